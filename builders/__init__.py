@@ -1,0 +1,1 @@
+"""Data set builders: sources in, rows out. One folder per data set."""

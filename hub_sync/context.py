@@ -1,0 +1,69 @@
+"""What a step function receives and what it hands back. It works on local files and never publishes.
+
+builder:  build(config, context) -> datasets.DatasetDict      rows out; the runner writes the Parquet
+trainer:  train(config, context) -> None                      model files written below context.output
+eval:     evaluate(config, context) -> None                   rows and results written below context.output
+
+All three describe what they made through `context.report`; the card and `provenance.json` are rendered from it,
+so every value put there must be JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .refs import ArtifactRef
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input artifact, pulled: `ref.revision` is a commit hash and `path` its verified local folder."""
+
+    ref: ArtifactRef
+    path: Path
+
+
+@dataclass
+class Report:
+    """What a step tells about its result. Everything is JSON: it goes into provenance.json as it is.
+
+    Attributes:
+        card: Hub metadata the step knows best (`pretty_name`, `language`, `task_categories`, `tags`, ...).
+        summary: one or two paragraphs of Markdown that open the card.
+        metrics: figures by name; the unit belongs in the name (`loss`, `accuracy`, `tokens_per_second`).
+        tables: `{"title", "columns": [str], "rows": [[...]], "note"?}`, printed in this order.
+        curves: `{"title", "x", "y", "series": {name: [[x, y], ...]}}`, plotted in this order.
+        sections: `{"title", "body"}` (Markdown), printed after the tables.
+        counts: rows read, kept and refused, by reason.
+    """
+
+    card: dict[str, Any] = field(default_factory=dict)
+    summary: str = ""
+    metrics: dict[str, float | int | None] = field(default_factory=dict)
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    sections: list[dict[str, str]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class StepContext:
+    """Where a step works.
+
+    Attributes:
+        step: the step's name in the recipe.
+        workdir: private folder that survives a kill; the same fingerprint gets the same folder again. Shards and
+            checkpoints go here.
+        output: what is published. Emptied by the runner before the step starts.
+        inputs: the pulled inputs by role (`dataset`, `model`, ...).
+        report: to be filled by the step.
+    """
+
+    step: str
+    workdir: Path
+    output: Path
+    inputs: Mapping[str, Input] = field(default_factory=dict)
+    report: Report = field(default_factory=Report)

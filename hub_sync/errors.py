@@ -1,0 +1,53 @@
+"""Errors a user can act on. Each is one line that says what was wrong, where, and what to do.
+
+The exit codes are part of the command line's contract (docs/reference/exit-codes.md):
+
+| code | class | meaning |
+|---|---|---|
+| 0 | – | done |
+| 1 | – | a defect of hubwright: please report it with the traceback |
+| 2 | UsageError | a recipe, an option or a config value is wrong; nothing was started |
+| 3 | DataError | rows, files or verdicts fail validation; nothing was published |
+| 4 | HubError | the hub refused or could not be reached |
+| 5 | ConflictError | a tag, lock or branch already says something else |
+| 6 | StorageError | the disk is full or a file cannot be written |
+| 130 | – | interrupted; run the same command again to continue |
+"""
+
+from __future__ import annotations
+
+
+class HubwrightError(Exception):
+    """Base of every error that is the user's to mend; `exit_code` is the process's exit status."""
+
+    exit_code = 1
+
+
+class UsageError(HubwrightError):
+    """A recipe, an option or a config value is wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class DataError(HubwrightError):
+    """Rows, files or verdicts fail validation; nothing was published."""
+
+    exit_code = 3
+
+
+class HubError(HubwrightError):
+    """The hub refused or could not be reached."""
+
+    exit_code = 4
+
+
+class ConflictError(HubwrightError):
+    """A tag, lock or branch already says something else."""
+
+    exit_code = 5
+
+
+class StorageError(HubwrightError):
+    """The disk is full or a file cannot be written."""
+
+    exit_code = 6

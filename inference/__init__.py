@@ -1,0 +1,1 @@
+"""One chat client for teachers, simulators and judges."""

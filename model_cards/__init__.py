@@ -1,0 +1,1 @@
+"""Cards rendered from provenance: valid Hub metadata, tables and plots."""

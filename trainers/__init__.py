@@ -1,0 +1,1 @@
+"""Trainers on TRL: data set and model in, model out. One file or folder per method."""
