@@ -1,0 +1,116 @@
+"""Where a task's rows come from: one rule for every benchmark of ours.
+
+In this order: `--metadata '{"dataset": ...}'` (or a recipe's `dataset:` input), the task's environment variable, the
+task's default reference. The value is a local path (a folder with Parquet, or one .parquet/.jsonl/.json file) or a Hub
+reference `org/name[@revision]`.
+
+A Hub reference is resolved to a commit, exactly that commit is downloaded, and the rows are read from the local folder:
+`load_dataset(..., revision=)` silently hands out another cached version while the hub is away.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..hub_sync.errors import DataError, HubError, UsageError
+from ..hub_sync.hub import translate_errors
+from ..hub_sync.refs import ArtifactRef
+
+if TYPE_CHECKING:
+    import datasets
+
+_READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv"}
+
+
+def tasks_dir() -> Path:
+    """The folder of the YAML files that lm-eval reads (`hubwright tasks path`)."""
+    return Path(__file__).parent / "tasks"
+
+
+def configured_source(
+    metadata: Mapping[str, Any] | None, env_var: str, default_ref: str | None = None
+) -> str:
+    """The configured path or reference of the rows. Raises UsageError where none is configured."""
+    for value in ((metadata or {}).get("dataset"), os.environ.get(env_var), default_ref):
+        if value:
+            return os.fspath(value)
+    raise UsageError(
+        f"no data set is configured: pass --metadata '{{\"dataset\": \"PATH or org/name@revision\"}}' or set {env_var}"
+    )
+
+
+def locate(source: str, *, hint: str = "") -> tuple[Path, str]:
+    """Make `source` a local path. Returns (path, what the rows are to be cited as).
+
+    A local path is cited by its last component only, so that no folder of this machine gets into a result; a Hub
+    reference as `org/name@commit`. `hint` says how to make the data set, for the error where the hub lacks it.
+    """
+    path = Path(source).expanduser()
+    if path.exists():
+        return path, path.name
+    try:
+        ref = ArtifactRef.parse(source, "dataset")
+    except UsageError as error:
+        raise DataError(f"{source}: no such file or folder, and not a reference (org/name@revision)") from error
+    from huggingface_hub import snapshot_download
+
+    try:
+        pinned = ref.resolve()
+        with translate_errors(f"dataset {pinned}"):
+            folder = snapshot_download(pinned.repo_id, repo_type="dataset", revision=pinned.revision)
+    except HubError as error:
+        raise HubError(f"{error}{'; ' + hint if hint else ''}") from error
+    return Path(folder), str(pinned)
+
+
+def read_split(path: Path, split: str) -> datasets.Dataset:
+    """Read one split of a local folder, or the rows of one .parquet, .json, .jsonl or .csv file.
+
+    Raises DataError in one line where there is no such split or the files cannot be read.
+    """
+    import datasets
+
+    try:
+        if path.is_dir():
+            return datasets.load_dataset(str(path), split=split)
+        reader = _READERS.get(path.suffix)
+        if reader is None:
+            raise DataError(f"{path.name}: cannot read this kind of file; use one of {', '.join(_READERS)} or a folder")
+        return datasets.load_dataset(reader, data_files=str(path), split="train")
+    except DataError:
+        raise
+    except Exception as error:  # datasets raises everything from ValueError to its own DatasetGenerationError
+        said = str(error.__cause__ or error).splitlines()[0]
+        raise DataError(f"{path.name}: split {split!r} cannot be read ({type(error).__name__}: {said})") from error
+
+
+def load_rows(
+    metadata: Mapping[str, Any] | None,
+    env_var: str,
+    default_ref: str | None = None,
+    split: str = "test",
+    *,
+    hint: str = "",
+) -> datasets.Dataset:
+    """Rows of one split, from where `configured_source` says.
+
+    Args:
+        metadata: the task's metadata (`self.config.metadata`); its `dataset` key wins.
+        env_var: the task's own variable, e.g. HUBWRIGHT_FBBENCH.
+        default_ref: what to read where neither is set; None means that one of them is required.
+        split: split name.
+        hint: one clause that tells how to make the data set, put behind the hub's answer where it is absent.
+
+    Raises:
+        UsageError: nothing is configured.
+        HubError: the hub lacks it or is away.
+        DataError: no such path, split or readable file, or no rows.
+    """
+    path, cited = locate(configured_source(metadata, env_var, default_ref), hint=hint)
+    rows = read_split(path, split)
+    if not len(rows):
+        raise DataError(f"{cited}: split {split!r} has no rows")
+    return rows
