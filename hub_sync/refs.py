@@ -37,9 +37,7 @@ class ArtifactRef:
         repo_id, at, revision = text.partition("@")
         org, slash, name = repo_id.partition("/")
         if not slash or not _NAME.match(org) or not _NAME.match(name) or (at and not revision):
-            raise UsageError(
-                f"{repo_type} {text!r} is not an artifact reference: write org/name or org/name@revision"
-            )
+            raise UsageError(f"{repo_type} {text!r} is not an artifact reference: write org/name or org/name@revision")
         return cls(cast(RepoType, repo_type), repo_id, revision or "main")
 
     @property

@@ -1,0 +1,340 @@
+"""Publish a folder as one version of a Hub repository: all of it, or nothing.
+
+Order of things, so that a kill at any moment leaves `main` whole and a rerun continues:
+1. everything that can be wrong is checked before a byte is sent: file kinds, secrets, card, tag;
+2. a commit that already carries the fingerprint ends the call (only a missing tag is added);
+3. content goes to the content-addressed store, which changes no branch;
+4. ONE commit with `parent_commit` moves `main`; a large upload is first committed in parts to a pull request,
+   compared file by file, and merged in one step;
+5. the tag.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import ConflictError, DataError, HubError
+from .files import list_files
+from .hub import endpoint_url, translate_errors
+from .pull import RemoteFile, list_remote_files, matches
+from .refs import ArtifactRef
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+logger = logging.getLogger("hubwright")
+
+TRAILER = "Hubwright-Fingerprint: "
+# Above either limit the upload is staged on a pull request, in parts of STAGE_FILES.
+LARGE_BYTES = 5 << 30
+LARGE_FILES = 1_000
+STAGE_FILES = 500
+_ATTEMPTS = 5
+
+_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".dill"}
+_LITTER = re.compile(r"(^|/)(\.tmp|.*\.tmp$|.*\.incomplete$|.*\.lock$|__pycache__|\.cache)(/|$)?")
+_TOKEN = re.compile(rb"hf_[A-Za-z0-9]{30,}")
+_TEXT_LIMIT = 10 << 20
+
+
+@dataclass(frozen=True)
+class Published:
+    """The commit that holds the artifact, its tag and whether this call made the commit."""
+
+    ref: ArtifactRef
+    tag: str | None
+    created: bool
+
+    @property
+    def url(self) -> str:
+        """The artifact's page on the hub in use."""
+        return f"{endpoint_url()}/{self.ref.hub_path}/tree/{self.tag or self.ref.revision}"
+
+
+def publish(
+    folder: Path,
+    target: ArtifactRef,
+    *,
+    fingerprint: str,
+    title: str,
+    tag: str | None = None,
+    private: bool = False,
+    keep_other_files: bool = False,
+    parent_commit: str | None = None,
+) -> Published:
+    """Make `folder` the content of `target`'s main branch, in one commit, and tag it.
+
+    Args:
+        folder: what to publish; must hold README.md.
+        target: the repository (its revision is not used); created if absent.
+        fingerprint: hash of what determined the content; a second publish of it makes no commit.
+        title: first line of the commit message.
+        tag: name for the commit; must not name another commit already.
+        private: visibility of a repository that this call creates.
+        keep_other_files: add to what is there instead of replacing it.
+        parent_commit: refuse unless main is still this commit; without it, a moved main is read again.
+
+    Raises:
+        DataError: a file that must not be published, or a card the hub refuses.
+        ConflictError: the tag or the branch says something else.
+        HubError: refused or out of reach.
+    """
+    from huggingface_hub import HfApi
+
+    check_folder(folder)
+    api = HfApi()
+    label = f"{target.repo_type} {target.repo_id}"
+    check_card(folder / "README.md", target.repo_type)
+    with translate_errors(label):
+        _ensure_repo(api, target, private)
+        done = find_published(target, fingerprint)
+        if done is None:
+            _refuse_taken_tag(api, target, tag)
+            done = _commit(api, folder, target, fingerprint, title, keep_other_files, parent_commit)
+            created = True
+        else:
+            created = False
+        _ensure_tag(api, done, tag)
+    return Published(done, tag, created)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse litter, links, pickles and tokens. Raises DataError in one line naming the file."""
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            raise DataError(f"{name} is a symbolic link: publish the file itself")
+        if path.is_dir():
+            continue
+        if _LITTER.search(name):
+            raise DataError(f"{name} is a left-over temporary file: remove it before publishing")
+        if path.suffix in _PICKLES:
+            raise DataError(f"{name} may hold a pickle, which runs code when it is loaded: use safetensors")
+        if path.stat().st_size <= _TEXT_LIMIT and _TOKEN.search(path.read_bytes()):
+            raise DataError(f"{name} contains what looks like a Hub token: remove it and revoke the token")
+
+
+def check_card(path: Path, repo_type: str) -> None:
+    """Validate README.md locally and with the hub's own rules. Raises DataError naming the first fault."""
+    import yaml
+    from huggingface_hub import RepoCard
+
+    if not path.is_file():
+        raise DataError("README.md is missing: every published repository has a card")
+    text = path.read_text(encoding="utf-8")
+    try:
+        card = RepoCard(text)
+        if not card.data.to_dict():
+            raise DataError("README.md has no metadata block: start it with a YAML header between --- lines")
+        with translate_errors("README.md"):
+            card.validate(repo_type=repo_type)
+    except yaml.YAMLError as error:
+        raise DataError(f"README.md: the metadata is not valid YAML ({' '.join(str(error).split())})") from error
+    except ValueError as error:
+        raise DataError(f"README.md: the hub refuses the metadata ({' '.join(str(error).split())})") from error
+
+
+def find_published(target: ArtifactRef, fingerprint: str) -> ArtifactRef | None:
+    """The commit of `target` that already carries this fingerprint, or None.
+
+    The commit message's trailer is enough to find it; where history was squashed, main's provenance.json is read.
+    """
+    import json
+
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+
+    api = HfApi()
+    place: dict[str, Any] = {"repo_id": target.repo_id, "repo_type": target.repo_type}
+    try:
+        commits = api.list_repo_commits(**place)
+    except RepositoryNotFoundError:
+        return None
+    for commit in commits:
+        if f"{TRAILER}{fingerprint}" in commit.message:
+            return replace(target, revision=commit.commit_id)
+    try:
+        head = commits[0].commit_id
+        path = hf_hub_download(**place, filename="provenance.json", revision=head)
+        records = json.loads(Path(path).read_text(encoding="utf-8"))["records"]
+    except (IndexError, EntryNotFoundError, ValueError, KeyError):
+        return None
+    return replace(target, revision=head) if records[-1].get("fingerprint") == fingerprint else None
+
+
+def _ensure_repo(api: HfApi, target: ArtifactRef, private: bool) -> None:
+    place: dict[str, Any] = {"repo_id": target.repo_id, "repo_type": target.repo_type}
+    if api.repo_exists(**place):
+        if private and not api.repo_info(**place).private:
+            raise ConflictError(
+                f"{target.repo_type} {target.repo_id} is public and the recipe says private: "
+                "make it private on the hub, or publish under another name"
+            )
+        return
+    api.create_repo(**place, private=private, exist_ok=True)
+
+
+def _tags(api: HfApi, target: ArtifactRef) -> dict[str, str]:
+    refs = api.list_repo_refs(target.repo_id, repo_type=target.repo_type)
+    return {t.name: t.target_commit for t in refs.tags}
+
+
+def _refuse_taken_tag(api: HfApi, target: ArtifactRef, tag: str | None) -> None:
+    taken = _tags(api, target).get(tag) if tag else None
+    if taken:
+        raise ConflictError(
+            f"{target.repo_type} {target.repo_id}: tag {tag} already names commit {taken[:12]} with other content; "
+            "raise the version in the recipe (tags are never moved)"
+        )
+
+
+def _ensure_tag(api: HfApi, ref: ArtifactRef, tag: str | None) -> None:
+    if tag is None:
+        return
+    taken = _tags(api, ref).get(tag)
+    if taken is None:
+        api.create_tag(ref.repo_id, repo_type=ref.repo_type, tag=tag, revision=ref.revision)
+    elif taken != ref.revision:
+        raise ConflictError(
+            f"{ref.repo_type} {ref.repo_id}: tag {tag} names commit {taken[:12]}, not {ref.revision[:12]}; "
+            "raise the version in the recipe (tags are never moved)"
+        )
+
+
+def _commit(
+    api: HfApi,
+    folder: Path,
+    target: ArtifactRef,
+    fingerprint: str,
+    title: str,
+    keep_other_files: bool,
+    parent_commit: str | None,
+) -> ArtifactRef:
+    """Move main in one step; on a moved main read it again, on a lost answer look before trying again."""
+    for attempt in range(_ATTEMPTS):
+        head = parent_commit or api.repo_info(target.repo_id, repo_type=target.repo_type).sha
+        remote = list_remote_files(replace(target, revision=str(head)))
+        changed = [p for p in list_files(folder) if not _same(p, remote.get(p.relative_to(folder).as_posix()))]
+        gone = [] if keep_other_files else _absent(folder, remote)
+        size = sum(p.stat().st_size for p in changed)
+        try:
+            with translate_errors(f"{target.repo_type} {target.repo_id}"):
+                if len(changed) > LARGE_FILES or size > LARGE_BYTES:
+                    commit = _commit_by_pull_request(api, folder, target, changed, gone, title, fingerprint)
+                else:
+                    commit = _commit_at_once(api, folder, target, changed, gone, title, fingerprint, str(head))
+            done = replace(target, revision=commit)
+            _verify_remote(folder, done)
+            return done
+        except ConflictError:
+            if parent_commit is not None or attempt == _ATTEMPTS - 1:
+                raise
+            logger.info("%s moved while publishing; reading it again", target.repo_id)
+        except HubError:
+            # The commit is never sent twice blindly: its answer may have been lost after it succeeded.
+            found = find_published(target, fingerprint)
+            if found is None:
+                raise
+            return found
+        found = find_published(target, fingerprint)
+        if found is not None:
+            return found
+    raise AssertionError("unreachable")
+
+
+def _same(path: Path, remote: RemoteFile | None) -> bool:
+    return remote is not None and matches(path, remote)
+
+
+def _absent(folder: Path, remote: Iterable[str]) -> list[str]:
+    return [name for name in remote if name != ".gitattributes" and not (folder / name).is_file()]
+
+
+def _adds(folder: Path, paths: Iterable[Path]) -> list[CommitOperationAdd]:
+    from huggingface_hub import CommitOperationAdd
+
+    return [CommitOperationAdd(p.relative_to(folder).as_posix(), str(p)) for p in paths]
+
+
+def _deletes(names: Iterable[str]) -> list[CommitOperationDelete]:
+    from huggingface_hub import CommitOperationDelete
+
+    return [CommitOperationDelete(name) for name in names]
+
+
+def _commit_at_once(
+    api: HfApi,
+    folder: Path,
+    target: ArtifactRef,
+    changed: list[Path],
+    gone: list[str],
+    title: str,
+    fingerprint: str,
+    head: str,
+) -> str:
+    info = api.create_commit(
+        target.repo_id,
+        repo_type=target.repo_type,
+        operations=[*_adds(folder, changed), *_deletes(gone)],
+        commit_message=title,
+        commit_description=f"{TRAILER}{fingerprint}",
+        parent_commit=head,
+    )
+    return info.oid
+
+
+def _commit_by_pull_request(
+    api: HfApi,
+    folder: Path,
+    target: ArtifactRef,
+    changed: list[Path],
+    gone: list[str],
+    title: str,
+    fingerprint: str,
+) -> str:
+    """Stage in parts on a pull request and merge it. An open one of the same fingerprint is continued."""
+    place: dict[str, Any] = {"repo_id": target.repo_id, "repo_type": target.repo_type}
+    description = f"{TRAILER}{fingerprint}"
+    # The fingerprint is in the title too: the listing shows titles only, and a merge commit may carry no more.
+    name = f"{title} [{fingerprint[:16]}]"
+    request = next(
+        (
+            d
+            for d in api.get_repo_discussions(**place, discussion_type="pull_request")
+            if d.title == name and d.status in ("draft", "open")
+        ),
+        None,
+    ) or api.create_pull_request(**place, title=name, description=description)
+    branch = f"refs/pr/{request.num}"
+    staged = list_remote_files(replace(target, revision=branch))
+    left = [p for p in changed if not _same(p, staged.get(p.relative_to(folder).as_posix()))]
+    operations: list[Any] = [*_adds(folder, left), *_deletes(n for n in gone if n in staged)]
+    for start in range(0, len(operations), STAGE_FILES):
+        part = operations[start : start + STAGE_FILES]
+        logger.info("staging %s: %d of %d files", target.repo_id, start + len(part), len(operations))
+        api.create_commit(
+            **place,
+            operations=part,
+            commit_message=f"{title} (part {start // STAGE_FILES + 1})",
+            commit_description=description,
+            revision=branch,
+        )
+    _verify_remote(folder, replace(target, revision=branch))
+    if request.status == "draft":
+        api.change_discussion_status(**place, discussion_num=request.num, new_status="open")
+    api.merge_pull_request(**place, discussion_num=request.num, comment=description)
+    return str(api.repo_info(**place).sha)
+
+
+def _verify_remote(folder: Path, ref: ArtifactRef) -> None:
+    """Compare what the hub now holds with the local files, by hash."""
+    remote = list_remote_files(ref)
+    for path in list_files(folder):
+        name = path.relative_to(folder).as_posix()
+        if name != ".gitattributes" and not _same(path, remote.get(name)):
+            raise HubError(f"{ref.repo_type} {ref}: the hub does not hold {name} as it was sent")

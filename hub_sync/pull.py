@@ -1,0 +1,111 @@
+"""Pull an artifact: pinned to a commit, cached by huggingface_hub, and verified against the hub's own hashes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import HubError
+from .files import git_blob_sha1, sha256_file, write_atomic
+from .hub import translate_errors
+from .refs import ArtifactRef
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """What the hub says of one file: size in bytes, git blob id, SHA-256 where it is in LFS."""
+
+    path: str
+    size: int
+    blob_id: str
+    sha256: str | None
+
+
+def list_remote_files(ref: ArtifactRef, *, endpoint: str | None = None) -> dict[str, RemoteFile]:
+    """Every file of a revision by path, with the hashes the hub recorded at commit time."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+    with translate_errors(f"{ref.repo_type} {ref}"):
+        tree = HfApi(endpoint=endpoint).list_repo_tree(
+            ref.repo_id, repo_type=ref.repo_type, revision=ref.revision, recursive=True
+        )
+        return {
+            f.path: RemoteFile(f.path, f.size, f.blob_id, f.lfs.sha256 if f.lfs else None)
+            for f in tree
+            if isinstance(f, RepoFile)
+        }
+
+
+def matches(path: Path, remote: RemoteFile) -> bool:
+    """True where a local file has exactly the content the hub recorded."""
+    if not path.is_file() or path.stat().st_size != remote.size:
+        return False
+    if remote.sha256 is not None:
+        return sha256_file(path) == remote.sha256
+    return git_blob_sha1(path) == remote.blob_id
+
+
+def pull(ref: ArtifactRef) -> Path:
+    """Download `ref` (resolved first if it is not a commit) and return its local, read-only folder.
+
+    Every file is compared with the hash the hub recorded at commit time: SHA-256 for LFS files, the git blob id
+    for the others. A file that differs is taken out of the cache and fetched once more; if it still differs,
+    HubError. The result is remembered by size and modification time, so a second pull of a commit reads nothing
+    and asks nothing of the network.
+    """
+    from huggingface_hub import snapshot_download
+
+    ref = ref.resolve()
+    label = f"{ref.repo_type} {ref}"
+    with translate_errors(label):
+        folder = Path(snapshot_download(ref.repo_id, repo_type=ref.repo_type, revision=ref.revision))
+    stamp = _stamp_path(ref)
+    if _stamp_holds(stamp, folder):
+        return folder
+    remote = list_remote_files(ref)
+    bad = [path for path, file in remote.items() if not matches(folder / path, file)]
+    if bad:
+        _evict(folder, bad)
+        with translate_errors(label):
+            snapshot_download(ref.repo_id, repo_type=ref.repo_type, revision=ref.revision)
+        still = [path for path in bad if not matches(folder / path, remote[path])]
+        if still:
+            _evict(folder, still)
+            raise HubError(
+                f"{label}: {still[0]} does not have the hash the hub recorded for it; "
+                "it was removed from the cache and not used"
+            )
+    write_atomic(stamp, json.dumps({path: _identity(folder / path) for path in sorted(remote)}))
+    return folder
+
+
+def _evict(folder: Path, paths: list[str]) -> None:
+    """Remove links and the blobs behind them, so that a wrong download cannot poison the cache."""
+    for path in paths:
+        link = folder / path
+        blob = link.resolve()
+        link.unlink(missing_ok=True)
+        blob.unlink(missing_ok=True)
+
+
+def _stamp_path(ref: ArtifactRef) -> Path:
+    from huggingface_hub import constants
+
+    name = f"{ref.repo_type}--{ref.repo_id.replace('/', '--')}"
+    return Path(constants.HF_HOME) / "hubwright" / "verified" / name / f"{ref.revision}.json"
+
+
+def _identity(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _stamp_holds(stamp: Path, folder: Path) -> bool:
+    """True where every file is still the one that was verified, judged by size and modification time."""
+    try:
+        known = json.loads(stamp.read_text())
+        return all(_identity(folder / path) == identity for path, identity in known.items())
+    except (OSError, ValueError):
+        return False
