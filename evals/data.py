@@ -4,8 +4,8 @@ In this order: `--metadata '{"dataset": ...}'` (or a recipe's `dataset:` input),
 task's default reference. The value is a local path (a folder with Parquet, or one .parquet/.jsonl/.json file) or a Hub
 reference `org/name[@revision]`.
 
-A Hub reference is resolved to a commit, exactly that commit is downloaded, and the rows are read from the local folder:
-`load_dataset(..., revision=)` silently hands out another cached version while the hub is away.
+A Hub reference is resolved to a commit, exactly that commit is downloaded, and the rows are read from the local
+folder: `load_dataset(..., revision=)` silently hands out another cached version while the hub is away.
 """
 
 from __future__ import annotations
@@ -30,15 +30,13 @@ def tasks_dir() -> Path:
     return Path(__file__).parent / "tasks"
 
 
-def configured_source(
-    metadata: Mapping[str, Any] | None, env_var: str, default_ref: str | None = None
-) -> str:
+def configured_source(metadata: Mapping[str, Any] | None, env_var: str, default_ref: str | None = None) -> str:
     """The configured path or reference of the rows. Raises UsageError where none is configured."""
     for value in ((metadata or {}).get("dataset"), os.environ.get(env_var), default_ref):
         if value:
             return os.fspath(value)
     raise UsageError(
-        f"no data set is configured: pass --metadata '{{\"dataset\": \"PATH or org/name@revision\"}}' or set {env_var}"
+        f'no data set is configured: pass --metadata \'{{"dataset": "PATH or org/name@revision"}}\' or set {env_var}'
     )
 
 
@@ -78,7 +76,9 @@ def read_split(path: Path, split: str) -> datasets.Dataset:
             return datasets.load_dataset(str(path), split=split)
         reader = _READERS.get(path.suffix)
         if reader is None:
-            raise DataError(f"{path.name}: cannot read this kind of file; use one of {', '.join(_READERS)} or a folder")
+            raise DataError(
+                f"{path.name}: cannot read this kind of file; use one of {', '.join(_READERS)} or a folder"
+            )
         return datasets.load_dataset(reader, data_files=str(path), split="train")
     except DataError:
         raise

@@ -1,0 +1,300 @@
+"""lm-eval as a recipe step: a pulled model in, per-sample rows and `results.json` out.
+
+The Python API of lm-eval is used as it is: the model is its own `HFLM`, and `TaskManager(include_defaults=False)`
+indexes our folder alone in milliseconds where every task is ours (upstream's 14,000 YAML files take seconds).
+
+Written below `context.output`:
+
+    data/samples-00000-of-00001.parquet   one row per (task, filter, document); what varies by task is JSON text
+    results.json                          task -> metric -> value, standard error, direction; task hashes and versions
+
+Neither holds a path of this machine, a date or a duration: the same model, data and settings give the same bytes where
+torch does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..hub_sync.context import StepContext
+from ..hub_sync.errors import DataError, UsageError
+from .data import tasks_dir
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
+
+PACKAGES = ("lm_eval", "transformers", "tokenizers", "torch", "datasets")
+
+
+class HarnessConfig(BaseModel):
+    """How a model is evaluated. Defaults are our choice where lm-eval's own differ (marked)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tasks: list[str] = Field(min_length=1, description="Names of lm-eval tasks or groups, ours or upstream's.")
+    num_fewshot: int | None = Field(None, ge=0, description="Examples in the context; null: the task's own number.")
+    batch_size: int | str = Field(1, description='Sequences per forward pass, or "auto".')
+    limit: int | float | None = Field(
+        None, gt=0, description="First N documents of each task (a fraction below 1). For trials only."
+    )
+    apply_chat_template: bool = Field(
+        True, description="Render prompts through the model's chat template (our choice; lm-eval: false)."
+    )
+    system_instruction: str | None = Field(None, description="System message put first; null: none.")
+    gen_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="Generation settings that override the task's, e.g. {max_gen_toks: 512}."
+    )
+    predict_only: bool = Field(
+        False, description="Store the answers and compute no metric; judge and score them later."
+    )
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description="Handed to every task, e.g. {judge: 'openai:MODEL@BASE_URL'}."
+    )
+    seed: int = Field(1234, ge=0, description="Seed of random, numpy, torch and the few-shot sampler.")
+    device: str = Field("cpu", description='Torch device: "cpu", "cuda:0", "mps" (our choice; lm-eval: cuda:0).')
+    dtype: Literal["bfloat16", "float16", "float32", "auto"] = Field(
+        "bfloat16", description="Dtype of the weights (our choice; lm-eval: auto)."
+    )
+    max_length: int | None = Field(None, gt=0, description="Context window in tokens; null: the model's own.")
+    threads: int | None = Field(None, gt=0, description="Torch CPU threads; null: torch's own default.")
+    bootstrap_iters: int = Field(
+        1000, ge=0, description="Resamples for lm-eval's standard errors; 0: none (our choice; lm-eval: 100000)."
+    )
+
+
+def evaluate(config: HarnessConfig, context: StepContext) -> None:
+    """Evaluate `context.inputs["model"]` on `config.tasks` and write rows and results below `context.output`.
+
+    An optional `context.inputs["dataset"]` is handed to the tasks as `metadata["dataset"]`.
+
+    Raises:
+        UsageError: no model input, or a task name that nobody knows.
+        DataError: the tasks' data fail to load, or there is nothing to evaluate.
+    """
+    import torch
+
+    if "model" not in context.inputs:
+        raise UsageError(f"step {context.step}: an evaluation needs a `model:` input")
+    metadata = dict(config.metadata)
+    if "dataset" in context.inputs:
+        metadata["dataset"] = str(context.inputs["dataset"].path)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    manager, names = find_tasks(config.tasks, metadata)
+    results = _run(config, context, manager, names)
+
+    scrub = _Scrubber(context)
+    rows = [row for task in sorted(results["samples"]) for row in _rows(task, results["samples"][task], scrub)]
+    if not rows:
+        raise DataError(f"step {context.step}: {', '.join(names)} gave no samples")
+    _write_parquet(rows, context.output / "data" / "samples-00000-of-00001.parquet")
+    summary = scrub(_summary(config, results))
+    text = json.dumps(summary, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    (context.output / "results.json").write_text(text + "\n", encoding="utf-8")
+    _report(config, context, summary, len(rows))
+
+
+def find_tasks(names: Sequence[str], metadata: Mapping[str, Any] | None = None) -> tuple[TaskManager, list[str]]:
+    """The index that knows all of `names` (glob patterns allowed), and the names it resolved them to.
+
+    Ours alone where they suffice, in milliseconds; upstream's too where one name is not ours. Raises UsageError.
+    """
+    from lm_eval.tasks import TaskManager
+
+    ours = [str(tasks_dir())]
+    for defaults in (False, True):
+        manager = TaskManager(include_defaults=defaults, include_path=list(ours), metadata=dict(metadata or {}))
+        found = {name: manager.match_tasks([name]) for name in names}
+        if all(found.values()):
+            return manager, list(dict.fromkeys(match for matches in found.values() for match in matches))
+    missing = ", ".join(name for name, matches in found.items() if not matches)
+    raise UsageError(f"task {missing} is unknown; `hubwright tasks list` names ours, `lm_eval ls tasks` upstream's")
+
+
+def _run(config: HarnessConfig, context: StepContext, manager: TaskManager, names: list[str]) -> dict[str, Any]:
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    lm = HFLM(
+        pretrained=str(context.inputs["model"].path),
+        device=config.device,
+        dtype=config.dtype,
+        batch_size=config.batch_size,
+        max_length=config.max_length,
+    )
+    results = simple_evaluate(
+        model=lm,
+        tasks=list(names),
+        task_manager=manager,
+        num_fewshot=config.num_fewshot,
+        batch_size=config.batch_size,
+        limit=config.limit,
+        apply_chat_template=config.apply_chat_template,
+        fewshot_as_multiturn=config.apply_chat_template,
+        system_instruction=config.system_instruction,
+        gen_kwargs=dict(config.gen_kwargs) or None,
+        predict_only=config.predict_only,
+        log_samples=True,
+        bootstrap_iters=config.bootstrap_iters,
+        random_seed=config.seed,
+        numpy_random_seed=config.seed,
+        torch_random_seed=config.seed,
+        fewshot_random_seed=config.seed,
+    )
+    return dict(results or {"samples": {}, "results": {}})
+
+
+class _Scrubber:
+    """Replaces this machine's paths in any JSON value by what a reader elsewhere can use."""
+
+    def __init__(self, context: StepContext) -> None:
+        known: dict[str, str] = {}
+        for item in context.inputs.values():
+            for path in {item.path, item.path.resolve()}:
+                known[str(path)] = str(item.ref)
+        for path in (tasks_dir(), tasks_dir().resolve()):
+            known[str(path)] = "hubwright/evals/tasks"
+        for path in (context.workdir, context.output):
+            known.setdefault(str(path.resolve()), "<local>")
+        self._known = sorted(known.items(), key=lambda pair: -len(pair[0]))  # the longest path first
+
+    def __call__(self, value: Any) -> Any:
+        if isinstance(value, str):
+            for path, name in self._known:
+                value = value.replace(path, name)
+            return value
+        if isinstance(value, Mapping):
+            return {str(self(key)): self(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self(item) for item in value]
+        return value
+
+
+def _plain(value: Any) -> Any:
+    """JSON-ready: numpy scalars to Python numbers, NaN and infinity to null, anything else to its text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item") and not isinstance(value, str | bytes):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _rows(task: str, samples: list[dict[str, Any]], scrub: _Scrubber) -> list[dict[str, Any]]:
+    def text(value: Any) -> str:
+        return json.dumps(scrub(_plain(value)), ensure_ascii=False, sort_keys=True)
+
+    return [
+        {
+            "task": task,
+            "doc_id": int(sample["doc_id"]),
+            "filter": str(sample["filter"]),
+            "doc": text(sample["doc"]),
+            "target": scrub(str(sample["target"])),
+            "arguments": text(sample["arguments"]),
+            "resps": text(sample["resps"]),
+            "filtered_resps": text(sample["filtered_resps"]),
+            "metrics": text({name: sample[name] for name in sample["metrics"]}),
+            "doc_hash": sample["doc_hash"],
+            "prompt_hash": sample["prompt_hash"],
+            "target_hash": sample["target_hash"],
+        }
+        for sample in sorted(samples, key=lambda sample: (sample["filter"], sample["doc_id"]))
+    ]
+
+
+def _write_parquet(rows: list[dict[str, Any]], path: Path) -> None:
+    import datasets
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    datasets.Dataset.from_list(rows).to_parquet(partial)
+    partial.replace(path)
+
+
+def _summary(config: HarnessConfig, results: dict[str, Any]) -> dict[str, Any]:
+    tasks = {}
+    for task, values in results["results"].items():
+        metrics: dict[str, dict[str, Any]] = {}
+        for key, value in values.items():
+            metric, _, filter_name = key.partition(",")
+            if not filter_name or metric.endswith("_stderr") or metric == "bypass":
+                continue
+            stderr = _plain(values.get(f"{metric}_stderr,{filter_name}"))
+            metrics[metric if filter_name == "none" else key] = {
+                "value": _plain(value),
+                "stderr": None if stderr == "N/A" else stderr,
+                "higher_is_better": results["higher_is_better"].get(task, {}).get(metric),
+            }
+        settings = results["configs"].get(task, {})
+        tasks[task] = {
+            "metrics": metrics,
+            "n": results["n-samples"].get(task, {}).get("effective"),
+            "n_available": results["n-samples"].get(task, {}).get("original"),
+            "version": results["versions"].get(task),
+            "num_fewshot": results["n-shot"].get(task),
+            "task_hash": _task_hash(results["samples"].get(task, [])),
+            "generation_kwargs": _plain(settings.get("generation_kwargs")),
+            "metadata": _plain({k: v for k, v in (settings.get("metadata") or {}).items() if k != "config_source"}),
+        }
+    return {
+        "tasks": tasks,
+        "config": config.model_dump(mode="json"),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _task_hash(samples: list[dict[str, Any]]) -> str:
+    """sha256 over each document's (document, prompt, target) hashes: what was asked, in one figure.
+
+    The same three hashes that lm-eval's own `task_hashes` are made from; ordered by document here.
+    """
+    ordered = sorted(samples, key=lambda sample: (sample["filter"], sample["doc_id"]))
+    joined = "".join(s["doc_hash"] + s["prompt_hash"] + s["target_hash"] for s in ordered)
+    return hashlib.sha256(joined.encode()).hexdigest()
+
+
+def _report(config: HarnessConfig, context: StepContext, summary: dict[str, Any], rows: int) -> None:
+    report = context.report
+    model = str(context.inputs["model"].ref)
+    report.card.setdefault("pretty_name", f"Evaluation of {context.inputs['model'].ref.repo_id}")
+    report.card.setdefault("tags", ["evaluation", "lm-eval", *sorted(summary["tasks"])])
+    report.summary = (
+        f"`{model}` on {', '.join(sorted(summary['tasks']))}, measured with lm-eval "
+        f"{summary['packages']['lm_eval']}. One row per task, filter and document, with prompt, answer and metrics; "
+        "`results.json` holds the aggregates."
+    )
+    if config.predict_only:
+        report.summary += " The answers are stored without a score."
+    if config.limit:
+        report.summary += f" A trial on the first {config.limit} documents: not to be compared with full runs."
+    report.counts["samples"] = rows
+    for task, values in sorted(summary["tasks"].items()):
+        metrics = values["metrics"]
+        table = []
+        for metric, entry in metrics.items():
+            report.metrics[f"{task}/{metric}"] = entry["value"]
+            if metric.endswith(("_ci_low", "_ci_high")):
+                continue
+            low, high = (metrics.get(f"{metric}_ci_{end}", {}).get("value") for end in ("low", "high"))
+            table.append([metric, entry["value"], entry["stderr"], low, high])
+        report.tables.append(
+            {
+                "title": task,
+                "columns": ["metric", "value", "standard error", "95 % low", "95 % high"],
+                "rows": table,
+                "note": f"{values['n']} of {values['n_available']} documents; task version {values['version']}, "
+                f"task hash `{values['task_hash'][:12]}`.",
+            }
+        )
