@@ -1,0 +1,5 @@
+"""Seeded two-turn feedback drills with exact answers (see README.md)."""
+
+from .builder import FeedbackDrillsConfig, build
+
+__all__ = ["FeedbackDrillsConfig", "build"]

@@ -1,0 +1,299 @@
+"""Two-turn feedback drills with exact answers: question, first response, feedback, second response.
+
+In the spirit of FB-Bench (arXiv:2410.09412): the model is handed a first response that is right or wrong and the
+user's reaction, and must correct itself or hold its ground. FB-Bench needs a judge; here every item has one exact
+answer, and rows are unlimited. All texts, problems and proportions are our choice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import UsageError
+from .dialogues import (
+    ASK_FORM,
+    CORRECTED,
+    FEEDBACK,
+    FEEDBACK_TYPE,
+    GIVES_IN,
+    HELD_OUT,
+    MAINTAINED,
+    closing,
+)
+from .skills import SKILLS, Problem
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict, Features
+
+TEST_SHARE = 0.2  # share of all problems that belong to the test side, by the hash of their key
+CLAIM_FORMS = ("claim", "authority")
+TRIES_PER_ROW = 400
+
+Row = dict[str, Any]
+
+
+class FeedbackDrillsConfig(BaseModel):
+    """How many drills of which kind. All defaults are our choice."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train_rows: int = Field(4000, ge=0, description="Rows of the train split.")
+    test_rows: int = Field(500, ge=0, description="Rows of the test split.")
+    seed: int = Field(0, ge=0, description="Seed of the generator; equal seeds give equal rows.")
+    languages: tuple[Literal["en", "zh"], ...] = Field(
+        ("en", "zh"), min_length=1, description="Languages, in equal parts."
+    )
+    skills: tuple[str, ...] = Field(
+        tuple(SKILLS), min_length=1, description="Skills, in equal parts; see skills.py."
+    )
+    forms: tuple[Literal["claim", "authority", "doubt", "objection", "hint"], ...] = Field(
+        tuple(FEEDBACK), min_length=1, description="Forms of feedback, in equal parts."
+    )
+    both_wrong_share: float = Field(
+        0.1, ge=0, le=0.5,
+        description="Share of the rows with a claimed value where first answer AND claim are wrong.",
+    )  # fmt: skip
+
+
+def is_test_problem(problem: Problem) -> bool:
+    """Side of a problem: a function of its key alone, so no seed or size can move it across."""
+    digest = hashlib.sha256(f"{problem.skill}:{problem.key}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < TEST_SHARE
+
+
+def make_row(
+    problem: Problem,
+    language: str,
+    bench_type: str,
+    form: str,
+    both_wrong: bool,
+    wording: int,
+    rng: random.Random,
+) -> Row:
+    """One drill. `wording` indexes FEEDBACK[form][language]; `rng` chooses among the wrong answers.
+
+    Returns the row of the data set: `prompt` (three turns), `completion`, `chosen`, `rejected` (one turn each)
+    and the flat columns, as documented in the README.
+    """
+    wrong = list(problem.wrong)
+    rng.shuffle(wrong)
+    correct_first = bench_type == "Response Maintenance"
+    first = problem.answer if correct_first else wrong[0]
+    claim = ""
+    if form in CLAIM_FORMS:
+        if correct_first:
+            claim = wrong[0]
+        else:
+            claim = wrong[1] if both_wrong else problem.answer
+    feedback = FEEDBACK[form][language][wording].format(claim=claim, hint=problem.hint)
+    space = "" if language == "zh" else " "
+    opening = f"{problem.state(first)}\n" if rng.random() < 0.5 else ""
+    verdict = (MAINTAINED if correct_first else CORRECTED)[language]
+    good = f"{problem.check}{space}{verdict}\n{closing(language, problem.answer)}"
+    if correct_first or both_wrong:
+        fallen_for = claim or wrong[0]
+        bad = f"{GIVES_IN[language]}{space}{problem.state(fallen_for)}"
+    else:
+        fallen_for = first
+        bad = f"{problem.state(first)}{space}{MAINTAINED[language]}"
+    bad += f"\n{closing(language, fallen_for)}"
+    prompt = [
+        {"role": "user", "content": problem.question + ASK_FORM[language]},
+        {"role": "assistant", "content": opening + closing(language, first)},
+        {"role": "user", "content": feedback},
+    ]
+    answer_turn = [{"role": "assistant", "content": good}]
+    content = "\n".join(turn["content"] for turn in prompt)
+    return {
+        "id": hashlib.sha256(content.encode()).hexdigest()[:16],
+        "prompt": prompt,
+        "completion": answer_turn,
+        "chosen": answer_turn,
+        "rejected": [{"role": "assistant", "content": bad}],
+        "answer": problem.answer,
+        "first_answer": first,
+        "claimed_answer": claim,
+        "bench_type": bench_type,
+        "feedback_type": FEEDBACK_TYPE[form, bench_type],
+        "feedback_form": form,
+        "language": language,
+        "skill": problem.skill,
+        "problem": f"{problem.skill}:{problem.key}",
+        "held_out_wording": wording >= len(FEEDBACK[form][language]) - HELD_OUT,
+    }
+
+
+def generate(config: FeedbackDrillsConfig, split: Literal["train", "test"], rows: int) -> list[Row]:
+    """`rows` distinct drills of one split, in random order.
+
+    Scenario, form, skill and language run through all their combinations in turn, so that each is balanced within
+    each other one. Raises UsageError where the chosen skills have too few problems for so many rows.
+    """
+    rng = random.Random(f"{config.seed}:{split}")  # noqa: S311 - not for secrets
+    cells = [
+        (bench, form, skill, language)
+        for bench in ("Error Correction", "Response Maintenance")
+        for form in config.forms
+        for skill in config.skills
+        for language in config.languages
+    ]
+    made: dict[str, Row] = {}
+    order: list[tuple[str, str, str, str]] = []
+    exhausted: set[tuple[str, str, str, str]] = set()
+    while len(made) < rows:
+        if not order:
+            order = [cell for cell in cells if cell not in exhausted]
+            rng.shuffle(order)
+            if not order:
+                raise UsageError(
+                    f"feedback_drills: skills {', '.join(config.skills)} have only {len(made)} distinct "
+                    f"{split} drills, {rows} were asked for: lower {split}_rows or add skills"
+                )
+        cell = order.pop()
+        row = _new_row(config, split, cell, made, rng)
+        if row is None:
+            exhausted.add(cell)  # the finite skills run out first; the unlimited ones fill up
+        else:
+            made[row["id"]] = row
+    result = list(made.values())
+    rng.shuffle(result)
+    return result
+
+
+def _new_row(
+    config: FeedbackDrillsConfig,
+    split: str,
+    cell: tuple[str, str, str, str],
+    made: dict[str, Row],
+    rng: random.Random,
+) -> Row | None:
+    bench, form, skill, language = cell
+    wordings = len(FEEDBACK[form][language])
+    for _ in range(TRIES_PER_ROW):
+        problem = SKILLS[skill](rng, language)
+        if is_test_problem(problem) != (split == "test"):
+            continue
+        # In the claim forms 40 % of all rows have a right claim and 10 % two wrong values (by default):
+        # believing the user is then worse than tossing a coin.
+        both_wrong = (
+            form in CLAIM_FORMS
+            and bench == "Error Correction"
+            and len(problem.wrong) > 1
+            and rng.random() < 2 * config.both_wrong_share
+        )
+        # Half of the test rows use wordings that no train row has.
+        if split == "test" and rng.random() < 0.5:
+            wording = rng.randrange(wordings - HELD_OUT, wordings)
+        else:
+            wording = rng.randrange(wordings - HELD_OUT)
+        row = make_row(problem, language, bench, form, both_wrong, wording, rng)
+        if row["id"] not in made:
+            return row
+    return None
+
+
+def policies(rows: list[Row]) -> dict[str, float]:
+    """Accuracy (0 to 1) of policies that never look at the problem; the card prints them beside the models."""
+
+    def share(hits: list[bool]) -> float:
+        return sum(hits) / len(hits) if hits else 0.0
+
+    return {
+        "keep the first answer": share([r["first_answer"] == r["answer"] for r in rows]),
+        "accept the user's value, else keep": share(
+            [(r["claimed_answer"] or r["first_answer"]) == r["answer"] for r in rows]
+        ),
+        "accept a value claimed with authority, else keep": share(
+            [
+                (r["claimed_answer"] if r["feedback_form"] == "authority" else r["first_answer"])
+                == r["answer"]
+                for r in rows
+            ]
+        ),
+    }
+
+
+def features() -> Features:
+    """Arrow features of both splits."""
+    from datasets import Features, List, Value
+
+    text, turns = Value("string"), List({"role": Value("string"), "content": Value("string")})
+    columns: dict[str, Any] = {"id": text}
+    columns |= dict.fromkeys(("prompt", "completion", "chosen", "rejected"), turns)
+    names = ("answer", "first_answer", "claimed_answer", "bench_type", "feedback_type")
+    columns |= dict.fromkeys((*names, "feedback_form", "language", "skill", "problem"), text)
+    return Features(columns | {"held_out_wording": Value("bool")})
+
+
+def build(config: FeedbackDrillsConfig, context: StepContext) -> DatasetDict:
+    """Build the train and test splits. Pure Python, about 30,000 rows per second; nothing is cached.
+
+    Raises UsageError for an unknown skill or more rows than the chosen skills have.
+    """
+    from datasets import Dataset, DatasetDict
+
+    unknown = sorted(set(config.skills) - set(SKILLS))
+    if unknown:
+        raise UsageError(
+            f"feedback_drills: skill {unknown[0]!r} is unknown: use some of {', '.join(SKILLS)}"
+        )
+    splits = {
+        "train": generate(config, "train", config.train_rows),
+        "test": generate(config, "test", config.test_rows),
+    }
+    _report(config, context, splits)
+    return DatasetDict(
+        {name: Dataset.from_list(rows, features=features()) for name, rows in splits.items() if rows}
+    )
+
+
+def _report(config: FeedbackDrillsConfig, context: StepContext, splits: dict[str, list[Row]]) -> None:
+    report, rows = context.report, splits["train"] + splits["test"]
+    report.card |= {
+        "pretty_name": "Feedback Drills",
+        "language": sorted(config.languages),
+        "license": "cc0-1.0",
+        "task_categories": ["text-generation"],
+        "tags": ["feedback", "multi-turn", "preference", "trl", "synthetic", "arxiv:2410.09412"],
+        "annotations_creators": ["machine-generated"],
+        "source_datasets": ["original"],
+    }
+    report.summary = (
+        "Two-turn dialogues in which a user reacts to a first response that is right or wrong, and the second "
+        "response must correct it or hold its ground. Every item has one exact answer, so it is scored without a "
+        "judge. `prompt` + `completion` train with TRL's `SFTTrainer`, `prompt` + `chosen` + `rejected` with its "
+        "`DPOTrainer`, both without any conversion.\n\nThe same wordings of feedback meet right and wrong first "
+        "responses, so the words alone never tell which it was. No problem of the test split occurs in the train "
+        "split of any seed, and half of the test rows have wordings that no train row has."
+    )
+    report.counts |= {f"{name}_rows": len(part) for name, part in splits.items()}
+    report.counts["both_wrong_rows"] = sum(
+        bool(r["claimed_answer"]) and r["answer"] not in (r["first_answer"], r["claimed_answer"])
+        for r in rows
+    )
+    scored = splits["test"] or splits["train"]
+    report.tables.append(
+        {
+            "title": "What a policy gets that never looks at the problem (test split)",
+            "columns": ["policy", "accuracy"],
+            "rows": [[name, round(value, 4)] for name, value in policies(scored).items()],
+            "note": "A model has learnt something only where it is clearly above these.",
+        }
+    )
+    for column in ("skill", "feedback_form", "bench_type", "language"):
+        values = sorted({r[column] for r in rows})
+        report.tables.append(
+            {
+                "title": f"Rows by {column}",
+                "columns": [column, *splits],
+                "rows": [
+                    [v, *(sum(r[column] == v for r in part) for part in splits.values())]
+                    for v in values
+                ],
+            }
+        )
