@@ -19,8 +19,9 @@ class RecipeLock:
     it published. A run reads its inputs at the locked commits until `--update` is given.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, writable: bool = True) -> None:
         self.path = path
+        self._writable = writable
         self.inputs: dict[str, str] = {}
         self.steps: dict[str, dict[str, Any]] = {}
         if path.is_file():
@@ -48,5 +49,7 @@ class RecipeLock:
             self._write()
 
     def _write(self) -> None:
+        if not self._writable:
+            return
         value = {"schema_version": SCHEMA_VERSION, "inputs": self.inputs, "steps": self.steps}
         write_atomic(self.path, json.dumps(value, indent=1, sort_keys=True) + "\n")

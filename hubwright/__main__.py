@@ -1,0 +1,5 @@
+"""`python -m hubwright`."""
+
+from .cli import main
+
+main()

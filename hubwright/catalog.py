@@ -1,0 +1,140 @@
+"""The words a recipe can use, and where the code behind each one is. Nothing is imported until it is needed."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from .hub_sync.errors import UsageError
+from .hub_sync.refs import RepoType
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Room = Literal["builder", "trainer", "eval", "card"]
+
+
+@dataclass(frozen=True)
+class StepKind:
+    """One word a step's `uses:` may say.
+
+    Attributes:
+        room: which part of the house runs it; decides how its output is laid out and which card it gets.
+        config: "module:Class" of the pydantic model behind `with:`.
+        run: "module:function" called with (config, context).
+        publishes: type of the repository it publishes.
+        help: one line for `hubwright recipes --kinds` and the schema.
+        inputs: role -> repository type; every role is required unless it is in `optional`.
+        version: raised when the method changes its output for the same config; part of the fingerprint.
+        extra: the pip extra it needs.
+    """
+
+    room: Room
+    config: str
+    run: str
+    publishes: RepoType
+    help: str
+    inputs: dict[str, RepoType] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
+    version: int = 1
+    extra: str = ""
+
+
+CATALOG: dict[str, StepKind] = {
+    "fbbench": StepKind(
+        "builder",
+        "hubwright.builders.fbbench:FBBenchConfig",
+        "hubwright.builders.fbbench:build",
+        "dataset",
+        "FB-Bench rows, typed, from the official JSON or from our own bilingual sample",
+    ),
+    "feedback_drills": StepKind(
+        "builder",
+        "hubwright.builders.feedback_drills:FeedbackDrillsConfig",
+        "hubwright.builders.feedback_drills:build",
+        "dataset",
+        "seeded two-turn feedback dialogues with one exactly scorable answer",
+    ),
+    "toolcalls": StepKind(
+        "builder",
+        "hubwright.builders.toolcalls:ToolCallsConfig",
+        "hubwright.builders.toolcalls:build",
+        "dataset",
+        "function-calling conversations, validated, in TRL's messages + tools form",
+    ),
+    "sft": StepKind(
+        "trainer",
+        "hubwright.trainers.sft:SFTConfig",
+        "hubwright.trainers.sft:train",
+        "model",
+        "supervised fine-tuning on TRL's SFTTrainer",
+        inputs={"model": "model", "dataset": "dataset"},
+        extra="train",
+    ),
+    "dpo": StepKind(
+        "trainer",
+        "hubwright.trainers.dpo:DPOConfig",
+        "hubwright.trainers.dpo:train",
+        "model",
+        "direct preference optimisation on TRL's DPOTrainer",
+        inputs={"model": "model", "dataset": "dataset"},
+        extra="train",
+    ),
+    "lm_eval": StepKind(
+        "eval",
+        "hubwright.evals.harness:HarnessConfig",
+        "hubwright.evals.harness:evaluate",
+        "dataset",
+        "lm-eval tasks on a model; every answer and figure as a data set",
+        inputs={"model": "model", "dataset": "dataset"},
+        optional=frozenset({"dataset"}),
+        extra="eval",
+    ),
+    "report": StepKind(
+        "card",
+        "hubwright.model_cards.report:ReportConfig",
+        "hubwright.model_cards.report:report",
+        "model",
+        "evaluation results and plots added to a published model's card",
+        inputs={"model": "model", "result": "dataset", "baseline": "dataset"},
+        optional=frozenset({"baseline"}),
+    ),
+}
+
+
+def kind_of(uses: str) -> StepKind:
+    """The entry behind a recipe's `uses:`. Raises UsageError with a suggestion."""
+    if uses not in CATALOG:
+        raise UsageError(f"{uses!r} is no known step{did_you_mean(uses, CATALOG)}")
+    return CATALOG[uses]
+
+
+def did_you_mean(word: str, known: Any) -> str:
+    """`; did you mean 'x'?`, or the list of what is known when nothing is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+
+
+def load(target: str, extra: str = "") -> Any:
+    """Import "module:name". Raises UsageError that names the pip extra where a dependency is absent."""
+    module, _, name = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("hubwright"):
+            raise
+        hint = f"pip install 'hubwright[{extra}]'" if extra else f"pip install {error.name}"
+        raise UsageError(f"{error.name} is not installed: {hint}") from error
+
+
+def config_class(kind: StepKind) -> type[BaseModel]:
+    """The pydantic model behind `with:`."""
+    return load(kind.config, kind.extra)
+
+
+def run_function(kind: StepKind) -> Callable[..., Any]:
+    """The function that does the step's work."""
+    return load(kind.run, kind.extra)

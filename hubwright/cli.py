@@ -1,0 +1,187 @@
+"""The `hubwright` command. Data goes to stdout, messages to stderr; heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import __version__, cli_eval, cli_hub
+from .hub_sync.errors import HubwrightError
+
+app = typer.Typer(
+    name="hubwright",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Declarative recipes in, versioned Hugging Face Hub repositories out.\n\n"
+    "Start with `hubwright demo`, or write a recipe and `hubwright run recipe.yaml`. The hub in use is HF_ENDPOINT "
+    '(huggingface.co when unset); `eval "$(hubwright hub env)"` points this shell at a local one.\n\n'
+    "Exit codes: 0 done, 2 bad recipe or option, 3 bad data, 4 hub refused, 5 conflict, 6 disk, 130 interrupted.",
+)
+app.add_typer(cli_hub.app, name="hub")
+cli_eval.register(app)
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Change one value of the recipe, e.g. namespace=me. May be repeated."),
+]
+FormatOption = Annotated[str, typer.Option("--format", help="human or json.")]
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    only: Annotated[str | None, typer.Option(metavar="STEP", help="Run just this step.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and resolve everything, run nothing.")] = False,
+    set_: SetOption = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Read moving inputs again, not at the locked commits.")
+    ] = False,
+    runs: Annotated[Path, typer.Option(help="Folder for work in progress.")] = Path("runs"),
+    format: FormatOption = "human",
+) -> None:
+    """Run a recipe: build, train, evaluate, write cards, publish. Safe to repeat, safe to kill.
+
+    Steps whose result is published already are skipped. The commits of everything read and made go to the lock file
+    beside the recipe.
+
+    Examples:
+      hubwright run demo
+      hubwright run fbbench --set namespace=me --set steps.fbbench.with.source=fb_bench_dataset_v3.json
+      hubwright run recipe.yaml --only tuned
+    """
+    from .progress import RunView
+    from .recipe import find_recipe, load_plan
+    from .runner import default_settings
+    from .runner import run as run_plan
+
+    plan = load_plan(find_recipe(recipe), set_)
+    settings = default_settings(plan, runs=runs, only=only, update=update, dry_run=dry_run)
+    with RunView(plan, quiet=format == "json") as view:
+        outcomes = run_plan(plan, settings, view.event)
+    view.show(outcomes, format)
+
+
+@app.command()
+def status(recipe: RecipeArgument, set_: SetOption = None, format: FormatOption = "human") -> None:
+    """Show which steps of a recipe are published, at which commit, and which are still to do."""
+    from .progress import RunView
+    from .recipe import find_recipe, load_plan
+    from .runner import default_settings
+    from .runner import run as run_plan
+
+    plan = load_plan(find_recipe(recipe), set_)
+    outcomes = run_plan(plan, default_settings(plan, dry_run=True))
+    RunView(plan, quiet=True).show(outcomes, format)
+
+
+@app.command()
+def verify(
+    artifact: Annotated[
+        str, typer.Argument(metavar="REPO@REV", help="org/name@rev, datasets/org/name@rev or models/...")
+    ],
+    format: FormatOption = "human",
+) -> None:
+    """Check a published artifact: files, fingerprints, card and inputs against provenance.json and the hub.
+
+    Exits 3 when a check fails. Example: hubwright verify datasets/hubwright/fb-bench@v1.0.0
+    """
+    from . import verify as checks
+
+    ref, found = checks.verify(checks.find_artifact(artifact))
+    if format == "json":
+        print(json.dumps({"artifact": str(ref), "checks": [c.__dict__ for c in found]}))
+    else:
+        print(f"{ref.repo_type} {ref}")
+        words = {True: "ok", False: "FAILED", None: "unknown"}
+        for check in found:
+            print(f"  {words[check.ok]:8}{check.name}: {check.detail}")
+    if any(c.ok is False for c in found):
+        raise typer.Exit(3)
+
+
+@app.command()
+def recipes(
+    kinds: Annotated[bool, typer.Option("--kinds", help="List what a step's `uses:` may say instead.")] = False,
+) -> None:
+    """List the shipped recipes; with --kinds, the words a step may use."""
+    if kinds:
+        from .catalog import CATALOG
+
+        for name, kind in CATALOG.items():
+            print(f"{name:18}{kind.room:9}{kind.help}")
+        return
+    from .recipe import shipped_recipes
+    from .yaml_source import read_yaml
+
+    for name, path in shipped_recipes().items():
+        value, _ = read_yaml(path)
+        print(f"{name:18}{value.get('description', '')}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes (the same as recipes/recipe.schema.json)."""
+    from .recipe import recipe_schema
+
+    print(json.dumps(recipe_schema(), indent=1, sort_keys=True))
+
+
+@app.command()
+def demo(
+    root: Annotated[Path, typer.Option(help="Folder of the demo's hub and runs.")] = Path(".hub"),
+    port: Annotated[int, typer.Option(help="Port on the loopback; 0 takes a free one.")] = 0,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the hub running until Ctrl-C.")] = False,
+) -> None:
+    """Run the whole job on a local hub in a few minutes: data sets, a fine-tuned model, its evaluation, its card."""
+    from .demo import run_demo
+
+    run_demo(root, port, keep)
+
+
+def _fail(error: HubwrightError) -> int:
+    message = " ".join(str(error).split())
+    print(f"hubwright: {message}", file=sys.stderr)
+    if os.environ.get("HUBWRIGHT_DEBUG"):
+        raise error
+    return error.exit_code
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Entry point. A HubwrightError becomes one line and its exit code; anything else is our defect, so it shows."""
+    try:
+        return app(argv, standalone_mode=True)
+    except HubwrightError as error:
+        sys.exit(_fail(error))
+    except KeyboardInterrupt:
+        print("hubwright: interrupted; run the same command again to continue", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        import errno
+
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            print(
+                f"hubwright: {error.strerror}: {error.filename}; free some space and run this again", file=sys.stderr
+            )
+            sys.exit(6)
+        raise
+
+
+if __name__ == "__main__":
+    main()

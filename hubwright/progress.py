@@ -1,0 +1,74 @@
+"""What `hubwright run` shows: one line a state on stderr, a table at the end on stdout, a JSONL log beside the run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Any, Self
+
+from .hub_sync.hub import endpoint_url
+from .recipe import Plan
+from .runner import Outcome
+
+_LINES = {
+    "skip": "already published at {commit:.12}",
+    "input": "reading {role} {ref}",
+    "run": "running {uses}",
+    "made": "made; publishing",
+    "published": "published at {url}",
+}
+
+
+class RunView:
+    """Live view of a run. Plain lines, so that a log file and a terminal show the same."""
+
+    def __init__(self, plan: Plan, *, quiet: bool = False) -> None:
+        self.plan = plan
+        self.quiet = quiet
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if not self.quiet:
+            logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+            print(f"{self.plan.name}: {len(self.plan.steps)} steps on {endpoint_url()}", file=sys.stderr, flush=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def event(self, step: str, state: str, details: dict[str, Any]) -> None:
+        """Print one state of one step."""
+        if not self.quiet:
+            seconds = time.monotonic() - self._started
+            line = _LINES[state].format(**details)
+            print(f"[{seconds:7.1f} s] {step}: {line}", file=sys.stderr, flush=True)
+
+    def show(self, outcomes: list[Outcome], format: str) -> None:
+        """Print what became of every step: a table, or JSON."""
+        rows = [
+            {
+                "step": o.step,
+                "state": o.state,
+                "type": o.ref.repo_type if o.ref else None,
+                "repo_id": o.ref.repo_id if o.ref else None,
+                "commit": o.ref.revision if o.ref else None,
+                "tag": o.tag,
+                "fingerprint": o.fingerprint,
+                "url": f"{endpoint_url()}/{o.ref.hub_path}/tree/{o.ref.revision}" if o.ref else None,
+                "seconds": round(o.seconds, 1),
+            }
+            for o in outcomes
+        ]
+        if format == "json":
+            print(json.dumps({"recipe": self.plan.name, "steps": rows}))
+            return
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("step", "state", "repository", "tag", "commit", box=None, pad_edge=False)
+        for row in rows:
+            commit = (row["commit"] or "")[:12]
+            table.add_row(row["step"], row["state"], row["repo_id"] or "", row["tag"] or "", commit)
+        Console().print(table)

@@ -1,0 +1,309 @@
+"""The recipe: what a YAML file may say, checked before anything is started.
+
+    name: fbbench-demo
+    namespace: demo
+    steps:
+      drills:
+        uses: feedback_drills
+        with: {train_size: 2000}
+        publish: {dataset: feedback-drills, tag: v1.0.0}
+      tuned:
+        uses: sft
+        inputs: {model: HuggingFaceTB/SmolLM2-135M-Instruct, dataset: steps.drills}
+        publish: {model: smollm2-drills}
+
+A step's inputs are outside artifacts (`org/name@revision`) or what an earlier step publishes (`steps.NAME`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import graphlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .catalog import StepKind, config_class, did_you_mean, kind_of
+from .hub_sync.errors import UsageError
+from .hub_sync.refs import ArtifactRef
+from .yaml_source import Where, read_yaml
+
+_STEP_NAME = re.compile(r"^[a-z][a-z0-9_-]{0,39}$")
+_TAG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Publish(_Strict):
+    """Where a step's result goes."""
+
+    dataset: str | None = Field(None, description="Repository for a data set: `name` or `org/name`.")
+    model: str | None = Field(None, description="Repository for a model: `name` or `org/name`.")
+    tag: str | None = Field(None, description="Tag for the commit, such as v1.0.0. A tag is never moved.")
+    private: bool = Field(False, description="Make the repository private when it is created.")
+    license: str | None = Field(
+        None, description="Hub licence id of the result; by default it follows from the inputs' licences."
+    )
+    accept_unlicensed: str | None = Field(
+        None,
+        min_length=10,
+        description="Why publishing is in order although an input states no licence; printed in the card.",
+    )
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Publish:
+        if (self.dataset is None) == (self.model is None):
+            raise ValueError("give exactly one of 'dataset' and 'model'")
+        if self.tag is not None and not _TAG.match(self.tag):
+            raise ValueError(f"tag {self.tag!r} is not a valid tag name: use letters, digits, '.', '_', '-'")
+        return self
+
+
+class Step(_Strict):
+    """One step: what does the work, on what, how, and where the result goes."""
+
+    uses: str = Field(description="What does the work: a word of the catalog (`hubwright recipes --kinds`).")
+    inputs: dict[str, str] = Field(default_factory=dict, description="Role -> `org/name@revision` or `steps.NAME`.")
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with", description="The step's own settings.")
+    publish: Publish = Field(description="Where the result goes.")
+
+
+class Recipe(_Strict):
+    """A whole recipe."""
+
+    name: str = Field(pattern=_STEP_NAME.pattern, description="Short name; also names the run's folder.")
+    description: str = Field("", description="What the recipe makes, in a sentence.")
+    namespace: str = Field("hubwright", description="User or organisation for repositories given without one.")
+    steps: dict[str, Step] = Field(min_length=1, description="The steps by name; order follows from the inputs.")
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step after all checks: its kind, its parsed config, its target and its inputs by role."""
+
+    name: str
+    kind: StepKind
+    uses: str
+    config: BaseModel
+    publish: Publish
+    target: ArtifactRef
+    inputs: dict[str, ArtifactRef | str]
+    """An outside reference, or the name of the step that makes it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked recipe: its steps in an order in which every input exists before it is used."""
+
+    path: Path
+    name: str
+    description: str
+    steps: list[PlannedStep]
+
+
+def find_recipe(name: str) -> Path:
+    """A path as given, or the shipped recipe of that name. Raises UsageError that lists the shipped ones."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return path
+    shipped = shipped_recipes()
+    if name in shipped:
+        return shipped[name]
+    raise UsageError(f"{name!r} is neither a recipe file nor a shipped recipe{did_you_mean(name, shipped)}")
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    from importlib import resources
+
+    folder = Path(str(resources.files("hubwright"))).parent / "recipes"
+    inside = Path(str(resources.files("hubwright"))) / "recipes"
+    folder = inside if inside.is_dir() else folder
+    return {p.stem: p for p in sorted(folder.glob("*.yaml"))}
+
+
+def load_plan(path: Path, settings: list[str] | None = None) -> Plan:
+    """Read a recipe, apply `--set` settings (`a.b=c`) and check all of it. Raises UsageError in one line."""
+    value, where = read_yaml(path)
+    if not isinstance(value, dict):
+        raise UsageError(f"{path}: a recipe is a mapping with 'name' and 'steps'")
+    for setting in settings or []:
+        _apply_setting(value, setting)
+    recipe: Recipe = _validate(Recipe, value, path, where, ())
+    planned = {name: _plan_step(path, where, recipe, name, step) for name, step in recipe.steps.items()}
+    return Plan(path, recipe.name, recipe.description, _in_order(path, where, planned))
+
+
+def _apply_setting(value: dict[str, Any], setting: str) -> None:
+    dotted, equals, text = setting.partition("=")
+    keys = dotted.split(".")
+    if not equals or not all(keys):
+        raise UsageError(f"--set {setting!r}: write --set path.to.key=value")
+    try:
+        new = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {setting!r}: the value is not valid YAML") from error
+    place: Any = value
+    for i, key in enumerate(keys[:-1]):
+        place = place.setdefault(key, {}) if isinstance(place, dict) else None
+        if not isinstance(place, dict):
+            raise UsageError(f"--set {setting!r}: {'.'.join(keys[: i + 1])} is not a mapping")
+    place[keys[-1]] = new
+
+
+def _plan_step(path: Path, where: Where, recipe: Recipe, name: str, step: Step) -> PlannedStep:
+    at = ("steps", name)
+
+    def refuse(message: str, *more: str) -> UsageError:
+        return UsageError(f"{_place(path, where, (*at, *more))}: {message}")
+
+    if not _STEP_NAME.match(name):
+        raise refuse(f"step name {name!r}: use lower-case letters, digits, '_' and '-', at most 40")
+    try:
+        kind = kind_of(step.uses)
+    except UsageError as error:
+        raise refuse(str(error), "uses") from error
+    said = step.publish.dataset if kind.publishes == "dataset" else step.publish.model
+    if said is None:
+        raise refuse(
+            f"{step.uses} publishes a {kind.publishes}: write 'publish: {{{kind.publishes}: NAME}}'", "publish"
+        )
+    try:
+        target = ArtifactRef.parse(said if "/" in said else f"{recipe.namespace}/{said}", kind.publishes)
+    except UsageError as error:
+        raise refuse(str(error), "publish", kind.publishes) from error
+    if "@" in said:
+        raise refuse(
+            f"{said!r} names a revision; publishing goes to main, the version is 'tag'", "publish", kind.publishes
+        )
+    inputs: dict[str, ArtifactRef | str] = {}
+    for role, text in step.inputs.items():
+        if role not in kind.inputs:
+            known = did_you_mean(role, kind.inputs) if kind.inputs else "; it takes none"
+            raise refuse(f"{step.uses} has no input {role!r}{known}", "inputs", role)
+        if text.startswith("steps."):
+            source = text.removeprefix("steps.")
+            if source not in recipe.steps:
+                raise refuse(f"no step is called {source!r}{did_you_mean(source, recipe.steps)}", "inputs", role)
+            made = kind_of(recipe.steps[source].uses).publishes if recipe.steps[source].uses else None
+            if made != kind.inputs[role]:
+                raise refuse(f"{text} is a {made}; {role!r} takes a {kind.inputs[role]}", "inputs", role)
+            inputs[role] = source
+        else:
+            try:
+                inputs[role] = ArtifactRef.parse(text, kind.inputs[role])
+            except UsageError as error:
+                raise refuse(str(error), "inputs", role) from error
+    missing = [r for r in kind.inputs if r not in inputs and r not in kind.optional]
+    if missing:
+        raise refuse(f"{step.uses} needs the input {missing[0]!r}: add it below 'inputs'")
+    config: BaseModel = _validate(config_class(kind), step.with_, path, where, (*at, "with"))
+    return PlannedStep(name, kind, step.uses, config, step.publish, target, inputs)
+
+
+def _in_order(path: Path, where: Where, planned: dict[str, PlannedStep]) -> list[PlannedStep]:
+    graph = {n: [i for i in p.inputs.values() if isinstance(i, str)] for n, p in planned.items()}
+    try:
+        order = list(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        raise UsageError(f"{path}: steps wait for each other in a circle: {' -> '.join(error.args[1])}") from error
+    writers: dict[tuple[str, str], str] = {}
+    for name in order:
+        step = planned[name]
+        key = (step.target.repo_type, step.target.repo_id)
+        other = writers.setdefault(key, name)
+        # Two steps may share a repository only where the second adds to what the first published.
+        if other != name and not (step.kind.room == "card" and other in graph[name]):
+            raise UsageError(
+                f"{_place(path, where, ('steps', name, 'publish'))}: steps {other!r} and {name!r} both publish to "
+                f"{step.target.repo_id}; give each its own repository"
+            )
+    return [planned[name] for name in order]
+
+
+def _place(path: Path, where: Where, at: tuple[str | int, ...]) -> str:
+    """`file:line: dotted.key` of the deepest key that stands in the file."""
+    dotted = ".".join(str(k) for k in at)
+    while at and at not in where:
+        at = at[:-1]
+    return f"{path}:{where.get(at, 1)}: {dotted}" if dotted else f"{path}:{where.get(at, 1)}"
+
+
+def _validate(model: type[Any], value: Any, path: Path, where: Where, at: tuple[str | int, ...]) -> Any:
+    """Build `model` from `value`, or raise one line: where, what was found, what to write instead."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        loc: tuple[str | int, ...] = tuple(first["loc"])
+        place = _place(path, where, (*at, *loc))
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise UsageError(f"{place}: {_explain(model, first, loc)}{more}") from error
+
+
+def _explain(model: type[BaseModel], error: Any, loc: tuple[str | int, ...]) -> str:
+    if error["type"] == "extra_forbidden":
+        known = _keys_at(model, loc[:-1])
+        near = difflib.get_close_matches(str(loc[-1]), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"unknown key {loc[-1]!r}; {hint}"
+    if error["type"] == "missing":
+        return f"{loc[-1]!r} is missing"
+    found = error["input"]
+    shown = repr(found) if not isinstance(found, dict | list) else f"a {type(found).__name__}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{message} (found {shown[:80]})"
+
+
+def _keys_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
+    """The keys allowed where an unknown one was found, following nested models."""
+    here: Any = model
+    for key in loc:
+        fields = getattr(here, "model_fields", None)
+        if fields is None:
+            continue  # a step's name or a list's index: the model below stays the same
+        found = next((f for n, f in fields.items() if key in (n, f.alias)), None)
+        if found is not None:
+            here = _inner_model(found.annotation)
+    fields = getattr(here, "model_fields", {})
+    return [f.alias or n for n, f in fields.items()]
+
+
+def _inner_model(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _inner_model(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The JSON Schema of recipes, `with:` of every kind included; editors complete and check by it."""
+    from .catalog import CATALOG
+
+    schema = Recipe.model_json_schema(by_alias=True)
+    definitions = schema["$defs"]
+    rules = []
+    for uses, kind in CATALOG.items():
+        config = config_class(kind).model_json_schema(by_alias=True, ref_template=f"#/$defs/{uses}.{{model}}")
+        for name, inner in config.pop("$defs", {}).items():
+            definitions[f"{uses}.{name}"] = inner
+        definitions[f"{uses}.with"] = config
+        rules.append(
+            {
+                "if": {"properties": {"uses": {"const": uses}}},
+                "then": {"properties": {"with": {"$ref": f"#/$defs/{uses}.with"}}},
+            }
+        )
+    step = definitions["Step"]
+    step["properties"]["uses"]["enum"] = list(CATALOG)
+    step["allOf"] = rules
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -1,0 +1,350 @@
+"""Run a recipe: resolve inputs to commits, skip what is published, do the rest, publish, lock.
+
+A step goes through these states, each proven by a file or a commit and never by a folder's name:
+
+    nothing -> working (runs/NAME/STEP-FINGERPRINT/work) -> made (done.json with a manifest) -> published (commit)
+
+Killed anywhere, the same command continues: a published step is found by its fingerprint, a made one is published
+from its folder after its hashes were checked, a working one gets its work folder back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .catalog import run_function
+from .hub_sync import provenance
+from .hub_sync.context import Input, StepContext
+from .hub_sync.errors import DataError, HubError, UsageError
+from .hub_sync.files import exclusive_lock, list_files, manifest, sha256_file, write_atomic
+from .hub_sync.hub import endpoint_url, translate_errors
+from .hub_sync.lock import RecipeLock
+from .hub_sync.publish import find_published, publish
+from .hub_sync.pull import pull
+from .hub_sync.refs import ArtifactRef
+from .recipe import Plan, PlannedStep
+
+logger = logging.getLogger("hubwright")
+
+Event = Callable[[str, str, dict[str, Any]], None]
+"""Called with (step name, state, details); states: input, run, skip, made, published."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a step: `state` is "published", "skipped" or "pending"; `ref` is None while pending."""
+
+    step: str
+    state: str
+    fingerprint: str | None
+    ref: ArtifactRef | None
+    tag: str | None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run.
+
+    Attributes:
+        runs: folder for work in progress; `runs/NAME/` is this recipe's.
+        lock_path: the recipe.lock.
+        only: run just this step; what it needs must be published already.
+        update: read moving references again instead of at the locked commits.
+        dry_run: resolve and report, run nothing.
+    """
+
+    runs: Path
+    lock_path: Path
+    only: str | None = None
+    update: bool = False
+    dry_run: bool = False
+
+
+def default_settings(plan: Plan, **changes: Any) -> Settings:
+    """The lock beside the recipe (in the current folder for a shipped one), work below ./runs."""
+    from .recipe import shipped_recipes
+
+    shipped = plan.path.resolve() in {p.resolve() for p in shipped_recipes().values()}
+    folder = Path.cwd() if shipped else plan.path.parent
+    return replace(Settings(Path("runs"), folder / f"{plan.path.stem}.lock"), **changes)
+
+
+def run(plan: Plan, settings: Settings, event: Event = lambda *_: None) -> list[Outcome]:
+    """Run every step of a checked recipe in order. Raises one HubwrightError at the first step that fails."""
+    if settings.only and settings.only not in {s.name for s in plan.steps}:
+        raise UsageError(f"--only {settings.only!r}: the recipe has no such step")
+    base = settings.runs / plan.name
+    # Looking writes nothing, so it needs no lock and works beside a run.
+    holding = nullcontext() if settings.dry_run else exclusive_lock(base / ".lock", f"recipe {plan.name} in {base}")
+    with holding:
+        lock = RecipeLock(settings.lock_path, writable=not settings.dry_run)
+        outcomes: dict[str, Outcome] = {}
+        for step in plan.steps:
+            wanted = settings.only in (None, step.name) and not settings.dry_run
+            outcomes[step.name] = _run_step(step, plan, settings, lock, outcomes, base, wanted, event)
+        return list(outcomes.values())
+
+
+def _run_step(
+    step: PlannedStep,
+    plan: Plan,
+    settings: Settings,
+    lock: RecipeLock,
+    outcomes: dict[str, Outcome],
+    base: Path,
+    wanted: bool,
+    event: Event,
+) -> Outcome:
+    started = time.monotonic()
+    inputs: dict[str, ArtifactRef] = {}
+    asked: dict[str, str] = {}
+    for role, said in step.inputs.items():
+        if isinstance(said, str):
+            made = outcomes[said].ref
+            if made is None:
+                if wanted:
+                    raise UsageError(f"step {step.name} needs {said!r}, which is not published yet: run it first")
+                return Outcome(step.name, "pending", None, None, step.publish.tag)
+            inputs[role], asked[role] = made, f"steps.{said}"
+        else:
+            inputs[role], asked[role] = _resolve(said, lock, settings.update), str(said)
+    config, sources, given = _resolve_config(step)
+    mark = provenance.fingerprint(
+        step.uses, step.kind.version, config, inputs, {k: v["sha256"] for k, v in sources.items()}
+    )
+    with translate_errors(f"{step.target.repo_type} {step.target.repo_id}"):
+        found = find_published(step.target, mark)
+    if found is not None and not (wanted and _tag_is_missing(found, step.publish.tag)):
+        _lock_step(lock, step, mark, found, inputs)
+        event(step.name, "skip", {"commit": found.revision})
+        return Outcome(step.name, "skipped", mark, found, step.publish.tag, time.monotonic() - started)
+    if not wanted:
+        return Outcome(step.name, "pending", mark, None, step.publish.tag)
+
+    folder = base / f"{step.name}-{mark[:16]}"
+    record = _made(folder, mark)
+    if record is None:
+        local = {}
+        for role, ref in inputs.items():
+            event(step.name, "input", {"role": role, "ref": str(ref)})
+            local[role] = Input(ref, pull(ref))
+        event(step.name, "run", {"uses": step.uses})
+        record = _make(step, plan, folder, given, config, sources, local, asked, mark)
+    event(step.name, "made", {})
+    published = publish(
+        folder / "output",
+        step.target,
+        fingerprint=mark,
+        title=f"{step.uses}: {plan.name}/{step.name}",
+        tag=step.publish.tag,
+        private=step.publish.private,
+        keep_other_files=step.kind.room == "card",
+        parent_commit=inputs["model"].revision if step.kind.room == "card" else None,
+    )
+    _lock_step(lock, step, mark, published.ref, inputs)
+    event(step.name, "published", {"commit": published.ref.revision, "url": published.url})
+    return Outcome(step.name, "published", mark, published.ref, step.publish.tag, time.monotonic() - started)
+
+
+def _resolve(ref: ArtifactRef, lock: RecipeLock, update: bool) -> ArtifactRef:
+    """The commit of an outside reference: the locked one unless `update`, else what the hub says now."""
+    key = f"{ref.repo_type} {ref}"
+    locked = None if update else lock.inputs.get(key)
+    if locked is None:
+        resolved = ref.resolve()
+        lock.pin(key, resolved.revision)
+        return resolved
+    pinned = replace(ref, revision=locked)
+    try:
+        from huggingface_hub import HfApi
+
+        with translate_errors(f"{ref.repo_type} {pinned}"):
+            HfApi().repo_info(ref.repo_id, repo_type=ref.repo_type, revision=locked)
+    except HubError as error:
+        raise HubError(
+            f"{error} (locked in {lock.path.name} for {ref}); run with --update to read {ref} again"
+        ) from error
+    return pinned
+
+
+def _resolve_config(step: PlannedStep) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    """(config for the record, hashes of local sources, config for the step).
+
+    A local file counts by its content, not its place: the record keeps its name and hash, never its path. A Hub
+    reference is resolved to a commit.
+    """
+    config = step.config.model_dump(mode="json")
+    sources: dict[str, Any] = {}
+    given = step.config
+    said = config.get("source")
+    if isinstance(said, str) and not said.startswith(("http://", "https://")):
+        path = Path(said).expanduser()
+        if path.is_file():
+            sources["source"] = {"name": path.name, "sha256": sha256_file(path), "bytes": path.stat().st_size}
+            config["source"] = path.name
+        elif path.is_dir():
+            entries = manifest(path)
+            digest = provenance.canonical_json(entries)
+            sources["source"] = {
+                "name": path.name,
+                "sha256": hashlib.sha256(digest).hexdigest(),
+                "bytes": sum(e["size"] for e in entries),
+            }
+            config["source"] = path.name
+        elif "/" in said and path.suffix == "":
+            ref = ArtifactRef.parse(said, "dataset").resolve()
+            config["source"] = str(ref)
+            given = step.config.model_copy(update={"source": str(ref)})
+        elif "/" in said or path.suffix:
+            raise UsageError(
+                f"steps.{step.name}.with.source: {said!r} is not a file here; paths are relative to the current folder"
+            )
+    return config, sources, given
+
+
+def _tag_is_missing(ref: ArtifactRef, tag: str | None) -> bool:
+    from huggingface_hub import HfApi
+
+    if tag is None:
+        return False
+    refs = HfApi().list_repo_refs(ref.repo_id, repo_type=ref.repo_type)
+    return tag not in {t.name for t in refs.tags}
+
+
+def _made(folder: Path, mark: str) -> dict[str, Any] | None:
+    """The record of a finished but perhaps unpublished step, if its files are still what was made."""
+    done = folder / "done.json"
+    try:
+        value = json.loads(done.read_text(encoding="utf-8"))
+        if value["fingerprint"] == mark and value["output"] == manifest(folder / "output"):
+            return value["record"]
+    except (OSError, ValueError, KeyError):
+        pass
+    done.unlink(missing_ok=True)
+    return None
+
+
+def _make(
+    step: PlannedStep,
+    plan: Plan,
+    folder: Path,
+    given: Any,
+    config: dict[str, Any],
+    sources: dict[str, Any],
+    inputs: dict[str, Input],
+    asked: dict[str, str],
+    mark: str,
+) -> dict[str, Any]:
+    """Do the step's work below `folder`, write provenance and card, and prove completion with done.json."""
+    from .model_cards import card, licences
+
+    output, work = folder / "output", folder / "work"
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    work.mkdir(exist_ok=True)
+    context = StepContext(step.name, work, output, inputs)
+    rights = licences.of_inputs({r: i.path for r, i in inputs.items()})
+    begun = provenance.now()
+    result = run_function(step.kind)(given, context)
+    if step.kind.room == "builder":
+        _write_dataset(result, output)
+    _check_output(step, output)
+    licence = licences.decide(
+        step.name,
+        rights,
+        own=context.report.card.pop("license", None),
+        own_name=context.report.card.pop("license_name", None),
+        declared=step.publish.license,
+        accepted=step.publish.accept_unlicensed,
+        private=step.publish.private,
+    )
+    record = {
+        "step": {
+            "recipe": plan.name, "name": step.name, "uses": step.uses, "method_version": step.kind.version,
+            "room": step.kind.room,
+        },
+        "target": {"type": step.target.repo_type, "repo_id": step.target.repo_id, "tag": step.publish.tag},
+        "config": config,
+        "sources": sources,
+        "inputs": [
+            {"role": role, "type": i.ref.repo_type, "repo_id": i.ref.repo_id, "asked": asked[role],
+             "commit": i.ref.revision, "license": rights[role].licence}
+            for role, i in sorted(inputs.items())
+        ],
+        "license": licence,
+        "fingerprint": mark,
+        **provenance.environment(),
+        "started_at": begun,
+        "finished_at": provenance.now(),
+        "report": asdict(context.report),
+        "parquet": card.describe_parquet(output),
+        "files": [],
+    }  # fmt: skip
+    earlier = provenance.load(inputs["model"].path / provenance.FILE_NAME) if step.kind.room == "card" else []
+    card.write_plots(record, output)
+    record["files"] = manifest(output, provenance.DERIVED_FILES)
+    records = [*earlier, record]
+    write_atomic(output / provenance.FILE_NAME, provenance.dump(records))
+    write_atomic(output / "README.md", card.render(records))
+    write_atomic(
+        folder / "done.json",
+        json.dumps({"fingerprint": mark, "output": manifest(output), "record": record}),
+    )
+    return record
+
+
+def _write_dataset(dataset: Any, output: Path) -> None:
+    """One Parquet file per config and split, in the layout the Hub reads without a loading script."""
+    configs = dataset if isinstance(next(iter(dataset.values())), dict) else {"default": dataset}
+    for config, splits in configs.items():
+        for split, rows in splits.items():
+            if len(rows) == 0:
+                raise DataError(f"split {split!r} of {config!r} has no rows; nothing was published")
+            folder = output / ("data" if config == "default" else config)
+            folder.mkdir(parents=True, exist_ok=True)
+            rows.to_parquet(str(folder / f"{split}-00000-of-00001.parquet"))
+
+
+def _check_output(step: PlannedStep, output: Path) -> None:
+    if not list_files(output) and step.kind.room != "card":
+        raise DataError(f"step {step.name} ({step.uses}) made no files; nothing was published")
+
+
+def _lock_step(
+    lock: RecipeLock, step: PlannedStep, mark: str, ref: ArtifactRef, inputs: dict[str, ArtifactRef]
+) -> None:
+    lock.record(
+        step.name,
+        {
+            "uses": step.uses,
+            "type": ref.repo_type,
+            "repo_id": ref.repo_id,
+            "commit": ref.revision,
+            "tag": step.publish.tag,
+            "fingerprint": mark,
+            "inputs": {role: f"{i.repo_id}@{i.revision}" for role, i in sorted(inputs.items())},
+            "endpoint": endpoint_url(),
+        },
+    )
+
+
+def clean_work(plan: Plan, settings: Settings) -> list[Path]:
+    """Remove the folders of steps that are published; returns them. What is unfinished stays."""
+    lock = RecipeLock(settings.lock_path)
+    keep = {f"{name}-{entry['fingerprint'][:16]}" for name, entry in lock.steps.items()}
+    base = settings.runs / plan.name
+    with exclusive_lock(base / ".lock", f"recipe {plan.name} in {base}"):
+        gone = [p for p in base.iterdir() if p.is_dir() and p.name in keep and (p / "done.json").is_file()]
+        for path in gone:
+            shutil.rmtree(path)
+    return gone

@@ -1,0 +1,72 @@
+"""Strict YAML with line numbers: duplicate keys, anchors and tags are refused, and every key knows its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .hub_sync.errors import UsageError
+
+_SIZE_LIMIT = 1 << 20
+_DEPTH_LIMIT = 40
+Where = dict[tuple[str | int, ...], int]
+
+
+def read_yaml(path: Path) -> tuple[Any, Where]:
+    """The value of a YAML file, and the line (from 1) of every key and item by its path.
+
+    Raises UsageError in one line for: a missing or too large file, bad syntax, a duplicate key, an anchor, a tag.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(raw) > _SIZE_LIMIT:
+        raise UsageError(f"{path}: {len(raw)} bytes is too large for a recipe (limit {_SIZE_LIMIT})")
+    try:
+        text = raw.decode("utf-8")
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            # Aliases are how a kilobyte becomes gigabytes; a recipe has no need of them.
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                raise UsageError(f"{path}:{event.start_mark.line + 1}: anchors and aliases are not allowed")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UsageError(f"{path}:{line}: not valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())[:200]}") from error
+    where: Where = {}
+    loader = yaml.SafeLoader("")
+    value = None if node is None else _construct(loader, node, (), where, path)
+    return value, where
+
+
+def _construct(loader: yaml.SafeLoader, node: yaml.Node, at: tuple[str | int, ...], where: Where, path: Path) -> Any:
+    line = node.start_mark.line + 1
+    where.setdefault(at, line)
+    if len(at) > _DEPTH_LIMIT:
+        raise UsageError(f"{path}:{line}: nested more than {_DEPTH_LIMIT} levels deep")
+    if isinstance(node, yaml.MappingNode):
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key_line = key_node.start_mark.line + 1
+            key = loader.construct_object(key_node)
+            if not isinstance(key, str):
+                raise UsageError(f"{path}:{key_line}: key {key!r} is not text; put it in quotes")
+            if key in result:
+                raise UsageError(f"{path}:{key_line}: {key!r} appears twice; keep one of them")
+            where[(*at, key)] = key_line
+            result[key] = _construct(loader, value_node, (*at, key), where, path)
+        return result
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(loader, item, (*at, i), where, path) for i, item in enumerate(node.value)]
+    if not node.tag.startswith("tag:yaml.org,2002:"):
+        raise UsageError(f"{path}:{line}: tag {node.tag!r} is not allowed in a recipe")
+    try:
+        return loader.construct_object(node)
+    except (yaml.YAMLError, ValueError) as error:
+        raise UsageError(f"{path}:{line}: {node.value!r} cannot be read ({error})") from error

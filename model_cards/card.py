@@ -1,0 +1,152 @@
+"""Cards: README.md rendered from provenance records and from nothing else.
+
+`hubwright verify` renders again and compares, so a figure changed by hand in a card is found.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import plots
+
+_LIBRARY = "hubwright"
+_SIZES = (
+    (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"),
+)  # fmt: skip
+
+
+def write_plots(record: dict[str, Any], output: Path) -> None:
+    """Draw the record's curves and charts below `output/plots` (PNG)."""
+    plots.write(record["report"], output)
+
+
+def render(records: list[dict[str, Any]]) -> str:
+    """The whole README.md, YAML header included, of a repository with these provenance records (oldest first)."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701  Markdown, not HTML: the hub sanitises what it renders
+    )
+    environment.filters |= {"cell": _cell, "plot": plots.file_name, "size": _bytes, "short": lambda s: s[:12]}
+    making, latest = records[0], records[-1]
+    model = making["target"]["type"] == "model"
+    body = environment.get_template("card.md.jinja").render(
+        records=records,
+        making=making,
+        target=making["target"],
+        tag=latest["target"]["tag"] or making["target"]["tag"],
+        is_model=model,
+        title=making["report"]["card"].get("pretty_name") or making["target"]["repo_id"].split("/")[1],
+        config_json={r["fingerprint"]: json.dumps(r["config"], indent=1, ensure_ascii=False) for r in records},
+        configs=making.get("parquet") or {},
+        adapter=_is_adapter(making),
+    )
+    return f"---\n{_header(records)}---\n\n{body}"
+
+
+def _header(records: list[dict[str, Any]]) -> str:
+    """The YAML header: Hub metadata, in the Hub's own words."""
+    import yaml
+
+    making = records[0]
+    said = dict(making["report"]["card"])
+    tags = [t for t in said.pop("tags", []) if t != _LIBRARY]
+    licence = making["license"]
+    data: dict[str, Any] = {"license": licence["id"]}
+    if licence["id"] == "other":
+        # The Hub wants a name and a link beside "other"; the link is the section of this very card.
+        data["license_name"] = licence["name"] or "unstated"
+        data["license_link"] = "#licence"
+    if "language" in said:
+        data["language"] = said.pop("language")
+    data |= _model_metadata(records) if making["target"]["type"] == "model" else _dataset_metadata(making)
+    data |= {key: value for key, value in sorted(said.items()) if value}
+    data["tags"] = [_LIBRARY, *tags]
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def _model_metadata(records: list[dict[str, Any]]) -> dict[str, Any]:
+    making = records[0]
+    base = [i["repo_id"] for i in making["inputs"] if i["type"] == "model"]
+    used = [i["repo_id"] for i in making["inputs"] if i["type"] == "dataset"]
+    data: dict[str, Any] = {
+        "library_name": "peft" if _is_adapter(making) else "transformers",
+        "pipeline_tag": "text-generation",
+    }
+    if base:
+        data["base_model"] = base if len(base) > 1 else base[0]
+        data["base_model_relation"] = "adapter" if _is_adapter(making) else "finetune"
+    if used:
+        data["datasets"] = sorted(set(used))
+    return data
+
+
+def _dataset_metadata(making: Mapping[str, Any]) -> dict[str, Any]:
+    configs = making.get("parquet") or {}
+    rows = sum(split["rows"] for splits in configs.values() for split in splits.values())
+    data: dict[str, Any] = {"size_categories": [next((name for n, name in _SIZES if rows < n), "n>1T")]}
+    sources = sorted({i["repo_id"] for i in making["inputs"] if i["type"] == "dataset"})
+    if sources:
+        data["source_datasets"] = sources
+    if configs:
+        data["configs"] = [
+            {
+                "config_name": name,
+                **({"default": True} if len(configs) > 1 and position == 0 else {}),
+                "data_files": [{"split": split, "path": entry["path"]} for split, entry in splits.items()],
+            }
+            for position, (name, splits) in enumerate(configs.items())
+        ]
+    return data
+
+
+def _is_adapter(record: Mapping[str, Any]) -> bool:
+    return any(f["path"] == "adapter_config.json" for f in record["files"])
+
+
+def describe_parquet(output: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """config -> split -> {rows, path, columns} of the Parquet files below `output` (`data/` is config "default")."""
+    import pyarrow.parquet as pq
+
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    paths = sorted(output.glob("*/*.parquet"), key=lambda p: (p.parent.name != "data", p.as_posix()))
+    for path in paths:
+        config = "default" if path.parent.name == "data" else path.parent.name
+        split = path.name.split("-")[0]
+        schema = pq.read_schema(path)
+        entry = found.setdefault(config, {}).setdefault(
+            split,
+            {
+                "rows": 0,
+                "path": f"{path.parent.name}/{split}-*.parquet",
+                "columns": [[f.name, str(f.type)] for f in schema],
+            },
+        )
+        entry["rows"] += pq.read_metadata(path).num_rows
+    return found
+
+
+def _cell(value: Any) -> str:
+    """A table cell: figures to four digits, no character that would break the row."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _bytes(size: int) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size = size / 1000  # type: ignore[assignment]
+    raise AssertionError

@@ -1,0 +1,74 @@
+"""Plots for cards: training curves and scores with intervals, as PNG files with the same bytes for the same data."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+FOLDER = "plots"
+# Okabe and Ito's colours: told apart with any colour vision, and on paper.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_SIZE = (6.4, 3.4)
+
+
+def file_name(title: str) -> str:
+    """The plot's path in the repository: the title in lower case with hyphens."""
+    return f"{FOLDER}/{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-') or 'plot'}.png"
+
+
+def write(report: dict[str, Any], folder: Path) -> list[str]:
+    """Draw every curve and bar chart of a report below `folder`; returns the paths in the repository."""
+    made = []
+    for curve in report.get("curves", []):
+        made.append(_draw(folder, curve["title"], lambda axes, c=curve: _lines(axes, c)))
+    for chart in report.get("bars", []):
+        made.append(_draw(folder, chart["title"], lambda axes, c=chart: _bars(axes, c)))
+    return made
+
+
+def _draw(folder: Path, title: str, fill: Any) -> str:
+    # The object interface, not pyplot: no global state, no display, safe in any thread.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_SIZE, dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    fill(axes)
+    axes.set_title(title, fontsize=11, loc="left")
+    axes.grid(True, alpha=0.25)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    name = file_name(title)
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png", metadata={"Software": None})
+    return name
+
+
+def _lines(axes: Any, curve: dict[str, Any]) -> None:
+    for colour, (label, points) in zip(_COLOURS * 9, curve["series"].items(), strict=False):
+        xs, ys = [p[0] for p in points], [p[1] for p in points]
+        axes.plot(xs, ys, color=colour, label=label, linewidth=1.6, marker="o" if len(xs) < 15 else None, markersize=3)
+    axes.set_xlabel(curve["x"])
+    axes.set_ylabel(curve["y"])
+    if len(curve["series"]) > 1:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def _bars(axes: Any, chart: dict[str, Any]) -> None:
+    """`{"title", "y", "groups": [str], "series": {name: [[value, low, high] or None, ...]}}`, 95 % intervals."""
+    groups, series = chart["groups"], chart["series"]
+    width = 0.8 / max(1, len(series))
+    for i, (colour, (label, values)) in enumerate(zip(_COLOURS * 9, series.items(), strict=False)):
+        for g, value in enumerate(values):
+            if value is None or value[0] is None:
+                continue
+            height, low, high = value
+            x = g - 0.4 + width * (i + 0.5)
+            spread = None if low is None or high is None else [[max(0, height - low)], [max(0, high - height)]]
+            axes.bar(x, height, width * 0.9, color=colour, yerr=spread, capsize=2, label=label if g == 0 else None)
+    axes.set_xticks(range(len(groups)), groups, fontsize=8, rotation=20 if len(groups) > 4 else 0)
+    axes.set_ylabel(chart["y"])
+    axes.legend(frameon=False, fontsize=9)

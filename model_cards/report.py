@@ -1,0 +1,149 @@
+"""Recipe step `report`: put evaluation results beside a published model, as figures a stranger can check.
+
+In: the model as it was published, the result of an evaluation, and optionally a baseline (the same tasks on the model
+it was made from). Out: tables with intervals, a chart, and `.eval_results/*.yaml`, the Hub's current form.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..hub_sync import provenance
+from ..hub_sync.context import Input, StepContext
+from ..hub_sync.errors import DataError
+
+RESULTS = "results.json"
+EVAL_RESULTS = ".eval_results"
+
+
+class ReportConfig(BaseModel):
+    """What to show. Everything else follows from the results."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    headline: list[str] = Field(
+        default_factory=list,
+        description="Metrics for the chart and .eval_results, as TASK/METRIC; empty: the first metric of every task.",
+    )
+    notes: str = Field("", description="One sentence on the set-up, for the notes of .eval_results.")
+
+
+def report(config: ReportConfig, context: StepContext) -> None:
+    """Fill the report and write `.eval_results/`. Raises DataError where results and model do not belong together."""
+    model, result = context.inputs["model"], context.inputs["result"]
+    after = _results(result)
+    _must_be_about(result, model)
+    before = _results(context.inputs["baseline"]) if "baseline" in context.inputs else None
+    headline = config.headline or [f"{task}/{next(iter(values['metrics']))}" for task, values in after.items()]
+    for name in headline:
+        task, _, metric = name.partition("/")
+        if metric not in after.get(task, {}).get("metrics", {}):
+            raise DataError(f"step {context.step}: headline {name!r} is not among the results of {result.ref}")
+    for task, values in after.items():
+        context.report.tables.append(_table(task, values, (before or {}).get(task)))
+        for metric, entry in values["metrics"].items():
+            context.report.metrics[f"{task}/{metric}"] = entry["value"]
+    context.report.bars = [_chart(headline, before, after)] if before else []
+    context.report.sections.append({"title": "Where the figures come from", "body": _origin(context)})
+    _write_eval_results(config, context, headline, after)
+
+
+def _results(source: Input) -> dict[str, Any]:
+    path = source.path / RESULTS
+    if not path.is_file():
+        raise DataError(f"{source.ref} holds no {RESULTS}: it is not the result of an evaluation step")
+    return json.loads(path.read_text(encoding="utf-8"))["tasks"]
+
+
+def _must_be_about(result: Input, model: Input) -> None:
+    record = provenance.load(result.path / provenance.FILE_NAME)[-1]
+    judged = next((i for i in record["inputs"] if i["role"] == "model"), None)
+    if judged is None or (judged["repo_id"], judged["commit"]) != (model.ref.repo_id, model.ref.revision):
+        what = f"{judged['repo_id']}@{judged['commit'][:12]}" if judged else "no model"
+        raise DataError(f"result {result.ref} is about {what}, not about {model.ref}")
+
+
+def interval(metrics: dict[str, Any], name: str) -> tuple[float | None, float | None, float | None]:
+    """(value, low, high) of a metric: its own bootstrap interval, else value +- 1.96 standard errors, else none."""
+    entry = metrics.get(name)
+    if entry is None or not isinstance(entry["value"], int | float):
+        return None, None, None
+    value = float(entry["value"])
+    ends = [metrics.get(f"{name}_ci_{end}", {}).get("value") for end in ("low", "high")]
+    if None not in ends:
+        return value, float(ends[0]), float(ends[1])
+    if entry.get("stderr") is not None:
+        half = 1.96 * float(entry["stderr"])
+        return value, value - half, value + half
+    return value, None, None
+
+
+def _cell(triple: tuple[float | None, float | None, float | None]) -> str:
+    value, low, high = triple
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if low is None or high is None else f"{value:.4g} ({low:.4g} to {high:.4g})"
+
+
+def _table(task: str, values: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
+    names = [m for m in values["metrics"] if not m.endswith(("_ci_low", "_ci_high"))]
+    columns = ["metric", *(["before"] if before else []), "after" if before else "value"]
+    rows = []
+    for name in names:
+        first = [_cell(interval(before["metrics"], name))] if before else []
+        rows.append([name, *first, _cell(interval(values["metrics"], name))])
+    note = f"{values['n']} documents; in brackets the 95 % interval."
+    return {"title": task, "columns": columns, "rows": rows, "note": note}
+
+
+def _chart(headline: list[str], before: dict[str, Any] | None, after: dict[str, Any]) -> dict[str, Any]:
+    def values(results: dict[str, Any] | None) -> list[list[float | None]]:
+        pairs = (name.partition("/") for name in headline)
+        return [list(interval((results or {}).get(task, {}).get("metrics", {}), m)) for task, _, m in pairs]
+
+    series = {"before": values(before), "after": values(after)}
+    return {"title": "Before and after", "y": "score", "groups": headline, "series": series}
+
+
+def _origin(context: StepContext) -> str:
+    lines = [
+        f"- {role}: every prompt, answer and figure is in the data set `{i.ref.repo_id}` at commit `{i.ref.revision}`"
+        for role, i in sorted(context.inputs.items())
+        if role != "model"
+    ]
+    return "\n".join(lines)
+
+
+def _write_eval_results(
+    config: ReportConfig, context: StepContext, headline: list[str], after: dict[str, Any]
+) -> None:
+    import yaml
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+    result = context.inputs["result"]
+    record = provenance.load(result.path / provenance.FILE_NAME)[-1]
+    data = next((i for i in record["inputs"] if i["role"] == "dataset"), None)
+    by_task: dict[str, list[EvalResultEntry]] = {}
+    for name in headline:
+        task, _, metric = name.partition("/")
+        notes = f"{metric}; n={after[task]['n']}; answers and figures: {result.ref}"
+        entries = by_task.setdefault(task, [])
+        entries.append(
+            EvalResultEntry(
+                dataset_id=data["repo_id"] if data else f"hubwright/{task}",
+                # An entry is one figure, so a second metric of a task needs an id of its own.
+                task_id=f"{task}_{metric}" if entries else task,
+                value=after[task]["metrics"][metric]["value"],
+                dataset_revision=data["commit"] if data else None,
+                date=record["finished_at"],
+                notes=f"{notes}; {config.notes}" if config.notes else notes,
+            )
+        )
+    for task, entries in by_task.items():
+        path: Path = context.output / EVAL_RESULTS / f"{task}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False), encoding="utf-8")
