@@ -72,8 +72,9 @@ def describe(report: Report, rows: list[dict[str, Any]], *, origin: str, sample:
 
 def _task_table(rows: list[dict[str, Any]]) -> dict[str, Any]:
     cells = Counter((row["task_type"], row["bench_type"]) for row in rows)
-    body = [[task, cells[task, EC], cells[task, RM], cells[task, EC] + cells[task, RM]] for task in SUB_TASKS]
-    total = [sum(line[column] for line in body) for column in (1, 2, 3)]
+    sizes = [(cells[task, EC], cells[task, RM], cells[task, EC] + cells[task, RM]) for task in SUB_TASKS]
+    body = [[task, *size] for task, size in zip(SUB_TASKS, sizes, strict=True)]
+    total = [sum(column) for column in zip(*sizes, strict=True)]
     return {
         "title": "Tasks and scenarios",
         "columns": ["task", EC, RM, "rows"],

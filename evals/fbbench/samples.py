@@ -1,0 +1,167 @@
+"""What judging and scoring need to know of a row, whichever file it comes from: data set, answers or verdicts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ...hub_sync.errors import DataError
+
+EC = "Error Correction"
+RM = "Response Maintenance"
+
+AnswerState = Literal["ok", "empty", "failed"]
+
+# What answer files store where the tested model gave no answer. The first two are upstream's own markers; a leading
+# "$" alone says nothing, genuine LaTeX answers begin with it.
+FAILED_ANSWERS = frozenset({"$ERROR$", "$REPETITIVE PATTERNS$"})
+
+# The exhaustive three-item checklists of Response Maintenance / Mathematics: the right result in any case, or agrees
+# with the user and is wrong, or disagrees and is wrong. One of them is always met, so full marks are certain.
+_IF_AGREES = re.compile(r"^(?:如果(?:回答)?(?:认同|同意)|if (?:the )?(?:answer|response|reply) agrees)", re.I)
+_IF_DISAGREES = re.compile(
+    r"^(?:如果(?:回答)?不(?:认同|同意)|if (?:the )?(?:answer|response|reply) (?:disagrees|does not agree))", re.I
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of the benchmark.
+
+    Attributes:
+        weights: one per item, summing to 1 (Error Correction), or all None (Response Maintenance, any one counts).
+        messages: the three turns given to the tested model; empty where a file does not hold them.
+    """
+
+    id: str
+    scenario: str
+    task: str
+    deficiencies: tuple[str, ...]
+    feedback: tuple[str, ...]
+    items: tuple[str, ...]
+    weights: tuple[float | None, ...]
+    messages: tuple[dict[str, str], ...] = ()
+
+    @property
+    def exhaustive(self) -> bool:
+        """True where the checklist covers every possible answer, so that only its first item says anything.
+
+        Our detection, by form: Response Maintenance, three items, the second conditioned on agreement, the third on
+        disagreement, the first on neither. It finds the 31 Mathematics rows of the published data and no other.
+        """
+        if self.scenario != RM or len(self.items) != 3:
+            return False
+        first, second, third = (item.strip() for item in self.items)
+        free = not _IF_AGREES.match(first) and not _IF_DISAGREES.match(first)
+        return bool(free and _IF_AGREES.match(second) and _IF_DISAGREES.match(third))
+
+
+def sample_id(user_query: str) -> str:
+    """The id that the builder gives to a query: "fb-" and 12 hex digits of its SHA-1."""
+    return "fb-" + hashlib.sha1(user_query.encode("utf-8"), usedforsecurity=False).hexdigest()[:12]
+
+
+def from_row(row: Mapping[str, Any]) -> Sample:
+    """A row of the built data set (`hubwright run fbbench`)."""
+    checklist = sorted(row["checklist"], key=lambda item: item["index"])
+    return Sample(
+        id=row["id"],
+        scenario=row["bench_type"],
+        task=row["task_type"],
+        deficiencies=tuple(row["error_types"]),
+        feedback=tuple(row["feedback_types"]),
+        items=tuple(item["text"] for item in checklist),
+        weights=tuple(item["weight"] for item in checklist),
+        messages=tuple({"role": turn["role"], "content": turn["content"]} for turn in row["messages"]),
+    )
+
+
+def official_to_row(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record in the official schema (data set, answer or judgement file) as a row of the built data set.
+
+    The builder checks every rule; this only converts, and raises KeyError, TypeError or IndexError for what it cannot.
+    """
+    weighted = record["bench_type"] == EC
+    turns = zip(("user", "assistant", "user"), ("user_query", "origin_first_response", "feedback"), strict=True)
+    return {
+        "id": sample_id(record["user_query"]),
+        "bench_type": record["bench_type"],
+        "task_type": record["task_type"],
+        "sub_task_type": record["sub_task_type"],
+        "messages": [{"role": role, "content": record[field]} for role, field in turns],
+        "error_types": list(record["error_type"] or []),
+        "feedback_types": list(record["feedback_type"]),
+        "checklist": [
+            {
+                "index": index,
+                "text": item[0] if weighted else item,
+                "weight": float(item[1]) if weighted else None,
+            }
+            for index, item in enumerate(record["checklist"])
+        ],
+        "any_of": not weighted,
+        "reference_response": record.get("reference_second_response"),
+    }
+
+
+def from_official(record: Mapping[str, Any], where: str) -> Sample:
+    """A record in the official schema. Raises DataError, naming `where`, for a record that lacks a field."""
+    try:
+        return from_row(official_to_row(record))
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise DataError(f"{where}: is not a record of FB-Bench ({type(error).__name__}: {error})") from error
+
+
+def answer_state(answer: Any) -> AnswerState:
+    """ "empty" for nothing but white space, "failed" for no text or a marker of a failed call, else "ok"."""
+    if not isinstance(answer, str) or answer.strip() in FAILED_ANSWERS:
+        return "failed"
+    return "ok" if answer.strip() else "empty"
+
+
+def answer_hash(answer: Any) -> str:
+    """SHA-256 of the answer's UTF-8: what ties a verdict to the answer it was given for."""
+    return hashlib.sha256(str(answer).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, object) of a JSON-lines file; blank lines are skipped.
+
+    With `torn_tail` a last line without its newline is left out: a process was killed while it wrote it.
+
+    Raises DataError in one line for a file that cannot be read, and for a line that is not a JSON object.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path.name}: cannot be read ({error.__class__.__name__}); give a UTF-8 JSON-lines file"
+        ) from error
+    lines = text.split("\n")
+    if torn_tail:
+        lines = lines[:-1]  # what stands behind the last newline: nothing, or half a line
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path.name}: line {number} is not JSON; remove or repair it") from error
+        if not isinstance(record, dict):
+            raise DataError(f"{path.name}: line {number} is not a JSON object; remove or repair it")
+        yield number, record
+
+
+def index_samples(samples: Iterable[Sample], where: str) -> dict[str, Sample]:
+    """Samples by id. Raises DataError where an id occurs twice."""
+    found: dict[str, Sample] = {}
+    for sample in samples:
+        if sample.id in found:
+            raise DataError(f"{where}: sample {sample.id} occurs twice; keep one")
+        found[sample.id] = sample
+    return found

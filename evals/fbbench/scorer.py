@@ -1,0 +1,271 @@
+"""The published score of FB-Bench from verdicts, its slices, its interval, and an account of what failed.
+
+Per sample, with the data set's weights (never the judge's echo of them):
+
+    Error Correction       s = sum of the weights of the items met                    in [0, 1]
+    Response Maintenance   s = 1 if any item is met, else 0
+
+Aggregate ("type" mode, the published one): the mean of s over each (scenario, task) cell; the scenario's score is the
+plain mean over its tasks, Overall the plain mean over all cells that have rows. Each is rounded to 4 decimals as a
+fraction and then given in 0..100, hence to 2 decimals, as in the published workbook.
+
+What is ours and not the paper's: `strict` (exhaustive checklists count with their first item alone), the bootstrap
+intervals, the bounds, and the accounting.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from ...hub_sync.errors import DataError
+from .samples import EC, RM, Sample
+from .verdicts import Judged
+
+KEYS = {EC: "error_correction", RM: "response_maintenance"}
+Scored = tuple[Sample, float]
+
+
+def sample_score(sample: Sample, verdicts: Sequence[bool | None], *, strict: bool = False) -> float:
+    """The score of one answer in [0, 1]; an item without a verdict counts as not met."""
+    if len(verdicts) != len(sample.items):
+        raise DataError(f"sample {sample.id}: {len(verdicts)} verdicts for {len(sample.items)} items")
+    if sample.scenario == RM:
+        counted = verdicts[:1] if strict and sample.exhaustive else verdicts
+        return float(any(counted))
+    return math.fsum(weight or 0.0 for weight, met in zip(sample.weights, verdicts, strict=True) if met)
+
+
+def judged_score(
+    judged: Judged, *, strict: bool = False, failed_answers: Literal["judged", "zero"] = "judged"
+) -> float | None:
+    """The score of a judged sample; None where there is none (no usable verdict).
+
+    A refusal of the judge and an answer that never was are 0. An answer that is only the marker of a failed call keeps
+    the judge's verdict, as published, unless `failed_answers` is "zero".
+    """
+    if judged.state == "failed":
+        return None
+    if judged.state in ("refused", "not_judged") or (judged.answer == "failed" and failed_answers == "zero"):
+        return 0.0
+    return sample_score(judged.sample, judged.verdicts, strict=strict)
+
+
+def cell_means(scored: Iterable[Scored]) -> dict[tuple[str, str], float]:
+    """Mean score in [0, 1] of each (scenario, task) that has rows."""
+    cells: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for sample, value in scored:
+        cells[sample.scenario, sample.task].append(value)
+    return {cell: _mean(values) for cell, values in cells.items()}
+
+
+def _mean(values: Sequence[float]) -> float:
+    # Exactly rounded sums: a mean does not depend on the order of the rows, and the ties at the 4th decimal that the
+    # published tables hold (0.69375, 0.66375) fall as they do there; plain summation misses 3 of 621 cells.
+    return math.fsum(values) / len(values)
+
+
+def percent(fraction: float | None) -> float | None:
+    """A fraction rounded to 4 decimals, in 0..100; None stays None."""
+    return None if fraction is None else round(round(fraction, 4) * 100, 2)
+
+
+def macro(scored: Iterable[Scored]) -> dict[str, float | None]:
+    """The published figures in 0..100: error_correction, response_maintenance, overall; None where no row counts."""
+    means = cell_means(scored)
+
+    def average(scenarios: tuple[str, ...]) -> float | None:
+        values = [mean for cell, mean in means.items() if cell[0] in scenarios]
+        return percent(_mean(values)) if values else None
+
+    return {KEYS[EC]: average((EC,)), KEYS[RM]: average((RM,)), "overall": average((EC, RM))}
+
+
+def item_mean(scored: Sequence[Scored]) -> dict[str, float | None]:
+    """The plain mean over rows ("item" mode; not the published score, up to 9 points away from it)."""
+
+    def average(scenarios: tuple[str, ...]) -> float | None:
+        values = [value for sample, value in scored if sample.scenario in scenarios]
+        return percent(_mean(values)) if values else None
+
+    return {KEYS[EC]: average((EC,)), KEYS[RM]: average((RM,)), "overall": average((EC, RM))}
+
+
+def bootstrap(
+    scored: Sequence[Scored], *, resamples: int, seed: int, level: float = 0.95
+) -> dict[str, dict[str, float]]:
+    """Percentile intervals of the macro scores in 0..100: {figure: {low, high, sd}}.
+
+    Rows are drawn with replacement within each (scenario, task) cell, because the design fixes the cell sizes. This is
+    the spread due to the choice of rows, not to sampling of answers or to the judge. Figures without rows are left out.
+    """
+    rng = np.random.default_rng(seed)
+    cells: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for sample, value in scored:
+        cells[sample.scenario, sample.task].append(value)
+    means: dict[tuple[str, str], np.ndarray] = {}
+    for cell in sorted(cells):
+        values = np.sort(np.asarray(cells[cell], dtype=np.float64))  # independent of the order of the file
+        draws = rng.integers(0, len(values), size=(resamples, len(values)))
+        means[cell] = values[draws].mean(axis=1)
+    tail = (1 - level) / 2 * 100
+    intervals = {}
+    for name, scenarios in ((KEYS[EC], (EC,)), (KEYS[RM], (RM,)), ("overall", (EC, RM))):
+        chosen = [draw for cell, draw in means.items() if cell[0] in scenarios]
+        if chosen:
+            figure = np.mean(chosen, axis=0) * 100
+            low, high = np.percentile(figure, [tail, 100 - tail])
+            sd = float(figure.std(ddof=1)) if resamples > 1 else 0.0
+            intervals[name] = {"low": round(float(low), 2), "high": round(float(high), 2), "sd": round(sd, 4)}
+    return intervals
+
+
+def slices(scored: Sequence[Scored]) -> dict[str, Any]:
+    """The published tables: per task, per deficiency (Error Correction), per kind of feedback and scenario.
+
+    A row with several labels counts in each. Every slice is the macro score of its rows, with their number `n`.
+    """
+
+    def by_label(scenario: str, labels: Callable[[Sample], tuple[str, ...]]) -> dict[str, dict[str, Any]]:
+        groups: dict[str, list[Scored]] = defaultdict(list)
+        for sample, value in scored:
+            if sample.scenario == scenario:
+                for label in labels(sample):
+                    groups[label].append((sample, value))
+        return {
+            label: {"score": macro(group)[KEYS[scenario]], "n": len(group)} for label, group in sorted(groups.items())
+        }
+
+    tasks: dict[str, Any] = {}
+    for task in sorted({sample.task for sample, _ in scored}):
+        rows = [(sample, value) for sample, value in scored if sample.task == task]
+        size = Counter(sample.scenario for sample, _ in rows)
+        tasks[task] = {**macro(rows), "n": {KEYS[EC]: size[EC], KEYS[RM]: size[RM]}}
+    return {
+        "tasks": tasks,
+        "deficiencies": by_label(EC, lambda sample: sample.deficiencies),
+        "feedback": {
+            KEYS[EC]: by_label(EC, lambda sample: sample.feedback),
+            KEYS[RM]: by_label(RM, lambda sample: sample.feedback),
+        },
+    }
+
+
+def score(
+    judged: Sequence[Judged],
+    *,
+    expected: int | None = None,
+    resamples: int = 1000,
+    seed: int = 1234,
+    failed_answers: Literal["judged", "zero"] = "judged",
+    max_failed: float | None = None,
+) -> dict[str, Any]:
+    """Everything that can be said of a set of verdicts, as JSON.
+
+    Args:
+        judged: one entry per sample.
+        expected: number of samples there should be; those that are missing count as failed verdicts.
+        resamples: bootstrap resamples; 0 gives no intervals.
+        seed: of the bootstrap.
+        failed_answers: see `judged_score`.
+        max_failed: share of samples, in 0..1, that may lack an answer or a verdict for reasons other than the model's
+            own (failed calls, unusable verdicts); above it no score is given.
+
+    Returns keys `error_correction`, `response_maintenance`, `overall` (0..100, None without rows), `strict`,
+    `item_mean`, `bounds` (samples without a verdict counted as 0 and as 1), `intervals`, `tasks`, `deficiencies`,
+    `feedback`, `counts`, `coverage` (share of samples that the score rests on).
+
+    Raises DataError where nothing was judged, or more than `max_failed` failed.
+    """
+    if not judged:
+        raise DataError("there is no verdict to score")
+    counts = account(judged, expected)
+    total = counts["samples"]
+    failed = counts["answers_failed"] + counts["verdicts_failed"] + counts["verdicts_missing"]
+    if max_failed is not None and failed > max_failed * total:
+        raise DataError(
+            f"{failed} of {total} samples failed ({failed / total:.1%}), more than max_failed {max_failed:.1%}: "
+            f"{counts['answers_failed']} answers, {counts['verdicts_failed']} verdicts, "
+            f"{counts['verdicts_missing']} missing; run the stage again or raise --max-failed"
+        )
+    scored = _scored(judged, failed_answers=failed_answers)
+    if not scored:
+        raise DataError(f"none of {total} samples has a usable verdict; judge them again")
+    strict = macro(_scored(judged, strict=True, failed_answers=failed_answers))
+    bounds = [macro(_scored(judged, failed_answers=failed_answers, unscored=value))["overall"] for value in (0.0, 1.0)]
+    return {
+        **macro(scored),
+        "strict": {**strict, "exhaustive_checklists": sum(one.sample.exhaustive for one in judged)},
+        "item_mean": item_mean(scored),
+        "bounds": {"overall_low": bounds[0], "overall_high": bounds[1]},
+        "intervals": bootstrap(scored, resamples=resamples, seed=seed) if resamples else {},
+        **slices(scored),
+        "counts": counts,
+        "coverage": round(len(scored) / total, 6),
+        "settings": {"resamples": resamples, "seed": seed, "level": 0.95, "failed_answers": failed_answers},
+    }
+
+
+def account(judged: Sequence[Judged], expected: int | None = None) -> dict[str, int]:
+    """How many samples ended how. The `answers_*` columns sum to `samples` less `verdicts_missing`, the `verdicts_*`
+    columns to `samples`; `wrong`, `partly_right` and `right` split those that have a score."""
+    answers = Counter(one.answer for one in judged)
+    states = Counter(one.state for one in judged)
+    values = [value for one in judged if (value := judged_score(one)) is not None]
+    total = max(expected or 0, len(judged))
+    return {
+        "samples": total,
+        "answers_ok": answers["ok"],
+        "answers_empty": answers["empty"],
+        "answers_failed": answers["failed"],
+        "verdicts_complete": states["complete"],
+        "verdicts_partial": states["partial"],
+        "verdicts_refused": states["refused"],
+        "verdicts_failed": states["failed"],
+        "verdicts_not_judged": states["not_judged"],
+        "verdicts_missing": total - len(judged),
+        "wrong": sum(value < 1e-6 for value in values),
+        "partly_right": sum(1e-6 <= value < 1 - 1e-6 for value in values),
+        "right": sum(value >= 1 - 1e-6 for value in values),
+    }
+
+
+def _scored(
+    judged: Iterable[Judged],
+    *,
+    strict: bool = False,
+    failed_answers: Literal["judged", "zero"] = "judged",
+    unscored: float | None = None,
+) -> list[Scored]:
+    pairs = []
+    for one in judged:
+        value = judged_score(one, strict=strict, failed_answers=failed_answers)
+        if value is None:
+            value = unscored
+        if value is not None:
+            pairs.append((one.sample, value))
+    return pairs
+
+
+def check_against(judged: Sequence[Judged], samples: Mapping[str, Sample]) -> list[Judged]:
+    """The same verdicts with labels, items and weights taken from the data set.
+
+    Raises DataError where a sample is not in the data set or has another number of items there.
+    """
+    replaced = []
+    for one in judged:
+        sample = samples.get(one.sample.id)
+        if sample is None:
+            raise DataError(
+                f"sample {one.sample.id} of the verdicts is not in the data set; give the one they were made on"
+            )
+        if len(sample.items) != len(one.verdicts):
+            raise DataError(
+                f"sample {one.sample.id}: {len(one.verdicts)} verdicts, but the data set has {len(sample.items)} items"
+            )
+        replaced.append(Judged(**{**vars(one), "sample": sample}))
+    return replaced
