@@ -1,0 +1,140 @@
+"""Recipes: what is accepted, and that every malformed one gives one line with the place and the remedy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubwright.hub_sync.errors import UsageError
+from hubwright.recipe import load_plan, recipe_schema, shipped_recipes
+
+GOOD = """\
+name: small
+namespace: acme
+steps:
+  sample:
+    uses: fbbench
+    with: {source: sample}
+    publish: {dataset: fb-sample, tag: v1.0.0}
+  tuned:
+    uses: sft
+    inputs: {model: acme/base@v2, dataset: steps.sample}
+    publish: {model: other/tuned}
+"""
+
+# (what is put into GOOD: old text -> new text), and what the one line must say.
+MALFORMED = {
+    "unknown top key": (("namespace: acme", "namespce: acme"), "did you mean 'namespace'?"),
+    "unknown step key": (("    uses: sft", "    use: sft"), "use"),
+    "unknown kind": (("uses: fbbench", "uses: fbench"), "did you mean 'fbbench'?"),
+    "unknown config key": (("{source: sample}", "{sorce: sample}"), "did you mean 'source'?"),
+    "wrong type": (("{source: sample}", "{source: [1]}"), "with.source"),
+    "duplicate key": (("namespace: acme", "namespace: acme\nnamespace: b"), "appears twice"),
+    "anchor": (("namespace: acme", "namespace: &a acme"), "anchors and aliases"),
+    "python tag": (("namespace: acme", "namespace: !!python/object/apply:os.system [x]"), "tag"),
+    "bad indentation": (("  sample:", "   sample:"), "not valid YAML"),
+    "tab": (("  sample:", "\tsample:"), "not valid YAML"),
+    "no publish": (("    publish: {dataset: fb-sample, tag: v1.0.0}\n", ""), "'publish' is missing"),
+    "two targets": (("{dataset: fb-sample", "{model: m, dataset: fb-sample"), "exactly one of"),
+    "wrong target type": (("{dataset: fb-sample, tag", "{model: fb-sample, tag"), "publishes a dataset"),
+    "bad repository name": (("{model: other/tuned}", "{model: other/tu ned}"), "not an artifact reference"),
+    "revision in a target": (("{model: other/tuned}", "{model: other/tuned@v1}"), "the version is 'tag'"),
+    "bad tag": (("v1.0.0", "'v 1'"), "not a valid tag name"),
+    "unknown input step": (("steps.sample", "steps.smaple"), "did you mean 'sample'?"),
+    "unknown role": (("{model: acme/base@v2,", "{modle: acme/base@v2,"), "did you mean 'model'?"),
+    "missing input": (("model: acme/base@v2, ", ""), "needs the input 'model'"),
+    "input of another type": (("model: acme/base@v2", "model: steps.sample"), "takes a model"),
+    "bad reference": (("acme/base@v2", "acme-base"), "write org/name or org/name@revision"),
+    "circle": (("uses: fbbench\n    with: {source: sample}", "uses: lm_eval\n    with: {tasks: [x]}\n    inputs: {model: steps.tuned}"), "circle"),
+    "one repository twice": (("other/tuned}", "other/tuned}\n  again:\n    uses: sft\n    inputs: {model: a/b, dataset: steps.sample}\n    publish: {model: other/tuned}"), "both publish to"),
+    "step name": (("  sample:", "  Sa mple:"), "step name"),
+    "not a mapping": ((GOOD, "- a\n- b\n"), "a recipe is a mapping"),
+    "empty": ((GOOD, ""), "a recipe is a mapping"),
+    "no steps": ((GOOD[GOOD.index("steps:"):], "steps: {}\n"), "steps"),
+}  # fmt: skip
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "r.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_good(tmp_path):
+    plan = load_plan(write(tmp_path, GOOD))
+    assert [s.name for s in plan.steps] == ["sample", "tuned"]
+    assert plan.steps[0].target.repo_id == "acme/fb-sample"
+    assert plan.steps[1].inputs == {
+        "model": plan.steps[1].inputs["model"],
+        "dataset": "sample",
+    }
+    assert str(plan.steps[1].inputs["model"]) == "acme/base@v2"
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed(tmp_path, name):
+    (old, new), said = MALFORMED[name]
+    assert old in GOOD
+    with pytest.raises(UsageError) as caught:
+        load_plan(write(tmp_path, GOOD.replace(old, new, 1)))
+    message = str(caught.value)
+    assert said in message
+    assert "\n" not in message
+    assert "r.yaml" in message
+    assert caught.value.exit_code == 2
+
+
+def test_names_the_line(tmp_path):
+    text = GOOD.replace("{source: sample}", "\n      sorce: sample")
+    with pytest.raises(UsageError, match=r"r\.yaml:7: steps\.sample\.with\.sorce: unknown key"):
+        load_plan(write(tmp_path, text))
+
+
+def test_settings(tmp_path):
+    path = write(tmp_path, GOOD)
+    plan = load_plan(path, ["namespace=me", "steps.sample.publish.private=true"])
+    assert plan.steps[0].target.repo_id == "me/fb-sample"
+    assert plan.steps[0].publish.private is True
+    for setting, said in {
+        "x": "path.to.key=value",
+        "name.x=1": "not a mapping",
+        "nme=1": "did you mean 'name'?",
+    }.items():
+        with pytest.raises(UsageError, match=said.replace("?", r"\?")):
+            load_plan(path, [setting])
+
+
+@pytest.mark.parametrize("raw", [b"\xff\xfe\x00", b"a: [" * 3000, b"a: " + b"x" * (1 << 20)])
+def test_hostile_bytes(tmp_path, raw):
+    path = tmp_path / "r.yaml"
+    path.write_bytes(raw)
+    with pytest.raises(UsageError) as caught:
+        load_plan(path)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_refused_in_one_line(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("r") / "r.yaml"
+    path.write_text(text, encoding="utf-8", errors="replace")
+    with pytest.raises(UsageError) as caught:
+        load_plan(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_shipped_recipes_are_valid():
+    found = shipped_recipes()
+    assert {"demo", "fbbench"} <= set(found)
+    for path in found.values():
+        assert load_plan(path).name == path.stem
+
+
+def test_published_schema_is_current():
+    path = next(iter(shipped_recipes().values())).parent / "recipe.schema.json"
+    assert json.loads(path.read_text()) == json.loads(json.dumps(recipe_schema())), (
+        "run: hubwright schema > recipes/recipe.schema.json"
+    )
