@@ -5,7 +5,7 @@
     steps:
       drills:
         uses: feedback_drills
-        with: {train_size: 2000}
+        with: {train_rows: 2000}
         publish: {dataset: feedback-drills, tag: v1.0.0}
       tuned:
         uses: sft

@@ -1,0 +1,217 @@
+"""Running recipes against the embedded hub: skipping, locking, killing, refusing."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RECIPE = """\
+name: small
+namespace: {namespace}
+steps:
+  sample:
+    uses: fbbench
+    with: {{source: sample}}
+    publish: {{dataset: fb-sample, tag: v1.0.0}}
+  drills:
+    uses: feedback_drills
+    with: {drills}
+    publish: {{dataset: drills, tag: v1.0.0}}
+"""
+DRILLS = "{train_rows: 64, test_rows: 16, seed: 3}"
+
+
+@pytest.fixture
+def recipe(tmp_path, namespace) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(RECIPE.format(namespace=namespace, drills=DRILLS))
+    return path
+
+
+def steps(run: subprocess.CompletedProcess) -> dict[str, dict]:
+    assert run.returncode == 0, run.stderr[-3000:]
+    return {s["step"]: s for s in json.loads(run.stdout)["steps"]}
+
+
+def data_files(api, repo_id: str, revision: str) -> dict[str, str]:
+    """Path -> hash of what determines the artifact; cards and provenance hold times."""
+    tree = api.list_repo_tree(repo_id, repo_type="dataset", revision=revision, recursive=True)
+    skip = {"README.md", "provenance.json", ".gitattributes"}
+    return {f.path: f.lfs.sha256 if f.lfs else f.blob_id for f in tree if hasattr(f, "blob_id") and f.path not in skip}
+
+
+def test_run_skip_status_verify(hubwright, api, recipe, namespace, tmp_path):
+    dry = steps(hubwright("run", "small.yaml", "--dry-run", "--format", "json"))
+    assert {s["state"] for s in dry.values()} == {"pending"}
+    assert not (tmp_path / "small.lock").exists()
+    first = steps(hubwright("run", "small.yaml", "--format", "json"))
+    assert {s["state"] for s in first.values()} == {"published"}
+    again = steps(hubwright("run", "small.yaml", "--format", "json"))
+    assert {s["state"] for s in again.values()} == {"skipped"}
+    assert {n: s["commit"] for n, s in again.items()} == {n: s["commit"] for n, s in first.items()}
+    status = steps(hubwright("status", "small.yaml", "--format", "json"))
+    assert {n: s["commit"] for n, s in status.items()} == {n: s["commit"] for n, s in first.items()}
+    lock = json.loads((tmp_path / "small.lock").read_text())
+    assert lock["steps"]["drills"]["commit"] == first["drills"]["commit"]
+    for name in ("fb-sample", "drills"):
+        assert len(api.list_repo_commits(f"{namespace}/{name}", repo_type="dataset")) == 2
+        checked = hubwright("verify", f"datasets/{namespace}/{name}@v1.0.0", "--format", "json")
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        assert all(c["ok"] for c in json.loads(checked.stdout)["checks"])
+
+
+def test_another_machine_finds_the_finished_steps(hubwright, recipe, tmp_path):
+    first = steps(hubwright("run", "small.yaml", "--format", "json"))
+    (tmp_path / "small.lock").unlink()
+    again = steps(hubwright("run", "small.yaml", "--runs", "elsewhere", "--format", "json"))
+    assert {s["state"] for s in again.values()} == {"skipped"}
+    assert {n: s["commit"] for n, s in again.items()} == {n: s["commit"] for n, s in first.items()}
+
+
+def test_only_and_changed_settings(hubwright, recipe):
+    only = steps(hubwright("run", "small.yaml", "--only", "drills", "--format", "json"))
+    assert (only["drills"]["state"], only["sample"]["state"]) == ("published", "pending")
+    changed = hubwright("run", "small.yaml", "--only", "drills", "--set", "steps.drills.with.seed=4")
+    assert changed.returncode == 5
+    assert "tag v1.0.0 already names commit" in changed.stderr and "raise the version" in changed.stderr
+    raised = ["--set", "steps.drills.with.seed=4", "--set", "steps.drills.publish.tag=v1.1.0"]
+    assert (
+        steps(hubwright("run", "small.yaml", "--only", "drills", *raised, "--format", "json"))["drills"]["tag"]
+        == "v1.1.0"
+    )
+    unknown = hubwright("run", "small.yaml", "--only", "drill")
+    assert unknown.returncode == 2 and "no such step" in unknown.stderr
+
+
+def test_verify_finds_a_changed_figure(hubwright, api, recipe, namespace):
+    steps(hubwright("run", "small.yaml", "--only", "drills", "--format", "json"))
+    repo_id = f"{namespace}/drills"
+    path = Path(api.hf_hub_download(repo_id, "README.md", repo_type="dataset"))
+    text = path.read_text()
+    assert "64" in text
+    api.upload_file(
+        path_or_fileobj=text.replace("64", "65", 1).encode(),
+        path_in_repo="README.md",
+        repo_id=repo_id,
+        repo_type="dataset",
+    )
+    checked = hubwright("verify", f"datasets/{repo_id}", "--format", "json")
+    assert checked.returncode == 3
+    failed = [c for c in json.loads(checked.stdout)["checks"] if c["ok"] is False]
+    assert "README.md differs from line" in " ".join(c["detail"] for c in failed)
+
+
+def test_second_run_of_a_recipe_waits_its_turn(hubwright, recipe, tmp_path):
+    command = [sys.executable, "-m", "hubwright", "run", "small.yaml"]
+    first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        lock = tmp_path / "runs" / "small" / ".lock"
+        deadline = time.monotonic() + 60
+        while not (lock.exists() and lock.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(first.pid, signal.SIGSTOP)
+        second = hubwright("run", "small.yaml")
+        assert second.returncode == 5
+        assert f"in use by process {first.pid}" in second.stderr
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+        first.communicate(timeout=120)
+    assert first.returncode == 0
+
+
+def kill_at_random(tmp_path: Path, api, namespace: str, kills: int, seed: int) -> int:
+    """Kill the run `kills` times at random moments, then let it end; returns how many kills hit a live process."""
+    clock = random.Random(seed)
+    hit = 0
+    command = [sys.executable, "-m", "hubwright", "run", "small.yaml"]
+    for _ in range(kills):
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(clock.uniform(0.4, 5.0))
+        if process.poll() is None:
+            hit += 1
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        for name in ("fb-sample", "drills"):
+            if api.repo_exists(f"{namespace}/{name}", repo_type="dataset"):
+                files = set(api.list_repo_files(f"{namespace}/{name}", repo_type="dataset"))
+                whole = {"README.md", "provenance.json"} <= files and any(f.endswith(".parquet") for f in files)
+                assert files <= {".gitattributes"} or whole, f"main is half-written: {files}"
+    return hit
+
+
+def check_kills(hubwright, api, recipe, namespace, tmp_path, kills):
+    assert kill_at_random(tmp_path, api, namespace, kills, seed=kills) >= 1
+    done = steps(hubwright("run", "small.yaml", "--format", "json"))
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    text = RECIPE.format(namespace=f"{namespace}-whole", drills=DRILLS)
+    (whole / "small.yaml").write_text(text)
+    clean = steps(hubwright("run", "whole/small.yaml", "--runs", "whole/runs", "--format", "json"))
+    for name, step in done.items():
+        repo_id = step["repo_id"]
+        titles = [c.title for c in api.list_repo_commits(repo_id, repo_type="dataset")]
+        assert len(titles) == 2, titles
+        assert data_files(api, repo_id, step["commit"]) == data_files(
+            api, clean[name]["repo_id"], clean[name]["commit"]
+        )
+        tags = {t.name: t.target_commit for t in api.list_repo_refs(repo_id, repo_type="dataset").tags}
+        assert tags == {"v1.0.0": step["commit"]}
+
+
+def test_killed_run_continues(hubwright, api, recipe, namespace, tmp_path):
+    check_kills(hubwright, api, recipe, namespace, tmp_path, kills=3)
+
+
+@pytest.mark.slow
+def test_killed_ten_times(hubwright, api, recipe, namespace, tmp_path):
+    check_kills(hubwright, api, recipe, namespace, tmp_path, kills=10)
+
+
+def test_damaged_output_is_made_again(hubwright, api, recipe, namespace, tmp_path):
+    steps(hubwright("run", "small.yaml", "--only", "drills", "--format", "json"))
+    api.delete_repo(f"{namespace}/drills", repo_type="dataset")
+    path = next((tmp_path / "runs" / "small").glob("drills-*/output/data/*.parquet"))
+    path.write_bytes(path.read_bytes()[:-10])
+    again = steps(hubwright("run", "small.yaml", "--only", "drills", "--format", "json"))
+    assert again["drills"]["state"] == "published"
+    checked = hubwright("verify", f"datasets/{namespace}/drills@v1.0.0")
+    assert checked.returncode == 0, checked.stdout
+
+
+BAD_SOURCES = {
+    "no such file": (None, 2, "is not a file here"),
+    "not JSON": ("{", 3, "JSON"),
+    "empty list": ("[]", 3, ""),
+    "not a list": ('{"a": 1}', 3, ""),
+    "unknown field": ('[{"bench": 1}]', 3, ""),
+    "binary": (b"\x00\xff\xfe", 3, ""),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SOURCES)
+def test_bad_source_publishes_nothing(hubwright, api, tmp_path, namespace, name):
+    content, code, said = BAD_SOURCES[name]
+    source = tmp_path / "rows.json"
+    if content is not None:
+        source.write_bytes(content if isinstance(content, bytes) else content.encode())
+    text = RECIPE.format(namespace=namespace, drills=DRILLS).replace("source: sample", "source: ./rows.json")
+    (tmp_path / "small.yaml").write_text(text)
+    run = hubwright("run", "small.yaml", "--only", "sample", "--format", "json")
+    assert run.returncode == code, run.stderr[-2000:]
+    lines = [line for line in run.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1 and lines[0].startswith("hubwright: ") and said in lines[0], run.stderr
+    assert not api.repo_exists(f"{namespace}/fb-sample", repo_type="dataset")
+
+
+def test_unreachable_hub_is_one_line(hubwright, recipe):
+    run = hubwright("run", "small.yaml", "--format", "json", env={"HF_ENDPOINT": "http://127.0.0.1:9"})
+    assert run.returncode == 4
+    assert "cannot be reached" in run.stderr and run.stderr.count("\n") == 1
