@@ -1,1 +1,31 @@
-"""The embedded hub: the Hub's HTTP protocol over git objects in SQLite and content-addressed blobs."""
+"""The embedded hub: the Hub's HTTP protocol over git objects in SQLite and content-addressed blobs.
+
+`EmbeddedHub` serves from a thread, `start_hub_process` from a process; both are real servers that unmodified
+clients (huggingface_hub, datasets, transformers, `hf`) use over HTTP. Needs the extra `hubwright[hub]`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .embedded import EmbeddedHub, HubProcess, serve, start_hub_process
+    from .env import client_env, env_of_root
+
+_PLACES = {
+    "EmbeddedHub": "embedded",
+    "HubProcess": "embedded",
+    "client_env": "env",
+    "env_of_root": "env",
+    "serve": "embedded",
+    "start_hub_process": "embedded",
+}
+
+__all__ = ["EmbeddedHub", "HubProcess", "client_env", "env_of_root", "serve", "start_hub_process"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load on first use, so that importing the package costs nothing."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_PLACES[name]}", __name__), name)

@@ -1,0 +1,193 @@
+"""Users, organizations, tokens, who may read and write what, and signed URLs.
+
+Tokens are kept as SHA-256 only. A token has a role, read or write; what its user may do comes on top: everybody
+reads public repositories, members of a namespace read its private ones, and those with a write role write. An
+administrator (the local user that a fresh hub starts with) may write to every namespace.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from . import problems
+from .names import is_name
+from .store import Store
+
+TokenRole = Literal["read", "write"]
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who sends a request. `user_id` 0 is anonymous; `role` is None for anonymous."""
+
+    user_id: int = 0
+    name: str = ""
+    admin: bool = False
+    role: TokenRole | None = None
+    token_name: str = ""
+
+    @property
+    def anonymous(self) -> bool:
+        return self.user_id == 0
+
+
+ANONYMOUS = Principal()
+
+
+def token_digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def create_user(store: Store, name: str, *, kind: str = "user", admin: bool = False, email: str = "") -> int:
+    """Add a user or organization (`kind="org"`) and return its id. Raises Problem 409 where the name is taken."""
+    if not is_name(name):
+        raise problems.bad_request(f"Invalid user name {name!r}")
+    with store.write() as db:
+        try:
+            cursor = db.execute(
+                "INSERT INTO users (name, kind, fullname, email, admin, created) VALUES (?,?,?,?,?,?)",
+                (name, kind, name, email or f"{name}@users.noreply.localhost", int(admin), time.time()),
+            )
+        except sqlite3.IntegrityError:
+            raise problems.conflict(f"The name {name!r} is taken") from None
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+
+def create_token(
+    store: Store, user: str, role: TokenRole = "write", name: str = "", *, token: str = "", lifetime_s: float = 0
+) -> str:
+    """Issue a token for a user and return it; it cannot be read again. `lifetime_s` 0 means no expiry."""
+    row = store.db.execute("SELECT id FROM users WHERE name=? AND kind='user'", (user,)).fetchone()
+    if row is None:
+        raise problems.bad_request(f"There is no user {user!r}")
+    token = token or "hf_" + secrets.token_hex(20)
+    expires = time.time() + lifetime_s if lifetime_s else None
+    with store.write() as db:
+        db.execute(
+            "INSERT INTO tokens VALUES (?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+            (token_digest(token), row["id"], name or role, role, time.time(), expires),
+        )
+    return token
+
+
+def add_member(store: Store, org: str, user: str, role: str = "write") -> None:
+    """Give a user a role (read, write or admin) in an organization."""
+    with store.write() as db:
+        db.execute(
+            "INSERT INTO members SELECT o.id, u.id, ? FROM users o, users u WHERE o.name=? AND u.name=? "
+            "ON CONFLICT DO UPDATE SET role=excluded.role",
+            (role, org, user),
+        )
+
+
+def identify(store: Store, authorization: str | None) -> Principal:
+    """The sender of a request, from its Authorization header (Bearer, or Basic with the token as password).
+
+    Raises Problem 401 for a token that is unknown or expired.
+    """
+    if not authorization:
+        return ANONYMOUS
+    scheme, _, value = authorization.partition(" ")
+    token = value.strip()
+    if scheme.lower() == "basic":
+        try:
+            token = base64.b64decode(token, validate=True).decode().partition(":")[2]
+        except ValueError:
+            raise problems.unknown_token() from None
+    elif scheme.lower() != "bearer":
+        raise problems.unknown_token()
+    row = store.db.execute(
+        "SELECT u.id, u.name, u.admin, t.role, t.name AS token_name, t.expires FROM tokens t "
+        "JOIN users u ON u.id = t.user WHERE t.sha256=?",
+        (token_digest(token),),
+    ).fetchone()
+    if row is None or (row["expires"] and row["expires"] < time.time()):
+        raise problems.unknown_token()
+    return Principal(row["id"], row["name"], bool(row["admin"]), row["role"], row["token_name"])
+
+
+def role_in(store: Store, who: Principal, namespace: str) -> str | None:
+    """The principal's role in a namespace: 'admin', 'write', 'read', or None for an outsider."""
+    if who.anonymous:
+        return None
+    if who.admin or who.name.lower() == namespace.lower():
+        return "admin"
+    row = store.db.execute(
+        "SELECT m.role FROM members m JOIN users o ON o.id = m.org WHERE o.name=? AND m.user=?",
+        (namespace, who.user_id),
+    ).fetchone()
+    return row[0] if row else None
+
+
+def may_read(store: Store, who: Principal, namespace: str, private: bool) -> bool:
+    return not private or role_in(store, who, namespace) is not None
+
+
+def require_write(store: Store, who: Principal, namespace: str) -> None:
+    """Raises Problem 401 for anonymous, 403 for a read-only token and for a user without a write role."""
+    if who.anonymous:
+        raise problems.login_required()
+    if who.role != "write":
+        raise problems.forbidden("This token is read-only: use a token with the write role")
+    if role_in(store, who, namespace) not in ("admin", "write"):
+        raise problems.forbidden(f"You don't have the rights to write under the namespace {namespace!r}")
+
+
+def describe(store: Store, who: Principal) -> dict[str, Any]:
+    """The answer to `whoami`."""
+    row = store.db.execute("SELECT * FROM users WHERE id=?", (who.user_id,)).fetchone()
+    orgs = store.db.execute(
+        "SELECT o.name, o.fullname, m.role FROM members m JOIN users o ON o.id = m.org WHERE m.user=? ORDER BY o.name",
+        (who.user_id,),
+    ).fetchall()
+    return {
+        "type": "user",
+        "id": f"{who.user_id:024x}",
+        "name": row["name"],
+        "fullname": row["fullname"],
+        "email": row["email"],
+        "emailVerified": True,
+        "canPay": False,
+        "isPro": False,
+        "periodEnd": None,
+        "orgs": [
+            {"type": "org", "name": org["name"], "fullname": org["fullname"], "roleInOrg": org["role"]} for org in orgs
+        ],
+        "auth": {
+            "type": "access_token",
+            "accessToken": {"displayName": who.token_name, "role": who.role},
+        },
+    }
+
+
+def sign(secret: bytes, claims: Mapping[str, Any], lifetime_s: float) -> str:
+    """A compact signed statement, for URLs and short-lived tokens that carry no account token."""
+    body = json.dumps({**claims, "exp": int(time.time() + lifetime_s)}, separators=(",", ":"), sort_keys=True)
+    packed = base64.urlsafe_b64encode(body.encode()).rstrip(b"=")
+    mac = base64.urlsafe_b64encode(hmac.digest(secret, packed, "sha256")).rstrip(b"=")
+    return f"{packed.decode()}.{mac.decode()}"
+
+
+def unsign(secret: bytes, signed: str, use: str) -> dict[str, Any]:
+    """The claims of `sign`. Raises Problem 401 where it was altered, expired, or made for another use."""
+    packed, _, mac = signed.partition(".")
+    try:
+        expected = base64.urlsafe_b64encode(hmac.digest(secret, packed.encode(), "sha256")).rstrip(b"=")
+        if not hmac.compare_digest(expected, mac.encode()):
+            raise ValueError
+        claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)))
+    except ValueError:
+        raise problems.Problem(401, "Invalid signature") from None
+    if claims.get("use") != use or claims["exp"] < time.time():
+        raise problems.Problem(401, "This signature has expired or was made for another use")
+    return claims

@@ -1,0 +1,117 @@
+"""Matching of `.gitattributes` and `.gitignore` lines, as far as a hub needs it."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+# What a new repository stores outside git from the start: formats that are binary and do not diff.
+_LFS_SUFFIXES = (
+    "7z", "arrow", "avif", "avro", "bin", "bz2", "ckpt", "flac", "gguf", "gif", "gz", "h5", "jpeg", "jpg", "joblib",
+    "lz4", "mlmodel", "model", "mp3", "mp4", "msgpack", "npy", "npz", "ogg", "onnx", "opus", "ot", "parquet", "pb",
+    "pdf", "pickle", "pkl", "png", "pt", "pth", "rar", "safetensors", "spm", "tar", "tflite", "tgz", "tif", "tiff",
+    "wasm", "wav", "webm", "webp", "xz", "zip", "zst",
+)  # fmt: skip
+DEFAULT_GITATTRIBUTES = "".join(
+    [*(f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in _LFS_SUFFIXES)]
+    + [f"{glob} filter=lfs diff=lfs merge=lfs -text\n" for glob in ("*.tar.*", "*tfevents*", "saved_model/**/*")]
+)
+
+
+class Glob:
+    """Git's glob: `*` and `?` stay inside a segment, `**` crosses them; without a slash any depth matches.
+
+    Each segment is matched by `fnmatch`, whose regular expressions do not backtrack over stars: a pattern sent
+    by a client cannot hold the process.
+    """
+
+    def __init__(self, glob: str) -> None:
+        anchored = "/" in glob.rstrip("/")
+        parts = [part for part in glob.split("/") if part]
+        self._parts: list[re.Pattern[str] | None] = [] if anchored else [None]
+        for part in parts:
+            if part != "**":
+                self._parts.append(re.compile(fnmatch.translate(re.sub(r"\\(.)", r"[\1]", part))))
+            elif not self._parts or self._parts[-1] is not None:
+                self._parts.append(None)
+
+    def matches(self, segments: list[str]) -> bool:
+        """True where the glob matches the whole path, given as its segments. A final `**` needs one segment."""
+        reached = {0}  # how many segments the parts so far can have consumed
+        for number, part in enumerate(self._parts):
+            if part is None:
+                least = min(reached) + (number == len(self._parts) - 1)
+                reached = set(range(least, len(segments) + 1))
+            else:
+                reached = {n + 1 for n in reached if n < len(segments) and part.match(segments[n])}
+            if not reached:
+                return False
+        return len(segments) in reached
+
+
+@lru_cache(maxsize=4096)
+def _compile(glob: str) -> Glob:
+    return Glob(glob)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    glob: Glob
+    negated: bool
+    folders_only: bool
+
+
+def parse_ignore(text: str) -> list[_Rule]:
+    """The rules of a .gitignore file, in order."""
+    rules = []
+    for line in text.splitlines()[:10_000]:
+        glob = line.rstrip()
+        if not glob or glob.startswith("#") or len(glob) > 1024:
+            continue
+        negated = glob.startswith("!")
+        glob = glob.removeprefix("!").removeprefix("\\")
+        if glob.strip("/"):
+            rules.append(_Rule(_compile(glob), negated, glob.endswith("/")))
+    return rules
+
+
+def is_ignored(rules: list[_Rule], path: str) -> bool:
+    """True where a .gitignore with these rules leaves the file out. The last matching rule wins."""
+    parts = path.split("/")
+    for depth in range(1, len(parts) + 1):
+        verdict = False
+        for rule in rules:
+            if rule.folders_only and depth == len(parts):
+                continue
+            if rule.glob.matches(parts[:depth]):
+                verdict = not rule.negated
+        if verdict:
+            return True  # what lies below an ignored folder cannot be brought back
+    return False
+
+
+def parse_lfs_rules(text: str) -> list[tuple[Glob, bool]]:
+    """(pattern, kept in LFS?) for every line of a .gitattributes file that says something about `filter`."""
+    rules = []
+    for line in text.splitlines()[:10_000]:
+        words = line.split()
+        if len(words) < 2 or words[0].startswith("#") or len(words[0]) > 1024:
+            continue
+        for word in words[1:]:
+            if word == "filter=lfs":
+                rules.append((_compile(words[0]), True))
+            elif word in ("-filter", "!filter") or word.startswith("filter="):
+                rules.append((_compile(words[0]), False))
+    return rules
+
+
+def is_lfs(rules: list[tuple[Glob, bool]], path: str) -> bool:
+    """True where the last rule that matches `path` keeps it in LFS."""
+    segments = path.split("/")
+    verdict = False
+    for glob, lfs in rules:
+        if glob.matches(segments):
+            verdict = lfs
+    return verdict

@@ -1,0 +1,112 @@
+"""Routes of pull requests and discussions. What is not here (editing comments, reactions) answers 501."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from . import auth, discussions, problems
+from .routing import Call, Route
+
+PAGE = 50
+
+
+def _number(call: Call) -> int:
+    text = call.params["num"]
+    if not text.isdecimal() or len(text) > 9:
+        raise problems.Problem(404, f"Discussion {text[:40]} does not exist")
+    return int(text)
+
+
+def _text(body: dict[str, Any], key: str, default: str = "") -> str:
+    value = body.get(key) or default
+    if not isinstance(value, str):
+        raise problems.bad_request(f"{key} must be a string")
+    return value
+
+
+def list_all(call: Call) -> Response:
+    repo = call.readable()
+    rows = discussions.list_all(call.hub.store, repo)
+    kind, status, author = call.query.get("type"), call.query.get("status"), call.query.get("author")
+    if kind in ("pull_request", "discussion"):
+        rows = [row for row in rows if bool(row["is_pr"]) == (kind == "pull_request")]
+    if status in ("open", "closed"):
+        rows = [row for row in rows if (row["status"] in discussions.OPEN_STATES) == (status == "open")]
+    if author:
+        rows = [row for row in rows if row["author"].lower() == author.lower()]
+    start = call.int_query("p", 0, 0, 10**6) * PAGE
+    page = [discussions.summary(repo, row) for row in rows[start : start + PAGE]]
+    return JSONResponse({"discussions": page, "count": len(rows), "start": start})
+
+
+def create(call: Call) -> Response:
+    """Anybody who is logged in and may read may discuss; a pull request brings a ref and needs write access."""
+    body = call.json()
+    pull = body.get("pullRequest") is True
+    repo = call.writable() if pull else call.readable()
+    _require_login(call)
+    number = discussions.create(
+        call.hub.store, repo, call.who, _text(body, "title"), _text(body, "description"), pull=pull
+    )
+    row = discussions.find(call.hub.store, repo, number)
+    url = f"{call.base_url}/{repo.hub_path}/discussions/{number}"
+    return JSONResponse(discussions.summary(repo, row) | {"url": url}, status_code=201)
+
+
+def _require_login(call: Call) -> None:
+    if call.who.anonymous:
+        raise problems.login_required()
+    if call.who.role != "write":
+        raise problems.forbidden("This token is read-only: use a token with the write role")
+
+
+def details(call: Call) -> Response:
+    return JSONResponse(discussions.details(call.hub.store, call.readable(), _number(call)))
+
+
+def merge(call: Call) -> Response:
+    repo = call.writable()
+    sha = discussions.merge(call.hub.store, repo, _number(call), call.who, _text(call.json(), "comment"))
+    return JSONResponse({"success": True, "mergeCommitId": sha}, headers={"X-Repo-Commit": sha})
+
+
+def status(call: Call) -> Response:
+    """The author, or anybody with write access, opens and closes."""
+    repo, number, body = call.readable(), _number(call), call.json()
+    _require_login(call)
+    if discussions.find(call.hub.store, repo, number)["author"] != call.who.name:
+        auth.require_write(call.hub.store, call.who, repo.namespace)
+    event = discussions.change_status(call.hub.store, repo, number, call.who, _text(body, "status"))
+    if _text(body, "comment").strip():
+        discussions.comment(call.hub.store, repo, number, call.who, body["comment"])
+    return JSONResponse({"newStatus": event})
+
+
+def comment(call: Call) -> Response:
+    repo, number = call.readable(), _number(call)
+    _require_login(call)
+    discussions.find(call.hub.store, repo, number)
+    text = _text(call.json(), "comment")
+    return JSONResponse({"newMessage": discussions.comment(call.hub.store, repo, number, call.who, text)})
+
+
+def title(call: Call) -> Response:
+    repo, number = call.readable(), _number(call)
+    _require_login(call)
+    if discussions.find(call.hub.store, repo, number)["author"] != call.who.name:
+        auth.require_write(call.hub.store, call.who, repo.namespace)
+    text = _text(call.json(), "title")
+    return JSONResponse({"newTitle": discussions.rename(call.hub.store, repo, number, call.who, text)})
+
+
+ROUTES = [
+    Route("GET", "/api/{T}/{repo}/discussions", list_all),
+    Route("POST", "/api/{T}/{repo}/discussions", create),
+    Route("GET", "/api/{T}/{repo}/discussions/{num}", details),
+    Route("POST", "/api/{T}/{repo}/discussions/{num}/merge", merge),
+    Route("POST", "/api/{T}/{repo}/discussions/{num}/status", status),
+    Route("POST", "/api/{T}/{repo}/discussions/{num}/comment", comment),
+    Route("POST", "/api/{T}/{repo}/discussions/{num}/title", title),
+]

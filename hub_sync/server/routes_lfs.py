@@ -1,0 +1,142 @@
+"""The git-lfs batch API: signed upload and download addresses, single and multi-part uploads, verification."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from . import auth, lfs, problems
+from .blobs import MAX_FILE_BYTES
+from .names import is_sha256
+from .routes_files import parse_range
+from .routing import Call, Route, stream_to
+
+MEDIA_TYPE = "application/vnd.git-lfs+json"
+MAX_OBJECTS = 1000
+
+
+def _objects(body: dict[str, Any]) -> list[tuple[str, int]]:
+    objects = body.get("objects")
+    if not isinstance(objects, list) or len(objects) > MAX_OBJECTS:
+        raise problems.bad_request(f"objects must be an array of at most {MAX_OBJECTS} items")
+    pairs = []
+    for item in objects:
+        oid, size = (item.get("oid"), item.get("size")) if isinstance(item, dict) else (None, None)
+        if not is_sha256(oid) or not isinstance(size, int) or size < 0:
+            raise problems.invalid_path("An object needs an oid (SHA-256 in lower-case hex) and a size in bytes")
+        assert isinstance(oid, str)
+        pairs.append((oid, size))
+    return pairs
+
+
+def batch(call: Call) -> Response:
+    """Where to send or fetch each object. An object without `actions` is here already."""
+    body = call.json()
+    operation = body.get("operation")
+    if operation not in ("upload", "download"):
+        raise problems.bad_request("operation must be upload or download")
+    if body.get("hash_algo", "sha256") != "sha256":
+        raise problems.Problem(409, "hash_algo must be sha256")
+    repo = call.writable() if operation == "upload" else call.readable()
+    hub, answer = call.hub, []
+    transfers = body.get("transfers")
+    parts = isinstance(transfers, list) and "multipart" in transfers
+    for oid, size in _objects(body):
+        item: dict[str, Any] = {"oid": oid, "size": size, "authenticated": True}
+        if operation == "upload":
+            known = lfs.usable_size(hub, call.who, repo, oid)
+            if known is not None and known == size:
+                hub.store.link_blob(repo.id, oid, size)
+            elif size > MAX_FILE_BYTES:
+                item["error"] = {"code": 413, "message": f"Files may have {MAX_FILE_BYTES} bytes"}
+            else:
+                item["actions"] = lfs.upload_actions(hub, call.base_url, repo, call.who, oid, size, parts)
+        elif hub.store.linked_size(repo.id, oid) is None or hub.blobs.size(oid) is None:
+            item["error"] = {"code": 404, "message": "Object does not exist"}
+        else:
+            claims = {"use": "lfs-get", "oid": oid}
+            signed = auth.sign(hub.secret, claims, lfs.LINK_LIFETIME_S)
+            item["actions"] = {"download": {"href": f"{call.base_url}/_lfs/get/{signed}"}}
+        answer.append(item)
+    several = any("header" in item.get("actions", {}).get("upload", {}) for item in answer)
+    value = {"transfer": "multipart" if several else "basic", "objects": answer, "hash_algo": "sha256"}
+    return JSONResponse(value, media_type=MEDIA_TYPE)
+
+
+def verify(call: Call) -> Response:
+    repo = call.writable()
+    ((oid, size),) = _objects({"objects": [call.json()]})
+    if call.hub.store.linked_size(repo.id, oid) != size or call.hub.blobs.size(oid) != size:
+        raise problems.Problem(404, "The upload of this object is not complete")
+    return JSONResponse({"message": "ok"}, media_type=MEDIA_TYPE)
+
+
+async def put(call: Call) -> Response:
+    """Take a whole file at a signed address."""
+    hub = call.hub
+    claims = auth.unsign(hub.secret, call.params["signed"], "lfs")
+    if "upload" in claims:
+        raise problems.Problem(401, "This signature was made for another use")
+    with hub.blobs.writer(claims["size"]) as writer:
+        await stream_to(call.request, writer.write)
+
+        def finish() -> None:
+            writer.commit(claims["oid"], claims["size"])
+            hub.store.link_blob(claims["repo"], claims["oid"], claims["size"])
+
+        await run_in_threadpool(finish)
+    return Response(headers={"ETag": f'"{claims["oid"]}"'})
+
+
+async def put_part(call: Call) -> Response:
+    claims = auth.unsign(call.hub.secret, call.params["signed"], "lfs")
+    if "part" not in claims:
+        raise problems.Problem(401, "This signature was made for another use")
+    writer = lfs.PartWriter(call.hub, claims)
+    try:
+        await stream_to(call.request, writer.write)
+        etag = await run_in_threadpool(writer.finish)
+    finally:
+        writer.close()
+    return Response(headers={"ETag": f'"{etag}"'})
+
+
+def complete(call: Call) -> Response:
+    claims = auth.unsign(call.hub.secret, call.params["signed"], "lfs")
+    if "parts" not in claims:
+        raise problems.Problem(401, "This signature was made for another use")
+    sent = call.json().get("parts")
+    lfs.complete_parts(call.hub, claims, sent if isinstance(sent, list) else [])
+    return JSONResponse({"success": True}, media_type=MEDIA_TYPE)
+
+
+def get(call: Call) -> Response:
+    claims = auth.unsign(call.hub.secret, call.params["signed"], "lfs-get")
+    oid = claims["oid"]
+    size = call.hub.blobs.size(oid)
+    if size is None:
+        raise problems.Problem(404, "Object does not exist")
+    ranged = parse_range(call.request.headers.get("range"), size)
+    start, stop = ranged or (0, size)
+    headers = {
+        "Content-Length": str(stop - start),
+        "Accept-Ranges": "bytes",
+        "Content-Type": "application/octet-stream",
+    }
+    if ranged:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    if call.request.method == "HEAD":
+        return Response(headers=headers)
+    return StreamingResponse(call.hub.blobs.read(oid, start, stop), 206 if ranged else 200, headers)
+
+
+ROUTES = [
+    Route("POST", "/{P}{repo}.git/info/lfs/objects/batch", batch),
+    Route("POST", "/{P}{repo}.git/info/lfs/objects/verify", verify),
+    Route("PUT", "/_lfs/put/{signed}", put, streams=True),
+    Route("PUT", "/_lfs/part/{signed}", put_part, streams=True),
+    Route("POST", "/_lfs/complete/{signed}", complete),
+    Route("GET", "/_lfs/get/{signed}", get),
+]

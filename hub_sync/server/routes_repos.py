@@ -1,0 +1,244 @@
+"""Routes about repositories as a whole: account, create, move, delete, settings, info, lists, refs, cards."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.responses import JSONResponse, Response
+
+from . import auth, cards, info, problems, repos
+from .names import check_ref_name
+from .repos import BRANCH, PULL, TAG
+from .routing import Call, Route
+
+LIST_PAGE = 1000
+
+
+def whoami(call: Call) -> Response:
+    if call.who.anonymous:
+        raise problems.login_required()
+    return JSONResponse(auth.describe(call.hub.store, call.who))
+
+
+def _visibility(body: dict[str, Any]) -> bool | None:
+    """The wished privacy, from `visibility` (new clients) or `private` (old ones); None where neither is said."""
+    visibility, private = body.get("visibility"), body.get("private")
+    if visibility is not None:
+        if visibility not in ("public", "private"):
+            raise problems.bad_request(f"Invalid visibility {visibility!r}: use public or private")
+        return bool(visibility == "private")
+    if private is not None and not isinstance(private, bool):
+        raise problems.bad_request("private must be true or false")
+    return private
+
+
+def _names(body: dict[str, Any], call: Call) -> tuple[str, str]:
+    """(namespace, name) of a body with `name` and `organization`; the name may carry the namespace."""
+    name, organization = body.get("name"), body.get("organization")
+    if not isinstance(name, str) or not name or not isinstance(organization, str | None):
+        raise problems.bad_request("name must be a string, organization a string or null")
+    if organization is None and name.count("/") == 1:
+        organization, name = name.split("/")
+    if organization is None and call.who.anonymous:
+        raise problems.login_required()
+    return organization or call.who.name, name
+
+
+def create(call: Call) -> Response:
+    body = call.json()
+    namespace, name = _names(body, call)
+    repo_type = repos.check_type(body.get("type"))
+    sdk = body.get("sdk")
+    try:
+        repo = repos.create(
+            call.hub.store, call.who, repo_type, namespace, name, private=bool(_visibility(body)),
+            sdk=sdk if isinstance(sdk, str) else None,
+        )  # fmt: skip
+    except problems.Problem as problem:
+        if "url" in problem.extra:  # a client with exist_ok reads the address from the refusal
+            problem.extra["url"] = f"{call.base_url}/{problem.extra['url']}"
+        raise
+    return JSONResponse({"url": f"{call.base_url}/{repo.hub_path}", "name": repo.full_name, "id": f"{repo.id:024x}"})
+
+
+def delete(call: Call) -> Response:
+    body = call.json()
+    namespace, name = _names(body, call)
+    repo = repos.writable(call.hub.store, call.who, repos.check_type(body.get("type")), namespace, name)
+    repos.delete(call.hub.store, repo)
+    return Response("OK", media_type="text/plain")
+
+
+def move(call: Call) -> Response:
+    body = call.json()
+    pairs = []
+    for key in ("fromRepo", "toRepo"):
+        value = body.get(key)
+        if not isinstance(value, str) or value.count("/") != 1:
+            raise problems.bad_request(f"{key} must be namespace/name")
+        pairs.append(value.split("/"))
+    repo = repos.writable(call.hub.store, call.who, repos.check_type(body.get("type")), *pairs[0])
+    repos.move(call.hub.store, call.who, repo, *pairs[1])
+    return JSONResponse({"url": f"{call.base_url}/{'' if repo.type == 'model' else repo.type + 's/'}{body['toRepo']}"})
+
+
+def settings(call: Call) -> Response:
+    repo = call.writable()
+    body = call.json()
+    private = _visibility(body)
+    repos.update_settings(call.hub.store, repo, private, body.get("gated"))
+    return JSONResponse({"private": repo.private if private is None else private, "gated": False})
+
+
+def repo_info(call: Call) -> Response:
+    repo = call.readable()
+    commit = repos.resolve(call.hub.store, repo, call.params.get("rev", "main"))
+    expand = call.query.getlist("expand") + call.query.getlist("expand[]")
+    return JSONResponse(info.repo_info(call.hub, repo, commit, details=call.flag("blobs"), expand=expand))
+
+
+def repo_list(call: Call) -> Response:
+    """All repositories of a type that the caller may read; `filter`, `author` and `search` must all hold."""
+    query = call.query
+    filters = [word for value in query.getlist("filter") for word in value.split(",") if word]
+    pipeline = query.get("pipeline_tag")
+    author, search = query.get("author", "").lower(), query.get("search", "").lower()
+    limit = call.int_query("limit", LIST_PAGE, 1, LIST_PAGE)
+    start = _read_cursor(query.get("cursor"))
+    expand = set(query.getlist("expand") + query.getlist("expand[]"))
+    found = []
+    for repo in repos.list_visible(call.hub.store, call.who, call.repo_type):
+        if author and repo.namespace.lower() != author:
+            continue
+        if search and search not in repo.full_name.lower():
+            continue
+        summary = info.repo_summary(call.hub, repo)
+        if not set(filters) <= set(summary["tags"]) or (pipeline and summary.get("pipeline_tag") != pipeline):
+            continue
+        found.append((repo, summary))
+    order = {"createdAt": "createdAt", "lastModified": "lastModified"}.get(query.get("sort", ""))
+    if order:
+        found.sort(key=lambda pair: str(pair[1][order]), reverse=query.get("direction", "-1") == "-1")
+    page = found[start : start + limit]
+    for _, summary in page:
+        if call.flag("full") or "siblings" in expand:
+            tree = call.hub.store.read_commit(summary["sha"]).tree
+            summary["siblings"] = info.siblings(call.hub, tree, False)
+        if not (call.flag("full") or call.flag("cardData") or "cardData" in expand):
+            summary.pop("cardData")
+        if expand:
+            keep = {"_id", "id", "modelId"} | expand
+            for key in summary.keys() - keep:
+                summary.pop(key)
+    headers = {}
+    if start + limit < len(found):
+        headers["Link"] = next_link(call, {"cursor": _write_cursor(start + limit)})
+    return JSONResponse([summary for _, summary in page], headers=headers)
+
+
+def next_link(call: Call, changes: dict[str, str]) -> str:
+    """A `Link` header to the next page: this request's address with some query values replaced."""
+    kept = [(key, value) for key, value in call.query.multi_items() if key not in changes]
+    path = call.request.scope["raw_path"].decode("ascii")
+    return f'<{call.base_url}{path}?{urlencode([*kept, *changes.items()])}>; rel="next"'
+
+
+def _write_cursor(start: int) -> str:
+    return base64.urlsafe_b64encode(json.dumps(start).encode()).decode()
+
+
+def _read_cursor(text: str | None) -> int:
+    try:
+        return max(0, int(json.loads(base64.urlsafe_b64decode(text)))) if text else 0
+    except (ValueError, TypeError):
+        raise problems.bad_request("Invalid cursor") from None
+
+
+def refs(call: Call) -> Response:
+    groups = repos.refs(call.hub.store, call.readable())
+    if not call.flag("include_prs"):
+        groups.pop("pullRequests")
+    return JSONResponse(groups)
+
+
+def create_branch(call: Call) -> Response:
+    repo = call.writable()
+    start = call.json().get("startingPoint") or "main"
+    if not isinstance(start, str):
+        raise problems.bad_request("startingPoint must be a revision")
+    repos.create_ref(call.hub.store, repo, BRANCH, call.params["branch"], start, call.who)
+    return JSONResponse({"success": True}, status_code=201)
+
+
+def delete_branch(call: Call) -> Response:
+    repos.delete_ref(call.hub.store, call.writable(), BRANCH, call.params["branch"])
+    return JSONResponse({"success": True})
+
+
+def create_tag(call: Call) -> Response:
+    repo, body = call.writable(), call.json()
+    check_ref_name(body.get("tag"))
+    revision = call.params["rev"]
+    repos.create_ref(call.hub.store, repo, TAG, body["tag"], revision, call.who, body.get("message"))
+    return JSONResponse({"success": True}, status_code=201)
+
+
+def delete_tag(call: Call) -> Response:
+    repos.delete_ref(call.hub.store, call.writable(), TAG, call.params["tag"])
+    return JSONResponse({"success": True})
+
+
+def super_squash(call: Call) -> Response:
+    repo, revision = call.writable(), call.params["rev"]
+    if revision.startswith(PULL):
+        raise problems.bad_request("A pull request is squashed when it is merged")
+    message = call.json().get("message")
+    if not isinstance(message, str) or not message.strip():
+        message = f"Super-squash branch '{revision}'"
+    ref = repos.head_ref(call.hub.store, repo, revision)
+    sha = repos.squash(call.hub.store, repo, ref, call.who, message.replace("\x00", "").strip())
+    return JSONResponse({"success": True, "commitOid": sha})
+
+
+def auth_check(call: Call) -> Response:
+    call.readable()
+    return Response("OK", media_type="text/plain")
+
+
+def auth_check_write(call: Call) -> Response:
+    call.writable()
+    return Response("OK", media_type="text/plain")
+
+
+def validate_yaml(call: Call) -> Response:
+    body = call.json()
+    content, repo_type = body.get("content"), body.get("repoType", "model")
+    if not isinstance(content, str):
+        raise problems.bad_request("content must be the text of a card")
+    errors, warnings = cards.validate(content[: cards.CARD_MAX_BYTES], str(repo_type))
+    answer = {"errors": [{"message": text} for text in errors], "warnings": [{"message": text} for text in warnings]}
+    return JSONResponse(answer, status_code=400 if errors else 200)
+
+
+ROUTES = [
+    Route("GET", "/api/whoami-v2", whoami),
+    Route("POST", "/api/repos/create", create),
+    Route("DELETE", "/api/repos/delete", delete),
+    Route("POST", "/api/repos/move", move),
+    Route("POST", "/api/validate-yaml", validate_yaml),
+    Route("GET", "/api/{T}", repo_list),
+    Route("GET", "/api/{T}/{repo}", repo_info),
+    Route("GET", "/api/{T}/{repo}/revision/{rev*}", repo_info),
+    Route("PUT", "/api/{T}/{repo}/settings", settings),
+    Route("GET", "/api/{T}/{repo}/refs", refs),
+    Route("POST", "/api/{T}/{repo}/branch/{branch*}", create_branch),
+    Route("DELETE", "/api/{T}/{repo}/branch/{branch*}", delete_branch),
+    Route("POST", "/api/{T}/{repo}/tag/{rev*}", create_tag),
+    Route("DELETE", "/api/{T}/{repo}/tag/{tag*}", delete_tag),
+    Route("POST", "/api/{T}/{repo}/super-squash/{rev*}", super_squash),
+    Route("GET", "/api/{T}/{repo}/auth-check", auth_check),
+    Route("GET", "/api/{T}/{repo}/auth-check/write", auth_check_write),
+]

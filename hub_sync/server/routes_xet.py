@@ -1,0 +1,63 @@
+"""Xet's upload API (version 1). Newer calls (upload grants, shards v2) answer 404: clients then use these.
+
+Chunk look-ups across repositories answer 404 as well: they would tell one user what another one stores.
+"""
+
+from __future__ import annotations
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+
+from . import problems, xet
+from .routing import Call, Route, read_body
+from .xet_format import SHARD_MAX_BYTES, XORB_MAX_BYTES
+
+# A footer and per-chunk headers come on top of the data.
+_XORB_BODY = XORB_MAX_BYTES + (4 << 20)
+
+
+def write_token(call: Call) -> Response:
+    """The revision is not checked: with create_pr the client does not know it yet and sends `None`."""
+    found = xet.connection(call.hub, call.base_url, call.writable(), call.who)
+    headers = {
+        "X-Xet-Cas-Url": found["casUrl"],
+        "X-Xet-Access-Token": found["accessToken"],
+        "X-Xet-Token-Expiration": str(found["exp"]),
+        "Cache-Control": "no-store",
+    }
+    return JSONResponse(found, headers=headers)
+
+
+def _claims(call: Call) -> dict:
+    return xet.check_token(call.hub, call.request.headers.get("authorization"), call.params["place"])
+
+
+async def post_xorb(call: Call) -> Response:
+    claims = await run_in_threadpool(_claims, call)
+    if not xet.is_xet_hash(call.params["hash"]):
+        raise problems.bad_request("The xorb's hash must be 64 hex digits")
+    data = await read_body(call.request, _XORB_BODY)
+    new = await run_in_threadpool(xet.store_xorb, call.hub, call.params["hash"], data, claims["user"])
+    return JSONResponse({"was_inserted": new})
+
+
+async def post_shard(call: Call) -> Response:
+    claims = await run_in_threadpool(_claims, call)
+    data = await read_body(call.request, SHARD_MAX_BYTES)
+    added = await run_in_threadpool(xet.store_shard, call.hub, data, claims)
+    return JSONResponse({"result": 1 if added else 0})
+
+
+async def absent(call: Call) -> Response:
+    """The body is taken and dropped, so that the client reads the answer instead of a broken pipe."""
+    await read_body(call.request, _XORB_BODY)
+    raise problems.Problem(404, "Not found")
+
+
+ROUTES = [
+    Route("GET", "/api/{T}/{repo}/xet-write-token/{rev*}", write_token),
+    Route("POST", "/_cas/{place}/v1/xorbs/default/{hash}", post_xorb, streams=True),
+    Route("POST", "/_cas/{place}/v1/shards", post_shard, streams=True),
+    Route("GET", "/_cas/{place}/{rest*}", absent, streams=True),
+    Route("POST", "/_cas/{place}/{rest*}", absent, streams=True),
+]

@@ -1,0 +1,169 @@
+"""A hub's root folder, opened: database, blobs, secret, identity, and the lock that keeps it to one server.
+
+root/
+  hub.sqlite3      git objects, refs, repositories, users (WAL)
+  blobs/           large files by SHA-256
+  xorbs/           uploaded Xet blocks, by epoch
+  tmp/             uploads in progress; swept at start
+  token            the local user's token, mode 0600
+  server.lock      held by the running server: its pid and URL
+  client/<hub id>/ HF_HOME for clients of this hub
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import ConflictError, HubError, StorageError
+from . import auth
+from .blobs import BlobStore
+from .store import Store
+from .tree import ListingCache
+
+LOCAL_USER = "local"
+LOCK_TRIES = 10
+
+
+@dataclass
+class HubState:
+    """Everything the routes need. Made by `open_hub`; `close` it when done."""
+
+    root: Path
+    store: Store
+    blobs: BlobStore
+    hub_id: str
+    secret: bytes
+    # LFS uploads larger than this are split into parts of this size (bytes) where the client can.
+    multipart_bytes: int = 1 << 30
+    listings: ListingCache = field(default_factory=ListingCache)
+
+    @property
+    def xet_epoch(self) -> str:
+        return self.store.meta("xet_epoch") or "0"
+
+    def close(self) -> None:
+        self.store.close()
+
+
+def open_hub(root: Path) -> HubState:
+    """Open a hub's root, creating it where absent. Several processes may do so; only one may serve.
+
+    Raises StorageError where the folder cannot be used.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        blobs = BlobStore(root)
+        with _exclusive(root / "open.lock"):
+            store = Store(root / "hub.sqlite3")
+            (root / "hub.sqlite3").chmod(0o600)
+            if store.meta("hub_id") is None:
+                with store.write():
+                    store.set_meta("secret", secrets.token_hex(32))
+                    store.set_meta("hub_id", uuid.uuid4().hex[:16])
+            _ensure_local_user(root, store)
+    except OSError as error:
+        raise StorageError(f"hub root {root}: {error.strerror or error}; choose another --root") from error
+    except ValueError as error:
+        raise StorageError(
+            f"hub root: {error}; serve it with the version that wrote it, or choose another --root"
+        ) from error
+    hub_id, secret = store.meta("hub_id"), store.meta("secret")
+    assert hub_id and secret
+    return HubState(root, store, blobs, hub_id, bytes.fromhex(secret))
+
+
+def _ensure_local_user(root: Path, store: Store) -> None:
+    """The local administrator, and its token in a file that only the owner reads. A deleted file makes a new token."""
+    if store.db.execute("SELECT 1 FROM users WHERE name=?", (LOCAL_USER,)).fetchone() is None:
+        auth.create_user(store, LOCAL_USER, admin=True)
+    path = root / "token"
+    try:
+        token = path.read_text().strip()
+    except FileNotFoundError:
+        token = ""
+    known = store.db.execute("SELECT 1 FROM tokens WHERE sha256=?", (auth.token_digest(token),)).fetchone()
+    if token and known:
+        return
+    token = auth.create_token(store, LOCAL_USER, "write", "local", token=token)
+    fresh = root / "token.new"
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(token + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def read_token(root: Path) -> str:
+    return (root / "token").read_text().strip()
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def server_lock(root: Path) -> Iterator[Path]:
+    """Hold the root for one server. Raises ConflictError that names the holder's pid and URL."""
+    path = root / "server.lock"
+    file = path.open("a+")
+    try:
+        for attempt in range(LOCK_TRIES):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:  # a server, or for an instant `status` asking whether there is one
+                held = running_server(root)
+                if held and attempt == LOCK_TRIES - 1:
+                    raise ConflictError(
+                        f"hub root {root} is already served by pid {held.get('pid', '?')} at {held.get('url', '?')}; "
+                        "stop it or choose another --root"
+                    ) from None
+                time.sleep(0.05)
+        else:
+            raise ConflictError(f"hub root {root} is in use; stop its server or choose another --root")
+        yield path
+        path.write_text("")
+    finally:
+        file.close()
+
+
+def note_server(path: Path, url: str) -> None:
+    """Write who serves, for `status` and for the message of a second server."""
+    path.write_text(json.dumps({"pid": os.getpid(), "url": url}))
+
+
+def running_server(root: Path) -> dict | None:
+    """{"pid", "url"} of the server that holds the root, or None."""
+    path = root / "server.lock"
+    with contextlib.suppress(OSError, ValueError):
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return None
+            except BlockingIOError:
+                pass
+        found: dict = json.loads(path.read_text())
+        return found
+    return None
+
+
+def require_running(root: Path) -> dict:
+    """`running_server`, or HubError with the command that starts one."""
+    found = running_server(root)
+    if found is None:
+        raise HubError(f"no hub is served from {root}; start one with `hubwright hub serve --root {root}`")
+    return found

@@ -1,0 +1,201 @@
+"""Xet uploads: xorbs come in, a shard says which chunks make which file, the file is rebuilt and kept as a blob.
+
+Downloads stay plain HTTP; xorbs are kept only so that a later upload need not send the same chunks again. Clients
+remember by server address which xorbs they sent, so the address carries the hub's id, the user, and an epoch that
+changes whenever xorbs are dropped: nobody is told to use chunks that are gone or that another user sent.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import auth, problems
+from .auth import Principal
+from .blobs import MAX_FILE_BYTES, disk_full, sync_folder
+from .repos import Repo
+from .state import HubState
+from .xet_format import (
+    FileRecipe,
+    FormatError,
+    Segment,
+    hash_to_hex,
+    index_xorb,
+    pack_index,
+    parse_shard,
+    read_chunk,
+    unpack_index,
+)
+
+TOKEN_LIFETIME_S = 3600.0
+XORB_LIFETIME_S = 7 * 24 * 3600.0
+PIECE_BYTES = 1 << 20
+
+
+def connection(hub: HubState, base_url: str, repo: Repo, who: Principal) -> dict[str, Any]:
+    """Where and with which short-lived token to upload files for `repo`. `exp` is seconds since the epoch."""
+    claims = {"use": "xet", "repo": repo.id, "user": who.user_id}
+    return {
+        "accessToken": auth.sign(hub.secret, claims, TOKEN_LIFETIME_S),
+        "casUrl": f"{base_url}/_cas/{hub.hub_id}-{hub.xet_epoch}-{who.user_id}",
+        "exp": int(time.time() + TOKEN_LIFETIME_S),
+    }
+
+
+def check_token(hub: HubState, authorization: str | None, place: str) -> dict[str, Any]:
+    """The claims of a CAS request. Raises Problem 401, also where the address is of an epoch that is over."""
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise problems.login_required()
+    claims = auth.unsign(hub.secret, token.strip(), "xet")
+    if place != f"{hub.hub_id}-{hub.xet_epoch}-{claims['user']}":
+        raise problems.Problem(401, "This upload address is no longer valid: start the upload again")
+    return claims
+
+
+def _folder(hub: HubState) -> Path:
+    return hub.root / "xorbs" / hub.xet_epoch
+
+
+def _path(hub: HubState, xorb: str) -> Path:
+    return _folder(hub) / xorb[:2] / xorb
+
+
+def expire(hub: HubState) -> bool:
+    """Drop all xorbs and start a new epoch once the oldest is a week old. Call before serving."""
+    oldest = hub.store.db.execute("SELECT MIN(created) FROM xorbs").fetchone()[0]
+    if oldest is None or oldest > time.time() - XORB_LIFETIME_S:
+        return False
+    old = _folder(hub)
+    with hub.store.write() as db:
+        hub.store.set_meta("xet_epoch", str(int(hub.xet_epoch) + 1))
+        db.execute("DELETE FROM xorbs")
+    shutil.rmtree(old, ignore_errors=True)
+    return True
+
+
+def store_xorb(hub: HubState, claimed: str, data: bytes | bytearray, user: int) -> bool:
+    """Verify and keep a xorb; False where it was here. Raises Problem 400 where the bytes do not have this hash."""
+    try:
+        actual, chunks = index_xorb(memoryview(data))
+    except FormatError as error:
+        raise problems.bad_request(f"Invalid xorb: {error}") from None
+    if actual != claimed:
+        raise problems.bad_request(f"The xorb's hash is {actual}, not {claimed}")
+    with hub.store.write() as db:
+        known = db.execute("SELECT 1 FROM xorbs WHERE hash=?", (actual,)).fetchone() is not None
+        if known:
+            db.execute("INSERT INTO xorb_owners VALUES (?,?) ON CONFLICT DO NOTHING", (actual, user))
+            return False
+    temporary = hub.blobs.tmp / f"xorb-{secrets.token_hex(8)}"
+    target = _path(hub, actual)
+    try:
+        with temporary.open("xb", buffering=0) as file:
+            file.write(data)
+            os.fsync(file.fileno())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():  # sent twice at once: the first stays
+            temporary.unlink()
+        else:
+            temporary.replace(target)
+        sync_folder(target.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise disk_full(error) from error
+    with hub.store.write() as db:
+        db.execute(
+            "INSERT INTO xorbs VALUES (?,?,?,?) ON CONFLICT DO NOTHING",
+            (actual, len(data), pack_index(chunks), time.time()),
+        )
+        db.execute("INSERT INTO xorb_owners VALUES (?,?) ON CONFLICT DO NOTHING", (actual, user))
+    return True
+
+
+def store_shard(hub: HubState, data: bytes, claims: dict[str, Any]) -> int:
+    """Rebuild every file of a shard and link it to the repository of the token; return how many were new.
+
+    Raises Problem 400 where a file needs chunks this user never sent, or does not hash to what the shard claims.
+    """
+    try:
+        recipes = parse_shard(data)
+    except FormatError as error:
+        raise problems.bad_request(f"Invalid shard: {error}") from None
+    added = 0
+    for recipe in recipes:
+        # Already linked to this very repository: no need to rebuild. A mere claim of a hash gives nothing.
+        known = recipe.sha256 and hub.store.linked_size(claims["repo"], recipe.sha256)
+        if known is not None and known == recipe.size and hub.blobs.size(recipe.sha256 or "") == known:
+            continue
+        _rebuild(hub, recipe, claims)
+        added += 1
+    return added
+
+
+def _rebuild(hub: HubState, recipe: FileRecipe, claims: dict[str, Any]) -> None:
+    if recipe.size > MAX_FILE_BYTES:
+        raise problems.too_large(f"Files may have {MAX_FILE_BYTES} bytes")
+    with hub.blobs.writer(recipe.size) as writer:
+        buffer = bytearray()
+        for segment in recipe.segments:
+            length = 0
+            for chunk in _chunks(hub, segment, claims["user"]):
+                buffer += chunk
+                length += len(chunk)
+                if len(buffer) >= PIECE_BYTES:
+                    writer.write(buffer)
+                    buffer.clear()
+            if length != segment.length:
+                raise problems.bad_request(
+                    f"A segment of xorb {segment.xorb} has {length} bytes, not {segment.length}"
+                )
+        if buffer:
+            writer.write(buffer)
+        sha256 = writer.commit(recipe.sha256, recipe.size)
+    hub.store.link_blob(claims["repo"], sha256, recipe.size)
+
+
+def _chunks(hub: HubState, segment: Segment, user: int) -> Iterator[bytes | bytearray]:
+    """The raw chunks of a segment, read one after the other."""
+    row = hub.store.db.execute(
+        "SELECT x.chunks, x.size FROM xorbs x JOIN xorb_owners o ON o.hash = x.hash WHERE x.hash=? AND o.user=?",
+        (segment.xorb, user),
+    ).fetchone()
+    if row is None:
+        raise problems.bad_request(f"Xorb {segment.xorb} was not uploaded by you: upload it first")
+    chunks = unpack_index(row["chunks"])
+    if not 0 <= segment.start < segment.stop <= len(chunks):
+        raise problems.bad_request(
+            f"Xorb {segment.xorb} has {len(chunks)} chunks, not [{segment.start}, {segment.stop})"
+        )
+    first = chunks[segment.start].offset
+    after = chunks[segment.stop].offset if segment.stop < len(chunks) else row["size"]
+    with _path(hub, segment.xorb).open("rb", buffering=0) as file:
+        file.seek(first)
+        data = memoryview(_read_exactly(file, after - first))
+    for chunk in chunks[segment.start : segment.stop]:
+        try:
+            yield read_chunk(data, chunk.offset - first)[0]
+        except FormatError as error:
+            raise problems.Problem(500, f"Stored xorb {segment.xorb} is damaged: {error}") from None
+
+
+def _read_exactly(file: Any, count: int) -> bytes:
+    data: bytes = file.read(count)
+    while len(data) < count:
+        more = file.read(count - len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def is_xet_hash(text: str) -> bool:
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
+__all__ = ["check_token", "connection", "expire", "hash_to_hex", "is_xet_hash", "store_shard", "store_xorb"]
