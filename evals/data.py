@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..hub_sync.errors import DataError, HubError, UsageError
-from ..hub_sync.hub import translate_errors
 from ..hub_sync.refs import ArtifactRef
 
 if TYPE_CHECKING:
@@ -53,15 +52,14 @@ def locate(source: str, *, hint: str = "") -> tuple[Path, str]:
         ref = ArtifactRef.parse(source, "dataset")
     except UsageError as error:
         raise DataError(f"{source}: no such file or folder, and not a reference (org/name@revision)") from error
-    from huggingface_hub import snapshot_download
+    from ..hub_sync.pull import pull
 
     try:
         pinned = ref.resolve()
-        with translate_errors(f"dataset {pinned}"):
-            folder = snapshot_download(pinned.repo_id, repo_type="dataset", revision=pinned.revision)
+        folder = pull(pinned)
     except HubError as error:
         raise HubError(f"{error}{'; ' + hint if hint else ''}") from error
-    return Path(folder), str(pinned)
+    return folder, str(pinned)
 
 
 def read_split(path: Path, split: str) -> datasets.Dataset:

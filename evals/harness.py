@@ -97,7 +97,7 @@ def evaluate(config: HarnessConfig, context: StepContext) -> None:
         raise DataError(f"step {context.step}: {', '.join(names)} gave no samples")
     _write_parquet(rows, context.output / "data" / "samples-00000-of-00001.parquet")
     summary = scrub(_summary(config, results))
-    text = json.dumps(summary, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
     (context.output / "results.json").write_text(text + "\n", encoding="utf-8")
     _report(config, context, summary, len(rows))
 

@@ -101,7 +101,7 @@ def bootstrap(
     """Percentile intervals of the macro scores in 0..100: {figure: {low, high, sd}}.
 
     Rows are drawn with replacement within each (scenario, task) cell, because the design fixes the cell sizes. This is
-    the spread due to the choice of rows, not to sampling of answers or to the judge. Figures without rows are left out.
+    the spread due to the choice of rows, not to sampling of answers or the judge. Figures without rows are left out.
     """
     rng = np.random.default_rng(seed)
     cells: dict[tuple[str, str], list[float]] = defaultdict(list)

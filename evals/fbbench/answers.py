@@ -1,0 +1,123 @@
+"""Stored answers, whatever wrote them, as `Answer`s for the judge.
+
+lm-eval samples       samples_*.jsonl of `--log_samples` or `--predict_only`: the row is in `doc`
+a recipe's answers    data/samples-*.parquet of an `lm_eval` step, a folder or a Hub reference
+official answers      JSONL with `user_query` and `second_response`, all data set fields on each line
+plain answers         JSONL with `id` and `answer`; needs the data set
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...hub_sync.errors import DataError, UsageError
+from ..data import locate, read_split
+from .judge import Answer
+from .samples import Sample, from_official, from_row, index_samples, official_to_row, read_jsonl
+
+Record = tuple[str, Mapping[str, Any]]  # where it stands, for errors, and what stands there
+
+
+def read_answers(source: str | Path, dataset: Mapping[str, Sample] | None = None) -> list[Answer]:
+    """The answers in a file, folder or `org/name@revision`, in their order.
+
+    Args:
+        source: one of the four forms above.
+        dataset: samples by id; required for plain answers; it replaces the rows stored with the others.
+
+    Raises:
+        DataError: unreadable or foreign file, a sample that occurs twice or is not in the data set.
+        UsageError: plain answers without a data set.
+    """
+    path, cited = locate(str(source))
+    answers = [_answer(where, record, dataset) for where, record in _records(path, cited)]
+    if not answers:
+        raise DataError(f"{cited}: holds no answer of FB-Bench")
+    index_samples((answer.sample for answer in answers), cited)
+    return answers
+
+
+def _records(path: Path, cited: str) -> Iterable[Record]:
+    if path.is_dir() or path.suffix == ".parquet":
+        rows = read_split(path, "samples" if path.is_dir() else "train")
+        return [(f"{cited}: row {number}", dict(row)) for number, row in enumerate(rows) if _is_ours(row)]
+    return [(f"{cited}: line {number}", record) for number, record in read_jsonl(path)]
+
+
+def _is_ours(row: Mapping[str, Any]) -> bool:
+    """A recipe may evaluate several tasks into one file; the others are passed over."""
+    return str(row.get("task", "fbbench")).startswith("fbbench")
+
+
+def _answer(where: str, record: Mapping[str, Any], dataset: Mapping[str, Sample] | None) -> Answer:
+    if "doc" in record and "filtered_resps" in record:
+        doc, replies = _decoded(record["doc"], where), _decoded(record["filtered_resps"], where)
+        try:
+            sample = from_row(doc)
+            text = replies[0]
+        except (KeyError, TypeError, IndexError) as error:
+            raise DataError(f"{where}: is a sample of another task, not of fbbench ({error!r})") from error
+    elif "user_query" in record and "second_response" in record:
+        sample, text = from_official(record, where), record["second_response"]
+    elif "id" in record and "answer" in record:
+        if dataset is None:
+            raise UsageError(f"{where}: answers by id need the data set; add --dataset PATH or org/name@revision")
+        return Answer(_in_dataset(str(record["id"]), dataset, where), _text(record["answer"], where))
+    else:
+        raise DataError(
+            f"{where}: is no stored answer; give lm-eval's samples_*.jsonl, official answers or id + answer lines"
+        )
+    if dataset is not None:
+        sample = _in_dataset(sample.id, dataset, where)
+    return Answer(sample, _text(text, where))
+
+
+def _decoded(value: Any, where: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise DataError(f"{where}: holds a field that is not JSON; the file is damaged") from error
+
+
+def _text(value: Any, where: str) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise DataError(f"{where}: the answer is {type(value).__name__}, not text")
+    return value
+
+
+def _in_dataset(name: str, dataset: Mapping[str, Sample], where: str) -> Sample:
+    if name not in dataset:
+        raise DataError(f"{where}: sample {name} is not in the data set; give the one the answers were made on")
+    return dataset[name]
+
+
+def read_dataset(source: str | Path, split: str = "test") -> dict[str, Sample]:
+    """The benchmark's samples by id: a built data set (folder, Parquet, Hub reference) or the official JSON."""
+    path, cited = locate(str(source))
+    return index_samples((from_row(row) for row in read_rows(path, cited, split)), cited)
+
+
+def read_rows(path: Path, cited: str, split: str = "test") -> list[dict[str, Any]]:
+    """Rows as built by `hubwright run fbbench`, from a folder, a Parquet file, or JSON(L) in either schema."""
+    if path.is_dir() or path.suffix == ".parquet":
+        rows = [dict(row) for row in read_split(path, split)]
+    elif path.suffix == ".jsonl":
+        rows = [dict(record) for _, record in read_jsonl(path)]
+    else:
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{cited}: is not JSON ({type(error).__name__}); give the official file or a folder"
+            ) from error
+    if not isinstance(rows, list) or not rows:
+        raise DataError(f"{cited}: holds no rows")
+    try:
+        return [official_to_row(row) if "user_query" in row else row for row in rows]
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise DataError(f"{cited}: is not FB-Bench ({error!r}); build it with `hubwright run fbbench`") from error
