@@ -102,14 +102,17 @@ def evaluate(config: HarnessConfig, context: StepContext) -> None:
     _report(config, context, summary, len(rows))
 
 
-def find_tasks(names: Sequence[str], metadata: Mapping[str, Any] | None = None) -> tuple[TaskManager, list[str]]:
+def find_tasks(
+    names: Sequence[str], metadata: Mapping[str, Any] | None = None, include_path: str | None = None
+) -> tuple[TaskManager, list[str]]:
     """The index that knows all of `names` (glob patterns allowed), and the names it resolved them to.
 
-    Ours alone where they suffice, in milliseconds; upstream's too where one name is not ours. Raises UsageError.
+    Ours (and those below `include_path`) alone where they suffice, in milliseconds; upstream's too where one name is
+    neither. Raises UsageError.
     """
     from lm_eval.tasks import TaskManager
 
-    ours = [str(tasks_dir())]
+    ours = [str(tasks_dir()), *([include_path] if include_path else [])]
     for defaults in (False, True):
         manager = TaskManager(include_defaults=defaults, include_path=list(ours), metadata=dict(metadata or {}))
         found = {name: manager.match_tasks([name]) for name in names}

@@ -1,0 +1,235 @@
+"""The commands around evaluation: `score`, `judge`, `eval` and `tasks`. Results go to stdout, messages to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .hub_sync.errors import UsageError
+
+BENCHMARKS = ("fbbench",)
+
+BenchmarkArgument = Annotated[str, typer.Argument(metavar="BENCHMARK", help="fbbench.")]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH|ORG/NAME@REV",
+        help="Take labels and weights from this data set, not from the answers' or verdicts' file.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to the `hubwright` command."""
+    app.command()(score)
+    app.command()(judge)
+    app.command(name="eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(evaluate)
+    tasks = typer.Typer(no_args_is_help=True, help="The lm-eval tasks that hubwright brings.")
+    tasks.command(name="path")(tasks_path)
+    tasks.command(name="list")(tasks_list)
+    app.add_typer(tasks, name="tasks")
+
+
+def score(
+    benchmark: BenchmarkArgument,
+    verdicts: Annotated[
+        str, typer.Argument(metavar="VERDICTS", help="Our verdict file, or an official judgement file.")
+    ],
+    format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals; 0: none.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 1234,
+    dataset: DatasetOption = None,
+    failed_answers: Annotated[
+        str, typer.Option(help="judged: a failed call's marker keeps its verdict, as published; zero: it scores 0.")
+    ] = "judged",
+    max_failed: Annotated[
+        float, typer.Option(min=0, max=1, help="Give no score above this share of failed answers and verdicts.")
+    ] = 0.05,
+) -> None:
+    """Score stored verdicts: the published macro scores, their slices and intervals, and what failed.
+
+    Needs no judge, no network and no GPU; the same file gives the same figures.
+
+    Examples:
+      hubwright score fbbench verdicts.jsonl
+      hubwright score fbbench model_judgment/gpt-4o-2024-08-06/DeepSeek-V3.jsonl --format json
+      hubwright score fbbench verdicts.jsonl --dataset org/fb-bench@v1.0.0 --bootstrap 10000
+    """
+    _known(benchmark, format, ("table", "json"))
+    from .evals.data import locate
+    from .evals.fbbench import scorer
+    from .evals.fbbench.verdicts import read_verdicts
+
+    if failed_answers not in ("judged", "zero"):
+        raise UsageError(f"--failed-answers {failed_answers!r} is unknown: use judged or zero")
+    path, _ = locate(verdicts)
+    stored = read_verdicts(path)
+    judged, expected = stored.judged, stored.expected
+    if dataset:
+        from .evals.fbbench.answers import read_dataset
+
+        samples = read_dataset(dataset)
+        judged, expected = scorer.check_against(judged, samples), len(samples)
+    report = scorer.score(
+        judged,
+        expected=expected,
+        resamples=bootstrap,
+        seed=seed,
+        failed_answers="zero" if failed_answers == "zero" else "judged",
+        max_failed=max_failed,
+    )
+    print(json.dumps(report, ensure_ascii=False, indent=2) if format == "json" else _score_table(report))
+
+
+def judge(
+    benchmark: BenchmarkArgument,
+    answers: Annotated[
+        str,
+        typer.Argument(
+            metavar="ANSWERS",
+            help="lm-eval samples_*.jsonl, a recipe's answers, official answers, or id + answer lines.",
+        ),
+    ],
+    judge: Annotated[str, typer.Option("--judge", help="openai:MODEL@BASE_URL or replay:VERDICTS.")],
+    out: Annotated[Path, typer.Option("--out", help="Verdict file; an unfinished one is continued.")],
+    dataset: DatasetOption = None,
+    language: Annotated[
+        str, typer.Option(help="Language of the judge's instructions: zh (as published) or en.")
+    ] = "zh",
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 16,
+    timeout: Annotated[float, typer.Option(help="Seconds for one request.")] = 120.0,
+    attempts: Annotated[int, typer.Option(min=1, help="Whole attempts until a reply is usable (published: 3).")] = 3,
+    api_key_env: Annotated[str, typer.Option(help="Environment variable with the key.")] = "OPENAI_API_KEY",
+) -> None:
+    """Have stored answers judged; write one line per checklist item. Safe to kill: run it again to go on.
+
+    Samples already judged for the same answer and prompt are kept, failures are tried again. Exits 0 also where some
+    samples failed: they are counted, and `hubwright score` refuses a score when they are too many.
+
+    Examples:
+      lm_eval run --model hf --model_args pretrained=org/model --apply_chat_template --tasks fbbench \\
+        --predict_only --output_path out
+      hubwright judge fbbench out/*/samples_fbbench_*.jsonl --judge openai:gpt-4o-2024-08-06 --out verdicts.jsonl
+      hubwright judge fbbench answers.jsonl --dataset org/fb-bench@v1.0.0 --out verdicts.jsonl \\
+        --judge openai:qwen@http://127.0.0.1:8000/v1
+    """
+    _known(benchmark)
+    from .evals.fbbench.answers import read_answers, read_dataset
+    from .evals.fbbench.judge import judge_answers, read_judge_config
+
+    config = read_judge_config(
+        {
+            "judge": judge,
+            "language": language,
+            "concurrency": concurrency,
+            "timeout": timeout,
+            "attempts": attempts,
+            "api_key_env": api_key_env,
+        }
+    )
+    found = read_answers(answers, read_dataset(dataset) if dataset else None)
+    judged = judge_answers(found, config, out=out, progress=_progress())
+    states = {state: sum(one.state == state for one in judged) for state in sorted({one.state for one in judged})}
+    said = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in states.items())
+    print(f"{out}: {len(judged)} samples: {said}", file=sys.stderr)
+    print(f"next: hubwright score fbbench {out}", file=sys.stderr)
+
+
+def evaluate(
+    context: typer.Context,
+    tasks: Annotated[str, typer.Argument(metavar="TASKS", help="Task names, separated by commas.")],
+) -> None:
+    """Run lm-eval on our tasks without indexing the 14,000 of upstream, which takes it seconds at every start.
+
+    Every further option is lm-eval's own (`lm_eval run --help`). Where a name is not ours it indexes upstream's too.
+
+    Examples:
+      hubwright eval fbbench_sample --model hf --model_args pretrained=org/model --apply_chat_template \\
+        --metadata '{"judge": "openai:qwen@http://127.0.0.1:8000/v1"}'
+      hubwright eval feedback_drills,gsm8k --model hf --model_args pretrained=org/model --limit 10
+    """
+    from .evals.run import run_lm_eval
+
+    run_lm_eval(tasks, list(context.args))
+
+
+def tasks_path() -> None:
+    """Print the folder with our YAML files, for `lm_eval ... --include_path "$(hubwright tasks path)"`."""
+    from .evals.data import tasks_dir
+
+    print(tasks_dir())
+
+
+def tasks_list(format: Annotated[str, typer.Option("--format", help="table or json.")] = "table") -> None:
+    """List our lm-eval tasks. All of them work with plain `lm_eval --tasks NAME` after `pip install hubwright`."""
+    _known("fbbench", format, ("table", "json"))
+    from .evals.run import list_tasks
+
+    names = list_tasks()
+    print(json.dumps(names) if format == "json" else "\n".join(names))
+
+
+def _known(benchmark: str, format: str = "", formats: tuple[str, ...] = ()) -> None:
+    if benchmark not in BENCHMARKS:
+        raise UsageError(f"benchmark {benchmark!r} is unknown: use {', '.join(BENCHMARKS)}")
+    if formats and format not in formats:
+        raise UsageError(f"--format {format!r} is unknown: use {' or '.join(formats)}")
+
+
+def _progress() -> Callable[[int, int], None] | None:
+    """A counter on the terminal; nothing where stderr is a file."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int, total: int) -> None:
+        end = "\n" if done == total else ""
+        print(f"\r{done}/{total} judged", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+def _score_table(report: dict[str, Any]) -> str:
+    """The report for a reader: headline, slices, account."""
+
+    def cell(value: Any) -> str:
+        return "–" if value is None else f"{value:.2f}"
+
+    lines = [f"{'':24}{'score':>8}{'95 % interval':>18}{'strict':>9}{'row mean':>10}"]
+    names = {
+        "error_correction": "Error Correction",
+        "response_maintenance": "Response Maintenance",
+        "overall": "Overall",
+    }
+    for key, name in names.items():
+        interval = report["intervals"].get(key)
+        spread = f"{interval['low']:.2f} – {interval['high']:.2f}" if interval else "–"
+        strict, row_mean = cell(report["strict"][key]), cell(report["item_mean"][key])
+        lines.append(f"{name:24}{cell(report[key]):>8}{spread:>18}{strict:>9}{row_mean:>10}")
+    lines += ["", f"{'task':24}{'EC':>8}{'RM':>8}{'both':>8}{'n':>10}"]
+    for task, entry in report["tasks"].items():
+        size = f"{entry['n']['error_correction']}+{entry['n']['response_maintenance']}"
+        figures = "".join(f"{cell(entry[key]):>8}" for key in names)
+        lines.append(f"{task:24}{figures}{size:>10}")
+    groups = {
+        "deficiency (EC)": report["deficiencies"],
+        "feedback (EC)": report["feedback"]["error_correction"],
+        "feedback (RM)": report["feedback"]["response_maintenance"],
+    }
+    for title, table in groups.items():
+        if table:
+            lines += ["", f"{title:28}{'score':>8}{'n':>6}"]
+            lines += [f"{label:28}{cell(entry['score']):>8}{entry['n']:>6}" for label, entry in table.items()]
+    counts = report["counts"]
+    said = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in counts.items() if value and key != "samples")
+    exhaustive = report["strict"]["exhaustive_checklists"]
+    lines += [
+        "",
+        f"{counts['samples']} samples: {said}; coverage {report['coverage']:.1%}",
+        f"strict: {exhaustive} exhaustive checklists count with their first item alone (ours, not the paper's)",
+    ]
+    return "\n".join(lines)
