@@ -143,14 +143,14 @@ class ChatClient:
                 said = " ".join(str(error.message).split())[:200]
                 return Reply(outcome="refused" if refused else "failed", error=f"HTTP {error.status_code}: {said}")
             except openai.APIConnectionError as error:  # time-outs are one kind of it
-                timed_out = isinstance(error, openai.APITimeoutError)
-                if not self._answered and not timed_out:
+                cause = error.__cause__ or error
+                # The aiohttp transport reports a refused connection as ConnectTimeout.
+                if not self._answered and type(cause).__name__ in ("ConnectError", "ConnectTimeout"):
                     raise UsageError(
-                        f"{endpoint.where} cannot be reached ({error.__cause__ or error}); is the server running?"
+                        f"{endpoint.where} cannot be reached ({cause}); is the server running?"
                     ) from error
-                return Reply(
-                    outcome="failed", error="timed out" if timed_out else f"connection lost: {error.__cause__}"
-                )
+                timed_out = isinstance(error, openai.APITimeoutError)
+                return Reply(outcome="failed", error="timed out" if timed_out else f"connection lost: {cause}")
             except (openai.APIError, ValueError) as error:  # a body that is not a chat completion
                 self._answered = True
                 return Reply(outcome="failed", error=f"unusable reply: {' '.join(str(error).split())[:200]}")
