@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -135,7 +136,7 @@ def status(root: RootOption = DEFAULT_ROOT) -> None:
     typer.echo(f"git      {facts['git_objects']} objects, {facts['git_bytes']:,} bytes")
 
 
-def _server_module():  # type: ignore[no-untyped-def]
+def _server_module() -> ModuleType:
     """The server package, or one line where its extra is not installed."""
     from importlib.util import find_spec
 
