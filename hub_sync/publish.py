@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ConflictError, DataError, HubError
 from .files import list_files
 from .hub import endpoint_url, translate_errors
+from .hub_metadata import check_metadata
 from .pull import RemoteFile, list_remote_files, matches
 from .refs import ArtifactRef
 
@@ -131,6 +132,7 @@ def check_card(path: Path, repo_type: str) -> None:
         card = RepoCard(text)
         if not card.data.to_dict():
             raise DataError("README.md has no metadata block: start it with a YAML header between --- lines")
+        check_metadata(card.data.to_dict())
         with translate_errors("README.md"):
             card.validate(repo_type=repo_type)
     except yaml.YAMLError as error:
@@ -142,7 +144,8 @@ def check_card(path: Path, repo_type: str) -> None:
 def find_published(target: ArtifactRef, fingerprint: str) -> ArtifactRef | None:
     """The commit of `target` that already carries this fingerprint, or None.
 
-    The commit message's trailer is enough to find it; where history was squashed, main's provenance.json is read.
+    The commit message's trailer is enough to find it (a merged pull request keeps its title only, so the mark is there
+    too); where history was squashed, main's provenance.json is read.
     """
     import json
 
@@ -156,7 +159,7 @@ def find_published(target: ArtifactRef, fingerprint: str) -> ArtifactRef | None:
     except RepositoryNotFoundError:
         return None
     for commit in commits:
-        if f"{TRAILER}{fingerprint}" in commit.message:
+        if f"{TRAILER}{fingerprint}" in commit.message or _mark(fingerprint) in commit.title:
             return replace(target, revision=commit.commit_id)
     try:
         head = commits[0].commit_id
@@ -165,6 +168,10 @@ def find_published(target: ArtifactRef, fingerprint: str) -> ArtifactRef | None:
     except (IndexError, EntryNotFoundError, ValueError, KeyError):
         return None
     return replace(target, revision=head) if records[-1].get("fingerprint") == fingerprint else None
+
+
+def _mark(fingerprint: str) -> str:
+    return f"[{fingerprint[:16]}]"
 
 
 def _ensure_repo(api: HfApi, target: ArtifactRef, private: bool) -> None:
@@ -300,8 +307,8 @@ def _commit_by_pull_request(
     """Stage in parts on a pull request and merge it. An open one of the same fingerprint is continued."""
     place: dict[str, Any] = {"repo_id": target.repo_id, "repo_type": target.repo_type}
     description = f"{TRAILER}{fingerprint}"
-    # The fingerprint is in the title too: the listing shows titles only, and a merge commit may carry no more.
-    name = f"{title} [{fingerprint[:16]}]"
+    # The listing of pull requests and the merge commit show titles only, so the fingerprint is in the title too.
+    name = f"{title} {_mark(fingerprint)}"
     request = next(
         (
             d

@@ -115,7 +115,8 @@ BAD = {
     "litter": ({"data/.tmpAbC123": b"x"}, CARD, "left-over temporary file"),
     "no header": ({}, "# no metadata\n", "no metadata block"),
     "bad yaml": ({}, "---\nlicense: [mit\n---\n", "not valid YAML"),
-    "bad licence": ({}, "---\nlicense: no-such-licence\n---\n", "the hub refuses the metadata"),
+    "no licence": ({}, "---\ntags: [x]\n---\n", "has no 'license'"),
+    "bad licence": ({}, "---\nlicense: no-such-licence\n---\n", "is no licence id of the Hub"),
 }
 
 
