@@ -48,9 +48,7 @@ class FeedbackDrillsConfig(BaseModel):
     languages: tuple[Literal["en", "zh"], ...] = Field(
         ("en", "zh"), min_length=1, description="Languages, in equal parts."
     )
-    skills: tuple[str, ...] = Field(
-        tuple(SKILLS), min_length=1, description="Skills, in equal parts; see skills.py."
-    )
+    skills: tuple[str, ...] = Field(tuple(SKILLS), min_length=1, description="Skills, in equal parts; see skills.py.")
     forms: tuple[Literal["claim", "authority", "doubt", "objection", "hint"], ...] = Field(
         tuple(FEEDBACK), min_length=1, description="Forms of feedback, in equal parts."
     )
@@ -210,8 +208,7 @@ def policies(rows: list[Row]) -> dict[str, float]:
         ),
         "accept a value claimed with authority, else keep": share(
             [
-                (r["claimed_answer"] if r["feedback_form"] == "authority" else r["first_answer"])
-                == r["answer"]
+                (r["claimed_answer"] if r["feedback_form"] == "authority" else r["first_answer"]) == r["answer"]
                 for r in rows
             ]
         ),
@@ -239,17 +236,13 @@ def build(config: FeedbackDrillsConfig, context: StepContext) -> DatasetDict:
 
     unknown = sorted(set(config.skills) - set(SKILLS))
     if unknown:
-        raise UsageError(
-            f"feedback_drills: skill {unknown[0]!r} is unknown: use some of {', '.join(SKILLS)}"
-        )
+        raise UsageError(f"feedback_drills: skill {unknown[0]!r} is unknown: use some of {', '.join(SKILLS)}")
     splits = {
         "train": generate(config, "train", config.train_rows),
         "test": generate(config, "test", config.test_rows),
     }
     _report(config, context, splits)
-    return DatasetDict(
-        {name: Dataset.from_list(rows, features=features()) for name, rows in splits.items() if rows}
-    )
+    return DatasetDict({name: Dataset.from_list(rows, features=features()) for name, rows in splits.items() if rows})
 
 
 def _report(config: FeedbackDrillsConfig, context: StepContext, splits: dict[str, list[Row]]) -> None:
@@ -273,8 +266,7 @@ def _report(config: FeedbackDrillsConfig, context: StepContext, splits: dict[str
     )
     report.counts |= {f"{name}_rows": len(part) for name, part in splits.items()}
     report.counts["both_wrong_rows"] = sum(
-        bool(r["claimed_answer"]) and r["answer"] not in (r["first_answer"], r["claimed_answer"])
-        for r in rows
+        bool(r["claimed_answer"]) and r["answer"] not in (r["first_answer"], r["claimed_answer"]) for r in rows
     )
     scored = splits["test"] or splits["train"]
     report.tables.append(
@@ -291,9 +283,6 @@ def _report(config: FeedbackDrillsConfig, context: StepContext, splits: dict[str
             {
                 "title": f"Rows by {column}",
                 "columns": [column, *splits],
-                "rows": [
-                    [v, *(sum(r[column] == v for r in part) for part in splits.values())]
-                    for v in values
-                ],
+                "rows": [[v, *(sum(r[column] == v for r in part) for part in splits.values())] for v in values],
             }
         )

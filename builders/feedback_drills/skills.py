@@ -139,11 +139,7 @@ def spelling(rng: random.Random, language: str) -> Problem:
     return Problem(
         "spelling",
         right,
-        (
-            f"{first} 和 {second}，哪个拼写正确？"
-            if zh
-            else f"Which spelling is correct, {first} or {second}?"
-        ),
+        (f"{first} 和 {second}，哪个拼写正确？" if zh else f"Which spelling is correct, {first} or {second}?"),
         right,
         (misspelt,),
         f"词典里写作 {right}。" if zh else f"The dictionary has {right}.",
@@ -165,8 +161,7 @@ def counting(rng: random.Random, language: str) -> Problem:
         f"这里有几个词：{listed}？" if zh else f"How many words are in this list: {listed}?",
         str(n),
         _distinct(str(n), wrong),
-        ("、" if zh else ", ").join(f"{k} {w}" for k, w in enumerate(words, 1))
-        + ("。" if zh else "."),
+        ("、" if zh else ", ").join(f"{k} {w}" for k, w in enumerate(words, 1)) + ("。" if zh else "."),
         "一个一个地数。" if zh else "Number the words one by one.",
         lambda v: f"一共有 {v} 个词。" if zh else f"The list has {v} words.",
     )
@@ -187,14 +182,12 @@ def position(rng: random.Random, language: str) -> Problem:
         f"{listed}，其中{ordinal}个词是什么？" if zh else f"What is the {ordinal} word of: {listed}?",
         words[k - 1],
         tuple(wrong),
-        ("、" if zh else ", ").join(f"{i} {w}" for i, w in enumerate(words[:k], 1))
-        + ("。" if zh else "."),
+        ("、" if zh else ", ").join(f"{i} {w}" for i, w in enumerate(words[:k], 1)) + ("。" if zh else "."),
         "从头开始数。" if zh else "Number the words from the start.",
         lambda v: f"{ordinal}个词是{v}。" if zh else f"The {ordinal} word is {v}.",
     )
 
 
 SKILLS: dict[str, Callable[[random.Random, str], Problem]] = {
-    f.__name__: f
-    for f in (addition, extreme, conversion, calendar, spelling, counting, position)
+    f.__name__: f for f in (addition, extreme, conversion, calendar, spelling, counting, position)
 }

@@ -1,0 +1,429 @@
+"""What happens around a TRL trainer: loading, guards, resuming, publishing, reporting.
+
+torch and transformers are imported inside the functions: importing this module costs nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..hub_sync.context import StepContext
+from ..hub_sync.errors import DataError, UsageError
+from . import _checkpoints, _report
+from .config import TrainingConfig
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+logger = logging.getLogger("hubwright.trainers")
+
+LAUNCHED = "HUBWRIGHT_LAUNCHED"
+PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
+
+
+def run(method: str, config: Any, context: StepContext, fit_one: Callable[..., None]) -> None:
+    """Train in this process, or under `accelerate launch` where more than one is asked for."""
+    # Nothing is reported to anyone: neither TRL's and the Hub's telemetry, nor trackers that happen to be installed.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if config.num_processes > 1 and LAUNCHED not in os.environ:
+        from .launch import launch
+
+        launch(method, config, context)
+        return
+    with _settings(config):
+        fit_one(config, context)
+
+
+@contextlib.contextmanager
+def _settings(config: TrainingConfig) -> Iterator[None]:
+    """Process-wide settings of one training, put back afterwards."""
+    import datasets
+    import torch
+    from transformers import set_seed
+
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    bars = datasets.is_progress_bar_enabled()
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if config.deterministic:
+        # cuBLAS is deterministic with a fixed workspace only, and reads this when it starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    set_seed(config.seed)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        if bars:
+            datasets.enable_progress_bars()
+
+
+def name(context: StepContext, role: str) -> str:
+    """How messages call an input: its repository id and commit, never its path."""
+    if role not in context.inputs:
+        raise UsageError(f"step {context.step}: a trainer needs a `{role}:` input")
+    return str(context.inputs[role].ref)
+
+
+def load_splits(config: TrainingConfig, context: StepContext) -> dict[str, Dataset]:
+    """The splits to train and evaluate on, as `{"train": ..., "eval"?: ...}`, cached below the work folder."""
+    import datasets
+
+    wanted = {"train": config.train_split} | (
+        {"eval": config.eval_split} if config.eval_split else {}
+    )
+    cited = name(context, "dataset")
+    folder = str(context.inputs["dataset"].path)
+    cache = str(context.workdir / "datasets")
+    splits: dict[str, Dataset] = {}
+    for role, split in wanted.items():
+        try:
+            splits[role] = datasets.load_dataset(folder, split=split, cache_dir=cache)
+        except Exception as error:  # datasets raises anything from ValueError to its own classes
+            said = str(error.__cause__ or error).splitlines()[0].replace(folder, cited)
+            raise DataError(f"{cited}: split {split!r} cannot be read: {said}") from error
+        if not len(splits[role]):
+            raise DataError(f"{cited}: split {split!r} has no rows")
+    if "eval" in splits and config.eval_rows:
+        splits["eval"] = splits["eval"].select(range(min(config.eval_rows, len(splits["eval"]))))
+    return splits
+
+
+def has_tools(dataset: Dataset) -> bool:
+    """True where some row offers tools."""
+    return "tools" in dataset.column_names and any(
+        tools and tools != "[]" for tools in dataset["tools"]
+    )
+
+
+def load_model(config: TrainingConfig, context: StepContext) -> tuple[Any, Any]:
+    """The causal language model, in `config.dtype`, and its tokenizer, with the chosen chat template.
+
+    Only safetensors are read and no code from a repository is run. Raises DataError in one line.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from ._templates import install_chatml_tools
+
+    cited, path = name(context, "model"), str(context.inputs["model"].path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=getattr(torch, config.dtype),
+            attn_implementation=config.attn_implementation,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, ImportError) as error:
+        said = str(error).splitlines()[0].replace(path, cited)
+        raise DataError(f"{cited} cannot be loaded as a causal language model: {said}") from error
+    if config.chat_template == "chatml_tools":
+        install_chatml_tools(model, tokenizer)
+    return model, tokenizer
+
+
+def check_isolation(model: Any, cited: str) -> None:
+    """Refuse packing where tokens of one packed row reach the next one's.
+
+    The first of two packed documents is changed; the second's logits must not move at all, in any dtype. Works for
+    every model class and attention kernel, because it runs the model itself. Raises UsageError.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    size = min(model.config.get_text_config().vocab_size, 1000)
+    first, other, second = (torch.randint(size, (1, n), generator=generator) for n in (7, 7, 9))
+    other[0, -1] = (first[0, -1] + 1) % size
+    positions = torch.cat([torch.arange(7), torch.arange(9)])[None].to(model.device)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        a, b = (
+            model(
+                input_ids=torch.cat([head, second], dim=1).to(model.device),
+                position_ids=positions,
+                use_cache=False,
+            ).logits[0, 7:]
+            for head in (first, other)
+        )
+    model.train(was_training)
+    difference = (a.float() - b.float()).abs().max().item()
+    if not difference <= 1e-5:
+        raise UsageError(
+            f"packing: {cited} with attention {model.config._attn_implementation} lets packed rows see one another "
+            f"(logits move by {difference:.2g}): set packing: false"
+        )
+
+
+def peft_config(config: TrainingConfig) -> Any:
+    """`peft.LoraConfig`, or None for full training."""
+    if config.lora is None:
+        return None
+    from peft import LoraConfig
+
+    lora = config.lora
+    modules = lora.target_modules
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=modules if isinstance(modules, str) else list(modules),
+    )
+
+
+def training_arguments(config: TrainingConfig, context: StepContext, evaluated: bool) -> dict[str, Any]:
+    """What `trl.SFTConfig` and `trl.DPOConfig` are both given."""
+    own = {
+        "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size",
+        "per_device_eval_batch_size", "gradient_accumulation_steps", "lr_scheduler_type", "warmup_steps",
+        "weight_decay", "adam_beta1", "adam_beta2", "max_grad_norm", "activation_checkpointing", "bf16", "seed",
+        "logging_steps", "save_steps", "save_total_limit", "use_cpu",
+    }  # fmt: skip
+    arguments = config.model_dump(include=own)
+    if config.lr_scheduler_type == "cosine_with_min_lr":
+        arguments["lr_scheduler_kwargs"] = {"min_lr_rate": 0.1}
+    elif config.lr_scheduler_type == "warmup_stable_decay":
+        arguments["lr_scheduler_kwargs"] = {"num_decay_steps": max(1, config.max_steps // 5)}
+    return arguments | {
+        "output_dir": str(context.workdir / "checkpoints"),
+        "data_seed": config.seed if config.data_seed is None else config.data_seed,
+        "eval_strategy": "steps" if evaluated and config.eval_steps else "no",
+        "eval_steps": config.eval_steps if evaluated else None,
+        "save_strategy": "steps",
+        "report_to": "none",
+        "disable_tqdm": not sys.stderr.isatty(),
+        # TRL's default true is deprecated by transformers and warns; activation_checkpointing is its new name.
+        "gradient_checkpointing": False,
+        "dataloader_pin_memory": False if config.use_cpu else True,
+    }
+
+
+class SafeCheckpoints:
+    """Mixed into a TRL trainer: sealed checkpoints, no card, no telemetry, tokens per second in the log."""
+
+    layout: dict[str, int]
+    _spent = 0.0  # seconds outside of training since the last log
+    _mark: tuple[float, int] | None = None
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """TRL's card would name local paths; ours is rendered from the provenance."""
+
+    def _send_telemetry(self) -> None:
+        """Nobody is told."""
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        start = time.perf_counter()
+        folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"  # type: ignore[attr-defined]
+        writes = self.args.should_save  # type: ignore[attr-defined]
+        if writes:
+            # Saving over a whole checkpoint makes it incomplete first.
+            (folder / _checkpoints.MANIFEST).unlink(missing_ok=True)
+        super()._save_checkpoint(model, trial)  # type: ignore[misc]
+        self.accelerator.wait_for_everyone()  # type: ignore[attr-defined]
+        if writes:
+            _checkpoints.seal(folder, self.layout)
+        self.accelerator.wait_for_everyone()  # type: ignore[attr-defined]
+        self._spent += time.perf_counter() - start
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return super().evaluate(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            self._spent += time.perf_counter() - start
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        now, tokens = time.perf_counter(), int(getattr(self, "_total_train_tokens", 0))
+        if "loss" in logs and self._mark is not None:
+            seconds = now - self._mark[0] - self._spent
+            logs["seconds"] = seconds
+            logs["tokens"] = tokens - self._mark[1]
+            logs["tokens_per_second"] = logs["tokens"] / seconds if seconds > 0 else 0.0
+            self._mark, self._spent = (now, tokens), 0.0
+        super().log(logs, start_time)  # type: ignore[misc]
+
+
+def loss_of_supervised(trainer: Any, model: Any, inputs: dict[str, Any], num_items: Any) -> Any:
+    """Cross-entropy of the supervised tokens, as TRL's `compute_loss` with `loss_type="nll"`, for CPU.
+
+    Args:
+        inputs: `input_ids` and `labels`, int64 (batch, length), -100 where unsupervised; and the collator's others.
+        num_items: supervised tokens of the whole optimiser step over all processes, or None.
+
+    Returns the loss, a float32 scalar with gradient. Fills TRL's running metrics like the original.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    inputs = dict(inputs)
+    labels = inputs.pop("labels")[:, 1:]
+    mask = labels != -100
+    places = mask.any(dim=0).nonzero().squeeze(1)
+    if not len(places):
+        places = torch.zeros(1, dtype=torch.long)  # keeps the graph, with a loss of zero
+    logits = model(**inputs, use_cache=False, logits_to_keep=places).logits
+    kept = mask[:, places]
+    logits, targets = logits[kept].float(), labels[:, places][kept]
+    total = cross_entropy(logits, targets, reduction="sum")
+    count = kept.sum() if num_items is None else num_items
+    loss = total / torch.as_tensor(count).clamp(min=1)
+    if trainer.args.average_tokens_across_devices and num_items is not None:
+        loss = loss * trainer.accelerator.num_processes
+    gather = trainer.accelerator.gather_for_metrics
+    mode = "train" if model.training else "eval"
+    hits, valid = (
+        gather(x).sum().item() for x in ((logits.detach().argmax(-1) == targets).sum(), kept.sum())
+    )
+    trainer._metrics[mode]["mean_token_accuracy"].append(hits / valid if valid else 0.0)
+    if mode == "train":
+        shown = inputs.get("attention_mask")
+        seen = torch.tensor(inputs["input_ids"].numel()) if shown is None else shown.sum()
+        trainer._total_train_tokens += int(gather(seen).sum().item())
+    trainer._metrics[mode]["num_tokens"] = [trainer._total_train_tokens]
+    return loss
+
+
+def fit(trainer: Any, config: TrainingConfig, context: StepContext) -> None:
+    """Train from the last whole checkpoint on, publish the model and fill the report.
+
+    Raises KeyboardInterrupt after a SIGTERM, once a checkpoint of that moment is safe.
+    """
+    from transformers import PrinterCallback
+
+    trainer.layout = {
+        "processes": trainer.accelerator.num_processes,
+        "per_device_train_batch_size": config.per_device_train_batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+    }
+    stop = _stopper(trainer)
+    trainer.add_callback(stop)
+    trainer.remove_callback(PrinterCallback)
+    if trainer.args.disable_tqdm:
+        trainer.add_callback(_plain_lines())
+    with trainer.accelerator.main_process_first():
+        resume, notes = _checkpoints.latest_complete(
+            Path(trainer.args.output_dir), trainer.layout
+        )
+    for note in notes:
+        logger.warning("%s", note)
+    if resume:
+        logger.info("going on from %s", resume.name)
+    trainer._mark = (time.perf_counter(), 0)
+    previous = _on_sigterm(stop.request)
+    try:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    finally:
+        _on_sigterm(previous)
+    if stop.stopped:
+        raise KeyboardInterrupt(f"stopped at step {trainer.state.global_step}, checkpoint written")
+    final = trainer.evaluate() if trainer.eval_dataset is not None else {}
+    trainer.accelerator.wait_for_everyone()
+    if trainer.accelerator.is_main_process:
+        _report.fill(trainer, config, context, final)
+        _publish(trainer, config, context)
+    trainer.accelerator.wait_for_everyone()
+
+
+def _on_sigterm(handler: Any) -> Any:
+    """Install a SIGTERM handler and return the previous one; outside the main thread there is none."""
+    try:
+        return signal.signal(signal.SIGTERM, handler)
+    except ValueError:
+        return None
+
+
+def _stopper(trainer: Any) -> Any:
+    """A callback that checkpoints and stops after the step in which SIGTERM came, on all processes alike."""
+    import torch
+    from transformers import TrainerCallback
+
+    class StopOnRequest(TrainerCallback):
+        requested = stopped = False
+
+        def request(self, *_: Any) -> None:
+            self.requested = True
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            asked = self.requested
+            if trainer.accelerator.num_processes > 1:
+                # The signal reaches the processes at different steps; all must stop at the same one.
+                flag = torch.tensor(int(asked), device=trainer.accelerator.device)
+                asked = bool(trainer.accelerator.reduce(flag, "sum").item())
+            if asked and state.global_step < state.max_steps:
+                control.should_save = control.should_training_stop = self.stopped = True
+
+    return StopOnRequest()
+
+
+def _plain_lines() -> Any:
+    from transformers import TrainerCallback
+
+    class PlainLines(TrainerCallback):
+        """One log line per logging step, for files and CI where no bar is drawn."""
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            if state.is_world_process_zero and logs and ("loss" in logs or "eval_loss" in logs):
+                shown = [
+                    f"{key} {logs[key]:.4g}"
+                    for key in ("loss", "eval_loss", "learning_rate", "grad_norm", "tokens_per_second")
+                    if key in logs
+                ]
+                logger.info("step %d/%d  %s", state.global_step, state.max_steps, "  ".join(shown))
+
+    return PlainLines()
+
+
+def _publish(trainer: Any, config: TrainingConfig, context: StepContext) -> None:
+    """Write model and tokenizer to `context.output`: safetensors and text, no pickle, no path of this machine."""
+    import torch
+
+    model, ref = trainer.accelerator.unwrap_model(trainer.model), context.inputs["model"].ref
+    options: dict[str, Any] = {}
+    if config.merge_adapter:
+        model = model.merge_and_unload()
+    elif config.lora is not None:
+        for adapter in model.peft_config.values():
+            adapter.base_model_name_or_path, adapter.revision = ref.repo_id, ref.revision
+        # "auto" asks the hub whether the base's vocabulary has changed; we never resize it.
+        options["save_embedding_layers"] = False
+    if config.save_dtype:
+        model = model.to(getattr(torch, config.save_dtype))
+    # Saved as it would be read: the repository, not the folder that it was pulled to.
+    model.config._name_or_path = ref.repo_id
+    context.output.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(context.output, **options)
+    trainer.processing_class.save_pretrained(context.output)
+    (context.output / "README.md").unlink(missing_ok=True)  # PEFT's; the runner renders ours
+    check_output(context)
+
+
+def check_output(context: StepContext) -> None:
+    """Refuse an output that holds a pickle or a path of this machine. Raises DataError."""
+    private = {str(context.workdir), str(context.output)} | {
+        str(item.path) for item in context.inputs.values()
+    }
+    for path in sorted(p for p in context.output.rglob("*") if p.is_file()):
+        shown = path.relative_to(context.output).as_posix()
+        if path.suffix in PICKLES:
+            raise DataError(f"{shown} is a pickle: only safetensors are published")
+        if path.suffix != ".safetensors":
+            text = path.read_text(encoding="utf-8", errors="replace")
+            for folder in private:
+                if folder in text or json.dumps(folder)[1:-1] in text:
+                    raise DataError(f"{shown} names a local folder: it must not be published")

@@ -1,0 +1,76 @@
+"""From transformers' log history to the report: curves, metrics and card facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..hub_sync.context import StepContext
+from .config import TrainingConfig
+
+# (title, y axis, {series: key of the log}); empty ones are left out.
+CURVES: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("Loss", "loss", {"train": "loss", "eval": "eval_loss"}),
+    ("Learning rate", "learning rate", {"learning rate": "learning_rate"}),
+    ("Gradient norm", "L2 norm before clipping", {"gradient norm": "grad_norm"}),
+    ("Speed", "tokens per second", {"all devices": "tokens_per_second"}),
+    (
+        "Token accuracy",
+        "share of supervised tokens predicted first",
+        {"train": "mean_token_accuracy", "eval": "eval_mean_token_accuracy"},
+    ),
+    (
+        "Reward accuracy",
+        "share of pairs with chosen above rejected",
+        {"train": "rewards/accuracies", "eval": "eval_rewards/accuracies"},
+    ),
+    (
+        "Reward margin",
+        "beta * log-ratio, chosen minus rejected",
+        {"train": "rewards/margins", "eval": "eval_rewards/margins"},
+    ),
+)
+
+
+def fill(trainer: Any, config: TrainingConfig, context: StepContext, final: dict[str, float]) -> None:
+    """Fill `context.report` of a finished training. `final` is what the last evaluation returned."""
+    report, history = context.report, trainer.state.log_history
+    for title, y, keys in CURVES:
+        series: dict[str, list[list[float]]] = {}
+        for label, key in keys.items():
+            # A resumed run logs some step twice only if it was killed before the next checkpoint; the last counts.
+            points = {e["step"]: float(e[key]) for e in history if key in e}
+            if points:
+                series[label] = [[step, points[step]] for step in sorted(points)]
+        if series and (title not in ("Token accuracy",) or len(series) > 0):
+            report.curves.append(
+                {"title": title, "x": "optimiser step", "y": y, "series": series}
+            )
+    windows = [e for e in history if "seconds" in e]
+    seconds, tokens = (sum(e[k] for e in windows) for k in ("seconds", "tokens"))
+    losses = [e["loss"] for e in history if "loss" in e]
+    parameters = list(trainer.model.parameters())
+    report.metrics |= {
+        "steps": trainer.state.global_step,
+        "epochs": round(float(trainer.state.epoch or 0), 4),
+        "train_loss_first": losses[0] if losses else None,
+        "train_loss_last": losses[-1] if losses else None,
+        "train_seconds": round(seconds, 2),
+        "train_tokens": int(tokens),
+        "tokens_per_second": round(tokens / seconds, 2) if seconds else None,
+        "parameters": sum(p.numel() for p in parameters),
+        "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+        "processes": trainer.accelerator.num_processes,
+    }
+    for key in ("eval_loss", "eval_mean_token_accuracy", "eval_rewards/accuracies"):
+        if key in final:
+            report.metrics[key] = float(final[key])
+    model, data = context.inputs["model"].ref, context.inputs["dataset"].ref
+    adapter = config.lora is not None and not config.merge_adapter
+    report.card |= {
+        "base_model": model.repo_id,
+        "base_model_relation": "adapter" if adapter else "finetune",
+        "datasets": [data.repo_id],
+        "library_name": "peft" if adapter else "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["trl", trainer._name.lower()] + (["lora"] if config.lora else []),
+    }

@@ -1,0 +1,92 @@
+"""Chat templates: ours, and the guard that refuses a template which would hide tools or mask nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ..hub_sync.errors import UsageError
+
+CHATML_TOOLS = Path(__file__).parent / "chatml_tools.jinja"
+REMEDY = "set chat_template: chatml_tools"
+
+_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "hubwright_probe",
+        "description": "",
+        "parameters": {"type": "object", "properties": {}},
+    },
+}
+_ASK = [{"role": "user", "content": "hello"}]
+_CALL = {
+    "role": "assistant",
+    "content": "",
+    "tool_calls": [
+        {"type": "function", "function": {"name": "hubwright_called", "arguments": {"k": "argued"}}}
+    ],
+}
+_RESULT = {"role": "tool", "name": "hubwright_called", "content": "resulted"}
+
+
+def install_chatml_tools(model: Any, tokenizer: Any) -> None:
+    """Give the tokenizer our template, and make tokenizer and model stop at its end-of-turn token.
+
+    Raises UsageError where the vocabulary lacks ChatML's two tokens: they would be spelt out in pieces.
+    """
+    vocabulary = tokenizer.get_vocab()
+    for token in ("<|im_start|>", "<|im_end|>"):
+        if token not in vocabulary:
+            raise UsageError(
+                f"chat_template: chatml_tools needs the token {token}, which the model's vocabulary lacks: "
+                "use a ChatML model, or chat_template: keep"
+            )
+    tokenizer.chat_template = CHATML_TOOLS.read_text(encoding="utf-8")
+    if tokenizer.eos_token != "<|im_end|>":
+        tokenizer.eos_token = "<|im_end|>"  # noqa: S105 - a token of text
+    model.config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+
+
+def check_template(tokenizer: Any, *, tools: bool, assistant_mask: bool, model: str) -> None:
+    """Refuse a template that cannot do what the data needs, before anything is trained.
+
+    Args:
+        tokenizer: the model's tokenizer, its template already chosen.
+        tools: rows have tools: signatures, calls and results must show up in the rendered text.
+        assistant_mask: only assistant turns are supervised: the template must mark them.
+        model: the model's name, for the message.
+
+    Raises UsageError in one line that names the shortcoming and the remedy.
+    """
+    if not tokenizer.chat_template:
+        raise UsageError(f"model {model} has no chat template: {REMEDY}")
+    if tools:
+        for messages, needle, what in (
+            (_ASK, "hubwright_probe", "tool signatures"),
+            ([*_ASK, _CALL], "argued", "tool calls"),
+            ([*_ASK, _CALL, _RESULT], "resulted", "tool results"),
+        ):
+            try:
+                text = tokenizer.apply_chat_template(messages, tools=[_TOOL], tokenize=False)
+            except Exception as error:
+                raise UsageError(
+                    f"the chat template of {model} fails on {what} ({type(error).__name__}): {REMEDY}"
+                ) from error
+            if needle not in text:
+                raise UsageError(
+                    f"the chat template of {model} leaves out {what}, so the model would be trained "
+                    f"without seeing them: {REMEDY}"
+                )
+    if assistant_mask and not re.search(r"\{%-?\s*generation\s*-?%\}", tokenizer.chat_template):
+        # TRL has its own marked variants of some widely used templates.
+        from trl.chat_template_utils import get_training_chat_template
+
+        try:
+            get_training_chat_template(tokenizer)
+        except ValueError as error:
+            raise UsageError(
+                f"the chat template of {model} does not mark assistant turns with {{% generation %}}, so "
+                f"assistant_only_loss cannot tell them apart: {REMEDY}"
+            ) from error

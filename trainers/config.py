@@ -1,0 +1,114 @@
+"""Settings that every training method shares. Names and meanings are transformers' and TRL's own.
+
+This module imports neither torch nor transformers: a recipe is validated in milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class LoraSettings(BaseModel):
+    """Low-rank adapters (arXiv:2106.09685) through PEFT; names as in `peft.LoraConfig`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    r: int = Field(16, ge=1, description="Rank. Our choice.")
+    alpha: int = Field(32, ge=1, description="Scale numerator: updates are scaled by alpha / r.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the adapter's input.")
+    target_modules: str | tuple[str, ...] = Field(
+        "all-linear", description="PEFT's target_modules; all-linear leaves out the output head."
+    )
+
+
+class TrainingConfig(BaseModel):
+    """What SFT and DPO have in common. Defaults are transformers' unless the description says otherwise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # Data
+    train_split: str = Field("train", description="Split of the data set that is trained on.")
+    eval_split: str | None = Field(None, description="Split whose loss is measured; null: none.")
+    eval_rows: int | None = Field(
+        None, ge=1, description="Use only the first so many rows of eval_split; null: all."
+    )
+    max_length: int = Field(1024, ge=8, description="Tokens per sequence; longer ones are cut.")
+    chat_template: Literal["keep", "chatml_tools"] = Field(
+        "keep",
+        description="keep: the model's own. chatml_tools: ours, which renders tools and is saved with "
+        "the model; needs the tokens <|im_start|> and <|im_end|>.",
+    )
+
+    # Model
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Type of the weights while they are trained."
+    )
+    bf16: bool = Field(
+        True, description="bfloat16 autocast over float32 weights (TRL's default, also on CPU)."
+    )
+    save_dtype: Literal["float32", "bfloat16"] | None = Field(
+        None, description="Type of the published weights; null: as trained."
+    )
+    attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = Field(
+        "sdpa", description="Attention kernel of transformers."
+    )
+    lora: LoraSettings | None = Field(None, description="Train adapters only; null: all weights.")
+    merge_adapter: bool = Field(
+        False, description="Publish the full model with the adapter merged in. Needs lora."
+    )
+
+    # Optimisation
+    learning_rate: float = Field(2e-5, gt=0, description="Peak learning rate.")
+    num_train_epochs: float = Field(1.0, gt=0, description="Passes over the train split.")
+    max_steps: int = Field(-1, ge=-1, description="Optimiser steps; -1: as num_train_epochs says.")
+    per_device_train_batch_size: int = Field(8, ge=1, description="Sequences per device and pass.")
+    per_device_eval_batch_size: int = Field(8, ge=1, description="Sequences per device, evaluation.")
+    gradient_accumulation_steps: int = Field(1, ge=1, description="Passes per optimiser step.")
+    lr_scheduler_type: Literal[
+        "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr",
+        "warmup_stable_decay",
+    ] = Field("linear", description="Learning rate schedule.")  # fmt: skip
+    warmup_steps: float = Field(
+        0.0, ge=0, description="Warm-up: a number of steps, or below 1 a share of all steps."
+    )
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay.")
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's first moment decay.")
+    adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's second moment decay.")
+    max_grad_norm: float = Field(1.0, ge=0, description="Gradient clipping, L2; 0: none.")
+    activation_checkpointing: bool = Field(
+        False, description="Recompute activations to save memory (TRL defaults to true)."
+    )
+
+    # Randomness
+    seed: int = Field(42, ge=0, description="Seed of weights, dropout and packing.")
+    data_seed: int | None = Field(None, ge=0, description="Seed of the row order; null: seed.")
+    deterministic: bool = Field(
+        True, description="torch.use_deterministic_algorithms, with a warning where there is none."
+    )
+
+    # Running
+    logging_steps: int = Field(5, ge=1, description="Optimiser steps between two curve points.")
+    eval_steps: int | None = Field(
+        None, ge=1, description="Optimiser steps between evaluations; null: at the end only."
+    )
+    save_steps: int = Field(100, ge=1, description="Optimiser steps between checkpoints.")
+    save_total_limit: int = Field(
+        2, ge=2, description="Checkpoints kept; two, so that one is whole while the next is written."
+    )
+    use_cpu: bool = Field(False, description="Train on CPU even where there is an accelerator.")
+    threads: int | None = Field(
+        None, ge=1, description="torch.set_num_threads; null: torch's choice."
+    )
+    num_processes: int = Field(
+        1, ge=1, description="1: in this process; more: accelerate launch, data parallel."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainingConfig:
+        if self.merge_adapter and self.lora is None:
+            raise ValueError("merge_adapter needs lora: there is no adapter to merge")
+        if self.dtype == "bfloat16" and self.bf16:
+            raise ValueError("bf16 is autocast over float32 weights: with dtype bfloat16 set bf16: false")
+        return self
