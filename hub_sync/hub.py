@@ -23,6 +23,14 @@ def is_local(endpoint: str | None = None) -> bool:
     return urlsplit(endpoint or endpoint_url()).hostname in {"127.0.0.1", "localhost", "::1"}
 
 
+def require_hub() -> None:
+    """Ask the hub for anything once, without retries: a wrong HF_ENDPOINT is said in a second, not after five tries."""
+    from huggingface_hub.utils import get_session
+
+    with translate_errors("hub"):
+        get_session().head(endpoint_url(), timeout=10)
+
+
 @contextmanager
 def translate_errors(what: str) -> Iterator[None]:
     """Turn the client's exceptions into one line about `what`, with the remedy."""

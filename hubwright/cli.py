@@ -24,8 +24,6 @@ app = typer.Typer(
     '(huggingface.co when unset); `eval "$(hubwright hub env)"` points this shell at a local one.\n\n'
     "Exit codes: 0 done, 2 bad recipe or option, 3 bad data, 4 hub refused, 5 conflict, 6 disk, 130 interrupted.",
 )
-app.add_typer(cli_hub.app, name="hub")
-cli_eval.register(app)
 
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")
@@ -153,6 +151,10 @@ def demo(
     from .demo import run_demo
 
     run_demo(root, port, keep)
+
+
+app.add_typer(cli_hub.app, name="hub")
+cli_eval.register(app)
 
 
 def _fail(error: HubwrightError) -> int:

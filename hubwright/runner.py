@@ -26,7 +26,7 @@ from .hub_sync import provenance
 from .hub_sync.context import Input, StepContext
 from .hub_sync.errors import DataError, HubError, UsageError
 from .hub_sync.files import exclusive_lock, list_files, manifest, sha256_file, write_atomic
-from .hub_sync.hub import endpoint_url, translate_errors
+from .hub_sync.hub import endpoint_url, require_hub, translate_errors
 from .hub_sync.lock import RecipeLock
 from .hub_sync.publish import find_published, publish
 from .hub_sync.pull import pull
@@ -83,6 +83,7 @@ def run(plan: Plan, settings: Settings, event: Event = lambda *_: None) -> list[
     """Run every step of a checked recipe in order. Raises one HubwrightError at the first step that fails."""
     if settings.only and settings.only not in {s.name for s in plan.steps}:
         raise UsageError(f"--only {settings.only!r}: the recipe has no such step")
+    require_hub()
     base = settings.runs / plan.name
     # Looking writes nothing, so it needs no lock and works beside a run.
     holding = nullcontext() if settings.dry_run else exclusive_lock(base / ".lock", f"recipe {plan.name} in {base}")

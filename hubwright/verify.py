@@ -9,6 +9,7 @@ from typing import Any
 from .hub_sync import provenance
 from .hub_sync.errors import HubError, UsageError
 from .hub_sync.files import sha256_file
+from .hub_sync.hub import require_hub, translate_errors
 from .hub_sync.publish import TRAILER
 from .hub_sync.pull import pull
 from .hub_sync.refs import ArtifactRef
@@ -27,12 +28,11 @@ class Check:
 
 def find_artifact(text: str) -> ArtifactRef:
     """`datasets/org/name@rev`, `models/org/name@rev`, or `org/name@rev` where only one type has that name."""
+    require_hub()
     for prefix, repo_type in _PREFIXES.items():
         if text.startswith(prefix):
             return ArtifactRef.parse(text.removeprefix(prefix), repo_type)
     from huggingface_hub import HfApi
-
-    from .hub_sync.hub import translate_errors
 
     either = [ArtifactRef.parse(text, t) for t in ("model", "dataset")]
     with translate_errors(text):
@@ -127,8 +127,6 @@ def _check_inputs(records: list[dict[str, Any]]) -> Check:
 
 def _exists(ref: ArtifactRef) -> None:
     from huggingface_hub import HfApi
-
-    from .hub_sync.hub import translate_errors
 
     with translate_errors(f"{ref.repo_type} {ref}"):
         HfApi().repo_info(ref.repo_id, repo_type=ref.repo_type, revision=ref.revision)
