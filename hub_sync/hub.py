@@ -24,7 +24,7 @@ def is_local(endpoint: str | None = None) -> bool:
 
 
 def require_hub() -> None:
-    """Ask the hub for anything once, without retries: a wrong HF_ENDPOINT is said in a second, not after five tries."""
+    """Ask the hub once, without retries: a wrong HF_ENDPOINT is said in a second, not after five tries."""
     from huggingface_hub.utils import get_session
 
     with translate_errors("hub"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import plots
+from .licences import UNSTATED
 
 _LIBRARY = "hubwright"
 _SIZES = (
@@ -49,6 +50,7 @@ def render(records: list[dict[str, Any]]) -> str:
         config_json={r["fingerprint"]: json.dumps(r["config"], indent=1, ensure_ascii=False) for r in records},
         configs=making.get("parquet") or {},
         adapter=_is_adapter(making),
+        unstated=UNSTATED,
     )
     return f"---\n{_header(records)}---\n\n{body}"
 
@@ -64,7 +66,7 @@ def _header(records: list[dict[str, Any]]) -> str:
     data: dict[str, Any] = {"license": licence["id"]}
     if licence["id"] == "other":
         # The Hub wants a name and a link beside "other"; the link is the section of this very card.
-        data["license_name"] = licence["name"] or "unstated"
+        data["license_name"] = licence["name"] or UNSTATED
         data["license_link"] = "#licence"
     if "language" in said:
         data["language"] = said.pop("language")

@@ -27,12 +27,13 @@ ATTRIBUTION = frozenset(
     }
 )  # fmt: skip
 _NO_DERIVATIVES = re.compile(r"^cc-by(-nc)?-nd-")
-UNSTATED = "unstated"
+UNSTATED = "none-stated-by-upstream"
+"""The license_name of rows whose authors state no licence; a licence of "other" with this name or none counts as it."""
 
 
 @dataclass(frozen=True)
 class Right:
-    """The licence one input states: a Hub licence id, or "unstated"; `name` explains an id of "other"."""
+    """The licence one input states: a Hub licence id, or UNSTATED; `name` explains an id of "other"."""
 
     licence: str
     name: str | None = None

@@ -41,7 +41,7 @@ def test_unstated_needs_a_reason_or_privacy():
     assert decide("s", rights, private=True)["id"] == "other"
     assert decide("s", rights, accepted="a hub on this machine")["accepted"] == "a hub on this machine"
     with pytest.raises(DataError, match="source states no licence"):
-        decide("s", {}, own="other", own_name="unstated")
+        decide("s", {}, own="other", own_name=UNSTATED)
 
 
 @given(st.dictionaries(st.sampled_from(["model", "dataset", "result"]), ANY, min_size=1))
@@ -60,7 +60,7 @@ def test_never_laxer_than_an_input(licences):
 def test_reads_cards(tmp_path):
     for name, header in {
         "a": "license: mit",
-        "b": "license: other\nlicense_name: unstated",
+        "b": "license: other\nlicense_name: none-stated-by-upstream",
         "c": "tags: [x]",
         "d": "license: other\nlicense_name: gemma-terms",
     }.items():
