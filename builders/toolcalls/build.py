@@ -1,0 +1,309 @@
+"""Build a function-calling data set: glaive-style ShareGPT files in, validated conversations with tools out.
+
+    config = ToolCallsConfig(sources=[Source(source="glaive_toolcall_en_demo.json")], license="apache-2.0")
+    splits = build(config, context)        # DatasetDict with train and test
+
+`messages` and `tools` are columns of datasets' Json type. With plain Arrow structs the arguments of different
+functions would be merged into one struct, and a model trained on `"arguments": {"a": 1, "city": null}`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError, HubError, UsageError
+from .convert import Rejected, convert, load_json
+from .splits import NEAR, groups, is_test, near_train, words
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict, Features
+
+Row = dict[str, Any]
+
+
+class Source(BaseModel):
+    """One file of conversations."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = Field(
+        min_length=1,
+        description="A local path, an http(s) URL, or a Hub data set `org/name@revision` that holds the file; a "
+        "revision is resolved to a commit before it is read.",
+    )
+    file: str | None = Field(None, description="Path of the file inside a Hub data set or a local folder.")
+    expect_sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the file, 64 hex digits; null: any."
+    )
+
+
+class ToolCallsConfig(BaseModel):
+    """Where the conversations come from, and how they are chosen and split. Defaults are our choice."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sources: tuple[Source, ...] = Field(min_length=1, description="Files, read in this order.")
+    format: Literal["glaive_sharegpt"] = Field(
+        "glaive_sharegpt",
+        description="JSON list or JSON Lines of `conversations` (from human, gpt, function_call, observation) + `tools`.",
+    )
+    license: str = Field(min_length=1, description="Licence of the sources (Hub identifier); the data set inherits it.")
+    derived_from: tuple[str, ...] = Field(
+        (), description="Hub ids of the data sets that the sources were made from, for the card."
+    )
+    test_fraction: float = Field(
+        0.2, ge=0, lt=1, description="Share of the groups of related conversations that are held out."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the split and of the choice of max_rows.")
+    max_rows: int | None = Field(None, ge=1, description="Keep at most so many rows; null: all.")
+    dedup: bool = Field(True, description="Keep one of the conversations whose user turns are equal, case and marks aside.")
+    keep_without_tools: bool = Field(True, description="Keep conversations that offer no function.")
+    max_rejected_share: float = Field(
+        0.25, ge=0, le=1, description="Refuse to build where more of the records than this are rejected."
+    )
+    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source.")
+
+
+def features() -> Features:
+    """Arrow features of both splits."""
+    from datasets import Features, Json, List, Value
+
+    text, number = Value("string"), Value("int32")
+    return Features(
+        {
+            "id": text,
+            "messages": List(Json()),
+            "tools": List(Json()),
+            "n_tools": number,
+            "n_calls": number,
+            "language": text,
+            "source": text,
+        }
+    )
+
+
+def build(config: ToolCallsConfig, context: StepContext) -> DatasetDict:
+    """Read, validate, deduplicate and split; tell `context.report` what was refused and why.
+
+    Returns `train` and `test` (the latter only where test_fraction is above 0) with the columns of `features()`, in
+    the order of the sources.
+
+    Raises:
+        UsageError: a source is neither a file, a URL nor a reference.
+        HubError: a URL or the hub does not give it.
+        DataError: a file is not the expected one or cannot be parsed, or too many records are rejected.
+    """
+    from datasets import Dataset, DatasetDict
+
+    rows: list[Row] = []
+    rejected: Counter[str] = Counter()
+    origins, read = [], 0
+    for source in config.sources:
+        name, data, origin = fetch(source, config.timeout)
+        digest = hashlib.sha256(data).hexdigest()
+        if source.expect_sha256 and digest != source.expect_sha256:
+            raise DataError(
+                f"{name}: sha256 is {digest}, expected {source.expect_sha256}; fetch that file or change expect_sha256"
+            )
+        origins.append(f"{origin}, sha256 `{digest}`")
+        records = parse_records(data, name)
+        read += len(records)
+        for record in records:
+            try:
+                rows.append(convert(record) | {"source": name})
+            except Rejected as reason:
+                rejected[str(reason)] += 1
+    bad = sum(rejected.values())
+    if bad > config.max_rejected_share * read:
+        worst, count = rejected.most_common(1)[0]
+        raise DataError(
+            f"{bad} of {read} records are rejected ({worst}: {count}), more than max_rejected_share "
+            f"{config.max_rejected_share}: look at the sources, or raise it"
+        )
+    rows, dropped = choose(rows, config)
+    splits, near = split(rows, config)
+    dropped["near_duplicates_of_train_left_out_of_test"] = near
+    if not splits["train"]:
+        raise DataError(f"no row is left for the train split of {read} records: lower test_fraction or add sources")
+    _report(config, context, splits, origins, read, rejected, dropped)
+    return DatasetDict(
+        {name: Dataset.from_list(part, features=features()) for name, part in splits.items() if part}
+    )
+
+
+def choose(rows: list[Row], config: ToolCallsConfig) -> tuple[list[Row], dict[str, int]]:
+    """Drop duplicates and what the settings leave out. Returns the rows and counts by reason."""
+    dropped: Counter[str] = Counter()
+    kept: list[Row] = []
+    seen: set[str] = set()
+    for row in rows:
+        if not config.keep_without_tools and not row["tools"]:
+            dropped["without_tools"] += 1
+            continue
+        asked = [" ".join(words(m["content"])) for m in row["messages"] if m["role"] == "user"]
+        keys = {row["id"]} | ({"\n".join(asked)} if config.dedup else set())
+        if keys & seen:
+            dropped["duplicates"] += 1
+            continue
+        seen |= keys
+        kept.append(row)
+    if config.max_rows is not None and len(kept) > config.max_rows:
+        # The choice is a hash of the content: it does not depend on the order of the sources.
+        ranked = sorted(kept, key=lambda r: hashlib.sha256(f"{config.seed}:{r['id']}".encode()).digest())
+        chosen = {r["id"] for r in ranked[: config.max_rows]}
+        dropped["above_max_rows"] = len(kept) - config.max_rows
+        kept = [r for r in kept if r["id"] in chosen]
+    return kept, dict(dropped)
+
+
+def split(rows: list[Row], config: ToolCallsConfig) -> tuple[dict[str, list[Row]], int]:
+    """Whole groups to train or test; returns the splits and how many near-duplicates were left out of test."""
+    sides: dict[str, list[Row]] = {"train": [], "test": []}
+    for row, group in zip(rows, groups(rows), strict=True):
+        sides["test" if is_test(group, config.test_fraction, config.seed) else "train"].append(row)
+    nearest = near_train(sides["test"], sides["train"])
+    apart = [r for r, similarity in zip(sides["test"], nearest, strict=True) if similarity < NEAR]
+    near = len(sides["test"]) - len(apart)
+    return {"train": sides["train"], "test": apart}, near
+
+
+def parse_records(data: bytes, name: str) -> list[Any]:
+    """The records of a JSON list or of JSON Lines. Raises DataError in one line."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    try:
+        if text.lstrip().startswith("["):
+            records = load_json(text)
+        else:
+            records = []
+            for number, line in enumerate(text.splitlines(), 1):
+                if line.strip():
+                    try:
+                        records.append(load_json(line))
+                    except ValueError as error:
+                        raise DataError(f"{name}: line {number} is not JSON ({error}); fetch the file again") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name}: is not JSON ({error}); fetch the file again") from error
+    if not records:
+        raise DataError(f"{name}: has no records")
+    return list(records)
+
+
+def fetch(source: Source, timeout: float) -> tuple[str, bytes, str]:
+    """(name for errors, content, origin for the card). The origin never holds a path of this machine."""
+    text = source.source
+    if text.startswith(("http://", "https://")):
+        return text.rsplit("/", 1)[-1], _download(text, timeout), f"<{text}>"
+    path = Path(text).expanduser()
+    if path.is_dir() and source.file:
+        path = path / source.file
+    if path.is_file():
+        return path.name, path.read_bytes(), f"a local copy of `{path.name}`"
+    if path.exists() and not source.file:
+        raise UsageError(f"source {path.name}: is a folder; set `file` to the file inside it")
+    from ...hub_sync.refs import ArtifactRef
+
+    try:
+        ref = ArtifactRef.parse(text, "dataset")
+    except UsageError as error:
+        raise UsageError(f"source {text!r}: no such file, and not a URL or a Hub data set org/name@revision") from error
+    if not source.file:
+        raise UsageError(f"source {text!r}: set `file` to the path of the file inside the data set")
+    from huggingface_hub import hf_hub_download
+
+    from ...hub_sync.hub import translate_errors
+
+    ref = ref.resolve()
+    with translate_errors(f"dataset {ref}, file {source.file}"):
+        local = hf_hub_download(ref.repo_id, source.file, repo_type="dataset", revision=ref.revision)
+    return source.file, Path(local).read_bytes(), f"`{source.file}` of `{ref}`"
+
+
+def _download(url: str, timeout: float) -> bytes:
+    from huggingface_hub.utils import get_session
+
+    try:
+        answer = get_session().get(url, timeout=timeout, follow_redirects=True)
+    except Exception as error:  # the client's errors have no common base that is public
+        raise HubError(f"{url}: cannot be read ({type(error).__name__}); download it and give its path") from error
+    if answer.status_code != 200:
+        raise HubError(f"{url}: status {answer.status_code}; download it and give its path")
+    return bytes(answer.content)
+
+
+def _report(
+    config: ToolCallsConfig,
+    context: StepContext,
+    splits: dict[str, list[Row]],
+    origins: list[str],
+    read: int,
+    rejected: Counter[str],
+    dropped: dict[str, int],
+) -> None:
+    report = context.report
+    rows = [row for part in splits.values() for row in part]
+    report.card |= {
+        "pretty_name": "Tool Calls",
+        "language": sorted({row["language"] for row in rows}),
+        "license": config.license,
+        "task_categories": ["text-generation"],
+        "tags": ["function-calling", "tool-use", "conversational", "trl"],
+        "source_datasets": list(config.derived_from) or ["original"],
+    }
+    report.summary = (
+        "Conversations in which an assistant may call functions. `messages` and `tools` are in OpenAI's and TRL's "
+        "form: `SFTTrainer` and chat templates take them as they are. Every call is JSON, names a function that is "
+        "offered, and its arguments fit that function's JSON Schema; records that do not are left out and counted "
+        "below.\n\nConversations that offer the same functions or open with the same question are on the same side "
+        "of the split: the test split asks for functions that the train split never shows."
+    )
+    report.sections.append({"title": "Sources", "body": "\n".join(f"- {origin}" for origin in origins)})
+    report.counts |= {"records_read": read, "records_rejected": sum(rejected.values())}
+    report.counts |= {f"rejected_{reason}": count for reason, count in sorted(rejected.items())}
+    report.counts |= {name: count for name, count in sorted(dropped.items()) if count}
+    report.counts |= {f"{name}_rows": len(part) for name, part in splits.items()}
+    names = {
+        name: {t["function"]["name"] for row in part for t in row["tools"]} for name, part in splits.items()
+    }
+    shared = sorted(names["train"] & names["test"])
+    report.tables.append(
+        {
+            "title": "What is in it",
+            "columns": ["", *splits],
+            "rows": [
+                [title, *(int(measure(part)) for part in splits.values())]
+                for title, measure in _MEASURES
+            ]
+            + [["different functions", *(len(names[name]) for name in splits)]],
+            "note": f"{len(shared)} function names occur in both splits, next to others.",
+        }
+    )
+    if rejected:
+        report.tables.append(
+            {
+                "title": "Records that were rejected",
+                "columns": ["reason", "records"],
+                "rows": [[reason, count] for reason, count in rejected.most_common()],
+            }
+        )
+
+
+_MEASURES: tuple[tuple[str, Any], ...] = (
+    ("conversations", len),
+    ("... that offer functions", lambda part: sum(bool(r["tools"]) for r in part)),
+    ("... with a call", lambda part: sum(r["n_calls"] > 0 for r in part)),
+    ("calls", lambda part: sum(r["n_calls"] for r in part)),
+    ("turns", lambda part: sum(len(r["messages"]) for r in part)),
+    ("characters of JSON", lambda part: sum(len(json.dumps(r["messages"], ensure_ascii=False)) for r in part)),
+    ("in English", lambda part: sum(r["language"] == "en" for r in part)),
+    ("in Chinese", lambda part: sum(r["language"] == "zh" for r in part)),
+)

@@ -1,0 +1,86 @@
+"""Train and test without leakage: related conversations stay on one side.
+
+Conversations that offer the same set of functions, or that open with the same question (numbers aside), are one
+group; a group goes to one side as a whole, by a hash. What still resembles a train conversation, measured by shingles,
+is then taken out of the test split and counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from typing import Any
+
+SHINGLE = 5  # words, or Chinese characters
+NEAR = 0.5  # Jaccard similarity from which two conversations count as nearly identical
+
+_WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words, and Chinese characters one by one; digits become 0."""
+    return _WORD.findall(re.sub(r"\d", "0", text.casefold()))
+
+
+def group_keys(row: dict[str, Any]) -> list[str]:
+    """What ties a conversation to others: its functions, and its first question."""
+    keys = []
+    if row["tools"]:
+        keys.append("tools:" + ",".join(sorted(t["function"]["name"] for t in row["tools"])))
+    first = next((m["content"] for m in row["messages"] if m["role"] == "user"), "")
+    keys.append("user:" + " ".join(words(first)))
+    return keys
+
+
+def groups(rows: list[dict[str, Any]]) -> list[str]:
+    """The group of each row: the least key that it is tied to, directly or through others (union-find)."""
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for row in rows:
+        first, *others = (root(key) for key in group_keys(row))
+        for other in others:
+            low, high = sorted((root(first), root(other)))
+            parent[high] = low
+    return [root(group_keys(row)[0]) for row in rows]
+
+
+def is_test(group: str, fraction: float, seed: int) -> bool:
+    """Side of a group: a hash of its name and the seed, below `fraction` for the test split."""
+    digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < fraction
+
+
+def shingles(row: dict[str, Any]) -> set[int]:
+    """Hashes of the runs of SHINGLE words in all turns; calls have no text and do not count."""
+    text = words(" ".join(m["content"] for m in row["messages"]))
+    runs = [" ".join(text[i : i + SHINGLE]) for i in range(max(1, len(text) - SHINGLE + 1))]
+    return {int.from_bytes(hashlib.blake2b(run.encode(), digest_size=8).digest(), "big") for run in runs}
+
+
+def near_train(test: list[dict[str, Any]], train: list[dict[str, Any]]) -> list[float]:
+    """For each test row, its highest Jaccard similarity to any train row, 0 to 1.
+
+    Work grows with the number of shared shingles, not with the number of pairs.
+    """
+    index: dict[int, list[int]] = defaultdict(list)
+    sizes = []
+    for number, row in enumerate(train):
+        marks = shingles(row)
+        sizes.append(len(marks))
+        for mark in marks:
+            index[mark].append(number)
+    nearest = []
+    for row in test:
+        marks = shingles(row)
+        shared = Counter(number for mark in marks for number in index.get(mark, ()))
+        nearest.append(
+            max((n / (len(marks) + sizes[number] - n) for number, n in shared.items()), default=0.0)
+        )
+    return nearest

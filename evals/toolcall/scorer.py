@@ -1,0 +1,148 @@
+"""Exact scoring of tool calls. Plain functions, no lm-eval, no torch.
+
+A call is a JSON object with `name` and `arguments`, within `<tool_call></tool_call>` or, as models without such
+training write it, in a code block or as the whole answer. Names and arguments are compared as JSON values: 3 equals
+3.0, the order of keys and of parallel calls does not count, true is not 1.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+METRICS = (
+    "call_exact", "call_name", "call_valid", "call_argument_f1", "call_missing",
+    "no_call", "empty",
+)  # fmt: skip
+
+_BLOCK = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
+_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a response calls.
+
+    Attributes:
+        calls: `{"name": str, "arguments": dict}` of each call that could be read.
+        attempted: the response tries to call something, readable or not.
+        valid: it tries, and everything that it tries is readable.
+    """
+
+    calls: tuple[dict[str, Any], ...]
+    attempted: bool
+    valid: bool
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _read(text: str) -> list[dict[str, Any]] | None:
+    """The calls in a JSON text, None where it is not JSON or not a call."""
+    try:
+        value = json.loads(text.strip(), parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    calls = []
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, dict) and isinstance(item.get("function"), dict):
+            item = item["function"]
+        if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+            return None
+        arguments = item.get("arguments", item.get("parameters", {}))
+        if isinstance(arguments, str):
+            try:
+                arguments = json.loads(arguments, parse_constant=_refuse)
+            except (ValueError, RecursionError):
+                return None
+        if not isinstance(arguments, dict):
+            return None
+        calls.append({"name": item["name"], "arguments": arguments})
+    return calls or None
+
+
+def parse(response: str) -> Prediction:
+    """Read the calls of a response."""
+    blocks = _BLOCK.findall(response)
+    if blocks:
+        read = [_read(block) for block in blocks]
+        calls = tuple(call for part in read if part for call in part)
+        return Prediction(calls, True, all(part is not None for part in read))
+    for text in [response, *_FENCE.findall(response)]:
+        calls_found = _read(text)
+        if calls_found:
+            return Prediction(tuple(calls_found), True, True)
+    return Prediction((), False, False)
+
+
+def canonical(value: Any) -> str:
+    """A text that is equal for equal JSON values."""
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, bool) or item is None or isinstance(item, str):
+            return item
+        if isinstance(item, float) and item.is_integer():
+            return int(item)
+        if isinstance(item, dict):
+            return {key: plain(part) for key, part in item.items()}
+        if isinstance(item, list):
+            return [plain(part) for part in item]
+        return item
+
+    return json.dumps(plain(value), sort_keys=True, ensure_ascii=False)
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """(path, value) of every leaf; empty objects and lists are leaves too."""
+    if isinstance(value, dict) and value:
+        for key, part in value.items():
+            yield from _leaves(part, f"{path}/{key}")
+    elif isinstance(value, list) and value:
+        for number, part in enumerate(value):
+            yield from _leaves(part, f"{path}/{number}")
+    else:
+        yield path, canonical(value)
+
+
+def argument_f1(predicted: Sequence[Mapping[str, Any]], gold: Sequence[Mapping[str, Any]]) -> float:
+    """F1, 0 to 1, of the leaves (function name, path, value) over all calls of a turn; a name alone is a leaf."""
+
+    def leaves(calls: Sequence[Mapping[str, Any]]) -> Counter[tuple[str, str, str]]:
+        return Counter((c["name"], path, value) for c in calls for path, value in _leaves(c["arguments"]))
+
+    a, b = leaves(predicted), leaves(gold)
+    shared = sum((a & b).values())
+    return 2 * shared / (sum(a.values()) + sum(b.values())) if shared else 0.0
+
+
+def score(gold: Sequence[Mapping[str, Any]], response: str) -> dict[str, float]:
+    """Metrics of one response; each 0 or 1 but `call_argument_f1`.
+
+    Args:
+        gold: `{"name", "arguments"}` of the calls that are right here; empty where an answer in words is right.
+        response: what the model wrote.
+
+    Where calls are right: `call_exact` (same names and arguments), `call_name` (same names), `call_valid` (readable
+    JSON), `call_argument_f1`, `call_missing` (none attempted). Where words are right: `no_call`. Always: `empty`.
+    """
+    found = parse(response)
+    empty = {"empty": float(not response.strip())}
+    if not gold:
+        # Silence is no restraint: an empty answer does not count as a good answer in words.
+        return {"no_call": float(not found.attempted and bool(response.strip()))} | empty
+    names = Counter(c["name"] for c in found.calls) == Counter(c["name"] for c in gold)
+    same = Counter(canonical(c) for c in found.calls) == Counter(
+        canonical({"name": c["name"], "arguments": c["arguments"]}) for c in gold
+    )
+    return {
+        "call_exact": float(found.valid and same),
+        "call_name": float(names),
+        "call_valid": float(found.valid),
+        "call_argument_f1": argument_f1(found.calls, gold),
+        "call_missing": float(not found.attempted),
+    } | empty
