@@ -137,15 +137,15 @@ def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, di
     Raises DataError in one line for a file that cannot be read, and for a line that is not a JSON object.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
+        if torn_tail:
+            data = data[: data.rfind(b"\n") + 1]  # what stands behind the last newline is nothing, or half a line
+        text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path.name}: cannot be read ({error.__class__.__name__}); give a UTF-8 JSON-lines file"
         ) from error
-    lines = text.split("\n")
-    if torn_tail:
-        lines = lines[:-1]  # what stands behind the last newline: nothing, or half a line
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -116,9 +116,9 @@ def read_verdicts(path: Path) -> VerdictFile:
 def _is_ours(path: Path) -> bool:
     """Only our own writer leaves a torn last line behind; other files may well end without a newline."""
     try:
-        with path.open(encoding="utf-8") as file:
-            return '"judgement"' not in file.readline()
-    except (OSError, UnicodeDecodeError):
+        with path.open("rb") as file:
+            return b'"judgement"' not in file.readline()
+    except OSError:
         return False
 
 
