@@ -14,13 +14,15 @@ CARD_MAX_BYTES = 2 << 20
 _FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)(?:\r?\n)?^---[ \t]*(?:\r?\n|\Z)", re.S | re.M)
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Plain data only, and no aliases: ten nested ones expand to gigabytes of JSON."""
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
+
+def _load(head: str) -> Any:
+    """Plain data only, and no aliases: ten nested ones expand to gigabytes of JSON."""
+    for event in yaml.parse(head, _LOADER):
+        if isinstance(event, yaml.AliasEvent):
             raise yaml.YAMLError("anchors and aliases are not supported in card metadata")
-        return super().compose_node(parent, index)
+    return yaml.load(head, _LOADER)  # noqa: S506 - one of the two safe loaders
 
 
 def split_card(text: str) -> tuple[str, str]:
@@ -47,7 +49,7 @@ def _plain(value: Any) -> Any:
 def parse_metadata(head: str) -> dict[str, Any]:
     """The YAML head as a mapping. Raises ValueError with one line where it is not valid YAML or no mapping."""
     try:
-        value = yaml.load(head, _Loader)  # noqa: S506 - derived from SafeLoader
+        value = _load(head)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""

@@ -27,6 +27,19 @@ class Operation:
     sha: str = ""
 
 
+class StaleParent(Problem):
+    """The branch moved since the change was prepared. `same`: its head is just what this change would have made.
+
+    That alone does not make it a replay: two writers that take the same step on the same parent look alike, and
+    one of them lost the race. Only the caller knows whether the first answer was delivered.
+    """
+
+    def __init__(self, head: str, same: bool) -> None:
+        super().__init__(412, BRANCH_MOVED)
+        self.head = head
+        self.same = same
+
+
 @dataclass
 class Change:
     """A commit to be made: what the author says, on which parent it was prepared, and the operations in order."""
@@ -79,8 +92,8 @@ def commit_change(store: Store, repo: int, ref: str, change: Change, verify: Cal
     """Apply a change to a ref in one transaction and return the commit the ref then points to.
 
     `verify` runs inside the transaction, before anything is written. A change that alters nothing returns the head
-    without a commit. A replay of the commit that is the head (the answer got lost, the client sent it again) returns
-    that head. Raises Problem 412 where `change.parent` is no longer the head, 404 for a ref that does not exist.
+    without a commit. Raises StaleParent (412) where `change.parent` is no longer the head, Problem 404 for a ref that
+    does not exist.
     """
     with store.write() as db:
         if verify:
@@ -90,9 +103,7 @@ def commit_change(store: Store, repo: int, ref: str, change: Change, verify: Cal
             raise problems.revision_not_found(ref.removeprefix("refs/heads/"))
         head: str = row[0]
         if change.parent and change.parent != head:
-            if _is_replay(store, head, change):
-                return head
-            raise Problem(412, BRANCH_MOVED)
+            raise StaleParent(head, same=_is_same_commit(store, head, change))
         tip = store.read_commit(head)
         tree, made = apply_operations(store, tip.tree, change.operations)
         if tree == tip.tree:
@@ -103,7 +114,7 @@ def commit_change(store: Store, repo: int, ref: str, change: Change, verify: Cal
         return sha
 
 
-def _is_replay(store: Store, head: str, change: Change) -> bool:
+def _is_same_commit(store: Store, head: str, change: Change) -> bool:
     tip = store.read_commit(head)
     if tip.parents != (change.parent,) or tip.message != change.message or tip.author.name != change.author.name:
         return False

@@ -6,6 +6,7 @@ and never sends the commit, nor the parent it was prepared on, and a lost race g
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -17,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from . import discussions, info, lfs, problems, repos
-from .commits import MAX_OPERATIONS, Change, Operation, author_signature, commit_change, join_message
+from .commits import MAX_OPERATIONS, Change, Operation, StaleParent, author_signature, commit_change, join_message
 from .names import split_path
 from .objects import GitObject, blob_hasher, encode_pointer, make_object, parse_pointer
 from .patterns import is_ignored, is_lfs, parse_ignore, parse_lfs_rules
@@ -62,7 +63,10 @@ def preupload(call: Call) -> Response:
 
 
 async def commit(call: Call) -> Response:
-    """Receive the NDJSON of a commit (spooled to disk beyond 1 MiB), then apply it in a worker thread."""
+    """Receive the NDJSON of a commit (spooled to disk beyond 1 MiB), then apply it in a worker thread.
+
+    A commit whose answer could not be delivered and that is sent again is answered with the commit it made.
+    """
     repo = await run_in_threadpool(call.writable)
     with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES, dir=str(call.hub.blobs.tmp)) as spool:
         size = 0
@@ -76,7 +80,21 @@ async def commit(call: Call) -> Response:
 
         await stream_to(call.request, write)
         spool.seek(0)
-        return await run_in_threadpool(_commit, call, repo, spool)
+        try:
+            answer = await run_in_threadpool(_commit, call, repo, spool)
+        except StaleParent as stale:
+            key = (repo.id, stale.head)
+            # Perhaps the client lost the answer and sends again while the first request is still being finished.
+            while stale.same and key in call.hub.unanswered:
+                await asyncio.sleep(0.005)
+            if stale.same and key in call.hub.undelivered:
+                return _committed(call, repo, stale.head)
+            raise
+    key = (repo.id, answer.headers["X-Repo-Commit"])
+    if await call.request.is_disconnected():
+        call.hub.undelivered.append(key)
+    call.hub.unanswered.discard(key)
+    return answer
 
 
 def _items(spool: IO[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -227,8 +245,13 @@ def _commit(call: Call, repo: Repo, spool: IO[bytes]) -> Response:
         with store.write():
             before = repos.resolve(store, repo, ref)
             sha = commit_change(store, repo.id, ref, change, verify)
+            call.hub.unanswered.add((repo.id, sha))
             if sha != before and ref.startswith(repos.PULL):
                 discussions.note_commit(store, repo, ref, call.who, sha)
+    return _committed(call, repo, sha, pull_url)
+
+
+def _committed(call: Call, repo: Repo, sha: str, pull_url: str | None = None) -> Response:
     answer = {"success": True, "commitUrl": f"{call.base_url}/{repo.hub_path}/commit/{sha}", "commitOid": sha}
     if pull_url:
         answer["pullRequestUrl"] = pull_url

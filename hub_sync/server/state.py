@@ -19,6 +19,7 @@ import os
 import secrets
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,6 +47,10 @@ class HubState:
     # LFS uploads larger than this are split into parts of this size (bytes) where the client can.
     multipart_bytes: int = 1 << 30
     listings: ListingCache = field(default_factory=ListingCache)
+    # (repository, commit) whose client had gone before the answer was sent: sent again, they are answered, not
+    # refused. `unanswered` are those of which it is not known yet.
+    undelivered: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=1000))
+    unanswered: set[tuple[int, str]] = field(default_factory=set)
 
     @property
     def xet_epoch(self) -> str:
