@@ -81,7 +81,7 @@ def read_split(path: Path, split: str) -> datasets.Dataset:
     except DataError:
         raise
     except Exception as error:  # datasets raises everything from ValueError to its own DatasetGenerationError
-        said = str(error.__cause__ or error).splitlines()[0]
+        said = next(iter(str(error.__cause__ or error).splitlines()), "no reason given")
         raise DataError(f"{path.name}: split {split!r} cannot be read ({type(error).__name__}: {said})") from error
 
 

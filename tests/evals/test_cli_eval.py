@@ -1,0 +1,120 @@
+"""The commands `score`, `judge`, `eval` and `tasks`, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_server import ChatServer, all_yes, failure
+
+from hubwright.evals.data import tasks_dir
+from hubwright.evals.fbbench import scorer
+from hubwright.evals.fbbench.answers import read_dataset
+
+SAMPLE = Path(scorer.__file__).with_name("sample.jsonl")
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> Path:
+    path = tmp_path / "answers.jsonl"
+    lines = [json.dumps({"id": name, "answer": f"answer to {name}"}) + "\n" for name in read_dataset(SAMPLE)]
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def test_judge_and_score(hubwright: Any, answers: Path, tmp_path: Path) -> None:
+    with ChatServer(lambda body, n: "nonsense" if n == 0 else all_yes(body, n)) as server:
+        arguments = ["judge", "fbbench", "answers.jsonl", "--dataset", str(SAMPLE), "--out", "v.jsonl"]
+        arguments += ["--judge", f"openai:local@{server.url}", "--attempts", "1"]
+        judged = hubwright(*arguments)
+        assert judged.returncode == 0, judged.stderr
+        assert judged.stderr.splitlines() == [
+            "v.jsonl: 32 samples: 31 complete, 1 failed",
+            "next: hubwright score fbbench v.jsonl",
+        ]
+        refused = hubwright("score", "fbbench", "v.jsonl", "--max-failed", "0")
+        assert refused.returncode == 3 and "1 of 32 samples failed" in refused.stderr
+        assert len(refused.stderr.strip().splitlines()) == 1
+        assert hubwright(*arguments).returncode == 0 and len(server.bodies) == 33
+
+    table = hubwright("score", "fbbench", "v.jsonl", "--bootstrap", "100")
+    assert table.returncode == 0 and "Overall" in table.stdout and "coverage 100.0%" in table.stdout
+    scored = hubwright("score", "fbbench", "v.jsonl", "--format", "json", "--dataset", str(SAMPLE))
+    report = json.loads(scored.stdout)
+    assert report["overall"] == 100.0 and report["counts"]["samples"] == 32
+    assert report["intervals"]["overall"] == {"low": 100.0, "high": 100.0, "sd": 0.0}
+    assert scored.stdout == hubwright("score", "fbbench", "v.jsonl", "--format", "json").stdout
+
+
+def test_an_official_file_is_scored_as_published(hubwright: Any, shared_data: Path) -> None:
+    folder = shared_data / "PKU-Baichuan-MLSystemLab/FB-Bench/data/feedback-benchmark/model_judgment"
+    path = folder / "gpt-4o-2024-08-06/Meta-Llama-3.1-8B-Instruct.jsonl"
+    if not path.is_file():
+        pytest.skip("the published judgements are not here")
+    report = json.loads(hubwright("score", "fbbench", str(path), "--format", "json").stdout)
+    figures = [report[key] for key in ("error_correction", "response_maintenance", "overall")]
+    assert figures == [51.17, 38.21, 44.69] and report["counts"]["verdicts_refused"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["score", "fb", "x"], 2, "benchmark 'fb' is unknown"),
+        (["score", "fbbench", "nowhere.jsonl"], 3, "no such file"),
+        (["score", "fbbench", "answers.jsonl"], 3, "neither a verdict file"),
+        (["score", "fbbench", "answers.jsonl", "--format", "xml"], 2, "use table or json"),
+        (["judge", "fbbench", "answers.jsonl", "--judge", "openai:m", "--out", "v"], 2, "add --dataset"),
+        (["judge", "fbbench", "answers.jsonl", "--judge", "gpt", "--out", "v"], 2, "write openai:MODEL@BASE_URL"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], code: int, said: str, hubwright: Any, answers: Path) -> None:
+    done = hubwright(*arguments)
+    assert done.returncode == code and said in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and "Traceback" not in done.stderr
+
+
+def test_a_refused_key_is_one_line(hubwright: Any, answers: Path) -> None:
+    with ChatServer(lambda body, n: failure(401)) as server:
+        done = hubwright(
+            *("judge", "fbbench", "answers.jsonl", "--dataset", str(SAMPLE), "--out", "v.jsonl"),
+            *("--judge", f"openai:local@{server.url}"),
+        )
+    assert done.returncode == 2 and "OPENAI_API_KEY" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_tasks_are_listed_without_lm_eval(hubwright: Any) -> None:
+    listed = hubwright("tasks", "list", "--format", "json")
+    assert {"fbbench", "fbbench_sample"} <= set(json.loads(listed.stdout))
+    assert Path(hubwright("tasks", "path").stdout.strip()) == tasks_dir()
+
+
+def test_eval_runs_lm_eval_on_our_tasks(hubwright: Any, tiny_model: Path, tmp_path: Path) -> None:
+    with ChatServer(all_yes) as server:
+        done = hubwright(
+            *("eval", "fbbench_sample", "--model", "hf", "--model_args", f"pretrained={tiny_model}"),
+            *("--device", "cpu", "--apply_chat_template", "--gen_kwargs", "max_gen_toks=4", "--limit", "4"),
+            *("--metadata", json.dumps({"judge": f"openai:local@{server.url}"})),
+            *("--output_path", "out", "--log_samples"),
+        )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "fb_overall" in done.stdout and "100" in done.stdout
+    (path,) = tmp_path.glob("out/*/results_*.json")
+    assert json.loads(path.read_text())["results"]["fbbench_sample"]["fb_overall,none"] == 100.0
+    assert len(next(iter(tmp_path.glob("out/*/samples_*.jsonl"))).read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "hf", "--model_args", "pretrained=no/such-model"], "lm-eval:"),
+        (["--model", "hf", "--log_samples"], "--output_path"),
+        (["--model", "hf", "--wandb_args", "project=x"], "use `lm_eval run"),
+    ],
+)
+def test_eval_refuses_in_one_line(arguments: list[str], said: str, hubwright: Any) -> None:
+    done = hubwright("eval", "fbbench_sample", *arguments, env={"LMEVAL_LOG_LEVEL": "ERROR"})
+    assert done.returncode == 2 and said in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
