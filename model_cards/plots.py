@@ -69,6 +69,8 @@ def _bars(axes: Any, chart: dict[str, Any]) -> None:
             x = g - 0.4 + width * (i + 0.5)
             spread = None if low is None or high is None else [[max(0, height - low)], [max(0, high - height)]]
             axes.bar(x, height, width * 0.9, color=colour, yerr=spread, capsize=2, label=label if g == 0 else None)
+    axes.set_xlim(-0.5 - max(0, 3 - len(groups)) * 0.4, len(groups) - 0.5 + max(0, 3 - len(groups)) * 0.4)
+    axes.set_ylim(bottom=0)
     axes.set_xticks(range(len(groups)), groups, fontsize=8, rotation=20 if len(groups) > 4 else 0)
     axes.set_ylabel(chart["y"])
     axes.legend(frameon=False, fontsize=9)

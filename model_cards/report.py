@@ -44,7 +44,7 @@ def report(config: ReportConfig, context: StepContext) -> None:
         if metric not in after.get(task, {}).get("metrics", {}):
             raise DataError(f"step {context.step}: headline {name!r} is not among the results of {result.ref}")
     for task, values in after.items():
-        context.report.tables.append(_table(task, values, (before or {}).get(task)))
+        context.report.tables.append(_table(task, values, (before or {}).get(task), headline))
         for metric, entry in values["metrics"].items():
             context.report.metrics[f"{task}/{metric}"] = entry["value"]
     context.report.bars = [_chart(headline, before, after)] if before else []
@@ -76,7 +76,7 @@ def interval(metrics: dict[str, Any], name: str) -> tuple[float | None, float | 
     ends = [metrics.get(f"{name}_ci_{end}", {}).get("value") for end in ("low", "high")]
     if None not in ends:
         return value, float(ends[0]), float(ends[1])
-    if entry.get("stderr") is not None:
+    if entry.get("stderr"):  # a standard error of 0 (all or none right) bounds nothing
         half = 1.96 * float(entry["stderr"])
         return value, value - half, value + half
     return value, None, None
@@ -89,8 +89,9 @@ def _cell(triple: tuple[float | None, float | None, float | None]) -> str:
     return f"{value:.4g}" if low is None or high is None else f"{value:.4g} ({low:.4g} to {high:.4g})"
 
 
-def _table(task: str, values: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
-    names = [m for m in values["metrics"] if not m.endswith(("_ci_low", "_ci_high"))]
+def _table(task: str, values: dict[str, Any], before: dict[str, Any] | None, headline: list[str]) -> dict[str, Any]:
+    found = sorted(m for m in values["metrics"] if not m.endswith(("_ci_low", "_ci_high")))
+    names = sorted(found, key=lambda m: f"{task}/{m}" not in headline)  # the headline first
     columns = ["metric", *(["before"] if before else []), "after" if before else "value"]
     rows = []
     for name in names:
