@@ -53,8 +53,8 @@ class RuleScoredTask(ConfigurableTask):
     """lm-eval's task with whole conversations as prompts and metrics that a plain scorer names.
 
     A subclass sets `METRICS` (all names that `process_results` may return; a value is left out where it does not apply
-    to a document) and `LOWER_IS_BETTER`. Every metric is averaged; those in `INTERVALS` also get `NAME_ci95_low` and
-    `NAME_ci95_high`.
+    to a document) and `LOWER_IS_BETTER`. Every metric is averaged; those in `INTERVALS` also get `NAME_ci_low` and
+    `NAME_ci_high`.
     """
 
     METRICS: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class RuleScoredTask(ConfigurableTask):
 
         table: dict[str, Any] = {"bypass": mean} | dict.fromkeys(self.METRICS, mean)
         for name in self.INTERVALS:
-            table |= {f"{name}_ci95_low": wilson_low, f"{name}_ci95_high": wilson_high}
+            table |= {f"{name}_ci_low": wilson_low, f"{name}_ci_high": wilson_high}
         return table
 
     def higher_is_better(self) -> dict[str, bool]:
@@ -86,7 +86,7 @@ class RuleScoredTask(ConfigurableTask):
         """Add the values that the interval metrics are computed from."""
         for name in self.INTERVALS:
             if name in scores:
-                scores[f"{name}_ci95_low"] = scores[f"{name}_ci95_high"] = scores[name]
+                scores[f"{name}_ci_low"] = scores[f"{name}_ci_high"] = scores[name]
         return scores
 
     def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:

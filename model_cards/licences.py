@@ -28,7 +28,7 @@ ATTRIBUTION = frozenset(
 )  # fmt: skip
 _NO_DERIVATIVES = re.compile(r"^cc-by(-nc)?-nd-")
 UNSTATED = "none-stated-by-upstream"
-"""The license_name of rows whose authors state no licence; a licence of "other" with this name or none counts as it."""
+"""license_name of rows whose authors state no licence; "other" with this name, or with none, counts as it."""
 
 
 @dataclass(frozen=True)
