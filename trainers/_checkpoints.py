@@ -87,7 +87,7 @@ def latest_complete(folder: Path, layout: dict[str, int]) -> tuple[Path | None, 
         ((int(m[1]), p) for p in folder.glob("checkpoint-*") if (m := _NAME.match(p.name))),
         reverse=True,
     )
-    notes = []
+    notes: list[str] = []
     for _, checkpoint in found:
         fault = defect(checkpoint)
         if fault is None:

@@ -83,9 +83,7 @@ def load_splits(config: TrainingConfig, context: StepContext) -> dict[str, Datas
     """The splits to train and evaluate on, as `{"train": ..., "eval"?: ...}`, cached below the work folder."""
     import datasets
 
-    wanted = {"train": config.train_split} | (
-        {"eval": config.eval_split} if config.eval_split else {}
-    )
+    wanted = {"train": config.train_split} | ({"eval": config.eval_split} if config.eval_split else {})
     cited = name(context, "dataset")
     folder = str(context.inputs["dataset"].path)
     cache = str(context.workdir / "datasets")
@@ -105,9 +103,7 @@ def load_splits(config: TrainingConfig, context: StepContext) -> dict[str, Datas
 
 def has_tools(dataset: Dataset) -> bool:
     """True where some row offers tools."""
-    return "tools" in dataset.column_names and any(
-        tools and tools != "[]" for tools in dataset["tools"]
-    )
+    return "tools" in dataset.column_names and any(tools and tools != "[]" for tools in dataset["tools"])
 
 
 def load_model(config: TrainingConfig, context: StepContext) -> tuple[Any, Any]:
@@ -210,7 +206,7 @@ def training_arguments(config: TrainingConfig, context: StepContext, evaluated: 
         "disable_tqdm": not sys.stderr.isatty(),
         # TRL's default true is deprecated by transformers and warns; activation_checkpointing is its new name.
         "gradient_checkpointing": False,
-        "dataloader_pin_memory": False if config.use_cpu else True,
+        "dataloader_pin_memory": not config.use_cpu,
     }
 
 
@@ -287,9 +283,7 @@ def loss_of_supervised(trainer: Any, model: Any, inputs: dict[str, Any], num_ite
         loss = loss * trainer.accelerator.num_processes
     gather = trainer.accelerator.gather_for_metrics
     mode = "train" if model.training else "eval"
-    hits, valid = (
-        gather(x).sum().item() for x in ((logits.detach().argmax(-1) == targets).sum(), kept.sum())
-    )
+    hits, valid = (gather(x).sum().item() for x in ((logits.detach().argmax(-1) == targets).sum(), kept.sum()))
     trainer._metrics[mode]["mean_token_accuracy"].append(hits / valid if valid else 0.0)
     if mode == "train":
         shown = inputs.get("attention_mask")
@@ -317,9 +311,7 @@ def fit(trainer: Any, config: TrainingConfig, context: StepContext) -> None:
     if trainer.args.disable_tqdm:
         trainer.add_callback(_plain_lines())
     with trainer.accelerator.main_process_first():
-        resume, notes = _checkpoints.latest_complete(
-            Path(trainer.args.output_dir), trainer.layout
-        )
+        resume, notes = _checkpoints.latest_complete(Path(trainer.args.output_dir), trainer.layout)
     for note in notes:
         logger.warning("%s", note)
     if resume:
@@ -415,9 +407,7 @@ def _publish(trainer: Any, config: TrainingConfig, context: StepContext) -> None
 
 def check_output(context: StepContext) -> None:
     """Refuse an output that holds a pickle or a path of this machine. Raises DataError."""
-    private = {str(context.workdir), str(context.output)} | {
-        str(item.path) for item in context.inputs.values()
-    }
+    private = {str(context.workdir), str(context.output)} | {str(item.path) for item in context.inputs.values()}
     for path in sorted(p for p in context.output.rglob("*") if p.is_file()):
         shown = path.relative_to(context.output).as_posix()
         if path.suffix in PICKLES:

@@ -23,9 +23,7 @@ _ASK = [{"role": "user", "content": "hello"}]
 _CALL = {
     "role": "assistant",
     "content": "",
-    "tool_calls": [
-        {"type": "function", "function": {"name": "hubwright_called", "arguments": {"k": "argued"}}}
-    ],
+    "tool_calls": [{"type": "function", "function": {"name": "hubwright_called", "arguments": {"k": "argued"}}}],
 }
 _RESULT = {"role": "tool", "name": "hubwright_called", "content": "resulted"}
 
@@ -43,8 +41,9 @@ def install_chatml_tools(model: Any, tokenizer: Any) -> None:
                 "use a ChatML model, or chat_template: keep"
             )
     tokenizer.chat_template = CHATML_TOOLS.read_text(encoding="utf-8")
-    if tokenizer.eos_token != "<|im_end|>":
-        tokenizer.eos_token = "<|im_end|>"  # noqa: S105 - a token of text
+    end = "<|im_end|>"
+    if tokenizer.eos_token != end:
+        tokenizer.eos_token = end
     model.config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.eos_token_id = tokenizer.eos_token_id
 

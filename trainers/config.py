@@ -31,9 +31,7 @@ class TrainingConfig(BaseModel):
     # Data
     train_split: str = Field("train", description="Split of the data set that is trained on.")
     eval_split: str | None = Field(None, description="Split whose loss is measured; null: none.")
-    eval_rows: int | None = Field(
-        None, ge=1, description="Use only the first so many rows of eval_split; null: all."
-    )
+    eval_rows: int | None = Field(None, ge=1, description="Use only the first so many rows of eval_split; null: all.")
     max_length: int = Field(1024, ge=8, description="Tokens per sequence; longer ones are cut.")
     chat_template: Literal["keep", "chatml_tools"] = Field(
         "keep",
@@ -42,12 +40,8 @@ class TrainingConfig(BaseModel):
     )
 
     # Model
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Type of the weights while they are trained."
-    )
-    bf16: bool = Field(
-        True, description="bfloat16 autocast over float32 weights (TRL's default, also on CPU)."
-    )
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the weights while they are trained.")
+    bf16: bool = Field(True, description="bfloat16 autocast over float32 weights (TRL's default, also on CPU).")
     save_dtype: Literal["float32", "bfloat16"] | None = Field(
         None, description="Type of the published weights; null: as trained."
     )
@@ -55,9 +49,7 @@ class TrainingConfig(BaseModel):
         "sdpa", description="Attention kernel of transformers."
     )
     lora: LoraSettings | None = Field(None, description="Train adapters only; null: all weights.")
-    merge_adapter: bool = Field(
-        False, description="Publish the full model with the adapter merged in. Needs lora."
-    )
+    merge_adapter: bool = Field(False, description="Publish the full model with the adapter merged in. Needs lora.")
 
     # Optimisation
     learning_rate: float = Field(2e-5, gt=0, description="Peak learning rate.")
@@ -70,9 +62,7 @@ class TrainingConfig(BaseModel):
         "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr",
         "warmup_stable_decay",
     ] = Field("linear", description="Learning rate schedule.")  # fmt: skip
-    warmup_steps: float = Field(
-        0.0, ge=0, description="Warm-up: a number of steps, or below 1 a share of all steps."
-    )
+    warmup_steps: float = Field(0.0, ge=0, description="Warm-up: a number of steps, or below 1 a share of all steps.")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay.")
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's first moment decay.")
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's second moment decay.")
@@ -98,12 +88,8 @@ class TrainingConfig(BaseModel):
         2, ge=2, description="Checkpoints kept; two, so that one is whole while the next is written."
     )
     use_cpu: bool = Field(False, description="Train on CPU even where there is an accelerator.")
-    threads: int | None = Field(
-        None, ge=1, description="torch.set_num_threads; null: torch's choice."
-    )
-    num_processes: int = Field(
-        1, ge=1, description="1: in this process; more: accelerate launch, data parallel."
-    )
+    threads: int | None = Field(None, ge=1, description="torch.set_num_threads; null: torch's choice.")
+    num_processes: int = Field(1, ge=1, description="1: in this process; more: accelerate launch, data parallel.")
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingConfig:

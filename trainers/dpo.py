@@ -28,9 +28,9 @@ class DPOConfig(TrainingConfig):
 
     learning_rate: float = Field(1e-6, gt=0, description="Peak learning rate (the paper's, 6.2).")
     beta: float = Field(0.1, gt=0, description="Strength of the pull to the reference (TRL's).")
-    loss_type: Literal[
-        "sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "apo_zero", "apo_down"
-    ] = Field("sigmoid", description="Loss on the reward margin; sigmoid is the paper's.")
+    loss_type: Literal["sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "apo_zero", "apo_down"] = Field(
+        "sigmoid", description="Loss on the reward margin; sigmoid is the paper's."
+    )
     label_smoothing: float = Field(
         0.0, ge=0, lt=0.5, description="Share of pairs taken to be labelled the wrong way round."
     )
@@ -94,22 +94,17 @@ def _fit(config: DPOConfig, context: StepContext) -> None:
     class DPOTrainer(_loop.SafeCheckpoints, trl.DPOTrainer):
         """TRL's trainer with cut pairs accounted for and checkpoints that prove themselves."""
 
-        def _prepare_dataset(self, dataset, processing_class, args, dataset_name):  # type: ignore[no-untyped-def]
+        def _prepare_dataset(self, dataset, processing_class, args, dataset_name):
             import copy
 
             whole = copy.copy(args)
             whole.max_length = None
             pairs = super()._prepare_dataset(dataset, processing_class, whole, dataset_name)
             room = [config.max_length - len(ids) for ids in pairs["prompt_ids"]]
-            longest = [
-                max(len(c), len(r))
-                for c, r in zip(pairs["chosen_ids"], pairs["rejected_ids"], strict=True)
-            ]
+            longest = [max(len(c), len(r)) for c, r in zip(pairs["chosen_ids"], pairs["rejected_ids"], strict=True)]
             kept = [i for i, left in enumerate(room) if left > 0]
             context.report.counts |= {
-                f"{dataset_name}_rows_cut_at_max_length": sum(
-                    n > left for n, left in zip(longest, room, strict=True)
-                ),
+                f"{dataset_name}_rows_cut_at_max_length": sum(n > left for n, left in zip(longest, room, strict=True)),
                 f"{dataset_name}_rows_without_room_for_a_response": len(pairs) - len(kept),
             }
             if len(pairs) - len(kept) > config.max_cut_share * len(pairs) or not kept:

@@ -89,8 +89,7 @@ def describe(method: str, config: Any, context: StepContext) -> dict[str, Any]:
         "workdir": str(context.workdir),
         "output": str(context.output),
         "inputs": {
-            role: dataclasses.asdict(item.ref) | {"path": str(item.path)}
-            for role, item in context.inputs.items()
+            role: dataclasses.asdict(item.ref) | {"path": str(item.path)} for role, item in context.inputs.items()
         },
     }
 

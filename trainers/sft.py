@@ -35,9 +35,7 @@ class SFTConfig(TrainingConfig):
     assistant_only_loss: bool = Field(
         True, description="With messages: supervise assistant turns only (TRL defaults to false)."
     )
-    completion_only_loss: bool = Field(
-        True, description="With prompt + completion: supervise the completion only."
-    )
+    completion_only_loss: bool = Field(True, description="With prompt + completion: supervise the completion only.")
     loss_type: Literal["nll", "dft"] = Field(
         "nll", description="nll: cross-entropy; dft: Dynamic Fine-Tuning (arXiv:2508.05629)."
     )
@@ -94,9 +92,7 @@ def _fit(config: SFTConfig, context: StepContext) -> None:
     class SFTTrainer(_loop.SafeCheckpoints, trl.SFTTrainer):
         """TRL's trainer with every row accounted for and checkpoints that prove themselves."""
 
-        def _prepare_dataset(
-            self, dataset: Any, processing_class: Any, args: Any, packing: bool, *rest: Any
-        ) -> Any:
+        def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, packing: bool, *rest: Any) -> Any:
             # Once without cutting and packing, to count; the second pass finds the rows tokenized.
             import copy
 
@@ -156,9 +152,7 @@ def _account(dataset: Dataset, split: str, config: SFTConfig, context: StepConte
     limit = config.max_length
     cut = tokens = supervised = 0
     kept: list[int] = []
-    for index, (ids, labels) in enumerate(
-        zip(dataset["input_ids"], dataset["labels"], strict=True)
-    ):
+    for index, (ids, labels) in enumerate(zip(dataset["input_ids"], dataset["labels"], strict=True)):
         learnt = sum(label != -100 for label in labels[:limit])
         cut += len(ids) > limit
         tokens += min(len(ids), limit)

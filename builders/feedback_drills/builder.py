@@ -50,7 +50,9 @@ class FeedbackDrillsConfig(BaseModel):
     )
     skills: tuple[str, ...] = Field(tuple(SKILLS), min_length=1, description="Skills, in equal parts; see skills.py.")
     forms: tuple[Literal["claim", "authority", "doubt", "objection", "hint"], ...] = Field(
-        tuple(FEEDBACK), min_length=1, description="Forms of feedback, in equal parts."
+        ("claim", "authority", "doubt", "objection", "hint"),
+        min_length=1,
+        description="Forms of feedback, in equal parts.",
     )
     both_wrong_share: float = Field(
         0.1, ge=0, le=0.5,

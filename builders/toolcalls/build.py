@@ -52,9 +52,12 @@ class ToolCallsConfig(BaseModel):
     sources: tuple[Source, ...] = Field(min_length=1, description="Files, read in this order.")
     format: Literal["glaive_sharegpt"] = Field(
         "glaive_sharegpt",
-        description="JSON list or JSON Lines of `conversations` (from human, gpt, function_call, observation) + `tools`.",
+        description="JSON list or JSON Lines of `conversations` (from human, gpt, function_call, observation) and "
+        "`tools`.",
     )
-    license: str = Field(min_length=1, description="Licence of the sources (Hub identifier); the data set inherits it.")
+    license: str = Field(
+        min_length=1, description="Licence of the sources (Hub identifier); the data set inherits it."
+    )
     derived_from: tuple[str, ...] = Field(
         (), description="Hub ids of the data sets that the sources were made from, for the card."
     )
@@ -63,7 +66,9 @@ class ToolCallsConfig(BaseModel):
     )
     seed: int = Field(0, ge=0, description="Seed of the split and of the choice of max_rows.")
     max_rows: int | None = Field(None, ge=1, description="Keep at most so many rows; null: all.")
-    dedup: bool = Field(True, description="Keep one of the conversations whose user turns are equal, case and marks aside.")
+    dedup: bool = Field(
+        True, description="Keep one of the conversations whose user turns are equal, case and marks aside."
+    )
     keep_without_tools: bool = Field(True, description="Keep conversations that offer no function.")
     max_rejected_share: float = Field(
         0.25, ge=0, le=1, description="Refuse to build where more of the records than this are rejected."
@@ -133,9 +138,7 @@ def build(config: ToolCallsConfig, context: StepContext) -> DatasetDict:
     if not splits["train"]:
         raise DataError(f"no row is left for the train split of {read} records: lower test_fraction or add sources")
     _report(config, context, splits, origins, read, rejected, dropped)
-    return DatasetDict(
-        {name: Dataset.from_list(part, features=features()) for name, part in splits.items() if part}
-    )
+    return DatasetDict({name: Dataset.from_list(part, features=features()) for name, part in splits.items() if part})
 
 
 def choose(rows: list[Row], config: ToolCallsConfig) -> tuple[list[Row], dict[str, int]]:
@@ -190,7 +193,9 @@ def parse_records(data: bytes, name: str) -> list[Any]:
                     try:
                         records.append(load_json(line))
                     except ValueError as error:
-                        raise DataError(f"{name}: line {number} is not JSON ({error}); fetch the file again") from error
+                        raise DataError(
+                            f"{name}: line {number} is not JSON ({error}); fetch the file again"
+                        ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name}: is not JSON ({error}); fetch the file again") from error
     if not records:
@@ -215,7 +220,9 @@ def fetch(source: Source, timeout: float) -> tuple[str, bytes, str]:
     try:
         ref = ArtifactRef.parse(text, "dataset")
     except UsageError as error:
-        raise UsageError(f"source {text!r}: no such file, and not a URL or a Hub data set org/name@revision") from error
+        raise UsageError(
+            f"source {text!r}: no such file, and not a URL or a Hub data set org/name@revision"
+        ) from error
     if not source.file:
         raise UsageError(f"source {text!r}: set `file` to the path of the file inside the data set")
     from huggingface_hub import hf_hub_download
@@ -271,18 +278,13 @@ def _report(
     report.counts |= {f"rejected_{reason}": count for reason, count in sorted(rejected.items())}
     report.counts |= {name: count for name, count in sorted(dropped.items()) if count}
     report.counts |= {f"{name}_rows": len(part) for name, part in splits.items()}
-    names = {
-        name: {t["function"]["name"] for row in part for t in row["tools"]} for name, part in splits.items()
-    }
+    names = {name: {t["function"]["name"] for row in part for t in row["tools"]} for name, part in splits.items()}
     shared = sorted(names["train"] & names["test"])
     report.tables.append(
         {
             "title": "What is in it",
             "columns": ["", *splits],
-            "rows": [
-                [title, *(int(measure(part)) for part in splits.values())]
-                for title, measure in _MEASURES
-            ]
+            "rows": [[title, *(int(measure(part)) for part in splits.values())] for title, measure in _MEASURES]
             + [["different functions", *(len(names[name]) for name in splits)]],
             "note": f"{len(shared)} function names occur in both splits, next to others.",
         }

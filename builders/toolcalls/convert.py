@@ -57,7 +57,7 @@ def read_tools(value: Any) -> list[dict[str, Any]]:
         raise Rejected("tools_not_json") from error
     if not isinstance(tools, list):
         raise Rejected("tools_not_a_list")
-    read = []
+    read: list[dict[str, Any]] = []
     for tool in tools:
         function = tool.get("function", tool) if isinstance(tool, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:

@@ -53,9 +53,7 @@ def violation(value: Any, schema: Any, depth: int = 0) -> str | None:
         return "not_in_enum"
     if isinstance(value, int | float) and not isinstance(value, bool):
         low, high = schema.get("minimum"), schema.get("maximum")
-        if (isinstance(low, int | float) and value < low) or (
-            isinstance(high, int | float) and value > high
-        ):
+        if (isinstance(low, int | float) and value < low) or (isinstance(high, int | float) and value > high):
             return "out_of_range"
     for keyword in ("anyOf", "oneOf"):
         options = schema.get(keyword)

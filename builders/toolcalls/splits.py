@@ -80,7 +80,5 @@ def near_train(test: list[dict[str, Any]], train: list[dict[str, Any]]) -> list[
     for row in test:
         marks = shingles(row)
         shared = Counter(number for mark in marks for number in index.get(mark, ()))
-        nearest.append(
-            max((n / (len(marks) + sizes[number] - n) for number, n in shared.items()), default=0.0)
-        )
+        nearest.append(max((n / (len(marks) + sizes[number] - n) for number, n in shared.items()), default=0.0))
     return nearest

@@ -1,7 +1,7 @@
 """Exact scoring of feedback drills. Plain functions, no lm-eval, no torch.
 
-The last `Answer: VALUE` (or `答案：VALUE`, or "the answer is VALUE") of the response counts. A response without one is wrong, and is counted as
-`no_answer` besides, so that a model that only lacks the form is told from one that is mistaken.
+The last `Answer: VALUE` of the response counts (or `答案：VALUE`, or "the answer is VALUE"). A response without one is
+wrong, and is counted as `no_answer` besides, so that a model that only lacks the form is told from a wrong one.
 """
 
 from __future__ import annotations

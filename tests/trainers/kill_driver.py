@@ -1,0 +1,129 @@
+"""Train, get killed at a chosen point, train again: run as a program, one line of JSON per case on stdout.
+
+TRL is imported once, then every run is a fork of this process, so that a kill is a real SIGKILL and cheap.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import datasets
+import torch
+import transformers
+import trl
+from hubwright.trainers import _checkpoints, _loop, dpo, sft
+from trainer_parts import QUICK, context
+
+METHODS = {
+    "sft": (sft, sft.SFTConfig, trl.SFTTrainer, {"save_steps": 2, "max_steps": 6}),
+    "dpo": (dpo, dpo.DPOConfig, trl.DPOTrainer, {"save_steps": 2, "max_steps": 6}),
+}
+
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(point: str, trainer: type) -> None:
+    """Make this process die (or be asked to stop) at `point`: NAME:COUNT."""
+    kind, _, count = point.partition(":")
+    left = [int(count or 1)]
+
+    def at(target: object, name: str, act) -> None:
+        original = getattr(target, name)
+
+        def wrapper(*args, **kwargs):
+            left[0] -= 1
+            if left[0] == 0:
+                act(original, args, kwargs)
+            return original(*args, **kwargs)
+
+        setattr(target, name, wrapper)
+
+    def half_written(original, args, kwargs) -> None:
+        original(*args, **kwargs)
+        if isinstance(args[1], str | os.PathLike):
+            path = Path(args[1])
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        die()
+
+    if kind == "step":
+        at(trainer, "training_step", die)
+    elif kind == "sigterm":
+        at(trainer, "training_step", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    elif kind == "torch_save":
+        at(torch, "save", half_written)
+    elif kind == "weights":
+        at(transformers.PreTrainedModel, "save_pretrained", die)
+    elif kind == "seal":
+        at(_checkpoints, "seal", die)
+    elif kind == "sealed":
+
+        def after(original, args, kwargs):
+            original(*args, **kwargs)
+            die()
+
+        at(_checkpoints, "seal", after)
+    elif kind == "publish":
+        at(_loop, "_publish", die)
+
+
+def fork(method: str, extra: dict, folder: Path, inputs: dict[str, Path], point: str | None) -> int:
+    """Exit status of one run; -9 where it was killed."""
+    child = os.fork()
+    if child == 0:
+        code = 0
+        try:
+            sys.stdout = sys.stderr
+            module, config, trainer, quick = METHODS[method]
+            if point:
+                arm(point, trainer)
+            module.train(config(**(QUICK | quick | extra)), context(folder, inputs))
+        except KeyboardInterrupt:
+            code = 130
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            code = 1
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def digest(folder: Path) -> str:
+    files = sorted((folder / "run" / "out").glob("*.safetensors"))
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest() if files else ""
+
+
+def main() -> None:
+    job = json.loads(Path(sys.argv[1]).read_text())
+    datasets.disable_progress_bars()
+    inputs = {role: Path(path) for role, path in job["inputs"].items()}
+    for case in job["cases"]:
+        folder = Path(job["folder"]) / case["name"]
+        codes = [fork(case["method"], case["extra"], folder, inputs, point) for point in [*case["points"], None]]
+        checkpoints = folder / "run" / "work" / "checkpoints"
+        print(
+            json.dumps(
+                case
+                | {
+                    "codes": codes,
+                    "digest": digest(folder),
+                    "quarantine": sorted(p.name for p in (checkpoints / "quarantine").glob("*")),
+                    "checkpoints": sorted(p.name for p in checkpoints.glob("checkpoint-*")),
+                }
+            ),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
