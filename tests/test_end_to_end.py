@@ -1,0 +1,156 @@
+"""The whole job with a tiny real model: data, training, evaluation, card, and unmodified clients reading it back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_model import save_tiny_model
+
+RECIPE = """\
+name: whole
+namespace: {namespace}
+steps:
+  drills:
+    uses: feedback_drills
+    with: {{train_rows: 64, test_rows: 16}}
+    publish: {{dataset: drills, tag: v1.0.0}}
+  before:
+    uses: lm_eval
+    inputs: {{model: {namespace}/tiny, dataset: steps.drills}}
+    with: {{tasks: [feedback_drills], limit: 6, dtype: float32, gen_kwargs: {{max_gen_toks: 8}}}}
+    publish: {{dataset: before, tag: v1.0.0}}
+  tuned:
+    uses: sft
+    inputs: {{model: {namespace}/tiny, dataset: steps.drills}}
+    with: {{max_steps: 6, save_steps: 2, per_device_train_batch_size: 2, max_length: 256, use_cpu: true, bf16: false}}
+    publish: {{model: tuned}}
+  after:
+    uses: lm_eval
+    inputs: {{model: steps.tuned, dataset: steps.drills}}
+    with: {{tasks: [feedback_drills], limit: 6, dtype: float32, gen_kwargs: {{max_gen_toks: 8}}}}
+    publish: {{dataset: after, tag: v1.0.0}}
+  report:
+    uses: report
+    inputs: {{model: steps.tuned, result: steps.after, baseline: steps.before}}
+    publish: {{model: tuned, tag: v1.0.0}}
+"""
+
+
+@pytest.fixture
+def ready(api, tmp_path, namespace) -> Path:
+    """The recipe in `tmp_path`, its tiny base model on the hub."""
+    folder = save_tiny_model(tmp_path / "tiny")
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# A tiny random model\n")
+    api.create_repo(f"{namespace}/tiny")
+    api.upload_folder(folder_path=folder, repo_id=f"{namespace}/tiny")
+    path = tmp_path / "whole.yaml"
+    path.write_text(RECIPE.format(namespace=namespace))
+    return path
+
+
+def test_whole_job(hubwright, api, ready, namespace, tmp_path):
+    run = hubwright("run", "whole.yaml", "--format", "json")
+    assert run.returncode == 0, run.stderr[-3000:]
+    steps = {s["step"]: s for s in json.loads(run.stdout)["steps"]}
+    assert {s["state"] for s in steps.values()} == {"published"}
+
+    repo_id = f"{namespace}/tuned"
+    assert [c.commit_id for c in api.list_repo_commits(repo_id)][:2] == [
+        steps["report"]["commit"],
+        steps["tuned"]["commit"],
+    ]
+    again = hubwright("run", "whole.yaml", "--format", "json")
+    assert {s["state"] for s in json.loads(again.stdout)["steps"]} == {"skipped"}
+    checked = hubwright("verify", f"models/{repo_id}@v1.0.0", "--format", "json")
+    assert checked.returncode == 0 and all(c["ok"] for c in json.loads(checked.stdout)["checks"]), checked.stdout
+
+    # The card: lineage, licence, figures, plots, and the Hub's own form of results, which the client's parser accepts.
+    from huggingface_hub import ModelCard, parse_eval_result_entries
+
+    card = ModelCard.load(repo_id)
+    assert card.data.base_model == f"{namespace}/tiny"
+    assert card.data.to_dict()["base_model_relation"] == "finetune"
+    assert card.data.license == "mit" and card.data.datasets == [f"{namespace}/drills"]
+    assert "| acc |" in card.text and steps["drills"]["commit"][:12] in card.text
+    files = set(api.list_repo_files(repo_id, revision="v1.0.0"))
+    assert "plots/before-and-after.png" in files and not any(f.endswith((".bin", ".pt")) for f in files)
+    import yaml
+
+    entries = yaml.safe_load(Path(api.hf_hub_download(repo_id, ".eval_results/feedback_drills.yaml")).read_text())
+    parsed = parse_eval_result_entries(entries)
+    assert parsed[0].dataset_id == f"{namespace}/drills" and parsed[0].dataset_revision == steps["drills"]["commit"]
+
+    # No path of this machine in anything published.
+    for name in sorted(files):
+        content = Path(api.hf_hub_download(repo_id, name)).read_bytes()
+        assert str(tmp_path).encode() not in content and os.environ["HF_HOME"].encode() not in content, name
+
+    # Unmodified clients, in processes that know nothing but HF_ENDPOINT.
+    env = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    env |= {"HF_ENDPOINT": os.environ["HF_ENDPOINT"], "HF_HOME": str(tmp_path / "home")}
+    load = (
+        "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T;"
+        f"m = M.from_pretrained({repo_id!r}, revision='v1.0.0'); t = T.from_pretrained({repo_id!r}, revision='v1.0.0');"
+        "print(sum(p.numel() for p in m.parameters()), t.chat_template is not None)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", load], env=env, capture_output=True, text=True)
+    assert loaded.returncode == 0 and loaded.stdout.split()[1] == "True", loaded.stderr[-2000:]
+    tasks = hubwright("tasks", "path").stdout.strip()
+    metadata = json.dumps({"dataset": f"{namespace}/drills@v1.0.0"})
+    stock = subprocess.run(
+        [Path(sys.executable).parent / "lm_eval", "run", "--model", "hf", "--device", "cpu", "--limit", "6",
+         "--model_args", f"pretrained={repo_id},revision=v1.0.0,dtype=float32", "--tasks", "feedback_drills",
+         "--include_path", tasks, "--metadata", metadata, "--apply_chat_template", "--gen_kwargs", "max_gen_toks=8",
+         "--output_path", "out"],
+        env=env, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert stock.returncode == 0, stock.stderr[-3000:]
+    figures = json.loads(next((tmp_path / "out").rglob("results_*.json")).read_text())["results"]["feedback_drills"]
+    ours = json.loads(Path(api.hf_hub_download(f"{namespace}/after", "results.json", repo_type="dataset")).read_text())
+    assert figures["acc,none"] == ours["tasks"]["feedback_drills"]["metrics"]["acc"]["value"]
+
+
+@pytest.mark.slow
+def test_killed_training_run_ends_with_the_same_weights(hubwright, api, ready, namespace, tmp_path):
+    """kill -9 at ten random moments of the whole recipe; the published weights equal an uninterrupted run's."""
+    import random
+    import signal
+    import time
+
+    clock = random.Random(0)
+    command = [sys.executable, "-m", "hubwright", "run", "whole.yaml"]
+    hits = 0
+    for _ in range(10):
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(clock.uniform(1, 14))
+        if process.poll() is None:
+            hits += 1
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert hits >= 3
+    killed = hubwright("run", "whole.yaml", "--format", "json")
+    assert killed.returncode == 0, killed.stderr[-3000:]
+    clean = hubwright(
+        "run", "whole.yaml", "--format", "json", "--runs", "clean", "--set", f"namespace={namespace}-clean"
+    )
+    assert clean.returncode == 0, clean.stderr[-3000:]
+    for a, b in zip(json.loads(killed.stdout)["steps"], json.loads(clean.stdout)["steps"], strict=True):
+        assert _content(api, a) == _content(api, b), a["step"]
+    assert len(api.list_repo_commits(f"{namespace}/tuned")) == 3
+    for name in ("drills", "before", "after"):
+        assert len(api.list_repo_commits(f"{namespace}/{name}", repo_type="dataset")) == 2
+
+
+def _content(api, step: dict) -> dict[str, str]:
+    """Hashes of what a step made; records, cards and plots of timings hold times and the namespace."""
+    tree = api.list_repo_tree(step["repo_id"], repo_type=step["type"], revision=step["commit"], recursive=True)
+    kinds = (".safetensors", ".json", ".parquet", ".jinja")
+    skip = {"provenance.json"}
+    return {
+        f.path: f.lfs.sha256 if f.lfs else f.blob_id for f in tree if f.path.endswith(kinds) and f.path not in skip
+    }
