@@ -17,7 +17,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..hub_sync.context import StepContext
-from ..hub_sync.errors import DataError, UsageError
+from ..hub_sync.errors import DataError, HubwrightError, UsageError
 from .data import tasks_dir
 
 if TYPE_CHECKING:
@@ -83,15 +84,16 @@ def evaluate(config: HarnessConfig, context: StepContext) -> None:
 
     if "model" not in context.inputs:
         raise UsageError(f"step {context.step}: an evaluation needs a `model:` input")
-    metadata = dict(config.metadata)
+    metadata = {"bootstrap": config.bootstrap_iters, **config.metadata}
     if "dataset" in context.inputs:
         metadata["dataset"] = str(context.inputs["dataset"].path)
     if config.threads:
         torch.set_num_threads(config.threads)
     manager, names = find_tasks(config.tasks, metadata)
-    results = _run(config, context, manager, names)
+    with one_line_errors():
+        results = _run(config, context, manager, names)
 
-    scrub = _Scrubber(context)
+    scrub = _Scrubber(context, config.metadata)
     rows = [row for task in sorted(results["samples"]) for row in _rows(task, results["samples"][task], scrub)]
     if not rows:
         raise DataError(f"step {context.step}: {', '.join(names)} gave no samples")
@@ -120,6 +122,18 @@ def find_tasks(
             return manager, list(dict.fromkeys(match for matches in found.values() for match in matches))
     missing = ", ".join(name for name, matches in found.items() if not matches)
     raise UsageError(f"task {missing} is unknown; `hubwright tasks list` names ours, `lm_eval ls tasks` upstream's")
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn what lm-eval and transformers raise for bad models and options into one line, ours passing through."""
+    try:
+        yield
+    except HubwrightError:
+        raise
+    except (OSError, ValueError, ImportError, AssertionError, NotImplementedError) as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(f"lm-eval: {said}") from error
 
 
 def _run(config: HarnessConfig, context: StepContext, manager: TaskManager, names: list[str]) -> dict[str, Any]:
@@ -158,13 +172,17 @@ def _run(config: HarnessConfig, context: StepContext, manager: TaskManager, name
 class _Scrubber:
     """Replaces this machine's paths in any JSON value by what a reader elsewhere can use."""
 
-    def __init__(self, context: StepContext) -> None:
+    def __init__(self, context: StepContext, metadata: Mapping[str, Any]) -> None:
         known: dict[str, str] = {}
         for item in context.inputs.values():
             for path in {item.path, item.path.resolve()}:
                 known[str(path)] = str(item.ref)
         for path in (tasks_dir(), tasks_dir().resolve()):
             known[str(path)] = "hubwright/evals/tasks"
+        for value in _texts(metadata):  # a judge's or verdicts' file keeps its name only
+            local = Path(value.removeprefix("replay:"))
+            if local.is_absolute() and local.parent != local:
+                known.setdefault(str(local), local.name)
         for path in (context.workdir, context.output):
             known.setdefault(str(path.resolve()), "<local>")
         self._known = sorted(known.items(), key=lambda pair: -len(pair[0]))  # the longest path first
@@ -179,6 +197,14 @@ class _Scrubber:
         if isinstance(value, list | tuple):
             return [self(item) for item in value]
         return value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
 
 
 def _plain(value: Any) -> Any:

@@ -12,9 +12,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ..hub_sync.errors import HubwrightError, UsageError
+from ..hub_sync.errors import UsageError
 from .data import tasks_dir
-from .harness import find_tasks
+from .harness import find_tasks, one_line_errors
 
 
 def list_tasks() -> list[str]:
@@ -63,7 +63,7 @@ def run_lm_eval(tasks: str, arguments: Sequence[str]) -> dict[str, Any] | None:
         config.hf_hub_log_args.setdefault("token", os.environ["HF_TOKEN"])
     tracker = EvaluationTracker(**config.hf_hub_log_args)
     seeds = config.seed if isinstance(config.seed, list) else [None] * 4
-    try:
+    with one_line_errors():
         results = simple_evaluate(
             model=config.model,
             model_args=config.model_args,
@@ -95,12 +95,6 @@ def run_lm_eval(tasks: str, arguments: Sequence[str]) -> dict[str, Any] | None:
             confirm_run_unsafe_code=config.confirm_run_unsafe_code,
             metadata=config.metadata,
         )
-    except HubwrightError:
-        raise
-    except (OSError, ValueError, ImportError, AssertionError, NotImplementedError) as error:
-        # lm-eval answers bad models and options with these; the first line says which.
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UsageError(f"lm-eval: {said}") from error
     if results is None:
         return None
     values: dict[str, Any] = dict(results)

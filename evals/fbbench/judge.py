@@ -104,7 +104,7 @@ def check_ready(config: JudgeConfig) -> None:
     """Raise now what would stop the judge later: a replay that cannot be read, a key that is not set."""
     if config.replays:
         path, _ = locate(config.target)
-        read_verdicts(_verdict_file(path))
+        read_verdicts(path)
     else:
         config.endpoint().key()
 
@@ -245,7 +245,7 @@ def judge_answers(
         raise DataError(f"sample {twice} has two answers; judge one run at a time")
     if config.replays:
         path, _ = locate(config.target)
-        stored = read_verdicts(_verdict_file(path))
+        stored = read_verdicts(path)
         return run_blocking(_judge_all(answers, ReplayJudge(stored), out, progress))
     return run_blocking(_with_client(answers, config, out, progress))
 
@@ -345,16 +345,6 @@ def _resume(out: Path, answers: Sequence[Answer], judge: Judge) -> dict[str, Jud
             )
         kept[answer.sample.id] = old
     return kept
-
-
-def _verdict_file(path: Path) -> Path:
-    """The verdict file in a folder: its only .jsonl, else its only Parquet below data/."""
-    if path.is_file():
-        return path
-    found = sorted(path.glob("*.jsonl")) or sorted(path.glob("data/*.parquet"))
-    if len(found) != 1:
-        raise DataError(f"{path.name}: holds {len(found)} verdict files; name one of them")
-    return found[0]
 
 
 def run_blocking(work: Coroutine[Any, Any, T]) -> T:

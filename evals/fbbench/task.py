@@ -21,6 +21,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
 from ...hub_sync.errors import DataError, UsageError
+from ..chat import chat_prompt
 from ..data import configured_source, locate
 from .answers import read_rows
 from .judge import Answer, JudgeConfig, check_ready, judge_answers, read_judge_config
@@ -118,13 +119,7 @@ class FBBenchTask(ConfigurableTask):
 
         Without a chat template, plain text with "User:" and "Assistant:" before the turns (our choice).
         """
-        messages = [{"role": turn["role"], "content": turn["content"]} for turn in doc["messages"]]
-        if system_instruction:
-            messages.insert(0, {"role": "system", "content": system_instruction})
-        if apply_chat_template and chat_template is not None:
-            return chat_template(messages, add_generation_prompt=True)
-        turns = [f"{turn['role'].capitalize()}: {turn['content']}" for turn in messages]
-        return "\n\n".join([*turns, "Assistant:"])
+        return chat_prompt(doc["messages"], system_instruction, chat_template if apply_chat_template else None)
 
     def construct_requests(self, doc: dict[str, Any], ctx: Any, **kwargs: Any) -> Instance:
         """One generation with the temperature of the row's task type and the published limit of new tokens."""

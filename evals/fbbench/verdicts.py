@@ -90,8 +90,11 @@ class VerdictFile:
 def read_verdicts(path: Path) -> VerdictFile:
     """Read our verdict file, the same rows as Parquet, or an official judgement file; which is told by its fields.
 
+    Of a folder its only verdict file is read.
+
     Raises DataError in one line that names the file and the line.
     """
+    path = _verdict_file(path)
     if path.suffix == ".parquet":
         from ..data import read_split
 
@@ -111,6 +114,16 @@ def read_verdicts(path: Path) -> VerdictFile:
         f"{path.name}: is neither a verdict file of hubwright nor an official judgement file (line 1 has "
         f"{', '.join(sorted(first)[:6])})"
     )
+
+
+def _verdict_file(path: Path) -> Path:
+    """The verdict file in a folder: its only .jsonl, else its only Parquet below data/."""
+    if path.is_file():
+        return path
+    found = sorted(path.glob("*.jsonl")) or sorted(path.glob("data/*.parquet"))
+    if len(found) != 1:
+        raise DataError(f"{path.name}: holds {len(found)} verdict files; name one of them")
+    return found[0]
 
 
 def _is_ours(path: Path) -> bool:

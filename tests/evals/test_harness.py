@@ -11,6 +11,7 @@ from chat_server import ChatServer, all_yes
 from pydantic import ValidationError
 
 from hubwright.evals.fbbench.answers import read_answers
+from hubwright.evals.fbbench.judge import judge_answers, read_judge_config
 from hubwright.evals.harness import HarnessConfig, evaluate, find_tasks
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import UsageError
@@ -94,6 +95,27 @@ def test_scores_go_into_the_report(tiny_model: Path, tmp_path: Path) -> None:
     rows = datasets.load_dataset(str(context.output), split="samples")
     assert len(rows) == 6 and json.loads(rows[0]["metrics"])["fb_overall"]["state"] == "complete"
     assert json.loads(rows[0]["doc"])["messages"][0]["role"] == "user"
+
+
+def test_a_replay_file_is_named_without_its_folder(tiny_model: Path, tmp_path: Path) -> None:
+    predicted = step(tmp_path / "predicted", tiny_model)
+    evaluate(HarnessConfig.model_validate({**SETTINGS, "predict_only": True}), predicted)
+    stored = tmp_path / "kept" / "verdicts.jsonl"
+    stored.parent.mkdir()
+    with ChatServer(all_yes) as server:
+        judge_answers(read_answers(predicted.output), read_judge_config(f"openai:m@{server.url}"), out=stored)
+    context = step(tmp_path / "scored", tiny_model)
+    evaluate(HarnessConfig.model_validate({**SETTINGS, "metadata": {"judge": f"replay:{stored}"}}), context)
+    text = (context.output / "results.json").read_text(encoding="utf-8")
+    assert "replay:verdicts.jsonl" in text and str(tmp_path) not in text
+    assert json.loads(text)["tasks"]["fbbench_sample"]["metrics"]["fb_overall"]["value"] == 100.0
+
+
+def test_a_folder_that_is_no_model_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="lm-eval: ") as caught:
+        evaluate(HarnessConfig.model_validate(SETTINGS), step(tmp_path, tmp_path / "empty"))
+    assert "\n" not in str(caught.value)
 
 
 def test_wrong_settings_are_refused(tmp_path: Path) -> None:
