@@ -53,7 +53,7 @@ def parse_metadata(head: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
-        raise ValueError(f"{getattr(error, 'problem', None) or error}{where}") from None
+        raise ValueError(" ".join(f"{getattr(error, 'problem', None) or error}{where}".split())) from None
     except (RecursionError, ValueError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
     if value is None:

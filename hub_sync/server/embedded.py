@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def bind(host: str, port: int) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
+        sock.listen(2048)  # from here on connections wait instead of being refused
     except OSError as error:
         sock.close()
         raise ConflictError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
@@ -49,6 +51,24 @@ def bind(host: str, port: int) -> socket.socket:
 
 def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """Ends on SIGTERM and SIGINT like any other return; uvicorn's own would raise the signal again afterwards, and
+    the process would die before the database is closed.
+    """
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
 
 
 def _server(hub: HubState, loopback_only: bool) -> uvicorn.Server:
@@ -63,7 +83,7 @@ def _server(hub: HubState, loopback_only: bool) -> uvicorn.Server:
         timeout_graceful_shutdown=10,
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    return uvicorn.Server(config)
+    return _Server(config)
 
 
 def _prepare(hub: HubState) -> None:
