@@ -47,7 +47,7 @@ class RunView:
 
     def show(self, outcomes: list[Outcome], format: str) -> None:
         """Print what became of every step: a table, or JSON."""
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "step": o.step,
                 "state": o.state,

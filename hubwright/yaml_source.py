@@ -30,7 +30,8 @@ def read_yaml(path: Path) -> tuple[Any, Where]:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             # Aliases are how a kilobyte becomes gigabytes; a recipe has no need of them.
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise UsageError(f"{path}:{event.start_mark.line + 1}: anchors and aliases are not allowed")
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                raise UsageError(f"{path}:{line}: anchors and aliases are not allowed")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 text (byte {error.start})") from error
