@@ -28,6 +28,8 @@ class Glob:
     """
 
     def __init__(self, glob: str) -> None:
+        # `*.ext` is nearly every line there is, and every file of an upload meets every line.
+        self._suffix = glob[1:] if re.fullmatch(r"\*[A-Za-z0-9._-]+", glob) else None
         anchored = "/" in glob.rstrip("/")
         parts = [part for part in glob.split("/") if part]
         self._parts: list[re.Pattern[str] | None] = [] if anchored else [None]
@@ -39,6 +41,8 @@ class Glob:
 
     def matches(self, segments: list[str]) -> bool:
         """True where the glob matches the whole path, given as its segments. A final `**` needs one segment."""
+        if self._suffix is not None:
+            return segments[-1].endswith(self._suffix)
         reached = {0}  # how many segments the parts so far can have consumed
         for number, part in enumerate(self._parts):
             if part is None:
@@ -92,6 +96,7 @@ def is_ignored(rules: list[_Rule], path: str) -> bool:
     return False
 
 
+@lru_cache(maxsize=64)
 def parse_lfs_rules(text: str) -> list[tuple[Glob, bool]]:
     """(pattern, kept in LFS?) for every line of a .gitattributes file that says something about `filter`."""
     rules = []

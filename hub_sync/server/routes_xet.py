@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from . import problems, xet
-from .routing import Call, Route, read_body
+from .routing import Call, Route, read_body, stream_to
 from .xet_format import SHARD_MAX_BYTES, XORB_MAX_BYTES
 
 # A footer and per-chunk headers come on top of the data.
@@ -36,8 +36,16 @@ async def post_xorb(call: Call) -> Response:
     claims = await run_in_threadpool(_claims, call)
     if not xet.is_xet_hash(call.params["hash"]):
         raise problems.bad_request("The xorb's hash must be 64 hex digits")
-    data = await read_body(call.request, _XORB_BODY)
-    new = await run_in_threadpool(xet.store_xorb, call.hub, call.params["hash"], data, claims["user"])
+    with xet.incoming_xorb(call.hub) as (path, file):
+
+        def write(piece: bytes) -> None:
+            file.write(piece)
+            if file.tell() > _XORB_BODY:
+                raise problems.too_large(f"A xorb may have {_XORB_BODY} bytes")
+
+        await stream_to(call.request, write)
+        await run_in_threadpool(file.flush)
+        new = await run_in_threadpool(xet.store_xorb, call.hub, call.params["hash"], path, claims["user"])
     return JSONResponse({"was_inserted": new})
 
 

@@ -7,17 +7,20 @@ changes whenever xorbs are dropped: nobody is told to use chunks that are gone o
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import os
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from . import auth, problems
 from .auth import Principal
-from .blobs import MAX_FILE_BYTES, disk_full, sync_folder
+from .blobs import MAX_FILE_BYTES, disk_full, sync_file, sync_folder
 from .repos import Repo
 from .state import HubState
 from .xet_format import (
@@ -35,6 +38,8 @@ from .xet_format import (
 TOKEN_LIFETIME_S = 3600.0
 XORB_LIFETIME_S = 7 * 24 * 3600.0
 PIECE_BYTES = 1 << 20
+# Unpacking and hashing is work for the processor: more at once only takes memory.
+_VERIFYING = threading.BoundedSemaphore(2)
 
 
 def connection(hub: HubState, base_url: str, repo: Repo, who: Principal) -> dict[str, Any]:
@@ -79,10 +84,26 @@ def expire(hub: HubState) -> bool:
     return True
 
 
-def store_xorb(hub: HubState, claimed: str, data: bytes | bytearray, user: int) -> bool:
-    """Verify and keep a xorb; False where it was here. Raises Problem 400 where the bytes do not have this hash."""
+@contextlib.contextmanager
+def incoming_xorb(hub: HubState) -> Iterator[tuple[Path, BinaryIO]]:
+    """A file of `tmp/` for a xorb that arrives; removed where it was not kept."""
+    path = hub.blobs.tmp / f"xorb-{secrets.token_hex(8)}"
     try:
-        actual, chunks = index_xorb(memoryview(data))
+        with path.open("xb") as file:
+            yield path, file
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def store_xorb(hub: HubState, claimed: str, path: Path, user: int) -> bool:
+    """Verify a complete file of `tmp/` and keep it as a xorb; False where it was here.
+
+    Raises Problem 400 where the bytes do not have this hash.
+    """
+    size = path.stat().st_size
+    try:
+        with _VERIFYING, _mapped(path) as data:
+            actual, chunks = index_xorb(data)
     except FormatError as error:
         raise problems.bad_request(f"Invalid xorb: {error}") from None
     if actual != claimed:
@@ -92,28 +113,37 @@ def store_xorb(hub: HubState, claimed: str, data: bytes | bytearray, user: int) 
         if known:
             db.execute("INSERT INTO xorb_owners VALUES (?,?) ON CONFLICT DO NOTHING", (actual, user))
             return False
-    temporary = hub.blobs.tmp / f"xorb-{secrets.token_hex(8)}"
     target = _path(hub, actual)
     try:
-        with temporary.open("xb", buffering=0) as file:
-            file.write(data)
-            os.fsync(file.fileno())
+        sync_file(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():  # sent twice at once: the first stays
-            temporary.unlink()
-        else:
-            temporary.replace(target)
+        if not target.exists():  # sent twice at once: the first stays
+            path.replace(target)
         sync_folder(target.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise disk_full(error) from error
     with hub.store.write() as db:
         db.execute(
             "INSERT INTO xorbs VALUES (?,?,?,?) ON CONFLICT DO NOTHING",
-            (actual, len(data), pack_index(chunks), time.time()),
+            (actual, size, pack_index(chunks), time.time()),
         )
         db.execute("INSERT INTO xorb_owners VALUES (?,?) ON CONFLICT DO NOTHING", (actual, user))
     return True
+
+
+@contextlib.contextmanager
+def _mapped(path: Path) -> Iterator[memoryview]:
+    """A file's bytes without reading them into memory; nothing where it is empty."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            yield memoryview(b"")
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            view = memoryview(mapped)
+            try:
+                yield view
+            finally:
+                view.release()
 
 
 def store_shard(hub: HubState, data: bytes, claims: dict[str, Any]) -> int:
@@ -162,7 +192,7 @@ def _rebuild(hub: HubState, recipe: FileRecipe, claims: dict[str, Any]) -> None:
 def _chunks(hub: HubState, segment: Segment, user: int) -> Iterator[bytes | bytearray]:
     """The raw chunks of a segment, read one after the other."""
     row = hub.store.db.execute(
-        "SELECT x.chunks, x.size FROM xorbs x JOIN xorb_owners o ON o.hash = x.hash WHERE x.hash=? AND o.user=?",
+        "SELECT x.chunks FROM xorbs x JOIN xorb_owners o ON o.hash = x.hash WHERE x.hash=? AND o.user=?",
         (segment.xorb, user),
     ).fetchone()
     if row is None:
@@ -172,26 +202,12 @@ def _chunks(hub: HubState, segment: Segment, user: int) -> Iterator[bytes | byte
         raise problems.bad_request(
             f"Xorb {segment.xorb} has {len(chunks)} chunks, not [{segment.start}, {segment.stop})"
         )
-    first = chunks[segment.start].offset
-    after = chunks[segment.stop].offset if segment.stop < len(chunks) else row["size"]
-    with _path(hub, segment.xorb).open("rb", buffering=0) as file:
-        file.seek(first)
-        data = memoryview(_read_exactly(file, after - first))
-    for chunk in chunks[segment.start : segment.stop]:
-        try:
-            yield read_chunk(data, chunk.offset - first)[0]
-        except FormatError as error:
-            raise problems.Problem(500, f"Stored xorb {segment.xorb} is damaged: {error}") from None
-
-
-def _read_exactly(file: Any, count: int) -> bytes:
-    data: bytes = file.read(count)
-    while len(data) < count:
-        more = file.read(count - len(data))
-        if not more:
-            break
-        data += more
-    return data
+    with _mapped(_path(hub, segment.xorb)) as data:
+        for chunk in chunks[segment.start : segment.stop]:
+            try:
+                yield read_chunk(data, chunk.offset)[0]
+            except FormatError as error:
+                raise problems.Problem(500, f"Stored xorb {segment.xorb} is damaged: {error}") from None
 
 
 def is_xet_hash(text: str) -> bool:

@@ -225,7 +225,9 @@ def test_old_xorbs_are_dropped_with_a_new_address(tmp_path):
         repo = repos.create(hub.state.store, who, "model", "acme", "x", private=False, sdk=None)
         first = xet.connection(hub.state, hub.endpoint, repo, who)
         name, _ = xet_format.index_xorb(chunked(b"x" * 100))
-        xet.store_xorb(hub.state, name, chunked(b"x" * 100), who.user_id)
+        with xet.incoming_xorb(hub.state) as (path, _):
+            path.write_bytes(chunked(b"x" * 100))
+            assert xet.store_xorb(hub.state, name, path, who.user_id)
         place = first["casUrl"].rpartition("/")[2]
         xet.check_token(hub.state, f"Bearer {first['accessToken']}", place)
         assert not xet.expire(hub.state)
