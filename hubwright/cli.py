@@ -71,7 +71,7 @@ def run(
 
     plan = load_plan(find_recipe(recipe), set_)
     settings = default_settings(plan, runs=runs, only=only, update=update, dry_run=dry_run)
-    with RunView(plan, quiet=format == "json") as view:
+    with RunView(plan, runs=runs, quiet=format == "json") as view:
         outcomes = run_plan(plan, settings, view.event)
     view.show(outcomes, format)
 
@@ -167,6 +167,10 @@ def _fail(error: HubwrightError) -> int:
 
 def main(argv: list[str] | None = None) -> Any:
     """Entry point. A HubwrightError becomes one line and its exit code; anything else is our defect, so it shows."""
+    if not sys.stderr.isatty():
+        # Bars redraw one line; in a log file every redraw is a line of its own.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     try:
         return app(argv, standalone_mode=True)
     except HubwrightError as error:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .hub_sync.errors import UsageError
+from .hub_sync.errors import DataError, UsageError
 
 BENCHMARKS = ("fbbench",)
 
@@ -134,6 +134,8 @@ def judge(
     )
     found = read_answers(answers, read_dataset(dataset) if dataset else None)
     judged = judge_answers(found, config, out=out, progress=_progress())
+    if all(one.state == "failed" for one in judged):
+        raise DataError(f"none of {len(judged)} samples got a verdict; the first: {judged[0].reasons[0]}")
     states = {state: sum(one.state == state for one in judged) for state in sorted({one.state for one in judged})}
     said = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in states.items())
     print(f"{out}: {len(judged)} samples: {said}", file=sys.stderr)

@@ -17,7 +17,7 @@ DEFAULT_PORT = 8741
 
 
 def run_demo(root: Path, port: int, keep: bool) -> None:
-    """Start a hub below `root`, seed the model, run recipes/demo.yaml, and print what came out and what to try next."""
+    """Start a hub below `root`, seed the model, run recipes/demo.yaml, print what came out and what to try next."""
     if "huggingface_hub" in sys.modules:
         raise UsageError("the demo sets HF_ENDPOINT, which huggingface_hub reads at import: run it as its own process")
     from .hub_sync.server.embedded import start_hub_process
@@ -65,7 +65,7 @@ def _run_recipe(root: Path) -> dict[str, Any]:
 
     plan = load_plan(find_recipe("demo"))
     settings = default_settings(plan, runs=root / "runs", lock_path=root / "demo.lock")
-    with RunView(plan) as view:
+    with RunView(plan, runs=root / "runs") as view:
         return {o.step: o for o in run(plan, settings, view.event)}
 
 
@@ -91,7 +91,8 @@ Try next, in two shells:
   source {here}/activate
   eval "$(hubwright hub env {where})"
   python -c 'from datasets import load_dataset; print(load_dataset("{drills}", revision="{tag}"))'
-  python -c 'from transformers import AutoModelForCausalLM as M; print(M.from_pretrained("{model}", revision="{model_tag}"))'
+  python -c 'from transformers import AutoModelForCausalLM as M
+print(M.from_pretrained("{model}", revision="{model_tag}"))'
   lm_eval run --model hf --model_args pretrained={model},revision={model_tag},dtype=bfloat16 --device cpu \\
     --tasks feedback_drills --apply_chat_template --include_path "$(hubwright tasks path)" \\
     --metadata '{{"dataset": "{drills}@{tag}"}}' --batch_size 16

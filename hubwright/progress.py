@@ -1,4 +1,4 @@
-"""What `hubwright run` shows: one line a state on stderr, a table at the end on stdout, a JSONL log beside the run."""
+"""What `hubwright run` shows: states on stderr as they come, a table at the end on stdout, and `events.jsonl`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import json
 import logging
 import sys
 import time
+from pathlib import Path
 from typing import Any, Self
 
 from .hub_sync.hub import endpoint_url
+from .hub_sync.provenance import now
 from .recipe import Plan
 from .runner import Outcome
 
@@ -24,9 +26,10 @@ _LINES = {
 class RunView:
     """Live view of a run. Plain lines, so that a log file and a terminal show the same."""
 
-    def __init__(self, plan: Plan, *, quiet: bool = False) -> None:
+    def __init__(self, plan: Plan, *, runs: Path | None = None, quiet: bool = False) -> None:
         self.plan = plan
         self.quiet = quiet
+        self._log = runs / plan.name / "events.jsonl" if runs else None
         self._started = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -39,7 +42,11 @@ class RunView:
         return None
 
     def event(self, step: str, state: str, details: dict[str, Any]) -> None:
-        """Print one state of one step."""
+        """Print one state of one step, and append it to the log."""
+        if self._log is not None:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            with self._log.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"time": now(), "step": step, "state": state, **details}) + "\n")
         if not self.quiet:
             seconds = time.monotonic() - self._started
             line = _LINES[state].format(**details)
