@@ -25,7 +25,7 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from ...hub_sync.errors import DataError, UsageError
+from ...hub_sync.errors import DataError, StorageError, UsageError
 from ...hub_sync.files import canonical_json, exclusive_lock, write_atomic
 from ...inference.chat import ChatClient, Endpoint
 from ..data import locate
@@ -236,6 +236,7 @@ def judge_answers(
             another judge or prompt.
         ConflictError: another process writes to `out`.
         DataError: two answers to one sample; no answers; a replay that fits none of the answers.
+        StorageError: `out` cannot be written; what is in it already stays.
     """
     if not answers:
         raise DataError("there are no answers to judge")
@@ -246,8 +247,15 @@ def judge_answers(
     if config.replays:
         path, _ = locate(config.target)
         stored = read_verdicts(path)
-        return run_blocking(_judge_all(answers, ReplayJudge(stored), out, progress))
-    return run_blocking(_with_client(answers, config, out, progress))
+        work = _judge_all(answers, ReplayJudge(stored), out, progress)
+    else:
+        work = _with_client(answers, config, out, progress)
+    try:
+        return run_blocking(work)
+    except OSError as error:
+        if out is None:
+            raise
+        raise StorageError(f"verdict file {out.name} cannot be written: {error.strerror or error}") from error
 
 
 async def _with_client(

@@ -177,7 +177,7 @@ def score(
 
     Returns keys `error_correction`, `response_maintenance`, `overall` (0..100, None without rows), `strict`,
     `item_mean`, `bounds` (samples without a verdict counted as 0 and as 1), `intervals`, `tasks`, `deficiencies`,
-    `feedback`, `counts`, `coverage` (share of samples that the score rests on).
+    `feedback`, `counts`, `coverage` (share of samples that the score rests on), `judges` (names), `settings`.
 
     Raises DataError where nothing was judged, or more than `max_failed` failed.
     """
@@ -195,17 +195,22 @@ def score(
     scored = _scored(judged, failed_answers=failed_answers)
     if not scored:
         raise DataError(f"none of {total} samples has a usable verdict; judge them again")
-    strict = macro(_scored(judged, strict=True, failed_answers=failed_answers))
+    strict = _scored(judged, strict=True, failed_answers=failed_answers)
     bounds = [macro(_scored(judged, failed_answers=failed_answers, unscored=value))["overall"] for value in (0.0, 1.0)]
     return {
         **macro(scored),
-        "strict": {**strict, "exhaustive_checklists": sum(one.sample.exhaustive for one in judged)},
+        "strict": {
+            **macro(strict),
+            "intervals": bootstrap(strict, resamples=resamples, seed=seed) if resamples else {},
+            "exhaustive_checklists": sum(one.sample.exhaustive for one in judged),
+        },
         "item_mean": item_mean(scored),
         "bounds": {"overall_low": bounds[0], "overall_high": bounds[1]},
         "intervals": bootstrap(scored, resamples=resamples, seed=seed) if resamples else {},
         **slices(scored),
         "counts": counts,
         "coverage": round(len(scored) / total, 6),
+        "judges": sorted({one.judge for one in judged if one.judge}),
         "settings": {"resamples": resamples, "seed": seed, "level": 0.95, "failed_answers": failed_answers},
     }
 

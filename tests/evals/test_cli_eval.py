@@ -75,6 +75,16 @@ def test_bad_input_is_one_line(arguments: list[str], code: int, said: str, hubwr
     assert len(done.stderr.strip().splitlines()) == 1 and "Traceback" not in done.stderr
 
 
+def test_a_judge_that_cannot_do_json_is_one_line(hubwright: Any, answers: Path) -> None:
+    with ChatServer(lambda body, n: failure(400, "response_format is not supported")) as server:
+        done = hubwright(
+            *("judge", "fbbench", "answers.jsonl", "--dataset", str(SAMPLE), "--out", "v.jsonl"),
+            *("--judge", f"openai:local@{server.url}"),
+        )
+    assert done.returncode == 3 and "none of 32 samples got a verdict" in done.stderr
+    assert "response_format is not supported" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
 def test_a_refused_key_is_one_line(hubwright: Any, answers: Path) -> None:
     with ChatServer(lambda body, n: failure(401)) as server:
         done = hubwright(
@@ -109,7 +119,9 @@ def test_eval_runs_lm_eval_on_our_tasks(hubwright: Any, tiny_model: Path, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--model", "hf", "--model_args", "pretrained=no/such-model"], "lm-eval:"),
+        pytest.param(
+            ["--model", "hf", "--model_args", "pretrained=no/such-model"], "lm-eval:", marks=pytest.mark.slow
+        ),
         (["--model", "hf", "--log_samples"], "--output_path"),
         (["--model", "hf", "--wandb_args", "project=x"], "use `lm_eval run"),
     ],

@@ -20,7 +20,7 @@ from hubwright.evals.fbbench.answers import read_answers, read_dataset
 from hubwright.evals.fbbench.judge import Answer, JudgeConfig, judge_answers, read_judge_config
 from hubwright.evals.fbbench.samples import answer_hash
 from hubwright.evals.fbbench.verdicts import read_verdicts
-from hubwright.hub_sync.errors import ConflictError, DataError, UsageError
+from hubwright.hub_sync.errors import ConflictError, DataError, StorageError, UsageError
 
 SAMPLE = Path(scorer.__file__).with_name("sample.jsonl")
 
@@ -52,6 +52,7 @@ def test_every_item_gets_its_line_in_the_order_of_the_answers(tmp_path: Path) ->
     assert body["response_format"] == {"type": "json_object"} and len(body["messages"]) == 1
     report = scorer.score(read_verdicts(out).judged, resamples=0)
     assert report["overall"] == 100.0 and report["coverage"] == 1.0
+    assert report["judges"] == ["local"]
 
 
 def test_the_reference_answer_and_the_labels_are_not_shown() -> None:
@@ -203,6 +204,12 @@ def test_two_processes_do_not_write_one_file(tmp_path: Path) -> None:
         pytest.raises(ConflictError, match=f"in use by process {os.getpid()}"),
     ):
         judge_answers(answers(), config(server), out=tmp_path / "v.jsonl")
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with ChatServer(all_yes) as server, pytest.raises(StorageError, match=r"verdict file v\.jsonl cannot be written"):
+        judge_answers(answers(), config(server), out=tmp_path / "file" / "v.jsonl")
 
 
 def test_replay_gives_the_stored_verdicts_for_the_same_answers_only(tmp_path: Path) -> None:

@@ -191,10 +191,10 @@ def build_rows(rows: list[tuple[str, str, list[tuple[bool, int]]]]) -> list[Judg
 
 
 @given(verdict_rows, st.integers(0, 1000))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_macro_formula_properties(rows: Any, seed: int) -> None:
     judged = build_rows(rows)
-    report = scorer.score(judged, resamples=0)
+    report = scorer.score(judged, resamples=50, seed=seed)
     for key in ("error_correction", "response_maintenance", "overall"):
         assert report[key] is None or 0 <= report[key] <= 100
 
@@ -217,11 +217,7 @@ def test_macro_formula_properties(rows: Any, seed: int) -> None:
     # Order does not matter; one more item met never lowers a score; strict is never above the published score.
     shuffled = list(judged)
     random.Random(seed).shuffle(shuffled)
-    again = scorer.score(shuffled, resamples=50, seed=seed)
-    assert {key: again[key] for key in report if key not in ("intervals", "settings")} == {
-        key: report[key] for key in report if key not in ("intervals", "settings")
-    }
-    assert again["intervals"] == scorer.score(judged, resamples=50, seed=seed)["intervals"]
+    assert scorer.score(shuffled, resamples=50, seed=seed) == report
     better = [Judged(**{**vars(one), "verdicts": (True,) * len(one.verdicts)}) for one in judged]
     assert scorer.score(better, resamples=0)["overall"] == 100.0
     assert report["strict"]["overall"] <= report["overall"]
