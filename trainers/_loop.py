@@ -31,7 +31,7 @@ PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
 
 
 def run(method: str, config: Any, context: StepContext, fit_one: Callable[..., None]) -> None:
-    """Train in this process, or under `accelerate launch` where more than one is asked for."""
+    """Train in this process, or in several that torchrun starts."""
     # Nothing is reported to anyone: neither TRL's and the Hub's telemetry, nor trackers that happen to be installed.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if config.num_processes > 1 and LAUNCHED not in os.environ:
@@ -207,6 +207,7 @@ def training_arguments(config: TrainingConfig, context: StepContext, evaluated: 
         # TRL's default true is deprecated by transformers and warns; activation_checkpointing is its new name.
         "gradient_checkpointing": False,
         "dataloader_pin_memory": not config.use_cpu,
+        "ddp_backend": "gloo" if config.use_cpu and config.num_processes > 1 else None,
     }
 
 

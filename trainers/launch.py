@@ -1,4 +1,7 @@
-"""Data-parallel training: `accelerate launch` on this machine, the job described in one JSON file.
+"""Data-parallel training: several processes on this machine, the job described in one JSON file.
+
+Started by torchrun, which is what `accelerate launch --multi_gpu` calls; `accelerate launch --cpu` would start one
+process only unless MPI is installed. Inside, accelerate finds its rank in the environment in either case.
 
 `python -m hubwright.trainers.launch JOB.json` runs one process of a job; `launch` starts them all.
 """
@@ -9,7 +12,6 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from importlib import import_module
@@ -31,32 +33,29 @@ def launch(method: str, config: Any, context: StepContext) -> None:
     Raises what the job raised (its error is one line in a file), or KeyboardInterrupt where it was stopped.
     """
     context.workdir.mkdir(parents=True, exist_ok=True)
-    job, outcome = context.workdir / "job.json", context.workdir / "outcome.json"
-    outcome.unlink(missing_ok=True)
+    job = context.workdir / "job.json"
+    for old in context.workdir.glob("outcome-*.json"):
+        old.unlink()
     job.write_text(json.dumps(describe(method, config, context)), encoding="utf-8")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable, "-m", "accelerate.commands.launch",
-        "--num_machines", "1", "--num_processes", str(config.num_processes),
-        "--main_process_port", str(port), "--mixed_precision", "no", "--dynamo_backend", "no",
-    ]  # fmt: skip
+    environment = os.environ | {LAUNCHED: "1", "ACCELERATE_MIXED_PRECISION": "no"}
+    environment["OMP_NUM_THREADS"] = str(config.threads or 1)
     if config.use_cpu:
-        command += ["--cpu", "--num_cpu_threads_per_process", str(config.threads or 1)]
-    else:
-        command += ["--multi_gpu"]
+        environment["ACCELERATE_USE_CPU"] = "true"
     process = subprocess.Popen(
-        [*command, "-m", "hubwright.trainers.launch", str(job)],
-        env=os.environ | {LAUNCHED: "1"},
-    )
+        [
+            sys.executable, "-m", "torch.distributed.run",
+            "--standalone", "--nproc_per_node", str(config.num_processes),
+            "-m", "hubwright.trainers.launch", str(job),
+        ],
+        env=environment,
+    )  # fmt: skip
     previous = None
     try:
         previous = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
     except ValueError:
         pass  # not the main thread: nothing to forward
     try:
-        code = process.wait()
+        process.wait()
     except KeyboardInterrupt:
         process.send_signal(signal.SIGTERM)
         process.wait()
@@ -64,20 +63,18 @@ def launch(method: str, config: Any, context: StepContext) -> None:
     finally:
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
-    result = json.loads(outcome.read_text(encoding="utf-8")) if outcome.exists() else {}
-    if "error" in result:
-        error: type[HubwrightError] = HubwrightError
-        for kind in HubwrightError.__subclasses__():
-            if kind.__name__ == result["kind"]:
-                error = kind
-        raise error(result["error"])
-    if "report" in result:
+    outcomes = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(context.workdir.glob("outcome-*.json"))]
+    for outcome in outcomes:
+        if "error" in outcome:
+            kinds = {kind.__name__: kind for kind in HubwrightError.__subclasses__()}
+            raise kinds.get(outcome["kind"], HubwrightError)(outcome["error"])
+    if process.returncode == 0 and outcomes and "report" in outcomes[0]:
         for field in dataclasses.fields(Report):
-            setattr(context.report, field.name, result["report"][field.name])
+            setattr(context.report, field.name, outcomes[0]["report"][field.name])
         return
-    if result.get("interrupted") or code < 0:
+    if any("interrupted" in outcome for outcome in outcomes) or process.returncode < 0:
         raise KeyboardInterrupt("the training was stopped; run the same command again to continue")
-    raise HubwrightError(f"step {context.step}: accelerate launch ended with status {code}; see its output above")
+    raise HubwrightError(f"step {context.step}: torchrun ended with status {process.returncode}; see its output above")
 
 
 def describe(method: str, config: Any, context: StepContext) -> dict[str, Any]:
@@ -108,7 +105,7 @@ def restore(job: dict[str, Any]) -> tuple[Any, Any, StepContext]:
 
 
 def main(path: str) -> int:
-    """Run one process of a job; the main process leaves `outcome.json` in the work folder."""
+    """Run one process of a job, which leaves `outcome-RANK.json` in the work folder."""
     module, config, context = restore(json.loads(Path(path).read_text(encoding="utf-8")))
     outcome: dict[str, Any]
     code = 0
@@ -120,8 +117,8 @@ def main(path: str) -> int:
         print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         outcome, code = {"interrupted": True}, INTERRUPTED
-    if os.environ.get("RANK", "0") == "0":
-        (context.workdir / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
+    rank = int(os.environ.get("RANK", "0"))
+    (context.workdir / f"outcome-{rank:05d}.json").write_text(json.dumps(outcome), encoding="utf-8")
     return code
 
 

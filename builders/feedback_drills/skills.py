@@ -43,9 +43,8 @@ def _distinct(answer: str, candidates: list[str]) -> tuple[str, ...]:
 
 
 def addition(rng: random.Random, language: str) -> Problem:
-    """Sum of two numbers from 11 to 89; the wrong answers drop a carry or slip by one or two."""
-    a, b = rng.randint(11, 89), rng.randint(11, 89)
-    tens, ones = a // 10 * 10 + b // 10 * 10, a % 10 + b % 10
+    """A number from 11 to 89 plus one from 2 to 9; the wrong answers drop a carry or slip by one or two."""
+    a, b = rng.randint(11, 89), rng.randint(2, 9)
     near = [a + b + slip for slip in (-10, 10, -1, 1, 2, -2)]
     rng.shuffle(near)
     zh = language == "zh"
@@ -55,16 +54,15 @@ def addition(rng: random.Random, language: str) -> Problem:
         f"{a} + {b} 等于多少？" if zh else f"What is {a} + {b}?",
         str(a + b),
         _distinct(str(a + b), [str(n) for n in near]),
-        f"{tens} + {ones} = {a + b}{'。' if zh else '.'}",
-        "把十位和个位分开加一遍。" if zh else "Add the tens and the ones separately.",
+        f"{a} + {b} = {a + b}{'。' if zh else '.'}",
+        "从较大的数往上数。" if zh else "Count up from the larger number.",
         lambda v: f"{a} + {b} = {v}{'。' if zh else '.'}",
     )
 
 
 def extreme(rng: random.Random, language: str) -> Problem:
-    """Largest or smallest of three numbers that share their leading digit or are its permutations."""
-    lead = rng.randint(1, 9) * 100
-    numbers = [lead + n for n in rng.sample(range(100), 3)]
+    """Largest or smallest of three numbers from 10 to 99 with different tens."""
+    numbers = [10 * tens + rng.randint(0, 9) for tens in rng.sample(range(1, 10), 3)]
     largest = rng.random() < 0.5
     order = sorted(numbers, reverse=largest)
     shown, zh = ", ".join(map(str, numbers)), language == "zh"
@@ -89,7 +87,7 @@ def conversion(rng: random.Random, language: str) -> Problem:
     """Whole numbers of a unit in a smaller unit; the wrong answers use another factor."""
     unit = rng.choice(UNITS)
     large, small = unit[language]
-    factor, n = unit["factor"], rng.randint(2, 20)
+    factor, n = unit["factor"], rng.randint(2, 12)
     value, zh = n * factor, language == "zh"
     wrong = [str(v) for v in (value + factor, value - factor, value * 10, n + factor)]
     rng.shuffle(wrong)
@@ -106,10 +104,10 @@ def conversion(rng: random.Random, language: str) -> Problem:
 
 
 def calendar(rng: random.Random, language: str) -> Problem:
-    """The month or weekday one to three steps after or before a given one."""
+    """The month or weekday one or two steps after or before a given one."""
     months = rng.random() < 0.6
     names = (MONTHS if months else WEEKDAYS)[language]
-    start, steps, after = rng.randrange(len(names)), rng.randint(1, 3), rng.random() < 0.6
+    start, steps, after = rng.randrange(len(names)), rng.randint(1, 2), rng.random() < 0.6
     walk = [names[(start + (k if after else -k)) % len(names)] for k in range(steps + 1)]
     wrong = [names[(start + k) % len(names)] for k in (steps + 1, steps - 1, -steps, -steps - 1)]
     rng.shuffle(wrong)

@@ -16,8 +16,9 @@ import datasets
 import torch
 import transformers
 import trl
-from hubwright.trainers import _checkpoints, _loop, dpo, sft
 from trainer_parts import QUICK, context
+
+from hubwright.trainers import _checkpoints, _loop, dpo, sft
 
 METHODS = {
     "sft": (sft, sft.SFTConfig, trl.SFTTrainer, {"save_steps": 2, "max_steps": 6}),

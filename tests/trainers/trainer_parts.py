@@ -40,13 +40,13 @@ def make_tokenizer(template: str = PLAIN_CHATML) -> Any:
     return tokenizer
 
 
-def make_model(folder: Path, seed: int = 0, template: str = PLAIN_CHATML) -> Path:
+def make_model(folder: Path, dropout: float = 0.1) -> Path:
     """A random two-layer Llama with dropout, so that a resume must restore the random state too."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = make_tokenizer(template)
-    torch.manual_seed(seed)
+    tokenizer = make_tokenizer()
+    torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
@@ -55,7 +55,7 @@ def make_model(folder: Path, seed: int = 0, template: str = PLAIN_CHATML) -> Pat
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=1024,
-        attention_dropout=0.1,
+        attention_dropout=dropout,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -95,9 +95,7 @@ def save_drills(folder: Path, rows: int = 24, test_rows: int = 6) -> Path:
     """Prompt, completion, chosen and rejected from the project's own generator."""
     from hubwright.builders.feedback_drills import FeedbackDrillsConfig, build
 
-    splits = build(
-        FeedbackDrillsConfig(train_rows=rows, test_rows=test_rows, languages=("en",)), context(folder, {})
-    )
+    splits = build(FeedbackDrillsConfig(train_rows=rows, test_rows=test_rows, languages=("en",)), context(folder, {}))
     for name, split in splits.items():
         _save(folder, split, name)
     return folder

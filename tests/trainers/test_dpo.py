@@ -1,0 +1,71 @@
+"""DPO: reference log-probabilities, refusals and what is published."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trainer_parts import QUICK, context, make_model, save_drills
+
+from hubwright.hub_sync.errors import DataError, UsageError
+from hubwright.trainers import dpo
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("dpo")
+    return {
+        "model": make_model(folder / "model", dropout=0.0),
+        "dataset": save_drills(folder / "data", rows=12, test_rows=4),
+    }
+
+
+def losses(folder: Path, inputs: dict[str, Path], **settings: Any) -> list[float]:
+    step = context(folder, inputs)
+    dpo.train(dpo.DPOConfig(**(QUICK | settings)), step)
+    curves = {c["title"]: c["series"] for c in step.report.curves}
+    assert {"Loss", "Reward accuracy", "Reward margin"} <= set(curves)
+    assert json.dumps(step.report.metrics)
+    assert not {p.name for p in step.output.iterdir()} & {"README.md", "training_args.bin"}
+    return [y for _, y in curves["Loss"]["train"]]
+
+
+def test_precomputed_reference_gives_the_same_losses(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    settings = {"num_train_epochs": 1, "max_steps": 6, "beta": 0.5}
+    once = losses(tmp_path / "a", inputs, precompute_ref_log_probs=True, **settings)
+    always = losses(tmp_path / "b", inputs, precompute_ref_log_probs=False, **settings)
+    assert once == pytest.approx(always, abs=1e-6)
+    assert once[0] == pytest.approx(0.6931, abs=1e-3)  # log 2: policy and reference are equal at first
+    assert once[-1] != pytest.approx(once[0], abs=1e-4)
+
+
+def test_eval_and_lora(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    step = context(tmp_path, inputs)
+    dpo.train(dpo.DPOConfig(**QUICK, lora={"r": 4}, eval_split="test", eval_steps=2), step)
+    curves = {c["title"]: c["series"] for c in step.report.curves}
+    assert [x for x, _ in curves["Loss"]["eval"]] == [2, 4]
+    assert 0 <= step.report.metrics["eval_rewards/accuracies"] <= 1
+    assert (step.output / "adapter_model.safetensors").is_file()
+
+
+def test_unusable_pairs_are_refused(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    from datasets import Dataset
+
+    def train(folder: str, columns: dict[str, Any], **settings: Any) -> None:
+        data = tmp_path / folder / "data"
+        data.mkdir(parents=True)
+        Dataset.from_dict(columns).to_parquet(str(data / "train.parquet"))
+        step = context(tmp_path / folder, inputs | {"dataset": data.parent})
+        dpo.train(dpo.DPOConfig(**(QUICK | settings)), step)
+
+    ask, good, bad = (
+        [{"role": r, "content": c}] for r, c in (("user", "q" * 40), ("assistant", "a"), ("assistant", "b"))
+    )
+    with pytest.raises(DataError, match="lacks `rejected`"):
+        train("columns", {"prompt": [ask], "chosen": [good]})
+    with pytest.raises(DataError, match="chosen and rejected are equal in every row"):
+        train("equal", {"prompt": [ask], "chosen": [good], "rejected": [good]})
+    with pytest.raises(UsageError, match="2 of 2 pairs of the train split the prompt alone fills max_length 16"):
+        train("long", {"prompt": [ask] * 2, "chosen": [good] * 2, "rejected": [bad] * 2}, max_length=16)

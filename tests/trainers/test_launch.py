@@ -1,0 +1,44 @@
+"""Two processes under accelerate launch: one report, one model, errors as one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from trainer_parts import QUICK, context, make_model, save_drills
+
+from hubwright.hub_sync.errors import DataError
+from hubwright.trainers import launch, sft
+
+TWO = QUICK | {"num_processes": 2, "per_device_train_batch_size": 1}
+
+
+def test_job_survives_json(tmp_path: Path) -> None:
+    step = context(tmp_path, {"model": tmp_path, "dataset": tmp_path})
+    config = sft.SFTConfig(lora={"r": 2, "target_modules": ["q_proj"]})
+    module, again, restored = launch.restore(launch.describe("sft", config, step))
+    assert (module, again) == (sft, config)
+    assert restored.inputs == step.inputs and restored.output == step.output
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(tmp_path: Path) -> None:
+    inputs = {"model": make_model(tmp_path / "model"), "dataset": save_drills(tmp_path / "data")}
+    step = context(tmp_path, inputs)
+    sft.train(sft.SFTConfig(**TWO), step)
+    assert step.report.metrics["processes"] == 2 and step.report.metrics["steps"] == 4
+    assert (step.output / "model.safetensors").is_file()
+    assert not list(step.output.glob("*.bin"))
+    alone = context(tmp_path, inputs, "alone")
+    sft.train(sft.SFTConfig(**QUICK), alone)
+    # The same rows in the same optimiser steps; only dropout differs.
+    both = (s.report.curves[0]["series"]["train"] for s in (step, alone))
+    for (_, a), (_, b) in zip(*both, strict=True):
+        assert a == pytest.approx(b, rel=0.02)
+
+
+@pytest.mark.slow
+def test_error_of_a_process_is_raised_here(tmp_path: Path) -> None:
+    inputs = {"model": make_model(tmp_path / "model"), "dataset": save_drills(tmp_path / "data")}
+    with pytest.raises(DataError, match="no row of the train split has a supervised token"):
+        sft.train(sft.SFTConfig(**(TWO | {"max_length": 16})), context(tmp_path, inputs))
