@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import yaml
 
 CARD_MAX_BYTES = 2 << 20
-_FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)(?:\r?\n)?^---[ \t]*(?:\r?\n|\Z)", re.S | re.M)
+_FRONT = re.compile(r"\A\ufeff?(?:[ \t]*\r?\n){0,20}---[ \t]*\r?\n(.*?)(?:\r?\n)?^---[ \t]*(?:\r?\n|\Z)", re.S | re.M)
 
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -85,7 +85,7 @@ def validate(text: str, repo_type: str) -> tuple[list[str], list[str]]:
     try:
         data = parse_metadata(head)
     except ValueError as error:
-        return [f"Invalid metadata in README.md: {error}"], []
+        return [str(error)], []
     errors = []
     for key in ("tags", "language", "datasets", "license", "base_model", "metrics", "task_categories"):
         value = data.get(key)

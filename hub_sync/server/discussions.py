@@ -1,11 +1,13 @@
 """Pull requests (and plain discussions): a row, its events, and the ref `refs/pr/N`.
 
-A pull request starts at a commit of main. Merging brings its changes onto main as ONE commit, whatever number of
-commits it has, in one transaction; files that both sides changed differently are conflicts, and nothing is merged.
+A pull request starts at a commit of its branch, mostly main. Merging brings its changes there as ONE commit, whatever
+number of commits it has, in one transaction; files that both sides changed differently are conflicts, and nothing is
+merged.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import time
@@ -33,19 +35,30 @@ OPEN_STATES = ("draft", "open")
 
 
 def create(
-    store: Store, repo: Repo, who: Principal, title: str, description: str, *, pull: bool, base: str | None = None
+    store: Store,
+    repo: Repo,
+    who: Principal,
+    title: str,
+    description: str,
+    *,
+    pull: bool,
+    base: str | None = None,
+    onto: str = BRANCH + "main",
 ) -> int:
-    """Open a discussion or a pull request from the commit `base` (default: the head of main); return its number."""
+    """Open a discussion, or a pull request onto a branch from the commit `base` (default: its head).
+
+    Returns its number. Raises Problem 404 where the branch does not exist.
+    """
     title = " ".join(title.split())
     if not 3 <= len(title) <= 200:
         raise problems.bad_request("A title needs 3 to 200 characters")
     with store.write() as db:
         number = db.execute("SELECT COALESCE(MAX(num), 0) + 1 FROM discussions WHERE repo=?", (repo.id,)).fetchone()[0]
-        start = (base or repos.resolve(store, repo, BRANCH + "main")) if pull else None
+        start = (base or repos.resolve(store, repo, onto)) if pull else None
         db.execute(
             "INSERT INTO discussions VALUES (?,?,?,?,?,?,?,?,NULL,?)",
             (repo.id, number, title, who.name, "draft" if pull else "open", int(pull),
-             BRANCH + "main" if pull else None, start, time.time()),
+             onto if pull else None, start, time.time()),
         )  # fmt: skip
         if start:
             move_ref(store, repo.id, f"{PULL}{number}", start)
@@ -63,14 +76,13 @@ def open_with_commit(
     verify: Callable[[], None],
 ) -> tuple[int, str]:
     """A pull request and its first commit in one transaction: (number, commit)."""
-    if revision not in ("main", BRANCH + "main"):
-        raise problems.not_implemented("A pull request against another branch than main")
+    onto = BRANCH + revision.removeprefix(BRANCH)
     with store.write():
-        base = repos.resolve(store, repo, BRANCH + "main")
+        base = repos.resolve(store, repo, onto)
         if change.parent and change.parent != base:
             base = repos.resolve(store, repo, change.parent)
         title = change.message.split("\n", 1)[0][:200].ljust(3, ".")
-        number = create(store, repo, who, title, description, pull=True, base=base)
+        number = create(store, repo, who, title, description, pull=True, base=base, onto=onto)
         ref = f"{PULL}{number}"
         sha = commit_change(store, repo.id, ref, change, verify)
         if sha != base:
@@ -149,26 +161,21 @@ def rename(store: Store, repo: Repo, number: int, who: Principal, title: str) ->
         return _event_item(db.execute("SELECT * FROM events WHERE id=?", (event,)).fetchone())
 
 
-def _trees(store: Store, repo: Repo, row: sqlite3.Row) -> tuple[str, str, str, str]:
-    """(tree of the base commit, of main, of the pull request, and the head commit of main)."""
-    main = repos.resolve(store, repo, row["base"])
+def _trees(store: Store, repo: Repo, row: sqlite3.Row) -> tuple[str, str]:
+    """The trees of the commit a pull request started from, and of its head."""
     head = repos.resolve(store, repo, f"{PULL}{row['num']}")
-    return (
-        store.read_commit(row["base_commit"]).tree,
-        store.read_commit(main).tree,
-        store.read_commit(head).tree,
-        main,
-    )
+    return store.read_commit(row["base_commit"]).tree, store.read_commit(head).tree
 
 
 def conflicts(store: Store, repo: Repo, row: sqlite3.Row) -> list[str]:
     """Paths that keep an open pull request from being merged now."""
-    base, ours, theirs, _ = _trees(store, repo, row)
+    base, theirs = _trees(store, repo, row)
+    ours = store.read_commit(repos.resolve(store, repo, row["base"])).tree
     return merge_operations(store, base, ours, theirs)[1]
 
 
 def merge(store: Store, repo: Repo, number: int, who: Principal, text: str = "") -> str:
-    """Bring a pull request onto main as one commit, in one transaction, and return that commit.
+    """Bring a pull request onto its branch as one commit, in one transaction, and return that commit.
 
     Raises Problem 409 naming the files where both sides changed the same ones differently, or where the pull
     request is merged or closed.
@@ -179,16 +186,19 @@ def merge(store: Store, repo: Repo, number: int, who: Principal, text: str = "")
             raise problems.bad_request(f"Discussion {number} is not a pull request")
         if row["status"] not in OPEN_STATES:
             raise problems.conflict(f"Pull request {number} is already {row['status']}")
-        base, ours, theirs, main = _trees(store, repo, row)
+        base, theirs = _trees(store, repo, row)
+        target = repos.resolve(store, repo, row["base"])
+        ours = store.read_commit(target).tree
         operations, clashes = merge_operations(store, base, ours, theirs)
         if clashes:
+            branch = row["base"].removeprefix(BRANCH)
             shown = ", ".join(clashes[:5]) + (", ..." if len(clashes) > 5 else "")
             raise problems.conflict(
-                f"Pull request {number} conflicts with main in {len(clashes)} file(s): {shown}",
+                f"Pull request {number} conflicts with {branch} in {len(clashes)} file(s): {shown}",
                 filesWithConflicts=clashes,
             )
         tree, made = apply_operations(store, ours, operations)
-        sha = main
+        sha = target
         if tree != ours:
             store.put_objects(made)
             commits = []
@@ -198,7 +208,7 @@ def merge(store: Store, repo: Repo, number: int, who: Principal, text: str = "")
                 commits.append(f"- {decoded.title} ({commit})")
             body = "\n".join(reversed(commits))
             author = author_signature(row["author"], f"{row['author']}@users.noreply.localhost")
-            sha = write_commit(store, repo.id, tree, [main], author, f"{row['title']} (#{number})\n\n{body}".strip())
+            sha = write_commit(store, repo.id, tree, [target], author, f"{row['title']} (#{number})\n\n{body}".strip())
             move_ref(store, repo.id, row["base"], sha)
         db.execute(
             "UPDATE discussions SET status='merged', merge_commit=? WHERE repo=? AND num=?", (sha, repo.id, number)
@@ -252,8 +262,9 @@ def details(store: Store, repo: Repo, number: int) -> dict[str, Any]:
         if row["merge_commit"]:
             changes["mergeCommitId"] = row["merge_commit"]
         elif row["status"] in OPEN_STATES:
-            value["filesWithConflicts"] = conflicts(store, repo, row)
-        base, _, theirs, _ = _trees(store, repo, row)
+            with contextlib.suppress(problems.Problem):  # its branch was deleted: nothing to conflict with
+                value["filesWithConflicts"] = conflicts(store, repo, row)
+        base, theirs = _trees(store, repo, row)
         value["changes"] = changes
         value["diff"] = _diff(store, base, theirs)
     return value

@@ -216,12 +216,13 @@ def refs(store: Store, repo: Repo) -> dict[str, list[dict[str, str]]]:
 
 
 def create_ref(
-    store: Store, repo: Repo, prefix: str, name: str, revision: str, who: Principal, message: Any = None
+    store: Store, repo: Repo, prefix: str, name: object, revision: str, who: Principal, message: Any = None
 ) -> None:
     """Create a branch or tag at a revision; a message makes an annotated tag. Raises Problem 409 where it exists."""
-    check_ref_name(name)
     with store.write() as db:
         tip = resolve(store, repo, revision)
+        check_ref_name(name)
+        assert isinstance(name, str)
         existing = db.execute("SELECT name FROM refs WHERE repo=? AND name=?", (repo.id, prefix + name)).fetchone()
         # Git keeps refs as files: `a` and `a/b` cannot both exist.
         names = [row[0] for row in db.execute("SELECT name FROM refs WHERE repo=?", (repo.id,))]
@@ -241,7 +242,7 @@ def create_ref(
 def delete_ref(store: Store, repo: Repo, prefix: str, name: str) -> None:
     """Remove a branch or tag. Raises Problem 403 for main, 404 where it does not exist."""
     if prefix == BRANCH and name == "main":
-        raise problems.forbidden("Cannot delete the main branch")
+        raise problems.forbidden(f"Cannot delete {BRANCH}main: it is the default branch")
     with store.write() as db:
         if db.execute("DELETE FROM refs WHERE repo=? AND name=?", (repo.id, prefix + name)).rowcount == 0:
             raise problems.revision_not_found(name)

@@ -10,8 +10,7 @@ from urllib.parse import urlencode
 from starlette.responses import JSONResponse, Response
 
 from . import auth, cards, info, problems, repos
-from .names import check_ref_name
-from .repos import BRANCH, PULL, TAG
+from .repos import BRANCH, TAG
 from .routing import Call, Route
 
 LIST_PAGE = 1000
@@ -180,9 +179,8 @@ def delete_branch(call: Call) -> Response:
 
 def create_tag(call: Call) -> Response:
     repo, body = call.writable(), call.json()
-    check_ref_name(body.get("tag"))
     revision = call.params["rev"]
-    repos.create_ref(call.hub.store, repo, TAG, body["tag"], revision, call.who, body.get("message"))
+    repos.create_ref(call.hub.store, repo, TAG, body.get("tag"), revision, call.who, body.get("message"))
     return JSONResponse({"success": True}, status_code=201)
 
 
@@ -193,8 +191,6 @@ def delete_tag(call: Call) -> Response:
 
 def super_squash(call: Call) -> Response:
     repo, revision = call.writable(), call.params["rev"]
-    if revision.startswith(PULL):
-        raise problems.bad_request("A pull request is squashed when it is merged")
     message = call.json().get("message")
     if not isinstance(message, str) or not message.strip():
         message = f"Super-squash branch '{revision}'"

@@ -151,21 +151,24 @@ class TreeEditor:
         self._load()[name] = TreeEntry(mode, name, sha)
 
     def delete(self, segments: list[str], folder: bool) -> None:
-        """Remove a file (or a folder with all below). Raises Problem 404 where it does not exist."""
+        """Remove a folder with all below, or a file; a "file" that is a folder goes as one, as on the Hub.
+
+        Raises Problem 404 where there is none.
+        """
         name, rest = segments[0], segments[1:]
         below = self._folder(name, create=False)
         if rest:
             if below is None:
                 raise entry_not_found("A file with this name doesn't exist")
             below.delete(rest, folder)
-        elif folder:
-            if below is None or below._is_empty():
-                raise entry_not_found("A folder with this name doesn't exist")
+        elif below is not None and not below._is_empty():
             del self._folders[name]
             self._load().pop(name, None)
+        elif folder:
+            raise entry_not_found("A folder with this name doesn't exist")
+        elif below is not None or name not in self._load():
+            raise entry_not_found("A file with this name doesn't exist")
         else:
-            if below is not None or name not in self._load():
-                raise entry_not_found("A file with this name doesn't exist")
             del self._load()[name]
         self._dirty = True
 

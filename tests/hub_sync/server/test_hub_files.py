@@ -142,7 +142,7 @@ def test_copies_and_deletions(admin, repo):
         admin.delete_file("nope.txt", repo)
     with pytest.raises(EntryNotFoundError):
         admin.delete_folder("nope", repo)
-    admin.delete_folder("copy", repo)
+    admin.create_commit(repo, [CommitOperationDelete("copy", is_folder=False)], commit_message="a folder all the same")
     assert sorted(admin.list_repo_files(repo)) == [".gitattributes", "a.txt", "w.bin"]
 
 

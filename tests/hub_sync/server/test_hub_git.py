@@ -110,7 +110,7 @@ paths = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3).map("
 
 @given(st.lists(st.tuples(st.booleans(), paths, st.sampled_from(["1" * 40, "2" * 40])), max_size=20))
 def test_the_tree_editor_agrees_with_a_dictionary(server, steps):
-    """Random puts and deletions give the same files as a plain dict, or the same refusal."""
+    """Random puts and deletions (of files and whole folders) give the same files as a plain dict, or the same refusal."""
     store = server.state.store
     model: dict[str, str] = {}
     editor = TreeEditor(store, objects.EMPTY_TREE)
@@ -128,6 +128,9 @@ def test_the_tree_editor_agrees_with_a_dictionary(server, steps):
         elif path in model:
             editor.delete(parts, folder=False)
             del model[path]
+        elif any(other.startswith(path + "/") for other in model):
+            editor.delete(parts, folder=False)
+            model = {other: blob for other, blob in model.items() if not other.startswith(path + "/")}
         else:
             with pytest.raises(Problem):
                 editor.delete(parts, folder=False)

@@ -178,3 +178,16 @@ def test_plain_discussions_are_open_to_readers_only_writers_open_pull_requests(a
         other.merge_pull_request(repo, 1)
     with pytest.raises(HfHubHTTPError):
         admin.merge_pull_request(repo, 1)  # not a pull request
+
+
+def test_a_pull_request_can_aim_at_another_branch(admin, repo):
+    admin.create_branch(repo, branch="dev")
+    info = put(admin, repo, "x", b"x", create_pr=True, revision="dev")
+    assert admin.get_discussion_details(repo, info.pr_num).target_branch == "refs/heads/dev"
+    admin.merge_pull_request(repo, info.pr_num)
+    assert read(admin, repo, "x", "dev") == b"x" and read(admin, repo, "x") == 404
+    admin.delete_branch(repo, branch="dev")
+    assert admin.get_discussion_details(repo, info.pr_num).status == "merged"
+    for revision in ("dev", admin.model_info(repo).sha):
+        with pytest.raises(RevisionNotFoundError):
+            put(admin, repo, "y", b"y", create_pr=True, revision=revision)
