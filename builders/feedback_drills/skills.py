@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .words import MISSPELLINGS, MONTHS, NOUNS, ORDINALS, UNITS, WEEKDAYS
+from .words import MISSPELLINGS, MONTHS, NAMES, NOUNS, ORDINALS, UNITS, WEEKDAYS
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,26 @@ def position(rng: random.Random, language: str) -> Problem:
     )
 
 
+def lookup(rng: random.Random, language: str) -> Problem:
+    """Which of three or four numbers belongs to a name; the wrong answers are the others' numbers."""
+    people = rng.sample(range(len(NAMES["en"])), rng.randint(3, 4))
+    values, k = rng.sample(range(11, 90), len(people)), rng.randrange(len(people))
+    names, zh = [NAMES[language][i] for i in people], language == "zh"
+    listed = ("，" if zh else ", ").join(f"{n}{'' if zh else ' '}{v}" for n, v in zip(names, values, strict=True))
+    wrong = [str(v) for i, v in enumerate(values) if i != k]
+    rng.shuffle(wrong)
+    return Problem(
+        "lookup",
+        f"{k}:" + ",".join(f"{NAMES['en'][i]} {v}" for i, v in zip(people, values, strict=True)),
+        f"年龄：{listed}。{names[k]}几岁？" if zh else f"Ages: {listed}. How old is {names[k]}?",
+        str(values[k]),
+        tuple(wrong),
+        f"表里写着{names[k]}{values[k]}。" if zh else f"The list has {names[k]} {values[k]}.",
+        "再看一遍表。" if zh else "Read the list again.",
+        lambda v: f"{names[k]} {v} 岁。" if zh else f"{names[k]} is {v}.",
+    )
+
+
 SKILLS: dict[str, Callable[[random.Random, str], Problem]] = {
-    f.__name__: f for f in (addition, extreme, conversion, calendar, spelling, counting, position)
+    f.__name__: f for f in (addition, extreme, conversion, calendar, spelling, counting, position, lookup)
 }

@@ -49,6 +49,10 @@ NOUNS = {
         "叶子", "黄金", "山", "杯子", "鸡蛋", "钥匙", "太阳", "地图", "钢笔", "狗",
     ),
 }  # fmt: skip
+NAMES = {
+    "en": ("Anna", "Ben", "Carl", "Dora", "Emma", "Finn", "Greta", "Hugo", "Ida", "Jack", "Kate", "Leo"),
+    "zh": ("小安", "小本", "小陈", "小丁", "小恩", "小方", "小高", "小红", "小伊", "小江", "小康", "小李"),
+}
 # (right, frequent misspelling)
 MISSPELLINGS = tuple(
     tuple(pair.split("/"))
