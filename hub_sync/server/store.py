@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from .objects import Commit, GitObject, TreeEntry, decode_commit, decode_tree, p
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 30.0
+TREE_CACHE_ENTRIES = 100_000
 _CHUNK = 500  # SQLite's oldest limit on bound variables is 999
 
 _SCHEMA = """
@@ -93,6 +95,9 @@ class Store:
         self._local = threading.local()
         self._all: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
+        # Decoded trees by hash: a download of every file of a large folder would decode it once for each.
+        self._trees: OrderedDict[str, dict[str, TreeEntry]] = OrderedDict()
+        self._tree_entries = 0
         # SQLite's busy handler sleeps between tries; writers of this process queue here instead.
         self._writer = threading.RLock()
         with self.write() as db:
@@ -193,8 +198,20 @@ class Store:
     def read_commit(self, sha: str) -> Commit:
         return decode_commit(self.read_object(sha, "commit"))
 
-    def read_tree(self, sha: str) -> list[TreeEntry]:
-        return decode_tree(self.read_object(sha, "tree"))
+    def read_tree(self, sha: str) -> dict[str, TreeEntry]:
+        """The entries of a tree by name, in git's order. Shared with other callers: not to be changed."""
+        with self._lock:
+            if sha in self._trees:
+                self._trees.move_to_end(sha)
+                return self._trees[sha]
+        entries = {entry.name: entry for entry in decode_tree(self.read_object(sha, "tree"))}
+        with self._lock:
+            if sha not in self._trees:
+                self._trees[sha] = entries
+                self._tree_entries += len(entries)
+            while self._tree_entries > TREE_CACHE_ENTRIES and len(self._trees) > 1:
+                self._tree_entries -= len(self._trees.popitem(last=False)[1])
+        return entries
 
     def blob_location(self, sha: str) -> tuple[bytes | None, str | None, int]:
         """(content, sha256 in the blob folder, size) of a git blob; exactly one of the first two is set."""

@@ -24,8 +24,9 @@ class PathEntry(NamedTuple):
         return self.mode == MODE_TREE
 
 
-def read_entries(store: Store, tree: str) -> list[TreeEntry]:
-    return [] if tree == EMPTY_TREE else store.read_tree(tree)
+def read_entries(store: Store, tree: str) -> dict[str, TreeEntry]:
+    """The entries of a tree by name, in git's order; not to be changed."""
+    return {} if tree == EMPTY_TREE else store.read_tree(tree)
 
 
 def find(store: Store, tree: str, segments: list[str]) -> TreeEntry | None:
@@ -34,7 +35,7 @@ def find(store: Store, tree: str, segments: list[str]) -> TreeEntry | None:
     for name in segments:
         if not found.is_tree:
             return None
-        match = next((entry for entry in read_entries(store, found.sha) if entry.name == name), None)
+        match = read_entries(store, found.sha).get(name)
         if match is None:
             return None
         found = match
@@ -43,7 +44,7 @@ def find(store: Store, tree: str, segments: list[str]) -> TreeEntry | None:
 
 def walk(store: Store, tree: str, prefix: str = "", recursive: bool = True) -> Iterator[PathEntry]:
     """Everything below a tree, a folder before its content, in git's order."""
-    for entry in read_entries(store, tree):
+    for entry in read_entries(store, tree).values():
         yield PathEntry(prefix + entry.name, entry.mode, entry.sha)
         if recursive and entry.is_tree:
             yield from walk(store, entry.sha, f"{prefix}{entry.name}/")
@@ -85,8 +86,7 @@ def changed_files(
     """(path, before, after) of every file that differs; equal sub-trees are not read. None stands for absent."""
     if old == new:
         return
-    before = {entry.name: entry for entry in read_entries(store, old)}
-    after = {entry.name: entry for entry in read_entries(store, new)}
+    before, after = read_entries(store, old), read_entries(store, new)
     for name in sorted({*before, *after}):
         a, b = before.get(name), after.get(name)
         if a == b:
@@ -113,7 +113,7 @@ class TreeEditor:
 
     def _load(self) -> dict[str, TreeEntry]:
         if self._entries is None:
-            self._entries = {entry.name: entry for entry in read_entries(self._store, self._original)}
+            self._entries = dict(read_entries(self._store, self._original))
         return self._entries
 
     def _folder(self, name: str, create: bool) -> TreeEditor | None:
