@@ -49,11 +49,12 @@ def _settings(config: TrainingConfig) -> Iterator[None]:
     import datasets
     import torch
     from transformers import set_seed
+    from transformers.utils import logging as transformers_logging
 
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    bars = datasets.is_progress_bar_enabled()
+    bars, more_bars = datasets.is_progress_bar_enabled(), transformers_logging.is_progress_bar_enabled()
     if config.threads:
         torch.set_num_threads(config.threads)
     if config.deterministic:
@@ -62,6 +63,7 @@ def _settings(config: TrainingConfig) -> Iterator[None]:
         torch.use_deterministic_algorithms(True, warn_only=True)
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
+        transformers_logging.disable_progress_bar()
     set_seed(config.seed)
     try:
         yield
@@ -70,6 +72,8 @@ def _settings(config: TrainingConfig) -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         if bars:
             datasets.enable_progress_bars()
+        if more_bars:
+            transformers_logging.enable_progress_bar()
 
 
 def name(context: StepContext, role: str) -> str:
@@ -137,10 +141,13 @@ def check_isolation(model: Any, cited: str) -> None:
     """Refuse packing where tokens of one packed row reach the next one's.
 
     The first of two packed documents is changed; the second's logits must not move at all, in any dtype. Works for
-    every model class and attention kernel, because it runs the model itself. Raises UsageError.
+    every model class and attention kernel, because it runs the model itself. FlashAttention alone is not tried: it
+    runs on GPUs only, and separates rows by the lengths that TRL's collator hands it. Raises UsageError.
     """
     import torch
 
+    if model.config._attn_implementation == "flash_attention_2":
+        return
     generator = torch.Generator().manual_seed(0)
     size = min(model.config.get_text_config().vocab_size, 1000)
     first, other, second = (torch.randint(size, (1, n), generator=generator) for n in (7, 7, 9))

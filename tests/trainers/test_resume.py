@@ -21,30 +21,30 @@ KILLS = {
     "three_times": ["step:4", "seal:1", "torch_save:2"],
     "sigterm": ["sigterm:3"],
 }
-CASES = [{"name": f"{method}-whole", "method": method, "points": [], "extra": {}} for method in ("sft", "dpo")]
-CASES += [{"name": f"sft-{name}", "method": "sft", "points": points, "extra": {}} for name, points in KILLS.items()]
-CASES += [
-    {"name": f"dpo-{name}", "method": "dpo", "points": KILLS[name], "extra": {}}
-    for name in ("half_an_optimizer", "between_checkpoints", "sigterm")
-]
-LORA = {"lora": {"r": 4, "dropout": 0.1}}
-CASES += [
-    {"name": "lora-whole", "method": "sft", "points": [], "extra": LORA},
-    {"name": "lora-between_checkpoints", "method": "sft", "points": ["step:6"], "extra": LORA},
-    {"name": "packed-whole", "method": "sft", "points": [], "extra": {"packing": True, "max_length": 400}},
-    {"name": "packed-killed", "method": "sft", "points": ["step:6"], "extra": {"packing": True, "max_length": 400}},
-]
+SETTINGS: dict[str, tuple[str, dict]] = {
+    "sft": ("sft", {}),
+    "dpo": ("dpo", {}),
+    "lora": ("sft", {"lora": {"r": 4, "dropout": 0.1}}),
+    "packed": ("sft", {"packing": True, "max_length": 400}),
+}
+QUICK_CASES = [
+    "sft-half_an_optimizer", "sft-before_the_manifest", "sft-three_times", "sft-sigterm", "dpo-between_checkpoints",
+]  # fmt: skip
+SLOW_CASES = [f"{setting}-{kill}" for setting in SETTINGS for kill in KILLS if f"{setting}-{kill}" not in QUICK_CASES]
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
-    folder = tmp_path_factory.mktemp("resume")
+def run(folder: Path, names: list[str]) -> dict[str, dict]:
+    """Outcome of each case, and of an uninterrupted run of each setting that occurs (NAME-whole)."""
     inputs = {"model": str(make_model(folder / "model")), "dataset": str(save_drills(folder / "data"))}
+    cases = []
+    for name in [*dict.fromkeys(f"{n.split('-')[0]}-whole" for n in names), *names]:
+        setting, _, kill = name.partition("-")
+        method, extra = SETTINGS[setting]
+        cases.append({"name": name, "method": method, "points": KILLS.get(kill, []), "extra": extra})
     job = folder / "job.json"
-    job.write_text(json.dumps({"folder": str(folder), "inputs": inputs, "cases": CASES}))
-    driver = Path(__file__).with_name("kill_driver.py")
+    job.write_text(json.dumps({"folder": str(folder), "inputs": inputs, "cases": cases}))
     done = subprocess.run(
-        [sys.executable, str(driver), str(job)],
+        [sys.executable, str(Path(__file__).with_name("kill_driver.py")), str(job)],
         capture_output=True,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -57,25 +57,43 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     return results
 
 
-@pytest.mark.parametrize("name", [case["name"] for case in CASES if case["points"]])
-def test_final_weights_are_those_of_an_uninterrupted_run(outcomes: dict[str, dict], name: str) -> None:
-    case, whole = outcomes[name], outcomes[name.split("-")[0] + "-whole"]
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    return run(tmp_path_factory.mktemp("quick"), QUICK_CASES)
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    return run(tmp_path_factory.mktemp("slow"), SLOW_CASES)
+
+
+def check(case: dict, whole: dict) -> None:
     assert case["digest"] == whole["digest"] != ""
     for point, code in zip(case["points"], case["codes"], strict=False):
         assert code == (130 if point.startswith("sigterm") else -9)
 
 
-def test_half_written_checkpoints_are_set_aside_and_an_older_one_is_used(outcomes: dict[str, dict]) -> None:
-    assert outcomes["sft-before_the_manifest"]["quarantine"] == ["checkpoint-4.0"]
-    assert outcomes["sft-half_an_optimizer"]["quarantine"] == ["checkpoint-4.0"]
-    assert outcomes["sft-after_the_manifest"]["quarantine"] == []
-    assert outcomes["sft-whole"]["quarantine"] == []
+@pytest.mark.parametrize("name", QUICK_CASES)
+def test_final_weights_are_those_of_an_uninterrupted_run(quick: dict[str, dict], name: str) -> None:
+    check(quick[name], quick[name.split("-")[0] + "-whole"])
 
 
-def test_sigterm_leaves_a_checkpoint_of_that_step(outcomes: dict[str, dict]) -> None:
-    assert "checkpoint-3" in outcomes["sft-sigterm"]["checkpoints"] or outcomes["sft-sigterm"]["codes"] == [130, 0]
-    assert outcomes["sft-sigterm"]["quarantine"] == []
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW_CASES)
+def test_at_every_other_point_too(slow: dict[str, dict], name: str) -> None:
+    check(slow[name], slow[name.split("-")[0] + "-whole"])
 
 
-def test_at_most_two_checkpoints_are_kept(outcomes: dict[str, dict]) -> None:
-    assert outcomes["sft-whole"]["checkpoints"] == ["checkpoint-4", "checkpoint-6"]
+def test_half_written_checkpoints_are_set_aside_and_an_older_one_is_used(quick: dict[str, dict]) -> None:
+    assert quick["sft-before_the_manifest"]["quarantine"] == ["checkpoint-4.0"]
+    assert quick["sft-half_an_optimizer"]["quarantine"] == ["checkpoint-4.0"]
+    assert quick["sft-whole"]["quarantine"] == []
+
+
+def test_sigterm_leaves_a_whole_checkpoint(quick: dict[str, dict]) -> None:
+    assert quick["sft-sigterm"]["codes"] == [130, 0]
+    assert quick["sft-sigterm"]["quarantine"] == []
+
+
+def test_at_most_two_checkpoints_are_kept(quick: dict[str, dict]) -> None:
+    assert quick["sft-whole"]["checkpoints"] == ["checkpoint-4", "checkpoint-6"]
