@@ -6,7 +6,6 @@ torch and transformers are imported inside the functions: importing this module 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError, UsageError
-from . import _checkpoints, _report
+from . import _checkpoints, _output, _report
 from .config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hubwright.trainers")
 
 LAUNCHED = "HUBWRIGHT_LAUNCHED"
-PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
 
 
 def run(method: str, config: Any, context: StepContext, fit_one: Callable[..., None]) -> None:
@@ -336,7 +334,7 @@ def fit(trainer: Any, config: TrainingConfig, context: StepContext) -> None:
     trainer.accelerator.wait_for_everyone()
     if trainer.accelerator.is_main_process:
         _report.fill(trainer, config, context, final)
-        _publish(trainer, config, context)
+        _output.publish(trainer, config, context)
     trainer.accelerator.wait_for_everyone()
 
 
@@ -387,41 +385,3 @@ def _plain_lines() -> Any:
                 logger.info("step %d/%d  %s", state.global_step, state.max_steps, "  ".join(shown))
 
     return PlainLines()
-
-
-def _publish(trainer: Any, config: TrainingConfig, context: StepContext) -> None:
-    """Write model and tokenizer to `context.output`: safetensors and text, no pickle, no path of this machine."""
-    import torch
-
-    model, ref = trainer.accelerator.unwrap_model(trainer.model), context.inputs["model"].ref
-    options: dict[str, Any] = {}
-    if config.merge_adapter:
-        model = model.merge_and_unload()
-    elif config.lora is not None:
-        for adapter in model.peft_config.values():
-            adapter.base_model_name_or_path, adapter.revision = ref.repo_id, ref.revision
-        # "auto" asks the hub whether the base's vocabulary has changed; we never resize it.
-        options["save_embedding_layers"] = False
-    if config.save_dtype:
-        model = model.to(getattr(torch, config.save_dtype))
-    # Saved as it would be read: the repository, not the folder that it was pulled to.
-    model.config._name_or_path = ref.repo_id
-    context.output.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(context.output, **options)
-    trainer.processing_class.save_pretrained(context.output)
-    (context.output / "README.md").unlink(missing_ok=True)  # PEFT's; the runner renders ours
-    check_output(context)
-
-
-def check_output(context: StepContext) -> None:
-    """Refuse an output that holds a pickle or a path of this machine. Raises DataError."""
-    private = {str(context.workdir), str(context.output)} | {str(item.path) for item in context.inputs.values()}
-    for path in sorted(p for p in context.output.rglob("*") if p.is_file()):
-        shown = path.relative_to(context.output).as_posix()
-        if path.suffix in PICKLES:
-            raise DataError(f"{shown} is a pickle: only safetensors are published")
-        if path.suffix != ".safetensors":
-            text = path.read_text(encoding="utf-8", errors="replace")
-            for folder in private:
-                if folder in text or json.dumps(folder)[1:-1] in text:
-                    raise DataError(f"{shown} names a local folder: it must not be published")

@@ -18,7 +18,7 @@ import transformers
 import trl
 from trainer_parts import QUICK, context
 
-from hubwright.trainers import _checkpoints, _loop, dpo, sft
+from hubwright.trainers import _checkpoints, _output, dpo, sft
 
 METHODS = {
     "sft": (sft, sft.SFTConfig, trl.SFTTrainer, {"save_steps": 2, "max_steps": 6}),
@@ -71,7 +71,7 @@ def arm(point: str, trainer: type) -> None:
 
         at(_checkpoints, "seal", after)
     elif kind == "publish":
-        at(_loop, "_publish", die)
+        at(_output, "publish", die)
 
 
 def fork(method: str, extra: dict, folder: Path, inputs: dict[str, Path], point: str | None) -> int:

@@ -12,7 +12,7 @@ import torch
 from trainer_parts import QUICK, TOOLS, context, make_model, save_drills, save_tools, tool_conversation
 
 from hubwright.hub_sync.errors import DataError, UsageError
-from hubwright.trainers import _loop, sft
+from hubwright.trainers import _loop, _output, sft
 from hubwright.trainers._templates import CHATML_TOOLS
 
 Capture = Callable[..., Any]
@@ -284,11 +284,11 @@ def test_leaks_are_refused(tmp_path: Path) -> None:
     step.output.mkdir(parents=True)
     (step.output / "training_args.bin").write_bytes(b"x")
     with pytest.raises(DataError, match=r"training_args\.bin is a pickle"):
-        _loop.check_output(step)
+        _output.check_output(step)
     (step.output / "training_args.bin").unlink()
     (step.output / "config.json").write_text(json.dumps({"from": str(step.workdir / "x")}))
     with pytest.raises(DataError, match=r"config\.json names a local folder"):
-        _loop.check_output(step)
+        _output.check_output(step)
 
 
 def test_settings_are_checked_without_torch() -> None:
