@@ -20,7 +20,6 @@ from starlette.types import Message, Receive, Scope, Send
 from . import (
     auth,
     problems,
-    repos,
     routes_commit,
     routes_discussions,
     routes_files,
@@ -107,6 +106,8 @@ class HubApp:
             if not full:
                 log.exception("database error")
             return await self._refuse(call, Problem(507 if full else 500, f"The hub's database says: {error}"))
+        except UnicodeEncodeError:
+            return await self._refuse(call, Problem(400, "The request contains text that is not valid Unicode"))
         except ClientDisconnect:
             raise
         except Exception:
@@ -171,8 +172,9 @@ class HubApp:
     async def _refuse(self, call: Call, problem: Problem) -> Response:
         if call.request.method not in ("GET", "HEAD"):
             await _drain(call.request)
-        message = " ".join(problem.message.split())
-        headers = {**problem.headers, "X-Error-Message": message.encode("ascii", "backslashreplace").decode()[:2000]}
+        message = " ".join(problem.message.split()).encode("ascii", "backslashreplace").decode()[:2000]
+        message = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in message)
+        headers = {**problem.headers, "X-Error-Message": message}
         if problem.code:
             headers["X-Error-Code"] = problem.code
         if routes_pages.wants_page(call):
@@ -194,6 +196,3 @@ async def _drain(request: Request) -> None:
 
 def create_app(hub: HubState, *, loopback_only: bool = True) -> HubApp:
     return HubApp(hub, loopback_only=loopback_only)
-
-
-__all__ = ["HubApp", "create_app", "log", "repos"]

@@ -70,7 +70,10 @@ def paths_info(call: Call) -> Response:
         body = call.json()
         paths, expand = body.get("paths", []), bool(body.get("expand"))
     else:
-        form = parse_qs(call.body.decode(errors="replace"), max_num_fields=20_000)
+        try:
+            form = parse_qs(call.body.decode(errors="replace"), max_num_fields=20_000)
+        except ValueError:
+            raise problems.too_large("paths-info takes at most 20000 fields") from None
         paths = form.get("paths", []) + form.get("paths[]", [])
         expand = form.get("expand", ["false"])[0].lower() in ("1", "true")
     if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):

@@ -27,7 +27,6 @@ from .xet_format import (
     FileRecipe,
     FormatError,
     Segment,
-    hash_to_hex,
     index_xorb,
     pack_index,
     parse_shard,
@@ -212,6 +211,3 @@ def _chunks(hub: HubState, segment: Segment, user: int) -> Iterator[bytes | byte
 
 def is_xet_hash(text: str) -> bool:
     return len(text) == 64 and set(text) <= set("0123456789abcdef")
-
-
-__all__ = ["check_token", "connection", "expire", "hash_to_hex", "is_xet_hash", "store_shard", "store_xorb"]
