@@ -327,7 +327,8 @@ def fit(trainer: Any, config: TrainingConfig, context: StepContext) -> None:
     try:
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     finally:
-        _on_sigterm(previous)
+        if previous is not None:
+            _on_sigterm(previous)
     if stop.stopped:
         raise KeyboardInterrupt(f"stopped at step {trainer.state.global_step}, checkpoint written")
     final = trainer.evaluate() if trainer.eval_dataset is not None else {}

@@ -41,7 +41,7 @@ def fill(trainer: Any, config: TrainingConfig, context: StepContext, final: dict
             points = {e["step"]: float(e[key]) for e in history if key in e}
             if points:
                 series[label] = [[step, points[step]] for step in sorted(points)]
-        if series and (title not in ("Token accuracy",) or len(series) > 0):
+        if series:
             report.curves.append({"title": title, "x": "optimiser step", "y": y, "series": series})
     windows = [e for e in history if "seconds" in e]
     seconds, tokens = (sum(e[k] for e in windows) for k in ("seconds", "tokens"))

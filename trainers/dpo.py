@@ -5,7 +5,8 @@ With policy pi, reference pi_ref (the model as it came in), chosen y_w and rejec
     L = -log sigmoid( beta * [ log pi(y_w|x)/pi_ref(y_w|x) - log pi(y_l|x)/pi_ref(y_l|x) ] )
 
 pi_ref never changes, so its log-probabilities are computed once, before the first step: the losses are the same and
-the reference model need not stay in memory.
+the reference model need not stay in memory. TRL switches dropout layers off for DPO, but not a model's
+`attention_dropout`, which acts on the policy only; the models in use have none.
 
 Data, in TRL's conversational preference form: `prompt`, `chosen`, `rejected` (+ `tools`).
 """
