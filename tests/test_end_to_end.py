@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -115,24 +116,31 @@ def test_whole_job(hubwright, api, ready, namespace, tmp_path):
     assert figures["acc,none"] == ours["tasks"]["feedback_drills"]["metrics"]["acc"]["value"]
 
 
+# Where a kill is aimed: just after the first file of this kind appears below runs/whole.
+MOMENTS = [
+    "drills-*/output/data/*.parquet", "drills-*/done.json", "before-*/work", "before-*/done.json",
+    "tuned-*/work/checkpoints/checkpoint-2", "tuned-*/work/checkpoints/checkpoint-4",
+    "tuned-*/output/model.safetensors", "tuned-*/done.json", "after-*/done.json", "report-*/output/README.md",
+]  # fmt: skip
+
+
 @pytest.mark.slow
 def test_killed_training_run_ends_with_the_same_weights(hubwright, api, ready, namespace, tmp_path):
-    """kill -9 at ten random moments of the whole recipe; the published weights equal an uninterrupted run's."""
+    """kill -9 at ten moments of the whole recipe, training included: the artifacts equal an uninterrupted run's."""
     import random
     import signal
     import time
 
     clock = random.Random(0)
     command = [sys.executable, "-m", "hubwright", "run", "whole.yaml"]
-    hits = 0
-    for _ in range(10):
+    for moment in MOMENTS:
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(clock.uniform(1, 14))
-        if process.poll() is None:
-            hits += 1
-            os.kill(process.pid, signal.SIGKILL)
+        while process.poll() is None and not list((tmp_path / "runs" / "whole").glob(moment)):
+            time.sleep(0.005)
+        time.sleep(clock.uniform(0, 0.3))
+        assert process.poll() is None, f"ended before it could be killed at {moment}"
+        os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    assert hits >= 3
     killed = hubwright("run", "whole.yaml", "--format", "json")
     assert killed.returncode == 0, killed.stderr[-3000:]
     clean = hubwright(
@@ -140,17 +148,20 @@ def test_killed_training_run_ends_with_the_same_weights(hubwright, api, ready, n
     )
     assert clean.returncode == 0, clean.stderr[-3000:]
     for a, b in zip(json.loads(killed.stdout)["steps"], json.loads(clean.stdout)["steps"], strict=True):
-        assert _content(api, a) == _content(api, b), a["step"]
+        assert _content(api, a, namespace) == _content(api, b, namespace), a["step"]
     assert len(api.list_repo_commits(f"{namespace}/tuned")) == 3
     for name in ("drills", "before", "after"):
         assert len(api.list_repo_commits(f"{namespace}/{name}", repo_type="dataset")) == 2
 
 
-def _content(api, step: dict) -> dict[str, str]:
-    """Hashes of what a step made; records, cards and plots of timings hold times and the namespace."""
+def _content(api, step: dict, namespace: str) -> dict[str, str]:
+    """Hashes of what a step made. Records and cards hold times; results.json names its inputs, whose commits differ."""
     tree = api.list_repo_tree(step["repo_id"], repo_type=step["type"], revision=step["commit"], recursive=True)
     kinds = (".safetensors", ".json", ".parquet", ".jinja")
-    skip = {"provenance.json"}
-    return {
-        f.path: f.lfs.sha256 if f.lfs else f.blob_id for f in tree if f.path.endswith(kinds) and f.path not in skip
-    }
+    files = [f for f in tree if f.path.endswith(kinds) and f.path != "provenance.json"]
+    found = {f.path: f.lfs.sha256 if f.lfs else f.blob_id for f in files}
+    if "results.json" in found:
+        path = api.hf_hub_download(step["repo_id"], "results.json", repo_type=step["type"], revision=step["commit"])
+        text = Path(path).read_text().replace(step["repo_id"].split("/")[0] + "/", f"{namespace}/")
+        found["results.json"] = re.sub(r"\b[0-9a-f]{40}\b", "COMMIT", text)
+    return found
