@@ -238,19 +238,14 @@ def _commit(
             done = replace(target, revision=commit)
             _verify_remote(folder, done)
             return done
-        except ConflictError:
-            if parent_commit is not None or attempt == _ATTEMPTS - 1:
+        except (ConflictError, HubError) as error:
+            # Never sent twice blindly: the answer to a commit that succeeded may have been lost.
+            found = find_published(target, fingerprint)
+            if found is not None:
+                return found
+            if isinstance(error, HubError) or parent_commit is not None or attempt == _ATTEMPTS - 1:
                 raise
             logger.info("%s moved while publishing; reading it again", target.repo_id)
-        except HubError:
-            # The commit is never sent twice blindly: its answer may have been lost after it succeeded.
-            found = find_published(target, fingerprint)
-            if found is None:
-                raise
-            return found
-        found = find_published(target, fingerprint)
-        if found is not None:
-            return found
     raise AssertionError("unreachable")
 
 
