@@ -236,16 +236,17 @@ def _commit(
                 else:
                     commit = _commit_at_once(api, folder, target, changed, gone, title, fingerprint, str(head))
             done = replace(target, revision=commit)
-            _verify_remote(folder, done)
-            return done
         except (ConflictError, HubError) as error:
             # Never sent twice blindly: the answer to a commit that succeeded may have been lost.
             found = find_published(target, fingerprint)
-            if found is not None:
-                return found
-            if isinstance(error, HubError) or parent_commit is not None or attempt == _ATTEMPTS - 1:
-                raise
-            logger.info("%s moved while publishing; reading it again", target.repo_id)
+            if found is None:
+                if isinstance(error, HubError) or parent_commit is not None or attempt == _ATTEMPTS - 1:
+                    raise
+                logger.info("%s moved while publishing; reading it again", target.repo_id)
+                continue
+            done = found
+        _verify_remote(folder, done)
+        return done
     raise AssertionError("unreachable")
 
 
