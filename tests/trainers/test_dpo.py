@@ -36,7 +36,8 @@ def test_precomputed_reference_gives_the_same_losses(tmp_path: Path, inputs: dic
     settings = {"num_train_epochs": 1, "max_steps": 6, "beta": 0.5}
     once = losses(tmp_path / "a", inputs, precompute_ref_log_probs=True, **settings)
     always = losses(tmp_path / "b", inputs, precompute_ref_log_probs=False, **settings)
-    assert once == pytest.approx(always, abs=1e-6)
+    # The reference's batches are padded differently when it runs once, in the order of the rows: float32 noise.
+    assert once == pytest.approx(always, abs=3e-5)
     assert once[0] == pytest.approx(0.6931, abs=1e-3)  # log 2: policy and reference are equal at first
     assert once[-1] != pytest.approx(once[0], abs=1e-4)
 
