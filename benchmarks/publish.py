@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import random
 import shutil
 import tempfile
 import time
@@ -42,13 +41,12 @@ def _case(root: Path, title: str, sizes: list[int], rounds: int) -> None:
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
-    noise = random.Random(0)
     folders = []
     for _ in range(rounds + 1):  # fresh bytes every round: stored content is never sent twice
         folder = root / f"in{next(_numbers)}"
         folder.mkdir()
         for i, size in enumerate(sizes):
-            (folder / f"f{i:05}.bin0").write_bytes(noise.randbytes(size))
+            (folder / f"f{i:05}.bin0").write_bytes(os.urandom(size))
         (folder / "README.md").write_text(CARD)
         folders.append(folder)
     ours, floor = iter(folders), iter(folders)
