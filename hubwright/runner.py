@@ -10,7 +10,6 @@ from its folder after its hashes were checked, a working one gets its work folde
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
@@ -25,13 +24,14 @@ from .catalog import run_function
 from .hub_sync import provenance
 from .hub_sync.context import Input, StepContext
 from .hub_sync.errors import DataError, HubError, UsageError
-from .hub_sync.files import exclusive_lock, list_files, manifest, sha256_file, write_atomic
+from .hub_sync.files import exclusive_lock, list_files, manifest, write_atomic
 from .hub_sync.hub import endpoint_url, require_hub, translate_errors
 from .hub_sync.lock import RecipeLock
 from .hub_sync.publish import find_published, publish
 from .hub_sync.pull import pull
 from .hub_sync.refs import ArtifactRef
 from .recipe import Plan, PlannedStep
+from .sources import resolve_sources
 
 logger = logging.getLogger("hubwright")
 
@@ -119,7 +119,7 @@ def _run_step(
             inputs[role], asked[role] = made, f"steps.{said}"
         else:
             inputs[role], asked[role] = _resolve(said, lock, settings.update), str(said)
-    config, sources, given = _resolve_config(step)
+    config, sources, given = resolve_sources(step.config, f"steps.{step.name}.with")
     mark = provenance.fingerprint(
         step.uses, step.kind.version, config, inputs, {k: v["sha256"] for k, v in sources.items()}
     )
@@ -176,41 +176,6 @@ def _resolve(ref: ArtifactRef, lock: RecipeLock, update: bool) -> ArtifactRef:
             f"{error} (locked in {lock.path.name} for {ref}); run with --update to read {ref} again"
         ) from error
     return pinned
-
-
-def _resolve_config(step: PlannedStep) -> tuple[dict[str, Any], dict[str, Any], Any]:
-    """(config for the record, hashes of local sources, config for the step).
-
-    A local file counts by its content, not its place: the record keeps its name and hash, never its path. A Hub
-    reference is resolved to a commit.
-    """
-    config = step.config.model_dump(mode="json")
-    sources: dict[str, Any] = {}
-    given = step.config
-    said = config.get("source")
-    if isinstance(said, str) and not said.startswith(("http://", "https://")):
-        path = Path(said).expanduser()
-        if path.is_file():
-            sources["source"] = {"name": path.name, "sha256": sha256_file(path), "bytes": path.stat().st_size}
-            config["source"] = path.name
-        elif path.is_dir():
-            entries = manifest(path)
-            digest = provenance.canonical_json(entries)
-            sources["source"] = {
-                "name": path.name,
-                "sha256": hashlib.sha256(digest).hexdigest(),
-                "bytes": sum(e["size"] for e in entries),
-            }
-            config["source"] = path.name
-        elif "/" in said and path.suffix == "":
-            ref = ArtifactRef.parse(said, "dataset").resolve()
-            config["source"] = str(ref)
-            given = step.config.model_copy(update={"source": str(ref)})
-        elif "/" in said or path.suffix:
-            raise UsageError(
-                f"steps.{step.name}.with.source: {said!r} is not a file here; paths are relative to the current folder"
-            )
-    return config, sources, given
 
 
 def _tag_is_missing(ref: ArtifactRef, tag: str | None) -> bool:
