@@ -304,7 +304,7 @@ def fit(trainer: Any, config: TrainingConfig, context: StepContext) -> None:
 
     Raises KeyboardInterrupt after a SIGTERM, once a checkpoint of that moment is safe.
     """
-    from transformers import PrinterCallback
+    from transformers import PrinterCallback, set_seed
 
     trainer.layout = {
         "processes": trainer.accelerator.num_processes,
@@ -322,6 +322,8 @@ def fit(trainer: Any, config: TrainingConfig, context: StepContext) -> None:
         logger.warning("%s", note)
     if resume:
         logger.info("going on from %s", resume.name)
+    # What comes before may or may not draw random numbers: DPO's reference pass is cached and skipped on a second run.
+    set_seed(config.seed)
     trainer._mark = (time.perf_counter(), 0)
     previous = _on_sigterm(stop.request)
     try:

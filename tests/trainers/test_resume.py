@@ -28,7 +28,7 @@ SETTINGS: dict[str, tuple[str, dict]] = {
     "packed": ("sft", {"packing": True, "max_length": 400}),
 }
 QUICK_CASES = [
-    "sft-half_an_optimizer", "sft-before_the_manifest", "sft-three_times", "sft-sigterm", "dpo-between_checkpoints",
+    "sft-half_an_optimizer", "sft-before_the_manifest", "sft-three_times", "sft-sigterm", "dpo-before_the_first_checkpoint",
 ]  # fmt: skip
 SLOW_CASES = [f"{setting}-{kill}" for setting in SETTINGS for kill in KILLS if f"{setting}-{kill}" not in QUICK_CASES]
 
