@@ -150,7 +150,7 @@ def choose(rows: list[Row], config: ToolCallsConfig) -> tuple[list[Row], dict[st
         if not config.keep_without_tools and not row["tools"]:
             dropped["without_tools"] += 1
             continue
-        asked = [" ".join(words(m["content"])) for m in row["messages"] if m["role"] == "user"]
+        asked = [" ".join(words(m["content"], False)) for m in row["messages"] if m["role"] == "user"]
         keys = {row["id"]} | ({"\n".join(asked)} if config.dedup else set())
         if keys & seen:
             dropped["duplicates"] += 1

@@ -18,9 +18,10 @@ NEAR = 0.5  # Jaccard similarity from which two conversations count as nearly id
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
 
 
-def words(text: str) -> list[str]:
-    """Lower-case words, and Chinese characters one by one; digits become 0."""
-    return _WORD.findall(re.sub(r"\d", "0", text.casefold()))
+def words(text: str, fold_digits: bool = True) -> list[str]:
+    """Lower-case words, and Chinese characters one by one; every digit becomes 0 unless told otherwise."""
+    text = text.casefold()
+    return _WORD.findall(re.sub(r"\d", "0", text) if fold_digits else text)
 
 
 def group_keys(row: dict[str, Any]) -> list[str]:

@@ -218,6 +218,15 @@ def test_near_duplicates_are_measured() -> None:
     assert close == 1.0 and far == 0.0
 
 
+def test_questions_that_differ_in_a_number_are_no_duplicates(tmp_path: Path) -> None:
+    records = [record(), record(), record()]
+    records[1]["conversations"] = [{"from": "human", "value": "tip for 20"}, *TURNS[1:]]
+    records[2]["conversations"] = [{"from": "human", "value": "Tip for 21?"}, *TURNS[1:]]
+    context = StepContext("c", tmp_path, tmp_path)
+    splits = build(config(write(tmp_path, records), test_fraction=0.0), context)
+    assert splits["train"].num_rows == 2 and context.report.counts["duplicates"] == 1
+
+
 def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
     context = StepContext("c", tmp_path, tmp_path)
     path = write(tmp_path, many(3))
