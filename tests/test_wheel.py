@@ -8,8 +8,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
+ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("hubwright", "builders", "trainers", "evals", "model_cards", "inference", "hub_sync")
 DATA = {".yaml", ".json", ".jsonl", ".parquet", ".jinja", ".css", ".md", ".typed"}
 
