@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -140,6 +141,8 @@ def _run(config: HarnessConfig, context: StepContext, manager: TaskManager, name
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
+    # Its warnings are about group scores and overridden settings, which a recipe states on purpose.
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     lm = HFLM(
         pretrained=str(context.inputs["model"].path),
         device=config.device,

@@ -17,7 +17,7 @@ class FeedbackDrillsTask(RuleScoredTask):
     """Three turns in, the second response out, its last `Answer: VALUE` compared with the answer."""
 
     METRICS = METRICS
-    INTERVALS = ("acc",)
+    INTERVALS = METRICS
     LOWER_IS_BETTER = ("no_answer", "repeats_first_answer")
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
