@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 
-CASES = ("cli_help", "publish")
+CASES = ("cli_help", "publish", "hub", "judge")
 
 
 def run() -> None:

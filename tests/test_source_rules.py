@@ -1,0 +1,43 @@
+"""What SECURITY.md promises of the code itself: no pickle, no remote code, no eval, no registry or token in the tree."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("hubwright", "builders", "trainers", "evals", "model_cards", "inference", "hub_sync")
+TOKEN = re.compile(r"hf_[A-Za-z0-9]{30,}")
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    return [ROOT / n for n in listed.decode().split("\0") if n and (ROOT / n).is_file()]
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in tracked() if p.suffix == ".py" and p.relative_to(ROOT).parts[0] in ROOMS], ids=str
+)
+def test_code(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
+            assert not {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"} & {
+                n.split(".")[0] for n in names
+            }
+        if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+            assert isinstance(node.value, ast.Constant) and node.value.value is False, node.value
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            assert name not in {"eval", "exec", "torch.load", "os.system", "yaml.unsafe_load"}, name
+            assert not any(k.arg == "shell" and ast.unparse(k.value) == "True" for k in node.keywords), name
+
+
+def test_no_token_in_the_tree():
+    for path in tracked():
+        found = TOKEN.findall(path.read_text(encoding="utf-8", errors="ignore"))
+        assert not found, f"{path.name} holds what looks like a token"
