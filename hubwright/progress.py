@@ -35,6 +35,7 @@ class RunView:
     def __enter__(self) -> Self:
         if not self.quiet:
             logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+            logging.getLogger("hubwright").setLevel(logging.INFO)
             print(f"{self.plan.name}: {len(self.plan.steps)} steps on {endpoint_url()}", file=sys.stderr, flush=True)
         return self
 

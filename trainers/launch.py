@@ -1,7 +1,7 @@
 """Data-parallel training: several processes on this machine, the job described in one JSON file.
 
-Started by torchrun, which is what `accelerate launch --multi_gpu` calls; `accelerate launch --cpu` would start one
-process only unless MPI is installed. Inside, accelerate finds its rank in the environment in either case.
+Started by `accelerate launch`, so a user's own accelerate config (FSDP, DeepSpeed) applies. `--multi_gpu` also serves
+CPU processes, through ACCELERATE_USE_CPU: `accelerate launch --cpu` starts one process only unless MPI is installed.
 
 `python -m hubwright.trainers.launch JOB.json` runs one process of a job; `launch` starts them all.
 """
@@ -43,8 +43,9 @@ def launch(method: str, config: Any, context: StepContext) -> None:
         environment["ACCELERATE_USE_CPU"] = "true"
     process = subprocess.Popen(
         [
-            sys.executable, "-m", "torch.distributed.run",
-            "--standalone", "--nproc_per_node", str(config.num_processes),
+            sys.executable, "-m", "accelerate.commands.launch",
+            "--multi_gpu", "--num_processes", str(config.num_processes), "--num_machines", "1",
+            "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no",
             "-m", "hubwright.trainers.launch", str(job),
         ],
         env=environment,
@@ -74,7 +75,7 @@ def launch(method: str, config: Any, context: StepContext) -> None:
         return
     if any("interrupted" in outcome for outcome in outcomes) or process.returncode < 0:
         raise KeyboardInterrupt("the training was stopped; run the same command again to continue")
-    raise HubwrightError(f"step {context.step}: torchrun ended with status {process.returncode}; see its output above")
+    raise HubwrightError(f"step {context.step}: accelerate launch ended with status {process.returncode}; see its output above")
 
 
 def describe(method: str, config: Any, context: StepContext) -> dict[str, Any]:
