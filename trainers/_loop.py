@@ -29,7 +29,7 @@ LAUNCHED = "HUBWRIGHT_LAUNCHED"
 
 
 def run(method: str, config: Any, context: StepContext, fit_one: Callable[..., None]) -> None:
-    """Train in this process, or in several that torchrun starts."""
+    """Train in this process, or in several that accelerate launch starts."""
     # Nothing is reported to anyone: neither TRL's and the Hub's telemetry, nor trackers that happen to be installed.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if config.num_processes > 1 and LAUNCHED not in os.environ:

@@ -75,7 +75,9 @@ def launch(method: str, config: Any, context: StepContext) -> None:
         return
     if any("interrupted" in outcome for outcome in outcomes) or process.returncode < 0:
         raise KeyboardInterrupt("the training was stopped; run the same command again to continue")
-    raise HubwrightError(f"step {context.step}: accelerate launch ended with status {process.returncode}; see its output above")
+    raise HubwrightError(
+        f"step {context.step}: accelerate launch ended with status {process.returncode}; see its output above"
+    )
 
 
 def describe(method: str, config: Any, context: StepContext) -> dict[str, Any]:
