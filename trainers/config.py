@@ -89,9 +89,7 @@ class TrainingConfig(BaseModel):
     )
     use_cpu: bool = Field(False, description="Train on CPU even where there is an accelerator.")
     threads: int | None = Field(None, ge=1, description="torch.set_num_threads; null: torch's choice.")
-    num_processes: int = Field(
-        1, ge=1, description="1: in this process; more: data parallel, started by accelerate launch."
-    )
+    num_processes: int = Field(1, ge=1, description="1: in this process; more: data parallel, by accelerate launch.")
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingConfig:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from hubwright.evals.chat import chat_prompt, wilson
 from hubwright.evals.data import tasks_dir
 from hubwright.evals.feedback_drills.scorer import METRICS, extract_answer, is_correct, score
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(
@@ -82,10 +83,11 @@ def test_prompt_without_a_template_and_with_a_system_instruction() -> None:
 def test_through_lm_eval(tmp_path: Path, policy: str) -> None:
     """The generator's own rows, the real evaluator, and the blind policy that the card prints."""
     import lm_eval
-    from hubwright.builders.feedback_drills import FeedbackDrillsConfig, build
-    from hubwright.hub_sync.context import StepContext
     from lm_eval.api.model import LM
     from lm_eval.tasks import TaskManager
+
+    from hubwright.builders.feedback_drills import FeedbackDrillsConfig, build
+    from hubwright.hub_sync.context import StepContext
 
     class Scripted(LM):
         tokenizer_name = "scripted"
