@@ -30,12 +30,9 @@ def canonical_json(value: Any) -> bytes:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's content in hex, read in blocks of 1 MiB."""
-    digest = hashlib.sha256()
+    """SHA-256 of a file's content in hex, read in blocks."""
     with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def git_blob_sha1(path: Path) -> str:
@@ -63,9 +60,9 @@ def manifest(folder: Path, exclude: frozenset[str] = frozenset()) -> list[FileEn
     return entries
 
 
-def fsync_dir(folder: Path) -> None:
-    """Make a rename inside `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def fsync_path(path: Path) -> None:
+    """Write a closed file, or a folder's names, through to the disk: what is renamed then survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -86,7 +83,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    fsync_dir(path.parent)
+    fsync_path(path.parent)
 
 
 @contextmanager

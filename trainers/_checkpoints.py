@@ -7,7 +7,6 @@ written last and holds every file's size and SHA-256. All else is moved aside, n
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -16,23 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ..hub_sync.errors import UsageError
+from ..hub_sync.files import fsync_path, sha256_file
 
 MANIFEST = "hubwright_manifest.json"
 QUARANTINE = "quarantine"
 _NAME = re.compile(r"^checkpoint-(\d+)$")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def seal(checkpoint: Path, layout: dict[str, int]) -> None:
@@ -45,10 +32,10 @@ def seal(checkpoint: Path, layout: dict[str, int]) -> None:
     files = sorted(p for p in checkpoint.rglob("*") if p.is_file() and p.name != MANIFEST)
     entries = {}
     for path in files:
-        _fsync(path)
+        fsync_path(path)
         entries[path.relative_to(checkpoint).as_posix()] = {
             "size": path.stat().st_size,
-            "sha256": _digest(path),
+            "sha256": sha256_file(path),
         }
     partial = checkpoint / (MANIFEST + ".partial")
     with partial.open("w", encoding="utf-8") as stream:
@@ -56,7 +43,7 @@ def seal(checkpoint: Path, layout: dict[str, int]) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     partial.replace(checkpoint / MANIFEST)
-    _fsync(checkpoint)
+    fsync_path(checkpoint)
 
 
 def defect(checkpoint: Path) -> str | None:
@@ -72,7 +59,7 @@ def defect(checkpoint: Path) -> str | None:
         path = checkpoint / name
         if not path.is_file():
             return f"{name} is missing"
-        if path.stat().st_size != entry["size"] or _digest(path) != entry["sha256"]:
+        if path.stat().st_size != entry["size"] or sha256_file(path) != entry["sha256"]:
             return f"{name} has changed"
     return None
 

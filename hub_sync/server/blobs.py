@@ -13,19 +13,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..files import fsync_path
 from .problems import Problem, bad_request, too_large
 
 READ_BYTES = 1 << 20
 MAX_FILE_BYTES = 200 * 10**9
-
-
-def sync_folder(path: Path) -> None:
-    """Make a rename inside this folder durable."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def disk_full(error: OSError) -> Problem:
@@ -118,10 +110,10 @@ class BlobStore:
             for folder in (target.parent.parent, target.parent):
                 if not folder.exists():
                     folder.mkdir(exist_ok=True)
-                    sync_folder(folder.parent)
+                    fsync_path(folder.parent)
             complete.chmod(0o444)
             complete.replace(target)
-        sync_folder(target.parent)
+        fsync_path(target.parent)
 
     def read(self, sha256: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """The bytes [start, stop) in pieces of at most 1 MiB."""
@@ -143,9 +135,3 @@ def hash_file(path: Path) -> str:
         while piece := file.read(READ_BYTES):
             digest.update(piece)
     return digest.hexdigest()
-
-
-def sync_file(path: Path) -> None:
-    """Write a closed file's bytes through to the disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -13,9 +13,10 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from ..files import fsync_path
 from . import auth, problems
 from .auth import Principal
-from .blobs import disk_full, hash_file, sync_file
+from .blobs import disk_full, hash_file
 from .names import is_sha256
 from .repos import Repo
 from .state import HubState
@@ -131,7 +132,7 @@ def complete_parts(hub: HubState, claims: dict[str, Any], sent: list[Any]) -> No
     try:
         if actual != oid:
             raise problems.bad_request(f"Content does not match its SHA-256: expected {oid}, got {actual}")
-        sync_file(path)
+        fsync_path(path)
         hub.blobs.adopt(path, oid)
         hub.store.link_blob(claims["repo"], oid, size)
     except OSError as error:

@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..files import fsync_path
 from . import auth, problems
 from .auth import Principal
-from .blobs import MAX_FILE_BYTES, disk_full, sync_file, sync_folder
+from .blobs import MAX_FILE_BYTES, disk_full
 from .repos import Repo
 from .state import HubState
 from .xet_format import (
@@ -114,11 +115,11 @@ def store_xorb(hub: HubState, claimed: str, path: Path, user: int) -> bool:
             return False
     target = _path(hub, actual)
     try:
-        sync_file(path)
+        fsync_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():  # sent twice at once: the first stays
             path.replace(target)
-        sync_folder(target.parent)
+        fsync_path(target.parent)
     except OSError as error:
         raise disk_full(error) from error
     with hub.store.write() as db:
