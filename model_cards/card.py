@@ -120,7 +120,12 @@ def describe_parquet(output: Path) -> dict[str, dict[str, dict[str, Any]]]:
     import pyarrow.parquet as pq
 
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    paths = sorted(output.glob("*/*.parquet"), key=lambda p: (p.parent.name != "data", p.as_posix()))
+    order = {"train": 0, "validation": 1, "test": 2}  # as people name them, and data/ first
+
+    def place(path: Path) -> tuple[bool, str, int, str]:
+        return path.parent.name != "data", path.parent.name, order.get(path.name.split("-")[0], 3), path.name
+
+    paths = sorted(output.glob("*/*.parquet"), key=place)
     for path in paths:
         config = "default" if path.parent.name == "data" else path.parent.name
         split = path.name.split("-")[0]

@@ -271,7 +271,7 @@ def _report(
         "form: `SFTTrainer` and chat templates take them as they are. Every call is JSON, names a function that is "
         "offered, and its arguments fit that function's JSON Schema; records that do not are left out and counted "
         "below.\n\nConversations that offer the same functions or open with the same question are on the same side "
-        "of the split: the test split asks for functions that the train split never shows."
+        "of the split: the test split asks for sets of functions that the train split never shows."
     )
     report.sections.append({"title": "Sources", "body": "\n".join(f"- {origin}" for origin in origins)})
     report.counts |= {"records_read": read, "records_rejected": sum(rejected.values())}
