@@ -80,7 +80,9 @@ class RuleScoredTask(ConfigurableTask):
 
     def higher_is_better(self) -> dict[str, bool]:
         """Direction of each metric."""
-        return {name: name not in self.LOWER_IS_BETTER for name in self.aggregation()}
+        ends = ("_ci_low", "_ci_high")
+        plain = {name: name.removesuffix(ends[0]).removesuffix(ends[1]) for name in self.aggregation()}
+        return {name: metric not in self.LOWER_IS_BETTER for name, metric in plain.items()}
 
     def with_intervals(self, scores: dict[str, float]) -> dict[str, float]:
         """Add the values that the interval metrics are computed from."""
