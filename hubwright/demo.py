@@ -77,14 +77,14 @@ def _print_summary(hub: Any, root: Path, outcomes: dict[str, Any], seconds: floa
     console.print(f"\nDone in {seconds:.0f} s. Held-out scores of {MODEL} before and after fine-tuning:\n")
     console.print(_scores(report))
     console.print("Published (open in a browser):")
-    for outcome in outcomes.values():
-        console.print(f"  {hub.endpoint}/{outcome.ref.hub_path}")
+    for path in dict.fromkeys(outcome.ref.hub_path for outcome in outcomes.values()):
+        console.print(f"  {hub.endpoint}/{path}")
     where = f"--root {root / 'hub'} --port {hub.endpoint.rpartition(':')[2]}"
     here = Path(sys.executable).parent
     drills, tag = outcomes["drills"].ref.repo_id, outcomes["drills"].tag
     model, model_tag = report.repo_id, outcomes["report"].tag
     console.print(f"""
-Try next, in two shells:
+Try next, in two shells in this folder:
 
   {here}/hubwright hub serve {where}
 
