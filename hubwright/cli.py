@@ -59,9 +59,10 @@ def run(
     Steps whose result is published already are skipped. The commits of everything read and made go to the lock file
     beside the recipe.
 
+    \b
     Examples:
       hubwright run demo
-      hubwright run fbbench --set namespace=me --set steps.fbbench.with.source=fb_bench_dataset_v3.json
+      hubwright run fbbench --set namespace=me --set steps.fb_bench.with.source=fb_bench_dataset_v3.json
       hubwright run recipe.yaml --only tuned
     """
     from .progress import RunView

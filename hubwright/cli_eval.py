@@ -55,6 +55,7 @@ def score(
 
     Needs no judge, no network and no GPU; the same file gives the same figures.
 
+    \b
     Examples:
       hubwright score fbbench verdicts.jsonl
       hubwright score fbbench model_judgment/gpt-4o-2024-08-06/DeepSeek-V3.jsonl --format json
@@ -111,6 +112,7 @@ def judge(
     Samples already judged for the same answer and prompt are kept, failures are tried again. Exits 0 also where some
     samples failed: they are counted, and `hubwright score` refuses a score when they are too many.
 
+    \b
     Examples:
       lm_eval run --model hf --model_args pretrained=org/model --apply_chat_template --tasks fbbench \\
         --predict_only --output_path out
@@ -150,6 +152,7 @@ def evaluate(
 
     Every further option is lm-eval's own (`lm_eval run --help`). Where a name is not ours it indexes upstream's too.
 
+    \b
     Examples:
       hubwright eval fbbench_sample --model hf --model_args pretrained=org/model --apply_chat_template \\
         --metadata '{"judge": "openai:qwen@http://127.0.0.1:8000/v1"}'
