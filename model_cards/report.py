@@ -128,6 +128,8 @@ def _write_eval_results(
     result = context.inputs["result"]
     record = provenance.load(result.path / provenance.FILE_NAME)[-1]
     data = next((i for i in record["inputs"] if i["role"] == "dataset"), None)
+    if data is None:
+        return  # an entry names the benchmark's repository; without a pinned one there is nothing true to name
     by_task: dict[str, list[EvalResultEntry]] = {}
     for name in headline:
         task, _, metric = name.partition("/")
@@ -135,11 +137,11 @@ def _write_eval_results(
         entries = by_task.setdefault(task, [])
         entries.append(
             EvalResultEntry(
-                dataset_id=data["repo_id"] if data else f"hubwright/{task}",
+                dataset_id=data["repo_id"],
                 # An entry is one figure, so a second metric of a task needs an id of its own.
                 task_id=f"{task}_{metric}" if entries else task,
                 value=after[task]["metrics"][metric]["value"],
-                dataset_revision=data["commit"] if data else None,
+                dataset_revision=data["commit"],
                 date=record["finished_at"],
                 notes=f"{notes}; {config.notes}" if config.notes else notes,
             )
