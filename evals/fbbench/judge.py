@@ -16,24 +16,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ...hub_sync.errors import DataError, StorageError, UsageError
 from ...hub_sync.files import canonical_json, exclusive_lock, write_atomic
-from ...inference.chat import ChatClient, Endpoint
+from ...inference.client import ChatClient, Endpoint, run_blocking
 from ..data import locate
-from .prompts import ATTEMPTS, LANGUAGES, PARAMS, VerdictError, judge_messages, parse_verdicts
+from .prompts import ATTEMPTS, LANGUAGES, PARAMS, judge_messages, parse_verdicts
 from .samples import Sample, answer_hash, answer_state
 from .verdicts import Judged, VerdictFile, read_verdicts
 
-T = TypeVar("T")
 FINAL = ("complete", "refused", "not_judged")  # states that a later run keeps; "failed" is tried again
 
 
@@ -149,28 +147,20 @@ class ChatJudge:
         messages: list[dict[str, Any]] = [
             dict(turn) for turn in judge_messages(answer.sample, answer.text, language=self.config.language)
         ]
-        why = ""
-        for attempt in range(1, self.config.attempts + 1):
-            reply = await self.client.complete(messages, **PARAMS)
-            if reply.outcome == "refused":
-                return self._judged(answer, (None,) * items, "refused", (reply.error,) * items, attempt)
-            if reply.outcome == "ok":
-                try:
-                    met, reasons = parse_verdicts(reply.text, items)
-                except VerdictError as error:
-                    cut = " (cut off at the token limit)" if reply.finish_reason == "length" else ""
-                    why = f"{error}{cut}"
-                    continue
-                return self._judged(answer, met, "complete", reasons, attempt)
-            why = reply.error
-        return self._judged(answer, (None,) * items, "failed", (why,) * items, self.config.attempts)
+        reply = await self.client.complete(
+            messages, parse=lambda said: parse_verdicts(said.text, items), attempts=self.config.attempts, **PARAMS
+        )
+        if reply.ok:
+            return self._judged(answer, *reply.value, "complete", reply.attempts)
+        state = "refused" if reply.outcome == "refused" else "failed"
+        return self._judged(answer, (None,) * items, (reply.error,) * items, state, reply.attempts)
 
     def _judged(
         self,
         answer: Answer,
         verdicts: tuple[bool | None, ...],
-        state: Any,
         reasons: tuple[str, ...],
+        state: Any,
         attempts: int,
     ) -> Judged:
         return Judged(
@@ -353,26 +343,3 @@ def _resume(out: Path, answers: Sequence[Answer], judge: Judge) -> dict[str, Jud
             )
         kept[answer.sample.id] = old
     return kept
-
-
-def run_blocking(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, also where this thread already runs an event loop (a notebook)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    result: list[T] = []
-    failure: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            result.append(asyncio.run(work))
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=target)
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return result[0]

@@ -22,7 +22,7 @@ HEAVY = ("torch", "transformers", "lm_eval", "datasets", "openai", "pandas", "py
         "hubwright.evals.fbbench.metrics",
         "hubwright.evals.harness",
         "hubwright.evals.run",
-        "hubwright.inference.chat",
+        "hubwright.inference.client",
         "hubwright.builders.fbbench",
     ],
 )

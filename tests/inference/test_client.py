@@ -11,7 +11,8 @@ from chat_server import ChatServer, Script, completion, failure
 from starlette.responses import JSONResponse, Response
 
 from hubwright.hub_sync.errors import UsageError
-from hubwright.inference.chat import ChatClient, Endpoint, Reply
+from hubwright.inference.client import ChatClient, Endpoint
+from hubwright.inference.requests import Reply
 
 
 def ask(server: ChatServer, count: int = 1, **settings: Any) -> list[Reply]:
@@ -56,14 +57,14 @@ def scripted(bad: Response | None) -> Script:
         (failure(400, "too long"), "failed", "HTTP 400"),
         (failure(500, "broken"), "failed", "HTTP 500"),
         (failure(400, "blocked", "content_filter"), "refused", "blocked"),
-        (Response("<html>", media_type="text/html"), "failed", "no choice"),
-        (Response('{"choices": [{"mess', media_type="application/json"), "failed", ""),
-        (Response("null", media_type="application/json"), "failed", "no choice"),
-        (Response("[1]", media_type="application/json"), "failed", "no choice"),
-        (JSONResponse({"choices": []}), "failed", "no choice"),
-        (JSONResponse({"choices": [{"message": "text"}]}), "failed", "no choice"),
-        (JSONResponse(completion(None)), "failed", "empty"),
-        (JSONResponse(completion("")), "failed", "empty"),
+        (Response("<html>", media_type="text/html"), "invalid", "not JSON"),
+        (Response('{"choices": [{"mess', media_type="application/json"), "invalid", "not JSON"),
+        (Response("null", media_type="application/json"), "invalid", "no choice"),
+        (Response("[1]", media_type="application/json"), "invalid", "no choice"),
+        (JSONResponse({"choices": []}), "invalid", "no choice"),
+        (JSONResponse({"choices": [{"message": "text"}]}), "invalid", "no choice"),
+        (JSONResponse(completion(None)), "invalid", "empty"),
+        (JSONResponse(completion("")), "invalid", "empty"),
         (JSONResponse(completion(None, refusal="I cannot")), "refused", "I cannot"),
         (JSONResponse(completion("x", finish_reason="content_filter")), "refused", "content_filter"),
     ],

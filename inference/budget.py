@@ -1,0 +1,117 @@
+"""What a run has used and may use: requests, tokens, money; and what the whole of it will need, from a probe."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..hub_sync.errors import UsageError
+
+PROBE_ROWS = 20
+
+
+class Budget(BaseModel):
+    """Prices and hard caps. Prices are the provider's; nothing is assumed where they are not given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    price_prompt: float = Field(0.0, ge=0, description="Price of one million prompt tokens, in any currency.")
+    price_completion: float = Field(0.0, ge=0, description="Price of one million generated tokens, same currency.")
+    max_requests: int | None = Field(None, gt=0, description="Stop before more requests than this are sent.")
+    max_tokens: int | None = Field(None, gt=0, description="Stop before more tokens than this, both kinds together.")
+    max_cost: float | None = Field(None, gt=0, description="Stop before it costs more than this.")
+
+
+@dataclass
+class Usage:
+    """What was asked of the network and what came from the store, with `latencies` in seconds per answered request."""
+
+    requests: int = 0
+    recorded: int = 0
+    retries: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
+    latencies: list[float] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and generated tokens together."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def add(self, other: Usage) -> None:
+        """Count another worker's use in."""
+        for name in ("requests", "recorded", "retries", "prompt_tokens", "completion_tokens"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for outcome, count in other.outcomes.items():
+            self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
+        self.latencies += other.latencies
+
+    def cost(self, budget: Budget) -> float:
+        """In the currency of the prices."""
+        return (
+            self.prompt_tokens * budget.price_prompt + self.completion_tokens * budget.price_completion
+        ) / 1_000_000
+
+    def summary(self, budget: Budget | None = None) -> dict[str, Any]:
+        """Figures for a card: counts, tokens, cost where prices are known, latency percentiles in seconds."""
+        ordered = sorted(self.latencies)
+        found: dict[str, Any] = {
+            "requests": self.requests,
+            "recorded": self.recorded,
+            "retries": self.retries,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            **{f"outcome_{name}": count for name, count in sorted(self.outcomes.items())},
+        }
+        if budget and (budget.price_prompt or budget.price_completion):
+            found["cost"] = self.cost(budget)
+        for share in (50, 95, 99):
+            if ordered:
+                found[f"latency_p{share}_seconds"] = ordered[max(0, math.ceil(share / 100 * len(ordered)) - 1)]
+        return found
+
+
+def check_budget(budget: Budget, usage: Usage, in_flight: int) -> None:
+    """Raise UsageError where another request could pass a cap.
+
+    What is in flight is counted with the mean of what came back, so the caps hold up to the spread of single requests.
+    """
+    ahead = (in_flight + 1) / max(usage.requests, 1) + 1 if usage.requests else 1
+    wanted = {
+        "max_requests": (budget.max_requests, usage.requests + in_flight + 1),
+        "max_tokens": (budget.max_tokens, usage.tokens * ahead),
+        "max_cost": (budget.max_cost, usage.cost(budget) * ahead),
+    }
+    for name, (cap, reached) in wanted.items():
+        if cap is not None and reached > cap:
+            raise UsageError(
+                f"{name} {cap:g} is reached after {usage.requests} requests and {usage.tokens:,} tokens; what was "
+                "answered is recorded: raise it and run again to go on"
+            )
+
+
+def estimate(usage: Usage, done: int, total: int, seconds: float, budget: Budget) -> dict[str, float]:
+    """What `total` rows will need, from `done` of them: requests, tokens, cost, seconds (linear, our choice)."""
+    share = total / max(done, 1)
+    return {
+        "rows": total,
+        "requests": usage.requests * share,
+        "tokens": usage.tokens * share,
+        "cost": usage.cost(budget) * share,
+        "seconds": seconds * share,
+    }
+
+
+def check_estimate(expected: dict[str, float], budget: Budget) -> None:
+    """Raise UsageError where the estimate passes a cap, before the money is spent."""
+    for name, key in (("max_requests", "requests"), ("max_tokens", "tokens"), ("max_cost", "cost")):
+        cap = getattr(budget, name)
+        if cap is not None and expected[key] > cap:
+            raise UsageError(
+                f"{name} {cap:g} will not do: {expected['rows']:,.0f} rows need about {expected[key]:,.4g} {key}, by "
+                f"the first {PROBE_ROWS}; raise it, or take fewer rows"
+            )

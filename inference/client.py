@@ -1,0 +1,374 @@
+"""A chat client for any OpenAI-compatible endpoint: aiohttp, recorded traffic, retries, adaptive concurrency.
+
+The protocol is one POST, so it is spoken on aiohttp itself: the `openai` SDK on the same transport takes 0.86 ms of
+CPU for a request where this takes 0.19 (docs/design/inference.md), which is what decides at hundreds in flight.
+
+One request's failure is a value (`Reply.outcome`), never an exception that stops the others. Only what dooms every
+request raises: an endpoint that cannot be reached at all, a refused key, an unknown model, a spent budget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from ..hub_sync.errors import DataError, UsageError
+from .budget import Budget, Usage, check_budget
+from .limit import AdaptiveLimit
+from .requests import Message, Parse, Reply, one_line, read_reply, request_key
+from .store import TrafficStore
+
+if TYPE_CHECKING:
+    import aiohttp
+
+T = TypeVar("T")
+BUSY = frozenset({429, 503, 529})  # the server says that it has too much to do
+RETRIED = BUSY | {408, 409, 500, 502, 504, 520, 522, 524}
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before the first retry and the most before any (our choice)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a model is served.
+
+    Attributes:
+        model: the name the server knows it by.
+        base_url: with the version path, e.g. http://127.0.0.1:8000/v1; None: OPENAI_BASE_URL or the provider's own.
+        api_key_env: environment variable of the key; never needed on the loopback.
+        revision: what is known of the weights, e.g. a commit; part of the key under which answers are recorded.
+        concurrency: most requests in flight at once (our choice).
+        timeout: seconds for one try, from sending to the last byte (our choice).
+        max_retries: further tries after a lost connection, a time-out, 408, 409, 429 or 5xx. A wait that the server
+            asks for (Retry-After) does not count.
+        total_timeout: seconds for a request with all its tries and waits; None: timeout * (max_retries + 1).
+    """
+
+    model: str
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    revision: str = ""
+    concurrency: int = 16
+    timeout: float = 120.0
+    max_retries: int = 6
+    total_timeout: float | None = None
+
+    @property
+    def where(self) -> str:
+        """The endpoint for messages: its URL without any credentials."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+    @property
+    def url(self) -> str:
+        """The base URL, wherever it was given."""
+        return (self.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1").rstrip("/")
+
+    def key(self) -> str:
+        """The key from the environment; "none" on the loopback. Raises UsageError where one is needed and absent."""
+        key = os.environ.get(self.api_key_env)
+        if key:
+            return key
+        if urlsplit(self.where).hostname in LOOPBACK:
+            return "none"
+        raise UsageError(f"{self.where} needs a key: set {self.api_key_env}")
+
+
+class ChatClient:
+    """`async with ChatClient(endpoint, store=store) as chat: reply = await chat.complete(messages, temperature=0)`.
+
+    Args:
+        store: where every exchange is recorded and looked up first; None: nothing is kept.
+        replay: answer from the store alone, opening no connection; what is not recorded raises DataError.
+        budget: hard caps, checked before every request.
+
+    Attributes:
+        usage: what was used so far.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        store: TrafficStore | None = None,
+        replay: bool = False,
+        budget: Budget | None = None,
+    ) -> None:
+        if replay and store is None:
+            raise UsageError("a replay needs recorded traffic")
+        self.endpoint = endpoint
+        self.store = store
+        self.replay = replay
+        self.budget = budget
+        self.usage = Usage()
+        self.limit = AdaptiveLimit(endpoint.concurrency)
+        self._answered = self._succeeded = False
+        self._asking: dict[str, asyncio.Future[Reply]] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> ChatClient:
+        if not self.replay:
+            import aiohttp
+
+            headers = {"Authorization": f"Bearer {self.endpoint.key()}", "Content-Type": "application/json"}
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),  # the limit in flight is ours
+                timeout=aiohttp.ClientTimeout(total=self.endpoint.timeout),
+                headers=headers,
+                trust_env=urlsplit(self.endpoint.url).hostname not in LOOPBACK,  # HTTPS_PROXY, as other clients
+            )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        parse: Parse | None = None,
+        attempts: int = 1,
+        draw: int = 0,
+        allow_truncated: bool = False,
+        **params: Any,
+    ) -> Reply:
+        """One chat completion.
+
+        Args:
+            parse: makes `Reply.value` of a reply; a ValueError from it makes the reply invalid.
+            attempts: whole answers to ask for until one is usable or refused; each is recorded as a draw of its own.
+            draw: which of several answers to the same request; give each its own, or they are the same one.
+            allow_truncated: an answer cut off at `max_tokens` is an answer.
+            params: as in the chat completions API (temperature, max_tokens, tools, response_format, ...).
+
+        Raises:
+            UsageError: what no request can get past: unreachable endpoint, refused key, unknown model, budget spent.
+            DataError: a replay of a request that is not recorded.
+            StorageError: the answer cannot be recorded.
+        """
+        body = {"messages": [dict(message) for message in messages], **params}
+        reply = Reply()
+        for attempt in range(attempts):
+            reply = await self._once(body, draw * attempts + attempt, parse, allow_truncated)
+            reply = replace(reply, attempts=attempt + 1)
+            if reply.outcome in ("ok", "refused", "failed"):
+                break  # a failure had its retries
+        self.usage.outcomes[reply.outcome] = self.usage.outcomes.get(reply.outcome, 0) + 1
+        return reply
+
+    async def _once(self, body: dict[str, Any], draw: int, parse: Parse | None, allow_truncated: bool) -> Reply:
+        """The recorded answer, or one from the network; a request that is being asked already is not asked twice."""
+        key = request_key(self.endpoint.model, self.endpoint.revision, body, draw)
+        if key in self._asking:
+            return _parsed(await asyncio.shield(self._asking[key]), parse)
+        found = self.store.find(key, any_outcome=self.replay) if self.store else None
+        if found is not None:
+            self.usage.recorded += 1
+            return _parsed(found, parse)
+        if self.replay:
+            raise DataError(
+                f"replay: the request {key[:12]} to {self.endpoint.model} is not among the recorded traffic; "
+                "record it with a run that has the endpoint"
+            )
+        asking = self._asking[key] = asyncio.get_running_loop().create_future()
+        try:
+            reply = await self._send(body, allow_truncated)
+            parsed = _parsed(reply, parse)
+            if self.store is not None:
+                self.store.append(
+                    key,
+                    reply,
+                    model=self.endpoint.model,
+                    revision=self.endpoint.revision,
+                    draw=draw,
+                    request=body,
+                    usable=parsed.ok,
+                )
+            asking.set_result(reply)
+            return parsed
+        except BaseException as error:
+            asking.set_exception(error)
+            asking.exception()  # nobody has to wait for it
+            raise
+        finally:
+            del self._asking[key]
+
+    async def _send(self, body: dict[str, Any], allow_truncated: bool) -> Reply:
+        """All tries of one request."""
+        endpoint = self.endpoint
+        content = json.dumps({"model": endpoint.model, **body}, ensure_ascii=False).encode("utf-8", "replace")
+        total = endpoint.total_timeout or endpoint.timeout * (endpoint.max_retries + 1)
+        started = time.monotonic()
+        retries = 0
+        reply = Reply(outcome="failed", error="timed out")
+        try:
+            async with asyncio.timeout(total):
+                while True:
+                    status, reply, asked_wait = await self._try(content, allow_truncated)
+                    if reply.outcome != "failed" or (status and status not in RETRIED):
+                        break
+                    if asked_wait is None:
+                        if retries == endpoint.max_retries:
+                            break
+                        # Full jitter, so that many requests that failed together do not come back together.
+                        asked_wait = random.uniform(0.5, 1.0) * min(LONGEST_WAIT, FIRST_WAIT * 2**retries)  # noqa: S311
+                        retries += 1
+                    self.usage.retries += 1
+                    await asyncio.sleep(asked_wait)
+        except TimeoutError:
+            reply = Reply(outcome="failed", error=reply.error or "timed out")
+        reply = replace(reply, seconds=time.monotonic() - started)
+        self.usage.requests += 1
+        self.usage.prompt_tokens += reply.prompt_tokens
+        self.usage.completion_tokens += reply.completion_tokens
+        self.usage.latencies.append(reply.seconds)
+        return reply
+
+    async def _try(self, content: bytes, allow_truncated: bool) -> tuple[int, Reply, float | None]:
+        """(HTTP status or 0, reply, seconds the server asks to wait) of one try, holding a place in flight."""
+        import aiohttp
+
+        assert self._session is not None, "use `async with`"
+        await self.limit.acquire()
+        good = pushed_back = False
+        try:
+            if self.budget:
+                check_budget(self.budget, self.usage, self.limit.running - 1)
+            async with self._session.post(f"{self.endpoint.url}/chat/completions", data=content) as answer:
+                raw = await answer.read()
+                status, headers = answer.status, answer.headers
+            self._answered = True
+            good, pushed_back = status == 200, status in BUSY
+            if status == 200:
+                self._succeeded = True
+                return status, _decoded(raw, allow_truncated), None
+            return status, self._refused(status, raw), _wait(headers) if status in RETRIED else None
+        except TimeoutError:
+            pushed_back = True
+            return 0, Reply(outcome="failed", error="timed out"), None
+        except aiohttp.ClientConnectorError as error:
+            if not self._answered:
+                said = one_line(error.strerror or error)
+                raise UsageError(
+                    f"{self.endpoint.where} cannot be reached ({said}); is the server running?"
+                ) from error
+            return 0, Reply(outcome="failed", error=f"connection refused: {one_line(error)}"), None
+        except aiohttp.InvalidURL as error:
+            raise UsageError(f"{self.endpoint.where} is no URL; write http://HOST:PORT/v1") from error
+        except (aiohttp.ClientError, OSError) as error:
+            return (
+                0,
+                Reply(outcome="failed", error=f"connection lost: {one_line(error) or type(error).__name__}"),
+                None,
+            )
+        finally:
+            self.limit.release(good=good, pushed_back=pushed_back)
+
+    def _refused(self, status: int, raw: bytes) -> Reply:
+        """What an answer other than 200 means. Raises UsageError where no other request would fare better."""
+        endpoint = self.endpoint
+        code, said = _error(raw)
+        # After a success the key, the URL and the model are right, so it is this one request that is refused.
+        if status in (401, 403) and not self._succeeded:
+            raise UsageError(f"{endpoint.where} refused the key ({status}); check {endpoint.api_key_env}")
+        if status == 404 and not self._succeeded:
+            raise UsageError(
+                f"{endpoint.where} has no model {endpoint.model!r} or no chat completions (404); check the URL "
+                "(does it end in /v1?) and the model's name"
+            )
+        outcome = "refused" if code == "content_filter" else "failed"
+        return Reply(outcome=outcome, error=f"HTTP {status}: {said}")  # type: ignore[arg-type]
+
+
+def _parsed(reply: Reply, parse: Parse | None) -> Reply:
+    """The reply with what `parse` makes of it."""
+    if parse is None or not reply.ok:
+        return reply
+    try:
+        return replace(reply, value=parse(reply))
+    except ValueError as error:
+        return replace(reply, outcome="invalid", error=one_line(error))
+
+
+def _decoded(raw: bytes, allow_truncated: bool) -> Reply:
+    try:
+        return read_reply(json.loads(raw), allow_truncated=allow_truncated)
+    except ValueError:
+        return Reply(outcome="invalid", error=f"unusable reply: not JSON ({len(raw)} bytes)")
+
+
+def _error(raw: bytes) -> tuple[str, str]:
+    """(code, message) of an error body in any of the forms in use."""
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        return "", one_line(raw.decode("utf-8", "replace"))
+    error = body.get("error", body) if isinstance(body, dict) else body
+    if isinstance(error, Mapping):
+        return str(error.get("code") or ""), one_line(error.get("message") or error)
+    return "", one_line(error)
+
+
+def _wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait as the server asks for in Retry-After-Ms or Retry-After (seconds or a date); None: not said."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        said = headers.get(name)
+        if said is None:
+            continue
+        try:
+            seconds = float(said) * unit
+        except ValueError:
+            try:
+                seconds = email.utils.parsedate_to_datetime(said).timestamp() - time.time()
+            except ValueError:
+                continue
+        if seconds == seconds:  # not NaN
+            # A little more than asked for, and not all at the same moment.
+            return max(0.0, seconds) + random.uniform(0.0, 0.1)  # noqa: S311
+    return None
+
+
+def run_blocking(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, on uvloop where that is installed, also from a thread that runs a loop already."""
+    result: list[T] = []
+    failure: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                result.append(runner.run(work))
+        except BaseException as error:
+            failure.append(error)
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(work)
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return result[0]
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

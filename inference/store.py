@@ -1,0 +1,250 @@
+"""Recorded traffic: every request with its answer, append-only, checked, safe to kill.
+
+A store is a folder of segments, `*.jsonl`, one per process that wrote to it; no process ever appends to another's, so
+any number may write at once. A line is one exchange with a CRC-32 over the rest of the line:
+
+    {"key": SHA-256 of (model, revision, request, draw), "model", "revision", "draw", "request", "reply", "usable",
+     "seconds", "crc"}
+
+A record is in the kernel when `append` returns, so kill -9 loses nothing that was acknowledged; `flush` makes it
+survive a power cut as well. A torn or damaged line is passed over, counted, and its request is simply asked again.
+
+Published, a store is a data set of one Parquet file (`export_rows`), which `TrafficStore` reads as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..hub_sync.errors import DataError, StorageError
+from ..hub_sync.files import fsync_path
+from .requests import Reply, without_images
+
+KEPT = ("text", "outcome", "error", "finish_reason", "prompt_tokens", "completion_tokens")
+"""Fields of a Reply that a record always has; `tool_calls` and `logprobs` where there are any."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the record of a key stands: in a segment (byte offset and length), or in a row of a Parquet file."""
+
+    path: Path
+    offset: int
+    length: int
+    usable: bool
+
+
+class TrafficStore:
+    """`with TrafficStore(folder) as store: store.append(...); store.find(key)`.
+
+    Attributes:
+        damaged: lines that were passed over because their checksum did not fit, torn last lines included.
+    """
+
+    def __init__(self, folder: Path, *, readonly: bool = False) -> None:
+        self.folder = folder
+        self.readonly = readonly
+        self.damaged = 0
+        self._index: dict[str, _Place] = {}
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._descriptor: int | None = None
+        self._segment = folder
+        self._end = 0
+        if readonly and not folder.is_dir():
+            raise DataError(f"{folder}: no recorded traffic there")
+        for path in sorted(folder.glob("*.jsonl")) if folder.is_dir() else []:
+            self._scan(path)
+        for path in sorted(folder.rglob("*.parquet")) if folder.is_dir() else []:
+            self._load(path)
+
+    def __len__(self) -> int:
+        return len(self._index) + len(self._rows)
+
+    def __enter__(self) -> TrafficStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def find(self, key: str, *, any_outcome: bool = False) -> Reply | None:
+        """The recorded reply to a request, or None. Unusable ones only with `any_outcome`, as a replay needs."""
+        place = self._index.get(key)
+        if place is None:
+            row = self._rows.get(key)
+            return _reply(row) if row and (row["usable"] or any_outcome) else None
+        if not (place.usable or any_outcome):
+            return None
+        with place.path.open("rb") as stream:
+            stream.seek(place.offset)
+            record = _decode(stream.read(place.length))
+        if record is None:  # damaged since the index was made
+            self.damaged += 1
+            del self._index[key]
+            return None
+        return _reply(record)
+
+    def append(
+        self,
+        key: str,
+        reply: Reply,
+        *,
+        model: str,
+        revision: str,
+        draw: int,
+        request: Mapping[str, Any],
+        usable: bool,
+    ) -> None:
+        """Record one exchange. Raises StorageError where it cannot be written; what was written before stays."""
+        if self.readonly:
+            return
+        record = {
+            "key": key,
+            "model": model,
+            "revision": revision,
+            "draw": draw,
+            "request": without_images(request),
+            "reply": _kept(reply),
+            "usable": usable,
+            "seconds": round(reply.seconds, 4),
+        }
+        line = _encode(record)
+        try:
+            descriptor = self._open()
+            written = os.write(descriptor, line)
+        except OSError as error:
+            self._abandon()
+            raise StorageError(f"recorded traffic in {self.folder}: {error.strerror or error}") from error
+        if written != len(line):
+            self._abandon()
+            raise StorageError(f"recorded traffic in {self.folder}: the disk is full")
+        self._put(key, _Place(self._segment, self._end, len(line), usable))
+        self._end += len(line)
+
+    def flush(self) -> None:
+        """Write through to the disk what was appended."""
+        if self._descriptor is not None:
+            os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Flush and close the segment; appending afterwards begins another."""
+        if self._descriptor is not None:
+            try:
+                os.fsync(self._descriptor)
+            finally:
+                self._abandon()
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """One record per key, in the order of the keys: the one that `find` gives."""
+        for key in sorted({*self._index, *self._rows}):
+            place = self._index.get(key)
+            if place is None:
+                yield self._rows[key]
+                continue
+            with place.path.open("rb") as stream:
+                stream.seek(place.offset)
+                record = _decode(stream.read(place.length))
+            if record is not None:
+                yield record
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Sorted by time, so that of two answers to one request the later one is found.
+            name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+            self._segment, self._end = self.folder / name, 0
+            self._descriptor = os.open(self._segment, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+            fsync_path(self.folder)
+        return self._descriptor
+
+    def _abandon(self) -> None:
+        """No more into this segment: its last line may be torn."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _put(self, key: str, place: _Place) -> None:
+        """An unusable record never hides a usable one."""
+        old = self._index.get(key)
+        if old is None or place.usable or not old.usable:
+            self._index[key] = place
+
+    def _scan(self, path: Path) -> None:
+        offset = 0
+        with path.open("rb") as stream:
+            for line in stream:
+                record = _decode(line)
+                if record is None:
+                    self.damaged += 1
+                else:
+                    self._put(record["key"], _Place(path, offset, len(line), bool(record["usable"])))
+                offset += len(line)
+
+    def _load(self, path: Path) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            rows = pyarrow.parquet.read_table(path).to_pylist()
+            for row in rows:
+                record = {**row, "request": json.loads(row["request"]), "reply": json.loads(row["reply"])}
+                self._rows[row["key"]] = record
+        except (pyarrow.ArrowException, KeyError, ValueError, OSError) as error:
+            raise DataError(f"{path.name}: is not recorded traffic ({type(error).__name__})") from error
+
+
+def export_rows(store: TrafficStore) -> Iterator[dict[str, Any]]:
+    """The store as rows for a data set, sorted by key: JSON values as text, wall times left out.
+
+    The same answers give the same rows, whatever the order, the number of processes and the pauses they came in.
+    """
+    for record in store.records():
+        row = {name: record[name] for name in ("key", "model", "revision", "draw", "usable")}
+        for name in ("request", "reply"):
+            row[name] = json.dumps(record[name], ensure_ascii=False, sort_keys=True)
+        yield row
+
+
+def import_rows(store: TrafficStore, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Append exported rows to a store; gives their number."""
+    count = 0
+    for row in rows:
+        record = {**row, "request": json.loads(row["request"]), "reply": json.loads(row["reply"])}
+        names = ("model", "revision", "draw", "request", "usable")
+        store.append(record["key"], _reply(record), **{name: record[name] for name in names})
+        count += 1
+    return count
+
+
+def _kept(reply: Reply) -> dict[str, Any]:
+    values = asdict(reply)
+    kept = {name: values[name] for name in KEPT}
+    return kept | {name: list(values[name]) for name in ("tool_calls", "logprobs") if values[name]}
+
+
+def _reply(record: Mapping[str, Any]) -> Reply:
+    said = dict(record["reply"])
+    for name in ("tool_calls", "logprobs"):
+        said[name] = tuple(said.get(name, ()))
+    return Reply(**said, recorded=True)
+
+
+def _encode(record: dict[str, Any]) -> bytes:
+    body = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return body[:-1] + b',"crc":"%08x"}\n' % zlib.crc32(body)
+
+
+def _decode(line: bytes) -> dict[str, Any] | None:
+    """The record of a line, or None where the line is torn or its checksum does not fit."""
+    body, found, crc = line.rpartition(b',"crc":"')
+    if not found or crc != b'%08x"}\n' % zlib.crc32(body + b"}"):
+        return None
+    record: dict[str, Any] = json.loads(body + b"}")
+    return record
