@@ -16,6 +16,12 @@ from .errors import ConflictError
 _BLOCK = 1 << 20
 
 
+def cache_dir() -> Path:
+    """Where wheels, models and engines are kept (all can be made again): HUBWRIGHT_CACHE or ~/.cache/hubwright."""
+    chosen = os.environ.get("HUBWRIGHT_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "hubwright"
+
+
 class FileEntry(TypedDict):
     """One line of a manifest: POSIX path relative to the folder, size in bytes, SHA-256 in hex."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import HubError
-from .files import git_blob_sha1, sha256_file, write_atomic
+from .files import canonical_json, git_blob_sha1, sha256_file, write_atomic
 from .hub import translate_errors
 from .refs import ArtifactRef
 
@@ -47,8 +48,12 @@ def matches(path: Path, remote: RemoteFile) -> bool:
     return git_blob_sha1(path) == remote.blob_id
 
 
-def pull(ref: ArtifactRef) -> Path:
+def pull(ref: ArtifactRef, allow_patterns: list[str] | None = None) -> Path:
     """Download `ref` (resolved first if it is not a commit) and return its local, read-only folder.
+
+    Args:
+        allow_patterns: fetch and check only files that match one of these (as huggingface_hub matches them); the
+            folder may hold others from earlier pulls, unchecked by this one.
 
     Every file is compared with the hash the hub recorded at commit time: SHA-256 for LFS files, the git blob id
     for the others. A file that differs is taken out of the cache and fetched once more; if it still differs,
@@ -56,20 +61,31 @@ def pull(ref: ArtifactRef) -> Path:
     and asks nothing of the network.
     """
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import filter_repo_objects
 
     ref = ref.resolve()
     label = f"{ref.repo_type} {ref}"
-    with translate_errors(label):
-        folder = Path(snapshot_download(ref.repo_id, repo_type=ref.repo_type, revision=ref.revision))
-    stamp = _stamp_path(ref)
+
+    def download() -> Path:
+        with translate_errors(label):
+            return Path(
+                snapshot_download(
+                    ref.repo_id, repo_type=ref.repo_type, revision=ref.revision, allow_patterns=allow_patterns
+                )
+            )
+
+    folder = download()
+    stamp = _stamp_path(ref, allow_patterns)
     if _stamp_holds(stamp, folder):
         return folder
-    remote = list_remote_files(ref)
+    listed = list_remote_files(ref)
+    remote = {path: listed[path] for path in filter_repo_objects(listed, allow_patterns=allow_patterns)}
+    if allow_patterns and not remote:
+        raise HubError(f"{label} has no file {', '.join(allow_patterns)}")
     bad = [path for path, file in remote.items() if not matches(folder / path, file)]
     if bad:
         _evict(folder, bad)
-        with translate_errors(label):
-            snapshot_download(ref.repo_id, repo_type=ref.repo_type, revision=ref.revision)
+        download()
         still = [path for path in bad if not matches(folder / path, remote[path])]
         if still:
             _evict(folder, still)
@@ -90,11 +106,12 @@ def _evict(folder: Path, paths: list[str]) -> None:
         blob.unlink(missing_ok=True)
 
 
-def _stamp_path(ref: ArtifactRef) -> Path:
+def _stamp_path(ref: ArtifactRef, patterns: list[str] | None) -> Path:
     from huggingface_hub import constants
 
     name = f"{ref.repo_type}--{ref.repo_id.replace('/', '--')}"
-    return Path(constants.HF_HOME) / "hubwright" / "verified" / name / f"{ref.revision}.json"
+    part = f"-{hashlib.sha256(canonical_json(patterns)).hexdigest()[:16]}" if patterns is not None else ""
+    return Path(constants.HF_HOME) / "hubwright" / "verified" / name / f"{ref.revision}{part}.json"
 
 
 def _identity(path: Path) -> list[int]:

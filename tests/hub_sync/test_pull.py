@@ -64,3 +64,11 @@ def test_wrong_bytes_from_the_hub_are_refused(hub, ref):
         pull(ref)
     stored[0].write_bytes(CONTENT)
     assert (pull(ref) / "a.parquet").read_bytes() == CONTENT
+
+
+def test_a_pattern_pulls_and_checks_only_that(ref):
+    folder = pull(ref, ["*.txt"])
+    assert [p.name for p in folder.iterdir()] == ["b.txt"]
+    with pytest.raises(HubError, match=r"has no file \*\.gguf"):
+        pull(ref, ["*.gguf"])
+    assert (pull(ref) / "a.parquet").read_bytes() == CONTENT  # the stamp of a part does not vouch for the whole
