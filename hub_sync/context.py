@@ -11,6 +11,7 @@ so every value put there must be JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,9 @@ class StepContext:
         output: what is published. Emptied by the runner before the step starts.
         inputs: the pulled inputs by role (`dataset`, `model`, ...).
         report: to be filled by the step.
+        traffic: folder of the run's recorded requests and answers, shared by its steps; None: record nothing.
+        replay: answer from `traffic` alone, asking no model.
+        resources: closed when the whole run ends; what later steps can share (a served model) is entered here.
     """
 
     step: str
@@ -69,3 +73,6 @@ class StepContext:
     output: Path
     inputs: Mapping[str, Input] = field(default_factory=dict)
     report: Report = field(default_factory=Report)
+    traffic: Path | None = None
+    replay: bool = False
+    resources: ExitStack = field(default_factory=ExitStack)
