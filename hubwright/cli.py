@@ -51,6 +51,16 @@ def run(
     update: Annotated[
         bool, typer.Option("--update", help="Read moving inputs again, not at the locked commits.")
     ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Set unfinished work with other settings aside and begin anew.")
+    ] = False,
+    traffic: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|ORG/NAME@REV", help="Recorded requests and answers; default RUNS/NAME/traffic."),
+    ] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Answer every request from the recorded traffic; ask no model.")
+    ] = False,
     runs: Annotated[Path, typer.Option(help="Folder for work in progress.")] = Path("runs"),
     format: FormatOption = "human",
 ) -> None:
@@ -64,14 +74,25 @@ def run(
       hubwright run demo
       hubwright run fbbench --set namespace=me --set steps.fb_bench.with.source=fb_bench_dataset_v3.json
       hubwright run recipe.yaml --only tuned
+      hubwright run judged.yaml --replay --traffic org/verdicts@v1.0.0   # rebuild without any model
     """
     from .progress import RunView
     from .recipe import find_recipe, load_plan
     from .runner import default_settings
     from .runner import run as run_plan
+    from .sources import find_traffic
 
     plan = load_plan(find_recipe(recipe), set_)
-    settings = default_settings(plan, runs=runs, only=only, update=update, dry_run=dry_run)
+    settings = default_settings(
+        plan,
+        runs=runs,
+        only=only,
+        update=update,
+        dry_run=dry_run,
+        fresh=fresh,
+        traffic=find_traffic(traffic, replay=replay) if traffic else None,
+        replay=replay,
+    )
     with RunView(plan, runs=runs, quiet=format == "json") as view:
         outcomes = run_plan(plan, settings, view.event)
     view.show(outcomes, format)

@@ -17,6 +17,7 @@ from .runner import Outcome
 _LINES = {
     "skip": "already published at {commit:.12}",
     "input": "reading {role} {ref}",
+    "aside": "set aside {path}; it is kept until you remove it",
     "run": "running {uses}",
     "made": "made; publishing",
     "published": "published at {url}",

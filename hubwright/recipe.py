@@ -45,6 +45,7 @@ class Publish(_Strict):
 
     dataset: str | None = Field(None, description="Repository for a data set: `name` or `org/name`.")
     model: str | None = Field(None, description="Repository for a model: `name` or `org/name`.")
+    space: str | None = Field(None, description="Repository for a Space: `name` or `org/name`.")
     tag: str | None = Field(None, description="Tag for the commit, such as v1.0.0. A tag is never moved.")
     private: bool = Field(False, description="Make the repository private when it is created.")
     license: str | None = Field(
@@ -58,8 +59,8 @@ class Publish(_Strict):
 
     @model_validator(mode="after")
     def _one_target(self) -> Publish:
-        if (self.dataset is None) == (self.model is None):
-            raise ValueError("give exactly one of 'dataset' and 'model'")
+        if sum(target is not None for target in (self.dataset, self.model, self.space)) != 1:
+            raise ValueError("give exactly one of 'dataset', 'model' and 'space'")
         if self.tag is not None and not _TAG.match(self.tag):
             raise ValueError(f"tag {self.tag!r} is not a valid tag name: use letters, digits, '.', '_', '-'")
         return self
@@ -169,7 +170,7 @@ def _plan_step(path: Path, where: Where, recipe: Recipe, name: str, step: Step) 
         kind = kind_of(step.uses)
     except UsageError as error:
         raise refuse(str(error), "uses") from error
-    said = step.publish.dataset if kind.publishes == "dataset" else step.publish.model
+    said = getattr(step.publish, kind.publishes)
     if said is None:
         raise refuse(
             f"{step.uses} publishes a {kind.publishes}: write 'publish: {{{kind.publishes}: NAME}}'", "publish"

@@ -15,11 +15,12 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from . import workdir
 from .catalog import run_function
 from .hub_sync import provenance
 from .hub_sync.context import Input, StepContext
@@ -61,6 +62,9 @@ class Settings:
         only: run just this step; what it needs must be published already.
         update: read moving references again instead of at the locked commits.
         dry_run: resolve and report, run nothing.
+        fresh: begin anew where a step has unfinished work with other settings, which is set aside.
+        traffic: folder of recorded requests and answers; None: `runs/NAME/traffic`.
+        replay: answer every request from the recorded traffic, asking no model.
     """
 
     runs: Path
@@ -68,6 +72,9 @@ class Settings:
     only: str | None = None
     update: bool = False
     dry_run: bool = False
+    fresh: bool = False
+    traffic: Path | None = None
+    replay: bool = False
 
 
 def default_settings(plan: Plan, **changes: Any) -> Settings:
@@ -87,12 +94,12 @@ def run(plan: Plan, settings: Settings, event: Event = lambda *_: None) -> list[
     base = settings.runs / plan.name
     # Looking writes nothing, so it needs no lock and works beside a run.
     holding = nullcontext() if settings.dry_run else exclusive_lock(base / ".lock", f"recipe {plan.name} in {base}")
-    with holding:
+    with holding, ExitStack() as resources:
         lock = RecipeLock(settings.lock_path, writable=not settings.dry_run)
         outcomes: dict[str, Outcome] = {}
         for step in plan.steps:
             wanted = settings.only in (None, step.name) and not settings.dry_run
-            outcomes[step.name] = _run_step(step, plan, settings, lock, outcomes, base, wanted, event)
+            outcomes[step.name] = _run_step(step, plan, settings, lock, outcomes, base, wanted, event, resources)
         return list(outcomes.values())
 
 
@@ -105,6 +112,7 @@ def _run_step(
     base: Path,
     wanted: bool,
     event: Event,
+    resources: ExitStack,
 ) -> Outcome:
     started = time.monotonic()
     inputs: dict[str, ArtifactRef] = {}
@@ -132,15 +140,29 @@ def _run_step(
     if not wanted:
         return Outcome(step.name, "pending", mark, None, step.publish.tag)
 
-    folder = base / f"{step.name}-{mark[:16]}"
-    record = _made(folder, mark)
+    folder = workdir.step_folder(base, step.name, mark)
+    record = workdir.made(folder, mark)
     if record is None:
+        hashes = {name: source["sha256"] for name, source in sources.items()}
+        said = {"uses": step.uses, "version": step.kind.version, "with": config, "sources": hashes,
+                "inputs": {role: str(ref) for role, ref in inputs.items()}}  # fmt: skip
+        for path in workdir.begin(folder, step.name, said, settings.fresh):
+            event(step.name, "aside", {"path": str(path)})
         local = {}
         for role, ref in inputs.items():
             event(step.name, "input", {"role": role, "ref": str(ref)})
             local[role] = Input(ref, pull(ref))
         event(step.name, "run", {"uses": step.uses})
-        record = _make(step, plan, folder, given, config, sources, local, asked, mark)
+        context = StepContext(
+            step.name,
+            folder / "work",
+            folder / "output",
+            local,
+            traffic=settings.traffic or base / workdir.TRAFFIC,
+            replay=settings.replay,
+            resources=resources,
+        )
+        record = _make(step, plan, folder, given, config, sources, context, asked, mark)
     event(step.name, "made", {})
     published = publish(
         folder / "output",
@@ -187,19 +209,6 @@ def _tag_is_missing(ref: ArtifactRef, tag: str | None) -> bool:
     return tag not in {t.name for t in refs.tags}
 
 
-def _made(folder: Path, mark: str) -> dict[str, Any] | None:
-    """The record of a finished but perhaps unpublished step, if its files are still what was made."""
-    done = folder / "done.json"
-    try:
-        value = json.loads(done.read_text(encoding="utf-8"))
-        if value["fingerprint"] == mark and value["output"] == manifest(folder / "output"):
-            return value["record"]
-    except (OSError, ValueError, KeyError):
-        pass
-    done.unlink(missing_ok=True)
-    return None
-
-
 def _make(
     step: PlannedStep,
     plan: Plan,
@@ -207,18 +216,17 @@ def _make(
     given: Any,
     config: dict[str, Any],
     sources: dict[str, Any],
-    inputs: dict[str, Input],
+    context: StepContext,
     asked: dict[str, str],
     mark: str,
 ) -> dict[str, Any]:
     """Do the step's work below `folder`, write provenance and card, and prove completion with done.json."""
     from .model_cards import card, licences
 
-    output, work = folder / "output", folder / "work"
+    inputs, output = context.inputs, context.output
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
-    work.mkdir(exist_ok=True)
-    context = StepContext(step.name, work, output, inputs)
+    context.workdir.mkdir(exist_ok=True)
     rights = licences.of_inputs({r: i.path for r, i in inputs.items()})
     begun = provenance.now()
     result = run_function(step.kind)(given, context)
@@ -306,11 +314,7 @@ def _lock_step(
 
 def clean_work(plan: Plan, settings: Settings) -> list[Path]:
     """Remove the folders of steps that are published; returns them. What is unfinished stays."""
-    lock = RecipeLock(settings.lock_path)
-    keep = {f"{name}-{entry['fingerprint'][:16]}" for name, entry in lock.steps.items()}
     base = settings.runs / plan.name
+    published = {name: entry["fingerprint"] for name, entry in RecipeLock(settings.lock_path).steps.items()}
     with exclusive_lock(base / ".lock", f"recipe {plan.name} in {base}"):
-        gone = [p for p in base.iterdir() if p.is_dir() and p.name in keep and (p / "done.json").is_file()]
-        for path in gone:
-            shutil.rmtree(path)
-    return gone
+        return workdir.clean(base, published)

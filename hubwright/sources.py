@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from .hub_sync import provenance
 from .hub_sync.errors import UsageError
 from .hub_sync.files import manifest, sha256_file
+from .hub_sync.pull import pull
 from .hub_sync.refs import ArtifactRef
 
 
@@ -46,6 +47,19 @@ def resolve_sources(config: BaseModel, where: str) -> tuple[dict[str, Any], dict
         elif "/" in said or path.suffix:
             raise UsageError(f"{where}.{name}: {said!r} is not a file here; paths are relative to the current folder")
     return recorded, sources, type(config).model_validate(given) if changed else config
+
+
+def find_traffic(said: str, *, replay: bool) -> Path:
+    """The folder of recorded traffic: a local one, or the one that a published data set carries in `traffic/`.
+
+    Raises UsageError for a reference without `replay`: what is published is read only, a run would add to it.
+    """
+    path = Path(said).expanduser()
+    if path.is_dir() or "/" not in said or path.is_absolute():
+        return path
+    if not replay:
+        raise UsageError(f"--traffic {said}: published traffic is for --replay; give a folder to record into")
+    return pull(ArtifactRef.parse(said, "dataset"), allow_patterns=["traffic/*"]) / "traffic"
 
 
 def _walk(value: Any, keys: tuple[str | int, ...]) -> Any:

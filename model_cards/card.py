@@ -70,7 +70,13 @@ def _header(records: list[dict[str, Any]]) -> str:
         data["license_link"] = "#licence"
     if "language" in said:
         data["language"] = said.pop("language")
-    data |= _model_metadata(records) if making["target"]["type"] == "model" else _dataset_metadata(making)
+    kind = making["target"]["type"]
+    if kind == "model":
+        data |= _model_metadata(records)
+    elif kind == "dataset":
+        data |= _dataset_metadata(making)
+    else:  # a Space: the Hub asks for a title and for what runs it; a metric module runs nowhere by itself
+        data |= {"title": said.pop("pretty_name", making["target"]["repo_id"].split("/")[1]), "sdk": "static"}
     data |= {key: value for key, value in sorted(said.items()) if value}
     data["tags"] = [_LIBRARY, *tags]
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)

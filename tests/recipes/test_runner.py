@@ -222,3 +222,29 @@ def test_unreachable_hub_is_one_line(hubwright, recipe):
     run = hubwright("run", "small.yaml", "--format", "json", env={"HF_ENDPOINT": "http://127.0.0.1:9"})
     assert run.returncode == 4
     assert "cannot be reached" in run.stderr and run.stderr.count("\n") == 1
+
+
+def test_unfinished_work_with_other_settings_is_not_passed_over(hubwright, recipe, tmp_path):
+    command = [sys.executable, "-m", "hubwright", "run", "small.yaml", "--only", "drills"]
+    slow = ["--set", "steps.drills.with.train_rows=200000"]
+    process = subprocess.Popen([*command, *slow], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    runs = tmp_path / "runs" / "small"
+    deadline = time.monotonic() + 60
+    while not list(runs.glob("drills-*/step.json")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    (begun,) = runs.glob("drills-*")
+    assert not (begun / "done.json").exists()
+    refused = hubwright("run", "small.yaml", "--only", "drills")
+    assert refused.returncode == 2
+    assert "with.train_rows was 200000, now 64" in refused.stderr and "--fresh" in refused.stderr
+    assert refused.stderr.strip().splitlines()[-1].startswith("hubwright: step drills has unfinished work")
+    assert list(runs.glob("drills-*")) == [begun]
+    fresh = hubwright("run", "small.yaml", "--only", "drills", "--fresh")
+    assert fresh.returncode == 0, fresh.stderr
+    assert f"set aside {Path('runs/small') / begun.name}" in fresh.stderr
+    assert (begun / "step.json").exists() and (begun / "set-aside").exists()
+    assert (
+        steps(hubwright("run", "small.yaml", "--only", "drills", "--format", "json"))["drills"]["state"] == "skipped"
+    )

@@ -1,0 +1,115 @@
+"""The folders below `runs/NAME/` in which steps work, and what each of their files proves.
+
+STEP-FINGERPRINT/step.json   what the step was asked to do; there before any work
+STEP-FINGERPRINT/work/       shards and checkpoints; survive a kill
+STEP-FINGERPRINT/output/     what will be published
+STEP-FINGERPRINT/done.json   the step is made: a manifest of `output` and the provenance record
+STEP-FINGERPRINT/set-aside   `--fresh` began anew with other settings; kept, never gone on with by itself
+traffic/                     requests and answers of all steps (inference.store)
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .hub_sync.errors import UsageError
+from .hub_sync.files import manifest, write_atomic
+
+TRAFFIC = "traffic"
+
+
+def step_folder(base: Path, step: str, mark: str) -> Path:
+    """The folder of one step with one fingerprint."""
+    return base / f"{step}-{mark[:16]}"
+
+
+def made(folder: Path, mark: str) -> dict[str, Any] | None:
+    """The record of a finished but perhaps unpublished step, if its files are still what was made."""
+    done = folder / "done.json"
+    try:
+        value = json.loads(done.read_text(encoding="utf-8"))
+        if value["fingerprint"] == mark and value["output"] == manifest(folder / "output"):
+            return value["record"]
+    except (OSError, ValueError, KeyError):
+        pass
+    done.unlink(missing_ok=True)
+    return None
+
+
+def begin(folder: Path, step: str, asked: Mapping[str, Any], fresh: bool) -> list[Path]:
+    """Make the step's folder, or go on in it. Gives the folders that `fresh` set aside.
+
+    Args:
+        asked: what the step is asked to do, as JSON: config, input commits, source hashes.
+
+    Raises:
+        UsageError: the step was begun with other settings and is unfinished. Going on would waste that work without a
+            word, so the change is named; `fresh` says that it is meant.
+    """
+    aside: list[Path] = []
+    if not folder.exists():
+        for other in _unfinished(folder, step):
+            changed = _difference(_asked(other), asked)
+            if changed and not fresh:
+                raise UsageError(
+                    f"step {step} has unfinished work in {other} with other settings: {changed}; go back to them to "
+                    "finish it, or begin anew beside it with --fresh"
+                )
+            (other / "set-aside").touch()
+            aside.append(other)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "step.json", json.dumps(asked, ensure_ascii=False, sort_keys=True))
+    return aside
+
+
+def _unfinished(folder: Path, step: str) -> list[Path]:
+    found = sorted(folder.parent.glob(f"{step}-*")) if folder.parent.is_dir() else []
+    return [
+        other
+        for other in found
+        if other.name.rpartition("-")[0] == step  # not a step whose name begins with this one
+        and (other / "step.json").is_file()
+        and not (other / "done.json").is_file()
+        and not (other / "set-aside").exists()
+    ]
+
+
+def _asked(folder: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads((folder / "step.json").read_text(encoding="utf-8"))
+    return value
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """`with.seed was 3, now 4`, at most three of them."""
+    old, new = _flat(before), _flat(now)
+    said = [
+        f"{name} was {_short(old.get(name))}, now {_short(new.get(name))}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+    return ", ".join(said[:3]) + (f" and {len(said) - 3} more" if len(said) > 3 else "")
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping) and value:
+        parts = (_flat(item, f"{name}.{key}" if name else str(key)) for key, item in value.items())
+        return {key: item for part in parts for key, item in part.items()}
+    return {name: value}
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def clean(base: Path, published: Mapping[str, str]) -> list[Path]:
+    """Remove the folders of published steps (name -> fingerprint); gives them. What is unfinished stays."""
+    keep = {step_folder(base, name, mark) for name, mark in published.items()}
+    gone = [path for path in sorted(keep) if (path / "done.json").is_file()]
+    for path in gone:
+        shutil.rmtree(path)
+    return gone
