@@ -183,7 +183,8 @@ def _ensure_repo(api: HfApi, target: ArtifactRef, private: bool) -> None:
                 "make it private on the hub, or publish under another name"
             )
         return
-    api.create_repo(**place, private=private, exist_ok=True)
+    sdk = {"space_sdk": "static"} if target.repo_type == "space" else {}
+    api.create_repo(**place, private=private, exist_ok=True, **sdk)
 
 
 def _tags(api: HfApi, target: ArtifactRef) -> dict[str, str]:
