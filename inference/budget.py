@@ -94,15 +94,20 @@ def check_budget(budget: Budget, usage: Usage, in_flight: int) -> None:
             )
 
 
-def estimate(usage: Usage, done: int, total: int, seconds: float, budget: Budget) -> dict[str, float]:
-    """What `total` rows will need, from `done` of them: requests, tokens, cost, seconds (linear, our choice)."""
+def estimate(
+    usage: Usage, done: int, total: int, seconds: float, budget: Budget, concurrency: int = 1
+) -> dict[str, float]:
+    """What `total` rows will need, from `done` of them: requests, tokens, cost, seconds (linear, our choice).
+
+    A probe smaller than `concurrency` leaves places empty, so the seconds are those of places that are full.
+    """
     share = total / max(done, 1)
     return {
         "rows": total,
         "requests": usage.requests * share,
         "tokens": usage.tokens * share,
         "cost": usage.cost(budget) * share,
-        "seconds": seconds * share,
+        "seconds": seconds * max(1.0, share * min(1.0, done / concurrency)),
     }
 
 

@@ -16,7 +16,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from ..hub_sync.errors import DataError, UsageError
 from .budget import Budget, Usage, check_budget
 from .limit import AdaptiveLimit
-from .requests import Message, Parse, Reply, one_line, read_reply, request_key
+from .requests import RETRIED, Message, Parse, Reply, one_line, read_reply, request_key
 from .store import TrafficStore
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 BUSY = frozenset({429, 503, 529})  # the server says that it has too much to do
-RETRIED = BUSY | {408, 409, 500, 502, 504, 520, 522, 524}
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before the first retry and the most before any (our choice)
 
@@ -91,6 +90,7 @@ class ChatClient:
         store: where every exchange is recorded and looked up first; None: nothing is kept.
         replay: answer from the store alone, opening no connection; what is not recorded raises DataError.
         budget: hard caps, checked before every request.
+        pool: where several clients share the caps: makes of one's (use, requests in flight) those of all.
 
     Attributes:
         usage: what was used so far.
@@ -103,6 +103,7 @@ class ChatClient:
         store: TrafficStore | None = None,
         replay: bool = False,
         budget: Budget | None = None,
+        pool: Callable[[Usage, int], tuple[Usage, int]] | None = None,
     ) -> None:
         if replay and store is None:
             raise UsageError("a replay needs recorded traffic")
@@ -110,6 +111,7 @@ class ChatClient:
         self.store = store
         self.replay = replay
         self.budget = budget
+        self.pool = pool
         self.usage = Usage()
         self.limit = AdaptiveLimit(endpoint.concurrency)
         self._answered = self._succeeded = False
@@ -217,8 +219,8 @@ class ChatClient:
         try:
             async with asyncio.timeout(total):
                 while True:
-                    status, reply, asked_wait = await self._try(content, allow_truncated)
-                    if reply.outcome != "failed" or (status and status not in RETRIED):
+                    reply, asked_wait = await self._try(content, allow_truncated)
+                    if reply.outcome != "failed" or reply.final:
                         break
                     if asked_wait is None:
                         if retries == endpoint.max_retries:
@@ -237,8 +239,8 @@ class ChatClient:
         self.usage.latencies.append(reply.seconds)
         return reply
 
-    async def _try(self, content: bytes, allow_truncated: bool) -> tuple[int, Reply, float | None]:
-        """(HTTP status or 0, reply, seconds the server asks to wait) of one try, holding a place in flight."""
+    async def _try(self, content: bytes, allow_truncated: bool) -> tuple[Reply, float | None]:
+        """(reply, seconds the server asks to wait before the next) of one try, holding a place in flight."""
         import aiohttp
 
         assert self._session is not None, "use `async with`"
@@ -246,7 +248,8 @@ class ChatClient:
         good = pushed_back = False
         try:
             if self.budget:
-                check_budget(self.budget, self.usage, self.limit.running - 1)
+                used, in_flight = self.usage, self.limit.running - 1
+                check_budget(self.budget, *(self.pool(used, in_flight) if self.pool else (used, in_flight)))
             async with self._session.post(f"{self.endpoint.url}/chat/completions", data=content) as answer:
                 raw = await answer.read()
                 status, headers = answer.status, answer.headers
@@ -254,26 +257,23 @@ class ChatClient:
             good, pushed_back = status == 200, status in BUSY
             if status == 200:
                 self._succeeded = True
-                return status, _decoded(raw, allow_truncated), None
-            return status, self._refused(status, raw), _wait(headers) if status in RETRIED else None
+                return _decoded(raw, allow_truncated), None
+            return self._refused(status, raw), _wait(headers) if status in RETRIED else None
         except TimeoutError:
             pushed_back = True
-            return 0, Reply(outcome="failed", error="timed out"), None
+            return Reply(outcome="failed", error="timed out"), None
         except aiohttp.ClientConnectorError as error:
             if not self._answered:
                 said = one_line(error.strerror or error)
                 raise UsageError(
                     f"{self.endpoint.where} cannot be reached ({said}); is the server running?"
                 ) from error
-            return 0, Reply(outcome="failed", error=f"connection refused: {one_line(error)}"), None
+            return Reply(outcome="failed", error=f"connection refused: {one_line(error)}"), None
         except aiohttp.InvalidURL as error:
             raise UsageError(f"{self.endpoint.where} is no URL; write http://HOST:PORT/v1") from error
         except (aiohttp.ClientError, OSError) as error:
-            return (
-                0,
-                Reply(outcome="failed", error=f"connection lost: {one_line(error) or type(error).__name__}"),
-                None,
-            )
+            said = one_line(error) or type(error).__name__
+            return Reply(outcome="failed", error=f"connection lost: {said}"), None
         finally:
             self.limit.release(good=good, pushed_back=pushed_back)
 
@@ -290,7 +290,7 @@ class ChatClient:
                 "(does it end in /v1?) and the model's name"
             )
         outcome = "refused" if code == "content_filter" else "failed"
-        return Reply(outcome=outcome, error=f"HTTP {status}: {said}")  # type: ignore[arg-type]
+        return Reply(outcome=outcome, error=f"HTTP {status}: {said}", status=status)  # type: ignore[arg-type]
 
 
 def _parsed(reply: Reply, parse: Parse | None) -> Reply:

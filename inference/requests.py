@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import mimetypes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..hub_sync.errors import DataError
-from ..hub_sync.files import canonical_json
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Outcome = Literal["ok", "refused", "truncated", "invalid", "failed"]
 Message = Mapping[str, Any]
 Parse = Callable[["Reply"], Any]
+RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+"""HTTP statuses after which the same request may fare better."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Reply:
             natural logarithm.
         finish_reason: as the server gave it ("stop", "length", "tool_calls", ...).
         prompt_tokens, completion_tokens: as the server counted them; 0 where it did not.
+        status: HTTP status of a request that was answered with an error; 0 otherwise.
         attempts: whole answers asked for, this one included (`attempts` of `ChatClient.complete`).
         seconds: wall time from sending to the last byte, retries included; 0 for a recorded reply.
         recorded: True where it came from the store and not from the network.
@@ -54,6 +57,7 @@ class Reply:
     finish_reason: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    status: int = 0
     attempts: int = 1
     seconds: float = field(default=0.0, compare=False)
     recorded: bool = field(default=False, compare=False)
@@ -63,6 +67,11 @@ class Reply:
         """True where there is an answer that may be used."""
         return self.outcome == "ok"
 
+    @property
+    def final(self) -> bool:
+        """True for a failure that is the request's own: refused, or an HTTP status such as 400 that a retry keeps."""
+        return self.outcome == "refused" or (self.status != 0 and self.status not in RETRIED)
+
 
 def request_key(model: str, revision: str, body: Mapping[str, Any], draw: int = 0) -> str:
     """SHA-256 in hex of (model, its revision, request, number of the draw): the address of an answer.
@@ -71,7 +80,9 @@ def request_key(model: str, revision: str, body: Mapping[str, Any], draw: int = 
         body: the request without its model.
         draw: 0 for the first answer to this request, 1 for a second one that is wanted besides it, and so on.
     """
-    return hashlib.sha256(canonical_json([model, revision, body, draw])).hexdigest()
+    # As canonical_json of hub_sync, but for lone surrogates: models write them, and a dialogue sends them back.
+    said = json.dumps([model, revision, body, draw], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def read_reply(body: Any, *, allow_truncated: bool = False) -> Reply:

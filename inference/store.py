@@ -28,7 +28,7 @@ from ..hub_sync.errors import DataError, StorageError
 from ..hub_sync.files import fsync_path
 from .requests import Reply, without_images
 
-KEPT = ("text", "outcome", "error", "finish_reason", "prompt_tokens", "completion_tokens")
+KEPT = ("text", "outcome", "error", "finish_reason", "prompt_tokens", "completion_tokens", "status")
 """Fields of a Reply that a record always has; `tool_calls` and `logprobs` where there are any."""
 
 
@@ -40,6 +40,7 @@ class _Place:
     offset: int
     length: int
     usable: bool
+    digest: int
 
 
 class TrafficStore:
@@ -47,21 +48,25 @@ class TrafficStore:
 
     Attributes:
         damaged: lines that were passed over because their checksum did not fit, torn last lines included.
+        conflicts: keys with several usable answers that differ. Only processes that ask the same at the same time
+            make them, as no answer that is found is asked for again; give each row its own `draw` or `seed` where
+            answers are sampled. The one found is the last in the order of the segments' names: always the same one.
     """
 
     def __init__(self, folder: Path, *, readonly: bool = False) -> None:
         self.folder = folder
         self.readonly = readonly
         self.damaged = 0
+        self.conflicts: set[str] = set()
         self._index: dict[str, _Place] = {}
         self._rows: dict[str, dict[str, Any]] = {}
+        self._read: dict[Path, int] = {}  # bytes of each segment that are in the index
         self._descriptor: int | None = None
         self._segment = folder
         self._end = 0
         if readonly and not folder.is_dir():
             raise DataError(f"{folder}: no recorded traffic there")
-        for path in sorted(folder.glob("*.jsonl")) if folder.is_dir() else []:
-            self._scan(path)
+        self.refresh()
         for path in sorted(folder.rglob("*.parquet")) if folder.is_dir() else []:
             self._load(path)
 
@@ -73,6 +78,12 @@ class TrafficStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def refresh(self) -> None:
+        """Take in what other processes have recorded since."""
+        for path in sorted(self.folder.glob("*.jsonl")) if self.folder.is_dir() else []:
+            if path != self._segment:
+                self._scan(path)
 
     def find(self, key: str, *, any_outcome: bool = False) -> Reply | None:
         """The recorded reply to a request, or None. Unusable ones only with `any_outcome`, as a replay needs."""
@@ -125,8 +136,9 @@ class TrafficStore:
         if written != len(line):
             self._abandon()
             raise StorageError(f"recorded traffic in {self.folder}: the disk is full")
-        self._put(key, _Place(self._segment, self._end, len(line), usable))
+        self._put(key, _Place(self._segment, self._end, len(line), usable, _digest(record["reply"])))
         self._end += len(line)
+        self._read[self._segment] = self._end
 
     def flush(self) -> None:
         """Write through to the disk what was appended."""
@@ -138,6 +150,8 @@ class TrafficStore:
         if self._descriptor is not None:
             try:
                 os.fsync(self._descriptor)
+            except OSError as error:
+                raise StorageError(f"recorded traffic in {self.folder}: {error.strerror or error}") from error
             finally:
                 self._abandon()
 
@@ -173,19 +187,28 @@ class TrafficStore:
     def _put(self, key: str, place: _Place) -> None:
         """An unusable record never hides a usable one."""
         old = self._index.get(key)
+        if old is not None and old.usable and place.usable and old.digest != place.digest:
+            self.conflicts.add(key)
         if old is None or place.usable or not old.usable:
             self._index[key] = place
 
     def _scan(self, path: Path) -> None:
-        offset = 0
+        offset = self._read.get(path, 0)
         with path.open("rb") as stream:
+            stream.seek(offset)
             for line in stream:
                 record = _decode(line)
-                if record is None:
-                    self.damaged += 1
+                if record is not None:
+                    place = _Place(path, offset, len(line), bool(record["usable"]), _digest(record["reply"]))
+                    self._put(record["key"], place)
+                elif not line.endswith(b"\n"):
+                    # The end was torn by a kill, or is just being written: looked at again by a refresh.
+                    self.damaged += path not in self._read
+                    break
                 else:
-                    self._put(record["key"], _Place(path, offset, len(line), bool(record["usable"])))
+                    self.damaged += 1
                 offset += len(line)
+        self._read[path] = offset
 
     def _load(self, path: Path) -> None:
         import pyarrow
@@ -246,5 +269,14 @@ def _decode(line: bytes) -> dict[str, Any] | None:
     body, found, crc = line.rpartition(b',"crc":"')
     if not found or crc != b'%08x"}\n' % zlib.crc32(body + b"}"):
         return None
-    record: dict[str, Any] = json.loads(body + b"}")
-    return record
+    try:
+        record = json.loads(body + b"}")
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and {"key", "reply", "usable"} <= record.keys() else None
+
+
+def _digest(reply: Mapping[str, Any]) -> int:
+    """What tells two replies apart, whatever the tokens were counted as."""
+    said = [reply.get("text"), reply.get("tool_calls") or []]
+    return zlib.crc32(json.dumps(said, sort_keys=True).encode("ascii"))

@@ -1,0 +1,317 @@
+"""An embedded model server: llama.cpp (through `xllamacpp`) on the loopback, with a GGUF file from the hub.
+
+with shared_engine(ArtifactRef.parse("org/name-GGUF", "model")) as engine:
+    ...  # any OpenAI client at engine.url
+
+It starts when first needed. Whoever asks for the same file with the same settings joins it, from any process, and it
+ends with its last user; a user that is killed counts no longer from that instant. Started with `keep` (as `hubwright
+engine start` does) it stays until it is stopped or idle.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO
+
+from ..hub_sync.errors import DataError, UsageError
+from ..hub_sync.files import sha256_file
+from ..hub_sync.pull import list_remote_files, pull
+from ..hub_sync.refs import ArtifactRef
+from .engine_state import (
+    Engine,
+    engine_id,
+    engines_folder,
+    hold_as_user,
+    is_held,
+    locked,
+    read_engine,
+    release,
+    tried,
+    write_engine,
+)
+
+__all__ = ["Engine", "list_engines", "shared_engine", "start_engine", "stop_engine"]
+
+START_TIMEOUT_S = 300.0  # a large file on a cold disk
+STOP_TIMEOUT_S = 10.0
+IDLE_SECONDS = 600.0
+_POLL_S = 0.05
+_REASON = "error loading model: "
+
+# Engines this process started without `keep`: it is their user until it stops them or ends.
+_held: dict[Path, IO[bytes]] = {}
+_children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a server is told to serve; sent to it as JSON."""
+
+    gguf: str
+    alias: str
+    model: str
+    gguf_sha256: str
+    context_tokens: int
+    slots: int
+    threads: int
+    keep: bool
+    idle_seconds: float
+
+
+def start_engine(
+    model: ArtifactRef | Path,
+    *,
+    file: str | None = None,
+    context_tokens: int = 8192,
+    slots: int = 1,
+    threads: int | None = None,
+    folder: Path | None = None,
+    keep: bool = False,
+    idle_seconds: float = IDLE_SECONDS,
+) -> Engine:
+    """Start a server and return it once it answers; one that serves the same already is returned instead.
+
+    Args:
+        model: a model repository (pulled at its commit, only the GGUF, hash verified) or a GGUF file.
+        file: which GGUF of the repository; needed where there are several.
+        context_tokens: per slot, prompt and answer together (our choice: 8192).
+        slots: requests worked on at the same time. Memory for the context grows with slots x context_tokens.
+        threads: None for all CPUs this process may use.
+        folder: where engines are written down; None for the cache (HUBWRIGHT_CACHE). Those of another folder are
+            never joined.
+        keep: False: the engine ends when this process and all other users have ended. True: it ends when nobody has
+            used it, by lock or by request, for `idle_seconds`.
+
+    Raises UsageError for an absent file, a choice to make, or settings the model cannot have; DataError for a file
+    that is no GGUF or a server that does not start (with the line of its log that tells why); HubError from the hub.
+    """
+    home, wanted = _prepare(model, file, context_tokens, slots, threads, folder, keep, idle_seconds)
+    with locked(home / "start.lock"):
+        holder = hold_as_user(home)
+        try:
+            engine = _join_or_launch(home, wanted)
+        except BaseException:
+            release(holder)
+            raise
+        if keep or home in _held:
+            release(holder)
+        else:
+            _held[home] = holder
+    return engine
+
+
+def list_engines(folder: Path | None = None) -> list[Engine]:
+    """The engines that run, oldest first. What dead ones left is removed."""
+    _reap()
+    found = []
+    for state in engines_folder(folder).glob("*/engine.json"):
+        engine = read_engine(state.parent)
+        if engine:
+            found.append(engine)
+            continue
+        with tried(state.parent / "start.lock") as mine:  # not while one is being started there
+            if mine and not is_held(state.parent / "server.lock"):
+                state.unlink(missing_ok=True)
+    return sorted(found, key=lambda engine: (engine.started_at, engine.id))
+
+
+def stop_engine(id: str, folder: Path | None = None) -> bool:
+    """Stop one engine, used or not. False where none of this id runs."""
+    home = engines_folder(folder) / id
+    if not (home / "start.lock").exists():
+        return False
+    with locked(home / "start.lock"):
+        engine = read_engine(home)
+        if engine:
+            _stop(home, engine)
+        (home / "engine.json").unlink(missing_ok=True)
+    holder = _held.pop(home, None)
+    if holder:
+        release(holder)
+    return engine is not None
+
+
+@contextmanager
+def shared_engine(
+    model: ArtifactRef | Path,
+    *,
+    file: str | None = None,
+    context_tokens: int = 8192,
+    slots: int = 1,
+    threads: int | None = None,
+    folder: Path | None = None,
+) -> Iterator[Engine]:
+    """Use an engine: one that serves the same is joined, else it is started; the last user out stops it.
+
+    Arguments and errors as in `start_engine`. One that was started with `keep` is joined but not stopped.
+    """
+    home, wanted = _prepare(model, file, context_tokens, slots, threads, folder, False, IDLE_SECONDS)
+    with locked(home / "start.lock"):
+        holder = hold_as_user(home)
+        try:
+            engine = _join_or_launch(home, wanted)
+        except BaseException:
+            release(holder)
+            raise
+    try:
+        yield engine
+    finally:
+        _leave(home, holder)
+
+
+def _prepare(
+    model: ArtifactRef | Path,
+    file: str | None,
+    context_tokens: int,
+    slots: int,
+    threads: int | None,
+    folder: Path | None,
+    keep: bool,
+    idle_seconds: float,
+) -> tuple[Path, _Wanted]:
+    """The folder of the engine, made, and what it is to serve. The key to it all is the file's hash."""
+    if find_spec("xllamacpp") is None:
+        raise UsageError("the embedded engine needs xllamacpp: pip install 'hubwright[llm]'")
+    threads = threads if threads is not None else _cpus()
+    for name, value in (("context_tokens", context_tokens), ("slots", slots), ("threads", threads)):
+        if value < 1:
+            raise UsageError(f"{name} is {value}: give a number above 0")
+    gguf, label, alias = _find_gguf(model, file)
+    with gguf.open("rb") as stream:
+        if stream.read(4) != b"GGUF":
+            raise DataError(f"{label} is not a GGUF file: it does not begin with the bytes GGUF")
+    digest = sha256_file(gguf)
+    home = engines_folder(folder).absolute() / engine_id(digest, context_tokens, slots, threads)
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = str(gguf.absolute())
+    return home, _Wanted(path, alias, label, digest, context_tokens, slots, threads, keep, idle_seconds)
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _find_gguf(model: ArtifactRef | Path, file: str | None) -> tuple[Path, str, str]:
+    """(local file, label, alias). Of a repository only the one file is pulled."""
+    if isinstance(model, Path):
+        path = model / file if file else model
+        if not path.is_file():
+            raise UsageError(f"{path}: no such file; give a GGUF file, or a model of the hub as org/name")
+        return path, str(path.absolute()), path.stem
+    ref = model.resolve()
+    if file is None:
+        found = sorted(path for path in list_remote_files(ref) if path.lower().endswith(".gguf"))
+        if not found:
+            raise UsageError(f"model {ref} holds no GGUF file; use a repository that does (often named ...-GGUF)")
+        if len(found) > 1:
+            raise UsageError(f"model {ref} holds several GGUF files: say which with file: {', '.join(found)}")
+        file = found[0]
+    return pull(ref, [glob.escape(file)]) / file, f"{ref}/{file}", ref.repo_id
+
+
+def _join_or_launch(home: Path, wanted: _Wanted) -> Engine:
+    """With start.lock and users.lock held: the engine that runs here, or a new one."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while is_held(home / "server.lock"):  # a server without engine.json is still loading; its starter was killed
+        engine = read_engine(home)
+        if engine:
+            if wanted.keep and not engine.keep:
+                engine = replace(engine, keep=True, idle_seconds=wanted.idle_seconds)
+                write_engine(home, engine)
+            return engine
+        if time.monotonic() > deadline:
+            raise DataError(f"an engine that another process began in {home} does not come up; see its engine.log")
+        time.sleep(_POLL_S)
+    return _launch(home, wanted, deadline)
+
+
+def _launch(home: Path, wanted: _Wanted, deadline: float) -> Engine:
+    _reap()
+    log = home / "engine.log"
+    command = [sys.executable, "-m", "hubwright.inference.engine_server", str(home), json.dumps(wanted.__dict__)]
+    with log.open("wb") as sink:
+        # A session of its own: Ctrl-C in the terminal reaches the user of the engine, who then stops it in order.
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=home, start_new_session=True
+        )
+    _children[process.pid] = process
+    try:
+        while process.poll() is None and time.monotonic() < deadline:
+            engine = read_engine(home)
+            if engine and engine.pid == process.pid and _healthy(engine.url):
+                return engine
+            time.sleep(_POLL_S)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    late = process.poll() is None
+    process.kill()
+    code = process.wait()
+    (home / "engine.json").unlink(missing_ok=True)
+    why = f"no answer within {START_TIMEOUT_S:.0f} s" if late else f"exit code {code}"
+    kind = UsageError if code == UsageError.exit_code else DataError
+    raise kind(f"the engine for {wanted.model} did not start ({why}): {_last_words(log)}; its log is {log}")
+
+
+def _last_words(log: Path) -> str:
+    """The line of the log that says why: llama.cpp follows its reason with several that only say that it failed."""
+    lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+    reasons = [line.partition(_REASON)[2] for line in lines if _REASON in line]
+    return (reasons or lines)[-1].strip()
+
+
+def _healthy(url: str) -> bool:
+    address = url.removesuffix("/v1") + "/health"
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _leave(home: Path, holder: IO[bytes]) -> None:
+    """No longer a user; the last one stops the engine."""
+    with locked(home / "start.lock"):
+        release(holder)
+        with tried(home / "users.lock") as alone:
+            engine = read_engine(home)
+            if alone and engine and not engine.keep:
+                _stop(home, engine)
+
+
+def _stop(home: Path, engine: Engine) -> None:
+    """End the server by its pid, which is its own: it holds server.lock, and start.lock is ours."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.kill(engine.pid, number)
+        except ProcessLookupError:
+            break
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while is_held(home / "server.lock") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if not is_held(home / "server.lock"):
+            break
+    (home / "engine.json").unlink(missing_ok=True)
+    child = _children.pop(engine.pid, None)
+    if child:
+        child.wait()
+
+
+def _reap() -> None:
+    """Collect children that ended by themselves."""
+    for pid, child in list(_children.items()):
+        if child.poll() is not None:
+            del _children[pid]

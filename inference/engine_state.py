@@ -1,0 +1,126 @@
+"""What is known of each embedded engine on disk, and the locks that decide who may do what.
+
+engines/<id>/
+  engine.json   the running engine, written by its server once it answers; removed before it ends
+  engine.log    what the server wrote since it started
+  server.lock   held by the server process: an engine whose lock is free is dead, whatever engine.json says
+  users.lock    held, shared, by every user: the kernel forgets a killed one at once, so the count is never wrong
+  start.lock    held for the moment in which an engine is started, joined, left or stopped
+
+The id is a hash of what is served and how, so equal requests meet in one folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from ..hub_sync.files import cache_dir, canonical_json, write_atomic
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A running llama.cpp server on the loopback.
+
+    Attributes:
+        id: 12 hex digits; the same GGUF with the same settings has the same id.
+        pid: of the server process.
+        url: base URL for OpenAI clients, http://127.0.0.1:PORT/v1. No key is needed, any model name is accepted.
+        model: `org/name@commit/file` of a hub model, or the path of a file.
+        gguf_sha256: of the file served, in hex.
+        context_tokens: prompt and answer together, per slot (llama.cpp divides its context among slots; here the
+            context is multiplied instead).
+        slots: requests worked on at the same time; further ones wait.
+        threads: CPU threads.
+        started_at: UTC, ISO 8601.
+        keep: True where it outlives its users and ends only when stopped or idle.
+        idle_seconds: how long a kept engine waits without user and request before it ends.
+    """
+
+    id: str
+    pid: int
+    url: str
+    model: str
+    gguf_sha256: str
+    context_tokens: int
+    slots: int
+    threads: int
+    started_at: str
+    keep: bool
+    idle_seconds: float
+
+
+def engines_folder(folder: Path | None) -> Path:
+    """Where engines are written down: `folder`, or `engines` in the cache of hubwright."""
+    return folder if folder is not None else cache_dir() / "engines"
+
+
+def engine_id(gguf_sha256: str, context_tokens: int, slots: int, threads: int) -> str:
+    """The name that equal requests share."""
+    return hashlib.sha256(canonical_json([gguf_sha256, context_tokens, slots, threads])).hexdigest()[:12]
+
+
+def read_engine(home: Path) -> Engine | None:
+    """The engine of this folder if its server lives; None where it has not written itself down or is dead."""
+    if not is_held(home / "server.lock"):
+        return None
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return Engine(**json.loads((home / "engine.json").read_text()))
+    return None
+
+
+def write_engine(home: Path, engine: Engine) -> None:
+    """Write it down, whole or not at all."""
+    write_atomic(home / "engine.json", json.dumps(asdict(engine), indent=1) + "\n")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait for the lock and hold it alone."""
+    with path.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def tried(path: Path) -> Iterator[bool]:
+    """Hold the lock alone, or get False where anyone else holds it."""
+    with path.open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def is_held(path: Path) -> bool:
+    """True where another open file holds the lock alone."""
+    try:
+        with path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def hold_as_user(home: Path) -> IO[bytes]:
+    """Count as a user until `release` or the end of this process, kill -9 included."""
+    stream = (home / "users.lock").open("ab")
+    fcntl.flock(stream, fcntl.LOCK_SH)
+    return stream
+
+
+def release(holder: IO[bytes]) -> None:
+    """Stop counting. Unlocked by hand: a child forked meanwhile has the same open file and would go on holding it."""
+    fcntl.flock(holder, fcntl.LOCK_UN)
+    holder.close()

@@ -1,0 +1,259 @@
+"""Many rows through an async function that asks a model: cut into shards, safe to kill, the same bytes every time.
+
+    result = run_stage("package.module:judge", rows, config, endpoint=endpoint, folder=work, traffic=work / "traffic")
+
+    async def judge(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row: ...
+
+The function's result must follow from (row, config) and the model's answers alone: no clock, no random numbers but
+those seeded by the row. Then any number of workers, any shard size and any kill in between give the same rows. Where
+answers are sampled, put something of the row into `seed` or `draw`: two rows that ask the very same otherwise share
+one answer in one process and may get two in two, of which a replay finds only one (`TrafficStore.conflicts`). What
+changes the answers belongs into `config`, prompts or their version included, because a resume is refused by it.
+
+    folder/stage.json         what the folder belongs to: work, config, model and its revision
+    folder/shards/            one file a finished shard (shards.py)
+    folder/failed.jsonl       the rows that failed, each with its "error"; absent where none did
+    traffic/                  every answer (store.py), which may serve several stages
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ..hub_sync.errors import DataError, UsageError
+from ..hub_sync.files import exclusive_lock, write_atomic
+from .budget import PROBE_ROWS, Budget, Usage, check_estimate, estimate
+from .client import Endpoint
+from .shards import Failure, Outcome, Row, claim, read_shard, shard_path, stored, sweep, write_shard
+from .store import TrafficStore
+from .view import StageView
+from .workers import Job, Results, RowError, Sink, Task, load_work, run_here, run_processes
+
+__all__ = ["Row", "RowError", "StageResult", "run_stage"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What came of a stage.
+
+    Attributes:
+        rows: what the work function returned, in input order, failed rows left out.
+        failed: the input rows that failed, each with "error", one line; in input order.
+        usage: what this run used, probe included; earlier runs in the same folder are not counted, and of a worker
+            that was killed its last quarter of a second is not.
+        estimate: what was expected after the probe, for the rows that were not done yet: rows, requests, tokens,
+            cost, seconds. None where nothing was asked of the network in the probe.
+    """
+
+    rows: list[Row]
+    failed: list[Row]
+    usage: Usage
+    estimate: dict[str, float] | None
+
+
+def run_stage(
+    work: str,
+    rows: Sequence[Row],
+    config: Mapping[str, Any],
+    *,
+    endpoint: Endpoint,
+    folder: Path,
+    traffic: Path,
+    replay: bool = False,
+    budget: Budget | None = None,
+    shard_rows: int = 256,
+    engine: Literal["local", "ray"] = "local",
+    workers: int = 1,
+    max_failed: float = 0.05,
+    progress: Callable[[int, int], None] | None = None,
+) -> StageResult:
+    """Do `rows` and return the results in their order; what a former run in `folder` finished is not done again.
+
+    Args:
+        work: "module:function", an `async def f(row, config, chat) -> row`. It raises RowError for a row that cannot
+            be done; any other exception stops the stage. Reply.final tells it whether a failure is the row's own.
+        rows: JSON objects.
+        config: a JSON object, handed to every call.
+        endpoint: its `concurrency` is that of all workers together.
+        folder: kept between runs, one process at a time.
+        traffic: folder of the recorded answers; on storage that all workers see.
+        replay: answer from `traffic` alone, with no connection opened.
+        budget: caps for this run, checked after a probe of the first 20 rows and before every request.
+        shard_rows: rows a file (our choice); it changes no row.
+        engine: processes on this machine, or tasks on an existing Ray cluster (on_ray.py).
+        workers: processes, or Ray tasks at once. With 1, `local` runs in this process.
+        max_failed: share of the rows that may fail, rounded up to whole rows, so that any share above 0 lets a
+            single row fail; with 0 none may (our choice). Failed rows are asked again by the next run, except those
+            whose RowError is `final`.
+        progress: called with (rows done, rows in all).
+
+    Raises:
+        UsageError: the endpoint is out of reach or refuses; a cap is reached; `folder` holds shards of another config.
+        ConflictError: another process works in `folder`.
+        DataError: more rows than `max_failed` failed, raised after everything else is done and stored; a replay
+            lacks a record; rows or results are no JSON.
+        StorageError: the disk is full or cannot be written; what was finished is kept.
+    """
+    if workers < 1 or shard_rows < 1 or not 0 <= max_failed <= 1:
+        raise UsageError("workers and shard_rows are at least 1, and max_failed is a share from 0 to 1")
+    load_work(work)
+    job = Job(work, dict(config), endpoint, traffic, replay, budget)
+    with stored(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        with stored(folder):
+            stack.enter_context(exclusive_lock(folder / ".lock", f"stage folder {folder}"))
+        stage = _Stage(job, rows, folder, shard_rows, progress)
+        with StageView(work.partition(":")[2], len(rows)) as stage.view:
+            if not replay:
+                stage.probe()
+            stage.run(stage.tasks(), engine, workers)
+        result = stage.finish()
+        if workers > 1 and not replay:
+            _warn_of_conflicts(traffic)
+    allowed = math.ceil(round(max_failed * len(rows), 9))  # 0.07 * 100 is a little above 7
+    if len(result.failed) > allowed:
+        raise DataError(
+            f"{len(result.failed)} of {len(rows)} rows failed, {allowed} may (max_failed {max_failed:g}); the first: "
+            f"{result.failed[0]['error']}. All are in {folder / 'failed.jsonl'}; run this again to ask them again"
+        )
+    return result
+
+
+class _Stage:
+    """The state of one run: which row has which outcome."""
+
+    view: StageView
+
+    def __init__(
+        self,
+        job: Job,
+        rows: Sequence[Row],
+        folder: Path,
+        shard_rows: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self.job, self.rows, self.folder, self.shard_rows, self.progress = job, rows, folder, shard_rows, progress
+        identity = {
+            "work": job.work,
+            "config": job.config,
+            "model": job.endpoint.model,
+            "revision": job.endpoint.revision,
+        }
+        claim(folder, identity)
+        self.usage = Usage()
+        self.estimate: dict[str, float] | None = None
+        self.paths: list[Path] = []
+        self.outcomes: list[list[Outcome | None]] = []
+        for index, start in enumerate(range(0, len(rows), shard_rows)):
+            own = rows[start : start + shard_rows]
+            path = shard_path(folder, index, identity, own)
+            found: list[Outcome | None] = list(read_shard(path, len(own)) or [None] * len(own))
+            self.paths.append(path)
+            self.outcomes.append([None if isinstance(o, Failure) and not o.final else o for o in found])
+        self.done = sum(outcome is not None for shard in self.outcomes for outcome in shard)
+        sweep(folder)
+
+    def tasks(self, limit: int | None = None) -> list[Task]:
+        """What is still to be done, or the first `limit` rows of it."""
+        found = []
+        for index, outcomes in enumerate(self.outcomes):
+            start = index * self.shard_rows
+            todo = [(n, self.rows[start + n]) for n, outcome in enumerate(outcomes) if outcome is None]
+            if limit is not None:
+                todo = todo[:limit]
+                limit -= len(todo)
+            if todo:
+                found.append(Task(index, todo))
+        return found
+
+    def probe(self) -> None:
+        """The first rows by themselves, and what they tell of the rest. Raises UsageError where a cap will not do."""
+        todo = len(self.rows) - self.done
+        if todo <= PROBE_ROWS:
+            return
+        began = time.monotonic()
+        self.run(self.tasks(PROBE_ROWS), "local", 1)
+        if not self.usage.requests:
+            return  # a resumed run, answered from the record
+        budget = self.job.budget or Budget()
+        seconds = time.monotonic() - began
+        self.estimate = estimate(self.usage, PROBE_ROWS, todo, seconds, budget, self.job.endpoint.concurrency)
+        price = f", cost {self.estimate['cost']:,.2f}" if self.estimate["cost"] else ""
+        logger.info(
+            "%s: %s rows will need about %s requests, %s tokens, %s s%s",
+            self.job.work,
+            *(f"{self.estimate[name]:,.0f}" for name in ("rows", "requests", "tokens", "seconds")),
+            price,
+        )
+        check_estimate(self.estimate, budget)
+
+    def run(self, tasks: list[Task], engine: str, workers: int) -> None:
+        """Do `tasks`; a shard is written as soon as all its rows have an outcome."""
+        if not tasks:
+            return
+        sink = Sink(self._shard_done, self._pulse)
+        job = replace(self.job, spent=replace(self.usage, outcomes={}, latencies=[]))
+        if engine == "ray":
+            from .on_ray import run_on_ray
+
+            run_on_ray(job, tasks, sink, workers)
+        elif workers == 1:
+            run_here(job, tasks, sink)
+        else:
+            run_processes(job, tasks, sink, workers)
+
+    def _shard_done(self, shard: int, results: Results) -> None:
+        outcomes = self.outcomes[shard]
+        for position, outcome in results:
+            outcomes[position] = outcome
+        whole = [outcome for outcome in outcomes if outcome is not None]
+        if len(whole) == len(outcomes):
+            write_shard(self.paths[shard], whole)
+
+    def _pulse(self, rows: int, used: Usage, limit: int) -> None:
+        self.done += rows
+        self.usage.add(used)
+        self.view.show(self.done, self.usage, limit)
+        if self.progress and rows:
+            self.progress(self.done, len(self.rows))
+
+    def finish(self) -> StageResult:
+        """The result, with the list of failures written and shards of former inputs removed."""
+        good: list[Row] = []
+        failed: list[Row] = []
+        for row, outcome in zip(self.rows, (o for shard in self.outcomes for o in shard), strict=True):
+            assert outcome is not None
+            if isinstance(outcome, Failure):
+                failed.append({**row, "error": outcome.error})
+            else:
+                good.append(outcome)
+        path = self.folder / "failed.jsonl"
+        with stored(path):
+            if failed:
+                write_atomic(path, b"".join(json.dumps(row).encode("ascii") + b"\n" for row in failed))
+            else:
+                path.unlink(missing_ok=True)
+        sweep(self.folder, set(self.paths))
+        return StageResult(good, failed, self.usage, self.estimate)
+
+
+def _warn_of_conflicts(traffic: Path) -> None:
+    """Tell of answers that a replay will not give back: see the top of this file."""
+    conflicts = len(TrafficStore(traffic).conflicts) if traffic.is_dir() else 0
+    if conflicts:
+        logger.warning(
+            "%d requests were asked by several workers at once and got different answers; a replay knows one of each: "
+            "put something of the row into `seed` or `draw`",
+            conflicts,
+        )
