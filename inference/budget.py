@@ -18,11 +18,15 @@ class Budget(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    price_prompt: float = Field(0.0, ge=0, description="Price of one million prompt tokens, in any currency.")
-    price_completion: float = Field(0.0, ge=0, description="Price of one million generated tokens, same currency.")
-    max_requests: int | None = Field(None, gt=0, description="Stop before more requests than this are sent.")
-    max_tokens: int | None = Field(None, gt=0, description="Stop before more tokens than this, both kinds together.")
-    max_cost: float | None = Field(None, gt=0, description="Stop before it costs more than this.")
+    price_prompt: float = Field(default=0.0, ge=0, description="Price of one million prompt tokens, in any currency.")
+    price_completion: float = Field(
+        default=0.0, ge=0, description="Price of one million generated tokens, same currency."
+    )
+    max_requests: int | None = Field(default=None, gt=0, description="Stop before more requests than this are sent.")
+    max_tokens: int | None = Field(
+        default=None, gt=0, description="Stop before more tokens than this, both kinds together."
+    )
+    max_cost: float | None = Field(default=None, gt=0, description="Stop before it costs more than this.")
 
 
 @dataclass

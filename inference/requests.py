@@ -141,10 +141,11 @@ def image_part(image: Path | bytes, media_type: str = "") -> dict[str, Any]:
     """
     if isinstance(image, Path):
         media_type = media_type or mimetypes.guess_type(image.name)[0] or ""
+        path = image
         try:
-            image = image.read_bytes()
+            image = path.read_bytes()
         except OSError as error:
-            raise DataError(f"image {image}: {error.strerror or error}") from error
+            raise DataError(f"image {path}: {error.strerror or error}") from error
     if not media_type.startswith("image/"):
         raise DataError("an image needs a media type such as image/png: name the file so or give media_type")
     encoded = base64.b64encode(image).decode("ascii")

@@ -156,9 +156,10 @@ class _Stage:
         self.paths: list[Path] = []
         self.outcomes: list[list[Outcome | None]] = []
         for index, start in enumerate(range(0, len(rows), shard_rows)):
+            found: Sequence[Outcome | None]
             own = rows[start : start + shard_rows]
             path = shard_path(folder, index, identity, own)
-            found: list[Outcome | None] = list(read_shard(path, len(own)) or [None] * len(own))
+            found = read_shard(path, len(own)) or [None] * len(own)
             self.paths.append(path)
             self.outcomes.append([None if isinstance(o, Failure) and not o.final else o for o in found])
         self.done = sum(outcome is not None for shard in self.outcomes for outcome in shard)
