@@ -94,15 +94,15 @@ def evaluate(config: HarnessConfig, context: StepContext) -> None:
     with one_line_errors():
         results = _run(config, context, manager, names)
 
-    scrub = _Scrubber(context, config.metadata)
-    rows = [row for task in sorted(results["samples"]) for row in _rows(task, results["samples"][task], scrub)]
+    scrub = Scrubber(context, config.metadata)
+    rows = [row for task in sorted(results["samples"]) for row in sample_rows(task, results["samples"][task], scrub)]
     if not rows:
         raise DataError(f"step {context.step}: {', '.join(names)} gave no samples")
-    _write_parquet(rows, context.output / "data" / "samples-00000-of-00001.parquet")
+    write_parquet(rows, context.output / "data" / "samples-00000-of-00001.parquet")
     summary = scrub(_summary(config, results))
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
     (context.output / "results.json").write_text(text + "\n", encoding="utf-8")
-    _report(config, context, summary, len(rows))
+    report_results(context, summary, len(rows), predict_only=config.predict_only, limit=config.limit)
 
 
 def find_tasks(
@@ -172,7 +172,7 @@ def _run(config: HarnessConfig, context: StepContext, manager: TaskManager, name
     return dict(results or {"samples": {}, "results": {}})
 
 
-class _Scrubber:
+class Scrubber:
     """Replaces this machine's paths in any JSON value by what a reader elsewhere can use."""
 
     def __init__(self, context: StepContext, metadata: Mapping[str, Any]) -> None:
@@ -223,7 +223,9 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def _rows(task: str, samples: list[dict[str, Any]], scrub: _Scrubber) -> list[dict[str, Any]]:
+def sample_rows(task: str, samples: list[dict[str, Any]], scrub: Scrubber) -> list[dict[str, Any]]:
+    """The published rows of one task's samples; what varies by task as JSON text."""
+
     def text(value: Any) -> str:
         return json.dumps(scrub(_plain(value)), ensure_ascii=False, sort_keys=True)
 
@@ -246,7 +248,8 @@ def _rows(task: str, samples: list[dict[str, Any]], scrub: _Scrubber) -> list[di
     ]
 
 
-def _write_parquet(rows: list[dict[str, Any]], path: Path) -> None:
+def write_parquet(rows: list[dict[str, Any]], path: Path) -> None:
+    """Rows as one Parquet file, whole or not at all."""
     import datasets
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -256,6 +259,15 @@ def _write_parquet(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def _summary(config: HarnessConfig, results: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "tasks": task_summary(results),
+        "config": config.model_dump(mode="json"),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+def task_summary(results: dict[str, Any]) -> dict[str, Any]:
+    """task -> metrics, numbers of documents, hashes and settings, from lm-eval's results with their samples."""
     tasks = {}
     for task, values in results["results"].items():
         metrics: dict[str, dict[str, Any]] = {}
@@ -280,11 +292,7 @@ def _summary(config: HarnessConfig, results: dict[str, Any]) -> dict[str, Any]:
             "generation_kwargs": _plain(settings.get("generation_kwargs")),
             "metadata": _plain({k: v for k, v in (settings.get("metadata") or {}).items() if k != "config_source"}),
         }
-    return {
-        "tasks": tasks,
-        "config": config.model_dump(mode="json"),
-        "packages": {name: version(name) for name in PACKAGES},
-    }
+    return tasks
 
 
 def _task_hash(samples: list[dict[str, Any]]) -> str:
@@ -297,7 +305,10 @@ def _task_hash(samples: list[dict[str, Any]]) -> str:
     return hashlib.sha256(joined.encode()).hexdigest()
 
 
-def _report(config: HarnessConfig, context: StepContext, summary: dict[str, Any], rows: int) -> None:
+def report_results(
+    context: StepContext, summary: dict[str, Any], rows: int, *, predict_only: bool, limit: int | float | None
+) -> None:
+    """Fill the report from a summary: one table a task, every figure as a metric."""
     report = context.report
     model = str(context.inputs["model"].ref)
     report.card.setdefault("pretty_name", f"Evaluation of {context.inputs['model'].ref.repo_id}")
@@ -307,10 +318,10 @@ def _report(config: HarnessConfig, context: StepContext, summary: dict[str, Any]
         f"{summary['packages']['lm_eval']}. One row per task, filter and document, with prompt, answer and metrics; "
         "`results.json` holds the aggregates."
     )
-    if config.predict_only:
+    if predict_only:
         report.summary += " The answers are stored without a score."
-    if config.limit:
-        report.summary += f" A trial on the first {config.limit} documents: not to be compared with full runs."
+    if limit:
+        report.summary += f" A trial on the first {limit} documents: not to be compared with full runs."
     report.counts["samples"] = rows
     for task, values in sorted(summary["tasks"].items()):
         metrics = values["metrics"]
@@ -321,6 +332,10 @@ def _report(config: HarnessConfig, context: StepContext, summary: dict[str, Any]
                 continue
             low, high = (metrics.get(f"{metric}_ci_{end}", {}).get("value") for end in ("low", "high"))
             table.append([metric, entry["value"], entry["stderr"], low, high])
+        if not table:  # answers without a score
+            report.counts[f"{task}: documents answered"] = values["n"]
+            report.counts[f"{task}: documents in the data set"] = values["n_available"]
+            continue
         report.tables.append(
             {
                 "title": task,

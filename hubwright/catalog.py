@@ -93,14 +93,24 @@ CATALOG: dict[str, StepKind] = {
         optional=frozenset({"dataset"}),
         extra="eval",
     ),
+    "lm_eval_output": StepKind(
+        "eval",
+        "hubwright.evals.imported:LmEvalOutputConfig",
+        "hubwright.evals.imported:collect",
+        "dataset",
+        "what the stock lm_eval command wrote, as a data set like that of an lm_eval step",
+        inputs={"model": "model", "dataset": "dataset"},
+        optional=frozenset({"dataset"}),
+        extra="eval",
+    ),
     "report": StepKind(
         "card",
         "hubwright.model_cards.report:ReportConfig",
         "hubwright.model_cards.report:report",
         "model",
         "evaluation results and plots added to a published model's card",
-        inputs={"model": "model", "result": "dataset", "baseline": "dataset"},
-        optional=frozenset({"baseline"}),
+        inputs={"model": "model", "result": "dataset", "baseline": "dataset", "answers": "dataset"},
+        optional=frozenset({"baseline", "answers"}),
     ),
 }
 

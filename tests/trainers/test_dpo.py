@@ -42,6 +42,15 @@ def test_precomputed_reference_gives_the_same_losses(tmp_path: Path, inputs: dic
     assert once[-1] != pytest.approx(once[0], abs=1e-4)
 
 
+def test_precomputed_reference_is_equal_to_six_digits_where_nothing_is_padded(
+    tmp_path: Path, inputs: dict[str, Path]
+) -> None:
+    settings = {"max_steps": 6, "beta": 0.5, "per_device_train_batch_size": 1}
+    once = losses(tmp_path / "a", inputs, precompute_ref_log_probs=True, **settings)
+    always = losses(tmp_path / "b", inputs, precompute_ref_log_probs=False, **settings)
+    assert once == pytest.approx(always, abs=1e-6)
+
+
 def test_eval_and_lora(tmp_path: Path, inputs: dict[str, Path]) -> None:
     step = context(tmp_path, inputs)
     dpo.train(dpo.DPOConfig(**QUICK, lora={"r": 4}, eval_split="test", eval_steps=2), step)

@@ -1,0 +1,73 @@
+"""The report step: what it writes beside a model, and what it leaves out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hubwright.hub_sync import provenance
+from hubwright.hub_sync.context import Input, StepContext
+from hubwright.hub_sync.errors import DataError
+from hubwright.hub_sync.refs import ArtifactRef
+from hubwright.model_cards.report import ReportConfig, report
+
+MODEL = ArtifactRef("model", "me/model", "a" * 40)
+DATA = {"role": "dataset", "type": "dataset", "repo_id": "me/data", "commit": "d" * 40}
+
+
+def context(tmp_path: Path, inputs: list[dict[str, Any]]) -> StepContext:
+    result = tmp_path / "result"
+    result.mkdir()
+    metrics = {
+        "accuracy": {"value": 0.75, "stderr": 0.1, "higher_is_better": True},
+        "loss": {"value": 0.5, "stderr": None, "higher_is_better": False},
+    }
+    (result / "results.json").write_text(json.dumps({"tasks": {"drills": {"metrics": metrics, "n": 16}}}))
+    record = {
+        "step": {}, "config": {}, "inputs": inputs, "fingerprint": "f", "code": {}, "files": [], "report": {},
+        "finished_at": "2026-01-02T03:04:05Z",
+    }  # fmt: skip
+    (result / provenance.FILE_NAME).write_bytes(provenance.dump([record]).encode())
+    output = tmp_path / "output"
+    output.mkdir()
+    given = {
+        "model": Input(MODEL, tmp_path),
+        "result": Input(ArtifactRef("dataset", "me/result", "b" * 40), result),
+    }
+    return StepContext("report", tmp_path / "work", output, given)
+
+
+def about(ref: ArtifactRef = MODEL) -> dict[str, Any]:
+    return {"role": "model", "type": "model", "repo_id": ref.repo_id, "commit": ref.revision}
+
+
+def test_an_entry_names_the_benchmark_at_its_commit(tmp_path: Path) -> None:
+    step = context(tmp_path, [about(), DATA])
+    report(ReportConfig(headline=["drills/accuracy", "drills/loss"]), step)
+    entries = yaml.safe_load((step.output / ".eval_results" / "drills.yaml").read_text())
+    assert [entry["dataset"]["id"] for entry in entries] == ["me/data"] * 2
+    assert [entry["dataset"]["revision"] for entry in entries] == ["d" * 40] * 2
+    assert [entry["value"] for entry in entries] == [0.75, 0.5]
+    assert len({entry["dataset"]["task_id"] for entry in entries}) == 2
+
+
+def test_without_a_pinned_benchmark_no_entry_is_invented(tmp_path: Path) -> None:
+    step = context(tmp_path, [about()])
+    report(ReportConfig(), step)
+    assert not (step.output / ".eval_results").exists()
+    assert step.report.metrics == {"drills/accuracy": 0.75, "drills/loss": 0.5}
+
+
+def test_results_of_another_model_are_refused(tmp_path: Path) -> None:
+    step = context(tmp_path, [about(ArtifactRef("model", "me/model", "c" * 40)), DATA])
+    with pytest.raises(DataError, match="is about me/model@cccccccccccc, not about me/model@a"):
+        report(ReportConfig(), step)
+
+
+def test_an_unknown_headline_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="headline 'drills/accuraccy' is not among the results"):
+        report(ReportConfig(headline=["drills/accuraccy"]), context(tmp_path, [about(), DATA]))
