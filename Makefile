@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[train,eval,hub]" --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[train,eval,hub,llm]" --group dev
 	@touch $@
 
 demo: $(STAMP)   ## the whole job in a few minutes: data set, model, evaluation and card on a local hub

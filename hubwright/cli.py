@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import __version__, cli_eval, cli_hub
+from . import __version__, cli_engine, cli_eval, cli_hub
 from .hub_sync.errors import HubwrightError
 
 app = typer.Typer(
@@ -176,6 +176,7 @@ def demo(
 
 
 app.add_typer(cli_hub.app, name="hub")
+app.add_typer(cli_engine.app, name="engine")
 cli_eval.register(app)
 
 

