@@ -1,4 +1,4 @@
-"""The commands around evaluation: `score`, `judge`, `eval` and `tasks`. Results go to stdout, messages to stderr."""
+"""The commands around evaluation: `score`, `judge`, `agree`, `eval`, `tasks`. Results go to stdout, messages to stderr."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module to the `hubwright` command."""
     app.command()(score)
     app.command()(judge)
+    app.command()(agree)
     app.command(name="eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(evaluate)
     tasks = typer.Typer(no_args_is_help=True, help="The lm-eval tasks that hubwright brings.")
     tasks.command(name="path")(tasks_path)
@@ -93,17 +94,30 @@ def judge(
         str,
         typer.Argument(
             metavar="ANSWERS",
-            help="lm-eval samples_*.jsonl, a recipe's answers, official answers, or id + answer lines.",
+            help="A recipe's answers, lm-eval samples_*.jsonl, official answers, or id + answer lines.",
         ),
     ],
-    judge: Annotated[str, typer.Option("--judge", help="openai:MODEL@BASE_URL or replay:VERDICTS.")],
-    out: Annotated[Path, typer.Option("--out", help="Verdict file; an unfinished one is continued.")],
+    judge: Annotated[
+        str, typer.Option("--judge", help="openai:MODEL@BASE_URL, embedded:ORG/NAME[@REV][#FILE], replay:VERDICTS.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Verdict file, written at the end; a finished one is kept.")],
     dataset: DatasetOption = None,
+    method: Annotated[
+        str, typer.Option(help="text: one reply with all verdicts, as published; label: one token per item.")
+    ] = "text",
     language: Annotated[
         str, typer.Option(help="Language of the judge's instructions: zh (as published) or en.")
     ] = "zh",
+    prompt: Annotated[str, typer.Option(help="published, or brief (no reasons, for small judges).")] = "published",
+    order: Annotated[str, typer.Option(help="text: list the items forward or reversed (position check).")] = "forward",
+    json_schema: Annotated[bool, typer.Option(help="text: ask for the form by JSON Schema.")] = False,
+    threshold: Annotated[float, typer.Option(help="label: probability of yes from which an item is met.")] = 0.5,
+    traffic: Annotated[Path | None, typer.Option(help="Folder of the recorded replies; default: OUT.traffic.")] = None,
+    replay: Annotated[bool, typer.Option("--replay", help="Answer from the record alone; ask no judge.")] = False,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 16,
-    timeout: Annotated[float, typer.Option(help="Seconds for one request.")] = 120.0,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds for one request; default: 120, embedded 1800.")
+    ] = None,
     attempts: Annotated[int, typer.Option(min=1, help="Whole attempts until a reply is usable (published: 3).")] = 3,
     api_key_env: Annotated[str, typer.Option(help="Environment variable with the key.")] = "OPENAI_API_KEY",
 ) -> None:
@@ -119,6 +133,8 @@ def judge(
       hubwright judge fbbench out/*/samples_fbbench_*.jsonl --judge openai:gpt-4o-2024-08-06 --out verdicts.jsonl
       hubwright judge fbbench answers.jsonl --dataset org/fb-bench@v1.0.0 --out verdicts.jsonl \\
         --judge openai:qwen@http://127.0.0.1:8000/v1
+      hubwright judge fbbench org/answers@v1.0.0 --out verdicts.jsonl --method label \\
+        --judge embedded:Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF
     """
     _known(benchmark)
     from .evals.fbbench.answers import read_answers, read_dataset
@@ -127,7 +143,12 @@ def judge(
     config = read_judge_config(
         {
             "judge": judge,
+            "method": method,
             "language": language,
+            "prompt": prompt,
+            "order": order,
+            "json_schema": json_schema,
+            "threshold": threshold,
             "concurrency": concurrency,
             "timeout": timeout,
             "attempts": attempts,
@@ -135,13 +156,58 @@ def judge(
         }
     )
     found = read_answers(answers, read_dataset(dataset) if dataset else None)
-    judged = judge_answers(found, config, out=out, progress=_progress())
+    judged = judge_answers(found, config, out=out, traffic=traffic, replay=replay, progress=_progress())
     if all(one.state == "failed" for one in judged):
         raise DataError(f"none of {len(judged)} samples got a verdict; the first: {judged[0].reasons[0]}")
     states = {state: sum(one.state == state for one in judged) for state in sorted({one.state for one in judged})}
     said = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in states.items())
     print(f"{out}: {len(judged)} samples: {said}", file=sys.stderr)
     print(f"next: hubwright score fbbench {out}", file=sys.stderr)
+
+
+def agree(
+    first: Annotated[
+        str, typer.Argument(metavar="A", help="Verdicts, ours or official: a file, folder or reference.")
+    ],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another judge's verdicts on the same answers.")],
+    by: Annotated[str | None, typer.Option(help="Also by task, scenario or position of the item.")] = None,
+    other: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A,B",
+            help="The same judges on another model's answers: does A favour the first model? Repeatable.",
+        ),
+    ] = None,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals; 0: none.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 1234,
+    format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+) -> None:
+    """How far two judges agree: agreement, Cohen's kappa, what neither could parse, difference of the scores.
+
+    Verdicts are joined by sample, item and answer. Intervals draw whole samples, because items of one answer hang
+    together. For a position check give the verdicts of one judge asked forward and reversed.
+
+    \b
+    Examples:
+      hubwright agree verdicts.jsonl gpt-4o-2024-08-06/Qwen2.5-7B-Instruct.jsonl --by task
+      hubwright agree forward.jsonl reversed.jsonl --by position
+      hubwright agree own.jsonl own-reference.jsonl --other else.jsonl,else-reference.jsonl
+    """
+    _known("fbbench", format, ("table", "json"))
+    from .evals.fbbench.verdicts import verdict_rows_of
+    from .evals.judging import agreement
+
+    pairs = agreement.pair(verdict_rows_of(first), verdict_rows_of(second))
+    report = agreement.compare(pairs, by=by, resamples=bootstrap, seed=seed)
+    if other:
+        others = []
+        for entry in other:
+            ours, comma, theirs = entry.partition(",")
+            if not comma:
+                raise UsageError(f"--other {entry!r}: write the two judges' verdicts as A,B")
+            others.append(agreement.pair(verdict_rows_of(ours), verdict_rows_of(theirs)))
+        report["self_preference"] = agreement.self_preference([pairs], others, resamples=bootstrap, seed=seed)
+    print(json.dumps(report, ensure_ascii=False, indent=2) if format == "json" else agreement.as_text(report))
 
 
 def evaluate(

@@ -1,7 +1,8 @@
 """Stored answers, whatever wrote them, as `Answer`s for the judge.
 
 lm-eval samples       samples_*.jsonl of `--log_samples` or `--predict_only`: the row is in `doc`
-a recipe's answers    data/samples-*.parquet of an `lm_eval` step, a folder or a Hub reference
+a recipe's answers    of an `answers` step (data/answers-*.parquet) or an `lm_eval` step (data/samples-*.parquet): a
+                      folder or a Hub reference; the row is beside the answer
 official answers      JSONL with `user_query` and `second_response`, all data set fields on each line
 plain answers         JSONL with `id` and `answer`; needs the data set
 """
@@ -16,7 +17,7 @@ from typing import Any
 from ...hub_sync.errors import DataError, UsageError
 from ..data import locate, read_split
 from .judge import Answer
-from .samples import Sample, from_official, from_row, index_samples, official_to_row, read_jsonl
+from .samples import AnswerState, Sample, from_official, from_row, index_samples, official_to_row, read_jsonl
 
 Record = tuple[str, Mapping[str, Any]]  # where it stands, for errors, and what stands there
 
@@ -42,7 +43,8 @@ def read_answers(source: str | Path, dataset: Mapping[str, Sample] | None = None
 
 def _records(path: Path, cited: str) -> Iterable[Record]:
     if path.is_dir() or path.suffix == ".parquet":
-        rows = read_split(path, "samples" if path.is_dir() else "train")
+        made = path.is_dir() and any(path.glob("data/answers-*.parquet"))  # by an `answers` step
+        rows = read_split(path, ("answers" if made else "samples") if path.is_dir() else "train")
         return [(f"{cited}: row {number}", dict(row)) for number, row in enumerate(rows) if _is_ours(row)]
     return [(f"{cited}: line {number}", record) for number, record in read_jsonl(path)]
 
@@ -60,6 +62,14 @@ def _answer(where: str, record: Mapping[str, Any], dataset: Mapping[str, Sample]
             text = replies[0]
         except (KeyError, TypeError, IndexError) as error:
             raise DataError(f"{where}: is a sample of another task, not of fbbench ({error!r})") from error
+    elif "checklist" in record and "answer" in record:
+        try:
+            sample = from_row(record)
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{where}: is not an answer to a row of fbbench ({error!r})") from error
+        sample = sample if dataset is None else _in_dataset(sample.id, dataset, where)
+        state = outcome_state(record.get("outcome"))
+        return Answer(sample, None if state else _text(record["answer"], where), state)
     elif "user_query" in record and "second_response" in record:
         sample, text = from_official(record, where), record["second_response"]
     elif "id" in record and "answer" in record:
@@ -73,6 +83,13 @@ def _answer(where: str, record: Mapping[str, Any], dataset: Mapping[str, Sample]
     if dataset is not None:
         sample = _in_dataset(sample.id, dataset, where)
     return Answer(sample, _text(text, where))
+
+
+def outcome_state(outcome: Any) -> AnswerState | None:
+    """What the request for an answer came to, where the text cannot tell it: refused, failed; None: see the text."""
+    if outcome == "refused":
+        return "refused"
+    return None if outcome in ("ok", "truncated", None) else "empty" if outcome == "empty" else "failed"
 
 
 def _decoded(value: Any, where: str) -> Any:

@@ -1,91 +1,57 @@
-"""The judge as a stage of its own: stored answers in, verdict lines out, safe to kill and to run again.
+"""FB-Bench's answers before a judge: samples become cases of `evals.judging`, verdict rows become judged samples.
 
 A judge is named by one string:
 
-    openai:MODEL@BASE_URL    any OpenAI-compatible endpoint, e.g. openai:gpt-4o-2024-08-06@https://api.openai.com/v1
-    replay:PATH or REF       verdicts that were stored before (ours or the official files), for the same answers
+    openai:MODEL@BASE_URL            any OpenAI-compatible endpoint
+    embedded:ORG/NAME[@REV][#FILE]   a GGUF repository of the hub, resolved to a commit and served on the loopback
+    replay:PATH or REF               verdicts that were stored before (ours or the official files), same answers
 
-The verdict file is append-only while the stage runs: a sample's lines are written in one piece as soon as it is
-judged. A run that finds the file goes on where it stopped: it drops a torn last line, keeps what was judged for the
-same answer, prompt and judge, and asks again about the rest, failures included. When all is done the file is put in
-the order of the answers, so the same replies give the same bytes.
+The verdict file is written whole, at the end, in the order of the answers; until then the record of the judge's
+replies beside it (`OUT.traffic`) is what a killed run goes on from. A finished file is not judged again: what it holds
+for the same answer, judge and prompt stays, and its failures alone are asked about once more.
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from ...hub_sync.errors import DataError, StorageError, UsageError
-from ...hub_sync.files import canonical_json, exclusive_lock, write_atomic
-from ...inference.client import ChatClient, Endpoint, run_blocking
+from ...hub_sync.files import exclusive_lock, write_atomic
 from ..data import locate
-from .prompts import ATTEMPTS, LANGUAGES, PARAMS, judge_messages, parse_verdicts
-from .samples import Sample, answer_hash, answer_state
-from .verdicts import Judged, VerdictFile, read_verdicts
+from ..judging.cases import Case, Row, lines
+from ..judging.stage import AskConfig, Judging, check_cases, judge_cases, prompt_hash
+from ..served import Served, check_spec, embedded_ref, remote_endpoint, serve
+from .samples import AnswerState, Sample, answer_hash, answer_state
+from .verdicts import Judged, VerdictFile, collect, read_verdicts
 
 FINAL = ("complete", "refused", "not_judged")  # states that a later run keeps; "failed" is tried again
+Progress = Callable[[int, int], None]
 
 
-class JudgeConfig(BaseModel):
+class JudgeConfig(AskConfig):
     """Which judge, and how it is asked."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    judge: str = Field(description="openai:MODEL@BASE_URL, openai:MODEL, or replay:PATH|org/name@revision.")
-    language: str = Field("zh", description="Language of the instructions: zh (as published) or en.")
-    concurrency: int = Field(16, ge=1, le=1024, description="Requests in flight (our choice).")
-    timeout: float = Field(120.0, gt=0, description="Seconds for one request (our choice).")
-    max_retries: int = Field(6, ge=0, description="Retries of a request that failed in transport, 429 or 5xx.")
-    attempts: int = Field(
-        ATTEMPTS, ge=1, description="Whole attempts per sample until a reply is usable (published: 3)."
+    judge: str = Field(
+        description="openai:MODEL@BASE_URL, embedded:ORG/NAME[@REV][#FILE.gguf], or replay:PATH|org/name@revision."
     )
-    api_key_env: str = Field("OPENAI_API_KEY", description="Environment variable that holds the endpoint's key.")
 
     @field_validator("judge")
     @classmethod
     def _known_judge(cls, value: str) -> str:
         kind, colon, rest = value.partition(":")
-        if not colon or not rest or kind not in ("openai", "replay"):
-            raise ValueError(f"judge {value!r} is unknown: write openai:MODEL@BASE_URL or replay:PATH")
-        return value
-
-    @field_validator("language")
-    @classmethod
-    def _known_language(cls, value: str) -> str:
-        if value not in LANGUAGES:
-            raise ValueError(f"language {value!r} is unknown: use one of {', '.join(LANGUAGES)}")
-        return value
+        return value if kind == "replay" and colon and rest else check_spec(value)
 
     @property
     def replays(self) -> bool:
         """True where stored verdicts are used instead of a model."""
         return self.judge.startswith("replay:")
-
-    @property
-    def target(self) -> str:
-        """What stands behind the colon."""
-        return self.judge.partition(":")[2]
-
-    def endpoint(self) -> Endpoint:
-        """The endpoint of an openai judge; a base URL stands behind the last "@" that a URL follows."""
-        model, at, url = self.target.partition("@http")
-        return Endpoint(
-            model=model,
-            base_url=f"http{url}" if at else None,
-            api_key_env=self.api_key_env,
-            concurrency=self.concurrency,
-            timeout=self.timeout,
-            max_retries=self.max_retries,
-        )
 
 
 def read_judge_config(value: str | Mapping[str, Any]) -> JudgeConfig:
@@ -95,119 +61,42 @@ def read_judge_config(value: str | Mapping[str, Any]) -> JudgeConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "judge"
-        raise UsageError(f"judge option {where}: {first['msg'].removeprefix('Value error, ')}") from error
+        said = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "literal_error":
+            said = f"{first['input']!r} is unknown: use one of {', '.join(_allowed(first))}"
+        raise UsageError(f"judge option {where}: {said}") from error
+
+
+def _allowed(error: Any) -> list[str]:
+    return [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
 
 
 def check_ready(config: JudgeConfig) -> None:
-    """Raise now what would stop the judge later: a replay that cannot be read, a key that is not set."""
-    if config.replays:
-        path, _ = locate(config.target)
-        read_verdicts(path)
+    """Raise now what would stop the judge later: an unreadable replay, a key that is not set, no such model."""
+    kind, _, target = config.judge.partition(":")
+    if kind == "replay":
+        read_verdicts(locate(target)[0])
+    elif kind == "openai":
+        remote_endpoint(config.judge, config).key()
     else:
-        config.endpoint().key()
+        embedded_ref(config.judge)[0].resolve()
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A sample and what the tested model answered; None where there is no text at all."""
+    """A sample and what the tested model answered; None where there is no text at all.
+
+    Attributes:
+        state: set where the answer's own record tells it (a refusal); None: told from the text.
+    """
 
     sample: Sample
     text: str | None
+    state: AnswerState | None = None
 
-
-class Judge(Protocol):
-    """Gives the verdicts of one answer that is neither empty nor failed."""
-
-    name: str
-
-    def prompt_hash(self, answer: Answer) -> str:
-        """What identifies the question asked; verdicts for another question are not used again."""
-
-    async def __call__(self, answer: Answer) -> Judged:
-        """The verdicts; state "failed" or "refused" where there are none. Never raises for one answer's failure."""
-
-
-class ChatJudge:
-    """A model behind an OpenAI-compatible endpoint, asked as in `prompts`."""
-
-    def __init__(self, config: JudgeConfig, client: ChatClient) -> None:
-        self.config = config
-        self.client = client
-        self.name = client.endpoint.model
-
-    def prompt_hash(self, answer: Answer) -> str:
-        """SHA-256 (16 hex digits) of messages and settings without the answer, which has a hash of its own."""
-        asked = judge_messages(answer.sample, "", language=self.config.language)
-        return hashlib.sha256(canonical_json([asked, dict(PARAMS)])).hexdigest()[:16]
-
-    async def __call__(self, answer: Answer) -> Judged:
-        """Up to `attempts` whole tries until a reply has a verdict on every item."""
-        assert answer.text is not None
-        items = len(answer.sample.items)
-        messages: list[dict[str, Any]] = [
-            dict(turn) for turn in judge_messages(answer.sample, answer.text, language=self.config.language)
-        ]
-        reply = await self.client.complete(
-            messages, parse=lambda said: parse_verdicts(said.text, items), attempts=self.config.attempts, **PARAMS
-        )
-        if reply.ok:
-            return self._judged(answer, *reply.value, "complete", reply.attempts)
-        state = "refused" if reply.outcome == "refused" else "failed"
-        return self._judged(answer, (None,) * items, (reply.error,) * items, state, reply.attempts)
-
-    def _judged(
-        self,
-        answer: Answer,
-        verdicts: tuple[bool | None, ...],
-        reasons: tuple[str, ...],
-        state: Any,
-        attempts: int,
-    ) -> Judged:
-        return Judged(
-            sample=answer.sample,
-            verdicts=verdicts,
-            state=state,
-            answer_sha256=answer_hash(answer.text),
-            reasons=reasons,
-            judge=self.name,
-            prompt_hash=self.prompt_hash(answer),
-            attempts=attempts,
-        )
-
-
-class ReplayJudge:
-    """Stored verdicts. A sample that is not stored, or was judged for another answer, has a failed verdict."""
-
-    def __init__(self, stored: VerdictFile) -> None:
-        self._stored = {one.sample.id: one for one in stored.judged}
-        self.name = next((one.judge for one in stored.judged if one.judge), "") or "replay"
-
-    def prompt_hash(self, answer: Answer) -> str:
-        """That of the stored verdict."""
-        stored = self._stored.get(answer.sample.id)
-        return stored.prompt_hash if stored else ""
-
-    async def __call__(self, answer: Answer) -> Judged:
-        """The stored verdict on this very answer."""
-        size = len(answer.sample.items)
-        stored = self._stored.get(answer.sample.id)
-        why = ""
-        if stored is None:
-            why = "no stored verdict for this sample"
-        elif stored.answer_sha256 != answer_hash(answer.text):
-            why = "the stored verdict is for another answer"
-        elif len(stored.verdicts) != size:
-            why = f"the stored verdict has {len(stored.verdicts)} items, the row has {size}"
-        if stored is None or why:
-            return Judged(
-                sample=answer.sample,
-                verdicts=(None,) * size,
-                state="failed",
-                answer_sha256=answer_hash(answer.text),
-                reasons=(why,) * size,
-                judge=self.name,
-            )
-        return Judged(**{**vars(stored), "sample": answer.sample})
+    def case(self) -> Case:
+        """The same for a judge. FB-Bench's columns of a verdict row are the labels."""
+        return self.sample.case(self.text, self.state or answer_state(self.text))
 
 
 def judge_answers(
@@ -215,131 +104,125 @@ def judge_answers(
     config: JudgeConfig,
     *,
     out: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    traffic: Path | None = None,
+    replay: bool = False,
+    progress: Progress | None = None,
 ) -> list[Judged]:
-    """Judge `answers` and return one entry for each, in order; with `out`, store them and go on where a run stopped.
+    """Judge `answers` and return one entry for each, in order.
 
-    Empty and failed answers are not shown to the judge: they are state "not_judged" and score 0.
+    Args:
+        out: verdict file, JSON lines, written whole at the end.
+        traffic: folder of the recorded replies, what a killed run goes on from; None: OUT.traffic beside `out`, or
+            nothing that lasts.
+        replay: ask no judge; what is not in `traffic` is an error.
 
     Raises:
-        UsageError: the endpoint is out of reach, refuses the key or lacks the model; or `out` holds the verdicts of
+        UsageError: the judge cannot be reached at all, refuses the key or is unknown; `out` holds verdicts of
             another judge or prompt.
         ConflictError: another process writes to `out`.
-        DataError: two answers to one sample; no answers; a replay that fits none of the answers.
-        StorageError: `out` cannot be written; what is in it already stays.
+        DataError: two answers to one sample; no answers; a replay that fits none of the answers, or lacks a record.
+        StorageError: `out` or `traffic` cannot be written; what is in them already stays.
     """
-    if not answers:
-        raise DataError("there are no answers to judge")
-    ids = [answer.sample.id for answer in answers]
-    if len(set(ids)) != len(ids):
-        twice = next(name for name in ids if ids.count(name) > 1)
-        raise DataError(f"sample {twice} has two answers; judge one run at a time")
-    if config.replays:
-        path, _ = locate(config.target)
-        stored = read_verdicts(path)
-        work = _judge_all(answers, ReplayJudge(stored), out, progress)
-    else:
-        work = _with_client(answers, config, out, progress)
-    try:
-        return run_blocking(work)
-    except OSError as error:
-        if out is None:
-            raise
-        raise StorageError(f"verdict file {out.name} cannot be written: {error.strerror or error}") from error
-
-
-async def _with_client(
-    answers: Sequence[Answer],
-    config: JudgeConfig,
-    out: Path | None,
-    progress: Callable[[int, int], None] | None,
-) -> list[Judged]:
-    async with ChatClient(config.endpoint()) as client:
-        return await _judge_all(answers, ChatJudge(config, client), out, progress)
-
-
-async def _judge_all(
-    answers: Sequence[Answer],
-    judge: Judge,
-    out: Path | None,
-    progress: Callable[[int, int], None] | None,
-) -> list[Judged]:
-    total = len(answers)
-    with ExitStack() as stack:
-        done: dict[str, Judged] = {}
-        stream = None
+    cases = [answer.case() for answer in answers]
+    check_cases(cases)
+    with ExitStack() as resources:
         if out is not None:
-            stack.enter_context(exclusive_lock(out.with_name(f".{out.name}.lock"), f"verdict file {out.name}"))
-            done = _resume(out, answers, judge)
-            stream = stack.enter_context(out.open("a", encoding="utf-8"))
-
-        async def one(answer: Answer) -> None:
-            state = answer_state(answer.text)
-            if state == "ok":
-                judged = await judge(answer)
-            else:
-                judged = Judged(
-                    sample=answer.sample,
-                    verdicts=(None,) * len(answer.sample.items),
-                    state="not_judged",
-                    answer=state,
-                    answer_sha256=answer_hash(answer.text),
-                    judge=judge.name,
-                    prompt_hash=judge.prompt_hash(answer),
-                )
-            done[answer.sample.id] = judged
-            if stream is not None:
-                stream.write(_lines(judged, total))
-                stream.flush()  # a kill loses nothing that is in the kernel
-            if progress:
-                progress(len(done), total)
-
-        # A TaskGroup stops the other requests as soon as one raises, which only a hopeless endpoint does.
-        try:
-            async with asyncio.TaskGroup() as group:
-                for answer in answers:
-                    if answer.sample.id not in done:
-                        group.create_task(one(answer))
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        judged = [done[answer.sample.id] for answer in answers]
-        if isinstance(judge, ReplayJudge) and all(entry.state == "failed" for entry in judged):
-            raise DataError(f"the stored verdicts fit none of the {total} answers: {judged[0].reasons[0]}")
+            try:
+                out.parent.mkdir(parents=True, exist_ok=True)
+                lock = exclusive_lock(out.with_name(f".{out.name}.lock"), f"verdict file {out.name}")
+                resources.enter_context(lock)
+            except OSError as error:
+                raise _unwritable(out, error) from error
+        if config.replays:
+            rows = _replayed(answers, read_verdicts(locate(config.judge.partition(":")[2])[0]))
+        else:
+            if traffic is None:
+                temporary = resources.enter_context(tempfile.TemporaryDirectory(prefix="hubwright-judge-"))
+                traffic = out.with_name(f"{out.name}.traffic") if out is not None else Path(temporary)
+            rows = judge_with(config.judge, cases, config, resources, out, traffic, replay, progress).rows
         if out is not None:
-            write_atomic(out, "".join(_lines(entry, total) for entry in judged))
-    return judged
+            try:
+                write_atomic(out, lines(rows))
+            except OSError as error:
+                raise _unwritable(out, error) from error
+    judged = collect(rows)
+    return [replace(one, sample=answer.sample) for one, answer in zip(judged, answers, strict=True)]
 
 
-def _lines(judged: Judged, answers: int) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in judged.rows(answers))
+def judge_with(
+    judge: str,
+    cases: Sequence[Case],
+    config: AskConfig,
+    resources: ExitStack,
+    out: Path | None,
+    traffic: Path,
+    replay: bool,
+    progress: Progress | None,
+) -> Judging:
+    """Serve the judge and have the cases judged, but for those that `out` holds for good."""
+    served = serve(judge, config, resources, replay=replay)
+    kept = _finished(out, cases, config, served) if out is not None else {}
+    return judge_cases(cases, config, served, traffic=traffic, replay=replay, kept=kept, progress=progress)
 
 
-def _resume(out: Path, answers: Sequence[Answer], judge: Judge) -> dict[str, Judged]:
-    """What `out` already holds for these answers. Cuts a torn last line off, so that appending starts on a new one."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+def _unwritable(out: Path, error: OSError) -> StorageError:
+    return StorageError(f"verdict file {out.name} cannot be written: {error.strerror or error}")
+
+
+def _finished(out: Path, cases: Sequence[Case], config: AskConfig, served: Served) -> dict[str, list[Row]]:
+    """What `out` already holds for these answers. Raises UsageError for verdicts of another judge or prompt."""
     if not out.exists() or not out.stat().st_size:
-        return {}
-    data = out.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        with out.open("r+b") as stream:
-            stream.truncate(whole)
-    if not whole:
         return {}
     stored = {one.sample.id: one for one in read_verdicts(out).judged}
     kept = {}
-    for answer in answers:
-        old = stored.get(answer.sample.id)
-        if old is None or old.state not in FINAL or old.answer_sha256 != answer_hash(answer.text):
+    for case in cases:
+        old = stored.get(case.id)
+        if old is None or old.state not in FINAL or old.answer_sha256 != answer_hash(case.answer):
             continue
-        if old.judge != judge.name or old.prompt_hash != judge.prompt_hash(answer):
-            changed = "judge" if old.judge != judge.name else "prompt"
-            now, before = (
-                (judge.name, old.judge) if changed == "judge" else (judge.prompt_hash(answer), old.prompt_hash)
-            )
-            raise UsageError(
-                f"{out.name} holds verdicts of another {changed} ({before!r}, now {now!r}); write to another file, or "
-                "delete this one to judge again"
-            )
-        kept[answer.sample.id] = old
+        for what, before, now in (
+            ("judge", old.judge, served.name),
+            ("revision of the judge", old.judge_revision, served.revision),
+            ("prompt", old.prompt_hash, prompt_hash(case, config.question())),
+        ):
+            if before != now:
+                raise UsageError(
+                    f"{out.name} holds verdicts of another {what} ({before!r}, now {now!r}); write to another file, "
+                    "or delete this one to judge again"
+                )
+        kept[case.id] = old.rows(len(cases))
     return kept
+
+
+def _replayed(answers: Sequence[Answer], stored: VerdictFile) -> list[Row]:
+    """Stored verdicts on these answers. A sample that is not stored, or was judged for another answer, has failed.
+
+    Raises DataError where none of the answers has a verdict.
+    """
+    by_id = {one.sample.id: one for one in stored.judged}
+    name = next((one.judge for one in stored.judged if one.judge), "") or "replay"
+    found = [_replayed_one(answer, by_id.get(answer.sample.id), name) for answer in answers]
+    if all(one.state == "failed" for one in found):
+        raise DataError(f"the stored verdicts fit none of the {len(found)} answers: {found[0].reasons[0]}")
+    return [row for one in found for row in one.rows(len(answers))]
+
+
+def _replayed_one(answer: Answer, stored: Judged | None, name: str) -> Judged:
+    case, size = answer.case(), len(answer.sample.items)
+    why = ""
+    if stored is None:
+        why = "no stored verdict for this sample"
+    elif stored.answer_sha256 != answer_hash(answer.text):
+        why = "the stored verdict is for another answer"
+    elif len(stored.verdicts) != size:
+        why = f"the stored verdict has {len(stored.verdicts)} items, the row has {size}"
+    if stored is not None and not why:
+        return replace(stored, sample=answer.sample)
+    return Judged(
+        sample=answer.sample,
+        verdicts=(None,) * size,
+        state="failed" if case.answer_state == "ok" else "not_judged",
+        answer=case.answer_state,
+        answer_sha256=answer_hash(answer.text),
+        reasons=(why,) * size,
+        judge=name,
+    )

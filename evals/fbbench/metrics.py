@@ -6,7 +6,7 @@ fb_overall_strict, fb_rm_strict       exhaustive checklists count with their fir
 fb_ec_task_*, fb_rm_task_*            one task type
 fb_ec_deficiency_*                    rows whose first answer has this deficiency
 fb_ec_feedback_*, fb_rm_feedback_*    rows with this kind of feedback
-fb_answer_empty, fb_answer_failed     shares of answers, 0..1
+fb_answer_empty, _refused, _failed    shares of answers, 0..1
 fb_verdict_failed, fb_judge_refused   shares of samples, 0..1
 fb_coverage                           share of samples the score rests on, 0..1
 """
@@ -23,6 +23,7 @@ from .samples import EC, RM, Sample
 HEAD = {"fb_overall": "overall", "fb_ec": "error_correction", "fb_rm": "response_maintenance"}
 RATES = {
     "fb_answer_empty": ("answers_empty",),
+    "fb_answer_refused": ("answers_refused",),
     "fb_answer_failed": ("answers_failed",),
     "fb_verdict_failed": ("verdicts_failed", "verdicts_missing"),
     "fb_judge_refused": ("verdicts_refused",),

@@ -8,14 +8,19 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ...hub_sync.errors import DataError
+from ..judging.cases import AnswerState, Case, answer_hash
+
+__all__ = ["EC", "RM", "AnswerState", "Sample", "answer_hash", "answer_state", "from_row", "read_jsonl"]
 
 EC = "Error Correction"
 RM = "Response Maintenance"
 
-AnswerState = Literal["ok", "empty", "failed"]
+# How the tested model is sampled: the authors' temperatures by task type, greedy elsewhere; their limit in tokens.
+TEMPERATURES = {"Knowledge Q&A": 0.1, "Text Creation": 0.7, "Text Translation": 0.7}
+MAX_TOKENS = 4096
 
 # What answer files store where the tested model gave no answer. The first two are upstream's own markers; a leading
 # "$" alone says nothing, genuine LaTeX answers begin with it.
@@ -59,6 +64,16 @@ class Sample:
         first, second, third = (item.strip() for item in self.items)
         free = not _IF_AGREES.match(first) and not _IF_DISAGREES.match(first)
         return bool(free and _IF_AGREES.match(second) and _IF_DISAGREES.match(third))
+
+    def case(self, answer: str | None, state: AnswerState) -> Case:
+        """An answer to this row before a judge; scenario, task and labels become columns of the verdict rows."""
+        labels = {
+            "scenario": self.scenario,
+            "task": self.task,
+            "deficiencies": list(self.deficiencies),
+            "feedback": list(self.feedback),
+        }
+        return Case(self.id, self.messages, answer, self.items, self.weights, labels, state)
 
 
 def sample_id(user_query: str) -> str:
@@ -122,11 +137,6 @@ def answer_state(answer: Any) -> AnswerState:
     if not isinstance(answer, str) or answer.strip() in FAILED_ANSWERS:
         return "failed"
     return "ok" if answer.strip() else "empty"
-
-
-def answer_hash(answer: Any) -> str:
-    """SHA-256 of the answer's UTF-8: what ties a verdict to the answer it was given for."""
-    return hashlib.sha256(str(answer).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:

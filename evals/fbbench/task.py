@@ -26,15 +26,12 @@ from ..data import configured_source, locate
 from .answers import read_rows
 from .judge import Answer, JudgeConfig, check_ready, judge_answers, read_judge_config
 from .metrics import higher_is_better, metric_names, read_metric
-from .samples import EC, Sample, answer_state, from_row
+from .samples import EC, MAX_TOKENS, TEMPERATURES, Sample, answer_state, from_row
 from .scorer import judged_score, score
 from .verdicts import Judged
 
 logger = logging.getLogger(__name__)
 
-# Sampling temperature of the tested model by task type, as the authors' code sets it; greedy elsewhere.
-TEMPERATURES = {"Knowledge Q&A": 0.1, "Text Creation": 0.7, "Text Translation": 0.7}
-MAX_TOKENS = 4096  # published limit; see `_room` for windows that are smaller
 RESERVE = 100  # tokens the published rule leaves free
 STEP = 256  # our choice: limits are cut to multiples of it, or each answer would be a batch of its own
 TOKEN_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")

@@ -1,13 +1,7 @@
 """Verdict files: ours (one line per checklist item) and the official judgement JSONL, read into the same thing.
 
-Our format, one JSON object per (sample, item), complete in itself so that scoring needs no other file:
-
-    id, item (from 0), items (their number), scenario, task, deficiencies, feedback, text, weight|null: of the row
-    answer_state "ok|empty|failed", answer_sha256                       : of the answer
-    verdict "yes|no|unparsable"|null, reason, state, attempts           : of the judge; `state` says what became of
-        the whole sample: complete, refused, failed (no complete reply after all attempts) or not_judged (no answer)
-    judge, prompt_hash                                                  : which judge, asked what
-    answers                                                             : number of samples the run set out to judge
+Ours are the rows of `evals.judging.cases`, with FB-Bench's labels as columns: scenario, task, deficiencies, feedback.
+They need no other file to be scored. Older files lack p_yes, judge_revision, method and language.
 
 A sample judged twice counts with its last complete set of lines. Verdicts are joined by item index, never by text:
 40 of the 15,957 published judgements carry item texts that differ from the data set's (lost backslashes).
@@ -15,12 +9,14 @@ A sample judged twice counts with its last complete set of lines. Verdicts are j
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ...hub_sync.errors import DataError
+from ..data import locate, read_split
+from ..judging.cases import Asked, Row, Said, group_rows, verdict_file, verdict_rows
 from .samples import AnswerState, Sample, answer_hash, answer_state, from_official, read_jsonl
 
 VerdictState = Literal["complete", "partial", "refused", "failed", "not_judged"]
@@ -49,34 +45,26 @@ class Judged:
     judge: str = ""
     prompt_hash: str = ""
     attempts: int = 0
+    p_yes: tuple[float | None, ...] = ()
+    judge_revision: str = ""
+    method: str = "text"
+    language: str = ""
 
-    def rows(self, answers: int) -> list[dict[str, Any]]:
-        """The lines of our format, one per item."""
-        sample = self.sample
-        words = {True: "yes", False: "no", None: "unparsable" if self.state in ("partial", "failed") else None}
-        return [
-            {
-                "id": sample.id,
-                "item": index,
-                "items": len(sample.items),
-                "scenario": sample.scenario,
-                "task": sample.task,
-                "deficiencies": list(sample.deficiencies),
-                "feedback": list(sample.feedback),
-                "text": text,
-                "weight": sample.weights[index],
-                "answer_state": self.answer,
-                "answer_sha256": self.answer_sha256,
-                "verdict": words[self.verdicts[index]],
-                "reason": self.reasons[index] if self.reasons else "",
-                "state": self.state,
-                "attempts": self.attempts,
-                "judge": self.judge,
-                "prompt_hash": self.prompt_hash,
-                "answers": answers,
-            }
-            for index, text in enumerate(sample.items)
-        ]
+    def rows(self, answers: int) -> list[Row]:
+        """The verdict rows, one per item."""
+        none = (None,) * len(self.verdicts)
+        parts = zip(self.verdicts, self.reasons or ("",) * len(none), self.p_yes or none, strict=True)
+        asked = Asked(self.judge, self.judge_revision, self.method, self.language)
+        return verdict_rows(
+            self.sample.case(None, self.answer),
+            [Said(*part) for part in parts],
+            sha256=self.answer_sha256,
+            state=self.state,
+            attempts=self.attempts,
+            asked=asked,
+            prompt_hash=self.prompt_hash,
+            answers=answers,
+        )
 
 
 @dataclass(frozen=True)
@@ -94,10 +82,8 @@ def read_verdicts(path: Path) -> VerdictFile:
 
     Raises DataError in one line that names the file and the line.
     """
-    path = _verdict_file(path)
+    path = verdict_file(path)
     if path.suffix == ".parquet":
-        from ..data import read_split
-
         lines = [(number, dict(row)) for number, row in enumerate(read_split(path, "train"), 1)]
     else:
         lines = list(read_jsonl(path, torn_tail=_is_ours(path)))
@@ -116,14 +102,10 @@ def read_verdicts(path: Path) -> VerdictFile:
     )
 
 
-def _verdict_file(path: Path) -> Path:
-    """The verdict file in a folder: its only .jsonl, else its only Parquet below data/."""
-    if path.is_file():
-        return path
-    found = sorted(path.glob("*.jsonl")) or sorted(path.glob("data/*.parquet"))
-    if len(found) != 1:
-        raise DataError(f"{path.name}: holds {len(found)} verdict files; name one of them")
-    return found[0]
+def verdict_rows_of(source: str) -> list[Row]:
+    """The verdict rows behind a file, folder or `org/name@revision`, official judgements included."""
+    stored = read_verdicts(locate(source)[0])
+    return [row for one in stored.judged for row in one.rows(stored.expected)]
 
 
 def _is_ours(path: Path) -> bool:
@@ -143,25 +125,22 @@ def _refuse_repeats(judged: list[Judged], name: str) -> None:
         seen.add(one.sample.id)
 
 
-def _collect(lines: list[tuple[int, dict[str, Any]]], name: str) -> VerdictFile:
-    """Group our lines by sample; of a sample judged more than once the last complete run of lines counts."""
-    complete: dict[str, Judged] = {}
-    pending: dict[str, dict[int, dict[str, Any]]] = {}
-    expected = 0
-    for number, row in lines:
+def collect(rows: Sequence[Row], name: str = "verdicts") -> list[Judged]:
+    """Verdict rows put together by sample. Raises DataError for a row that is no verdict."""
+    return _collect(list(enumerate(rows, 1)), name).judged
+
+
+def _collect(lines: list[tuple[int, Row]], name: str) -> VerdictFile:
+    judged = []
+    for group in group_rows(lines, name):
         try:
-            key, item, size = str(row["id"]), int(row["item"]), int(row["items"])
-            expected = max(expected, int(row["answers"]))
-            group = pending.setdefault(key, {})
-            if item in group:  # a new run over this sample begins
-                group.clear()
-            group[item] = row
-            if len(group) == size:
-                complete[key] = _from_rows([group[index] for index in range(size)])
-                del pending[key]
+            judged.append(_from_rows(group))
         except (KeyError, TypeError, ValueError) as error:
+            number = next(number for number, row in lines if row is group[0])
             raise DataError(f"{name}: line {number} is not a verdict ({type(error).__name__}: {error})") from error
-    return VerdictFile(list(complete.values()), expected=max(expected, len(complete)))
+    # Of all rows: a file may hold samples that are not whole.
+    expected = max((int(row["answers"]) for _, row in lines if isinstance(row.get("answers"), int)), default=0)
+    return VerdictFile(judged, expected=max(expected, len(judged)))
 
 
 def _from_rows(rows: list[dict[str, Any]]) -> Judged:
@@ -189,6 +168,10 @@ def _from_rows(rows: list[dict[str, Any]]) -> Judged:
         judge=first["judge"],
         prompt_hash=first["prompt_hash"],
         attempts=int(first["attempts"]),
+        p_yes=tuple(row["p_yes"] for row in rows) if any(row.get("p_yes") is not None for row in rows) else (),
+        judge_revision=str(first.get("judge_revision") or ""),
+        method=str(first.get("method") or "text"),
+        language=str(first.get("language") or ""),
     )
 
 

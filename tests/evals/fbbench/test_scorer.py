@@ -113,29 +113,31 @@ def test_every_way_to_fail_has_its_own_column() -> None:
         make(1, (True,)),
         make(2, (None,), state="not_judged", answer="empty"),
         make(3, (None,), state="not_judged", answer="failed"),
+        make(7, (None,), state="not_judged", answer="refused"),
         make(4, (None,), state="refused"),
         make(5, (None,), state="failed"),
         make(6, (None, True), state="partial"),
     ]
-    report = scorer.score(judged, expected=7, resamples=0)
+    report = scorer.score(judged, expected=8, resamples=0)
     assert report["counts"] == {
-        "samples": 7,
+        "samples": 8,
         "answers_ok": 4,
         "answers_empty": 1,
+        "answers_refused": 1,
         "answers_failed": 1,
         "verdicts_complete": 1,
         "verdicts_partial": 1,
         "verdicts_refused": 1,
         "verdicts_failed": 1,
-        "verdicts_not_judged": 2,
+        "verdicts_not_judged": 3,
         "verdicts_missing": 1,
-        "wrong": 3,
+        "wrong": 4,
         "partly_right": 0,
         "right": 2,
     }
-    assert report["response_maintenance"] == 40.0  # two of the five that have a score
-    assert report["coverage"] == round(5 / 7, 6)
-    assert report["bounds"] == {"overall_low": 33.33, "overall_high": 50.0}  # the failed verdict as 0, as 1
+    assert report["response_maintenance"] == 33.33  # two of the six that have a score
+    assert report["coverage"] == round(6 / 8, 6)
+    assert report["bounds"] == {"overall_low": 28.57, "overall_high": 42.86}  # the failed verdict as 0, as 1
 
 
 def test_no_score_above_the_stated_share_of_failures() -> None:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubwright.evals.fbbench.prompts import VerdictError, judge_messages, parse_verdicts
 from hubwright.evals.fbbench.samples import EC, RM, Sample
 from hubwright.evals.fbbench.verdicts import Judged, read_official, read_verdicts
+from hubwright.evals.judging.prompts import VerdictError, parse_verdicts, text_messages
 from hubwright.hub_sync.errors import DataError
 
 NAMES = {"zh": ("理由", "结论", "是", "否"), "en": ("reason", "verdict", "yes", "no")}
@@ -38,19 +38,19 @@ def test_every_wellformed_reply_is_read_back(entries: list[tuple[bool, str]], da
     text = json.dumps({key: reply[key] for key in order}, ensure_ascii=data.draw(st.booleans()))
     if data.draw(st.booleans()):
         text = f"```json\n{text}\n```"
-    met, reasons = parse_verdicts(text, len(entries))
-    assert met == tuple(value for value, _ in entries)
-    assert reasons == tuple(said.strip() for _, said in entries)
+    found = parse_verdicts(text, len(entries))
+    assert [one.met for one in found] == [value for value, _ in entries]
+    assert [one.reason for one in found] == [said.strip() for _, said in entries]
 
 
 @given(st.text(), st.integers(1, 4))
 def test_no_text_breaks_the_parser(text: str, items: int) -> None:
     try:
-        met, _ = parse_verdicts(text, items)
+        found = parse_verdicts(text, items)
     except VerdictError as error:
         assert "\n" not in str(error)[:20]
     else:
-        assert len(met) == items
+        assert len(found) == items
 
 
 json_values = st.recursive(
@@ -90,12 +90,12 @@ def test_an_unusable_reply_says_why(reply: str, said: str) -> None:
 
 def test_words_are_read_with_care() -> None:
     reply = json.dumps({"1": {"reason": "a", "verdict": " Yes."}, "2": {"reason": "a", "verdict": False}})
-    assert parse_verdicts(reply, 2)[0] == (True, False)
+    assert [one.met for one in parse_verdicts(reply, 2)] == [True, False]
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_the_prompt_holds_what_the_protocol_asks(language: str) -> None:
-    (message,) = judge_messages(sample(), "新的回答 {x}", language=language)
+    (message,) = text_messages(sample().case(None, "ok"), "新的回答 {x}", language=language)
     text = message["content"]
     assert message["role"] == "user"
     for part in ("问{题}", "答", "错", "新的回答 {x}", "1. 第0项", "2. 第1项", "0.5"):
@@ -103,7 +103,7 @@ def test_the_prompt_holds_what_the_protocol_asks(language: str) -> None:
     skeleton = json.loads(text.rsplit("\n", 1)[-1])
     reason, verdict, *_ = NAMES[language]
     assert skeleton == {number: {reason: "", verdict: ""} for number in ("1", "2")}
-    (plain,) = judge_messages(sample(scenario=RM), "x", language=language)
+    (plain,) = text_messages(sample(scenario=RM).case(None, "ok"), "x", language=language)
     assert "权重" not in plain["content"] and "weight" not in plain["content"]
 
 

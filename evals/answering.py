@@ -1,0 +1,232 @@
+"""Recipe step `answers`: a model answers the conversations of a data set; every row with its answer as a data set.
+
+The model is a GGUF repository (input `model`, served on the loopback) or an endpoint (`with: {model: openai:...}`).
+Sampled answers carry a seed of their own, made from the row's id, so that a run can be repeated where the server keeps
+to it, and two rows never share a random stream. What the requests and answers were is in the run's recorded traffic.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ..hub_sync.context import StepContext
+from ..hub_sync.errors import DataError
+from .data import read_split
+from .fbbench.samples import MAX_TOKENS, TEMPERATURES
+from .served import Served, ServingConfig, check_spec, serve_input
+
+if TYPE_CHECKING:
+    from ..inference.client import ChatClient
+
+Row = dict[str, Any]
+OUTCOMES = ("ok", "truncated", "empty", "refused", "failed")
+OWN = (
+    "answer", "finish_reason", "outcome", "error", "model", "model_revision", "temperature", "seed", "prompt_tokens",
+    "completion_tokens",
+)  # fmt: skip
+
+
+class SelectConfig(BaseModel):
+    """A fixed part of the rows: `n` of every combination of the `by` columns' values, by a hash of seed and id."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: list[str] = Field(default_factory=list, description="Columns whose combinations are the strata; none: one.")
+    n: int = Field(ge=1, description="Rows of every stratum; all of one that has fewer.")
+    seed: int = Field(0, ge=0, description="Another seed, other rows.")
+    max_chars: int | None = Field(
+        None, ge=1, description="Pass over rows whose conversation has more characters (for small windows)."
+    )
+
+
+class AnswersConfig(ServingConfig):
+    """Who answers what, and how it is sampled."""
+
+    model: str | None = Field(
+        None, description="openai:MODEL@BASE_URL; null: the step's input `model`, a GGUF repository."
+    )
+    split: str = Field("test", description="Split of the data set.")
+    select: SelectConfig | None = Field(None, description="A fixed part of the rows; null: all.")
+    system: str | None = Field(None, description="System message put first; null: none.")
+    temperature: float | None = Field(
+        None,
+        ge=0,
+        description="Sampling temperature; null: as FB-Bench published by `task_type` (Knowledge Q&A 0.1, Text "
+        "Creation and Text Translation 0.7, else 0), 0 for rows without that column.",
+    )
+    max_tokens: int = Field(
+        MAX_TOKENS, ge=1, description="New tokens of an answer (FB-Bench: 4096); a smaller window cuts it shorter."
+    )
+    seed: int = Field(0, ge=0, description="Part of the seed of every sampled answer.")
+    max_failed: float = Field(
+        0.05, ge=0, le=1, description="Share of the rows whose requests may fail; above it nothing is published."
+    )
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, value: str | None) -> str | None:
+        return value if value is None else check_spec(value)
+
+
+def select_rows(rows: Sequence[Row], config: SelectConfig) -> list[Row]:
+    """The chosen rows in the order of the data set. Which ones depends on their ids, not on their order.
+
+    Raises DataError for a column or an id that is absent.
+    """
+    strata: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        missing = [name for name in ("id", *config.by) if name not in row]
+        if missing:
+            raise DataError(f"select: the data set has no column {missing[0]!r}; it has {', '.join(row)}")
+        if config.max_chars is None or sum(len(t["content"]) for t in row["messages"]) <= config.max_chars:
+            strata[tuple(str(row[name]) for name in config.by)].append(row)
+
+    def draw(row: Row) -> str:
+        return hashlib.sha256(f"{config.seed}:{row['id']}".encode()).hexdigest()
+
+    chosen = {row["id"] for stratum in strata.values() for row in sorted(stratum, key=draw)[: config.n]}
+    return [row for row in rows if row["id"] in chosen]
+
+
+def row_seed(seed: int, name: str) -> int:
+    """The seed of a row's sampled answer: the first 31 bits of SHA-256("SEED:ID")."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:4], "big") >> 1
+
+
+def request_of(row: Row, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The request for a row without its model. A greedy one has no seed: it would change nothing but the record."""
+    temperature = config["temperature"]
+    if temperature is None:
+        temperature = TEMPERATURES.get(str(row.get("task_type")), 0.0)
+    messages = [{"role": turn["role"], "content": turn["content"]} for turn in row["messages"]]
+    if config["system"]:
+        messages.insert(0, {"role": "system", "content": config["system"]})
+    body = {"messages": messages, "temperature": temperature, "max_tokens": config["max_tokens"]}
+    return body | ({"seed": row_seed(config["seed"], str(row["id"]))} if temperature > 0 else {})
+
+
+async def answer_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
+    """The stage's work. A cut-off answer is an answer, marked "truncated"; an empty one is not a failure."""
+    from ..inference.stage import RowError
+
+    body = request_of(row, config)
+    reply = await chat.complete(**body, allow_truncated=True)
+    outcome = reply.outcome
+    if outcome == "invalid" and reply.finish_reason:  # a whole reply without text
+        outcome = "empty"  # type: ignore[assignment]
+    if outcome in ("failed", "invalid"):
+        raise RowError(reply.error, final=reply.final)
+    if outcome == "ok" and reply.finish_reason == "length":
+        outcome = "truncated"
+    return {
+        "answer": None if outcome == "refused" else reply.text,
+        "finish_reason": reply.finish_reason,
+        "outcome": outcome,
+        "error": reply.error,
+        "temperature": float(body["temperature"]),
+        "seed": body.get("seed"),
+        "prompt_tokens": reply.prompt_tokens,
+        "completion_tokens": reply.completion_tokens,
+    }
+
+
+def answer(config: AnswersConfig, context: StepContext) -> None:
+    """Write `data/answers-*.parquet` below `context.output`: the rows of `context.inputs["dataset"]` with answers.
+
+    Raises:
+        UsageError: no model, or one that cannot be served.
+        DataError: no such split or column, nothing selected, more than `max_failed` failed.
+    """
+    source = context.inputs["dataset"]
+    rows: list[Row] = [dict(row) for row in read_split(source.path, config.split)]
+    _check(rows, str(source.ref))
+    chosen = select_rows(rows, config.select) if config.select else rows
+    if not chosen:
+        raise DataError(f"step {context.step}: the selection leaves no row of {source.ref}")
+    served = serve_input("model", config.model, config, context)
+    answered, usage = _ask(chosen, config, served, context)
+    path = context.output / "data" / "answers-00000-of-00001.parquet"
+    write_parquet([{**row, **_own(found, served)} for row, found in zip(chosen, answered, strict=True)], path)
+    _report(config, context, served, answered, len(rows), usage)
+
+
+def _check(rows: Sequence[Row], cited: str) -> None:
+    if not rows:
+        raise DataError(f"{cited}: has no rows")
+    for name in ("id", "messages"):
+        if name not in rows[0]:
+            raise DataError(f"{cited}: has no column {name!r}; answers need `id` and `messages`")
+    taken = [name for name in OWN if name in rows[0]]
+    if taken:
+        raise DataError(f"{cited}: column {taken[0]!r} is one that the answers get; it holds answers already?")
+    if len({row["id"] for row in rows}) != len(rows):
+        raise DataError(f"{cited}: an id occurs twice")
+
+
+def _ask(
+    rows: Sequence[Row], config: AnswersConfig, served: Served, context: StepContext
+) -> tuple[list[Row], dict[str, Any]]:
+    from ..inference.stage import run_stage
+
+    asked = [{name: row[name] for name in ("id", "messages", "task_type") if name in row} for row in rows]
+    for row in asked:
+        row["messages"] = [{"role": turn["role"], "content": turn["content"]} for turn in row["messages"]]
+    result = run_stage(
+        f"{__name__}:answer_row",
+        [{**row, "number": number} for number, row in enumerate(asked)],
+        {name: getattr(config, name) for name in ("system", "temperature", "max_tokens", "seed")},
+        endpoint=served.endpoint,
+        folder=context.workdir / "answers",
+        traffic=context.traffic or context.workdir / "traffic",
+        replay=context.replay,
+        max_failed=config.max_failed,
+    )
+    good = iter(result.rows)
+    failed = {row["number"]: row["error"] for row in result.failed}
+    nothing = {"answer": None, "finish_reason": "", "outcome": "failed", "temperature": None, "seed": None}
+    nothing |= {"prompt_tokens": 0, "completion_tokens": 0}
+    found = [{**nothing, "error": failed[n]} if n in failed else next(good) for n in range(len(rows))]
+    return found, result.usage.summary()
+
+
+def _own(found: Row, served: Served) -> Row:
+    values = {**found, "model": served.name, "model_revision": served.revision}
+    return {name: values[name] for name in OWN}
+
+
+def write_parquet(rows: Sequence[Row], path: Path) -> None:
+    """Rows as one Parquet file, in the layout the Hub reads without a loading script."""
+    import datasets
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    datasets.Dataset.from_list(list(rows)).to_parquet(path)
+
+
+def _report(
+    config: AnswersConfig,
+    context: StepContext,
+    served: Served,
+    answered: Sequence[Row],
+    available: int,
+    usage: Mapping[str, Any],
+) -> None:
+    report, source = context.report, context.inputs["dataset"]
+    report.card.setdefault("pretty_name", f"Answers of {served.name} to {source.ref.repo_id}")
+    report.card.setdefault("tags", ["evaluation", "answers"])
+    whose = f"`{served.name}`" + (f" at `{served.revision}`" if served.revision else "")
+    report.summary = f"Answers of {whose} to {len(answered)} of {available} rows of `{source.ref}`."
+    if config.select:
+        strata = f" of every combination of {', '.join(config.select.by)}" if config.select.by else ""
+        report.summary += f" A fixed selection: {config.select.n}{strata}, by seed {config.select.seed}"
+        longest = config.select.max_chars
+        report.summary += f", conversations of at most {longest} characters." if longest else "."
+    report.counts["answers"] = len(answered)
+    for outcome in OUTCOMES:
+        report.counts[f"answers_{outcome}"] = sum(row["outcome"] == outcome for row in answered)
+    report.metrics |= {f"usage/{name}": value for name, value in usage.items() if not name.startswith("latency")}

@@ -1,0 +1,61 @@
+"""Figures from verdict rows alone: what became of the answers, and of a rubric put to every answer of a data set."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .cases import Row
+
+
+def by_answer(rows: Sequence[Row]) -> list[list[Row]]:
+    """The rows of each answer in item order, answers by id."""
+    answers: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        answers[str(row["id"])].append(row)
+    return [sorted(group, key=lambda row: row["item"]) for _, group in sorted(answers.items())]
+
+
+def outcomes(rows: Sequence[Row]) -> dict[str, int]:
+    """How many answers ended how, each in one column: scored (some item met), wrong (none), empty, refused (by the
+    tested model or by the judge), failed (no answer, or no usable verdict on some item)."""
+    found = dict.fromkeys(("scored", "wrong", "empty", "refused", "failed"), 0)
+    for group in by_answer(rows):
+        answer, state = group[0]["answer_state"], group[0]["state"]
+        if answer != "ok":
+            found[answer] += 1
+        elif state in ("refused", "failed"):
+            found[state] += 1
+        else:
+            found["scored" if any(row["verdict"] == "yes" for row in group) else "wrong"] += 1
+    return found
+
+
+def rubric_metrics(rows: Sequence[Row], resamples: int, seed: int) -> dict[str, dict[str, Any]]:
+    """`rubric` (mean share of the questions met) and `rubric_1`, ... (share of the answers that meet each), 0..1.
+
+    An answer that is empty, refused or was never given, or that the judge refused, meets nothing; one without a usable verdict on every question
+    is left out. Standard error and 95 % percentile interval from resampling answers; {} where nothing is left.
+    """
+    met = [[row["verdict"] == "yes" for row in group] for group in by_answer(rows) if group[0]["state"] != "failed"]
+    if not met:
+        return {}
+    values = np.array(met, dtype=np.float64)
+    columns = np.column_stack([values.mean(axis=1), values])
+    means = columns.mean(axis=0)
+    size = len(columns)
+    drawn = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=resamples) @ columns / size
+    found: dict[str, dict[str, Any]] = {}
+    for number, mean in enumerate(means):
+        name = f"rubric_{number}" if number else "rubric"
+        entry: dict[str, Any] = {"stderr": None, "higher_is_better": True}
+        if resamples > 1:
+            entry["stderr"] = round(float(drawn[:, number].std(ddof=1)), 6)
+            low, high = np.percentile(drawn[:, number], [2.5, 97.5])
+            for end, value in (("low", low), ("high", high)):
+                found[f"{name}_ci_{end}"] = {"value": round(float(value), 6), "stderr": None, "higher_is_better": True}
+        found[name] = {"value": round(float(mean), 6), **entry}
+    return dict(sorted(found.items(), key=lambda item: item[0].endswith(("_ci_low", "_ci_high"))))

@@ -1,0 +1,131 @@
+"""Which model is asked, named by one string or by a recipe's input, and where it is served.
+
+openai:MODEL@BASE_URL               any OpenAI-compatible endpoint; openai:MODEL uses OPENAI_BASE_URL
+embedded:ORG/NAME[@REV][#FILE]      a GGUF repository, resolved to a commit and served on the loopback (llama.cpp)
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..hub_sync.context import StepContext
+from ..hub_sync.errors import UsageError
+from ..hub_sync.refs import ArtifactRef
+from ..inference.client import Endpoint
+
+REMOTE_TIMEOUT, EMBEDDED_TIMEOUT = 120.0, 1800.0
+
+
+class ServingConfig(BaseModel):
+    """How the model is reached. The settings of the embedded engine do nothing for a remote endpoint, and it refuses
+    them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    concurrency: int = Field(16, ge=1, le=1024, description="Requests in flight; an embedded model takes `slots`.")
+    timeout: float | None = Field(
+        None, gt=0, description="Seconds for one request; null: 120, embedded 1800 (our choice)."
+    )
+    max_retries: int = Field(6, ge=0, description="Retries of a request that failed in transport, 429 or 5xx.")
+    api_key_env: str = Field("OPENAI_API_KEY", description="Environment variable that holds the endpoint's key.")
+    file: str | None = Field(None, description="Embedded: which GGUF of the repository; null: its only one.")
+    context_tokens: int = Field(8192, ge=256, description="Embedded: prompt and answer together, per slot.")
+    slots: int = Field(1, ge=1, description="Embedded: requests worked on at the same time.")
+    threads: int | None = Field(None, ge=1, description="Embedded: CPU threads; null: all CPUs of the process.")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that can be asked.
+
+    Attributes:
+        name: how results cite it: the endpoint's model, or ORG/NAME of the repository.
+        revision: COMMIT or COMMIT#FILE of an embedded model; "" where an endpoint does not tell its weights.
+    """
+
+    endpoint: Endpoint
+    name: str
+    revision: str
+
+
+def check_spec(value: str) -> str:
+    """A spec of one of the two forms, unchanged. Raises ValueError."""
+    kind, colon, rest = value.partition(":")
+    if not colon or not rest or kind not in ("openai", "embedded"):
+        raise ValueError(f"{value!r} is unknown: write openai:MODEL@BASE_URL or embedded:ORG/NAME")
+    return value
+
+
+def embedded_ref(spec: str) -> tuple[ArtifactRef, str | None]:
+    """(repository, GGUF file or None) of what stands behind "embedded:"."""
+    where, _, file = spec.removeprefix("embedded:").partition("#")
+    return ArtifactRef.parse(where, "model"), file or None
+
+
+def remote_endpoint(spec: str, config: ServingConfig) -> Endpoint:
+    """The endpoint behind "openai:"; a base URL stands behind the last "@" that a URL follows."""
+    changed = {"file", "context_tokens", "slots", "threads"} & config.model_fields_set
+    if changed:
+        raise UsageError(f"{sorted(changed)[0]} is for an embedded model; {spec} is served elsewhere: leave it out")
+    model, at, url = spec.removeprefix("openai:").rpartition("@http")
+    return Endpoint(
+        model=model if at else url,
+        base_url=f"http{url}" if at else None,
+        api_key_env=config.api_key_env,
+        concurrency=config.concurrency,
+        timeout=config.timeout or REMOTE_TIMEOUT,
+        max_retries=config.max_retries,
+    )
+
+
+def serve(model: str | ArtifactRef, config: ServingConfig, resources: ExitStack, *, replay: bool = False) -> Served:
+    """Make `model` reachable until `resources` closes.
+
+    Args:
+        model: a spec, or the pinned reference of a recipe's input (embedded).
+        replay: nothing will be asked, so no engine is started.
+
+    Raises UsageError, HubError: what cannot be served; see `inference.engine.shared_engine`.
+    """
+    file = config.file
+    if isinstance(model, str):
+        if model.startswith("openai:"):
+            endpoint = remote_endpoint(model, config)
+            return Served(endpoint, endpoint.model, endpoint.revision)
+        model, named = embedded_ref(model)
+        file = named or file
+    ref = model.resolve()
+    revision = f"{ref.revision}#{file}" if file else ref.revision
+    url = "http://127.0.0.1/v1"
+    if not replay:
+        from ..inference.engine import shared_engine
+
+        engine = shared_engine(
+            ref, file=file, context_tokens=config.context_tokens, slots=config.slots, threads=config.threads
+        )
+        url = resources.enter_context(engine).url
+    endpoint = Endpoint(
+        model=ref.repo_id,
+        base_url=url,
+        revision=revision,
+        concurrency=config.slots,  # what waits in our queue does not run into the time limit
+        timeout=config.timeout or EMBEDDED_TIMEOUT,
+        max_retries=config.max_retries,
+    )
+    return Served(endpoint, ref.repo_id, revision)
+
+
+def serve_input(role: str, spec: str | None, config: ServingConfig, context: StepContext) -> Served:
+    """A step's model: its input of this role, or the endpoint that `with:` names under the same word.
+
+    Raises UsageError unless it is exactly one of them, and for an embedded model that no lock file pins.
+    """
+    pinned = context.inputs.get(role)
+    if (pinned is None) == (spec is None):
+        raise UsageError(f"step {context.step}: give the {role} as an input, or as `with: {{{role}: openai:...}}`")
+    if spec is not None and not spec.startswith("openai:"):
+        raise UsageError(f"step {context.step}: {spec} is not pinned; name it below `inputs:` as `{role}: ORG/NAME`")
+    return serve(pinned.ref if pinned else str(spec), config, context.resources, replay=context.replay)
