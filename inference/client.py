@@ -10,7 +10,6 @@ request raises: an endpoint that cannot be reached at all, a refused key, an unk
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import json
 import os
 import random
@@ -25,7 +24,18 @@ from urllib.parse import urlsplit
 from ..hub_sync.errors import DataError, UsageError
 from .budget import Budget, Usage, check_budget
 from .limit import AdaptiveLimit
-from .requests import RETRIED, Message, Parse, Reply, one_line, read_reply, request_key
+from .requests import (
+    RETRIED,
+    Message,
+    Parse,
+    Reply,
+    asked_wait,
+    decoded,
+    one_line,
+    read_error,
+    read_reply,
+    request_key,
+)
 from .store import TrafficStore
 
 if TYPE_CHECKING:
@@ -35,6 +45,7 @@ T = TypeVar("T")
 BUSY = frozenset({429, 503, 529})  # the server says that it has too much to do
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before the first retry and the most before any (our choice)
+GRACE = 10.0  # seconds in which answers under way may still come in when the work stops (our choice)
 
 
 @dataclass(frozen=True)
@@ -115,16 +126,21 @@ class ChatClient:
         self.usage = Usage()
         self.limit = AdaptiveLimit(endpoint.concurrency)
         self._answered = self._succeeded = False
-        self._asking: dict[str, asyncio.Future[Reply]] = {}
+        self._asking: dict[str, asyncio.Task[Reply]] = {}
+        self._in_flight: set[asyncio.Task[Any] | None] = set()
+        self._closing = False
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> ChatClient:
         if not self.replay:
             import aiohttp
 
+            from .transport import AnswerIds, CleanConnector
+
+            self._ids = AnswerIds()
             headers = {"Authorization": f"Bearer {self.endpoint.key()}", "Content-Type": "application/json"}
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # the limit in flight is ours
+                connector=CleanConnector(limit=0),  # the limit in flight is ours
                 timeout=aiohttp.ClientTimeout(total=self.endpoint.timeout),
                 headers=headers,
                 trust_env=urlsplit(self.endpoint.url).hostname not in LOOPBACK,  # HTTPS_PROXY, as other clients
@@ -134,6 +150,17 @@ class ChatClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # Whoever asked may be gone, through an error elsewhere or a spent budget. What is in flight is paid for, so it
+        # is awaited and recorded; what waits for its turn is not.
+        self._closing = True
+        for task in self._asking.values():
+            if task not in self._in_flight:
+                task.cancel()
+        asking = list(self._asking.values())
+        if asking:
+            for task in (await asyncio.wait(asking, timeout=GRACE))[1]:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
 
@@ -174,39 +201,43 @@ class ChatClient:
     async def _once(self, body: dict[str, Any], draw: int, parse: Parse | None, allow_truncated: bool) -> Reply:
         """The recorded answer, or one from the network; a request that is being asked already is not asked twice."""
         key = request_key(self.endpoint.model, self.endpoint.revision, body, draw)
-        if key in self._asking:
-            return _parsed(await asyncio.shield(self._asking[key]), parse)
-        found = self.store.find(key, any_outcome=self.replay) if self.store else None
-        if found is not None:
-            self.usage.recorded += 1
-            return _parsed(found, parse)
-        if self.replay:
-            raise DataError(
-                f"replay: the request {key[:12]} to {self.endpoint.model} is not among the recorded traffic; "
-                "record it with a run that has the endpoint"
-            )
-        asking = self._asking[key] = asyncio.get_running_loop().create_future()
-        try:
-            reply = await self._send(body, allow_truncated)
-            parsed = _parsed(reply, parse)
-            if self.store is not None:
-                self.store.append(
-                    key,
-                    reply,
-                    model=self.endpoint.model,
-                    revision=self.endpoint.revision,
-                    draw=draw,
-                    request=body,
-                    usable=parsed.ok,
+        if key not in self._asking:
+            found = self.store.find(key, any_outcome=self.replay) if self.store else None
+            if found is not None:
+                self.usage.recorded += 1
+                return _parsed(found, parse)
+            if self.replay:
+                raise DataError(
+                    f"replay: the request {key[:12]} to {self.endpoint.model} is not among the recorded traffic; "
+                    "record it with a run that has the endpoint"
                 )
-            asking.set_result(reply)
-            return parsed
-        except BaseException as error:
-            asking.set_exception(error)
-            asking.exception()  # nobody has to wait for it
-            raise
-        finally:
-            del self._asking[key]
+
+            def forget(task: asyncio.Task[Reply]) -> None:
+                del self._asking[key]
+                if not task.cancelled():
+                    task.exception()  # nobody may be left to wait for it
+
+            # A task of its own, so that the answer is recorded even if who asked is cancelled.
+            self._asking[key] = asyncio.create_task(self._ask(key, body, draw, parse, allow_truncated))
+            self._asking[key].add_done_callback(forget)
+        return _parsed(await asyncio.shield(self._asking[key]), parse)
+
+    async def _ask(
+        self, key: str, body: dict[str, Any], draw: int, parse: Parse | None, allow_truncated: bool
+    ) -> Reply:
+        """Ask and record."""
+        reply = await self._send(body, allow_truncated)
+        if self.store is not None:
+            self.store.append(
+                key,
+                reply,
+                model=self.endpoint.model,
+                revision=self.endpoint.revision,
+                draw=draw,
+                request=body,
+                usable=_parsed(reply, parse).ok,
+            )
+        return reply
 
     async def _send(self, body: dict[str, Any], allow_truncated: bool) -> Reply:
         """All tries of one request."""
@@ -220,7 +251,7 @@ class ChatClient:
             async with asyncio.timeout(total):
                 while True:
                     reply, asked_wait = await self._try(content, allow_truncated)
-                    if reply.outcome != "failed" or reply.final:
+                    if reply.outcome != "failed" or reply.final or self._closing:
                         break
                     if asked_wait is None:
                         if retries == endpoint.max_retries:
@@ -246,19 +277,29 @@ class ChatClient:
         assert self._session is not None, "use `async with`"
         await self.limit.acquire()
         good = pushed_back = False
+        task = asyncio.current_task()
         try:
             if self.budget:
                 used, in_flight = self.usage, self.limit.running - 1
                 check_budget(self.budget, *(self.pool(used, in_flight) if self.pool else (used, in_flight)))
+            self._in_flight.add(task)
             async with self._session.post(f"{self.endpoint.url}/chat/completions", data=content) as answer:
                 raw = await answer.read()
                 status, headers = answer.status, answer.headers
+                body = decoded(raw)
+                if self._ids.strayed(body, raw, content):
+                    answer.close()  # and the connection with it: what follows on it is shifted as well
+                    return Reply(
+                        outcome="failed", error="connection lost: it gave the answer of another request"
+                    ), None
             self._answered = True
             good, pushed_back = status == 200, status in BUSY
             if status == 200:
                 self._succeeded = True
-                return _decoded(raw, allow_truncated), None
-            return self._refused(status, raw), _wait(headers) if status in RETRIED else None
+                if body is None and raw.strip() != b"null":
+                    return Reply(outcome="invalid", error=f"unusable reply: not JSON ({len(raw)} bytes)"), None
+                return read_reply(body, allow_truncated=allow_truncated), None
+            return self._refused(status, raw), asked_wait(headers) if status in RETRIED else None
         except TimeoutError:
             pushed_back = True
             return Reply(outcome="failed", error="timed out"), None
@@ -275,12 +316,13 @@ class ChatClient:
             said = one_line(error) or type(error).__name__
             return Reply(outcome="failed", error=f"connection lost: {said}"), None
         finally:
+            self._in_flight.discard(task)
             self.limit.release(good=good, pushed_back=pushed_back)
 
     def _refused(self, status: int, raw: bytes) -> Reply:
         """What an answer other than 200 means. Raises UsageError where no other request would fare better."""
         endpoint = self.endpoint
-        code, said = _error(raw)
+        code, said = read_error(raw)
         # After a success the key, the URL and the model are right, so it is this one request that is refused.
         if status in (401, 403) and not self._succeeded:
             raise UsageError(f"{endpoint.where} refused the key ({status}); check {endpoint.api_key_env}")
@@ -301,44 +343,6 @@ def _parsed(reply: Reply, parse: Parse | None) -> Reply:
         return replace(reply, value=parse(reply))
     except ValueError as error:
         return replace(reply, outcome="invalid", error=one_line(error))
-
-
-def _decoded(raw: bytes, allow_truncated: bool) -> Reply:
-    try:
-        return read_reply(json.loads(raw), allow_truncated=allow_truncated)
-    except ValueError:
-        return Reply(outcome="invalid", error=f"unusable reply: not JSON ({len(raw)} bytes)")
-
-
-def _error(raw: bytes) -> tuple[str, str]:
-    """(code, message) of an error body in any of the forms in use."""
-    try:
-        body = json.loads(raw)
-    except ValueError:
-        return "", one_line(raw.decode("utf-8", "replace"))
-    error = body.get("error", body) if isinstance(body, dict) else body
-    if isinstance(error, Mapping):
-        return str(error.get("code") or ""), one_line(error.get("message") or error)
-    return "", one_line(error)
-
-
-def _wait(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait as the server asks for in Retry-After-Ms or Retry-After (seconds or a date); None: not said."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        said = headers.get(name)
-        if said is None:
-            continue
-        try:
-            seconds = float(said) * unit
-        except ValueError:
-            try:
-                seconds = email.utils.parsedate_to_datetime(said).timestamp() - time.time()
-            except ValueError:
-                continue
-        if seconds == seconds:  # not NaN
-            # A little more than asked for, and not all at the same moment.
-            return max(0.0, seconds) + random.uniform(0.0, 0.1)  # noqa: S311
-    return None
 
 
 def run_blocking(work: Coroutine[Any, Any, T]) -> T:

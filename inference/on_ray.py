@@ -8,6 +8,7 @@ work function and the endpoint's key in the environment have to be there as well
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import deque
 from dataclasses import replace
@@ -19,7 +20,7 @@ from .budget import Budget, Usage
 from .client import run_blocking
 from .requests import one_line
 from .store import TrafficStore
-from .workers import Job, Pool, Results, Sink, Task, do_tasks, open_chat
+from .workers import Job, Pool, Results, Sink, Task, do_tasks, open_chat, open_store
 
 RETRIES = 3  # of a task whose worker died
 
@@ -71,7 +72,7 @@ def _join() -> Any:
         raise UsageError("the ray engine needs: pip install 'hubwright[ray]'") from error
     if not ray.is_initialized():
         try:
-            ray.init(address="auto", log_to_driver=False, logging_level="error")
+            ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UsageError(
                 f"no Ray cluster to join ({one_line(error, 120)}); set RAY_ADDRESS or start one: ray start --head"
@@ -100,7 +101,7 @@ def _do(job: Job, task: Task) -> tuple[Results, Usage, HubwrightError | None]:
     """One shard, in a Ray worker."""
     key = (job.traffic, job.replay)
     if key not in _stores:
-        _stores[key] = TrafficStore(job.traffic, readonly=job.replay)
+        _stores[key] = open_store(job)
     store = _stores[key]
     store.refresh()  # another worker may have died over this shard
     found: Results = []
@@ -110,12 +111,13 @@ def _do(job: Job, task: Task) -> tuple[Results, Usage, HubwrightError | None]:
         async def take() -> Task | None:
             return todo.popleft() if todo else None
 
-        async with open_chat(job, store, Pool(job.spent)) as chat:
-            try:
+        chat = open_chat(job, store, Pool(job.spent))
+        try:
+            async with chat:
                 await do_tasks(job, chat, take, lambda shard, results: found.extend(results), lambda: None)
-            finally:
-                used.add(chat.usage)
-        store.flush()
+        finally:
+            used.add(chat.usage)
+            store.flush()
 
     used = Usage()
     try:

@@ -7,9 +7,12 @@ Requests are plain mappings in the form every OpenAI-compatible server takes (`m
 from __future__ import annotations
 
 import base64
+import email.utils
 import hashlib
 import json
 import mimetypes
+import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,6 +125,44 @@ def _count(value: Any) -> int:
 def one_line(said: Any, limit: int = 200) -> str:
     """Any text as one short line."""
     return " ".join(str(said).split())[:limit]
+
+
+def decoded(raw: bytes) -> Any:
+    """The JSON of a body, or None."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def read_error(raw: bytes) -> tuple[str, str]:
+    """(code, message) of an error body in any of the forms in use."""
+    body = decoded(raw)
+    if body is None:
+        return "", one_line(raw.decode("utf-8", "replace"))
+    error = body.get("error", body) if isinstance(body, dict) else body
+    if isinstance(error, Mapping):
+        return str(error.get("code") or ""), one_line(error.get("message") or error)
+    return "", one_line(error)
+
+
+def asked_wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait as the server asks for in Retry-After-Ms or Retry-After (seconds or a date); None: not said."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        said = headers.get(name)
+        if said is None:
+            continue
+        try:
+            seconds = float(said) * unit
+        except ValueError:
+            try:
+                seconds = email.utils.parsedate_to_datetime(said).timestamp() - time.time()
+            except ValueError:
+                continue
+        if seconds == seconds:  # not NaN
+            # A little more than asked for, and not all at the same moment.
+            return max(0.0, seconds) + random.uniform(0.0, 0.1)  # noqa: S311
+    return None
 
 
 def json_schema(model: type[BaseModel], name: str = "answer") -> dict[str, Any]:

@@ -231,7 +231,7 @@ def export_rows(store: TrafficStore) -> Iterator[dict[str, Any]]:
     for record in store.records():
         row = {name: record[name] for name in ("key", "model", "revision", "draw", "usable")}
         for name in ("request", "reply"):
-            row[name] = json.dumps(record[name], ensure_ascii=False, sort_keys=True)
+            row[name] = _text(record[name])
         yield row
 
 
@@ -257,6 +257,16 @@ def _reply(record: Mapping[str, Any]) -> Reply:
     for name in ("tool_calls", "logprobs"):
         said[name] = tuple(said.get(name, ()))
     return Reply(**said, recorded=True)
+
+
+def _text(value: Any) -> str:
+    """JSON that any UTF-8 column takes: lone surrogates, where there are any, escaped."""
+    said = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    try:
+        said.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, sort_keys=True)
+    return said
 
 
 def _encode(record: dict[str, Any]) -> bytes:

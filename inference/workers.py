@@ -8,6 +8,7 @@ store the moment it is answered, so a worker that dies loses only the requests t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import multiprocessing
@@ -24,7 +25,7 @@ from typing import Any
 
 from ..hub_sync.errors import DataError, HubwrightError, UsageError
 from .budget import Budget, Usage
-from .client import ChatClient, Endpoint, run_blocking
+from .client import GRACE, ChatClient, Endpoint, run_blocking
 from .requests import one_line
 from .shards import Failure, Outcome, Row, canonical
 from .store import TrafficStore
@@ -148,9 +149,13 @@ def _as_json(row: Any, work: str) -> Row:
     return found
 
 
-def open_chat(job: Job, store: TrafficStore | None = None, pool: Any = None) -> ChatClient:
+def open_store(job: Job) -> TrafficStore:
+    """The store of one worker."""
+    return TrafficStore(job.traffic, readonly=job.replay)
+
+
+def open_chat(job: Job, store: TrafficStore, pool: Pool) -> ChatClient:
     """The client of one worker."""
-    store = store or TrafficStore(job.traffic, readonly=job.replay)
     return ChatClient(job.endpoint, store=store, replay=job.replay, budget=job.budget, pool=pool)
 
 
@@ -181,15 +186,15 @@ def run_here(job: Job, tasks: list[Task], sink: Sink) -> None:
                 report()
 
         pool = Pool(job.spent)
-        async with open_chat(job, pool=pool) as chat:
+        with open_store(job) as store:
+            chat = open_chat(job, store, pool)
             pulsing = asyncio.create_task(pulse())
             try:
-                await do_tasks(job, chat, take, sink.done, row_done)
+                async with chat:
+                    await do_tasks(job, chat, take, sink.done, row_done)
             finally:
                 pulsing.cancel()
                 report()
-                assert chat.store is not None
-                chat.store.close()
 
     run_blocking(main())
 
@@ -314,9 +319,12 @@ def run_processes(job: Job, tasks: list[Task], sink: Sink, workers: int) -> None
                 except (EOFError, ConnectionError):
                     bury(pipe)
     finally:
-        for pipe, worker in running.items():
+        for pipe in running:
+            with contextlib.suppress(OSError):
+                pipe.send("stop")
             pipe.close()
-            worker.process.join(5)
+        for worker in running.values():
+            worker.process.join(GRACE + 5)
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
@@ -329,6 +337,8 @@ def _worker(job: Job, pipe: Any, shared: Any, slot: int) -> None:
         run_blocking(_serve(job, pipe, Pool.joined(shared, slot)))
     except HubwrightError as error:
         pipe.send(("error", error))
+    except asyncio.CancelledError:
+        pass  # told to stop
     except BaseException:
         pipe.send(("error", RuntimeError(f"in a worker of {job.work}:\n{traceback.format_exc()}")))
     finally:
@@ -338,6 +348,8 @@ def _worker(job: Job, pipe: Any, shared: Any, slot: int) -> None:
 
 async def _serve(job: Job, pipe: Any, pool: Pool) -> None:
     loop = asyncio.get_running_loop()
+    main = asyncio.current_task()
+    assert main is not None
     tasks: asyncio.Queue[Task | None] = asyncio.Queue()
     fresh = 0
 
@@ -347,6 +359,9 @@ async def _serve(job: Job, pipe: Any, pool: Pool) -> None:
                 task = pipe.recv()
             except (EOFError, OSError):
                 os._exit(1)  # whoever feeds us is gone
+            if task == "stop":
+                loop.call_soon_threadsafe(main.cancel)
+                return
             loop.call_soon_threadsafe(tasks.put_nowait, task)
             if task is None:
                 return
@@ -365,13 +380,13 @@ async def _serve(job: Job, pipe: Any, pool: Pool) -> None:
             await asyncio.sleep(PULSE)
             report()
 
-    async with open_chat(job, pool=pool) as chat:
+    with open_store(job) as store:
+        chat = open_chat(job, store, pool)
         threading.Thread(target=read, daemon=True).start()
         pulsing = asyncio.create_task(pulse())
         try:
-            await do_tasks(job, chat, tasks.get, lambda shard, results: pipe.send(("done", shard, results)), row_done)
+            async with chat:
+                await do_tasks(job, chat, tasks.get, lambda *said: pipe.send(("done", *said)), row_done)
         finally:
             pulsing.cancel()
-            assert chat.store is not None
-            chat.store.close()
-        report()
+            report()

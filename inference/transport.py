@@ -1,0 +1,47 @@
+"""Connections that cannot hand one request the answer of another.
+
+HTTP/1.1 ties an answer to its request by nothing but their order on a connection. A server or proxy that sends an
+answer twice shifts all that follow by one, and every one of them looks right. Two guards: a connection on which
+anything has come unasked is not used again, and an answer that another request has had is not believed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+
+REMEMBERED = 4096  # ids: an answer that strayed is one of the last few (our choice)
+
+
+class CleanConnector(aiohttp.TCPConnector):
+    """Gives out no connection on which data wait that nobody asked for."""
+
+    async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:
+        """As in the base class."""
+        while True:
+            connection = await super().connect(*args, **kwargs)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
+
+
+class AnswerIds:
+    """Which request an answer was given to, told by its id.
+
+    Servers that give all answers one id are left alone. As some make ids of the second, the whole body has to be the
+    same too: two requests that truly got the same bytes in the same second cost one more try.
+    """
+
+    def __init__(self) -> None:
+        self._asked: dict[str, tuple[int, int]] = {}
+
+    def strayed(self, body: Any, raw: bytes, content: bytes) -> bool:
+        """True where these bytes were the answer to a request with another content before."""
+        found = body.get("id") if isinstance(body, dict) else None
+        if not isinstance(found, str) or not found:
+            return False
+        asked, said = self._asked.setdefault(found, (hash(content), hash(raw)))
+        if len(self._asked) > REMEMBERED:
+            del self._asked[next(iter(self._asked))]
+        return asked != hash(content) and said == hash(raw) and len(self._asked) > 1
