@@ -73,9 +73,8 @@ def judge(config: JudgeStepConfig, context: StepContext) -> None:
     served = serve_input("judge", config.judge, config, context)
     traffic = context.traffic or context.workdir / "traffic"
     done = judge_cases(cases, config, served, traffic=traffic, replay=context.replay)
-    task, figures, counts = (
-        _rubric_results(config, done.rows) if config.rubric else _fbbench_results(config, done.rows)
-    )
+    results_of = _rubric_results if config.rubric else _fbbench_results
+    task, figures, counts = results_of(config, done.rows)
 
     write_parquet(done.rows, context.output / "data" / "verdicts-00000-of-00001.parquet")
     if config.publish_traffic:
@@ -194,8 +193,8 @@ def _report(
             "title": "What became of the answers",
             "columns": ["outcome", "answers", "share"],
             "rows": [[name, count, round(count / total, 4)] for name, count in counts.items()],
-            "note": "scored: above 0; wrong: 0; refused: by the tested model or by the judge; failed: no answer, or no "
-            "usable verdict after all attempts. A failed verdict has no score and is never counted as wrong.",
+            "note": "scored: above 0; wrong: 0; refused: by the tested model or by the judge; failed: no answer, or "
+            "no usable verdict after all attempts. A failed verdict has no score and is never counted as wrong.",
         }
     )
     rows = []

@@ -1,4 +1,4 @@
-"""The commands around evaluation: `score`, `judge`, `agree`, `eval`, `tasks`. Results go to stdout, messages to stderr."""
+"""The commands around evaluation: score, judge, agree, eval, tasks. Results go to stdout, messages to stderr."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import socket
 import threading
 import time
@@ -51,6 +52,15 @@ def verdict_items(body: Body) -> dict[str, dict[str, str]]:
 def all_yes(body: Body, number: int) -> str:
     """A judge that finds every item met."""
     return json.dumps({key: {"理由": "符合", "结论": "是"} for key in verdict_items(body)}, ensure_ascii=False)
+
+
+def likely_tokens(tokens: dict[str, float], said: str | None = None) -> Response:
+    """One generated token with its alternatives: token -> probability."""
+    text = max(tokens, key=lambda token: tokens[token]) if said is None else said
+    body = completion(text, finish_reason="length")
+    top = [{"token": token, "logprob": math.log(p), "bytes": None} for token, p in tokens.items()]
+    body["choices"][0]["logprobs"] = {"content": [{"token": text, "logprob": top[0]["logprob"], "top_logprobs": top}]}
+    return JSONResponse(body)
 
 
 class ChatServer:

@@ -37,8 +37,9 @@ def outcomes(rows: Sequence[Row]) -> dict[str, int]:
 def rubric_metrics(rows: Sequence[Row], resamples: int, seed: int) -> dict[str, dict[str, Any]]:
     """`rubric` (mean share of the questions met) and `rubric_1`, ... (share of the answers that meet each), 0..1.
 
-    An answer that is empty, refused or was never given, or that the judge refused, meets nothing; one without a usable verdict on every question
-    is left out. Standard error and 95 % percentile interval from resampling answers; {} where nothing is left.
+    An answer that is empty, refused or was never given, or that the judge refused, meets nothing; one
+    without a usable verdict on every question is left out. Standard error and 95 % percentile
+    interval from resampling answers; {} where nothing is left.
     """
     met = [[row["verdict"] == "yes" for row in group] for group in by_answer(rows) if group[0]["state"] != "failed"]
     if not met:

@@ -1,0 +1,33 @@
+"""Exact scoring of feedback drills, for `evaluate.load`. Needs `pip install hubwright`."""
+
+import datasets
+import evaluate
+from hubwright.evals.feedback_drills import scorer
+
+_DESCRIPTION = """Accuracy of the last `Answer: VALUE` of each response, and the share of responses without one."""
+_INPUTS = """
+Args:
+    predictions: what the model wrote, one text per dialogue.
+    references: the right values.
+Returns:
+    acc and no_answer, both 0 to 1.
+"""
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS)
+class FeedbackDrills(evaluate.Metric):
+    """The scorer of the lm-eval task `feedback_drills`."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        text = datasets.Value("string")
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation="",
+            inputs_description=_INPUTS,
+            features=datasets.Features({"predictions": text, "references": text}),
+        )
+
+    def _compute(self, predictions, references):  # type: ignore[no-untyped-def]
+        right = [scorer.is_correct(said, answer) for said, answer in zip(predictions, references, strict=True)]
+        silent = [scorer.extract_answer(said) is None for said in predictions]
+        return {"acc": sum(right) / len(right), "no_answer": sum(silent) / len(silent)}
