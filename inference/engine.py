@@ -287,6 +287,9 @@ def _healthy(url: str) -> bool:
 
 def _leave(home: Path, holder: IO[bytes]) -> None:
     """No longer a user; the last one stops the engine."""
+    if not home.is_dir():  # deleted meanwhile: the server sees that nobody is left and ends
+        release(holder)
+        return
     with locked(home / "start.lock"):
         release(holder)
         with tried(home / "users.lock") as alone:

@@ -80,6 +80,9 @@ class _Watch:
         self.keep: bool = wanted["keep"]
         self.idle_seconds: float = wanted["idle_seconds"]
         self.requests: Callable[[], float] | None = None
+        # Open from the beginning: should the folder be deleted, users that are in still hold these files.
+        self.start_lock = (home / "start.lock").open("ab")
+        self.users_lock = (home / "users.lock").open("ab")
 
     def run(self) -> None:
         last, seen = time.monotonic(), -1.0
@@ -91,14 +94,14 @@ class _Watch:
                 if count != seen:
                     last, seen = time.monotonic(), count
             # Under start.lock nobody can join between the look and the end.
-            with tried(self.home / "start.lock") as mine:
+            with tried(self.start_lock) as mine:
                 if not mine:
                     last = time.monotonic()
                     continue
                 engine = read_engine(self.home)  # a later `start` may have made it a kept one
                 if engine:
                     self.keep, self.idle_seconds = engine.keep, engine.idle_seconds
-                with tried(self.home / "users.lock") as alone:
+                with tried(self.users_lock) as alone:
                     if not alone:
                         last = time.monotonic()
                     elif not self.keep or (self.requests and time.monotonic() - last >= self.idle_seconds):

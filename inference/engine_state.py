@@ -86,19 +86,25 @@ def locked(path: Path) -> Iterator[None]:
     """Wait for the lock and hold it alone."""
     with path.open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            fcntl.flock(stream, fcntl.LOCK_UN)  # by hand, as in `release`
 
 
 @contextmanager
-def tried(path: Path) -> Iterator[bool]:
-    """Hold the lock alone, or get False where anyone else holds it."""
-    with path.open("a") as stream:
+def tried(lock: Path | IO[bytes]) -> Iterator[bool]:
+    """Hold the lock alone, or get False where anyone else holds it. An open file is left open."""
+    with lock.open("ab") if isinstance(lock, Path) else contextlib.nullcontext(lock) as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
-        else:
+            return
+        try:
             yield True
+        finally:
+            fcntl.flock(stream, fcntl.LOCK_UN)
 
 
 def is_held(path: Path) -> bool:

@@ -10,10 +10,13 @@ import contextlib
 import importlib.util
 import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -114,6 +117,18 @@ def test_chat(engine):
     assert (engine.context_tokens, engine.slots, engine.threads, engine.keep) == (512, 2, 1, False)
 
 
+def test_only_the_loopback_and_no_foreign_page(engine):
+    port = urllib.parse.urlsplit(engine.url).port
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
+        listening = [row[1] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port]
+        assert all(address.startswith("0100007F:") for address in listening)  # 127.0.0.1
+    request = urllib.request.Request(f"{engine.url}/models", headers={"Origin": "https://example.org"})
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
+        assert answer.headers["Access-Control-Allow-Origin"] in (None, "")
+        assert "/" not in json.load(answer)["data"][0]["id"]  # no path of this machine
+
+
 def test_answers_obey_a_json_schema(engine):
     schema = {
         "type": "object",
@@ -211,6 +226,37 @@ def test_a_forked_child_does_not_count(tmp_path):
     child.wait()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_random_kills_leave_neither_orphan_nor_twin(gguf, folder):
+    """Three users at a time come, meet in one engine, and are killed at any moment, 24 in all."""
+    code = (
+        "import sys, time; from pathlib import Path; from hubwright.inference.engine import shared_engine\n"
+        "while True:\n"
+        "    with shared_engine(Path(sys.argv[1]), context_tokens=512, threads=1, folder=Path(sys.argv[2])) as e:\n"
+        "        time.sleep(0.2)\n"
+    )
+    command = [sys.executable, "-c", code, str(gguf), str(folder)]
+    moments = random.Random(7)
+    users: list[subprocess.Popen] = []
+    for _ in range(24):
+        users.append(subprocess.Popen(command, stderr=subprocess.PIPE))
+        if len(users) < 3:
+            continue
+        time.sleep(moments.uniform(0.05, 2.0))
+        assert len(list_engines(folder)) <= 1
+        victim = users.pop(0)
+        assert victim.poll() is None, victim.stderr and victim.stderr.read().decode()
+        victim.kill()
+        victim.wait()
+    for user in users:
+        assert user.poll() is None, user.stderr and user.stderr.read().decode()
+        user.kill()
+        user.wait()
+    wait_until(lambda: not any(engine_state.is_held(p) for p in folder.glob("*/server.lock")))
+    assert list_engines(folder) == []
+
+
 def test_a_failing_user_stops_it_too(gguf, folder):
     with pytest.raises(ZeroDivisionError), shared_engine(**small(gguf, folder)) as engine:
         raise ZeroDivisionError
@@ -225,6 +271,14 @@ def test_a_killed_server_is_swept_and_replaced(gguf, folder):
         assert state.exists() and list_engines(folder) == [] and not state.exists()
         with shared_engine(**small(gguf, folder)) as second:
             assert second.id == first.id and second.pid != first.pid and alive(second.pid)
+
+
+def test_a_deleted_folder_leaves_no_orphan(gguf, folder):
+    with shared_engine(**small(gguf, folder)) as engine:
+        shutil.rmtree(folder)
+        time.sleep(1.2)  # longer than the server's own look-out
+        assert ask(engine, "Still there?", max_tokens=2)["choices"]
+    wait_until(lambda: not alive(engine.pid))
 
 
 def test_stop_by_id(gguf, folder):
