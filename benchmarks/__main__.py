@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 
-CASES = ("cli_help", "publish", "hub", "judge")
+CASES = ("cli_help", "publish", "hub", "judge", "inference")
 
 
 def run() -> None:
