@@ -52,8 +52,8 @@ def _report(config: AgreementConfig, context: StepContext, found: Mapping[str, A
     report.card.setdefault("pretty_name", f"Agreement of {a.repo_id} and {b.repo_id}")
     report.card.setdefault("tags", ["evaluation", "llm-as-a-judge", "agreement"])
     report.summary = (
-        f"Verdicts `{a}` (A) and `{b}` (B) on {whole['items']} checklist items of {whole['answers']} answers, joined by "
-        "sample, item and answer. Intervals: 95 %, by bootstrap over whole answers."
+        f"Verdicts `{a}` (A) and `{b}` (B) on {whole['items']} checklist items of {whole['answers']} answers, joined "
+        "by sample, item and answer. Intervals: 95 %, by bootstrap over whole answers."
     )
     report.counts |= {"items": whole["items"], "answers": whole["answers"]}
     for name in ("agreement", "kappa", "a_yes", "b_yes", "a_unparsable", "b_unparsable"):

@@ -10,7 +10,6 @@ tokenizer and settings (a commit that only changed the card).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError
 from ..hub_sync.files import canonical_json
-from ..hub_sync.provenance import FILE_NAME
-from ..hub_sync.pull import RemoteFile, list_remote_files
-from ..hub_sync.refs import ArtifactRef
+from ..hub_sync.pull import same_model
 from .data import read_split
 from .harness import Scrubber, report_results, sample_rows, task_summary, write_parquet
 
@@ -106,22 +103,8 @@ def _check_model(results: dict[str, Any], context: StepContext, name: str) -> No
     commit = results["config"].get("model_sha")
     given = results["config"].get("model_args")
     pretrained = given.get("pretrained") if isinstance(given, dict) else results.get("model_name")
-    if pretrained != model.repo_id or not commit or not _same_model(model, str(commit)):
+    if pretrained != model.repo_id or not commit or not same_model(model, replace(model, revision=str(commit))):
         raise DataError(f"{name} is about {pretrained}@{str(commit)[:12]}, not about the step's model {model}")
-
-
-def _same_model(model: ArtifactRef, commit: str) -> bool:
-    if commit == model.revision:
-        return True
-    at_commit = list_remote_files(replace(model, revision=commit))
-    at_model = list_remote_files(model)
-    return _what_runs(at_commit) == _what_runs(at_model)
-
-
-def _what_runs(files: Mapping[str, RemoteFile]) -> dict[str, str]:
-    """path -> hash of the files that `from_pretrained` reads: all at the root but cards and provenance."""
-    beside = {"README.md", FILE_NAME, ".gitattributes"}
-    return {path: file.blob_id for path, file in files.items() if "/" not in path and path not in beside}
 
 
 def _check_documents(samples: list[dict[str, Any]], context: StepContext, name: str) -> None:

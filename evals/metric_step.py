@@ -25,8 +25,8 @@ ABOUT = {
     "tool_calls": (
         "Tool calls, exact",
         "function calls compared as JSON values, and restraint where no call is right",
-        'evaluate.load("{repo}").compute(\n    predictions=[\'{{"name": "now", "arguments": {{}}}}\'],\n    references='
-        '[\'[{{"name": "now", "arguments": {{}}}}]\'],\n)',
+        'evaluate.load("{repo}").compute(\n    predictions=[\'{{"name": "now", "arguments": {{}}}}\'],\n    '
+        'references=[\'[{{"name": "now", "arguments": {{}}}}]\'],\n)',
     ),
     "feedback_drills": (
         "Feedback drills accuracy",

@@ -62,6 +62,8 @@ def _results(source: Input) -> dict[str, Any]:
 def _must_be_about(result: Input, model: Input) -> None:
     record = provenance.load(result.path / provenance.FILE_NAME)[-1]
     judged = next((i for i in record["inputs"] if i["role"] == "model"), None)
+    if judged is None:  # a judge step reads answers, and tells whose they are
+        judged = json.loads((result.path / RESULTS).read_text(encoding="utf-8")).get("about")
     if judged is None or (judged["repo_id"], judged["commit"]) != (model.ref.repo_id, model.ref.revision):
         what = f"{judged['repo_id']}@{judged['commit'][:12]}" if judged else "no model"
         raise DataError(f"result {result.ref} is about {what}, not about {model.ref}")

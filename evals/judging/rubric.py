@@ -37,11 +37,12 @@ def outcomes(rows: Sequence[Row]) -> dict[str, int]:
 def rubric_metrics(rows: Sequence[Row], resamples: int, seed: int) -> dict[str, dict[str, Any]]:
     """`rubric` (mean share of the questions met) and `rubric_1`, ... (share of the answers that meet each), 0..1.
 
-    An answer that is empty, refused or was never given, or that the judge refused, meets nothing; one
-    without a usable verdict on every question is left out. Standard error and 95 % percentile
+    An answer that is empty or refused, or that the judge refused, meets nothing. One whose request failed, or without
+    a usable verdict on every question, is left out: that says nothing of the model. Standard error and 95 % percentile
     interval from resampling answers; {} where nothing is left.
     """
-    met = [[row["verdict"] == "yes" for row in group] for group in by_answer(rows) if group[0]["state"] != "failed"]
+    counted = (g for g in by_answer(rows) if g[0]["state"] != "failed" and g[0]["answer_state"] != "failed")
+    met = [[row["verdict"] == "yes" for row in group] for group in counted]
     if not met:
         return {}
     values = np.array(met, dtype=np.float64)

@@ -2,13 +2,14 @@
 
 import datasets
 import evaluate
+
 from hubwright.evals.fbbench import scorer
 from hubwright.evals.fbbench.samples import Sample
 from hubwright.evals.fbbench.verdicts import Judged
 
 _CITATION = "FB-Bench, arXiv:2410.09412"
-_DESCRIPTION = """The published macro scores of FB-Bench, 0 to 100, from checklist verdicts: the mean over the rows of each
-(scenario, task) cell, then over tasks and scenarios."""
+_DESCRIPTION = """The published macro scores of FB-Bench, 0 to 100, from checklist verdicts: the mean over the rows of
+each (scenario, task) cell, then over tasks and scenarios."""
 _INPUTS = """
 Args:
     predictions: for each answer the judge's verdicts in checklist order: "yes", "no", "unparsable". An answer with

@@ -2,6 +2,7 @@
 
 import datasets
 import evaluate
+
 from hubwright.evals.feedback_drills import scorer
 
 _DESCRIPTION = """Accuracy of the last `Answer: VALUE` of each response, and the share of responses without one."""

@@ -5,6 +5,7 @@ from collections import defaultdict
 
 import datasets
 import evaluate
+
 from hubwright.evals.toolcall import scorer
 
 _DESCRIPTION = (

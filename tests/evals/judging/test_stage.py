@@ -61,9 +61,8 @@ def test_label_asks_one_item_a_request_with_the_item_last(tmp_path: Path) -> Non
         first, second, _ = asked[n : n + 3]
         shared = next(i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
         assert first[:shared].endswith("item ") and "answer" in first[:shared]
-    lower = dict(method="label", threshold=0.4)
     with ChatServer(label_script) as server:
-        rows = judged(server, tmp_path, **lower)
+        rows = judged(server, tmp_path, method="label", threshold=0.4)
         assert [row["verdict"] for row in rows[:3]] == ["yes", "no", "yes"] and not server.bodies  # from the record
 
 
@@ -213,7 +212,13 @@ def test_answers_that_are_none_are_not_shown_to_the_judge(tmp_path: Path) -> Non
 
 def test_rubric_figures() -> None:
     rows = [
-        {"id": str(n), "item": i, "state": "failed" if n == 3 else "complete", "verdict": "yes" if i < n else "no"}
+        {
+            "id": str(n),
+            "item": i,
+            "answer_state": "ok",
+            "state": "failed" if n == 3 else "complete",
+            "verdict": "yes" if i < n else "no",
+        }
         for n in range(4)
         for i in range(2)
     ]
