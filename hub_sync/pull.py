@@ -48,6 +48,22 @@ def matches(path: Path, remote: RemoteFile) -> bool:
     return git_blob_sha1(path) == remote.blob_id
 
 
+def same_model(one: ArtifactRef, other: ArtifactRef) -> bool:
+    """True where two commits of a model repository hold the same weights, tokenizer and settings.
+
+    Compared are the files at the root that `from_pretrained` reads; cards, provenance and plots may differ.
+    """
+    if one == other:
+        return True
+    return _what_runs(one) == _what_runs(other)
+
+
+def _what_runs(ref: ArtifactRef) -> dict[str, str]:
+    beside = {"README.md", "provenance.json", ".gitattributes"}
+    files = list_remote_files(ref)
+    return {path: file.blob_id for path, file in files.items() if "/" not in path and path not in beside}
+
+
 def pull(ref: ArtifactRef, allow_patterns: list[str] | None = None) -> Path:
     """Download `ref` (resolved first if it is not a commit) and return its local, read-only folder.
 

@@ -14,7 +14,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from .hub_sync.files import exclusive_lock, list_files, manifest, write_atomic
 from .hub_sync.hub import endpoint_url, require_hub, translate_errors
 from .hub_sync.lock import RecipeLock
 from .hub_sync.publish import find_published, publish
-from .hub_sync.pull import pull
+from .hub_sync.pull import pull, same_model
 from .hub_sync.refs import ArtifactRef
 from .recipe import Plan, PlannedStep
 from .sources import resolve_sources
@@ -172,11 +172,31 @@ def _run_step(
         tag=step.publish.tag,
         private=step.publish.private,
         keep_other_files=step.kind.room == "card",
-        parent_commit=inputs["model"].revision if step.kind.room == "card" else None,
+        parent_commit=_card_parent(step, inputs).revision if step.kind.room == "card" else None,
     )
     _lock_step(lock, step, mark, published.ref, inputs)
     event(step.name, "published", {"commit": published.ref.revision, "url": published.url})
     return Outcome(step.name, "published", mark, published.ref, step.publish.tag, time.monotonic() - started)
+
+
+def _card_parent(step: PlannedStep, inputs: Mapping[str, ArtifactRef]) -> ArtifactRef:
+    """The commit a report goes on top of: the head of main where it still is the evaluated model, else that commit.
+
+    The head may have reports already; with other weights on it, publishing on the evaluated commit is refused.
+    """
+    head, model = step.target.resolve(), inputs["model"]
+    return head if same_model(head, model) else model
+
+
+def _earlier_records(step: PlannedStep, inputs: Mapping[str, Input]) -> list[dict[str, Any]]:
+    """Provenance that a report is added to; an earlier report of the same result is replaced."""
+
+    def result(record: Mapping[str, Any]) -> list[str]:
+        return [i["commit"] for i in record["inputs"] if i["role"] == "result"]
+
+    parent = _card_parent(step, {role: i.ref for role, i in inputs.items()})
+    records = provenance.load(pull(parent, [provenance.FILE_NAME]) / provenance.FILE_NAME)
+    return [record for record in records if result(record) != [inputs["result"].ref.revision]]
 
 
 def _resolve(ref: ArtifactRef, lock: RecipeLock, update: bool) -> ArtifactRef:
@@ -264,7 +284,7 @@ def _make(
         "parquet": card.describe_parquet(output),
         "files": [],
     }  # fmt: skip
-    earlier = provenance.load(inputs["model"].path / provenance.FILE_NAME) if step.kind.room == "card" else []
+    earlier = _earlier_records(step, inputs) if step.kind.room == "card" else []
     card.write_plots(record, output)
     record["files"] = manifest(output, provenance.DERIVED_FILES)
     records = [*earlier, record]

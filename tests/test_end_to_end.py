@@ -70,6 +70,19 @@ def test_whole_job(hubwright, api, ready, namespace, tmp_path):
     checked = hubwright("verify", f"models/{repo_id}@v1.0.0", "--format", "json")
     assert checked.returncode == 0 and all(c["ok"] for c in json.loads(checked.stdout)["checks"]), checked.stdout
 
+    # A second report of the same result goes on top of the first and takes its place on the card.
+    changes = ["--set", "steps.report.with.notes=said again", "--set", "steps.report.publish.tag=v1.1.0"]
+    more = hubwright("run", "whole.yaml", *changes, "--format", "json")
+    assert more.returncode == 0, more.stderr[-2000:]
+    (record,) = [s for s in json.loads(more.stdout)["steps"] if s["step"] == "report"]
+    assert record["state"] == "published"
+    assert [c.commit_id for c in api.list_repo_commits(repo_id)][:2] == [record["commit"], steps["report"]["commit"]]
+    records = json.loads(Path(api.hf_hub_download(repo_id, "provenance.json")).read_text())
+    found = [r["step"]["name"] for r in (records["records"] if isinstance(records, dict) else records)]
+    assert found == ["tuned", "report"]
+    checked = hubwright("verify", f"models/{repo_id}@v1.1.0", "--format", "json")
+    assert checked.returncode == 0 and all(c["ok"] for c in json.loads(checked.stdout)["checks"]), checked.stdout
+
     # The card: lineage, licence, figures, plots, and the Hub's own form of results, which the client's parser accepts.
     from huggingface_hub import ModelCard, parse_eval_result_entries
 
