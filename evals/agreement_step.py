@@ -22,7 +22,7 @@ class AgreementConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: list[Literal["task", "scenario", "position"]] = Field(
-        default_factory=lambda: ["task", "scenario", "position"], description="Groups to show beside the whole."
+        ["task", "scenario", "position"], description="Groups to show beside the whole."
     )
     bootstrap: int = Field(1000, ge=0, description="Resamples of the 95 % intervals, whole answers drawn; 0: none.")
     seed: int = Field(1234, ge=0, description="Seed of the bootstrap.")

@@ -174,7 +174,7 @@ def _ask(
 ) -> tuple[list[Row], dict[str, Any]]:
     from ..inference.stage import run_stage
 
-    asked = [{name: row[name] for name in ("id", "messages", "task_type") if name in row} for row in rows]
+    asked: list[Row] = [{name: row[name] for name in ("id", "messages", "task_type") if name in row} for row in rows]
     for row in asked:
         row["messages"] = [{"role": turn["role"], "content": turn["content"]} for turn in row["messages"]]
     result = run_stage(
@@ -189,7 +189,7 @@ def _ask(
     )
     good = iter(result.rows)
     failed = {row["number"]: row["error"] for row in result.failed}
-    nothing = {"answer": None, "finish_reason": "", "outcome": "failed", "temperature": None, "seed": None}
+    nothing: Row = dict.fromkeys(OWN) | {"finish_reason": "", "outcome": "failed"}
     nothing |= {"prompt_tokens": 0, "completion_tokens": 0}
     found = [{**nothing, "error": failed[n]} if n in failed else next(good) for n in range(len(rows))]
     return found, result.usage.summary()

@@ -91,7 +91,7 @@ def requests_of(case: Case, answer: str, config: Mapping[str, Any]) -> list[dict
     """The requests for one case without their model: one for `text`, one per item for `label`."""
     how = {"language": config["language"], "prompt": config["prompt"]}
     if config["method"] == "label":
-        params = {"temperature": 0.0, "max_tokens": 1, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        params: dict[str, Any] = {"temperature": 0.0, "max_tokens": 1, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
         return [{"messages": label_messages(case, answer, item, **how), **params} for item in case.items]
     form: dict[str, Any] = {"type": "json_object"}
     if config["json_schema"]:

@@ -1,11 +1,13 @@
 """FB-Bench's score from a judge's verdicts, for `evaluate.load`. Needs `pip install hubwright`."""
 
+from typing import Any
+
 import datasets
 import evaluate
 
 from hubwright.evals.fbbench import scorer
 from hubwright.evals.fbbench.samples import Sample
-from hubwright.evals.fbbench.verdicts import Judged
+from hubwright.evals.fbbench.verdicts import Judged, VerdictState
 
 _CITATION = "FB-Bench, arXiv:2410.09412"
 _DESCRIPTION = """The published macro scores of FB-Bench, 0 to 100, from checklist verdicts: the mean over the rows of
@@ -43,7 +45,7 @@ class FBBench(evaluate.Metric):
             features=datasets.Features({"predictions": datasets.Sequence(text), "references": reference}),
         )
 
-    def _compute(self, predictions, references, resamples=0, seed=1234):  # type: ignore[no-untyped-def]
+    def _compute(self, predictions: Any, references: Any, resamples: int = 0, seed: int = 1234) -> dict[str, Any]:
         judged = [_judged(n, said, row) for n, (said, row) in enumerate(zip(predictions, references, strict=True))]
         report = scorer.score(judged, resamples=resamples, seed=seed)
         names = ("overall", "error_correction", "response_maintenance")
@@ -54,10 +56,10 @@ class FBBench(evaluate.Metric):
         return {**figures, "coverage": report["coverage"]}
 
 
-def _judged(number, said, row):  # type: ignore[no-untyped-def]
+def _judged(number: int, said: Any, row: Any) -> Judged:
     items = tuple(row["items"])
     weights = tuple(row["weights"]) or (None,) * len(items)
     sample = Sample(str(number), row["bench_type"], row["task_type"], (), (), items, weights)
     verdicts = tuple(_WORDS.get(word) for word in said) or (None,) * len(items)
-    state = "not_judged" if not said else "failed" if None in verdicts else "complete"
+    state: VerdictState = "not_judged" if not said else "failed" if None in verdicts else "complete"
     return Judged(sample, verdicts, state, answer="ok" if said else "empty")

@@ -1,5 +1,7 @@
 """Exact scoring of feedback drills, for `evaluate.load`. Needs `pip install hubwright`."""
 
+from typing import Any
+
 import datasets
 import evaluate
 
@@ -28,7 +30,7 @@ class FeedbackDrills(evaluate.Metric):
             features=datasets.Features({"predictions": text, "references": text}),
         )
 
-    def _compute(self, predictions, references):  # type: ignore[no-untyped-def]
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         right = [scorer.is_correct(said, answer) for said, answer in zip(predictions, references, strict=True)]
         silent = [scorer.extract_answer(said) is None for said in predictions]
         return {"acc": sum(right) / len(right), "no_answer": sum(silent) / len(silent)}

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from typing import Any
 
 import datasets
 import evaluate
@@ -34,8 +35,8 @@ class ToolCalls(evaluate.Metric):
             features=datasets.Features({"predictions": text, "references": text}),
         )
 
-    def _compute(self, predictions, references):  # type: ignore[no-untyped-def]
-        values = defaultdict(list)
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        values: dict[str, list[float]] = defaultdict(list)
         for response, reference in zip(predictions, references, strict=True):
             for name, value in scorer.score(json.loads(reference), response).items():
                 values[name].append(value)

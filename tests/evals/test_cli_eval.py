@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_server import ChatServer, all_yes, failure
+from chat_server import ChatServer, all_yes, failure, likely_tokens
 
 from hubwright.evals.data import tasks_dir
 from hubwright.evals.fbbench import scorer
@@ -46,6 +46,41 @@ def test_judge_and_score(hubwright: Any, answers: Path, tmp_path: Path) -> None:
     assert report["overall"] == 100.0 and report["counts"]["samples"] == 32
     assert report["intervals"]["overall"] == {"low": 100.0, "high": 100.0, "sd": 0.0}
     assert scored.stdout == hubwright("score", "fbbench", "v.jsonl", "--format", "json").stdout
+
+
+def test_two_judges_are_compared(hubwright: Any, answers: Path, tmp_path: Path) -> None:
+    def judge(out: str, script: Any, *more: str) -> None:
+        with ChatServer(script) as server:
+            done = hubwright(
+                *("judge", "fbbench", "answers.jsonl", "--dataset", str(SAMPLE), "--out", out, *more),
+                *("--judge", f"openai:{out}@{server.url}"),
+            )
+            assert done.returncode == 0, done.stderr
+
+    judge("text.jsonl", all_yes)
+    judge("label.jsonl", lambda body, n: likely_tokens({"是": 0.6, "否": 0.4}), "--method", "label")
+    judge(
+        "strict.jsonl",
+        lambda body, n: likely_tokens({"是": 0.6, "否": 0.4}),
+        "--method",
+        "label",
+        "--threshold",
+        "0.9",
+    )
+    report = json.loads(hubwright("agree", "text.jsonl", "label.jsonl", "--by", "task", "--format", "json").stdout)
+    assert report["overall"]["items"] == 76 and report["overall"]["agreement"]["value"] == 1.0
+    assert set(report["by"]) >= {"Coding", "Mathematics"}
+    table = hubwright("agree", "text.jsonl", "strict.jsonl", "--by", "position", "--bootstrap", "50")
+    assert table.returncode == 0 and "76" in table.stdout and "0.000 (0.000, 0.000)" in table.stdout
+    found = hubwright("agree", "text.jsonl", "strict.jsonl", "--other", "text.jsonl,label.jsonl", "--format", "json")
+    assert json.loads(found.stdout)["self_preference"]["preference"]["value"] > 0.9
+    for arguments, said in (
+        (["text.jsonl", "nowhere.jsonl"], "no such file"),
+        (["text.jsonl", "label.jsonl", "--by", "colour"], "--by 'colour' is unknown"),
+        (["text.jsonl", "label.jsonl", "--other", "label.jsonl"], "as A,B"),
+    ):
+        done = hubwright("agree", *arguments)
+        assert done.returncode in (2, 3) and said in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
 def test_an_official_file_is_scored_as_published(hubwright: Any, shared_data: Path) -> None:
