@@ -15,7 +15,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -138,9 +138,10 @@ class ChatClient:
             from .transport import AnswerIds, CleanConnector
 
             self._ids = AnswerIds()
+            self._connector = CleanConnector(limit=0)  # the limit in flight is ours
             headers = {"Authorization": f"Bearer {self.endpoint.key()}", "Content-Type": "application/json"}
             self._session = aiohttp.ClientSession(
-                connector=CleanConnector(limit=0),  # the limit in flight is ours
+                connector=self._connector,
                 timeout=aiohttp.ClientTimeout(total=self.endpoint.timeout),
                 headers=headers,
                 trust_env=urlsplit(self.endpoint.url).hostname not in LOOPBACK,  # HTTPS_PROXY, as other clients
@@ -250,17 +251,17 @@ class ChatClient:
         try:
             async with asyncio.timeout(total):
                 while True:
-                    reply, asked_wait = await self._try(content, allow_truncated)
+                    reply, wait = await self._try(content, allow_truncated)
                     if reply.outcome != "failed" or reply.final or self._closing:
                         break
-                    if asked_wait is None:
+                    if wait is None:
                         if retries == endpoint.max_retries:
                             break
                         # Full jitter, so that many requests that failed together do not come back together.
-                        asked_wait = random.uniform(0.5, 1.0) * min(LONGEST_WAIT, FIRST_WAIT * 2**retries)  # noqa: S311
+                        wait = random.uniform(0.5, 1.0) * min(LONGEST_WAIT, FIRST_WAIT * 2**retries)  # noqa: S311
                         retries += 1
                     self.usage.retries += 1
-                    await asyncio.sleep(asked_wait)
+                    await asyncio.sleep(wait)
         except TimeoutError:
             reply = Reply(outcome="failed", error=reply.error or "timed out")
         reply = replace(reply, seconds=time.monotonic() - started)
@@ -288,7 +289,7 @@ class ChatClient:
                 status, headers = answer.status, answer.headers
                 body = decoded(raw)
                 if self._ids.strayed(body, raw, content):
-                    answer.close()  # and the connection with it: what follows on it is shifted as well
+                    self._connector.drop()  # what follows on it is shifted as well
                     return Reply(
                         outcome="failed", error="connection lost: it gave the answer of another request"
                     ), None

@@ -1,10 +1,14 @@
-"""How many requests may be in flight: as many as asked for, fewer while the server pushes back.
+"""How many requests may be in flight: as many as asked for, fewer where that makes the server push back less.
 
-A server pushes back with 429, 503, 529 or a time-out. Halving the limit at each (AIMD) would go down to 1 with a
-provider that refuses a fixed share of requests whatever the load. So the rule here looks at what a smaller limit costs
-(our choice): while there is push-back, the limit shrinks by 30 % an epoch as long as the rate of good answers stays;
-where the rate fell with it, the last step is taken back and the limit rests for some epochs. Without push-back it
-grows by 1/8 an epoch, up to the maximum. An epoch is as many finished tries as the limit, at least 8.
+A server pushes back with 429, 503, 529 or a time-out. Halving the limit at each (AIMD) goes down to 1 with a provider
+that refuses a share of the requests whatever the load, and so does any rule that compares the rate of good answers
+over short times: its noise only ever leads down. So a smaller limit is an experiment here (our choice), judged by the
+share of tries that were pushed back: where that falls clearly, the load was the cause and the limit goes on down
+until hardly any are; where it does not, the limit goes back to where the experiment began and rests there, twice as
+long each time. Without push-back it grows by 1/8 an epoch, up to the maximum.
+
+The first step down starts from the mean number in flight and not from the limit: where refusals come at once, only
+few places are ever taken, and a limit above them would change nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +18,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-SHRINK, KEEP, REST, MIN_EPOCH = 0.7, 0.9, 8, 8
+SHRINK, GENTLE = 0.7, 0.85  # of the limit, at a step down: to find out, and where the load is known to matter
+CLEARLY = 0.7  # of the share pushed back: below this a step has helped
+QUIET, TOO_MANY = 0.02, 0.05  # shares pushed back: below the first the limit grows, above the second it shrinks
+FLOOD, PATIENCE = 0.5, 3  # above this share one step may be too small to show, so so many are tried
+REST, LONGEST_REST = 8, 64  # epochs
+EPOCH, CALM_EPOCH = 32, 8  # tries at least, before a share is believed and before the limit grows
 
 
 class AdaptiveLimit:
@@ -30,14 +39,17 @@ class AdaptiveLimit:
         self.running = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._clock = clock
-        self._good = self._pushed = self._resting = 0
-        self._began = clock()
-        self._before: tuple[int, float] | None = None  # limit and rate before the last shrinking
+        self._good = self._pushed = 0
+        self._resting, self._rest = 0, REST
+        self._trial: tuple[int, float, int] | None = None  # limit before the first step, last share, steps in vain
+        self._began = self._changed = clock()
+        self._loaded = False  # a smaller limit has helped before
+        self._area = 0.0  # place-seconds taken in this epoch
 
     async def acquire(self) -> None:
         """Wait for a place, first come, first served."""
         if self.running < self.limit and not self._waiting:
-            self.running += 1
+            self._count(1)
             return
         ticket = asyncio.get_running_loop().create_future()
         self._waiting.append(ticket)
@@ -52,31 +64,63 @@ class AdaptiveLimit:
         """Give the place back and say how the try went; one that is neither tells nothing about the load."""
         self._good += good
         self._pushed += pushed_back
-        if self._good + self._pushed >= max(MIN_EPOCH, self.limit):
+        tries = self._good + self._pushed
+        # Refusals come back before the answers that were sent with them, so a verdict needs more than one round.
+        calm = not self._pushed and self._trial is None
+        if tries >= (max(CALM_EPOCH, self.limit) if calm else max(EPOCH, 2 * self.limit)):
             self._adapt()
         self._leave()
 
+    def _count(self, change: int) -> None:
+        now = self._clock()
+        self._area += self.running * (now - self._changed)
+        self._changed = now
+        self.running += change
+
     def _leave(self) -> None:
-        self.running -= 1
+        self._count(-1)
         while self._waiting and self.running < self.limit:
             ticket = self._waiting.popleft()
             if not ticket.done():
-                self.running += 1
+                self._count(1)
                 ticket.set_result(None)
 
     def _adapt(self) -> None:
-        now = self._clock()
-        rate = self._good / max(now - self._began, 1e-9)
-        if self._resting:
-            self._resting -= 1
-        elif self._before and rate < KEEP * self._before[1]:
-            self.limit, self._resting, self._before = self._before[0], REST, None
-        elif self._pushed:
-            self._before = (self.limit, rate)
-            self.limit = max(1, int(self.limit * SHRINK))
+        self._count(0)
+        share = self._pushed / (self._good + self._pushed)
+        taken = self._area / max(self._changed - self._began, 1e-9)
+        if share < QUIET:
+            if self._trial:
+                self._mended()
+            elif not self._resting:
+                self.limit = min(self.maximum, self.limit + max(1, self.limit // (16 if self._loaded else 8)))
+        elif self._resting:
+            pass
+        elif self._trial is None:
+            if share > TOO_MANY:
+                self._trial = (self.limit, share, 0)
+                self._shrink(self.limit if self._loaded else min(self.limit, taken))
         else:
-            self._before = None
-            self.limit = min(self.maximum, self.limit + max(1, self.limit // 8))
-        self.lowest = min(self.lowest, self.limit)
+            before, last, vain = self._trial
+            vain = 0 if share < CLEARLY * last else vain + 1
+            if share <= TOO_MANY:
+                self._mended()
+            elif vain >= (PATIENCE if self._loaded or share > FLOOD else 1):
+                # Not the load. Where it was held to be so before, this is to be confirmed first.
+                self.limit = before if self._loaded else min(self.maximum, 2 * before)
+                self._trial, self._loaded = None, False
+                self._resting, self._rest = self._rest + 1, min(LONGEST_REST, 2 * self._rest)
+            else:
+                self._trial = (before, min(share, last), vain)
+                self._shrink(self.limit)
+        self._resting = max(0, self._resting - 1)
         self._good = self._pushed = 0
-        self._began = now
+        self._area, self._began = 0.0, self._changed
+
+    def _mended(self) -> None:
+        """The load was the cause."""
+        self._trial, self._rest, self._loaded = None, REST, True
+
+    def _shrink(self, base: float) -> None:
+        self.limit = max(1, int(base * (GENTLE if self._loaded else SHRINK)))
+        self.lowest = min(self.lowest, self.limit)

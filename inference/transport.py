@@ -7,7 +7,9 @@ anything has come unasked is not used again, and an answer that another request 
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import aiohttp
 
@@ -17,13 +19,28 @@ REMEMBERED = 4096  # ids: an answer that strayed is one of the last few (our cho
 class CleanConnector(aiohttp.TCPConnector):
     """Gives out no connection on which data wait that nobody asked for."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._given: WeakKeyDictionary[asyncio.Task[Any], asyncio.Transport] = WeakKeyDictionary()
+
     async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:
         """As in the base class."""
         while True:
             connection = await super().connect(*args, **kwargs)
             if connection.protocol is None or not connection.protocol.should_close:
-                return connection
+                break
             connection.close()
+        task = asyncio.current_task()
+        if task is not None and connection.transport is not None:
+            self._given[task] = connection.transport
+        return connection
+
+    def drop(self) -> None:
+        """Cut the connection that this task was last given: it is free again as soon as an answer has been read."""
+        task = asyncio.current_task()
+        transport = self._given.pop(task, None) if task is not None else None
+        if transport is not None:
+            transport.abort()
 
 
 class AnswerIds:

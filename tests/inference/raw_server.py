@@ -32,6 +32,7 @@ class Server:
         self.asked: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
         self.log: list[tuple[float, int]] = []  # (seconds, status)
+        self.refused: list[bool] = []  # decisions of `busy` in the order of the requests
         self.random = random.Random(0)
         self.tokens, self.filled = float(options.get("burst", 0)), time.monotonic()
 
@@ -70,6 +71,7 @@ class Server:
             "asked": self.asked,
             "statuses": self.statuses,
             "log": self.log,
+            "refused": self.refused,
         }
 
     def completion(self, text: str | None, **choice: Any) -> bytes:
@@ -99,7 +101,8 @@ class Server:
 
     async def busy(self, writer: Writer, said: str, number: int) -> None:
         """A fixed share of requests is refused, whatever the load."""
-        if self.random.random() < self.options["share"]:
+        self.refused.append(self.random.random() < self.options["share"])
+        if self.refused[-1]:
             self.reply(writer, b'{"error": {"message": "slow down"}}', 429, Retry_After=str(self.options["wait"]))
             return
         await self.echo(writer, said, number)
@@ -113,7 +116,8 @@ class Server:
             self.reply(writer, b'{"error": {"message": "slow down"}}', 429)
             return
         self.tokens -= 1
-        await self.echo(writer, said, number)
+        await asyncio.sleep(self.random.uniform(0.5, 1.5) * self.delay)
+        self.reply(writer, self.completion(f"echo {said}"))
 
     async def garbage(self, writer: Writer, said: str, number: int) -> None:
         """A share of bodies is null, empty, truncated (as JSON, and by the token limit) or no JSON."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hubwright.hub_sync.errors import HubwrightError
+from hubwright.inference.budget import Budget
 from hubwright.inference.client import ChatClient, Endpoint
 from hubwright.inference.stage import Row, RowError, StageResult, run_stage
 
@@ -90,6 +91,8 @@ def main() -> int:
     folder = Path(settings.pop("folder"))
     if "traffic" in settings:
         settings["traffic"] = Path(settings["traffic"])
+    if "budget" in settings:
+        settings["budget"] = Budget(**settings["budget"])
     try:
         result = stage(settings.pop("url"), folder, numbered(settings.pop("count")), **settings)
     except HubwrightError as error:

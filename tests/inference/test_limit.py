@@ -1,0 +1,129 @@
+"""The adaptive limit in flight, against servers that push back with cause and without, and the client's own cost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import psutil
+import pytest
+from raw_server import RawServer
+
+from hubwright.inference.client import ChatClient, Endpoint
+from hubwright.inference.limit import AdaptiveLimit
+from hubwright.inference.requests import Reply
+
+
+def ask(url: str, count: int, **settings: Any) -> tuple[list[Reply], AdaptiveLimit]:
+    """`count` requests at once, and the limit afterwards."""
+
+    async def work() -> tuple[list[Reply], AdaptiveLimit]:
+        async with ChatClient(Endpoint("local", url, **{"concurrency": 64, **settings})) as chat:
+            turns = ([{"role": "user", "content": str(number)}] for number in range(count))
+            return list(await asyncio.gather(*(chat.complete(turn) for turn in turns))), chat.limit
+
+    return asyncio.run(work())
+
+
+def test_refusals_that_no_load_explains_do_not_collapse_the_limit() -> None:
+    with RawServer("busy", delay=0.02, share=0.3, wait=0.05) as server:
+        replies, limit = ask(server.url, 3000)
+    assert all(reply.ok for reply in replies)
+    assert limit.limit == 64 or limit.lowest >= 16  # in an experiment just now, or at the top
+
+
+def test_a_limit_that_helps_is_kept() -> None:
+    """Simulated time: a server of 10 places that refuses the eleventh request."""
+    now = 0.0
+    limit = AdaptiveLimit(64, clock=lambda: now)
+
+    async def work() -> tuple[int, int]:
+        nonlocal now
+        refused = good = 0
+        for step in range(400):
+            taken = 0
+            while limit.running < limit.limit:
+                await limit.acquire()
+                taken += 1
+            for place in range(taken):
+                now += 0.1 / taken
+                limit.release(good=place < 10, pushed_back=place >= 10)
+                if step >= 200:
+                    good, refused = good + (place < 10), refused + (place >= 10)
+        return good, refused
+
+    good, refused = asyncio.run(work())
+    assert limit.limit <= 16
+    assert refused < 0.15 * good and good > 0.8 * 200 * 10
+
+
+def test_without_push_back_the_limit_stays() -> None:
+    with RawServer("echo") as server:
+        _, limit = ask(server.url, 300)
+    assert limit.lowest == limit.limit == 64
+
+
+def test_a_cancelled_waiter_takes_no_place() -> None:
+    async def work() -> int:
+        limit = AdaptiveLimit(1)
+        await limit.acquire()
+        waiters = [asyncio.create_task(limit.acquire()) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiters[0].cancel()
+        limit.release(good=True, pushed_back=False)
+        waiters[1].cancel()  # its place is given to it already
+        await asyncio.gather(*waiters[:2], return_exceptions=True)
+        await waiters[2]
+        return limit.running
+
+    assert asyncio.run(work()) == 1
+
+
+@pytest.mark.slow
+def test_goodput_of_a_rate_limited_server(capsys: pytest.CaptureFixture[str]) -> None:
+    """Acceptance: at least 80 % of the bucket's rate, and few refusals once it is found."""
+    with RawServer("bucket", delay=0.2, rate=100, burst=20) as server:
+        began = time.monotonic()
+        replies, _ = ask(server.url, 2000)
+        seconds = time.monotonic() - began
+        log = server.stats()["log"]
+    assert all(reply.ok for reply in replies)
+    later = [status for _, status in log[len(log) // 2 :]]
+    goodput, refused = 2000 / seconds / 100, later.count(429) / len(later)
+    with capsys.disabled():
+        print(f"\nbucket of 100/s: goodput {goodput:.0%}, refused in the second half {refused:.0%}")
+    assert goodput >= 0.8 and refused <= 0.3
+
+
+@pytest.mark.slow
+def test_throughput_and_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    """Acceptance: 75 % of the ideal at 256 x 200 ms, and 10 MB for 1,000 queued requests."""
+    with RawServer("echo", delay=0.2) as server:
+        ask(server.url, 100, concurrency=256)
+        began = time.monotonic()
+        replies, _ = ask(server.url, 5000, concurrency=256)
+        seconds = time.monotonic() - began
+    assert all(reply.ok for reply in replies)
+    ideal = 20 * 0.2
+    process = psutil.Process()
+    grown = []
+    with RawServer("echo", delay=0.5) as server:
+
+        async def work() -> None:
+            async with ChatClient(Endpoint("local", server.url, concurrency=16)) as chat:
+                await chat.complete([{"role": "user", "content": "first"}])
+                before = process.memory_info().rss
+                tasks = [
+                    asyncio.create_task(chat.complete([{"role": "user", "content": f"{n} " * 300}]))
+                    for n in range(2000)
+                ]
+                await asyncio.sleep(1)
+                grown.append((process.memory_info().rss - before) / 2 / 1e6)
+                for task in tasks:
+                    task.cancel()
+
+        asyncio.run(work())
+    with capsys.disabled():
+        print(f"\n256 in flight at 200 ms: {ideal / seconds:.0%} of ideal; 1,000 queued: {grown[0]:.1f} MB")
+    assert ideal / seconds >= 0.75 and grown[0] <= 10
