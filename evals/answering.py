@@ -32,6 +32,12 @@ OWN = (
 )  # fmt: skip
 
 
+KINDS = {
+    "answer": "string", "temperature": "float64", "seed": "int64", "verdict": "string", "weight": "float64",
+    "p_yes": "float64", "deficiencies": "list of string", "feedback": "list of string",
+}  # fmt: skip
+
+
 class SelectConfig(BaseModel):
     """A fixed part of the rows: `n` of every combination of the `by` columns' values, by a hash of seed and id."""
 
@@ -201,11 +207,19 @@ def _own(found: Row, served: Served) -> Row:
 
 
 def write_parquet(rows: Sequence[Row], path: Path) -> None:
-    """Rows as one Parquet file, in the layout the Hub reads without a loading script."""
+    """Rows as one Parquet file, in the layout the Hub reads without a loading script.
+
+    A column of `KINDS` has its type also where no row has a value, so that two such files can be put together.
+    """
     import datasets
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    datasets.Dataset.from_list(list(rows)).to_parquet(path)
+    found = datasets.Dataset.from_list(list(rows))
+    features = found.features.copy()
+    for name in KINDS.keys() & features.keys():
+        value = datasets.Value(KINDS[name].removeprefix("list of "))
+        features[name] = datasets.List(value) if KINDS[name].startswith("list of ") else value
+    found.cast(features).to_parquet(path)
 
 
 def _report(

@@ -77,7 +77,8 @@ def read_split(path: Path, split: str) -> datasets.Dataset:
             raise DataError(
                 f"{path.name}: cannot read this kind of file; use one of {', '.join(_READERS)} or a folder"
             )
-        return datasets.load_dataset(reader, data_files=str(path), split="train")
+        # Not load_dataset("parquet", ...), which reports its use to a host of its own beyond the hub.
+        return getattr(datasets.Dataset, f"from_{reader}")(str(path))
     except DataError:
         raise
     except Exception as error:  # datasets raises everything from ValueError to its own DatasetGenerationError

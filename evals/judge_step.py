@@ -35,6 +35,9 @@ SMALL_JUDGE = (
     "The judge is a small model. Its verdicts are reproducible and cost nothing, but they are not those of a strong "
     "judge or of people: read the agreement before the scores, and compare models under one judge and one prompt only."
 )
+OWN_JUDGE = (
+    "It judges its own answers here. Models tend to favour those; `hubwright agree --other` measures by how much."
+)
 
 
 class JudgeStepConfig(AskConfig):
@@ -79,7 +82,7 @@ def judge(config: JudgeStepConfig, context: StepContext) -> None:
     write_parquet(done.rows, context.output / "data" / "verdicts-00000-of-00001.parquet")
     if config.publish_traffic:
         _write_traffic(traffic, set(traffic_keys(cases, config, served)), context.output / "traffic")
-    results = {
+    results: dict[str, Any] = {
         "tasks": {task: {"metrics": figures, "n": len(cases), "n_available": len(cases)}},
         "judge": {"name": served.name, "revision": served.revision, **config.question()},
         "about": _tested_model(source),
@@ -87,6 +90,8 @@ def judge(config: JudgeStepConfig, context: StepContext) -> None:
     text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False)
     (context.output / "results.json").write_text(text + "\n", encoding="utf-8")
     _report(config, context, served, task, figures, counts)
+    if results["about"] and results["about"]["repo_id"] == served.name:
+        context.report.sections.append({"title": "The judge is the tested model", "body": OWN_JUDGE})
     context.report.metrics |= {
         f"usage/{name}": value for name, value in done.usage.summary().items() if not name.startswith("latency")
     }

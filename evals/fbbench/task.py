@@ -40,8 +40,9 @@ BUILD_HINT = (
     '\'{"dataset": "YOU/fb-bench@v1.0.0"}\', or set HUBWRIGHT_FBBENCH'
 )
 NO_JUDGE = (
-    'FB-Bench needs a judge: pass --metadata \'{"judge": "openai:MODEL@BASE_URL"}\' (or "replay:VERDICTS.jsonl"), set '
-    "HUBWRIGHT_JUDGE, or store the answers with --predict_only and run `hubwright judge fbbench` on them"
+    'FB-Bench needs a judge: pass --metadata \'{"judge": "openai:MODEL@BASE_URL"}\' (or "embedded:ORG/NAME-GGUF", '
+    '"replay:VERDICTS.jsonl"), set HUBWRIGHT_JUDGE, or store the answers with --predict_only and run `hubwright judge '
+    "fbbench` on them"
 )
 
 

@@ -244,3 +244,52 @@ def test_a_model_that_is_no_spec_is_refused() -> None:
     with pytest.raises(ValueError, match="write openai:MODEL@BASE_URL"):
         AnswersConfig(model="gpt-4o")
     assert UsageError.exit_code == 2
+
+
+def test_verdicts_are_reported_on_the_model_whose_answers_they_judge(tmp_path: Path) -> None:
+    """The judge step's input is answers; `results.json` tells whose they are, and the report step goes by it."""
+    from hubwright.evals.judge_step import JudgeStepConfig
+    from hubwright.evals.judge_step import judge as judge_step
+    from hubwright.hub_sync.context import Input, StepContext
+    from hubwright.hub_sync.refs import ArtifactRef
+    from hubwright.model_cards.report import ReportConfig, report
+
+    def record(folder: Path, inputs: list[dict[str, Any]]) -> None:
+        empty: dict[str, Any] = {name: {} for name in ("step", "config", "code", "files", "report")}
+        made = {**empty, "inputs": inputs, "fingerprint": "0", "finished_at": "2026-01-01T00:00:00Z"}
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "provenance.json").write_text(json.dumps({"schema_version": 1, "records": [made]}))
+
+    def reference(name: str, digit: str, kind: str = "dataset") -> ArtifactRef:
+        return ArtifactRef.parse(f"org/{name}@{digit * 40}", kind)
+
+    source, output = tmp_path / "answers", tmp_path / "verdicts"
+    sample = Path(scorer.__file__).with_name("sample.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [{**json.loads(line), "answer": "a", "outcome": "ok"} for line in sample[:4]]
+    from hubwright.evals.answering import write_parquet
+
+    write_parquet(rows, source / "data" / "answers-00000-of-00001.parquet")
+    tuned = reference("tuned", "1", "model")
+    record(source, [{"role": "model", "repo_id": tuned.repo_id, "commit": tuned.revision}])
+    with ChatServer(all_yes) as server:
+        output.mkdir()
+        context = StepContext(
+            "verdicts", tmp_path / "work", output, {"answers": Input(reference("answers", "2"), source)}
+        )
+        judge_step(JudgeStepConfig(judge=f"openai:judge@{server.url}", bootstrap=20), context)
+    record(output, [{"role": "answers", "repo_id": "org/answers", "commit": "2" * 40}])
+    kinds = {
+        f.name: str(f.type) for f in __import__("pyarrow.parquet").parquet.read_schema(next(output.glob("data/*")))
+    }
+    assert kinds["p_yes"] == "double"  # though a text judge gives no probability
+    told = StepContext(
+        "report",
+        tmp_path / "work",
+        tmp_path / "report",
+        {"model": Input(tuned, tmp_path), "result": Input(reference("verdicts", "3"), output)},
+    )
+    report(ReportConfig(), told)
+    assert told.report.metrics["fbbench/fb_overall"] == 100.0
+    told.inputs = {**told.inputs, "model": Input(reference("other", "4", "model"), tmp_path)}
+    with pytest.raises(DataError, match="is about org/tuned@1111"):
+        report(ReportConfig(), told)
