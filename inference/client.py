@@ -1,7 +1,7 @@
 """A chat client for any OpenAI-compatible endpoint: aiohttp, recorded traffic, retries, adaptive concurrency.
 
 The protocol is one POST, so it is spoken on aiohttp itself: the `openai` SDK on the same transport takes 0.86 ms of
-CPU for a request where this takes 0.19 (docs/design/inference.md), which is what decides at hundreds in flight.
+CPU for a request where this takes 0.19 (docs/design-inference.md), which is what decides at hundreds in flight.
 
 One request's failure is a value (`Reply.outcome`), never an exception that stops the others. Only what dooms every
 request raises: an endpoint that cannot be reached at all, a refused key, an unknown model, a spent budget.
@@ -61,7 +61,8 @@ class Endpoint:
         timeout: seconds for one try, from sending to the last byte (our choice).
         max_retries: further tries after a lost connection, a time-out, 408, 409, 429 or 5xx. A wait that the server
             asks for (Retry-After) does not count.
-        total_timeout: seconds for a request with all its tries and waits; None: timeout * (max_retries + 1).
+        total_timeout: seconds for a request with all its tries and waits, those for a place in flight not counted;
+            None: timeout * (max_retries + 1).
     """
 
     model: str
@@ -245,12 +246,14 @@ class ChatClient:
         endpoint = self.endpoint
         content = json.dumps({"model": endpoint.model, **body}, ensure_ascii=False).encode("utf-8", "replace")
         total = endpoint.total_timeout or endpoint.timeout * (endpoint.max_retries + 1)
-        started = time.monotonic()
+        started = 0.0
         retries = 0
         reply = Reply(outcome="failed", error="timed out")
         try:
-            async with asyncio.timeout(total):
+            async with asyncio.timeout(None) as clock:
                 while True:
+                    await self._place(clock, total)
+                    started = started or time.monotonic()
                     reply, wait = await self._try(content, allow_truncated)
                     if reply.outcome != "failed" or reply.final or self._closing:
                         break
@@ -264,19 +267,28 @@ class ChatClient:
                     await asyncio.sleep(wait)
         except TimeoutError:
             reply = Reply(outcome="failed", error=reply.error or "timed out")
-        reply = replace(reply, seconds=time.monotonic() - started)
+        reply = replace(reply, seconds=time.monotonic() - started if started else 0.0)
         self.usage.requests += 1
         self.usage.prompt_tokens += reply.prompt_tokens
         self.usage.completion_tokens += reply.completion_tokens
         self.usage.latencies.append(reply.seconds)
         return reply
 
+    async def _place(self, clock: asyncio.Timeout, total: float) -> None:
+        """Wait for a place in flight; the request's time begins with its first one and stands still in between."""
+        loop = asyncio.get_running_loop()
+        ends, paused = clock.when(), loop.time()
+        if not clock.expired():
+            clock.reschedule(None)
+        await self.limit.acquire()
+        if not clock.expired():
+            clock.reschedule(loop.time() + total if ends is None else ends + loop.time() - paused)
+
     async def _try(self, content: bytes, allow_truncated: bool) -> tuple[Reply, float | None]:
-        """(reply, seconds the server asks to wait before the next) of one try, holding a place in flight."""
+        """(reply, seconds the server asks to wait before the next) of one try, giving its place in flight back."""
         import aiohttp
 
         assert self._session is not None, "use `async with`"
-        await self.limit.acquire()
         good = pushed_back = False
         task = asyncio.current_task()
         try:

@@ -15,6 +15,7 @@ Published, a store is a data set of one Parquet file (`export_rows`), which `Tra
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import time
@@ -27,6 +28,8 @@ from typing import Any
 from ..hub_sync.errors import DataError, StorageError
 from ..hub_sync.files import fsync_path
 from .requests import Reply, without_images
+
+logger = logging.getLogger(__name__)
 
 KEPT = ("text", "outcome", "error", "finish_reason", "prompt_tokens", "completion_tokens", "status")
 """Fields of a Reply that a record always has; `tool_calls` and `logprobs` where there are any."""
@@ -227,7 +230,14 @@ def export_rows(store: TrafficStore) -> Iterator[dict[str, Any]]:
     """The store as rows for a data set, sorted by key: JSON values as text, wall times left out.
 
     The same answers give the same rows, whatever the order, the number of processes and the pauses they came in.
+    Where one request has several usable answers (`TrafficStore.conflicts`), that is said in the log.
     """
+    if store.conflicts:
+        logger.warning(
+            "%d of %d requests have several answers, as several workers asked them at once; the last is taken",
+            len(store.conflicts),
+            len(store),
+        )
     for record in store.records():
         row = {name: record[name] for name in ("key", "model", "revision", "draw", "usable")}
         for name in ("request", "reply"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,25 @@ def shuffle_listings() -> None:
 
     os.scandir = Shuffled  # type: ignore[assignment, misc]
     os.listdir = lambda path=".": sorted(real[1](path), key=lambda name: name[::-1], reverse=True)  # type: ignore[assignment]
+
+
+def echoes(count: int, prompt: str = "say") -> list[dict[str, Any]]:
+    return [{"n": number, "text": f"echo {prompt} {number}"} for number in range(count)]
+
+
+def start(folder: Path, url: str, **settings: Any) -> subprocess.Popen[bytes]:
+    """The stage in a process of its own, in a group of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder.parent / f"{folder.name}.json"
+    path.write_text(json.dumps({"url": url, "folder": str(folder), **settings}))
+    return subprocess.Popen([sys.executable, __file__, str(path)], start_new_session=True, stderr=subprocess.PIPE)
+
+
+def wait_for(condition: Any, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def main() -> int:

@@ -64,6 +64,13 @@ def test_without_push_back_the_limit_stays() -> None:
     assert limit.lowest == limit.limit == 64
 
 
+def test_waiting_for_a_place_is_no_time_out() -> None:
+    with RawServer("echo", delay=0.05) as server:
+        replies, _ = ask(server.url, 60, concurrency=1, timeout=1.0, max_retries=0)
+    assert all(reply.ok for reply in replies)
+    assert max(reply.seconds for reply in replies) < 1.0
+
+
 def test_a_cancelled_waiter_takes_no_place() -> None:
     async def work() -> int:
         limit = AdaptiveLimit(1)

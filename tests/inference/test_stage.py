@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
-import random
-import signal
+import pty
 import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chat_server import ChatServer, failure
 from raw_server import RawServer
-from stage_work import numbered, stage
+from stage_work import echoes, numbered, stage, start, wait_for
 
 from hubwright.hub_sync.errors import ConflictError, DataError, UsageError
 from hubwright.hub_sync.files import manifest
@@ -29,10 +28,6 @@ from hubwright.inference.stage import run_stage
 from hubwright.inference.store import TrafficStore, export_rows
 
 HERE = Path(__file__).parent
-
-
-def echoes(count: int, prompt: str = "say") -> list[dict[str, Any]]:
-    return [{"n": number, "text": f"echo {prompt} {number}"} for number in range(count)]
 
 
 def sha(folder: Path) -> str:
@@ -259,104 +254,6 @@ def test_different_answers_to_one_request_are_told(tmp_path: Path, caplog: pytes
     assert ("were asked by several workers" in caplog.text) == bool(conflicts)
 
 
-def start(folder: Path, url: str, **settings: Any) -> subprocess.Popen[bytes]:
-    """The stage in a process of its own, in a group of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder.parent / f"{folder.name}.json"
-    path.write_text(json.dumps({"url": url, "folder": str(folder), **settings}))
-    return subprocess.Popen(
-        [sys.executable, str(HERE / "stage_work.py"), str(path)], start_new_session=True, stderr=subprocess.PIPE
-    )
-
-
-def wait_for(condition: Any, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def kill_and_resume(tmp_path: Path, *, kills: int, count: int, in_flight: int, **settings: Any) -> dict[str, float]:
-    """Kill -9 at random points of the work, then finish. Gives the counts of what was asked too often."""
-    dice = random.Random(0)
-    with RawServer("echo", delay=0.1) as server:
-        settings |= {"count": count, "endpoint": {"concurrency": in_flight}, "shard_rows": 200}
-        points = sorted(dice.sample(range(in_flight, count - in_flight), kills))
-        for number, point in enumerate(points):
-            process = start(tmp_path / "run", server.url, **settings)
-            # Killed once this many rows were asked for, duplicates by former kills included.
-            target = point + number * in_flight // 2
-            wait_for(lambda: server.stats()["requests"] >= target or process.poll() is not None, 60)
-            assert process.poll() is None, process.communicate()[1]  # a kill that hits nothing counts for nothing
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            wait_for(lambda: server.stats()["running"] == 0)
-        process = start(tmp_path / "run", server.url, **settings)
-        assert process.wait(120) == 0, process.communicate()[1]
-        stats = server.stats()
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["rows"] == echoes(count) and not result["failed"]
-    assert len(stats["asked"]) == count
-    twice = stats["requests"] - count
-    assert twice <= kills * in_flight
-    assert not list((tmp_path / "run").rglob(".*.tmp"))
-    return {"kills": kills, "asked twice": twice, "allowed": kills * in_flight}
-
-
-def test_kill_9_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    """Fault 1, in small."""
-    kill_and_resume(tmp_path, kills=3, count=600, in_flight=16)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_kill_9_at_twenty_points(tmp_path: Path, workers: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Fault 1: 5,000 rows, 64 in flight."""
-    figures = kill_and_resume(tmp_path, kills=20, count=5000, in_flight=64, workers=workers)
-    with capsys.disabled():
-        print(f"\nfault 1, {workers} workers: {figures}")
-
-
-def children(pid: int) -> list[int]:
-    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
-    """Its shards are done by another, its recorded answers used, and the other workers go on."""
-    with RawServer("echo", delay=0.1) as server:
-        settings = {"count": 600, "shard_rows": 50, "workers": 2, "endpoint": {"concurrency": 16}}
-        process = start(tmp_path / "run", server.url, **settings)
-        killed: list[int] = []
-        for point in (150, 350):
-            wait_for(lambda: server.stats()["requests"] >= point)
-            # The workers are the spawned ones, not multiprocessing's resource tracker.
-            pids = [pid for pid in children(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-            assert len(pids) == 2, pids
-            os.kill(pids[0], signal.SIGKILL)
-            killed.append(pids[0])
-        assert process.wait(60) == 0, process.communicate()[1]
-        assert server.stats()["requests"] - 600 <= 2 * 8
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["rows"] == echoes(600)
-    assert len(set(killed)) == 2
-
-
-def test_workers_end_with_the_process_that_feeds_them(tmp_path: Path) -> None:
-    with RawServer("echo", delay=0.1) as server:
-        process = start(tmp_path / "run", server.url, count=2000, workers=2, shard_rows=50)
-        wait_for(lambda: server.stats()["requests"] >= 100)
-        workers = children(process.pid)
-        process.kill()
-        process.wait()
-        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() and not zombie(pid) for pid in workers), 10)
-
-
-def zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
-
-
 def test_surroundings_change_no_byte(tmp_path: Path) -> None:
     """Fault 22: time zone, locale, hash seed, order of the folder's listing, 1 or 8 workers."""
     surroundings: list[tuple[dict[str, str], int]] = [
@@ -398,6 +295,28 @@ def test_a_second_thread_may_run_a_stage(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert results == [echoes(30)] * 2
+
+
+def test_progress_is_for_terminals_only(tmp_path: Path) -> None:
+    with RawServer("echo", delay=0.3) as server:
+        process = start(tmp_path / "pipe", server.url, count=200)
+        assert process.communicate(timeout=60)[1] == b"" and process.returncode == 0
+        ours, theirs = pty.openpty()
+        settings = tmp_path / "pty.json"
+        settings.write_text(json.dumps({"url": server.url, "folder": str(tmp_path / "pty"), "count": 400}))
+        process = subprocess.Popen(
+            [sys.executable, str(HERE / "stage_work.py"), str(settings)],
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "140"},
+        )
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal's other end is closed
+            while part := os.read(ours, 65536):
+                shown += part
+        os.close(ours)
+        assert process.wait(30) == 0
+    assert b"400/400" in shown and b"req/s" in shown and b"4,000 tokens" in shown and b"limit 64" in shown
 
 
 def test_settings_out_of_range(tmp_path: Path) -> None:

@@ -157,7 +157,9 @@ def test_export_depends_on_nothing_but_the_answers(tmp_path: Path) -> None:
     assert one == many
 
 
-def test_two_answers_to_one_request_are_told_and_always_the_same_is_found(tmp_path: Path) -> None:
+def test_two_answers_to_one_request_are_told_and_always_the_same_is_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with TrafficStore(tmp_path) as first, TrafficStore(tmp_path) as second:
         key = put(first, 1, "one answer")
         put(second, 1, "another")
@@ -168,6 +170,7 @@ def test_two_answers_to_one_request_are_told_and_always_the_same_is_found(tmp_pa
     found = store.find(key)
     assert found is not None and found.text == "another"
     assert [row["key"] for row in export_rows(store)] == sorted([key, same])
+    assert "1 of 2 requests have several answers" in caplog.text
 
 
 def test_refresh_sees_what_others_recorded(tmp_path: Path) -> None:
