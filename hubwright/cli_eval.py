@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -156,7 +155,7 @@ def judge(
         }
     )
     found = read_answers(answers, read_dataset(dataset) if dataset else None)
-    judged = judge_answers(found, config, out=out, traffic=traffic, replay=replay, progress=_progress())
+    judged = judge_answers(found, config, out=out, traffic=traffic, replay=replay)
     if all(one.state == "failed" for one in judged):
         raise DataError(f"none of {len(judged)} samples got a verdict; the first: {judged[0].reasons[0]}")
     states = {state: sum(one.state == state for one in judged) for state in sorted({one.state for one in judged})}
@@ -250,18 +249,6 @@ def _known(benchmark: str, format: str = "", formats: tuple[str, ...] = ()) -> N
         raise UsageError(f"benchmark {benchmark!r} is unknown: use {', '.join(BENCHMARKS)}")
     if formats and format not in formats:
         raise UsageError(f"--format {format!r} is unknown: use {' or '.join(formats)}")
-
-
-def _progress() -> Callable[[int, int], None] | None:
-    """A counter on the terminal; nothing where stderr is a file."""
-    if not sys.stderr.isatty():
-        return None
-
-    def show(done: int, total: int) -> None:
-        end = "\n" if done == total else ""
-        print(f"\r{done}/{total} judged", end=end, file=sys.stderr, flush=True)
-
-    return show
 
 
 def _score_table(report: dict[str, Any]) -> str:

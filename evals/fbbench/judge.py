@@ -14,7 +14,7 @@ for the same answer, judge and prompt stays, and its failures alone are asked ab
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,13 +26,12 @@ from ...hub_sync.errors import DataError, StorageError, UsageError
 from ...hub_sync.files import exclusive_lock, write_atomic
 from ..data import locate
 from ..judging.cases import Case, Row, lines
-from ..judging.stage import AskConfig, Judging, check_cases, judge_cases, prompt_hash
+from ..judging.stage import AskConfig, check_cases, judge_cases, prompt_hash
 from ..served import Served, check_spec, embedded_ref, remote_endpoint, serve
 from .samples import AnswerState, Sample, answer_hash, answer_state
 from .verdicts import Judged, VerdictFile, collect, read_verdicts
 
 FINAL = ("complete", "refused", "not_judged")  # states that a later run keeps; "failed" is tried again
-Progress = Callable[[int, int], None]
 
 
 class JudgeConfig(AskConfig):
@@ -106,7 +105,6 @@ def judge_answers(
     out: Path | None = None,
     traffic: Path | None = None,
     replay: bool = False,
-    progress: Progress | None = None,
 ) -> list[Judged]:
     """Judge `answers` and return one entry for each, in order.
 
@@ -139,7 +137,9 @@ def judge_answers(
             if traffic is None:
                 temporary = resources.enter_context(tempfile.TemporaryDirectory(prefix="hubwright-judge-"))
                 traffic = out.with_name(f"{out.name}.traffic") if out is not None else Path(temporary)
-            rows = judge_with(config.judge, cases, config, resources, out, traffic, replay, progress).rows
+            served = serve(config.judge, config, resources, replay=replay)
+            kept = _finished(out, cases, config, served) if out is not None else {}
+            rows = judge_cases(cases, config, served, traffic=traffic, replay=replay, kept=kept).rows
         if out is not None:
             try:
                 write_atomic(out, lines(rows))
@@ -147,22 +147,6 @@ def judge_answers(
                 raise _unwritable(out, error) from error
     judged = collect(rows)
     return [replace(one, sample=answer.sample) for one, answer in zip(judged, answers, strict=True)]
-
-
-def judge_with(
-    judge: str,
-    cases: Sequence[Case],
-    config: AskConfig,
-    resources: ExitStack,
-    out: Path | None,
-    traffic: Path,
-    replay: bool,
-    progress: Progress | None,
-) -> Judging:
-    """Serve the judge and have the cases judged, but for those that `out` holds for good."""
-    served = serve(judge, config, resources, replay=replay)
-    kept = _finished(out, cases, config, served) if out is not None else {}
-    return judge_cases(cases, config, served, traffic=traffic, replay=replay, kept=kept, progress=progress)
 
 
 def _unwritable(out: Path, error: OSError) -> StorageError:

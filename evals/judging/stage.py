@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -175,7 +175,6 @@ def judge_cases(
     traffic: Path,
     replay: bool = False,
     kept: Mapping[str, list[Row]] | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Judging:
     """Have cases judged.
 
@@ -183,7 +182,6 @@ def judge_cases(
         traffic: folder of the recorded requests and answers; what is in it is not asked again.
         replay: answer from `traffic` alone.
         kept: rows by case id that stand as they are and are not asked about again.
-        progress: called with (cases done, cases asked about).
 
     Raises what `inference.stage.run_stage` raises; never for one case's failure, which is a state of its rows.
     """
@@ -204,7 +202,6 @@ def judge_cases(
                 folder=Path(folder),
                 traffic=traffic,
                 replay=replay,
-                progress=progress,
             )
         usage = result.usage
         found = {case.id: row for case, row in zip(asked, result.rows, strict=True)}
