@@ -61,8 +61,8 @@ class Endpoint:
         timeout: seconds for one try, from sending to the last byte (our choice).
         max_retries: further tries after a lost connection, a time-out, 408, 409, 429 or 5xx. A wait that the server
             asks for (Retry-After) does not count.
-        total_timeout: seconds for a request with all its tries and waits, those for a place in flight not counted;
-            None: timeout * (max_retries + 1).
+        total_timeout: seconds for a request with all its tries and waits, from its first try on; None:
+            timeout * (max_retries + 1).
     """
 
     model: str
@@ -252,8 +252,10 @@ class ChatClient:
         try:
             async with asyncio.timeout(None) as clock:
                 while True:
-                    await self._place(clock, total)
-                    started = started or time.monotonic()
+                    await self.limit.acquire(ahead=started > 0)
+                    if not started:  # a long queue is no time-out
+                        started = time.monotonic()
+                        clock.reschedule(asyncio.get_running_loop().time() + total)
                     reply, wait = await self._try(content, allow_truncated)
                     if reply.outcome != "failed" or reply.final or self._closing:
                         break
@@ -273,16 +275,6 @@ class ChatClient:
         self.usage.completion_tokens += reply.completion_tokens
         self.usage.latencies.append(reply.seconds)
         return reply
-
-    async def _place(self, clock: asyncio.Timeout, total: float) -> None:
-        """Wait for a place in flight; the request's time begins with its first one and stands still in between."""
-        loop = asyncio.get_running_loop()
-        ends, paused = clock.when(), loop.time()
-        if not clock.expired():
-            clock.reschedule(None)
-        await self.limit.acquire()
-        if not clock.expired():
-            clock.reschedule(loop.time() + total if ends is None else ends + loop.time() - paused)
 
     async def _try(self, content: bytes, allow_truncated: bool) -> tuple[Reply, float | None]:
         """(reply, seconds the server asks to wait before the next) of one try, giving its place in flight back."""

@@ -43,16 +43,20 @@ class AdaptiveLimit:
         self._resting, self._rest = 0, REST
         self._trial: tuple[int, float, int] | None = None  # limit before the first step, last share, steps in vain
         self._began = self._changed = clock()
+        self._left_over = 0  # tries that began before the last step down and tell nothing about it
         self._loaded = False  # a smaller limit has helped before
         self._area = 0.0  # place-seconds taken in this epoch
 
-    async def acquire(self) -> None:
-        """Wait for a place, first come, first served."""
+    async def acquire(self, *, ahead: bool = False) -> None:
+        """Wait for a place, first come, first served; `ahead` of all who wait, for what was tried before."""
         if self.running < self.limit and not self._waiting:
             self._count(1)
             return
         ticket = asyncio.get_running_loop().create_future()
-        self._waiting.append(ticket)
+        if ahead:
+            self._waiting.appendleft(ticket)
+        else:
+            self._waiting.append(ticket)
         try:
             await ticket
         except asyncio.CancelledError:
@@ -62,8 +66,11 @@ class AdaptiveLimit:
 
     def release(self, *, good: bool, pushed_back: bool) -> None:
         """Give the place back and say how the try went; one that is neither tells nothing about the load."""
-        self._good += good
-        self._pushed += pushed_back
+        if self._left_over:
+            self._left_over -= 1
+        else:
+            self._good += good
+            self._pushed += pushed_back
         tries = self._good + self._pushed
         # Refusals come back before the answers that were sent with them, so a verdict needs more than one round.
         calm = not self._pushed and self._trial is None
@@ -122,5 +129,6 @@ class AdaptiveLimit:
         self._trial, self._rest, self._loaded = None, REST, True
 
     def _shrink(self, base: float) -> None:
+        self._left_over = self.running
         self.limit = max(1, int(base * (GENTLE if self._loaded else SHRINK)))
         self.lowest = min(self.lowest, self.limit)

@@ -26,11 +26,19 @@ def ask(url: str, count: int, **settings: Any) -> tuple[list[Reply], AdaptiveLim
     return asyncio.run(work())
 
 
-def test_refusals_that_no_load_explains_do_not_collapse_the_limit() -> None:
+def test_refusals_that_no_load_explains_do_not_collapse_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[int] = []
+    adapt = AdaptiveLimit._adapt
+
+    def recorded(self: AdaptiveLimit) -> None:
+        adapt(self)
+        limits.append(self.limit)
+
+    monkeypatch.setattr(AdaptiveLimit, "_adapt", recorded)
     with RawServer("busy", delay=0.02, share=0.3, wait=0.05) as server:
-        replies, limit = ask(server.url, 3000)
+        replies, _ = ask(server.url, 3000)
     assert all(reply.ok for reply in replies)
-    assert limit.limit == 64 or limit.lowest >= 16  # in an experiment just now, or at the top
+    assert sum(limits) / len(limits) >= 40 and max(limits[len(limits) // 2 :]) == 64, limits
 
 
 def test_a_limit_that_helps_is_kept() -> None:
