@@ -94,8 +94,9 @@ def halves(count: int) -> tuple[list[int], list[int]]:
 async def ask_all(row: Row, config: Mapping[str, Any], chat: Any) -> Row:
     """All variants on one answer, and no other answer meanwhile: so they share the dialogue in the engine's cache."""
     async with _turns.setdefault(chat, asyncio.Lock()):
-        replies = await asyncio.gather(*(judge_row(row, question, chat) for question in config["questions"].values()))
-    return {"id": row["id"], "variants": dict(zip(config["questions"], replies, strict=True))}
+        replies = await asyncio.gather(*(judge_row(row, question, chat) for _, question in config["questions"]))
+    names = [name for name, _ in config["questions"]]
+    return {"id": row["id"], "variants": dict(zip(names, replies, strict=True))}
 
 
 _turns: weakref.WeakKeyDictionary[Any, asyncio.Lock] = weakref.WeakKeyDictionary()
@@ -124,7 +125,7 @@ def ask(
         done = run_stage(
             "benchmarks.judge_quality:ask_all",
             rows,
-            {"questions": questions},
+            {"questions": list(questions.items())},  # a list: in this order those of one language share the dialogue
             endpoint=served.endpoint,
             folder=out / f"stage-{key}",
             traffic=out / "traffic",
