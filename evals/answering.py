@@ -192,13 +192,14 @@ def _ask(
         traffic=context.traffic or context.workdir / "traffic",
         replay=context.replay,
         max_failed=config.max_failed,
+        **config.scale(),
     )
     good = iter(result.rows)
     failed = {row["number"]: row["error"] for row in result.failed}
     nothing: Row = dict.fromkeys(OWN) | {"finish_reason": "", "outcome": "failed"}
     nothing |= {"prompt_tokens": 0, "completion_tokens": 0}
     found = [{**nothing, "error": failed[n]} if n in failed else next(good) for n in range(len(rows))]
-    return found, result.usage.summary()
+    return found, result.usage.summary(config.budget)
 
 
 def _own(found: Row, served: Served) -> Row:

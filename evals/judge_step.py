@@ -93,7 +93,9 @@ def judge(config: JudgeStepConfig, context: StepContext) -> None:
     if results["about"] and results["about"]["repo_id"] == served.name:
         context.report.sections.append({"title": "The judge is the tested model", "body": OWN_JUDGE})
     context.report.metrics |= {
-        f"usage/{name}": value for name, value in done.usage.summary().items() if not name.startswith("latency")
+        f"usage/{name}": value
+        for name, value in done.usage.summary(config.budget).items()
+        if not name.startswith("latency")
     }
 
 

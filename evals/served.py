@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import UsageError
 from ..hub_sync.refs import ArtifactRef
+from ..inference.budget import Budget
 from ..inference.client import Endpoint
 
 REMOTE_TIMEOUT, EMBEDDED_TIMEOUT = 120.0, 1800.0
@@ -35,6 +37,17 @@ class ServingConfig(BaseModel):
     context_tokens: int = Field(8192, ge=256, description="Embedded: prompt and answer together, per slot.")
     slots: int = Field(1, ge=1, description="Embedded: requests worked on at the same time.")
     threads: int | None = Field(None, ge=1, description="Embedded: CPU threads; null: all CPUs of the process.")
+    engine: Literal["local", "ray"] = Field(
+        "local", description="What sends the requests: this machine, or tasks on an existing Ray cluster."
+    )
+    workers: int = Field(1, ge=1, description="Processes, or Ray tasks at once; the result does not depend on it.")
+    shard_rows: int = Field(256, ge=1, description="Rows a worker takes at once; the result does not depend on it.")
+    budget: Budget | None = Field(None, description="Prices, and caps that stop the run before they are passed.")
+
+    def scale(self) -> dict[str, Any]:
+        """The settings of `inference.stage.run_stage` that decide how much is done at once, and at what price."""
+        names = ("engine", "workers", "shard_rows", "budget")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)

@@ -183,8 +183,8 @@ def _ensure_repo(api: HfApi, target: ArtifactRef, private: bool) -> None:
                 "make it private on the hub, or publish under another name"
             )
         return
-    sdk = {"space_sdk": "static"} if target.repo_type == "space" else {}
-    api.create_repo(**place, private=private, exist_ok=True, **sdk)
+    sdk = "static" if target.repo_type == "space" else None
+    api.create_repo(**place, private=private, exist_ok=True, space_sdk=sdk)
 
 
 def _tags(api: HfApi, target: ArtifactRef) -> dict[str, str]:

@@ -28,6 +28,7 @@ class StepKind:
         publishes: type of the repository it publishes.
         help: one line for `hubwright recipes --kinds` and the schema.
         inputs: role -> repository type; every role is required unless it is in `optional`.
+        served: roles whose files the step fetches itself, as a model server does; the runner reads their cards alone.
         version: raised when the method changes its output for the same config; part of the fingerprint.
         extra: the pip extra it needs.
     """
@@ -39,6 +40,7 @@ class StepKind:
     help: str
     inputs: dict[str, RepoType] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
+    served: frozenset[str] = frozenset()
     version: int = 1
     extra: str = ""
 
@@ -111,6 +113,7 @@ CATALOG: dict[str, StepKind] = {
         "a served model's answers to the conversations of a data set",
         inputs={"dataset": "dataset", "model": "model"},
         optional=frozenset({"model"}),
+        served=frozenset({"model"}),
         extra="llm",
     ),
     "judge": StepKind(
@@ -121,6 +124,7 @@ CATALOG: dict[str, StepKind] = {
         "a model's verdicts on answers, one row per checklist item, and the scores that follow",
         inputs={"answers": "dataset", "judge": "model", "dataset": "dataset"},
         optional=frozenset({"judge", "dataset"}),
+        served=frozenset({"judge"}),
         extra="llm",
     ),
     "agreement": StepKind(

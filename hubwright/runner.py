@@ -36,6 +36,8 @@ from .sources import resolve_sources
 
 logger = logging.getLogger("hubwright")
 
+_CARD = ["README.md", ".gitattributes"]
+
 Event = Callable[[str, str, dict[str, Any]], None]
 """Called with (step name, state, details); states: input, run, skip, made, published."""
 
@@ -144,14 +146,14 @@ def _run_step(
     record = workdir.made(folder, mark)
     if record is None:
         hashes = {name: source["sha256"] for name, source in sources.items()}
-        said = {"uses": step.uses, "version": step.kind.version, "with": config, "sources": hashes,
-                "inputs": {role: str(ref) for role, ref in inputs.items()}}  # fmt: skip
-        for path in workdir.begin(folder, step.name, said, settings.fresh):
+        settled = {"uses": step.uses, "version": step.kind.version, "with": config, "sources": hashes,
+                   "inputs": {role: str(ref) for role, ref in inputs.items()}}  # fmt: skip
+        for path in workdir.begin(folder, step.name, settled, settings.fresh):
             event(step.name, "aside", {"path": str(path)})
         local = {}
         for role, ref in inputs.items():
             event(step.name, "input", {"role": role, "ref": str(ref)})
-            local[role] = Input(ref, pull(ref))
+            local[role] = Input(ref, pull(ref, _CARD if role in step.kind.served else None))
         event(step.name, "run", {"uses": step.uses})
         context = StepContext(
             step.name,

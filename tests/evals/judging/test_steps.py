@@ -174,6 +174,41 @@ def test_a_killed_judge_step_asks_only_what_was_in_flight(hubwright: Any, namesp
     assert len(asked) <= len(set(asked)) + 2 * 2  # two kills, two in flight
 
 
+def test_workers_change_no_byte_and_caps_stop_before_the_money_is_spent(
+    hubwright: Any, namespace: str, tmp_path: Path
+) -> None:
+    from huggingface_hub import snapshot_download
+
+    def say(body: dict[str, Any], number: int) -> str:
+        return f"You said {body['messages'][-1]['content']}"
+
+    def published(name: str, *more: str) -> bytes:
+        again = ["--fresh", "--traffic", name, "--set", f"steps.answers.publish.dataset={name}"]
+        done = hubwright("run", "judged.yaml", "--only", "answers", *again, *more)
+        assert done.returncode == 0, done.stderr
+        folder = Path(snapshot_download(f"{namespace}/{name}", repo_type="dataset"))
+        return (folder / "data/answers-00000-of-00001.parquet").read_bytes()
+
+    with ChatServer(say) as server:
+        (tmp_path / "judged.yaml").write_text(RECIPE.format(namespace=namespace, url=server.url))
+        assert hubwright("run", "judged.yaml", "--only", "rows").returncode == 0
+        capped = hubwright(
+            "run", "judged.yaml", "--only", "answers", "--set", "steps.answers.with.budget={max_requests: 3}"
+        )
+        assert capped.returncode == 2 and "max_requests 3" in capped.stderr, capped.stderr
+        assert len(server.bodies) <= 3
+        one = published("one")
+        two = published("two", "--set", "steps.answers.with.workers=2", "--set", "steps.answers.with.shard_rows=2")
+        sent = len(server.bodies)
+        published("priced", "--set", "steps.answers.with.budget={price_prompt: 1.0, price_completion: 2.0}")
+        assert len(server.bodies) == sent + 8
+    assert one == two
+    card = snapshot_download(f"{namespace}/priced", repo_type="dataset")
+    record = json.loads((Path(card) / "provenance.json").read_text())
+    metrics = (record["records"] if isinstance(record, dict) else record)[-1]["report"]["metrics"]
+    assert metrics["usage/cost"] == pytest.approx(8 * (7 * 1.0 + 3 * 2.0) / 1e6)
+
+
 def test_a_fixed_selection_is_stratified_and_does_not_depend_on_the_order() -> None:
     rows = [
         {"id": f"r{n}", "kind": "ab"[n % 2], "messages": [{"role": "user", "content": "x" * n}]} for n in range(40)
