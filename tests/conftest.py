@@ -8,13 +8,13 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import loopback_guard
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,34 +42,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(_session["folder"], ignore_errors=True)
 
 
-LOOPBACK = ("127.", "::1", "localhost", "::ffff:127.")
-_strayed: list[str] = []
-
-
-def _watch(event: str, arguments: tuple) -> None:
-    """Audit hook: this process connects to the loopback only. Child processes are not watched."""
-    if event == "socket.connect":
-        address = arguments[1]
-        host = address[0] if isinstance(address, tuple) else "localhost"  # a path: a Unix socket
-    elif event == "socket.getaddrinfo":
-        host = arguments[0]
-    else:
-        return
-    host = host.decode() if isinstance(host, bytes) else host
-    if host and not host.startswith((*LOOPBACK, "0.0.0.0")) and host != socket.gethostname():
-        _strayed.append(f"{event} {host}")
-        raise ConnectionRefusedError(f"{host} is not the loopback")
-
-
-sys.addaudithook(_watch)
-
-
 @pytest.fixture(autouse=True)
 def loopback_only() -> Iterator[None]:
     """Whoever swallows the hook's error fails all the same."""
-    _strayed.clear()
+    loopback_guard.strayed.clear()
     yield
-    assert not _strayed, f"connected beyond the loopback: {', '.join(_strayed)}"
+    assert not loopback_guard.strayed, f"connected beyond the loopback: {', '.join(loopback_guard.strayed)}"
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-import conftest
+import loopback_guard
 import pytest
 
 from hubwright.hub_sync.errors import UsageError
@@ -17,8 +17,8 @@ def test_an_address_is_refused() -> None:
         plug.connect(("192.0.2.1", 80))
     with pytest.raises(ConnectionRefusedError):
         socket.getaddrinfo("hub.example", 443)
-    assert conftest._strayed == ["socket.connect 192.0.2.1", "socket.getaddrinfo hub.example"]
-    conftest._strayed.clear()
+    assert loopback_guard.strayed == ["socket.connect 192.0.2.1", "socket.getaddrinfo hub.example"]
+    loopback_guard.strayed.clear()
 
 
 def test_the_client_is_seen_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,5 +30,5 @@ def test_the_client_is_seen_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(UsageError, match="cannot be reached"):
         asyncio.run(work())
-    assert conftest._strayed
-    conftest._strayed.clear()
+    assert loopback_guard.strayed
+    loopback_guard.strayed.clear()
