@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..hub_sync.context import StepContext
-from .answering import write_parquet
+from .data import write_parquet
 from .fbbench.verdicts import verdict_rows_of
 from .judging.agreement import compare, pair, spread
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError
-from .data import read_split
+from .data import read_split, write_parquet
 from .fbbench.samples import MAX_TOKENS, TEMPERATURES
 from .served import Served, ServingConfig, check_spec, serve_input
 
@@ -30,12 +29,6 @@ OWN = (
     "answer", "finish_reason", "outcome", "error", "model", "model_revision", "temperature", "seed", "prompt_tokens",
     "completion_tokens",
 )  # fmt: skip
-
-
-KINDS = {
-    "answer": "string", "temperature": "float64", "seed": "int64", "verdict": "string", "weight": "float64",
-    "p_yes": "float64", "deficiencies": "list of string", "feedback": "list of string",
-}  # fmt: skip
 
 
 class SelectConfig(BaseModel):
@@ -205,22 +198,6 @@ def _ask(
 def _own(found: Row, served: Served) -> Row:
     values = {**found, "model": served.name, "model_revision": served.revision}
     return {name: values[name] for name in OWN}
-
-
-def write_parquet(rows: Sequence[Row], path: Path) -> None:
-    """Rows as one Parquet file, in the layout the Hub reads without a loading script.
-
-    A column of `KINDS` has its type also where no row has a value, so that two such files can be put together.
-    """
-    import datasets
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    found = datasets.Dataset.from_list(list(rows))
-    features = found.features.copy()
-    for name in KINDS.keys() & features.keys():
-        value = datasets.Value(KINDS[name].removeprefix("list of "))
-        features[name] = datasets.List(value) if KINDS[name].startswith("list of ") else value
-    found.cast(features).to_parquet(path)
 
 
 def _report(

@@ -11,7 +11,7 @@ folder: `load_dataset(..., revision=)` silently hands out another cached version
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,3 +113,28 @@ def load_rows(
     if not len(rows):
         raise DataError(f"{cited}: split {split!r} has no rows")
     return rows
+
+
+# Columns that a whole file may leave empty, with the type they have all the same.
+KINDS = {
+    "answer": "string", "temperature": "float64", "seed": "int64", "verdict": "string", "weight": "float64",
+    "p_yes": "float64", "deficiencies": "list of string", "feedback": "list of string",
+}  # fmt: skip
+
+
+def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Rows as one Parquet file, whole or not at all, in the layout the Hub reads without a loading script.
+
+    A column of `KINDS` has its type also where no row has a value, so that two such files can be put together.
+    """
+    import datasets
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = datasets.Dataset.from_list([dict(row) for row in rows])
+    features = found.features.copy()
+    for name in KINDS.keys() & features.keys():
+        value = datasets.Value(KINDS[name].removeprefix("list of "))
+        features[name] = datasets.List(value) if KINDS[name].startswith("list of ") else value
+    partial = path.with_suffix(".partial")
+    found.cast(features).to_parquet(partial)
+    partial.replace(path)

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError, HubwrightError, UsageError
-from .data import tasks_dir
+from .data import tasks_dir, write_parquet
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
@@ -246,16 +246,6 @@ def sample_rows(task: str, samples: list[dict[str, Any]], scrub: Scrubber) -> li
         }
         for sample in sorted(samples, key=lambda sample: (sample["filter"], sample["doc_id"]))
     ]
-
-
-def write_parquet(rows: list[dict[str, Any]], path: Path) -> None:
-    """Rows as one Parquet file, whole or not at all."""
-    import datasets
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    datasets.Dataset.from_list(rows).to_parquet(partial)
-    partial.replace(path)
 
 
 def _summary(config: HarnessConfig, results: dict[str, Any]) -> dict[str, Any]:

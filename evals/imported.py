@@ -20,8 +20,8 @@ from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError
 from ..hub_sync.files import canonical_json
 from ..hub_sync.pull import same_model
-from .data import read_split
-from .harness import Scrubber, report_results, sample_rows, task_summary, write_parquet
+from .data import read_split, write_parquet
+from .harness import Scrubber, report_results, sample_rows, task_summary
 
 
 class LmEvalOutputConfig(BaseModel):

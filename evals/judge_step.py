@@ -20,8 +20,7 @@ from pydantic import Field, field_validator
 from ..hub_sync import provenance
 from ..hub_sync.context import Input, StepContext
 from ..hub_sync.errors import DataError
-from .answering import write_parquet
-from .data import read_split
+from .data import read_split, write_parquet
 from .fbbench import metrics, scorer
 from .fbbench.answers import outcome_state, read_answers, read_dataset
 from .fbbench.samples import answer_state

@@ -301,7 +301,7 @@ def test_verdicts_are_reported_on_the_model_whose_answers_they_judge(tmp_path: P
     source, output = tmp_path / "answers", tmp_path / "verdicts"
     sample = Path(scorer.__file__).with_name("sample.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [{**json.loads(line), "answer": "a", "outcome": "ok"} for line in sample[:4]]
-    from hubwright.evals.answering import write_parquet
+    from hubwright.evals.data import write_parquet
 
     write_parquet(rows, source / "data" / "answers-00000-of-00001.parquet")
     tuned = reference("tuned", "1", "model")
