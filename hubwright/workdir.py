@@ -1,8 +1,8 @@
 """The folders below `runs/NAME/` in which steps work, and what each of their files proves.
 
 STEP-FINGERPRINT/step.json   what the step was asked to do; there before any work
-STEP-FINGERPRINT/work/       shards and checkpoints; survive a kill
-STEP-FINGERPRINT/output/     what will be published
+STEP-FINGERPRINT/work        shards and checkpoints; survive a kill
+STEP-FINGERPRINT/output      what will be published
 STEP-FINGERPRINT/done.json   the step is made: a manifest of `output` and the provenance record
 STEP-FINGERPRINT/set-aside   `--fresh` began anew with other settings; kept, never gone on with by itself
 traffic/                     requests and answers of all steps (inference.store)

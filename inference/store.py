@@ -21,7 +21,7 @@ import secrets
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -257,9 +257,9 @@ def import_rows(store: TrafficStore, rows: Iterable[Mapping[str, Any]]) -> int:
 
 
 def _kept(reply: Reply) -> dict[str, Any]:
-    values = asdict(reply)
-    kept = {name: values[name] for name in KEPT}
-    return kept | {name: list(values[name]) for name in ("tool_calls", "logprobs") if values[name]}
+    # Field by field: `asdict` copies everything deeply, under the profiler half the time of an append.
+    kept = {name: getattr(reply, name) for name in KEPT}
+    return kept | {name: list(value) for name in ("tool_calls", "logprobs") if (value := getattr(reply, name))}
 
 
 def _reply(record: Mapping[str, Any]) -> Reply:
