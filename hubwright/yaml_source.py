@@ -55,7 +55,7 @@ def _construct(loader: yaml.SafeLoader, node: yaml.Node, at: tuple[str | int, ..
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key_line = key_node.start_mark.line + 1
-            key = loader.construct_object(key_node)
+            key = _scalar(loader, key_node, path)
             if not isinstance(key, str):
                 raise UsageError(f"{path}:{key_line}: key {key!r} is not text; put it in quotes")
             if key in result:
@@ -67,7 +67,14 @@ def _construct(loader: yaml.SafeLoader, node: yaml.Node, at: tuple[str | int, ..
         return [_construct(loader, item, (*at, i), where, path) for i, item in enumerate(node.value)]
     if not node.tag.startswith("tag:yaml.org,2002:"):
         raise UsageError(f"{path}:{line}: tag {node.tag!r} is not allowed in a recipe")
+    return _scalar(loader, node, path)
+
+
+def _scalar(loader: yaml.SafeLoader, node: yaml.Node, path: Path) -> Any:
     try:
         return loader.construct_object(node)
     except (yaml.YAMLError, ValueError) as error:
-        raise UsageError(f"{path}:{line}: {node.value!r} cannot be read ({error})") from error
+        # A lone "=" has a type of its own in YAML 1.1 that nothing can read; PyYAML says so in three lines.
+        said = getattr(error, "problem", None) or error
+        line = node.start_mark.line + 1
+        raise UsageError(f"{path}:{line}: {node.value!r} cannot be read ({' '.join(str(said).split())})") from error

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hubwright.hub_sync.errors import UsageError
@@ -118,6 +118,9 @@ def test_hostile_bytes(tmp_path, raw):
 
 
 @given(st.text(max_size=200))
+@example("=")
+@example("=: 1")
+@example("name: =")
 def test_any_text_is_refused_in_one_line(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("r") / "r.yaml"
     path.write_text(text, encoding="utf-8", errors="replace")
