@@ -32,6 +32,28 @@ def distilabel(url: str, requests: int, in_flight: int) -> float:
     return time.perf_counter() - started
 
 
+def openai(url: str, requests: int, in_flight: int) -> float:
+    """The openai SDK on its aiohttp transport, a semaphore for the limit."""
+    import asyncio
+
+    from openai import AsyncOpenAI, DefaultAioHttpClient
+
+    async def work() -> float:
+        places = asyncio.Semaphore(in_flight)
+        async with AsyncOpenAI(api_key="none", base_url=url, http_client=DefaultAioHttpClient(timeout=60)) as client:
+
+            async def one(number: int) -> None:
+                messages = [{"role": "user", "content": f"{QUESTION}{number}"}]
+                async with places:
+                    await client.chat.completions.create(model="local", messages=messages, temperature=0.0)
+
+            started = time.perf_counter()
+            await asyncio.gather(*(one(number) for number in range(requests)))
+            return time.perf_counter() - started
+
+    return asyncio.run(work())
+
+
 def datatrove(url: str, requests: int, in_flight: int) -> float:
     """datatrove's inference runner on an endpoint."""
     from datatrove.data import Document
@@ -57,4 +79,6 @@ def datatrove(url: str, requests: int, in_flight: int) -> float:
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
     peer, url, requests, in_flight = sys.argv[1:]
-    print({"distilabel": distilabel, "datatrove": datatrove}[peer](url, int(requests), int(in_flight)))
+    print(
+        {"openai": openai, "distilabel": distilabel, "datatrove": datatrove}[peer](url, int(requests), int(in_flight))
+    )

@@ -2,7 +2,8 @@
 
 Ours records every exchange in the traffic store, as it does in a run. Peers need an environment of their own:
 
-    python3.11 -m venv .venv-peers && .venv-peers/bin/pip install distilabel openai requests datatrove aiofiles orjson
+    python3.11 -m venv .venv-peers
+    .venv-peers/bin/pip install distilabel "openai[aiohttp]" requests datatrove aiofiles orjson
     HUBWRIGHT_BENCH_PEERS=.venv-peers/bin/python python -m benchmarks inference
 
 The ideal is the number of rounds times the latency. Everything runs in turn, so that other load meets all alike.
@@ -46,7 +47,7 @@ def _measure(url: str, latency: float) -> None:
     ours, mine = _timed(lambda: _ours(url))
     python = os.environ.get("HUBWRIGHT_BENCH_PEERS")
     peers, theirs = {}, {}
-    for name in ("distilabel", "datatrove") if python else ():
+    for name in ("openai", "distilabel", "datatrove") if python else ():
         peers[name], theirs[name] = _timed(lambda name=name: _peer(python, name, url))
     interleave(ours, peers or {"nothing": lambda: None}, rounds=ROUNDS)
     print(f"\n### Chat client, {REQUESTS} requests, {IN_FLIGHT} in flight, {latency * 1000:.0f} ms\n")

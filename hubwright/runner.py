@@ -24,7 +24,7 @@ from . import workdir
 from .catalog import run_function
 from .hub_sync import provenance
 from .hub_sync.context import Input, StepContext
-from .hub_sync.errors import DataError, HubError, UsageError
+from .hub_sync.errors import DataError, HubError, HubwrightError, UsageError
 from .hub_sync.files import exclusive_lock, list_files, manifest, write_atomic
 from .hub_sync.hub import endpoint_url, require_hub, translate_errors
 from .hub_sync.lock import RecipeLock
@@ -164,7 +164,11 @@ def _run_step(
             replay=settings.replay,
             resources=resources,
         )
-        record = _make(step, plan, folder, given, config, sources, context, asked, mark)
+        try:
+            record = _make(step, plan, folder, given, config, sources, context, asked, mark)
+        except HubwrightError:
+            workdir.give_up(folder)
+            raise
     event(step.name, "made", {})
     published = publish(
         folder / "output",

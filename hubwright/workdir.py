@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .hub_sync.errors import UsageError
-from .hub_sync.files import manifest, write_atomic
+from .hub_sync.files import list_files, manifest, write_atomic
 
 TRAFFIC = "traffic"
 
@@ -64,6 +64,12 @@ def begin(folder: Path, step: str, asked: Mapping[str, Any], fresh: bool) -> lis
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "step.json", json.dumps(asked, ensure_ascii=False, sort_keys=True))
     return aside
+
+
+def give_up(folder: Path) -> None:
+    """Forget a step that ended in an error and has nothing to go on with: no shard, no checkpoint."""
+    if not list_files(folder / "work"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _unfinished(folder: Path, step: str) -> list[Path]:

@@ -1,7 +1,7 @@
 """A chat client for any OpenAI-compatible endpoint: aiohttp, recorded traffic, retries, adaptive concurrency.
 
-The protocol is one POST, so it is spoken on aiohttp itself: the `openai` SDK on the same transport takes 0.86 ms of
-CPU for a request where this takes 0.19 (docs/design-inference.md), which is what decides at hundreds in flight.
+The protocol is one POST, so it is spoken on aiohttp itself. At hundreds in flight the client's own work decides, and
+the `openai` SDK does more of it on the very same transport (`python -m benchmarks inference`; figures in LOG.md).
 
 One request's failure is a value (`Reply.outcome`), never an exception that stops the others. Only what dooms every
 request raises: an endpoint that cannot be reached at all, a refused key, an unknown model, a spent budget.
@@ -180,7 +180,8 @@ class ChatClient:
 
         Args:
             parse: makes `Reply.value` of a reply; a ValueError from it makes the reply invalid.
-            attempts: whole answers to ask for until one is usable or refused; each is recorded as a draw of its own.
+            attempts: whole answers to ask for until one is usable or refused; each has the endpoint's retries and is
+                recorded as a draw of its own.
             draw: which of several answers to the same request; give each its own, or they are the same one.
             allow_truncated: an answer cut off at `max_tokens` is an answer.
             params: as in the chat completions API (temperature, max_tokens, tools, response_format, ...).
@@ -195,8 +196,8 @@ class ChatClient:
         for attempt in range(attempts):
             reply = await self._once(body, draw * attempts + attempt, parse, allow_truncated)
             reply = replace(reply, attempts=attempt + 1)
-            if reply.outcome in ("ok", "refused", "failed"):
-                break  # a failure had its retries
+            if reply.outcome in ("ok", "refused") or reply.final:
+                break
         self.usage.outcomes[reply.outcome] = self.usage.outcomes.get(reply.outcome, 0) + 1
         return reply
 

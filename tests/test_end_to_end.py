@@ -132,7 +132,7 @@ def test_whole_job(hubwright, api, ready, namespace, tmp_path):
 # Where a kill is aimed: just after the first file of this kind appears below runs/whole.
 MOMENTS = [
     "drills-*/output/data/*.parquet", "drills-*/done.json", "before-*/work", "before-*/done.json",
-    "tuned-*/work/checkpoints/checkpoint-2", "tuned-*/work/checkpoints/checkpoint-4",
+    "tuned-*/*/checkpoints/checkpoint-2", "tuned-*/*/checkpoints/checkpoint-4",
     "tuned-*/output/model.safetensors", "tuned-*/done.json", "after-*/done.json", "report-*/output/README.md",
 ]  # fmt: skip
 

@@ -48,6 +48,8 @@ def test_the_stock_commands_answers_become_a_data_set(
     (tmp_path / "imported.yaml").write_text(RECIPE.format(namespace=namespace))
     rows = hubwright("run", "imported.yaml", "--only", "rows")
     assert rows.returncode == 0, rows.stderr
+    early = hubwright("run", "imported.yaml")
+    assert early.returncode == 3 and "no results_*.json" in early.stderr
     metadata = json.dumps({"dataset": f"{namespace}/rows"})
     evaluated = hubwright(
         *("eval", "fbbench", "--model", "hf", "--model_args", f"pretrained={namespace}/tiny", "--device", "cpu"),
@@ -76,12 +78,10 @@ def test_the_stock_commands_answers_become_a_data_set(
     samples.write_text("".join(whole.splitlines(keepends=True)[:-1]))
     short = hubwright(*again)
     assert short.returncode == 3 and "holds 5 documents, results say 6" in short.stderr
-    shutil.rmtree(tmp_path / "runs")
 
     samples.write_text(whole.replace('"bench_type": "Error', '"bench_type": "Any Error'))
     foreign = hubwright(*again)
     assert foreign.returncode == 3 and "is not a row of" in foreign.stderr
-    shutil.rmtree(tmp_path / "runs")
 
     samples.write_text(whole)
     api.upload_file(repo_id=f"{namespace}/tiny", path_or_fileobj=b"{}", path_in_repo="generation_config.json")
@@ -89,5 +89,5 @@ def test_the_stock_commands_answers_become_a_data_set(
     assert other.returncode == 3 and "not about the step's model" in other.stderr
     shutil.rmtree(tmp_path / "out")
     (tmp_path / "out").mkdir()
-    empty = hubwright(*again, "--fresh")
+    empty = hubwright(*again)
     assert empty.returncode == 3 and "no results_*.json" in empty.stderr
