@@ -119,10 +119,20 @@ def find_tasks(
     for defaults in (False, True):
         manager = TaskManager(include_defaults=defaults, include_path=list(ours), metadata=dict(metadata or {}))
         found = {name: manager.match_tasks([name]) for name in names}
-        if all(found.values()):
-            return manager, list(dict.fromkeys(match for matches in found.values() for match in matches))
-    missing = ", ".join(name for name, matches in found.items() if not matches)
+        matches = list(dict.fromkeys(match for several in found.values() for match in several))
+        if all(found.values()) and (defaults or all(_members_known(manager, match) for match in matches)):
+            return manager, matches
+    missing = ", ".join(name for name, several in found.items() if not several)
     raise UsageError(f"task {missing} is unknown; `hubwright tasks list` names ours, `lm_eval ls tasks` upstream's")
+
+
+def _members_known(manager: TaskManager, name: str) -> bool:
+    """False for a group of ours that names a task of upstream's, which an index of ours alone takes for a new one."""
+    config = manager.task_index[name].cfg or {}
+    if "group" not in config:
+        return True
+    members = [m if isinstance(m, str) else m.get("group") or m.get("task") for m in config.get("task") or ()]
+    return all(member in manager.task_index and _members_known(manager, member) for member in members)
 
 
 @contextmanager
@@ -295,6 +305,9 @@ def _task_hash(samples: list[dict[str, Any]]) -> str:
     return hashlib.sha256(joined.encode()).hexdigest()
 
 
+_COLUMNS = ("metric", "value", "standard error", "95 % low", "95 % high")
+
+
 def report_results(
     context: StepContext, summary: dict[str, Any], rows: int, *, predict_only: bool, limit: int | float | None
 ) -> None:
@@ -302,9 +315,12 @@ def report_results(
     report = context.report
     model = str(context.inputs["model"].ref)
     report.card.setdefault("pretty_name", f"Evaluation of {context.inputs['model'].ref.repo_id}")
-    report.card.setdefault("tags", ["evaluation", "lm-eval", *sorted(summary["tasks"])])
+    named = sorted(summary["tasks"])
+    if any(values["n"] is None for values in summary["tasks"].values()):
+        named = summary["config"].get("tasks") or named  # a group may have a hundred tasks: say what was asked for
+    report.card.setdefault("tags", ["evaluation", "lm-eval", *named])
     report.summary = (
-        f"`{model}` on {', '.join(sorted(summary['tasks']))}, measured with lm-eval "
+        f"`{model}` on {', '.join(named)}, measured with lm-eval "
         f"{summary['packages']['lm_eval']}. One row per task, filter and document, with prompt, answer and metrics; "
         "`results.json` holds the aggregates."
     )
@@ -322,16 +338,16 @@ def report_results(
                 continue
             low, high = (metrics.get(f"{metric}_ci_{end}", {}).get("value") for end in ("low", "high"))
             table.append([metric, entry["value"], entry["stderr"], low, high])
-        if not table:  # answers without a score
+        is_group = values["n"] is None  # it has no documents of its own, and may have no figure of its own
+        if not table and not is_group:  # answers without a score
             report.counts[f"{task}: documents answered"] = values["n"]
             report.counts[f"{task}: documents in the data set"] = values["n_available"]
+        if not table:
             continue
-        report.tables.append(
-            {
-                "title": task,
-                "columns": ["metric", "value", "standard error", "95 % low", "95 % high"],
-                "rows": table,
-                "note": f"{values['n']} of {values['n_available']} documents; task version {values['version']}, "
-                f"task hash `{values['task_hash'][:12]}`.",
-            }
-        )
+        note = "The tasks of the group together."
+        if not is_group:
+            note = (
+                f"{values['n']} of {values['n_available']} documents; task version {values['version']}, "
+                f"task hash `{values['task_hash'][:12]}`."
+            )
+        report.tables.append({"title": task, "columns": list(_COLUMNS), "rows": table, "note": note})

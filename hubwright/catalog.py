@@ -31,6 +31,7 @@ class StepKind:
         served: roles whose files the step fetches itself, as a model server does; the runner reads their cards alone.
         version: raised when the method changes its output for the same config; part of the fingerprint.
         extra: the pip extra it needs.
+        loads_models: True where it loads models through transformers' Auto classes, which then know ours as well.
     """
 
     room: Room
@@ -43,6 +44,7 @@ class StepKind:
     served: frozenset[str] = frozenset()
     version: int = 1
     extra: str = ""
+    loads_models: bool = False
 
 
 CATALOG: dict[str, StepKind] = {
@@ -66,6 +68,41 @@ CATALOG: dict[str, StepKind] = {
         "hubwright.builders.toolcalls:build",
         "dataset",
         "function-calling conversations, validated, in TRL's messages + tools form",
+    ),
+    "induction": StepKind(
+        "builder",
+        "hubwright.builders.sequences:InductionConfig",
+        "hubwright.builders.sequences:build_induction",
+        "dataset",
+        "sequences in which a token that recurs has the successor that it had before",
+    ),
+    "ngram": StepKind(
+        "builder",
+        "hubwright.builders.sequences:NgramConfig",
+        "hubwright.builders.sequences:build_ngram",
+        "dataset",
+        "random sequences with fixed rules: after these words comes that word",
+    ),
+    "hop_k": StepKind(
+        "builder",
+        "hubwright.builders.sequences:HopKConfig",
+        "hubwright.builders.sequences:build_hop_k",
+        "dataset",
+        "k-hop induction: from letter to letter by their last occurrences, k times",
+    ),
+    "arithmetic": StepKind(
+        "builder",
+        "hubwright.builders.sequences:ArithmeticConfig",
+        "hubwright.builders.sequences:build_arithmetic",
+        "dataset",
+        "word problems in modular arithmetic over a graph of quantities, solved step by step",
+    ),
+    "corpus": StepKind(
+        "builder",
+        "hubwright.builders.corpus:CorpusConfig",
+        "hubwright.builders.corpus:build",
+        "dataset",
+        "documents for language modelling from files, archives and Hub data sets",
     ),
     "sft": StepKind(
         "trainer",
@@ -94,6 +131,7 @@ CATALOG: dict[str, StepKind] = {
         inputs={"model": "model", "dataset": "dataset"},
         optional=frozenset({"dataset"}),
         extra="eval",
+        loads_models=True,
     ),
     "lm_eval_output": StepKind(
         "eval",
@@ -186,4 +224,12 @@ def config_class(kind: StepKind) -> type[BaseModel]:
 
 def run_function(kind: StepKind) -> Callable[..., Any]:
     """The function that does the step's work."""
-    return load(kind.run, kind.extra)
+    found = load(kind.run, kind.extra)
+    if kind.loads_models:
+        register_architectures()
+    return found
+
+
+def register_architectures() -> None:
+    """Make transformers know the architectures that are ours. Trainers do so themselves; evals cannot import them."""
+    load("hubwright.trainers.kv_shift:register", "eval")()

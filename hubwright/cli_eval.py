@@ -223,8 +223,10 @@ def evaluate(
         --metadata '{"judge": "openai:qwen@http://127.0.0.1:8000/v1"}'
       hubwright eval feedback_drills,gsm8k --model hf --model_args pretrained=org/model --limit 10
     """
+    from .catalog import register_architectures
     from .evals.run import run_lm_eval
 
+    register_architectures()
     run_lm_eval(tasks, list(context.args))
 
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError, HubError, UsageError
+from ...hub_sync.errors import DataError
+from ..sources import Source, fetch
 from .convert import Rejected, convert, load_json
 from .splits import NEAR, groups, is_test, near_train, words
 
@@ -26,22 +26,6 @@ if TYPE_CHECKING:
     from datasets import DatasetDict, Features
 
 Row = dict[str, Any]
-
-
-class Source(BaseModel):
-    """One file of conversations."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: str = Field(
-        min_length=1,
-        description="A local path, an http(s) URL, or a Hub data set `org/name@revision` that holds the file; a "
-        "revision is resolved to a commit before it is read.",
-    )
-    file: str | None = Field(None, description="Path of the file inside a Hub data set or a local folder.")
-    expect_sha256: str | None = Field(
-        None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the file, 64 hex digits; null: any."
-    )
 
 
 class ToolCallsConfig(BaseModel):
@@ -201,50 +185,6 @@ def parse_records(data: bytes, name: str) -> list[Any]:
     if not records:
         raise DataError(f"{name}: has no records")
     return list(records)
-
-
-def fetch(source: Source, timeout: float) -> tuple[str, bytes, str]:
-    """(name for errors, content, origin for the card). The origin never holds a path of this machine."""
-    text = source.source
-    if text.startswith(("http://", "https://")):
-        return text.rsplit("/", 1)[-1], _download(text, timeout), f"<{text}>"
-    path = Path(text).expanduser()
-    if path.is_dir() and source.file:
-        path = path / source.file
-    if path.is_file():
-        return path.name, path.read_bytes(), f"a local copy of `{path.name}`"
-    if path.exists() and not source.file:
-        raise UsageError(f"source {path.name}: is a folder; set `file` to the file inside it")
-    from ...hub_sync.refs import ArtifactRef
-
-    try:
-        ref = ArtifactRef.parse(text, "dataset")
-    except UsageError as error:
-        raise UsageError(
-            f"source {text!r}: no such file, and not a URL or a Hub data set org/name@revision"
-        ) from error
-    if not source.file:
-        raise UsageError(f"source {text!r}: set `file` to the path of the file inside the data set")
-    from huggingface_hub import hf_hub_download
-
-    from ...hub_sync.hub import translate_errors
-
-    ref = ref.resolve()
-    with translate_errors(f"dataset {ref}, file {source.file}"):
-        local = hf_hub_download(ref.repo_id, source.file, repo_type="dataset", revision=ref.revision)
-    return source.file, Path(local).read_bytes(), f"`{source.file}` of `{ref}`"
-
-
-def _download(url: str, timeout: float) -> bytes:
-    from huggingface_hub.utils import get_session
-
-    try:
-        answer = get_session().get(url, timeout=timeout, follow_redirects=True)
-    except Exception as error:  # the client's errors have no common base that is public
-        raise HubError(f"{url}: cannot be read ({type(error).__name__}); download it and give its path") from error
-    if answer.status_code != 200:
-        raise HubError(f"{url}: status {answer.status_code}; download it and give its path")
-    return bytes(answer.content)
 
 
 def _report(

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubwright.evals.chat import chat_prompt, wilson
+from hubwright.evals.chat import chat_prompt
 from hubwright.evals.data import tasks_dir
 from hubwright.evals.feedback_drills.scorer import METRICS, extract_answer, is_correct, score
+from hubwright.evals.scored import wilson
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,168 @@
+"""Build a text corpus: documents in from named sources, exact duplicates out, whole documents to one split each.
+
+    config = CorpusConfig(sources=[TextSource(source="input.txt", format="text", name="plays", license="mit")])
+    splits = build(config, context)        # DatasetDict with train, validation and test
+
+Everything is held in memory: a corpus of some hundred megabytes at most. Near duplicates are not looked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError
+from .read import TextSource, documents, read_files
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+Row = dict[str, str]
+
+
+class CorpusConfig(BaseModel):
+    """Where the texts come from, which are kept, and how they are split. Defaults are our choice."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sources: tuple[TextSource, ...] = Field(min_length=1, description="Where the texts come from, in this order.")
+    min_chars: int = Field(100, ge=0, description="Documents with fewer characters are left out.")
+    valid_share: float = Field(0.05, ge=0, lt=1, description="Share of the documents for the validation split.")
+    test_share: float = Field(0.05, ge=0, lt=1, description="Share of the documents for the test split.")
+    seed: int = Field(0, ge=0, description="Seed of the split.")
+    dedup: Literal["exact", "none"] = Field(
+        "exact", description="exact: of documents with the same text the first is kept; none: all are."
+    )
+    license: str | None = Field(
+        None, min_length=1, description="Licence of the whole (Hub identifier); needed where the sources' differ."
+    )
+    derived_from: tuple[str, ...] = Field(
+        (), description="Hub ids of the data sets that the sources were made from, for the card."
+    )
+    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> CorpusConfig:
+        if self.valid_share + self.test_share >= 1:
+            raise ValueError(
+                f"valid_share {self.valid_share} and test_share {self.test_share} leave nothing to train on; lower one"
+            )
+        licences = sorted({source.license for source in self.sources})
+        if self.license is None and len(licences) > 1:
+            raise ValueError(f"the sources' licences differ ({', '.join(licences)}); set license to that of the whole")
+        names = [source.name for source in self.sources]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"sources has the name {twice!r} twice; give each source a name of its own")
+        return self
+
+
+def document_id(text: str) -> str:
+    """16 hex digits of the SHA-256 of a document: equal texts have one id, and so one split."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def split_of(document: str, config: CorpusConfig) -> str:
+    """Split of a document by its id and the seed alone."""
+    digest = hashlib.sha256(f"{config.seed}:{document}".encode()).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    if place < config.test_share:
+        return "test"
+    return "validation" if place < config.test_share + config.valid_share else "train"
+
+
+def build(config: CorpusConfig, context: StepContext) -> DatasetDict:
+    """Read, choose, deduplicate and split; tell `context.report` what was left out.
+
+    Returns the splits with a share above 0, each with the columns text, source, license and id, in the order of the
+    sources.
+
+    Raises:
+        UsageError: a source is not there, or no file fits its pattern.
+        HubError: a URL or the hub does not give it.
+        DataError: a file is not the expected one or cannot be read, or a split would be empty.
+    """
+    from datasets import Dataset, DatasetDict
+
+    shares = {"train": 1.0, "validation": config.valid_share, "test": config.test_share}
+    splits: dict[str, list[Row]] = {name: [] for name, share in shares.items() if share > 0}
+    counts: dict[str, Counter[str]] = {}
+    origins: list[str] = []
+    seen: set[str] = set()
+    for source in config.sources:
+        files, origin = read_files(source, config.timeout)
+        origins.append(f"{source.name} ({source.license}): {origin}")
+        count = counts[source.name] = Counter(files=len(files))
+        for name, data in files:
+            for text in documents(source, name, data):
+                count["read"] += 1
+                if len(text) < config.min_chars:
+                    count["too short"] += 1
+                    continue
+                identity = document_id(text)
+                if identity in seen and config.dedup == "exact":
+                    count["duplicates"] += 1
+                    continue
+                seen.add(identity)
+                split = split_of(identity, config)
+                count[split] += 1
+                count["characters"] += len(text)
+                splits[split].append({"text": text, "source": source.name, "license": source.license, "id": identity})
+    for split, rows in splits.items():
+        if not rows:
+            read = sum(count["read"] for count in counts.values())
+            raise DataError(
+                f"no document is left for the {split} split of {read} read: add sources, lower min_chars "
+                f"({config.min_chars}), or change {'the shares' if split == 'train' else split[:5] + '_share'}"
+            )
+    _report(config, context, splits, counts, origins)
+    return DatasetDict({name: Dataset.from_list(rows) for name, rows in splits.items()})
+
+
+def _report(
+    config: CorpusConfig,
+    context: StepContext,
+    splits: dict[str, list[Row]],
+    counts: dict[str, Counter[str]],
+    origins: list[str],
+) -> None:
+    report = context.report
+    report.card |= {
+        "pretty_name": f"Text corpus ({', '.join(source.name for source in config.sources)})",
+        "license": config.license or config.sources[0].license,
+        "task_categories": ["text-generation"],
+        "task_ids": ["language-modeling"],
+        "tags": ["language-modeling", "pre-training"],
+        "source_datasets": list(config.derived_from) or ["original"],
+    }
+    languages = sorted({source.language for source in config.sources if source.language})
+    if languages:
+        report.card["language"] = languages
+    report.summary = (
+        "Whole documents for language modelling, one a row, with origin and licence. A document is in one split, "
+        "chosen by the hash of its text, and is never cut."
+        + (" Documents with the same text are there once." if config.dedup == "exact" else "")
+        + " Near duplicates were not looked for."
+    )
+    total: Counter[str] = sum(counts.values(), Counter())
+    report.counts |= {
+        "files_read": total["files"],
+        "documents_read": total["read"],
+        "too_short": total["too short"],
+        "duplicates": total["duplicates"],
+        **{f"{name}_rows": len(rows) for name, rows in splits.items()},
+    }
+    columns = ["files", "read", "too short", "duplicates", *splits, "characters"]
+    report.tables.append(
+        {
+            "title": "Documents by source",
+            "columns": ["source", *columns],
+            "rows": [[name, *(count[column] for column in columns)] for name, count in counts.items()],
+            "note": f"Too short: fewer than {config.min_chars} characters.",
+        }
+    )
+    report.sections.append({"title": "Sources", "body": "\n".join(f"- {origin}" for origin in origins)})

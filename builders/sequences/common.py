@@ -1,0 +1,253 @@
+"""What the synthetic sequence sets share: drawing rows by seed, the columns, the report.
+
+A row is a text of words with a blank between them, and for each word the word to predict after it, empty where that
+is not scored. Row i of a split depends on the seed, the split and i alone: more rows leave the earlier ones as they
+are, and no process, platform or hash seed plays a part. All of this is our choice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import UsageError
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict, Features
+
+TEST_SHARE = 0.2  # share of all rows that belong to the test side, by the hash of what they ask
+TRIES_PER_ROW = 1000
+
+Row = dict[str, Any]
+T = TypeVar("T")
+
+
+class SequencesConfig(BaseModel):
+    """What every set has: how many rows, from which seed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train_rows: int = Field(20_000, ge=1, description="Rows of the train split (our choice).")
+    test_rows: int = Field(1_000, ge=1, description="Rows of the test split (our choice).")
+    seed: int = Field(0, ge=0, description="Seed of the generator; equal seeds give equal rows.")
+
+
+class Draws:
+    """Random draws that come from `random.Random.random` alone.
+
+    Python promises the same sequence of `random()` for a seed in every version and on every platform; of `sample`,
+    `shuffle` and `randrange` it does not.
+    """
+
+    def __init__(self, *parts: object) -> None:
+        digest = hashlib.sha256(":".join(map(str, parts)).encode()).digest()
+        self.random = random.Random(int.from_bytes(digest, "big")).random  # noqa: S311 - not for secrets
+
+    def below(self, n: int) -> int:
+        """A whole number from 0 to n-1."""
+        return int(self.random() * n)
+
+    def choice(self, items: Sequence[T]) -> T:
+        """One of the items."""
+        return items[int(self.random() * len(items))]
+
+    def sample(self, items: Sequence[T], n: int) -> list[T]:
+        """`n` different items in random order (Fisher and Yates, cut short)."""
+        pool = list(items)
+        for i in range(n):
+            j = i + self.below(len(pool) - i)
+            pool[i], pool[j] = pool[j], pool[i]
+        return pool[:n]
+
+
+def word(number: int) -> str:
+    """The word of a token id: `t0`, `t1`, ..."""
+    return f"t{number}"
+
+
+def scored_row(words: Sequence[str], targets: Sequence[str], position: int, **more: Any) -> Row:
+    """A row with the columns of every set; `position` is the word after which an evaluation asks for its target."""
+    return {
+        "text": " ".join(words),
+        "targets": list(targets),
+        "context": " ".join(words[: position + 1]),
+        "target": targets[position],
+        **more,
+    }
+
+
+def is_test(key: str) -> bool:
+    """Side of a row: a function of what it asks, so no seed, split or number of rows can move it across."""
+    digest = hashlib.sha256(key.encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < TEST_SHARE
+
+
+def draw_rows(
+    name: str,
+    seed: int,
+    split: str,
+    rows: int,
+    make: Callable[[Draws, int], Row | None],
+    key: Callable[[Row], str] = lambda row: str(row["text"]),
+) -> list[Row]:
+    """`rows` rows of one split.
+
+    Args:
+        name: the set; with `seed`, `split` and the row's number it seeds the draws.
+        seed: the config's seed.
+        split: `train`, or a name that begins with `test`.
+        rows: how many.
+        make: (draws, number of the row) -> a row, or None where the draw gave none that can be scored.
+        key: what decides a row's side; two rows with one key are on the same side.
+
+    A row that is drawn for the other side is drawn anew. Raises UsageError where the settings leave no row.
+    """
+    made = []
+    for number in range(rows):
+        for attempt in range(TRIES_PER_ROW):
+            row = make(Draws(name, seed, split, number, attempt), number)
+            if row is not None and is_test(key(row)) == split.startswith("test"):
+                made.append(row)
+                break
+        else:
+            raise UsageError(
+                f"{name}: {TRIES_PER_ROW} draws gave no {split} row that can be scored: "
+                "set a greater length or vocabulary"
+            )
+    return made
+
+
+def features(more: Mapping[str, str]) -> Features:
+    """Arrow features of every split: the common columns, then the set's own as name -> dtype."""
+    from datasets import Features, List, Value
+
+    text = Value("string")
+    columns: dict[str, Any] = {"text": text, "targets": List(text), "context": text, "target": text}
+    return Features(columns | {name: Value(dtype) for name, dtype in more.items()})
+
+
+def to_splits(splits: Mapping[str, list[Row]], more: Mapping[str, str]) -> DatasetDict:
+    """The rows as a DatasetDict with the columns of `features(more)`."""
+    from datasets import Dataset, DatasetDict
+
+    columns = features(more)
+    return DatasetDict(
+        {
+            name: Dataset.from_dict({c: [row[c] for row in rows] for c in columns}, features=columns)
+            for name, rows in splits.items()
+        }
+    )
+
+
+def scored(row: Row) -> list[tuple[int, str]]:
+    """(position, target) of every scored position of a row."""
+    return [(i, target) for i, target in enumerate(row["targets"]) if target]
+
+
+def uniform_accuracy(rows: Sequence[Row], guesses: Callable[[list[str], int], Sequence[str]]) -> float:
+    """Expected accuracy of a guess at random among `guesses(words, position)`, over all scored positions."""
+    total, count = 0.0, 0
+    for row in rows:
+        words = row["text"].split(" ")
+        for i, target in scored(row):
+            found = guesses(words, i)
+            total += found.count(target) / len(found) if found else 0.0
+            count += 1
+    return total / count if count else 0.0
+
+
+def most_frequent(words: Sequence[str]) -> list[str]:
+    """The word that occurs most often, the latest of them where several do; empty for no words."""
+    counts = Counter(words)
+    best = max(counts.values(), default=0)
+    return next(([w] for w in reversed(words) if counts[w] == best), [])
+
+
+def constant_accuracy(train: Sequence[Row], test: Sequence[Row], group: Callable[[list[str], int], str]) -> float:
+    """Accuracy on `test` of the most frequent target of `train` for the same `group(words, position)`."""
+    seen: dict[str, Counter[str]] = {}
+    for row in train:
+        words = row["text"].split(" ")
+        for i, target in scored(row):
+            seen.setdefault(group(words, i), Counter())[target] += 1
+    best = {name: max(sorted(counts), key=counts.__getitem__) for name, counts in seen.items()}
+    hits = [
+        best.get(group(words, i)) == target
+        for row in test
+        for words in [row["text"].split(" ")]
+        for i, target in scored(row)
+    ]
+    return sum(hits) / len(hits) if hits else 0.0
+
+
+def fill_report(
+    context: StepContext,
+    splits: Mapping[str, list[Row]],
+    *,
+    pretty_name: str,
+    tags: Sequence[str],
+    summary: str,
+    floors: Mapping[str, float],
+    floors_at: str = "all scored positions",
+    language: Sequence[str] = (),
+) -> None:
+    """Card, counts, what is in it, and what a policy gets that has not learnt the task."""
+    report = context.report
+    report.card |= {
+        "pretty_name": pretty_name,
+        "license": "cc0-1.0",
+        "task_categories": ["text-generation"],
+        "tags": ["synthetic", "sequences", *tags, "arxiv:2411.19574"],
+        "annotations_creators": ["machine-generated"],
+        "source_datasets": ["original"],
+    }
+    if language:
+        report.card["language"] = list(language)
+    report.summary = (
+        f"{summary}\n\nEach row is a `text` of words with a blank between them: one word is one token for a tokenizer "
+        "that splits at blanks. `targets[i]` is the word to predict after the words 0 to i, empty where that is not "
+        "scored. `context` and `target` are one scored position of the row, chosen by the seed, for an evaluation by "
+        "log-likelihood. No row of a test split has the text of a train row, whatever seeds and sizes were taken."
+    )
+    report.counts |= {f"{name}_rows": len(rows) for name, rows in splits.items()}
+    report.tables.append(
+        {
+            "title": "What is in it",
+            "columns": ["", *splits],
+            "rows": [[title, *(measure(rows) for rows in splits.values())] for title, measure in _MEASURES],
+        }
+    )
+    report.tables.append(
+        {
+            "title": f"What is had without learning the task (test split, {floors_at})",
+            "columns": ["guess", "accuracy"],
+            "rows": [[name, round(value, 4)] for name, value in floors.items()],
+            "note": "A model has learnt something only where it is clearly above these.",
+        }
+    )
+    example = splits["test"][0]
+    report.sections.append(
+        {
+            "title": "One row",
+            "body": "\n\n".join(f"`{column}`: `{example[column]}`" for column in ("text", "context", "target")),
+        }
+    )
+
+
+def _words(row: Row) -> list[str]:
+    return str(row["text"]).split(" ")
+
+
+_MEASURES: tuple[tuple[str, Callable[[list[Row]], int | float]], ...] = (
+    ("rows", len),
+    ("rows whose text an earlier row has", lambda rows: len(rows) - len({row["text"] for row in rows})),
+    ("words a row, mean", lambda rows: round(sum(len(row["targets"]) for row in rows) / len(rows), 1)),
+    ("scored positions a row, mean", lambda rows: round(sum(len(scored(row)) for row in rows) / len(rows), 1)),
+    ("different words", lambda rows: len({w for row in rows for w in _words(row)})),
+)

@@ -1,0 +1,1 @@
+"""The benchmarks of KV shifting attention's tables: upstream's tasks at pinned revisions (see README.md)."""

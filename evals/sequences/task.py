@@ -1,0 +1,108 @@
+"""The synthetic sequence sets as lm-eval tasks: is the expected word the model's first choice?
+
+    lm_eval run --model hf --model_args pretrained=... --tasks induction \\
+        --metadata '{"dataset": "org/induction@v1.0.0"}'
+
+One document a row: `context` in, the log-likelihood of a blank and `target` out. With a tokenizer that has a token for
+each word, `acc` is exact: it is 1 where the expected word has the greatest probability of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...hub_sync.errors import DataError
+from ..data import load_rows
+from ..scored import ScoredTask
+
+
+def score(log_likelihood: float, is_greedy: bool, group: str = "") -> dict[str, float]:
+    """Metrics of one document.
+
+    Args:
+        log_likelihood: of the target after the context, in nats, summed over the target's tokens.
+        is_greedy: every token of the target is the model's first choice.
+        group: what `acc_GROUP` is split by; empty for no such metric.
+    """
+    scores = {"acc": float(is_greedy), "loss": -float(log_likelihood)}
+    return scores | ({f"acc_{group}": float(is_greedy)} if group else {})
+
+
+class SequenceTask(ScoredTask):
+    """One scored position of each row. A subclass names its data set and what the accuracy is split by."""
+
+    LOWER_IS_BETTER = ("loss",)
+    NAME = ""  # the recipe's word, and with HUBWRIGHT_ the environment variable
+    DATASET = ""
+    SPLIT_BY = ""  # column whose values give acc_VALUE
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Read the split that the YAML names as `test_split`.
+
+        Raises DataError where the data set is none of this kind, UsageError and HubError as `load_rows` does.
+        """
+        split = str(self.config.test_split)
+        rows = load_rows(
+            self.config.metadata,
+            f"HUBWRIGHT_{self.NAME.upper()}",
+            self.DATASET,
+            split,
+            hint=f"build it with `hubwright run sequences --only {self.NAME} --set namespace=YOU`",
+        )
+        missing = [name for name in ("context", "target", self.SPLIT_BY) if name and name not in rows.column_names]
+        if missing:
+            raise DataError(
+                f"{self.config.task}: the data set has no column {missing[0]!r}; give one made by `uses: {self.NAME}`"
+            )
+        groups = sorted(set(rows[self.SPLIT_BY])) if self.SPLIT_BY else []
+        self.INTERVALS = ("acc", *(f"acc_{group}" for group in groups))
+        self.METRICS = (*self.INTERVALS, "loss")
+        self.dataset = {split: rows}
+
+    def fewshot_context(self, doc: dict[str, Any], num_fewshot: int = 0, **kwargs: Any) -> str:
+        """The context as it is: no template, instruction or example belongs before a synthetic sequence.
+
+        The YAML's `num_fewshot: 0` makes lm-eval pass over any other number.
+        """
+        return str(doc["context"])
+
+    def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
+        """The words up to the scored position."""
+        return str(doc["context"])
+
+    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
+        """The expected word behind a blank, as it stands in a text."""
+        return f" {doc['target']}"
+
+    def process_results(self, doc: dict[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
+        """Score one answer: (log-likelihood, is greedy)."""
+        if self.bypassed:
+            return {"bypass": 0.0}
+        ((log_likelihood, is_greedy),) = results
+        group = str(doc[self.SPLIT_BY]) if self.SPLIT_BY else ""
+        return self.with_intervals(score(log_likelihood, is_greedy, group))
+
+
+class InductionTask(SequenceTask):
+    """A key that was seen: its successor."""
+
+    NAME, DATASET = "induction", "hubwright/induction"
+
+
+class NgramTask(SequenceTask):
+    """The left side of a rule: its right side."""
+
+    NAME, DATASET = "ngram", "hubwright/ngram"
+
+
+class HopKTask(SequenceTask):
+    """A letter: the one reached by k hops."""
+
+    NAME, DATASET, SPLIT_BY = "hop_k", "hubwright/hop-k", "hops"
+
+
+class ModularArithmeticTask(SequenceTask):
+    """A problem and its solution up to the last result: that result."""
+
+    NAME, DATASET, SPLIT_BY = "arithmetic", "hubwright/arithmetic", "difficulty"
