@@ -122,6 +122,16 @@ CATALOG: dict[str, StepKind] = {
         inputs={"model": "model", "dataset": "dataset"},
         extra="train",
     ),
+    "pretrain": StepKind(
+        "trainer",
+        "hubwright.trainers.pretrain:PretrainConfig",
+        "hubwright.trainers.pretrain:train",
+        "model",
+        "pre-training from random weights, or of a trained model further, on transformers' Trainer",
+        inputs={"dataset": "dataset", "model": "model", "tokenizer": "model"},
+        optional=frozenset({"model", "tokenizer"}),
+        extra="train",
+    ),
     "lm_eval": StepKind(
         "eval",
         "hubwright.evals.harness:HarnessConfig",

@@ -84,7 +84,8 @@ def _header(records: list[dict[str, Any]]) -> str:
 
 def _model_metadata(records: list[dict[str, Any]]) -> dict[str, Any]:
     making = records[0]
-    base = [i["repo_id"] for i in making["inputs"] if i["type"] == "model"]
+    # A model that lends its tokenizer alone is no base.
+    base = [i["repo_id"] for i in making["inputs"] if i["type"] == "model" and i["role"] != "tokenizer"]
     used = [i["repo_id"] for i in making["inputs"] if i["type"] == "dataset"]
     data: dict[str, Any] = {
         "library_name": "peft" if _is_adapter(making) else "transformers",

@@ -1,4 +1,4 @@
-"""What happens around a TRL trainer: loading, guards, resuming, publishing, reporting.
+"""What happens around a trainer: loading, guards, resuming, publishing, reporting.
 
 torch and transformers are imported inside the functions: importing this module costs nothing.
 """
@@ -8,17 +8,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError, UsageError
-from . import _checkpoints, _output, _report
-from .config import TrainingConfig
+from . import _callbacks, _checkpoints, _output, _report
+from .config import BaseTrainingConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -28,21 +27,23 @@ logger = logging.getLogger("hubwright.trainers")
 LAUNCHED = "HUBWRIGHT_LAUNCHED"
 
 
-def run(method: str, config: Any, context: StepContext, fit_one: Callable[..., None]) -> None:
-    """Train in this process, or in several that accelerate launch starts."""
+def run(
+    method: str, config: Any, context: StepContext, fit_one: Callable[..., None], launcher: Sequence[str] = ()
+) -> None:
+    """Train in this process, or in several that accelerate launch starts, with `launcher` as its options."""
     # Nothing is reported to anyone: neither TRL's and the Hub's telemetry, nor trackers that happen to be installed.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if config.num_processes > 1 and LAUNCHED not in os.environ:
+    if (config.num_processes > 1 or launcher) and LAUNCHED not in os.environ:
         from .launch import launch
 
-        launch(method, config, context)
+        launch(method, config, context, launcher)
         return
     with _settings(config):
         fit_one(config, context)
 
 
 @contextlib.contextmanager
-def _settings(config: TrainingConfig) -> Iterator[None]:
+def _settings(config: BaseTrainingConfig) -> Iterator[None]:
     """Process-wide settings of one training, put back afterwards."""
     import datasets
     import torch
@@ -81,24 +82,32 @@ def name(context: StepContext, role: str) -> str:
     return str(context.inputs[role].ref)
 
 
-def load_splits(config: TrainingConfig, context: StepContext) -> dict[str, Dataset]:
-    """The splits to train and evaluate on, as `{"train": ..., "eval"?: ...}`, cached below the work folder."""
+def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: bool = False) -> dict[str, Any]:
+    """The splits to train and evaluate on, as `{"train": ..., "eval"?: ...}`, cached below the work folder.
+
+    With `streaming` the train split is an IterableDataset over the pulled files, and nothing is cached.
+    """
     import datasets
 
     wanted = {"train": config.train_split} | ({"eval": config.eval_split} if config.eval_split else {})
     cited = name(context, "dataset")
     folder = str(context.inputs["dataset"].path)
     cache = str(context.workdir / "datasets")
-    splits: dict[str, Dataset] = {}
+    splits: dict[str, Any] = {}
     for role, split in wanted.items():
         try:
-            splits[role] = datasets.load_dataset(folder, split=split, cache_dir=cache)
+            splits[role] = datasets.load_dataset(folder, split=split, cache_dir=cache, streaming=streaming)
+            if streaming and role == "eval":
+                # A cached eval split would bring the train split into the cache with it.
+                rows = splits[role] if config.eval_rows is None else splits[role].take(config.eval_rows)
+                splits[role] = datasets.Dataset.from_list(list(rows), features=rows.features)
+            empty = next(iter(splits[role]), None) is None
         except Exception as error:  # datasets raises anything from ValueError to its own classes
             said = str(error.__cause__ or error).splitlines()[0].replace(folder, cited)
             raise DataError(f"{cited}: split {split!r} cannot be read: {said}") from error
-        if not len(splits[role]):
+        if empty:
             raise DataError(f"{cited}: split {split!r} has no rows")
-    if "eval" in splits and config.eval_rows:
+    if "eval" in splits and config.eval_rows and not streaming:
         splits["eval"] = splits["eval"].select(range(min(config.eval_rows, len(splits["eval"]))))
     return splits
 
@@ -109,15 +118,26 @@ def has_tools(dataset: Dataset) -> bool:
 
 
 def load_model(config: TrainingConfig, context: StepContext) -> tuple[Any, Any]:
-    """The causal language model, in `config.dtype`, and its tokenizer, with the chosen chat template.
+    """`read_model`, with the chosen chat template."""
+    from ._templates import install_chatml_tools
+
+    model, tokenizer = read_model(config, context)
+    if config.chat_template == "chatml_tools":
+        install_chatml_tools(model, tokenizer)
+    return model, tokenizer
+
+
+def read_model(config: BaseTrainingConfig, context: StepContext) -> tuple[Any, Any]:
+    """The causal language model, in `config.dtype`, and its tokenizer.
 
     Only safetensors are read and no code from a repository is run. Raises DataError in one line.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from ._templates import install_chatml_tools
+    from .kv_shift import register
 
+    register()
     cited, path = name(context, "model"), str(context.inputs["model"].path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
@@ -130,8 +150,6 @@ def load_model(config: TrainingConfig, context: StepContext) -> tuple[Any, Any]:
     except (OSError, ValueError, ImportError) as error:
         said = str(error).splitlines()[0].replace(path, cited)
         raise DataError(f"{cited} cannot be loaded as a causal language model: {said}") from error
-    if config.chat_template == "chatml_tools":
-        install_chatml_tools(model, tokenizer)
     return model, tokenizer
 
 
@@ -188,8 +206,8 @@ def peft_config(config: TrainingConfig) -> Any:
     )
 
 
-def training_arguments(config: TrainingConfig, context: StepContext, evaluated: bool) -> dict[str, Any]:
-    """What `trl.SFTConfig` and `trl.DPOConfig` are both given."""
+def training_arguments(config: BaseTrainingConfig, context: StepContext, evaluated: bool) -> dict[str, Any]:
+    """What `trl.SFTConfig`, `trl.DPOConfig` and `transformers.TrainingArguments` are all given."""
     own = {
         "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size",
         "per_device_eval_batch_size", "gradient_accumulation_steps", "lr_scheduler_type", "warmup_steps",
@@ -217,11 +235,15 @@ def training_arguments(config: TrainingConfig, context: StepContext, evaluated: 
 
 
 class SafeCheckpoints:
-    """Mixed into a TRL trainer: sealed checkpoints, no card, no telemetry, tokens per second in the log."""
+    """Mixed into a trainer: sealed checkpoints, no card, no telemetry, tokens per second in the log."""
 
     layout: dict[str, int]
     _spent = 0.0  # seconds outside of training since the last log
     _mark: tuple[float, int] | None = None
+
+    def card_tags(self) -> list[str]:
+        """Tags of the model's card that say how it was trained."""
+        return ["trl", self._name.lower()]  # type: ignore[attr-defined]
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """TRL's card would name local paths; ours is rendered from the provenance."""
@@ -242,6 +264,23 @@ class SafeCheckpoints:
             _checkpoints.seal(folder, self.layout)
         self.accelerator.wait_for_everyone()  # type: ignore[attr-defined]
         self._spent += time.perf_counter() - start
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Weights of a checkpoint, every one of them.
+
+        transformers takes the names in the file for the model's. Mixtures of experts are saved under others, and would
+        go on from random experts with no more than a warning.
+        """
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM
+
+        target = self.model if model is None else model  # type: ignore[attr-defined]
+        if self.is_fsdp_enabled or isinstance(target, PeftModel):  # type: ignore[attr-defined]
+            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+            return
+        # float32 holds what any of our dtypes says.
+        saved = AutoModelForCausalLM.from_pretrained(resume_from_checkpoint, dtype="float32", use_safetensors=True)
+        target.load_state_dict(saved.state_dict())
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         start = time.perf_counter()
@@ -299,10 +338,14 @@ def loss_of_supervised(trainer: Any, model: Any, inputs: dict[str, Any], num_ite
     return loss
 
 
-def fit(trainer: Any, config: TrainingConfig, context: StepContext) -> None:
+def fit(trainer: Any, config: BaseTrainingConfig, context: StepContext, shown: Any = None) -> dict[str, float]:
     """Train from the last whole checkpoint on, publish the model and fill the report.
 
-    Raises KeyboardInterrupt after a SIGTERM, once a checkpoint of that moment is safe.
+    Args:
+        shown: a callback that shows the progress and has `close()`; None: transformers' bar, or plain lines in a file.
+
+    Returns what the last evaluation measured; {} without an eval split. Raises KeyboardInterrupt after a SIGTERM, once
+    a checkpoint of that moment is safe.
     """
     from transformers import PrinterCallback, set_seed
 
@@ -311,11 +354,14 @@ def fit(trainer: Any, config: TrainingConfig, context: StepContext) -> None:
         "per_device_train_batch_size": config.per_device_train_batch_size,
         "gradient_accumulation_steps": config.gradient_accumulation_steps,
     }
-    stop = _stopper(trainer)
+    stop = _callbacks.stopper(trainer)
     trainer.add_callback(stop)
+    trainer.add_callback(_callbacks.no_step_too_many())
     trainer.remove_callback(PrinterCallback)
-    if trainer.args.disable_tqdm:
-        trainer.add_callback(_plain_lines())
+    if shown is not None:
+        trainer.add_callback(shown)
+    elif trainer.args.disable_tqdm:
+        trainer.add_callback(_callbacks.plain_lines())
     with trainer.accelerator.main_process_first():
         resume, notes = _checkpoints.latest_complete(Path(trainer.args.output_dir), trainer.layout)
     for note in notes:
@@ -325,66 +371,24 @@ def fit(trainer: Any, config: TrainingConfig, context: StepContext) -> None:
     # What comes before may or may not draw random numbers: DPO's reference pass is cached and skipped on a second run.
     set_seed(config.seed)
     trainer._mark = (time.perf_counter(), 0)
-    previous = _on_sigterm(stop.request)
+    previous = _callbacks.on_sigterm(stop.request)
     try:
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    except _callbacks.AllStepsDone:
+        trainer.is_in_train = False
     finally:
         if previous is not None:
-            _on_sigterm(previous)
+            _callbacks.on_sigterm(previous)
+        if shown is not None:
+            shown.close()
     if stop.stopped:
         raise KeyboardInterrupt(f"stopped at step {trainer.state.global_step}, checkpoint written")
     final = trainer.evaluate() if trainer.eval_dataset is not None else {}
+    # Sharded weights are put together by all processes, and written by one.
+    weights = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
     trainer.accelerator.wait_for_everyone()
     if trainer.accelerator.is_main_process:
         _report.fill(trainer, config, context, final)
-        _output.publish(trainer, config, context)
+        _output.publish(trainer, config, context, weights)
     trainer.accelerator.wait_for_everyone()
-
-
-def _on_sigterm(handler: Any) -> Any:
-    """Install a SIGTERM handler and return the previous one; outside the main thread there is none."""
-    try:
-        return signal.signal(signal.SIGTERM, handler)
-    except ValueError:
-        return None
-
-
-def _stopper(trainer: Any) -> Any:
-    """A callback that checkpoints and stops after the step in which SIGTERM came, on all processes alike."""
-    import torch
-    from transformers import TrainerCallback
-
-    class StopOnRequest(TrainerCallback):
-        requested = stopped = False
-
-        def request(self, *_: Any) -> None:
-            self.requested = True
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            asked = self.requested
-            if trainer.accelerator.num_processes > 1:
-                # The signal reaches the processes at different steps; all must stop at the same one.
-                flag = torch.tensor(int(asked), device=trainer.accelerator.device)
-                asked = bool(trainer.accelerator.reduce(flag, "sum").item())
-            if asked and state.global_step < state.max_steps:
-                control.should_save = control.should_training_stop = self.stopped = True
-
-    return StopOnRequest()
-
-
-def _plain_lines() -> Any:
-    from transformers import TrainerCallback
-
-    class PlainLines(TrainerCallback):
-        """One log line per logging step, for files and CI where no bar is drawn."""
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            if state.is_world_process_zero and logs and ("loss" in logs or "eval_loss" in logs):
-                shown = [
-                    f"{key} {logs[key]:.4g}"
-                    for key in ("loss", "eval_loss", "learning_rate", "grad_norm", "tokens_per_second")
-                    if key in logs
-                ]
-                logger.info("step %d/%d  %s", state.global_step, state.max_steps, "  ".join(shown))
-
-    return PlainLines()
+    return final

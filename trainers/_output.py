@@ -7,28 +7,39 @@ from typing import Any
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError
-from .config import TrainingConfig
+from .config import BaseTrainingConfig, TrainingConfig, adapter_of
 
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
 
 
-def publish(trainer: Any, config: TrainingConfig, context: StepContext) -> None:
-    """Write model and tokenizer to `context.output`: safetensors and text, no pickle, no path of this machine."""
+def publish(
+    trainer: Any, config: BaseTrainingConfig, context: StepContext, weights: dict[str, Any] | None = None
+) -> None:
+    """Write model and tokenizer to `context.output`: safetensors and text, no pickle, no path of this machine.
+
+    Args:
+        weights: name -> whole tensor, where the trainer's model holds shards; None: the model's own.
+    """
     import torch
 
-    model, ref = trainer.accelerator.unwrap_model(trainer.model), context.inputs["model"].ref
-    options: dict[str, Any] = {}
-    if config.merge_adapter:
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    base = context.inputs["model"].ref if "model" in context.inputs else None
+    options: dict[str, Any] = {} if weights is None else {"state_dict": weights}
+    if isinstance(config, TrainingConfig) and config.merge_adapter:
         model = model.merge_and_unload()
-    elif config.lora is not None:
+    elif adapter_of(config) is not None and base is not None:
         for adapter in model.peft_config.values():
-            adapter.base_model_name_or_path, adapter.revision = ref.repo_id, ref.revision
+            adapter.base_model_name_or_path, adapter.revision = base.repo_id, base.revision
         # "auto" asks the hub whether the base's vocabulary has changed; we never resize it.
         options["save_embedding_layers"] = False
     if config.save_dtype:
-        model = model.to(getattr(torch, config.save_dtype))
+        # What a model keeps in float32 for a reason stays so: small steps near 1 have no place in bfloat16.
+        kept = getattr(model, "_keep_in_fp32_modules_strict", None) or ()
+        for name, parameter in model.named_parameters():
+            if not any(part in name for part in kept):
+                parameter.data = parameter.data.to(getattr(torch, config.save_dtype))
     # Saved as it would be read: the repository, not the folder that it was pulled to.
-    model.config._name_or_path = ref.repo_id
+    model.config._name_or_path = base.repo_id if base else ""
     context.output.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(context.output, **options)
     trainer.processing_class.save_pretrained(context.output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..hub_sync.context import StepContext
-from .config import TrainingConfig
+from .config import BaseTrainingConfig, TrainingConfig, adapter_of
 
 # (title, y axis, {series: key of the log}); empty ones are left out.
 CURVES: tuple[tuple[str, str, dict[str, str]], ...] = (
@@ -28,10 +28,12 @@ CURVES: tuple[tuple[str, str, dict[str, str]], ...] = (
         "beta * log-ratio, chosen minus rejected",
         {"train": "rewards/margins", "eval": "eval_rewards/margins"},
     ),
+    ("Accuracy", "share of scored positions predicted first", {"eval": "eval_accuracy"}),
+    ("Memory", "peak so far, GiB", {"first process": "peak_memory_gib"}),
 )
 
 
-def fill(trainer: Any, config: TrainingConfig, context: StepContext, final: dict[str, float]) -> None:
+def fill(trainer: Any, config: BaseTrainingConfig, context: StepContext, final: dict[str, float]) -> None:
     """Fill `context.report` of a finished training. `final` is what the last evaluation returned."""
     report, history = context.report, trainer.state.log_history
     for title, y, keys in CURVES:
@@ -62,13 +64,17 @@ def fill(trainer: Any, config: TrainingConfig, context: StepContext, final: dict
     for key in ("eval_loss", "eval_mean_token_accuracy", "eval_rewards/accuracies"):
         if key in final:
             report.metrics[key] = float(final[key])
-    model, data = context.inputs["model"].ref, context.inputs["dataset"].ref
-    adapter = config.lora is not None and not config.merge_adapter
+    data, base = context.inputs["dataset"].ref, context.inputs.get("model")
+    lora = adapter_of(config)
+    adapter = lora is not None and not (isinstance(config, TrainingConfig) and config.merge_adapter)
+    if base is not None:
+        report.card |= {
+            "base_model": base.ref.repo_id,
+            "base_model_relation": "adapter" if adapter else "finetune",
+        }
     report.card |= {
-        "base_model": model.repo_id,
-        "base_model_relation": "adapter" if adapter else "finetune",
         "datasets": [data.repo_id],
         "library_name": "peft" if adapter else "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["trl", trainer._name.lower()] + (["lora"] if config.lora else []),
+        "tags": trainer.card_tags() + (["lora"] if lora else []),
     }

@@ -5,7 +5,7 @@ This module imports neither torch nor transformers: a recipe is validated in mil
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -23,8 +23,8 @@ class LoraSettings(BaseModel):
     )
 
 
-class TrainingConfig(BaseModel):
-    """What SFT and DPO have in common. Defaults are transformers' unless the description says otherwise."""
+class BaseTrainingConfig(BaseModel):
+    """What every method has. Defaults are transformers' unless the description says otherwise."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,11 +33,6 @@ class TrainingConfig(BaseModel):
     eval_split: str | None = Field(None, description="Split whose loss is measured; null: none.")
     eval_rows: int | None = Field(None, ge=1, description="Use only the first so many rows of eval_split; null: all.")
     max_length: int = Field(1024, ge=8, description="Tokens per sequence; longer ones are cut.")
-    chat_template: Literal["keep", "chatml_tools"] = Field(
-        "keep",
-        description="keep: the model's own. chatml_tools: ours, which renders tools and is saved with "
-        "the model; needs the tokens <|im_start|> and <|im_end|>.",
-    )
 
     # Model
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the weights while they are trained.")
@@ -48,8 +43,6 @@ class TrainingConfig(BaseModel):
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = Field(
         "sdpa", description="Attention kernel of transformers."
     )
-    lora: LoraSettings | None = Field(None, description="Train adapters only; null: all weights.")
-    merge_adapter: bool = Field(False, description="Publish the full model with the adapter merged in. Needs lora.")
 
     # Optimisation
     learning_rate: float = Field(2e-5, gt=0, description="Peak learning rate.")
@@ -92,9 +85,30 @@ class TrainingConfig(BaseModel):
     num_processes: int = Field(1, ge=1, description="1: in this process; more: data parallel, by accelerate launch.")
 
     @model_validator(mode="after")
-    def _consistent(self) -> TrainingConfig:
-        if self.merge_adapter and self.lora is None:
-            raise ValueError("merge_adapter needs lora: there is no adapter to merge")
+    def _one_precision(self) -> Self:
         if self.dtype == "bfloat16" and self.bf16:
             raise ValueError("bf16 is autocast over float32 weights: with dtype bfloat16 set bf16: false")
         return self
+
+
+class TrainingConfig(BaseTrainingConfig):
+    """What SFT and DPO have in common: a trained chat model is the start, and adapters are a choice."""
+
+    chat_template: Literal["keep", "chatml_tools"] = Field(
+        "keep",
+        description="keep: the model's own. chatml_tools: ours, which renders tools and is saved with "
+        "the model; needs the tokens <|im_start|> and <|im_end|>.",
+    )
+    lora: LoraSettings | None = Field(None, description="Train adapters only; null: all weights.")
+    merge_adapter: bool = Field(False, description="Publish the full model with the adapter merged in. Needs lora.")
+
+    @model_validator(mode="after")
+    def _something_to_merge(self) -> Self:
+        if self.merge_adapter and self.lora is None:
+            raise ValueError("merge_adapter needs lora: there is no adapter to merge")
+        return self
+
+
+def adapter_of(config: BaseTrainingConfig) -> LoraSettings | None:
+    """The adapter's settings; None where all weights are trained, as in methods that have no adapters."""
+    return config.lora if isinstance(config, TrainingConfig) else None

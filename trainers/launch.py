@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,25 @@ from ..hub_sync.errors import HubwrightError, UsageError
 from ..hub_sync.refs import ArtifactRef
 from ._loop import LAUNCHED
 
-METHODS = {"sft": "SFTConfig", "dpo": "DPOConfig"}
+METHODS = {"sft": "SFTConfig", "dpo": "DPOConfig", "pretrain": "PretrainConfig"}
 INTERRUPTED = 130
 
 
-def launch(method: str, config: Any, context: StepContext) -> None:
+def command(processes: int, options: Sequence[str], job: Path) -> list[str]:
+    """What starts a job: `accelerate launch`, with `options` in the place of plain data parallelism."""
+    return [
+        sys.executable, "-m", "accelerate.commands.launch",
+        *(options or ["--multi_gpu"]), "--num_processes", str(processes), "--num_machines", "1",
+        "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no",
+        "-m", "hubwright.trainers.launch", str(job),
+    ]  # fmt: skip
+
+
+def launch(method: str, config: Any, context: StepContext, options: Sequence[str] = ()) -> None:
     """Run a job in `config.num_processes` processes and take over its report.
+
+    Args:
+        options: of `accelerate launch`, such as `--config_file`; none: plain data parallelism.
 
     Raises what the job raised (its error is one line in a file), or KeyboardInterrupt where it was stopped.
     """
@@ -41,15 +55,7 @@ def launch(method: str, config: Any, context: StepContext) -> None:
     environment["OMP_NUM_THREADS"] = str(config.threads or 1)
     if config.use_cpu:
         environment["ACCELERATE_USE_CPU"] = "true"
-    process = subprocess.Popen(
-        [
-            sys.executable, "-m", "accelerate.commands.launch",
-            "--multi_gpu", "--num_processes", str(config.num_processes), "--num_machines", "1",
-            "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no",
-            "-m", "hubwright.trainers.launch", str(job),
-        ],
-        env=environment,
-    )  # fmt: skip
+    process = subprocess.Popen(command(config.num_processes, options, job), env=environment)
     previous = None
     try:
         previous = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))

@@ -18,11 +18,12 @@ import transformers
 import trl
 from trainer_parts import QUICK, context
 
-from hubwright.trainers import _checkpoints, _output, dpo, sft
+from hubwright.trainers import _checkpoints, _output, dpo, pretrain, sft
 
 METHODS = {
     "sft": (sft, sft.SFTConfig, trl.SFTTrainer, {"save_steps": 2, "max_steps": 6}),
     "dpo": (dpo, dpo.DPOConfig, trl.DPOTrainer, {"save_steps": 2, "max_steps": 6}),
+    "pretrain": (pretrain, pretrain.PretrainConfig, transformers.Trainer, {"save_steps": 2, "max_steps": 6}),
 }
 
 

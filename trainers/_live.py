@@ -1,0 +1,79 @@
+"""A training as it is seen in a terminal: the loss as a curve, the latest figures below it, redrawn in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+HEIGHT, WIDTH = 8, 64
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+# key of the log: (name, format)
+FIGURES = {
+    "loss": ("loss", "{:.4f}"),
+    "eval_loss": ("eval loss", "{:.4f}"),
+    "eval_accuracy": ("accuracy", "{:.4f}"),
+    "tokens_per_second": ("tokens/s", "{:,.0f}"),
+    "learning_rate": ("lr", "{:.2e}"),
+    "grad_norm": ("|gradient|", "{:.3g}"),
+    "peak_memory_gib": ("peak GiB", "{:.2f}"),
+}
+
+
+def plot(values: Sequence[float], width: int = WIDTH, height: int = HEIGHT) -> list[str]:
+    """A curve in block characters, highest line first; the ends of its scale stand beside the first and last line.
+
+    Args:
+        values: in order; more than `width` of them are averaged to so many columns.
+    """
+    count = min(width, len(values))
+    edges = [i * len(values) // count for i in range(count + 1)] if count else []
+    columns = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
+    low, high = (min(columns), max(columns)) if columns else (0.0, 0.0)
+    span = (high - low) or 1.0
+    # The lowest value still draws one eighth of a line.
+    levels = [1 + round((value - low) / span * (8 * height - 1)) for value in columns]
+    lines = []
+    for row in range(height - 1, -1, -1):
+        drawn = "".join(_BLOCKS[min(8, max(0, level - 8 * row))] for level in levels)
+        label = f"{high:.4g}" if row == height - 1 else f"{low:.4g}" if row == 0 else ""
+        lines.append(f"{label:>9} │{drawn}")
+    return lines
+
+
+def callback() -> Any:
+    """A `transformers.TrainerCallback` that draws on stderr, in the first process only; `close()` ends the drawing."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+    from transformers import TrainerCallback
+
+    class Curve(TrainerCallback):
+        def __init__(self) -> None:
+            self._live: Any = None
+            self._figures: dict[str, float] = {}
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.is_world_process_zero:
+                self._live = Live(console=Console(stderr=True), auto_refresh=False)
+                self._live.start()
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            if self._live is None:
+                return
+            self._figures |= {key: logs[key] for key in FIGURES if key in (logs or {})}
+            losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+            said = "   ".join(
+                f"{name} {form.format(self._figures[key])}"
+                for key, (name, form) in FIGURES.items()
+                if key in self._figures
+            )
+            text = "\n".join([*plot(losses), f"step {state.global_step:,}/{state.max_steps:,}   {said}"])
+            self._live.update(Text(text), refresh=True)
+
+        def close(self) -> None:
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
+
+    return Curve()

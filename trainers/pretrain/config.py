@@ -1,0 +1,144 @@
+"""Settings of pre-training. Nothing heavy is imported: a recipe is checked in milliseconds."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..config import BaseTrainingConfig
+
+# Follow from the tokenizer or have settings of their own.
+TAKEN = {
+    "vocab_size": "the tokenizer",
+    "bos_token_id": "the tokenizer",
+    "eos_token_id": "the tokenizer",
+    "pad_token_id": "the tokenizer",
+    "dtype": "`dtype`",
+    "attn_implementation": "`attn_implementation`",
+}
+BPE_SIZE = 32000
+
+
+class TokenizerSettings(BaseModel):
+    """Where the tokenizer comes from. One that is trained here sees the train split only."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["words", "bpe", "reuse"] = Field(
+        "reuse",
+        description="words: one token per whitespace-separated word. bpe: byte-level BPE, trained here. reuse: the "
+        "one of the `tokenizer` input, or else of the `model` input.",
+    )
+    vocab_size: int | None = Field(
+        None, ge=8,
+        description="Tokens, special ones included; null: every word (words), 32,000 (bpe). With words the most "
+        "frequent stay.",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _size_is_used(self) -> Self:
+        if self.kind == "reuse" and self.vocab_size is not None:
+            raise ValueError("tokenizer kind reuse has its own size: drop vocab_size")
+        if self.kind == "bpe" and self.vocab_size is not None and self.vocab_size < 260:
+            raise ValueError("tokenizer kind bpe has 256 bytes and 4 special tokens: vocab_size must be 260 or more")
+        return self
+
+
+class PretrainConfig(BaseTrainingConfig):
+    """Settings of pre-training; names as in `transformers.TrainingArguments`.
+
+    Optimiser defaults are those of the KV shifting paper's pre-training runs (arXiv 2411.19574): AdamW(0.9, 0.95),
+    weight decay 0.1, and after warm-up a constant rate, 2e-4 for all its sizes but one (8e-4 for 2.9 billion).
+    """
+
+    # Model
+    architecture: dict[str, Any] | None = Field(
+        None,
+        description="A model from random weights: `model_type` and fields of its transformers configuration "
+        "(hidden_size, ...); null: training goes on from the `model` input.",
+    )
+    retrofit: dict[str, Any] | None = Field(
+        None,
+        description="Change the architecture of the `model` input first: `model_type: kv_shift` and its options.",
+    )
+    tokenizer: TokenizerSettings = Field(
+        TokenizerSettings(kind="reuse", vocab_size=None), description="Where the tokenizer comes from."
+    )
+
+    # Data
+    max_length: int = Field(
+        2048, ge=8, description="Tokens per packed row; longer documents are read in windows of so many."
+    )
+    packing: bool | None = Field(
+        None,
+        description="Fill rows with several documents, isolated from one another; null: yes for documents, no for "
+        "rows with `targets`, which are padded to the longest of their batch.",
+    )
+    add_bos: bool = Field(False, description="Begin documents with the tokenizer's bos token; they always end in eos.")
+    streaming: bool = Field(
+        False, description="Tokenise and pack while training, without a copy of the data; needs max_steps."
+    )
+    shuffle_block: int | None = Field(
+        None, ge=1,
+        description="Streaming: rows are shuffled within blocks of so many, which come in the files' order; "
+        "1: not at all; null: 1,000. Our choice.",
+    )  # fmt: skip
+
+    # Optimisation
+    learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate (the paper's).")
+    lr_scheduler_type: Literal[
+        "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr",
+        "warmup_stable_decay",
+    ] = Field("constant_with_warmup", description="Learning rate schedule (the paper's).")  # fmt: skip
+    warmup_steps: float = Field(
+        0.02, ge=0,
+        description="Warm-up: a number of steps, or below 1 a share of all steps. Our choice; the paper's is 600 to "
+        "3,000 steps.",
+    )  # fmt: skip
+    weight_decay: float = Field(0.1, ge=0, description="AdamW's weight decay (the paper's).")
+    adam_beta2: float = Field(0.95, ge=0, lt=1, description="AdamW's second moment decay (the paper's).")
+    no_decay: tuple[str, ...] = Field(
+        (),
+        description="No weight decay for parameters whose name contains one of these, besides biases and norms.",
+    )
+
+    # Running
+    torch_compile: bool = Field(False, description="Compile the model with torch.compile before training.")
+    fsdp: bool = Field(
+        False,
+        description="Shard weights, gradients and optimiser over the accelerators (FSDP2, by accelerate launch with "
+        "the fsdp.yaml beside this step's code).",
+    )
+
+    @model_validator(mode="after")
+    def _every_setting_acts(self) -> Self:
+        self._check_architecture()
+        if self.streaming and self.max_steps < 1:
+            raise ValueError("streaming has no end of its own: set max_steps")
+        if self.streaming and self.num_train_epochs != 1:
+            raise ValueError("streaming runs for max_steps, however many passes that is: drop num_train_epochs")
+        if self.shuffle_block is not None and not self.streaming:
+            raise ValueError("shuffle_block is for streaming: without it all rows are shuffled; drop it")
+        if self.fsdp and self.use_cpu:
+            raise ValueError("fsdp shards over accelerators: drop fsdp or use_cpu")
+        if self.fsdp and self.save_dtype:
+            raise ValueError("fsdp publishes the weights as trained: drop save_dtype, or set dtype")
+        return self
+
+    def _check_architecture(self) -> None:
+        for field, value in (("architecture", self.architecture), ("retrofit", self.retrofit)):
+            if value is not None and not isinstance(value.get("model_type"), str):
+                raise ValueError(f"{field} needs model_type, such as llama or kv_shift")
+        if self.architecture is not None:
+            if self.retrofit is not None:
+                raise ValueError("retrofit changes a trained model: drop it, or architecture")
+            for name in TAKEN.keys() & self.architecture.keys():
+                raise ValueError(f"architecture.{name} follows from {TAKEN[name]}: drop it")
+            window = self.architecture.get("max_position_embeddings")
+            if isinstance(window, int) and window < self.max_length:
+                raise ValueError(
+                    f"architecture.max_position_embeddings {window} is below max_length {self.max_length}: raise it"
+                )
+        elif self.tokenizer.kind != "reuse":
+            raise ValueError(f"tokenizer kind {self.tokenizer.kind} needs architecture: a trained model has its own")

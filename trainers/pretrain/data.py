@@ -1,0 +1,259 @@
+"""From rows to what the model reads: documents to pieces, pieces to packed rows, rows to batches.
+
+Nothing leaks. A piece is (part of) one document; in a packed row the positions begin at 0 with every piece, which is
+how transformers knows that attention must not cross, and the last token of a piece has no label. Labels are aligned:
+label i is what the logits at position i predict. The first token of a document is predicted by nothing.
+
+A document longer than a row is read in windows. Each begins with the last token of the one before, so that every token
+but the document's first is predicted exactly once; but what the window before said is not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...hub_sync.errors import DataError, UsageError
+from .tokenizer import UNKNOWN
+
+UNSCORED = -100
+# Documents that are packed together, best fit first: datasets' batch, within which TRL's packer works.
+BLOCK = 1000
+
+
+@dataclass
+class Reader:
+    """Turns rows into pieces: what `datasets.map` calls, on a batch of rows.
+
+    Attributes:
+        tokenizer: a fast tokenizer.
+        length: tokens per piece, at most.
+        scored: rows have `targets`.
+        bos: documents begin with the bos token.
+        cited: the data set's name, for messages.
+    """
+
+    tokenizer: Any
+    length: int
+    scored: bool
+    bos: bool
+    cited: str
+    _ids: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        core = self.tokenizer.backend_tokenizer
+        core.no_truncation()
+        core.no_padding()
+        if not self.scored and self.tokenizer.eos_token_id is None:
+            raise UsageError("the tokenizer has no eos token to end documents with: use another, or train one")
+        if self.bos and self.tokenizer.bos_token_id is None:
+            raise UsageError("add_bos: the tokenizer has no bos token: set add_bos: false")
+        if self.bos and self.scored:
+            raise UsageError("add_bos: rows with `targets` are read word by word as they are: set add_bos: false")
+
+    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Columns of pieces: `input_ids`, and `first` (of its document) or, where targets are given, `labels`."""
+        return self._read_scored(batch) if self.scored else self._read_documents(batch["text"])
+
+    def _read_documents(self, texts: list[str | None]) -> dict[str, list[Any]]:
+        encoded = self.tokenizer.backend_tokenizer.encode_batch_fast(
+            [text or "" for text in texts], add_special_tokens=False
+        )
+        head = [self.tokenizer.bos_token_id] if self.bos else []
+        ids: list[list[int]] = []
+        first: list[bool] = []
+        for document in encoded:
+            if not document.ids:
+                continue
+            tokens = [*head, *document.ids, self.tokenizer.eos_token_id]
+            starts = range(0, len(tokens) - 1, self.length - 1)
+            ids.extend(tokens[start : start + self.length] for start in starts)
+            first.extend(start == 0 for start in starts)
+        return {"input_ids": ids, "first": first}
+
+    def _read_scored(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        texts = [text or "" for text in batch["text"]]
+        encoded = self.tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+        ids, labels = [], []
+        for text, given, row in zip(texts, batch["targets"], encoded, strict=True):
+            said, targets = text.split(" "), given or []
+            if len(said) != len(targets):
+                raise DataError(
+                    f"{self.cited}: the row {text[:40]!r} has {len(said)} words and {len(targets)} targets: give one "
+                    "target for each word, '' where nothing is scored"
+                )
+            self._check_words(said, row.offsets, text)
+            if len(said) > self.length:
+                raise DataError(
+                    f"{self.cited}: the row {text[:40]!r} has {len(said)} words, max_length is {self.length}: raise it"
+                )
+            scores = [self._id_of(target) if target else UNSCORED for target in targets]
+            if any(score != UNSCORED for score in scores):
+                ids.append(row.ids)
+                labels.append(scores)
+        return {"input_ids": ids, "labels": labels}
+
+    def _check_words(self, said: list[str], offsets: Sequence[tuple[int, int]], text: str) -> None:
+        """Refuse a tokenizer that cuts words: a target belongs to a word, so to one token."""
+        if len(offsets) == len(said):
+            end = -1
+            for word, (_, stop) in zip(said, offsets, strict=True):
+                end += 1 + len(word)
+                if stop != end or not word:
+                    break
+            else:
+                return
+        raise DataError(
+            f"{self.cited}: the row {text[:40]!r} is {len(said)} words and {len(offsets)} tokens, and targets need "
+            "one token for each word: set tokenizer kind: words, and separate words by single spaces"
+        )
+
+    def _id_of(self, target: str) -> int:
+        """The token of a target as it stands within a text. Raises DataError where it is not one known token."""
+        if target not in self._ids:
+            found = self.tokenizer.backend_tokenizer.encode(" " + target, add_special_tokens=False).ids
+            if len(found) != 1 or (found[0] == self.tokenizer.unk_token_id and target != UNKNOWN):
+                raise DataError(
+                    f"{self.cited}: the target {target!r} is not one token of the vocabulary: the train split must "
+                    "show it, with tokenizer kind: words"
+                )
+            self._ids[target] = found[0]
+        return self._ids[target]
+
+
+def check_columns(rows: Any, cited: str) -> bool:
+    """True where rows have `targets`. Raises DataError where there is no `text`, or columns have other types."""
+    features = rows.features or {}
+    if not features:
+        raise DataError(f"{cited}: its files do not say what columns there are: set streaming: false, or use Parquet")
+    kinds = {"text": "a string", "targets": "a list of strings"}
+    if "text" not in features:
+        raise DataError(f"{cited} has no column `text`: its columns are {', '.join(sorted(features))}")
+    for name in ("text", "targets"):
+        if name not in features:
+            continue
+        kind = features[name] if name == "text" else getattr(features[name], "feature", None)
+        if getattr(kind, "dtype", None) not in ("string", "large_string"):
+            raise DataError(f"{cited}: column `{name}` is {features[name]}, not {kinds[name]}")
+    return "targets" in features
+
+
+def tokenise(rows: Any, read: Reader, key: str | None = None) -> Any:
+    """Pieces from rows of text, in their order.
+
+    Args:
+        rows: `datasets.Dataset`, or IterableDataset, which is then read as it is asked for.
+        key: a hash of all that shapes the result, under which a Dataset caches it.
+
+    Returns rows with `input_ids` (int32) and `first` (bool), or `labels` (int32) where targets are given.
+    """
+    from datasets import Features, List, Value
+
+    columns: dict[str, Any] = {"input_ids": List(Value("int32"))}
+    columns |= {"labels": List(Value("int32"))} if read.scored else {"first": Value("bool")}
+    cached = {} if key is None else {"new_fingerprint": key, "desc": "Tokenising"}
+    return rows.map(
+        read, batched=True, batch_size=BLOCK, remove_columns=rows.column_names, features=Features(columns), **cached
+    )
+
+
+def pack(pieces: Any, read: Reader, packing: bool) -> Any:
+    """Rows from pieces: with `packing` several to a row, best fit first within blocks of 1,000; else one to a row.
+
+    Returns rows with `input_ids` (int32), `seq_lengths` (of the pieces) and `labels` (int32) where targets are given.
+    """
+    if not read.scored:
+        pieces = pieces.remove_columns("first")
+    if packing:
+        from trl import pack_dataset
+
+        return pack_dataset(pieces, read.length, "bfd", {"batch_size": BLOCK})
+    return pieces.map(_lengths, batched=True, batch_size=BLOCK)
+
+
+def _lengths(batch: dict[str, list[Any]]) -> dict[str, list[list[int]]]:
+    return {"seq_lengths": [[len(ids)] for ids in batch["input_ids"]]}
+
+
+def shuffled(rows: Any, seed: int, epoch: int, block: int) -> Any:
+    """The rows of a stream, shuffled within blocks of `block`. Which way follows from seed, epoch and block alone.
+
+    datasets' own shuffle of a stream keeps its buffer to itself, so what was in it would be lost on a resume.
+    """
+    if block == 1:
+        return rows
+
+    def permute(table: Any, numbers: list[int]) -> Any:
+        import numpy as np
+
+        return table.take(np.random.default_rng([seed, epoch, numbers[0]]).permutation(len(table)))
+
+    return rows.with_format("arrow").map(permute, with_indices=True, batched=True, batch_size=block).with_format(None)
+
+
+def count(documents: int, pieces: Any, rows: Any, read: Reader, split: str) -> dict[str, int]:
+    """Rows read, kept and cut of a split, and its tokens, from the cached columns."""
+    import pyarrow.compute as pc
+
+    counts = {f"{split}_documents": documents}
+    if read.scored:
+        counts[f"{split}_documents_without_scored_word"] = documents - len(pieces)
+        labels = pc.list_flatten(pieces.data.column("labels"))
+        scored = pc.sum(pc.not_equal(labels, UNSCORED)).as_py() or 0
+    else:
+        kept = pc.sum(pieces.data.column("first")).as_py() or 0
+        counts[f"{split}_documents_without_text"] = documents - kept
+        counts[f"{split}_windows_of_long_documents"] = len(pieces) - kept
+    tokens = pc.sum(pc.list_flatten(rows.data.column("seq_lengths"))).as_py() or 0
+    return counts | {
+        f"{split}_rows": len(rows),
+        f"{split}_tokens": tokens,
+        f"{split}_scored_tokens": scored if read.scored else tokens - len(pieces),
+    }
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Makes a batch of rows.
+
+    Attributes:
+        pad: id that fills rows up; never scored, and never seen by what comes before it.
+        width: tokens per row; None: as many as the longest row of the batch.
+
+    Returns int64 tensors: `input_ids`, `position_ids`, `shift_labels` (aligned with the logits), each (batch, width),
+    `labels`, the same tensor (transformers counts by it and asks for it), and `tokens` (batch,), without padding.
+    No attention mask: with one, transformers would not look at the positions, and packed documents would mix.
+    """
+
+    pad: int
+    width: int | None = None
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        import numpy as np
+        import torch
+
+        width = self.width or max(len(row["input_ids"]) for row in rows)
+        ids = np.full((len(rows), width), self.pad, dtype=np.int64)
+        labels = np.full((len(rows), width), UNSCORED, dtype=np.int64)
+        positions = np.empty((len(rows), width), dtype=np.int64)
+        for number, row in enumerate(rows):
+            size = len(row["input_ids"])
+            ids[number, :size] = row["input_ids"]
+            starts = np.concatenate([[0], np.cumsum(row["seq_lengths"])[:-1]]).astype(np.int64)
+            if row.get("labels") is not None:
+                labels[number, :size] = row["labels"]
+            else:
+                labels[number, : size - 1] = ids[number, 1:size]
+                labels[number, starts[1:] - 1] = UNSCORED
+            # The last piece's positions go on through the padding.
+            lengths = np.diff([*starts, width])
+            positions[number] = np.arange(width) - np.repeat(starts, lengths)
+        aligned = torch.from_numpy(labels)
+        return {
+            "input_ids": torch.from_numpy(ids),
+            "position_ids": torch.from_numpy(positions),
+            "labels": aligned,
+            "shift_labels": aligned,
+            "tokens": torch.tensor([len(row["input_ids"]) for row in rows]),
+        }

@@ -1,0 +1,257 @@
+"""The training itself: transformers' Trainer, with aligned labels, exact evaluation and a stream that resumes."""
+
+from __future__ import annotations
+
+import logging
+import math
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch.nn.functional import cross_entropy
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import UsageError
+from .. import _live, _loop
+from ..kv_shift.report import describe as describe_pairs
+from . import data, tokenizer
+from .config import PretrainConfig
+from .model import architecture_table, check, check_labels
+from .model import load as load_model
+from .stream import PackedStream
+
+SHUFFLE_BLOCK = 1000
+GIB = 1 << 30
+
+
+class _Trainer(transformers.Trainer):
+    """What a trainer of `SafeCheckpoints` stands on."""
+
+    model: Any
+    eval_dataset: Any
+    data_collator: Any
+    stream: PackedStream | None = None
+    no_decay: tuple[str, ...] = ()
+    _random_state_of: str | None = None
+    _measured: tuple[int, dict[str, float]] = (-1, {})
+
+    @property
+    def _total_train_tokens(self) -> int:
+        """Tokens trained on since the very beginning, over all processes; a checkpoint keeps them."""
+        return self.state.num_input_tokens_seen
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
+        """The batches of one optimiser step; counts their tokens."""
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        tokens = sum(batch.pop("tokens").sum() for batch in batches)
+        if self._random_state_of is not None:
+            # The loader draws a number when it begins, which an uninterrupted training did long before this step.
+            self._load_rng_state(self._random_state_of)
+            self._random_state_of = None
+        if batches:
+            self.state.num_input_tokens_seen += int(self.accelerator.reduce(tokens, "sum").item())
+        return batches, items
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The model's own loss: mean over the scored tokens of the whole optimiser step, all processes included."""
+        # With a cache transformers would take the batch for a continuation, and not look for packed documents.
+        return super().compute_loss(model, inputs | {"use_cache": False}, return_outputs, num_items_in_batch)
+
+    @torch.no_grad()
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Loss in nats per scored token, as a mean over all tokens of the split, with perplexity and accuracy.
+
+        Every row counts once, whatever the number of processes; all of them run equally many batches, as sharded
+        models need.
+        """
+        step = self.state.global_step
+        if eval_dataset is None and self._measured[0] == step:
+            return self._measured[1]  # the last step was one to evaluate after
+        rows, size = self.eval_dataset if eval_dataset is None else eval_dataset, self.args.eval_batch_size
+        world, rank = self.args.world_size, self.args.process_index
+        self.model.eval()
+        loss, hits, scored = 0.0, 0, 0
+        for turn in range(math.ceil(len(rows) / (size * world))):
+            start = (turn * world + rank) * size
+            mine = range(start, min(start + size, len(rows)))
+            batch = self._prepare_inputs(self.data_collator([rows[i] for i in mine or [0]]))
+            kept = batch["shift_labels"] != data.UNSCORED
+            if not mine:
+                kept = torch.zeros_like(kept)
+            logits = self.model(
+                input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False
+            ).logits[kept]
+            targets = batch["shift_labels"][kept]
+            loss += cross_entropy(logits.float(), targets, reduction="sum").item()
+            hits += int((logits.argmax(-1) == targets).sum().item())
+            scored += len(targets)
+        if world > 1:
+            totals = torch.tensor([loss, hits, scored], dtype=torch.float64, device=self.args.device)
+            loss, hits, scored = self.accelerator.reduce(totals, "sum").tolist()
+        mean = loss / scored
+        found = {"loss": mean, "perplexity": math.exp(min(mean, 700.0)), "accuracy": hits / scored}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
+        if eval_dataset is None:
+            self._measured = (step, metrics)
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            if not math.isfinite(logs["loss"]):
+                raise UsageError(
+                    f"the loss is {logs['loss']} at step {self.state.global_step}: lower learning_rate, or raise "
+                    "warmup_steps"
+                )
+            logs["peak_memory_gib"] = peak_memory() / GIB
+        super().log(logs, start_time)
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        names = super().get_decay_parameter_names(model)
+        return [name for name in names if not any(part in name for part in self.no_decay)]
+
+    # What a stream needs: its place in every checkpoint.
+
+    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if self.stream is not None and resume_from_checkpoint:
+            self.stream.restore(Path(resume_from_checkpoint))
+            self._random_state_of = str(resume_from_checkpoint)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.stream is not None and self.args.should_save:
+            step = self.state.global_step
+            folder = Path(self._get_output_dir(trial)) / f"checkpoint-{step}"
+            self.stream.save(folder, step * self.rows_per_step)
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of one optimiser step, over all processes."""
+        return self._train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+
+
+class PretrainTrainer(_loop.SafeCheckpoints, _Trainer):
+    """transformers' trainer with checkpoints that prove themselves."""
+
+    def card_tags(self) -> list[str]:
+        return ["pretraining"]
+
+
+class _Begin(transformers.TrainerCallback):
+    """Starts the clock of tokens per second once the state of a resumed training is there."""
+
+    def __init__(self, trainer: PretrainTrainer) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._trainer._mark = (time.perf_counter(), state.num_input_tokens_seen)
+
+
+def peak_memory() -> int:
+    """Bytes: the most that was allocated on the accelerator, else the most that this process has held."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return held if sys.platform == "darwin" else held * 1024
+
+
+def fit(config: PretrainConfig, context: StepContext) -> None:
+    """One process's training."""
+    arguments = transformers.TrainingArguments(
+        **_loop.training_arguments(config, context, config.eval_split is not None)
+        | {
+            "disable_tqdm": True,
+            "remove_unused_columns": False,
+            "logging_nan_inf_filter": False,
+            "ignore_data_skip": config.streaming,
+            "torch_compile": config.torch_compile,
+        }
+    )
+    made = check(config, context)
+    cited = _loop.name(context, "dataset")
+    splits = _loop.load_splits(config, context, config.streaming)
+    scored = data.check_columns(splits["train"], cited)
+    columns = ["text", "targets"] if scored else ["text"]
+    splits = {role: split.select_columns(columns) for role, split in splits.items()}
+    packing = not scored if config.packing is None else config.packing
+    # One process trains the tokenizer and tokenises; the others find both done.
+    with arguments.main_process_first(local=False):
+        words = tokenizer.load(config, context, splits["train"])
+    read = data.Reader(words, config.max_length, scored, config.add_bos, cited)
+    net = load_model(config, context, made, words)
+    called = _loop.name(context, "model") if "model" in context.inputs else f"model_type {net.config.model_type}"
+    check_labels(net, called)
+    if packing:
+        _loop.check_isolation(net, called)
+    with arguments.main_process_first(local=False):
+        rows = {role: _rows(role, split, read, packing, context) for role, split in splits.items()}
+    pad = words.pad_token_id if words.pad_token_id is not None else (words.eos_token_id or 0)
+    trainer = PretrainTrainer(
+        model=net,
+        args=arguments,
+        data_collator=data.Collator(pad, config.max_length if packing or config.streaming else None),
+        train_dataset=rows["train"],
+        eval_dataset=rows.get("eval"),
+        processing_class=words,
+    )
+    net.config.use_cache = True  # as it is published; training never caches
+    trainer.no_decay = config.no_decay
+    if config.streaming:
+        # The loader is at most one turn of all processes ahead of the step that is trained.
+        ahead = trainer.rows_per_step + 2 * trainer._train_batch_size * arguments.world_size
+        block = SHUFFLE_BLOCK if config.shuffle_block is None else config.shuffle_block
+        seed = config.seed if config.data_seed is None else config.data_seed
+        trainer.stream = trainer.train_dataset = PackedStream(rows["train"], seed, block, ahead)
+    trainer.add_callback(_Begin(trainer))
+    drawn = sys.stderr.isatty() and _loop.logger.isEnabledFor(logging.INFO)
+    final = _loop.fit(trainer, config, context, _live.callback() if drawn else None)
+    if trainer.accelerator.is_main_process:
+        _describe(trainer, config, context, final)
+
+
+def _rows(role: str, split: Any, read: data.Reader, packing: bool, context: StepContext) -> Any:
+    """The packed rows of a split, counted in the report where they are all known."""
+    from datasets import Dataset
+    from datasets.fingerprint import Hasher
+
+    if not isinstance(split, Dataset):
+        return data.pack(data.tokenise(split, read), read, packing)
+    core = read.tokenizer.backend_tokenizer.to_str()
+    key = Hasher.hash([split._fingerprint, core, read.length, read.scored, read.bos])
+    pieces = data.tokenise(split, read, key)
+    rows = data.pack(pieces, read, packing)
+    context.report.counts |= data.count(len(split), pieces, rows, read, role)
+    if not len(rows):
+        raise UsageError(f"{read.cited}: no row of the {role} split has anything to predict")
+    return rows.with_format("numpy")
+
+
+def _describe(trainer: PretrainTrainer, config: PretrainConfig, context: StepContext, final: dict[str, float]) -> None:
+    """What the card says beyond any training: size, tokens, perplexity, memory, architecture."""
+    report, counts, net = context.report, context.report.counts, trainer.accelerator.unwrap_model(trainer.model)
+    report.metrics |= {"train_tokens": trainer.state.num_input_tokens_seen, "peak_memory_gib": peak_memory() / GIB}
+    for key in ("eval_perplexity", "eval_accuracy"):
+        if key in final:
+            report.metrics[key] = final[key]
+    if trainer.stream is not None:
+        report.metrics["epochs"] = trainer.stream.place(trainer.state.global_step * trainer.rows_per_step)["pass"]
+    elif trainer.data_collator.width:
+        report.metrics["share_of_padding"] = 1 - counts["train_tokens"] / (counts["train_rows"] * config.max_length)
+    report.tables.append(architecture_table(net, config))
+    describe_pairs(net, report)
+    size = sum(p.numel() for p in net.parameters())
+    begun = f"`{context.inputs['model'].ref.repo_id}`" if "model" in context.inputs else "random weights"
+    report.summary = (
+        f"A {net.config.model_type} language model of {size:,} parameters, trained from {begun} on "
+        f"{trainer.state.num_input_tokens_seen:,} tokens of `{context.inputs['dataset'].ref.repo_id}`."
+    )
