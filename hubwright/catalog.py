@@ -196,8 +196,14 @@ CATALOG: dict[str, StepKind] = {
         "hubwright.model_cards.report:report",
         "model",
         "evaluation results and plots added to a published model's card",
-        inputs={"model": "model", "result": "dataset", "baseline": "dataset", "answers": "dataset"},
-        optional=frozenset({"baseline", "answers"}),
+        inputs={
+            "model": "model",
+            "result": "dataset",
+            "baseline": "dataset",
+            "answers": "dataset",
+            "other": "model",
+        },
+        optional=frozenset({"baseline", "answers", "other"}),
     ),
 }
 

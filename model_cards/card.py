@@ -50,6 +50,7 @@ def render(records: list[dict[str, Any]]) -> str:
         config_json={r["fingerprint"]: json.dumps(r["config"], indent=1, ensure_ascii=False) for r in records},
         configs=making.get("parquet") or {},
         adapter=_is_adapter(making),
+        code=any(Path(f["path"]).name.startswith("modeling_") for f in making["files"]),
         unstated=UNSTATED,
     )
     return f"---\n{_header(records)}---\n\n{body}"

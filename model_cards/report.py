@@ -1,7 +1,8 @@
 """Recipe step `report`: put evaluation results beside a published model, as figures a stranger can check.
 
 In: the model as it was published, the result of an evaluation, and optionally a baseline (the same tasks on the model
-it was made from). Out: tables with intervals, a chart, and `.eval_results/*.yaml`, the Hub's current form.
+it was made from, or on `other`, a model that was trained in another way). Out: tables with intervals, a chart, the
+learning curves of both where there is another, and `.eval_results/*.yaml`, the Hub's current form.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ..hub_sync.errors import DataError
 
 RESULTS = "results.json"
 EVAL_RESULTS = ".eval_results"
+LEARNING = ("Loss", "Accuracy", "Token accuracy")  # curves that are worth comparing
 
 
 class ReportConfig(BaseModel):
@@ -38,18 +40,55 @@ def report(config: ReportConfig, context: StepContext) -> None:
     after = _results(result)
     _must_be_about(result, model)
     before = _results(context.inputs["baseline"]) if "baseline" in context.inputs else None
+    labels = _labels(context)
     headline = config.headline or [f"{task}/{next(iter(values['metrics']))}" for task, values in after.items()]
     for name in headline:
         task, _, metric = name.partition("/")
         if metric not in after.get(task, {}).get("metrics", {}):
             raise DataError(f"step {context.step}: headline {name!r} is not among the results of {result.ref}")
     for task, values in after.items():
-        context.report.tables.append(_table(task, values, (before or {}).get(task), headline))
+        context.report.tables.append(_table(task, values, (before or {}).get(task), headline, labels))
         for metric, entry in values["metrics"].items():
             context.report.metrics[f"{task}/{metric}"] = entry["value"]
-    context.report.bars = [_chart(headline, before, after)] if before else []
+    context.report.bars = [_chart(headline, before, after, labels)] if before else []
+    context.report.curves = _curves(context, labels)
     context.report.sections.append({"title": "Where the figures come from", "body": _origin(context)})
     _write_eval_results(config, context, headline, after)
+
+
+def _labels(context: StepContext) -> tuple[str, str]:
+    """What the baseline and the model are called: before and after, or their own names where there are two models."""
+    if "other" not in context.inputs:
+        return "before", "after"
+    if "baseline" in context.inputs:
+        _must_be_about(context.inputs["baseline"], context.inputs["other"])
+    names = [context.inputs[role].ref.repo_id for role in ("other", "model")]
+    short = [name.rpartition("/")[2] for name in names]
+    return (short[0], short[1]) if short[0] != short[1] else (names[0], names[1])
+
+
+def _curves(context: StepContext, labels: tuple[str, str]) -> list[dict[str, Any]]:
+    """What the trainings of both models have learnt, in one plot each; none without another model."""
+    if "other" not in context.inputs:
+        return []
+    theirs, ours = (
+        {
+            c["title"]: c
+            for c in provenance.load(context.inputs[role].path / provenance.FILE_NAME)[0]["report"]["curves"]
+        }
+        for role in ("other", "model")
+    )
+    found = []
+    for title, curve in ((title, ours[title]) for title in LEARNING if title in ours):
+        shared = [name for name in curve["series"] if name in theirs.get(title, {"series": {}})["series"]]
+        series = {
+            label if len(shared) == 1 else f"{label}, {name}": drawn[title]["series"][name]
+            for label, drawn in zip(labels, (theirs, ours), strict=True)
+            for name in shared
+        }
+        if series:
+            found.append({**curve, "title": f"{title}, both models", "series": series})
+    return found
 
 
 def _results(source: Input) -> dict[str, Any]:
@@ -91,10 +130,12 @@ def _cell(triple: tuple[float | None, float | None, float | None]) -> str:
     return f"{value:.4g}" if low is None or high is None else f"{value:.4g} ({low:.4g} to {high:.4g})"
 
 
-def _table(task: str, values: dict[str, Any], before: dict[str, Any] | None, headline: list[str]) -> dict[str, Any]:
+def _table(
+    task: str, values: dict[str, Any], before: dict[str, Any] | None, headline: list[str], labels: tuple[str, str]
+) -> dict[str, Any]:
     found = sorted(m for m in values["metrics"] if not m.endswith(("_ci_low", "_ci_high")))
     names = sorted(found, key=lambda m: f"{task}/{m}" not in headline)  # the headline first
-    columns = ["metric", *(["before"] if before else []), "after" if before else "value"]
+    columns = ["metric", *([labels[0]] if before else []), labels[1] if before else "value"]
     rows = []
     for name in names:
         first = [_cell(interval(before["metrics"], name))] if before else []
@@ -103,20 +144,23 @@ def _table(task: str, values: dict[str, Any], before: dict[str, Any] | None, hea
     return {"title": task, "columns": columns, "rows": rows, "note": note}
 
 
-def _chart(headline: list[str], before: dict[str, Any] | None, after: dict[str, Any]) -> dict[str, Any]:
+def _chart(
+    headline: list[str], before: dict[str, Any] | None, after: dict[str, Any], labels: tuple[str, str]
+) -> dict[str, Any]:
     def values(results: dict[str, Any] | None) -> list[list[float | None]]:
         pairs = (name.partition("/") for name in headline)
         return [list(interval((results or {}).get(task, {}).get("metrics", {}), m)) for task, _, m in pairs]
 
-    series = {"before": values(before), "after": values(after)}
-    return {"title": "Before and after", "y": "score", "groups": headline, "series": series}
+    series = {labels[0]: values(before), labels[1]: values(after)}
+    title = "Before and after" if labels == ("before", "after") else " and ".join(labels)
+    return {"title": title, "y": "score", "groups": headline, "series": series}
 
 
 def _origin(context: StepContext) -> str:
     lines = [
         f"- {role}: every prompt, answer and figure is in the data set `{i.ref.repo_id}` at commit `{i.ref.revision}`"
         for role, i in sorted(context.inputs.items())
-        if role != "model"
+        if role not in ("model", "other")
     ]
     return "\n".join(lines)
 

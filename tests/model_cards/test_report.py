@@ -71,3 +71,41 @@ def test_results_of_another_model_are_refused(tmp_path: Path) -> None:
 def test_an_unknown_headline_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="headline 'drills/accuraccy' is not among the results"):
         report(ReportConfig(headline=["drills/accuraccy"]), context(tmp_path, [about(), DATA]))
+
+
+def trained(folder: Path, **curves: list[list[float]]) -> Path:
+    """A model's folder with the provenance of a training that drew these curves."""
+    folder.mkdir()
+    drawn = [{"title": title, "x": "step", "y": "", "series": {"eval": points}} for title, points in curves.items()]
+    record = {
+        "step": {}, "config": {}, "inputs": [], "fingerprint": "f", "code": {}, "files": [], "report": {"curves": drawn},
+        "finished_at": "2026-01-02T03:04:05Z",
+    }  # fmt: skip
+    (folder / provenance.FILE_NAME).write_bytes(provenance.dump([record]).encode())
+    return folder
+
+
+def test_another_model_stands_beside_under_its_own_name(tmp_path: Path) -> None:
+    step = context(tmp_path, [about(), DATA])
+    other = ArtifactRef("model", "you/plain", "c" * 40)
+    ours = trained(tmp_path / "ours", Loss=[[1, 2.0]], Speed=[[1, 9.0]])
+    theirs = trained(tmp_path / "theirs", Loss=[[1, 3.0]], Speed=[[1, 9.0]], Accuracy=[[1, 0.5]])
+    baseline = tmp_path / "baseline"
+    baseline.mkdir()
+    (baseline / "results.json").write_text((tmp_path / "result" / "results.json").read_text())
+    record = provenance.load(tmp_path / "result" / provenance.FILE_NAME)
+    (baseline / provenance.FILE_NAME).write_bytes(provenance.dump([{**record[0], "inputs": [about(other)]}]).encode())
+    inputs = dict(step.inputs)
+    inputs |= {
+        "model": Input(MODEL, ours),
+        "other": Input(other, theirs),
+        "baseline": Input(ArtifactRef("dataset", "you/result", "e" * 40), baseline),
+    }
+    step = StepContext("report", tmp_path / "work", step.output, inputs)
+    report(ReportConfig(), step)
+    assert step.report.tables[0]["columns"] == ["metric", "plain", "model"]
+    assert [curve["title"] for curve in step.report.curves] == ["Loss, both models"]
+    assert step.report.curves[0]["series"] == {"plain": [[1, 3.0]], "model": [[1, 2.0]]}
+    inputs["baseline"] = step.inputs["result"]  # the same figures, but of the model itself
+    with pytest.raises(DataError, match="is about me/model"):
+        report(ReportConfig(), StepContext("report", tmp_path / "work", step.output, inputs))
