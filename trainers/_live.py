@@ -20,16 +20,19 @@ FIGURES = {
 }
 
 
-def plot(values: Sequence[float], width: int = WIDTH, height: int = HEIGHT) -> list[str]:
+def plot(
+    values: Sequence[float], width: int = WIDTH, height: int = HEIGHT, scale: tuple[float, float] | None = None
+) -> list[str]:
     """A curve in block characters, highest line first; the ends of its scale stand beside the first and last line.
 
     Args:
         values: in order; more than `width` of them are averaged to so many columns.
+        scale: lowest and highest value of the plot; None: those of the columns.
     """
     count = min(width, len(values))
     edges = [i * len(values) // count for i in range(count + 1)] if count else []
     columns = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
-    low, high = (min(columns), max(columns)) if columns else (0.0, 0.0)
+    low, high = scale or ((min(columns), max(columns)) if columns else (0.0, 0.0))
     span = (high - low) or 1.0
     # The lowest value still draws one eighth of a line.
     levels = [1 + round((value - low) / span * (8 * height - 1)) for value in columns]

@@ -144,7 +144,7 @@ def test_gradients_under_checkpointing_are_the_same(ids):
     for checkpointing in (False, True):
         model = make(**CANON).train()
         if checkpointing:
-            model.gradient_checkpointing_enable()
+            model.activation_checkpointing_enable()
         model(ids, labels=ids, use_cache=False).loss.backward()
         found.append({name: p.grad for name, p in model.named_parameters()})
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])

@@ -51,8 +51,8 @@ def describe(model: Any, report: Any) -> None:
             "note": f"{len(found)} pairs, {outside} of them with a scalar outside [0, 1]. As table 4 of the paper.",
         }
     )
-    names = ("kv_pairs_now", "kv_pairs_induction", "kv_pairs_value_before", "kv_pairs_before")
-    report.metrics |= dict(zip(names, counts.values(), strict=True))
+    kinds = ("now", "induction", "value_before", "before")
+    report.metrics |= {f"kv_pairs_{kind}": count for kind, count in zip(kinds, counts.values(), strict=True)}
     for title, names in (("Keys: a1 now, a2 before", ("a1", "a2")), ("Values: b1 now, b2 before", ("b1", "b2"))):
         series = {name: [[place, pair[name]] for place, pair in enumerate(found)] for name in names}
         report.curves.append(

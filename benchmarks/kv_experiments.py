@@ -1,0 +1,285 @@
+"""The KV shifting paper's experiments at the size of two CPU cores: who learns what, in how many steps, at what loss.
+
+    python -m benchmarks.kv_experiments induction --out runs/kv
+    python -m benchmarks.kv_experiments ngram hop_k --out runs/kv
+    python -m benchmarks.kv_experiments text --out runs/kv --corpus CORPUS     # folder of a published corpus data set
+
+A run is a training by the recipe step `pretrain`, in a process of its own with one thread; `--jobs` of them at a time.
+A finished run is one JSON file, so the command goes on where it was stopped. Prints tables with the mean and the range
+over seeds, and draws the curves into OUT/EXPERIMENT.png. `--estimate` says what would be trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+Settings = dict[str, Any]
+KV, LLAMA = {"model_type": "kv_shift"}, {"model_type": "llama"}
+CANON = KV | {
+    "shift_targets": ["attention_input", "query", "key", "value", "mlp_input"], "shift_kernel_size": 4,
+    "shift_per_channel": True, "shift_residual": True, "shift_init": "conv",
+}  # fmt: skip
+
+
+def shape(width: int, layers: int, heads: int, **more: Any) -> Settings:
+    """A Llama's shape with an MLP of four times the width (ours)."""
+    sizes = {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers}
+    return sizes | {"num_attention_heads": heads} | more
+
+
+def synthetic(steps: int, rate: float, length: int, **more: Any) -> Settings:
+    """A training on scored sequences."""
+    return {
+        "max_steps": steps, "learning_rate": rate, "max_length": length, "tokenizer": {"kind": "words"},
+        "per_device_train_batch_size": 32, "per_device_eval_batch_size": 256, "eval_rows": 512,
+        "eval_steps": max(25, steps // 40),
+    } | more  # fmt: skip
+
+
+def induction(seeds: int) -> dict[str, Settings]:
+    """Section 4.1 of the paper: depth, which of keys and values, width."""
+    wide, narrow = {"heads": 4, "width": 64}, {"heads": 1, "width": 8}
+    kinds = {
+        "1 layer, KV shift": (KV, 1, wide, 1200, 2e-3),
+        "1 layer, K only": (KV | {"shift_targets": ["key"]}, 1, wide, 1200, 2e-3),
+        "1 layer, V only": (KV | {"shift_targets": ["value"]}, 1, wide, 1200, 2e-3),
+        "1 layer, vanilla": (LLAMA, 1, wide, 1200, 2e-3),
+        "2 layers, vanilla": (LLAMA, 2, wide, 3000, 2e-3),
+        "1 layer of width 8, KV shift": (KV, 1, narrow, 3000, 3e-3),
+        "2 layers of width 8, vanilla": (LLAMA, 2, narrow, 3000, 3e-3),
+    }
+    return {
+        f"{name}#{seed}": synthetic(steps, rate, 48, eval_steps=25)
+        | {"architecture": kind | shape(layers=layers, **size), "seed": seed, "data": "induction"}
+        for name, (kind, layers, size, steps, rate) in kinds.items()
+        for seed in range(seeds)
+    }
+
+
+def ngram(seeds: int) -> dict[str, Settings]:
+    """Section 4.3: rules of three words, where the paper finds no difference."""
+    return {
+        f"{layers} layers, {name}#{seed}": synthetic(1000, 2e-3, 64)
+        | {"architecture": kind | shape(64, layers, 4), "seed": seed, "data": "ngram"}
+        for layers in (1, 2)
+        for name, kind in (("KV shift", KV), ("vanilla", LLAMA))
+        for seed in range(seeds)
+    }
+
+
+def hop_k(seeds: int) -> dict[str, Settings]:
+    """Section 4.4: chains of look-ups, five layers as in the paper."""
+    return {
+        f"5 layers, {name}#{seed}": synthetic(3000, 1e-3, 128, eval_steps=150)
+        | {"architecture": kind | shape(64, 5, 4), "seed": seed, "data": "hop_k"}
+        for name, kind in (("KV shift", KV), ("vanilla", LLAMA))
+        for seed in range(seeds)
+    }
+
+
+# (width, layers, heads), and rows of 256 tokens a step
+SIZES = {"S": (128, 4, 4), "M": (256, 4, 4)}
+RATES = (1e-3, 4e-3, 1.6e-2)
+VARIANTS = {"vanilla": LLAMA, "KV shift": KV, "Canon-like": CANON}
+
+
+def text(seeds: int) -> dict[str, Settings]:
+    """Section 4.5 in miniature: validation loss on text, the same sweep of rates for every variant."""
+    runs = {}
+    for size, (width, layers, heads) in SIZES.items():
+        for rate in RATES:
+            for name, kind in VARIANTS.items():
+                for seed in range(seeds if size == "S" else 1):
+                    runs[f"{size}, {name}, {rate:g}#{seed}"] = {
+                        "architecture": kind | shape(width, layers, heads, tie_word_embeddings=True),
+                        "seed": seed, "data": "corpus", "tokenizer": {"kind": "bpe", "vocab_size": 4096},
+                        "max_length": 256, "max_steps": 300, "per_device_train_batch_size": 8, "learning_rate": rate,
+                        "warmup_steps": 30, "lr_scheduler_type": "cosine", "eval_split": "validation",
+                        "eval_rows": 300, "eval_steps": 30, "per_device_eval_batch_size": 16,
+                    }  # fmt: skip
+    return runs
+
+
+EXPERIMENTS = {"induction": induction, "ngram": ngram, "hop_k": hop_k, "text": text}
+
+
+def data_folder(name: str, out: Path, corpus: Path | None) -> Path:
+    """The data set, built once; a corpus is given."""
+    if name == "corpus":
+        if corpus is None:
+            sys.exit("kv_experiments: text needs --corpus, the folder of a corpus data set (recipes/corpus_wiki.yaml)")
+        return corpus
+    folder = out / "data" / name
+    if not (folder / "done").is_file():
+        from hubwright.builders import sequences
+        from hubwright.hub_sync.context import StepContext
+
+        more = {"ngram": {"train_rows": 32_000}, "hop_k": {"train_rows": 96_000}, "induction": {"train_rows": 96_000}}
+        title = "".join(part.title() for part in name.split("_"))
+        config = getattr(sequences, f"{title}Config")(**more[name])
+        made = getattr(sequences, f"build_{name}")(config, StepContext(name, out / "work", out / "work"))
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        for split in ("train", "test"):
+            made[split].to_parquet(str(folder / "data" / f"{split}-00000-of-00001.parquet"))
+        (folder / "done").touch()
+    return folder
+
+
+def train(settings: Settings, data: Path, work: Path, result: Path) -> None:
+    """One run, and its curves as one JSON file."""
+    from hubwright.hub_sync.context import Input, StepContext
+    from hubwright.hub_sync.refs import ArtifactRef
+    from hubwright.trainers.pretrain import PretrainConfig
+    from hubwright.trainers.pretrain import train as pretrain
+
+    common = {
+        "use_cpu": True,
+        "bf16": False,
+        "threads": 1,
+        "eval_split": "test",
+        "logging_steps": 50,
+        "save_steps": 10_000,
+    }
+    config = PretrainConfig(**common | {k: v for k, v in settings.items() if k != "data"})
+    context = StepContext(
+        "run", work, work / "output", {"dataset": Input(ArtifactRef("dataset", "local/data", "0" * 40), data)}
+    )
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        pretrain(config, context)
+        curves = {curve["title"]: curve["series"] for curve in context.report.curves}
+        found = {
+            "metrics": context.report.metrics,
+            "loss": curves["Loss"]["eval"],
+            "accuracy": curves["Accuracy"]["eval"],
+        }
+    except Exception as error:  # a run that diverges is a result
+        if "the loss is" not in str(error):
+            raise
+        found = {"diverged": str(error)}
+    partial = result.with_suffix(".partial")
+    partial.write_text(json.dumps(found))
+    partial.replace(result)
+
+
+def table(experiment: str, results: dict[str, dict[str, Any]]) -> str:
+    """Mean and range over seeds: final accuracy or loss, and the first step at which 0.95 was reached."""
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for name, found in results.items():
+        groups[name.partition("#")[0]].append(found)
+    key = "loss" if experiment == "text" else "accuracy"
+    lines = [
+        f"| {experiment} | seeds | final {key} (range) | steps to 0.95 (range) | seconds |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, members in groups.items():
+        whole = [m for m in members if "diverged" not in m]
+        last = [m[key][-1][1] for m in whole]
+        first = [next((step for step, value in m["accuracy"] if value >= 0.95), None) for m in whole]
+        reached = [step for step in first if step is not None]
+        when = _spread(reached, "{:.0f}") + (
+            f", {len(reached)} of {len(members)}" if len(reached) < len(members) else ""
+        )
+        lost = f", {len(members) - len(whole)} diverged" if len(whole) < len(members) else ""
+        spent = sum(m["metrics"]["train_seconds"] for m in whole)
+        cells = [
+            name,
+            str(len(members)),
+            _spread(last, "{:.4f}") + lost,
+            when if key == "accuracy" else "–",
+            f"{spent:.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _spread(values: list[float], form: str) -> str:
+    if not values:
+        return "–"
+    mean = form.format(sum(values) / len(values))
+    return f"{mean} ({form.format(min(values))} to {form.format(max(values))})" if len(values) > 1 else mean
+
+
+def plot(experiment: str, results: dict[str, dict[str, Any]], path: Path) -> None:
+    """A line per run, a colour per kind."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    key = "loss" if experiment == "text" else "accuracy"
+    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    colours: dict[str, str] = {}
+    for name, found in results.items():
+        if key not in found:
+            continue
+        kind = name.partition("#")[0]
+        label = None if kind in colours else kind
+        colour = colours.setdefault(kind, f"C{len(colours) % 10}")
+        axes.plot(*zip(*found[key], strict=True), color=colour, label=label, alpha=0.7)
+    axes.set_xlabel("optimiser step")
+    axes.set_ylabel("validation loss, nats per token" if key == "loss" else "held-out accuracy")
+    axes.set_title(experiment)
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def main() -> None:
+    """Train what is missing, then print and draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=", ".join(EXPERIMENTS))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--corpus", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--estimate", action="store_true", help="say what would be trained and stop")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        job = json.loads(arguments.one)
+        train(job["settings"], Path(job["data"]), Path(job["work"]), Path(job["result"]))
+        return
+    for experiment in arguments.experiments:
+        if experiment not in EXPERIMENTS:
+            parser.error(f"{experiment!r} is unknown: use {', '.join(EXPERIMENTS)}")
+        runs = EXPERIMENTS[experiment](arguments.seeds)
+        folder = arguments.out.absolute() / experiment
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = {name: folder / f"{''.join(c if c.isalnum() else '_' for c in name)}.json" for name in runs}
+        missing = [name for name, path in paths.items() if not path.is_file()]
+        if arguments.estimate:
+            steps = sum(runs[name]["max_steps"] for name in missing)
+            print(f"{experiment}: {len(missing)} of {len(runs)} runs, {steps:,} steps")
+            continue
+
+        def one(name: str, experiment=experiment, runs=runs, paths=paths, folder=folder) -> None:
+            settings = runs[name]
+            corpus = arguments.corpus.absolute() if arguments.corpus else None
+            job = {
+                "settings": settings, "data": str(data_folder(settings["data"], arguments.out.absolute(), corpus)),
+                "work": str(folder / "work" / paths[name].stem), "result": str(paths[name]),
+            }  # fmt: skip
+            command = [sys.executable, "-m", "benchmarks.kv_experiments", "--out", ".", "--one", json.dumps(job)]
+            done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+            print(f"{experiment}: {name} {'done' if done.returncode == 0 else done.stderr[-2000:]}", file=sys.stderr)
+
+        if missing:
+            one(missing[0])  # builds the data, which the others find
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            list(pool.map(one, missing[1:]))
+        results = {name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()}
+        print(table(experiment, results))
+        plot(experiment, results, arguments.out / f"{experiment}.png")
+
+
+if __name__ == "__main__":
+    main()
