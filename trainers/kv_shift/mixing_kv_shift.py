@@ -147,22 +147,49 @@ class KVShift(nn.Module):
         mixed = {name: states[name] for name in self.targets}
         if real is not None:
             mixed = {name: x * real[..., None, None].to(x.dtype) for name, x in mixed.items()}
-        left = dict.fromkeys(mixed) if past_key_values is None else self._rows_before(mixed, past_key_values)
+        left: dict[str, torch.Tensor | None] = dict.fromkeys(mixed)
+        if past_key_values is not None:
+            try:
+                if next(iter(mixed.values())).shape[1] == 1 and not past_key_values.is_recording_past(self.layer_idx):
+                    kept = past_key_values.get_conv_state(self.layer_idx, state_idx=self.state_idx)
+                    if kept is not None:
+                        return states | self._one_step(mixed, kept, keep)
+                left = self._rows_before(mixed, past_key_values)
+            except (AttributeError, IndexError, ValueError) as error:
+                raise ValueError(
+                    f"{type(past_key_values).__name__} keeps no rows for KV shifting attention: make it with "
+                    "DynamicCache(config=model.config), or let generate() make it"
+                ) from error
         return states | {name: mix(x, self.weights(name), left[name], keep) for name, x in mixed.items()}
+
+    def _one_step(
+        self, mixed: dict[str, torch.Tensor], kept: torch.Tensor, keep: torch.Tensor | None
+    ) -> dict[str, torch.Tensor]:
+        """One more token for all targets at once, in few operations: at this length they cost more than their sums.
+
+        Args:
+            kept: (batch, channels of all targets, taps - 1), the rows before in the order of time; moved on in place.
+        """
+        rows = torch.cat(list(mixed.values()), dim=2)  # (batch, 1, heads of all targets, channels)
+        heads, channels = rows.shape[2:]
+        weight = torch.cat([self.weights(name) for name in mixed]).view(heads, -1, self.taps)
+        total = rows * weight[..., 0]
+        for lag in range(1, self.taps):
+            before = kept[..., -lag].unflatten(1, (heads, channels)).unsqueeze(1)
+            if keep is not None:
+                before = before * keep[..., lag - 1, None, None]
+            total = torch.addcmul(total, before, weight[..., lag])
+        if self.taps > 2:
+            kept[..., :-1] = kept[..., 1:].clone()
+        kept[..., -1].copy_(rows.flatten(1))
+        parts = total.to(rows.dtype).split([x.shape[2] for x in mixed.values()], dim=2)
+        return dict(zip(mixed, parts, strict=True))
 
     def _rows_before(self, mixed: dict[str, torch.Tensor], cache) -> dict[str, torch.Tensor | None]:
         """The last raw rows of earlier calls by target, (batch, at most taps - 1, heads, channels); keeps these."""
         length = next(iter(mixed.values())).shape[1]
         rows = torch.cat([x.flatten(2) for x in mixed.values()], dim=-1).transpose(1, 2)
-        try:
-            known = cache.update_conv_state(
-                rows, self.layer_idx, state_idx=self.state_idx, conv_kernel_size=self.taps - 1
-            )
-        except (AttributeError, IndexError, ValueError) as error:
-            raise ValueError(
-                f"{type(cache).__name__} keeps no rows for KV shifting attention: make it with "
-                "DynamicCache(config=model.config), or let generate() make it"
-            ) from error
+        known = cache.update_conv_state(rows, self.layer_idx, state_idx=self.state_idx, conv_kernel_size=self.taps - 1)
         before = known[..., : known.shape[-1] - length][..., 1 - self.taps :].transpose(1, 2)
         if not before.shape[1]:
             return dict.fromkeys(mixed)

@@ -226,7 +226,7 @@ class KVShiftModel(KVShiftPreTrainedModel, LlamaModel):
         if position_ids is None:
             seen = past_key_values.get_seq_length() if past_key_values is not None else 0
             position_ids = (torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + seen).unsqueeze(0)
-        elif lags:
+        elif lags and not (inputs_embeds.shape[1] == 1 and _all_beyond(position_ids, lags)):
             keep = position_ids[..., None] > torch.arange(lags, device=position_ids.device)
         if isinstance(attention_mask, dict):  # generate() makes them ahead for static caches
             causal, real = attention_mask.get("full_attention"), attention_mask.get("linear_attention")
@@ -259,6 +259,13 @@ class KVShiftModel(KVShiftPreTrainedModel, LlamaModel):
                 f"KV shifting attention needs the key and value of the position before, which {name or 'backend'!r} "
                 "does not keep between calls; use generate() with transformers' caches"
             )
+
+
+def _all_beyond(position_ids: torch.Tensor, lags: int) -> bool:
+    """True where no lag reaches beyond a document's start and it costs nothing to know that: on CPU, decoding."""
+    if position_ids.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return bool((position_ids >= lags).all())
 
 
 class KVShiftForCausalLM(KVShiftPreTrainedModel, LlamaForCausalLM):
