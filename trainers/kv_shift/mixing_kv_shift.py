@@ -6,6 +6,7 @@ an autograd function that makes no copy of its input; while compiling the refere
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -171,17 +172,14 @@ class KVShift(nn.Module):
             kept: (batch, channels of all targets, taps - 1), the rows before in the order of time; moved on in place.
         """
         rows = torch.cat(list(mixed.values()), dim=2)  # (batch, 1, heads of all targets, channels)
-        heads, channels = rows.shape[2:]
-        weight = torch.cat([self.weights(name) for name in mixed]).view(heads, -1, self.taps)
-        total = rows * weight[..., 0]
+        weight = torch.cat([self.weights(name) for name in mixed]).view(rows.shape[2], -1, self.taps).unbind(-1)
+        before = [x.view(rows.shape) for x in kept.unbind(-1)]  # in the order of time
+        total = rows * weight[0]
         for lag in range(1, self.taps):
-            before = kept[..., -lag].unflatten(1, (heads, channels)).unsqueeze(1)
-            if keep is not None:
-                before = before * keep[..., lag - 1, None, None]
-            total = torch.addcmul(total, before, weight[..., lag])
-        if self.taps > 2:
-            kept[..., :-1] = kept[..., 1:].clone()
-        kept[..., -1].copy_(rows.flatten(1))
+            seen = before[-lag] if keep is None else before[-lag] * keep[..., lag - 1, None, None]
+            total = torch.addcmul(total, seen, weight[lag])
+        for older, newer in itertools.pairwise([*before, rows]):
+            older.copy_(newer)
         parts = total.to(rows.dtype).split([x.shape[2] for x in mixed.values()], dim=2)
         return dict(zip(mixed, parts, strict=True))
 
