@@ -83,7 +83,7 @@ def _print_curves(hub: Any, outcomes: dict[str, Any], seconds: float) -> None:
         values = [value for _, value in points]
         print(f"{name}: {values[-1]:.3f} after {points[-1][0]:,} steps")
         print("\n".join(plot(values, height=4, scale=(0.0, 1.0))), "\n")
-    print(f"Both on one plot: {hub.endpoint}/{ref.hub_path}\n")
+    print(f"Both on one plot: {hub.endpoint}/{ref.hub_path}\n", flush=True)
 
 
 def _last_report(ref: Any) -> dict[str, Any]:
