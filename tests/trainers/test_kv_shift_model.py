@@ -51,17 +51,15 @@ def test_packed_documents_do_not_see_one_another(options, attention, ids):
     torch.testing.assert_close(packed, alone, rtol=0, atol=1e-5)
 
 
-def test_without_the_restart_the_documents_would_be_mixed(ids):
+def test_without_the_restart_the_documents_would_be_mixed():
     """What the test above would miss if `position_ids` meant nothing."""
-    model = make()
-    a, b = ids[:1, :6], ids[1:, :7]
-    leaking = model.model.layers[0].self_attn.kv_shift
+    leaking = make().model.layers[0].self_attn.kv_shift
     states = {"key": torch.randn(1, 13, 2, 8), "value": torch.randn(1, 13, 2, 8)}
     positions = torch.cat([torch.arange(6), torch.arange(7)])[None]
     with torch.no_grad():
         kept, mixed = leaking(states, positions[..., None] > torch.arange(1)), leaking(states)
     assert not torch.equal(kept["key"][:, 6], mixed["key"][:, 6])
-    assert torch.equal(kept["key"][:, 7:], mixed["key"][:, 7:]) and a.shape[1] + b.shape[1] == 13
+    assert torch.equal(kept["key"][:, 7:], mixed["key"][:, 7:])
 
 
 @every_variant
@@ -154,10 +152,7 @@ def test_flex_attention_gives_the_same(ids):
     model = make(hidden_size=64, num_attention_heads=4, num_key_value_heads=2)
     whole = logits(model, ids, use_cache=False)
     model.set_attn_implementation("flex_attention")
-    try:
-        found = logits(model, ids, use_cache=False)
-    except (NotImplementedError, RuntimeError, ValueError) as error:
-        pytest.skip(f"flex attention does not run here: {str(error).splitlines()[0]}")
+    found = logits(model, ids, use_cache=False)
     torch.testing.assert_close(found, whole, rtol=0, atol=1e-4)
 
 
