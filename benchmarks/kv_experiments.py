@@ -12,6 +12,7 @@ over seeds, and draws the curves into OUT/EXPERIMENT.png. `--estimate` says what
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -45,7 +46,7 @@ def synthetic(steps: int, rate: float, length: int, **more: Any) -> Settings:
 
 
 def induction(seeds: int) -> dict[str, Settings]:
-    """Section 4.1 of the paper: depth, which of keys and values, width."""
+    """The paper's induction experiments: depth, which of keys and values, width."""
     wide, narrow = {"heads": 4, "width": 64}, {"heads": 1, "width": 8}
     kinds = {
         "1 layer, KV shift": (KV, 1, wide, 1200, 2e-3),
@@ -65,9 +66,9 @@ def induction(seeds: int) -> dict[str, Settings]:
 
 
 def ngram(seeds: int) -> dict[str, Settings]:
-    """Section 4.3: rules of three words, where the paper finds no difference."""
+    """Rules of three words, where the paper finds no difference."""
     return {
-        f"{layers} layers, {name}#{seed}": synthetic(1000, 2e-3, 64)
+        f"depth {layers}, {name}#{seed}": synthetic(1000, 2e-3, 64)
         | {"architecture": kind | shape(64, layers, 4), "seed": seed, "data": "ngram"}
         for layers in (1, 2)
         for name, kind in (("KV shift", KV), ("vanilla", LLAMA))
@@ -76,7 +77,7 @@ def ngram(seeds: int) -> dict[str, Settings]:
 
 
 def hop_k(seeds: int) -> dict[str, Settings]:
-    """Section 4.4: chains of look-ups, five layers as in the paper."""
+    """Chains of look-ups, five layers as in the paper."""
     return {
         f"5 layers, {name}#{seed}": synthetic(3000, 1e-3, 128, eval_steps=150)
         | {"architecture": kind | shape(64, 5, 4), "seed": seed, "data": "hop_k"}
@@ -92,7 +93,7 @@ VARIANTS = {"vanilla": LLAMA, "KV shift": KV, "Canon-like": CANON}
 
 
 def text(seeds: int) -> dict[str, Settings]:
-    """Section 4.5 in miniature: validation loss on text, the same sweep of rates for every variant."""
+    """The paper's pre-training in miniature: loss on held-out text, the same sweep of rates for every variant."""
     runs = {}
     for size, (width, layers, heads) in SIZES.items():
         for rate in RATES:
@@ -233,6 +234,11 @@ def plot(experiment: str, results: dict[str, dict[str, Any]], path: Path) -> Non
     pyplot.close(figure)
 
 
+def digest(settings: Settings) -> str:
+    """What a run's file is called: other settings are another run."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def main() -> None:
     """Train what is missing, then print and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -248,13 +254,14 @@ def main() -> None:
         job = json.loads(arguments.one)
         train(job["settings"], Path(job["data"]), Path(job["work"]), Path(job["result"]))
         return
+    failed = 0
     for experiment in arguments.experiments:
         if experiment not in EXPERIMENTS:
             parser.error(f"{experiment!r} is unknown: use {', '.join(EXPERIMENTS)}")
         runs = EXPERIMENTS[experiment](arguments.seeds)
         folder = arguments.out.absolute() / experiment
         folder.mkdir(parents=True, exist_ok=True)
-        paths = {name: folder / f"{''.join(c if c.isalnum() else '_' for c in name)}.json" for name in runs}
+        paths = {name: folder / f"{digest(settings)}.json" for name, settings in runs.items()}
         missing = [name for name, path in paths.items() if not path.is_file()]
         if arguments.estimate:
             steps = sum(runs[name]["max_steps"] for name in missing)
@@ -277,8 +284,11 @@ def main() -> None:
         with ThreadPoolExecutor(arguments.jobs) as pool:
             list(pool.map(one, missing[1:]))
         results = {name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()}
+        failed += len(runs) - len(results)
         print(table(experiment, results))
         plot(experiment, results, arguments.out / f"{experiment}.png")
+    if failed:
+        sys.exit(f"kv_experiments: {failed} runs failed, see above; run again to try them once more")
 
 
 if __name__ == "__main__":

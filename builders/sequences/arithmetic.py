@@ -41,9 +41,9 @@ class ArithmeticConfig(SequencesConfig):
     test_hard_rows: int = Field(500, ge=1, description="Rows of the split test_hard (our choice).")
     min_ops: int = Field(2, ge=1, le=40, description="Fewest operations in train and test (our choice).")
     max_ops: int = Field(
-        12, ge=1, le=40, description="Most operations in train and test (paper 1.4e: trained up to 12, or up to 21)."
+        12, ge=1, le=40, description="Most operations in train and test (the paper: up to 12, or up to 21)."
     )
-    hard_ops: int = Field(15, ge=1, le=40, description="Operations in test_hard (paper 1.4e: tested at 15, or at 24).")
+    hard_ops: int = Field(15, ge=1, le=40, description="Operations in test_hard (the paper: 15, or 24).")
     modulus: int = Field(23, ge=2, le=97, description="All numbers are taken modulo this prime (iGSM: 23).")
     distractors: int = Field(
         4, ge=0, le=20, description="Most quantities that are defined and of no use (our choice)."

@@ -38,8 +38,8 @@ MORE = {"repeats": "int32"}
 class InductionConfig(SequencesConfig):
     """How many sequences of which kind. The paper: 8,000 tokens, length 512; the defaults fit a CPU."""
 
-    vocabulary: int = Field(128, ge=4, description="Different tokens over all sequences (paper 1.4a: 8,000).")
-    length: int = Field(48, ge=4, description="Words a sequence (paper 1.4a: 512).")
+    vocabulary: int = Field(128, ge=4, description="Different tokens over all sequences (the paper: 8,000).")
+    length: int = Field(48, ge=4, description="Words a sequence (the paper: 512).")
     pool: int = Field(
         32, ge=4, multiple_of=2, description="Tokens drawn for each sequence, half of them keys (our choice)."
     )

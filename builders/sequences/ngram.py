@@ -43,7 +43,7 @@ class NgramConfig(SequencesConfig):
 
     vocabulary: int = Field(32, ge=2, description="Different words (our choice).")
     length: int = Field(48, ge=4, description="Words a sequence (our choice).")
-    rules: int = Field(200, ge=1, description="Rules, the same for all rows (paper 1.4c: about 200).")
+    rules: int = Field(200, ge=1, description="Rules, the same for all rows (the paper: about 200).")
     order: int = Field(3, ge=2, le=8, description="Words of a rule: order-1 on the left, one on the right (paper: 3).")
 
     @model_validator(mode="after")

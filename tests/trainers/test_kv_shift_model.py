@@ -186,7 +186,7 @@ def test_the_scalars_stay_float32_and_start_as_the_paper_says(tmp_path):
 
 
 def test_the_first_token_is_not_renormalised(ids):
-    """K_0 = a1 k_0 and V_0 = b1 v_0 (paper section 3): there is a zero row before it."""
+    """K_0 = a1 k_0 and V_0 = b1 v_0 (the paper): there is a zero row before it."""
     shift = make().model.layers[0].self_attn.kv_shift
     states = {"key": torch.randn(1, 3, 2, 8), "value": torch.randn(1, 3, 2, 8)}
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The mix: y_t = sum over lags j of w_j x_(t-j). Paper section 3 with two taps on keys and values.
+"""The mix: y_t = sum over lags j of w_j x_(t-j). In the paper: two taps, on keys and values.
 
 `mix_reference` says what it is. `mix` gives the same by the fastest way at hand: one Triton kernel on CUDA; elsewhere
 an autograd function that makes no copy of its input; while compiling the reference, which the compiler fuses.
@@ -150,17 +150,11 @@ class KVShift(nn.Module):
             mixed = {name: x * real[..., None, None].to(x.dtype) for name, x in mixed.items()}
         left: dict[str, torch.Tensor | None] = dict.fromkeys(mixed)
         if past_key_values is not None:
-            try:
-                if next(iter(mixed.values())).shape[1] == 1 and not past_key_values.is_recording_past(self.layer_idx):
-                    kept = past_key_values.get_conv_state(self.layer_idx, state_idx=self.state_idx)
-                    if kept is not None:
-                        return states | self._one_step(mixed, kept, keep)
-                left = self._rows_before(mixed, past_key_values)
-            except (AttributeError, IndexError, ValueError) as error:
-                raise ValueError(
-                    f"{type(past_key_values).__name__} keeps no rows for KV shifting attention: make it with "
-                    "DynamicCache(config=model.config), or let generate() make it"
-                ) from error
+            if next(iter(mixed.values())).shape[1] == 1 and not past_key_values.is_recording_past(self.layer_idx):
+                kept = past_key_values.get_conv_state(self.layer_idx, state_idx=self.state_idx)
+                if kept is not None:
+                    return states | self._one_step(mixed, kept, keep)
+            left = self._rows_before(mixed, past_key_values)
         return states | {name: mix(x, self.weights(name), left[name], keep) for name, x in mixed.items()}
 
     def _one_step(

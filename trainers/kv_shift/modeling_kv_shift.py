@@ -1,6 +1,6 @@
 """KV shifting attention (arXiv 2411.19574) on transformers: a Llama whose keys and values look one position back.
 
-    K_t = a1 k_t + a2 k_(t-1),   V_t = b1 v_t + b2 v_(t-1),   k, v = x W_K, x W_V            (paper, section 3)
+    K_t = a1 k_t + a2 k_(t-1),   V_t = b1 v_t + b2 v_(t-1),   k, v = x W_K, x W_V
 
 a1, a2, b1, b2 are free scalars per key-value head. The mix comes after the projection and before RoPE, which turns the
 mixed key by its own position, so the cache of keys and values has Llama's size and layout. Decoding needs one more
@@ -216,7 +216,7 @@ class KVShiftModel(KVShiftPreTrainedModel, LlamaModel):
         """As `LlamaModel.forward`. `position_ids` that restart at 0 begin a new document, in one row as well."""
         if (input_ids is None) ^ (inputs_embeds is not None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
-        self._refuse_other_caches(kwargs)
+        self._refuse_other_caches(past_key_values, kwargs)
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
         if use_cache and past_key_values is None:
@@ -252,12 +252,21 @@ class KVShiftModel(KVShiftPreTrainedModel, LlamaModel):
             )
         return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden_states), past_key_values=past_key_values)
 
-    def _refuse_other_caches(self, kwargs: dict) -> None:
-        name = str(self.config._attn_implementation or "")
-        if self.config.shift_targets and (kwargs.get("cache") is not None or name.startswith(OWN_CACHE)):
+    def _refuse_other_caches(self, cache: Any, kwargs: dict) -> None:
+        """Raise where a cache, or a backend that has its own, keeps no row of the position before."""
+        if not self.config.shift_targets:
+            return
+        backend = str(self.config._attn_implementation or "")
+        if kwargs.get("cache") is not None or backend.startswith(OWN_CACHE):
             raise NotImplementedError(
-                f"KV shifting attention needs the key and value of the position before, which {name or 'backend'!r} "
-                "does not keep between calls; use generate() with transformers' caches"
+                "KV shifting attention needs the key and value of the position before, which a backend with its own "
+                f"cache (attention {backend!r}) does not keep between calls; generate() with transformers' caches does"
+            )
+        layers = getattr(cache, "layers", None)
+        if cache is not None and not (layers and hasattr(layers[0], "conv_states")):
+            raise ValueError(
+                f"{type(cache).__name__} keeps no rows for KV shifting attention: make it with "
+                "DynamicCache(config=model.config), or let generate() make it"
             )
 
 
