@@ -6,7 +6,6 @@ an autograd function that makes no copy of its input; while compiling the refere
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import torch
@@ -119,9 +118,9 @@ class KVShift(nn.Module):
             rows = heads * channels if config.shift_per_channel else heads
             self.register_parameter(name, nn.Parameter(torch.empty(rows, free, dtype=torch.float32)))
 
-    def weights(self, name: str) -> torch.Tensor:
-        """(heads or heads * channels, taps) as they are applied: column j for the position j before."""
-        free = getattr(self, name)
+    def weights(self, *names: str) -> torch.Tensor:
+        """(heads or heads * channels of all, taps) as they are applied: column j for the position j before."""
+        free = torch.cat([getattr(self, name) for name in names]) if len(names) > 1 else getattr(self, names[0])
         if self.gate == "sigmoid":
             now = torch.sigmoid(free)
             free = torch.cat([now, 1 - now], dim=1)
@@ -148,9 +147,10 @@ class KVShift(nn.Module):
         mixed = {name: states[name] for name in self.targets}
         if real is not None:
             mixed = {name: x * real[..., None, None].to(x.dtype) for name, x in mixed.items()}
-        left: dict[str, torch.Tensor | None] = dict.fromkeys(mixed)
-        if past_key_values is not None:
-            if next(iter(mixed.values())).shape[1] == 1 and not past_key_values.is_recording_past(self.layer_idx):
+        if past_key_values is None:
+            left: dict[str, torch.Tensor | None] = dict.fromkeys(mixed)
+        else:
+            if mixed[self.targets[0]].shape[1] == 1 and not past_key_values.is_recording_past(self.layer_idx):
                 kept = past_key_values.get_conv_state(self.layer_idx, state_idx=self.state_idx)
                 if kept is not None:
                     return states | self._one_step(mixed, kept, keep)
@@ -166,15 +166,18 @@ class KVShift(nn.Module):
             kept: (batch, channels of all targets, taps - 1), the rows before in the order of time; moved on in place.
         """
         rows = torch.cat(list(mixed.values()), dim=2)  # (batch, 1, heads of all targets, channels)
-        weight = torch.cat([self.weights(name) for name in mixed]).view(rows.shape[2], -1, self.taps).unbind(-1)
-        before = [x.view(rows.shape) for x in kept.unbind(-1)]  # in the order of time
+        weight = self.weights(*mixed).view(rows.shape[2], -1, self.taps).unbind(-1)
+        # In the order of time. One row needs no unbinding.
+        before = [kept.view_as(rows)] if self.taps == 2 else [x.view_as(rows) for x in kept.unbind(-1)]
         total = rows * weight[0]
         for lag in range(1, self.taps):
             seen = before[-lag] if keep is None else before[-lag] * keep[..., lag - 1, None, None]
-            total = torch.addcmul(total, seen, weight[lag])
-        for older, newer in itertools.pairwise([*before, rows]):
+            total.addcmul_(seen, weight[lag])
+        for older, newer in zip(before, [*before[1:], rows], strict=True):
             older.copy_(newer)
-        parts = total.to(rows.dtype).split([x.shape[2] for x in mixed.values()], dim=2)
+        if total.dtype != rows.dtype:
+            total = total.to(rows.dtype)
+        parts = total.split_with_sizes([x.shape[2] for x in mixed.values()], 2)
         return dict(zip(mixed, parts, strict=True))
 
     def _rows_before(self, mixed: dict[str, torch.Tensor], cache) -> dict[str, torch.Tensor | None]:
