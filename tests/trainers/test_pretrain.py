@@ -233,6 +233,23 @@ def test_weight_decay_spares_what_is_named(prepared: Prepare, texts: Path) -> No
     assert "lm_head.weight" in names
 
 
+def test_some_parameters_learn_at_a_rate_of_their_own(prepared: Prepare, texts: Path) -> None:
+    trainer = prepared({"dataset": texts}, learning_rate=0.001, learning_rate_factors={"q_proj": 10, "norm": 0.5})
+    rates = {id(p): group["lr"] for group in trainer.create_optimizer().param_groups for p in group["params"]}
+    for name, parameter in trainer.model.named_parameters():
+        expected = 0.01 if "q_proj" in name else 0.0005 if "norm" in name else 0.001
+        assert rates.pop(id(parameter)) == pytest.approx(expected), name
+    assert not rates
+    kept = trainer.get_decay_parameter_names(trainer.model)
+    decayed = {id(p) for group in trainer.optimizer.param_groups if group["weight_decay"] for p in group["params"]}
+    assert decayed == {id(p) for name, p in trainer.model.named_parameters() if name in kept}
+
+
+def test_a_rate_for_nothing_is_refused(texts: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"learning_rate_factors.kv_shift: no trained parameter has a name that"):
+        trained(tmp_path, {"dataset": texts}, learning_rate_factors={"kv_shift": 10})
+
+
 def test_a_training_that_diverges_stops_in_one_line(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

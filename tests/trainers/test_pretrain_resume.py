@@ -25,11 +25,16 @@ BASE: dict[str, Any] = TINY | {"architecture": DROPOUT, "eval_split": "test", "e
 SETTINGS: dict[str, dict[str, Any]] = {
     "cached": {},
     "stream": {"streaming": True, "shuffle_block": 5, "gradient_accumulation_steps": 2},
+    "shift": {
+        "architecture": DROPOUT | {"model_type": "kv_shift"},
+        "no_decay": ["kv_shift"],
+        "learning_rate_factors": {"kv_shift": 5},
+    },
     "bpe": {"tokenizer": {"kind": "bpe", "vocab_size": 300}, "packing": False, "max_steps": 10},
 }
 QUICK_CASES = [
     "cached-half_an_optimizer", "cached-three_times", "stream-before_the_manifest", "stream-three_times", "stream-sigterm",
-    "cached-while_publishing",
+    "cached-while_publishing", "shift-three_times",
 ]  # fmt: skip
 SLOW_CASES = [f"{setting}-{kill}" for setting in SETTINGS for kill in KILLS if f"{setting}-{kill}" not in QUICK_CASES]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -101,6 +101,11 @@ class PretrainConfig(BaseTrainingConfig):
     no_decay: tuple[str, ...] = Field(
         (),
         description="No weight decay for parameters whose name contains one of these, besides biases and norms.",
+    )
+    learning_rate_factors: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {},
+        description="Times learning_rate for parameters whose name contains the key, such as kv_shift: 10 for the "
+        "scalars of a retrofitted model, which a small rate hardly moves. Our choice.",
     )
 
     # Running

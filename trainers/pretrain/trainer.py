@@ -36,6 +36,7 @@ class _Trainer(transformers.Trainer):
     data_collator: Any
     stream: PackedStream | None = None
     no_decay: tuple[str, ...] = ()
+    rate_factors: dict[str, float] = {}
     _random_state_of: str | None = None
     _measured: tuple[int, dict[str, float]] = (-1, {})
 
@@ -118,6 +119,27 @@ class _Trainer(transformers.Trainer):
     def get_decay_parameter_names(self, model: Any) -> list[str]:
         names = super().get_decay_parameter_names(model)
         return [name for name in names if not any(part in name for part in self.no_decay)]
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """As in the base class; parameters with a rate of their own are in groups of their own, after the others."""
+        if self.optimizer is not None:
+            return self.optimizer
+        made = super().create_optimizer(model)
+        names = {id(p): name for name, p in (self.model if model is None else model).named_parameters()}
+        for part, factor in self.rate_factors.items():
+            found = False
+            for group in list(made.param_groups):
+                chosen = [p for p in group["params"] if part in names[id(p)]]
+                if chosen:
+                    found = True
+                    group["params"] = [p for p in group["params"] if part not in names[id(p)]]
+                    made.add_param_group(group | {"params": chosen, "lr": group["lr"] * factor})
+            if not found:
+                raise UsageError(
+                    f"learning_rate_factors.{part}: no trained parameter has a name that contains it; some are "
+                    f"{', '.join(list(names.values())[:3])}"
+                )
+        return made
 
     # What a stream needs: its place in every checkpoint.
 
@@ -205,7 +227,7 @@ def fit(config: PretrainConfig, context: StepContext) -> None:
         processing_class=words,
     )
     net.config.use_cache = True  # as it is published; training never caches
-    trainer.no_decay = config.no_decay
+    trainer.no_decay, trainer.rate_factors = config.no_decay, config.learning_rate_factors
     if config.streaming:
         # The loader is at most one turn of all processes ahead of the step that is trained.
         ahead = trainer.rows_per_step + 2 * trainer._train_batch_size * arguments.world_size
