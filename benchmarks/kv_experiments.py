@@ -3,6 +3,7 @@
     python -m benchmarks.kv_experiments induction --out runs/kv
     python -m benchmarks.kv_experiments ngram hop_k --out runs/kv
     python -m benchmarks.kv_experiments text --out runs/kv --corpus CORPUS     # folder of a published corpus data set
+    python -m benchmarks.kv_experiments retrofit --out runs/kv --corpus CORPUS --model MODEL
 
 A run is a training by the recipe step `pretrain`, in a process of its own with one thread; `--jobs` of them at a time.
 A finished run is one JSON file, so the command goes on where it was stopped. Prints tables with the mean and the range
@@ -17,10 +18,11 @@ import json
 import os
 import subprocess
 import sys
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from . import kv_tables
 
 Settings = dict[str, Any]
 KV, LLAMA = {"model_type": "kv_shift"}, {"model_type": "llama"}
@@ -79,51 +81,72 @@ def ngram(seeds: int) -> dict[str, Settings]:
 def hop_k(seeds: int) -> dict[str, Settings]:
     """Chains of look-ups, five layers as in the paper."""
     return {
-        f"5 layers, {name}#{seed}": synthetic(3000, 1e-3, 128, eval_steps=150)
+        f"5 layers, {name}#{seed}": synthetic(1500, 1e-3, 128, eval_steps=100)
         | {"architecture": kind | shape(64, 5, 4), "seed": seed, "data": "hop_k"}
         for name, kind in (("KV shift", KV), ("vanilla", LLAMA))
         for seed in range(seeds)
     }
 
 
-# (width, layers, heads), and rows of 256 tokens a step
-SIZES = {"S": (128, 4, 4), "M": (256, 4, 4)}
-RATES = (1e-3, 4e-3, 1.6e-2)
+# (width, layers, heads), learning rates, most seeds
+SIZES = {"S": ((128, 4, 4), (1e-3, 4e-3, 1.6e-2, 6.4e-2), 3), "M": ((256, 4, 4), (4e-3, 1.6e-2), 1)}
 VARIANTS = {"vanilla": LLAMA, "KV shift": KV, "Canon-like": CANON}
 
 
 def text(seeds: int) -> dict[str, Settings]:
     """The paper's pre-training in miniature: loss on held-out text, the same sweep of rates for every variant."""
     runs = {}
-    for size, (width, layers, heads) in SIZES.items():
-        for rate in RATES:
+    for size, ((width, layers, heads), rates, most) in SIZES.items():
+        for rate in rates:
             for name, kind in VARIANTS.items():
-                for seed in range(seeds if size == "S" else 1):
+                for seed in range(min(seeds, most)):
                     runs[f"{size}, {name}, {rate:g}#{seed}"] = {
                         "architecture": kind | shape(width, layers, heads, tie_word_embeddings=True),
                         "seed": seed, "data": "corpus", "tokenizer": {"kind": "bpe", "vocab_size": 4096},
                         "max_length": 256, "max_steps": 300, "per_device_train_batch_size": 8, "learning_rate": rate,
                         "warmup_steps": 30, "lr_scheduler_type": "cosine", "eval_split": "validation",
-                        "eval_rows": 300, "eval_steps": 30, "per_device_eval_batch_size": 16,
+                        "eval_rows": 100, "eval_steps": 30, "per_device_eval_batch_size": 16,
                     }  # fmt: skip
     return runs
 
 
-EXPERIMENTS = {"induction": induction, "ngram": ngram, "hop_k": hop_k, "text": text}
+ARMS: dict[str, Settings] = {
+    "plain": {},
+    "KV shift": {"retrofit": KV},
+    "KV shift (scalars x 100)": {"retrofit": KV, "learning_rate_factors": {"kv_shift": 100.0}},
+}
+
+
+def retrofit(seeds: int) -> dict[str, Settings]:
+    """A trained model that goes on, on the same data: as it is, and with scalars that begin as the identity."""
+    common = {
+        "data": "corpus", "bf16": True, "max_length": 256, "max_steps": 60, "warmup_steps": 6, "learning_rate": 1e-4,
+        "per_device_train_batch_size": 4, "lr_scheduler_type": "cosine", "eval_split": "validation", "eval_rows": 40,
+        "eval_steps": 12, "per_device_eval_batch_size": 8,
+    }  # fmt: skip
+    return {
+        f"{name}#{seed}": common | more | {"seed": seed}
+        for name, more in ARMS.items()
+        for seed in range(min(seeds, 3))
+    }
+
+
+BASE = {"text": "vanilla", "retrofit": "plain"}
+EXPERIMENTS = {"induction": induction, "ngram": ngram, "hop_k": hop_k, "text": text, "retrofit": retrofit}
 
 
 def data_folder(name: str, out: Path, corpus: Path | None) -> Path:
     """The data set, built once; a corpus is given."""
     if name == "corpus":
         if corpus is None:
-            sys.exit("kv_experiments: text needs --corpus, the folder of a corpus data set (recipes/corpus_wiki.yaml)")
+            sys.exit("kv_experiments: this needs --corpus, the folder of a corpus data set (recipes/corpus_wiki.yaml)")
         return corpus
     folder = out / "data" / name
     if not (folder / "done").is_file():
         from hubwright.builders import sequences
         from hubwright.hub_sync.context import StepContext
 
-        more = {"ngram": {"train_rows": 32_000}, "hop_k": {"train_rows": 96_000}, "induction": {"train_rows": 96_000}}
+        more = {"ngram": {"train_rows": 32_000}, "hop_k": {"train_rows": 48_000}, "induction": {"train_rows": 96_000}}
         title = "".join(part.title() for part in name.split("_"))
         config = getattr(sequences, f"{title}Config")(**more[name])
         made = getattr(sequences, f"build_{name}")(config, StepContext(name, out / "work", out / "work"))
@@ -134,7 +157,7 @@ def data_folder(name: str, out: Path, corpus: Path | None) -> Path:
     return folder
 
 
-def train(settings: Settings, data: Path, work: Path, result: Path) -> None:
+def train(settings: Settings, inputs: dict[str, str], work: Path, result: Path) -> None:
     """One run, and its curves as one JSON file."""
     from hubwright.hub_sync.context import Input, StepContext
     from hubwright.hub_sync.refs import ArtifactRef
@@ -150,9 +173,8 @@ def train(settings: Settings, data: Path, work: Path, result: Path) -> None:
         "save_steps": 10_000,
     }
     config = PretrainConfig(**common | {k: v for k, v in settings.items() if k != "data"})
-    context = StepContext(
-        "run", work, work / "output", {"dataset": Input(ArtifactRef("dataset", "local/data", "0" * 40), data)}
-    )
+    given = {kind: Input(ArtifactRef(kind, f"local/{kind}", "0" * 40), Path(path)) for kind, path in inputs.items()}
+    context = StepContext("run", work, work / "output", given)
     work.mkdir(parents=True, exist_ok=True)
     try:
         pretrain(config, context)
@@ -171,69 +193,6 @@ def train(settings: Settings, data: Path, work: Path, result: Path) -> None:
     partial.replace(result)
 
 
-def table(experiment: str, results: dict[str, dict[str, Any]]) -> str:
-    """Mean and range over seeds: final accuracy or loss, and the first step at which 0.95 was reached."""
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for name, found in results.items():
-        groups[name.partition("#")[0]].append(found)
-    key = "loss" if experiment == "text" else "accuracy"
-    lines = [
-        f"| {experiment} | seeds | final {key} (range) | steps to 0.95 (range) | seconds |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for name, members in groups.items():
-        whole = [m for m in members if "diverged" not in m]
-        last = [m[key][-1][1] for m in whole]
-        first = [next((step for step, value in m["accuracy"] if value >= 0.95), None) for m in whole]
-        reached = [step for step in first if step is not None]
-        when = _spread(reached, "{:.0f}") + (
-            f", {len(reached)} of {len(members)}" if len(reached) < len(members) else ""
-        )
-        lost = f", {len(members) - len(whole)} diverged" if len(whole) < len(members) else ""
-        spent = sum(m["metrics"]["train_seconds"] for m in whole)
-        cells = [
-            name,
-            str(len(members)),
-            _spread(last, "{:.4f}") + lost,
-            when if key == "accuracy" else "–",
-            f"{spent:.0f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _spread(values: list[float], form: str) -> str:
-    if not values:
-        return "–"
-    mean = form.format(sum(values) / len(values))
-    return f"{mean} ({form.format(min(values))} to {form.format(max(values))})" if len(values) > 1 else mean
-
-
-def plot(experiment: str, results: dict[str, dict[str, Any]], path: Path) -> None:
-    """A line per run, a colour per kind."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    key = "loss" if experiment == "text" else "accuracy"
-    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    colours: dict[str, str] = {}
-    for name, found in results.items():
-        if key not in found:
-            continue
-        kind = name.partition("#")[0]
-        label = None if kind in colours else kind
-        colour = colours.setdefault(kind, f"C{len(colours) % 10}")
-        axes.plot(*zip(*found[key], strict=True), color=colour, label=label, alpha=0.7)
-    axes.set_xlabel("optimiser step")
-    axes.set_ylabel("validation loss, nats per token" if key == "loss" else "held-out accuracy")
-    axes.set_title(experiment)
-    axes.legend(fontsize="small")
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
-
-
 def digest(settings: Settings) -> str:
     """What a run's file is called: other settings are another run."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
@@ -244,7 +203,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=", ".join(EXPERIMENTS))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--corpus", type=Path)
+    parser.add_argument("--corpus", type=Path, help="text, retrofit: folder of a corpus data set")
+    parser.add_argument("--model", type=Path, help="retrofit: folder of a Llama, such as SmolLM2-135M")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--estimate", action="store_true", help="say what would be trained and stop")
@@ -252,8 +212,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.one:
         job = json.loads(arguments.one)
-        train(job["settings"], Path(job["data"]), Path(job["work"]), Path(job["result"]))
+        train(job["settings"], job["inputs"], Path(job["work"]), Path(job["result"]))
         return
+    if "retrofit" in arguments.experiments and arguments.model is None:
+        parser.error("retrofit needs --model, the folder of a Llama such as SmolLM2-135M")
     failed = 0
     for experiment in arguments.experiments:
         if experiment not in EXPERIMENTS:
@@ -271,8 +233,11 @@ def main() -> None:
         def one(name: str, experiment=experiment, runs=runs, paths=paths, folder=folder) -> None:
             settings = runs[name]
             corpus = arguments.corpus.absolute() if arguments.corpus else None
+            inputs = {"dataset": str(data_folder(settings["data"], arguments.out.absolute(), corpus))}
+            if "architecture" not in settings:
+                inputs["model"] = str(arguments.model.absolute())
             job = {
-                "settings": settings, "data": str(data_folder(settings["data"], arguments.out.absolute(), corpus)),
+                "settings": settings, "inputs": inputs,
                 "work": str(folder / "work" / paths[name].stem), "result": str(paths[name]),
             }  # fmt: skip
             command = [sys.executable, "-m", "benchmarks.kv_experiments", "--out", ".", "--one", json.dumps(job)]
@@ -285,8 +250,10 @@ def main() -> None:
             list(pool.map(one, missing[1:]))
         results = {name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()}
         failed += len(runs) - len(results)
-        print(table(experiment, results))
-        plot(experiment, results, arguments.out / f"{experiment}.png")
+        print(kv_tables.table(experiment, results))
+        if experiment in kv_tables.LOSSES:
+            print(f"\n{kv_tables.gains(results, BASE[experiment])}\n\n{kv_tables.pairs(results)}")
+        kv_tables.plot(experiment, results, arguments.out / f"{experiment}.png")
     if failed:
         sys.exit(f"kv_experiments: {failed} runs failed, see above; run again to try them once more")
 

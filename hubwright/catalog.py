@@ -203,7 +203,7 @@ CATALOG: dict[str, StepKind] = {
             "answers": "dataset",
             "other": "model",
         },
-        optional=frozenset({"baseline", "answers", "other"}),
+        optional=frozenset({"result", "baseline", "answers", "other"}),
     ),
 }
 

@@ -195,14 +195,16 @@ def _card_parent(step: PlannedStep, inputs: Mapping[str, ArtifactRef]) -> Artifa
 
 
 def _earlier_records(step: PlannedStep, inputs: Mapping[str, Input]) -> list[dict[str, Any]]:
-    """Provenance that a report is added to; an earlier report of the same result is replaced."""
+    """Provenance that a report is added to; an earlier report of the same result, or other model, is replaced."""
 
-    def result(record: Mapping[str, Any]) -> list[str]:
-        return [i["commit"] for i in record["inputs"] if i["role"] == "result"]
+    def shown(commits: Mapping[str, Any]) -> Any:
+        return next(((role, commits[role]) for role in ("result", "other") if role in commits), None)
 
-    parent = _card_parent(step, {role: i.ref for role, i in inputs.items()})
+    refs = {role: i.ref for role, i in inputs.items()}
+    parent = _card_parent(step, refs)
     records = provenance.load(pull(parent, [provenance.FILE_NAME]) / provenance.FILE_NAME)
-    return [record for record in records if result(record) != [inputs["result"].ref.revision]]
+    ours = shown({role: ref.revision for role, ref in refs.items()})
+    return [record for record in records if shown({i["role"]: i["commit"] for i in record["inputs"]}) != ours]
 
 
 def _resolve(ref: ArtifactRef, lock: RecipeLock, update: bool) -> ArtifactRef:

@@ -2,7 +2,8 @@
 
 In: the model as it was published, the result of an evaluation, and optionally a baseline (the same tasks on the model
 it was made from, or on `other`, a model that was trained in another way). Out: tables with intervals, a chart, the
-learning curves of both where there is another, and `.eval_results/*.yaml`, the Hub's current form.
+learning curves of both where there is another, and `.eval_results/*.yaml`, the Hub's current form. With `other` alone,
+the curves alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..hub_sync import provenance
 from ..hub_sync.context import Input, StepContext
-from ..hub_sync.errors import DataError
+from ..hub_sync.errors import DataError, UsageError
 
 RESULTS = "results.json"
 EVAL_RESULTS = ".eval_results"
@@ -36,6 +37,9 @@ class ReportConfig(BaseModel):
 
 def report(config: ReportConfig, context: StepContext) -> None:
     """Fill the report and write `.eval_results/`. Raises DataError where results and model do not belong together."""
+    if "result" not in context.inputs:
+        _learning_alone(config, context)
+        return
     model, result = context.inputs["model"], context.inputs["result"]
     after = _results(result)
     _must_be_about(result, model)
@@ -54,6 +58,21 @@ def report(config: ReportConfig, context: StepContext) -> None:
     context.report.curves = _curves(context, labels)
     context.report.sections.append({"title": "Where the figures come from", "body": _origin(context)})
     _write_eval_results(config, context, headline, after)
+
+
+def _learning_alone(config: ReportConfig, context: StepContext) -> None:
+    """Both models' learning curves, where nothing was evaluated."""
+    asked = [role for role in ("baseline", "answers") if role in context.inputs] + ["headline"] * bool(config.headline)
+    if asked:
+        raise UsageError(f"step {context.step}: {asked[0]} stands beside a result: add the input result, or drop it")
+    if "other" not in context.inputs:
+        raise UsageError(f"step {context.step}: there is nothing to report: add the input result, or other")
+    other = context.inputs["other"].ref
+    context.report.curves = _curves(context, _labels(context))
+    if not context.report.curves:
+        raise DataError(f"step {context.step}: {other} has no learning curve of the model's kinds")
+    body = f"- other: its curves are in the provenance of `{other.repo_id}` at commit `{other.revision}`"
+    context.report.sections.append({"title": "Where the figures come from", "body": body})
 
 
 def _labels(context: StepContext) -> tuple[str, str]:

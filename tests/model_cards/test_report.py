@@ -11,7 +11,7 @@ import yaml
 
 from hubwright.hub_sync import provenance
 from hubwright.hub_sync.context import Input, StepContext
-from hubwright.hub_sync.errors import DataError
+from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.hub_sync.refs import ArtifactRef
 from hubwright.model_cards.report import ReportConfig, report
 
@@ -109,3 +109,28 @@ def test_another_model_stands_beside_under_its_own_name(tmp_path: Path) -> None:
     inputs["baseline"] = step.inputs["result"]  # the same figures, but of the model itself
     with pytest.raises(DataError, match="is about me/model"):
         report(ReportConfig(), StepContext("report", tmp_path / "work", step.output, inputs))
+
+
+def test_two_trainings_are_compared_without_a_result(tmp_path: Path) -> None:
+    given = {
+        "model": Input(MODEL, trained(tmp_path / "ours", Loss=[[1, 2.0]])),
+        "other": Input(ArtifactRef("model", "you/plain", "c" * 40), trained(tmp_path / "theirs", Loss=[[1, 3.0]])),
+    }
+    step = StepContext("report", tmp_path / "work", tmp_path / "output", given)
+    report(ReportConfig(), step)
+    assert step.report.curves[0]["series"] == {"plain": [[1, 3.0]], "model": [[1, 2.0]]}
+    assert "you/plain` at commit `ccc" in step.report.sections[0]["body"]
+    assert not step.report.tables and not step.report.bars and not step.output.exists()
+    with pytest.raises(UsageError, match="headline stands beside a result"):
+        report(ReportConfig(headline=["a/b"]), step)
+
+
+@pytest.mark.parametrize(
+    ("role", "said"), [("", "there is nothing to report: add"), ("baseline", "baseline stands beside a result")]
+)
+def test_a_report_of_nothing_is_refused(tmp_path: Path, role: str, said: str) -> None:
+    given = {"model": Input(MODEL, tmp_path)}
+    if role:
+        given[role] = Input(ArtifactRef("dataset", "you/result", "e" * 40), tmp_path)
+    with pytest.raises(UsageError, match=said):
+        report(ReportConfig(), StepContext("report", tmp_path / "work", tmp_path / "output", given))

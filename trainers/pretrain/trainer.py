@@ -7,7 +7,9 @@ import math
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -36,7 +38,7 @@ class _Trainer(transformers.Trainer):
     data_collator: Any
     stream: PackedStream | None = None
     no_decay: tuple[str, ...] = ()
-    rate_factors: dict[str, float] = {}
+    rate_factors: Mapping[str, float] = MappingProxyType({})
     _random_state_of: str | None = None
     _measured: tuple[int, dict[str, float]] = (-1, {})
 
