@@ -89,7 +89,7 @@ def hop_k(seeds: int) -> dict[str, Settings]:
 
 
 # (width, layers, heads), learning rates, most seeds
-SIZES = {"S": ((128, 4, 4), (1e-3, 4e-3, 1.6e-2, 6.4e-2), 3), "M": ((256, 4, 4), (4e-3, 1.6e-2), 1)}
+SIZES = {"S": ((128, 4, 4), (4e-3, 1.6e-2, 6.4e-2), 3), "M": ((256, 4, 4), (4e-3, 1.6e-2), 1)}
 VARIANTS = {"vanilla": LLAMA, "KV shift": KV, "Canon-like": CANON}
 
 
@@ -105,7 +105,7 @@ def text(seeds: int) -> dict[str, Settings]:
                         "seed": seed, "data": "corpus", "tokenizer": {"kind": "bpe", "vocab_size": 4096},
                         "max_length": 256, "max_steps": 300, "per_device_train_batch_size": 8, "learning_rate": rate,
                         "warmup_steps": 30, "lr_scheduler_type": "cosine", "eval_split": "validation",
-                        "eval_rows": 100, "eval_steps": 30, "per_device_eval_batch_size": 16,
+                        "eval_rows": 100, "eval_steps": 30, "per_device_eval_batch_size": 16, "bf16": True,
                     }  # fmt: skip
     return runs
 
@@ -120,9 +120,9 @@ ARMS: dict[str, Settings] = {
 def retrofit(seeds: int) -> dict[str, Settings]:
     """A trained model that goes on, on the same data: as it is, and with scalars that begin as the identity."""
     common = {
-        "data": "corpus", "bf16": True, "max_length": 256, "max_steps": 60, "warmup_steps": 6, "learning_rate": 1e-4,
+        "data": "corpus", "bf16": True, "max_length": 256, "max_steps": 40, "warmup_steps": 4, "learning_rate": 1e-4,
         "per_device_train_batch_size": 4, "lr_scheduler_type": "cosine", "eval_split": "validation", "eval_rows": 40,
-        "eval_steps": 12, "per_device_eval_batch_size": 8,
+        "eval_steps": 8, "per_device_eval_batch_size": 8,
     }  # fmt: skip
     return {
         f"{name}#{seed}": common | more | {"seed": seed}

@@ -43,8 +43,8 @@ OWN_CACHE = ("vllm", "sglang", "paged", "tgi")
 
 def _signed(cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """RoPE's tables, each (batch, length, channels), as `_turn` takes them: for all heads, the sign in the sine."""
-    low, high = sin.chunk(2, dim=-1)
-    return cos.unsqueeze(1), torch.cat([-low, high], dim=-1).unsqueeze(1)
+    sin.narrow(-1, 0, sin.shape[-1] // 2).neg_()  # made for this call alone
+    return cos.unsqueeze(1), sin.unsqueeze(1)
 
 
 def _turn(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
