@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-ROOMS = ("builders", "trainers", "evals", "model_cards", "inference", "hub_sync")
+ROOMS = ("builders", "trainers", "evals", "model_cards", "inference", "tools", "hub_sync")
 
 package_dir = {"hubwright": "hubwright"}
 for room in ROOMS:
