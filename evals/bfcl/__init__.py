@@ -1,0 +1,1 @@
+"""The Berkeley Function-Calling Leaderboard: its calls matched and its worlds played, without `eval`."""

@@ -1,0 +1,133 @@
+"""Does a list of calls match BFCL's gold calls? Single turn, Python categories.
+
+Read off the behaviour of `bfcl-eval` 2026.3.23 (Apache-2.0) and compared with it case by case
+(tests/evals/bfcl). A gold call is `{name: {argument: [accepted values]}}`; "" among the values makes it optional. What
+looks odd is kept where it decides a case, and named here:
+
+- text is compared without case, blanks and ,./-_*^ , with ' as ";
+- where all accepted values have another type than the definition says, the value is a variable and compared as it is;
+- an optional list may be given as an empty list, and so may an optional list of objects;
+- objects inside objects, and lists inside lists, are compared as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ...tools.calls import Call
+
+Gold = dict[str, dict[str, list[Any]]]
+TYPES: dict[str, type] = {
+    "string": str, "integer": int, "float": float, "boolean": bool, "array": list, "tuple": list, "dict": dict,
+    "any": str,
+}  # fmt: skip
+_IGNORED = re.compile(r"[ ,./\-_*^]")
+
+
+def matches(calls: Sequence[Call], gold: Sequence[Gold], functions: Sequence[dict[str, Any]], category: str) -> str:
+    """ "" where the calls are the gold ones, else one line that says what is not.
+
+    Args:
+        functions: BFCL's definitions: name, parameters with properties and required.
+        category: as in the ids; "parallel" ones may come in any order.
+
+    """
+    if len(calls) != len(gold):
+        return f"{len(calls)} calls instead of {len(gold)}"
+    by_name = {function["name"]: function for function in reversed(functions)}
+    if "parallel" not in category:
+        name = next(iter(gold[0])) if "multiple" in category else functions[0]["name"]
+        return _one(calls[0], gold[0], by_name[name])
+    left = list(calls)
+    for expected in gold:  # every gold call takes the first that fits
+        found = next((call for call in left if not _one(call, expected, by_name[next(iter(expected))])), None)
+        if found is None:
+            return f"no call is the {next(iter(expected))} that is expected"
+        left.remove(found)
+    return ""
+
+
+def _one(call: Call, gold: Gold, function: dict[str, Any]) -> str:
+    accepted = next(iter(gold.values()))
+    properties, required = function["parameters"]["properties"], function["parameters"]["required"]
+    if call.name != function["name"]:
+        return f"{call.name} instead of {function['name']}"
+    for name in required:
+        if name not in call.arguments:
+            return f"{name} is missing"
+    for name, value in call.arguments.items():
+        if name not in properties or name not in accepted:
+            return f"there is no argument {name}"
+        if said := _argument(value, properties[name], accepted[name]):
+            return f"{name} {said}"
+    for name, values in accepted.items():
+        if name not in call.arguments and "" not in values:
+            return f"{name} is not optional"
+    return ""
+
+
+def _argument(value: Any, schema: dict[str, Any], accepted: list[Any]) -> str:
+    said = schema["type"]
+    expected = TYPES[said]
+    inner = TYPES[schema["items"]["type"]] if said in ("array", "tuple") else None
+    if said == "tuple" and type(value) is tuple:
+        value = list(value)
+    if said == "float" and type(value) is int:
+        value = float(value)
+    variable = _variable(value, accepted, expected, inner)
+    if variable is None:
+        return f"is no {said}: {value!r:.100}"
+    wrong = f"is none of {accepted!r:.200}: {value!r:.100}"
+    if variable:
+        return "" if value in accepted else wrong
+    if expected is dict:
+        return "" if _object(value, accepted) else wrong
+    if expected is list and inner is dict:
+        return "" if any(_objects(value, answer) for answer in accepted) else wrong
+    if expected is list:
+        return "" if _plain(value) in [_plain(answer) for answer in accepted] else wrong
+    if expected is str:
+        return "" if _text(value) in [_text(answer) for answer in accepted if type(answer) is str] else wrong
+    return "" if value in accepted else wrong
+
+
+def _variable(value: Any, accepted: list[Any], expected: type, inner: type | None) -> bool | None:
+    """Is the value a variable, of the accepted values' type and not of the defined one? None: it has neither type."""
+    known = next((type(answer) for answer in accepted if answer != ""), None)
+    if type(value) is expected:
+        if inner is None or any(
+            not isinstance(answer, list) or all(_variable(item, answer, inner, None) is not None for item in value)
+            for answer in accepted
+        ):
+            return known is not None and known is not expected
+        return None
+    return True if known is not None and type(value) is known else None
+
+
+def _object(value: dict[str, Any], accepted: list[Any]) -> bool:
+    return any(answer != "" and _same_object(value, answer) for answer in accepted)
+
+
+def _same_object(value: dict[str, Any], answer: dict[str, list[Any]]) -> bool:
+    for key, item in value.items():
+        if key not in answer or _loose(item) not in [_loose(other) for other in answer[key]]:
+            return False
+    return all(key in value or "" in values for key, values in answer.items())
+
+
+def _objects(value: list[Any], answer: list[Any]) -> bool:
+    return len(value) == len(answer) and all(_object(v, [a]) for v, a in zip(value, answer, strict=True))
+
+
+def _plain(value: Any) -> list[Any]:
+    return [_loose(item) for item in value]
+
+
+def _loose(value: Any) -> Any:
+    return _text(value) if type(value) is str else value
+
+
+def _text(value: str) -> str:
+    return _IGNORED.sub("", value).lower().replace("'", '"')

@@ -1,0 +1,98 @@
+"""Our matcher against hand-made cases, and case by case against the package's own checker."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hubwright.evals.bfcl.matcher import matches
+from hubwright.tools.calls import Call, python_calls
+
+FUNCTION = {
+    "name": "book",
+    "parameters": {
+        "type": "dict",
+        "properties": {
+            "city": {"type": "string"},
+            "nights": {"type": "integer"},
+            "rate": {"type": "float"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "guest": {"type": "dict"},
+            "guests": {"type": "array", "items": {"type": "dict"}},
+        },
+        "required": ["city"],
+    },
+}
+GOLD = [
+    {
+        "book": {
+            "city": ["New York, NY", "NYC"],
+            "nights": [2, ""],
+            "rate": [1.5, ""],
+            "tags": [["quiet", "sea-view"], ""],
+            "guest": [{"name": ["Ada"], "age": [36, ""]}, ""],
+            "guests": [[{"name": ["Ada"]}], ""],
+        }
+    }
+]
+
+
+@pytest.mark.parametrize(
+    ("call", "right"),
+    [
+        ("book(city='new york NY')", True),
+        ("book(city='nyc', nights=2, rate=1.5)", True),
+        ("book(city='Boston')", False),
+        ("book(nights=2)", False),
+        ("book(city='NYC', nights=3)", False),
+        ("book(city='NYC', nights='2')", False),
+        ("book(city='NYC', nights=2.0)", False),
+        ("book(city='NYC', rate=2)", False),
+        ("book(city='NYC', tags=['QUIET', 'seaview'])", True),
+        ("book(city='NYC', tags=['seaview', 'quiet'])", False),
+        ("book(city='NYC', tags=[])", True),
+        ("book(city='NYC', guest={'name': 'ada'})", True),
+        ("book(city='NYC', guest={'name': 'ada', 'age': 36})", True),
+        ("book(city='NYC', guest={'name': 'ada', 'size': 1})", False),
+        ("book(city='NYC', guest={'age': 36})", False),
+        ("book(city='NYC', guests=[{'name': 'Ada'}])", True),
+        ("book(city='NYC', guests=[{'name': 'Ada'}, {'name': 'Ada'}])", False),
+        ("book(city='NYC', other=1)", False),
+        ("books(city='NYC')", False),
+    ],
+)
+def test_single_calls(call, right):
+    assert (matches(python_calls(call), GOLD, [FUNCTION], "simple_python") == "") is right
+
+
+def test_parallel_calls_come_in_any_order_and_others_do_not():
+    gold = [{"book": {"city": ["Oslo"]}}, {"book": {"city": ["Bergen"]}}]
+    one, two = Call("book", {"city": "Oslo"}), Call("book", {"city": "Bergen"})
+    assert matches([two, one], gold, [FUNCTION], "parallel") == ""
+    assert matches([one, one], gold, [FUNCTION], "parallel") == "no call is the book that is expected"
+    assert matches([one], gold, [FUNCTION], "parallel") == "1 calls instead of 2"
+    assert matches([two], gold[:1], [FUNCTION], "simple_python").startswith("city is none of")
+
+
+def package() -> Path | None:
+    """A folder in which bfcl_eval can be imported: a wheel, which Python reads as it is."""
+    folder = os.environ.get("HUBWRIGHT_TEST_WHEELS")
+    return next(iter(sorted(Path(folder).glob("bfcl_eval-*.whl"))), None) if folder else None
+
+
+@pytest.mark.skipif(package() is None, reason="no wheel of bfcl-eval in HUBWRIGHT_TEST_WHEELS")
+def test_every_case_is_judged_as_the_package_judges_it():
+    """Gold and mutated calls of all rows of eight categories; the package runs in a process of its own."""
+    driver = Path(__file__).with_name("compare_driver.py")
+    done = subprocess.run(
+        [sys.executable, str(driver), str(package()), "6"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert found["differ"] == [] and found["not_read_back"] == []
+    assert found["cases"] == 6 * 2351 and 0.3 < found["valid"] / found["cases"] < 0.8

@@ -1,0 +1,136 @@
+"""Calls as models write them, read without running anything."""
+
+from __future__ import annotations
+
+import ast
+import json
+import operator
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+MOST = 100_000  # characters of one reply; longer ones are no calls
+_SIGNS = {ast.USub: operator.neg, ast.UAdd: operator.pos}
+_SUMS = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: the function's name, dots included, and its arguments by name."""
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def python_calls(text: str) -> list[Call]:
+    """`[f(a=1), g.h(b="x")]`, one call, or calls side by side, as Python would read them.
+
+    Values are literals, sums of numbers, names (kept as text) and nested calls (kept as `{name: arguments}`, or as
+    text where they name no argument). Arguments without a name are dropped, as BFCL's reader drops them. Raises
+    ValueError in one line for anything else.
+    """
+    if len(text) > MOST:
+        raise ValueError(f"a reply of {len(text):,} characters is no list of calls")
+    text = text.strip("`\n ")
+    text = ("" if text.startswith("[") else "[") + text + ("" if text.endswith("]") else "]")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "\*" in a model's text is its own affair
+            body = ast.parse(text, mode="eval").body
+        elements = [body] if isinstance(body, ast.Call) else getattr(body, "elts", None)
+        if elements is None:
+            raise ValueError(f"{type(body).__name__} is no list of calls")
+        return [_call(element) for element in elements]
+    except SyntaxError as error:
+        raise ValueError(f"no Python: {error.msg}") from None
+    except (RecursionError, MemoryError):
+        raise ValueError("nested too deeply") from None
+
+
+def json_calls(text: str) -> list[Call]:
+    """`[{"name": ..., "arguments": {...}}, ...]` or one such object. Raises ValueError in one line."""
+    try:
+        found = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"no JSON: {str(error)[:100]}") from None
+    calls = found if isinstance(found, list) else [found]
+    for call in calls:
+        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+            raise ValueError(f"a call needs a name: {json.dumps(call)[:100]}")
+        if not isinstance(call.get("arguments", {}), dict):
+            raise ValueError(f"the arguments of {call['name']} are no object")
+    return [Call(call["name"], call.get("arguments", {})) for call in calls]
+
+
+def as_python(call: Call) -> str:
+    """The call as Python would write it; `python_calls` reads it back."""
+    return f"{call.name}({', '.join(f'{name}={value!r}' for name, value in call.arguments.items())})"
+
+
+def _call(node: ast.expr) -> Call:
+    if not isinstance(node, ast.Call):
+        raise ValueError(f"{type(node).__name__} is no call: {ast.unparse(node)[:100]}")
+    parts, target = [], node.func
+    while isinstance(target, ast.Attribute):
+        parts.append(target.attr)
+        target = target.value
+    if isinstance(target, ast.Name):
+        parts.append(target.id)
+    if any(keyword.arg is None for keyword in node.keywords):
+        raise ValueError("a call with ** has no arguments by name")
+    return Call(".".join(reversed(parts)), {str(k.arg): _value(k.value) for k in node.keywords})
+
+
+def _value(node: ast.expr) -> Any:
+    """The value of a literal; text for what is none."""
+    if isinstance(node, ast.Constant):
+        return "..." if node.value is Ellipsis else node.value
+    if isinstance(node, ast.UnaryOp | ast.BinOp):
+        return _number(node)
+    if isinstance(node, ast.List):
+        return [_value(item) for item in node.elts]
+    if isinstance(node, ast.Tuple):
+        return tuple(_value(item) for item in node.elts)
+    if isinstance(node, ast.Dict):
+        return {_key(key): _value(value) for key, value in zip(node.keys, node.values, strict=True)}
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Call):
+        if not node.keywords:
+            return ast.unparse(node)
+        inner = _call(node)
+        return {inner.name: inner.arguments}
+    if isinstance(node, ast.Subscript):
+        return ast.unparse(node)
+    raise ValueError(f"{type(node).__name__} is no value: {ast.unparse(node)[:100]}")
+
+
+def _key(node: ast.expr | None) -> Any:
+    value = None if node is None else _value(node)
+    if node is None or isinstance(value, list | dict):
+        raise ValueError("a dictionary's key must be a plain value")
+    return value
+
+
+def _number(node: ast.expr) -> Any:
+    """A sum of literals. Powers are bounded: 9**9**9 is no argument anyone means."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float | complex | str):
+        return node.value
+    try:
+        if isinstance(node, ast.UnaryOp) and type(node.op) in _SIGNS:
+            return _SIGNS[type(node.op)](_number(node.operand))
+        if isinstance(node, ast.BinOp) and type(node.op) in _SUMS:
+            left, right = _number(node.left), _number(node.right)
+            if isinstance(left, str) or isinstance(right, str):
+                if isinstance(node.op, ast.Add):
+                    return left + right
+                raise ValueError("text cannot be reckoned with")
+            if isinstance(node.op, ast.Pow) and (abs(right) > 64 or abs(left) > 1e6):
+                raise ValueError("a power that large is no argument")
+            return _SUMS[type(node.op)](left, right)
+    except (ArithmeticError, TypeError) as error:
+        raise ValueError(f"{ast.unparse(node)[:100]}: {error}") from None
+    raise ValueError(f"{ast.unparse(node)[:100]} is no number")
