@@ -12,7 +12,7 @@ import json
 import re
 from typing import Any
 
-from .schema import violation
+from ...tools.schema import violation
 
 ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 _CJK = re.compile(r"[\u3400-\u9fff]")

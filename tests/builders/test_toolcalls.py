@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from hubwright.builders.toolcalls import Source, ToolCallsConfig, build
 from hubwright.builders.toolcalls.convert import Rejected, convert
-from hubwright.builders.toolcalls.schema import violation
 from hubwright.builders.toolcalls.splits import near_train
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
+from hubwright.tools.schema import violation
 
 SIGNATURE = {
     "name": "tip",
