@@ -96,9 +96,10 @@ def _argument(value: Any, schema: dict[str, Any], accepted: list[Any]) -> str:
 def _variable(value: Any, accepted: list[Any], expected: type, inner: type | None) -> bool | None:
     """Is the value a variable, of the accepted values' type and not of the defined one? None: it has neither type."""
     known = next((type(answer) for answer in accepted if answer != ""), None)
+    given: Any = value
     if type(value) is expected:
         if inner is None or any(
-            not isinstance(answer, list) or all(_variable(item, answer, inner, None) is not None for item in value)
+            not isinstance(answer, list) or all(_variable(item, answer, inner, None) is not None for item in given)
             for answer in accepted
         ):
             return known is not None and known is not expected
