@@ -89,8 +89,9 @@ def hop_k(seeds: int) -> dict[str, Settings]:
 
 
 # (width, layers, heads), learning rates, most seeds
-SIZES = {"S": ((128, 4, 4), (4e-3, 1.6e-2, 6.4e-2), 3), "M": ((256, 4, 4), (4e-3, 1.6e-2), 1)}
+SIZES = {"S": ((64, 4, 4), (4e-3, 1.6e-2, 6.4e-2), 3), "M": ((128, 4, 4), (4e-3, 1.6e-2), 1)}
 VARIANTS = {"vanilla": LLAMA, "KV shift": KV, "Canon-like": CANON}
+IDENTITY = {"KV shift (identity start)": KV | {"shift_init": "identity"}}
 
 
 def text(seeds: int) -> dict[str, Settings]:
@@ -98,14 +99,14 @@ def text(seeds: int) -> dict[str, Settings]:
     runs = {}
     for size, ((width, layers, heads), rates, most) in SIZES.items():
         for rate in rates:
-            for name, kind in VARIANTS.items():
+            for name, kind in (VARIANTS | (IDENTITY if rate == rates[0] else {})).items():
                 for seed in range(min(seeds, most)):
                     runs[f"{size}, {name}, {rate:g}#{seed}"] = {
                         "architecture": kind | shape(width, layers, heads, tie_word_embeddings=True),
-                        "seed": seed, "data": "corpus", "tokenizer": {"kind": "bpe", "vocab_size": 4096},
-                        "max_length": 256, "max_steps": 300, "per_device_train_batch_size": 8, "learning_rate": rate,
-                        "warmup_steps": 30, "lr_scheduler_type": "cosine", "eval_split": "validation",
-                        "eval_rows": 100, "eval_steps": 30, "per_device_eval_batch_size": 16, "bf16": True,
+                        "seed": seed, "data": "corpus", "tokenizer": {"kind": "bpe", "vocab_size": 1024},
+                        "max_length": 256, "max_steps": 500, "per_device_train_batch_size": 8, "learning_rate": rate,
+                        "warmup_steps": 50, "lr_scheduler_type": "cosine", "eval_split": "validation",
+                        "eval_rows": 100, "eval_steps": 25, "per_device_eval_batch_size": 16,
                     }  # fmt: skip
     return runs
 
