@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("hubwright", "builders", "trainers", "evals", "model_cards", "inference", "tools", "hub_sync")
-# Runs code that nobody has read, in a process that may do nothing else.
-JAIL = ROOT / "tools" / "jail.py"
+# These run code that nobody has read, in a process that may do nothing else.
+JAILED = (ROOT / "tools" / "jail.py", ROOT / "evals" / "bfcl" / "world_driver.py")
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{30,}")
 
 
@@ -35,7 +35,7 @@ def test_code(path):
             assert isinstance(node.value, ast.Constant) and node.value.value is False, node.value
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
-            assert name not in {"eval", "exec", "torch.load", "os.system", "yaml.unsafe_load"} or path == JAIL, name
+            assert name not in {"eval", "exec", "torch.load", "os.system", "yaml.unsafe_load"} or path in JAILED, name
             assert not any(k.arg == "shell" and ast.unparse(k.value) == "True" for k in node.keywords), name
 
 

@@ -20,18 +20,18 @@ _SUMS: dict[type, Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True)
 class Call:
-    """One call: the function's name, dots included, and its arguments by name."""
+    """One call: the function's name, dots included, its arguments by name, and those without one."""
 
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
+    positional: tuple[Any, ...] = ()
 
 
 def python_calls(text: str) -> list[Call]:
     """`[f(a=1), g.h(b="x")]`, one call, or calls side by side, as Python would read them.
 
     Values are literals, sums of numbers, names (kept as text) and nested calls (kept as `{name: arguments}`, or as
-    text where they name no argument). Arguments without a name are dropped, as BFCL's reader drops them. Raises
-    ValueError in one line for anything else.
+    text where they name no argument). Raises ValueError in one line for anything else.
     """
     if len(text) > MOST:
         raise ValueError(f"a reply of {len(text):,} characters is no list of calls")
@@ -68,7 +68,9 @@ def json_calls(text: str) -> list[Call]:
 
 def as_python(call: Call) -> str:
     """The call as Python would write it; `python_calls` reads it back."""
-    return f"{call.name}({', '.join(f'{name}={value!r}' for name, value in call.arguments.items())})"
+    written = [repr(value) for value in call.positional]
+    written += [f"{name}={value!r}" for name, value in call.arguments.items()]
+    return f"{call.name}({', '.join(written)})"
 
 
 def _call(node: ast.expr) -> Call:
@@ -82,7 +84,8 @@ def _call(node: ast.expr) -> Call:
         parts.append(target.id)
     if any(keyword.arg is None for keyword in node.keywords):
         raise ValueError("a call with ** has no arguments by name")
-    return Call(".".join(reversed(parts)), {str(k.arg): _value(k.value) for k in node.keywords})
+    by_name = {str(k.arg): _value(k.value) for k in node.keywords}
+    return Call(".".join(reversed(parts)), by_name, tuple(_value(argument) for argument in node.args))
 
 
 def _value(node: ast.expr) -> Any:

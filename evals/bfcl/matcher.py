@@ -4,6 +4,7 @@ Read off the behaviour of `bfcl-eval` 2026.3.23 (Apache-2.0) and compared with i
 (tests/evals/bfcl). A gold call is `{name: {argument: [accepted values]}}`; "" among the values makes it optional. What
 looks odd is kept where it decides a case, and named here:
 
+- arguments without a name are passed over;
 - text is compared without case, blanks and ,./-_*^ , with ' as ";
 - where all accepted values have another type than the definition says, the value is a variable and compared as it is;
 - an optional list may be given as an empty list, and so may an optional list of objects;

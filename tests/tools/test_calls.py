@@ -22,7 +22,7 @@ from hubwright.tools.calls import Call, as_python, json_calls, python_calls
         ("f(a=2 * 3 + 4, b=2**10, c='x' + 'y')", [Call("f", {"a": 10, "b": 1024, "c": "xy"})]),
         ("f(a=name, b=True, c=...)", [Call("f", {"a": "name", "b": True, "c": "..."})]),
         ("f(a=g(b=1), c=h(2), d=x[0])", [Call("f", {"a": {"g": {"b": 1}}, "c": "h(2)", "d": "x[0]"})]),
-        ("f(1, 2, a=3)", [Call("f", {"a": 3})]),
+        ("f(1, 'x', a=3)", [Call("f", {"a": 3}, (1, "x"))]),
         ("[]", []),
     ],
 )
@@ -77,7 +77,8 @@ def value(rng: random.Random, depth: int = 0):
 def test_what_is_written_is_read_back():
     rng = random.Random(1)
     for _ in range(1000):
-        call = Call("a.b", {f"x{n}": value(rng) for n in range(rng.randrange(4))})
+        named = {f"x{n}": value(rng) for n in range(rng.randrange(4))}
+        call = Call("a.b", named, tuple(value(rng) for _ in range(rng.randrange(3))))
         assert python_calls(f"[{as_python(call)}]") == [call]
 
 

@@ -1,0 +1,120 @@
+"""BFCL's multi-turn worlds: a model's calls and the gold calls, each on its own copy, compared after every turn.
+
+The back-ends are the package's own classes (`bfcl-eval`, Apache-2.0): data of a data set, not code of ours, so they
+and the model's calls run in a sandbox (`tools/sandbox.py`). Calls are read by the syntax tree; nothing of a model's
+text is ever evaluated. What passes a turn is the package's: the model called something, every public attribute of
+every world equals gold's, and gold's results of this turn are among the model's results so far.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from ...hub_sync.errors import DataError
+from ...tools.calls import Call, python_calls
+from ...tools.sandbox import Limits, Sandbox
+
+DRIVER = Path(__file__).with_name("world_driver.py")
+# A turn of the long-context rows lists thousands of files.
+LIMITS = Limits(seconds=20.0, cpu_seconds=600, memory_mb=1024, result_bytes=8 << 20)
+
+
+@dataclass(frozen=True)
+class TurnResult:
+    """What one turn came to.
+
+    Attributes:
+        results: of the model's calls, as text, in their order.
+        fault: "" where the turn passes or has no gold calls, else one line.
+    """
+
+    results: list[str]
+    fault: str = ""
+
+
+class Worlds:
+    """Both copies of a row's worlds; one process serves any number of rows, one after another.
+
+    Args:
+        sources: module name (`gorilla_file_system`, ...) -> Python source of the back-ends.
+    """
+
+    def __init__(self, sources: Mapping[str, str], limits: Limits = LIMITS) -> None:
+        code = f"SOURCES = {json.dumps(dict(sources))}\n{DRIVER.read_text(encoding='utf-8')}\nprepare()"
+        self._box = Sandbox(code, limits, modules=["mpmath"])
+
+    def begin(self, row: Mapping[str, Any]) -> None:
+        """A row's worlds as they are before its first turn. Raises DataError for a row that cannot be played."""
+        self._so_far: Counter[str] = Counter()
+        self._ask(
+            "begin",
+            {
+                "classes": row["involved_classes"], "config": row.get("initial_config") or {},
+                "long_context": "long_context" in row["id"] or "composite" in row["id"],
+            },
+        )  # fmt: skip
+
+    def turn(self, calls: Sequence[Call], gold: Sequence[str]) -> TurnResult:
+        """Play one turn: the model's calls, of all its steps, and gold's, as text.
+
+        Where gold has none, the model's are played all the same, and the turn passes; whether it should have called
+        nothing is another check of the package, and another of ours (`needless`).
+        """
+        expected = [call for text in gold for call in python_calls(text)]
+        results, wanted = (
+            self._ask("play", {"side": side, "calls": [[c.name, c.positional, c.arguments] for c in chosen]})
+            for side, chosen in (("model", calls), ("gold", expected))
+        )
+        self._so_far += Counter(results)
+        if not gold:
+            return TurnResult(results)
+        if not calls:
+            return TurnResult(results, "nothing was called")
+        if different := self._ask("different", {}):
+            return TurnResult(results, f"the state differs: {', '.join(different)}")
+        if missing := Counter(wanted) - self._so_far:
+            return TurnResult(results, f"gold's result is not among the results so far: {next(iter(missing))[:200]}")
+        return TurnResult(results)
+
+    def close(self) -> None:
+        """End the process."""
+        self._box.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, function: str, arguments: dict[str, Any]) -> Any:
+        outcome = self._box.call(function, arguments)
+        if not outcome.ok:
+            raise DataError(f"the worlds of BFCL: {outcome.error}")
+        return outcome.value
+
+
+def play(
+    worlds: Worlds, row: Mapping[str, Any], replies: Sequence[Sequence[Call]], gold: Sequence[Sequence[str]]
+) -> str:
+    """ "" where every turn of a row passes, else the first fault with its turn.
+
+    Args:
+        replies: the model's calls, by turn.
+        gold: call texts, by turn.
+    """
+    worlds.begin(row)
+    for number, expected in enumerate(gold):
+        calls = replies[number] if number < len(replies) else ()
+        if said := worlds.turn(calls, expected).fault:
+            return f"turn {number}: {said}"
+    return ""
+
+
+def needless(replies: Sequence[Sequence[Call]], gold: Sequence[Sequence[str]]) -> bool:
+    """Did the model call something in a turn in which gold calls nothing?"""
+    return any(calls and not expected for calls, expected in zip(replies, gold, strict=False))

@@ -1,0 +1,114 @@
+"""Worlds of two turns by hand, and all 800 rows of the package played by its checker and by ours."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_bfcl_matcher import package
+
+from hubwright.evals.bfcl.worlds import Worlds, needless, play
+from hubwright.hub_sync.errors import DataError
+from hubwright.tools.calls import python_calls
+
+SOURCES = {
+    "long_context": "EXTRA = 1000",
+    "ticket_api": """
+import subprocess
+from bfcl_eval.eval_checker.multi_turn_eval.func_source_code.long_context import EXTRA
+
+class TicketAPI:
+    def __init__(self):
+        self.tickets, self._seen = {}, 0
+    def _load_scenario(self, scenario, long_context=False):
+        self.tickets = scenario.get("tickets", {})
+        self.next = EXTRA if long_context else 1
+    def create(self, title, priority=1):
+        self._seen += 1
+        self.tickets[str(self.next)] = {"title": title, "priority": priority}
+        self.next += 1
+        return {"id": self.next - 1}
+    def count(self):
+        return len(self.tickets)
+    def fail(self):
+        raise ValueError("no such ticket")
+    def kill(self):
+        return "killed"
+    def spin(self):
+        while True: pass
+""",
+}
+ROW = {"id": "multi_turn_base_0", "involved_classes": ["TicketAPI"], "initial_config": {"TicketAPI": {"tickets": {}}}}
+GOLD = [["create('a', priority=2)", "count()"], [], ["count()"]]
+
+
+@pytest.fixture(scope="module")
+def worlds():
+    with Worlds(SOURCES) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("replies", "said"),
+    [
+        (["create(title='a', priority=2), count()", "", "count()"], ""),
+        (["count(), create(title='a', priority=2), count()", "", "count()"], ""),
+        (["create(title='a', priority=2), count()", "", ""], "turn 2: nothing was called"),
+        (["create(title='a'), count()", "", "count()"], "turn 0: the state differs: TicketAPI.tickets"),
+        (["create(title='a', priority=2)", "", "count()"], "turn 0: gold's result is not among the results so far: 1"),
+        (["create(title='a', priority=2), count()", "create(title='b')", "count()"], "turn 2: the state differs"),
+        # A result of an earlier turn counts as often as it was given.
+        (["create(title='a', priority=2), count(), count()", "", "fail()"], ""),
+        ([], "turn 0: nothing was called"),
+    ],
+)
+def test_turns(worlds, replies, said):
+    found = play(worlds, ROW, [python_calls(text) if text else [] for text in replies], GOLD)
+    assert found == said or (said and found.startswith(said))
+
+
+def test_what_calls_give_as_text(worlds):
+    worlds.begin(ROW | {"id": "multi_turn_long_context_0"})
+    calls = python_calls(
+        "create(title='a'), count(), fail(), kill(), nothing(), TicketAPI.count(), create(name=1), _seen()"
+    )
+    results = worlds.turn(calls, []).results
+    assert results[:6] == [
+        '{"id": 1000}', "1", "Error during execution: no such ticket",
+        "Error during execution: Function call kill is not allowed.",
+        "Error during execution: name 'nothing' is not defined", "Error during execution: name 'TicketAPI' is not defined",
+    ]  # fmt: skip
+    assert "unexpected keyword argument 'name'" in results[6] and "'_seen' is not defined" in results[7]
+
+
+def test_calls_where_gold_has_none_are_needless():
+    calls = python_calls("count()")
+    assert needless([calls, calls, calls], GOLD) and not needless([calls, [], calls], GOLD)
+
+
+def test_a_world_that_hangs_or_cannot_be_loaded_is_one_line():
+    from hubwright.tools.sandbox import Limits
+
+    with pytest.raises(DataError, match="tool code cannot be loaded: KeyError: 'long_context'"):
+        Worlds({})
+    with Worlds(SOURCES, Limits(seconds=0.5)) as made:
+        made.begin(ROW)
+        with pytest.raises(DataError, match="no result within"):
+            made.turn(python_calls("spin()"), [])
+
+
+@pytest.mark.skipif(package() is None, reason="no wheel of bfcl-eval in HUBWRIGHT_TEST_WHEELS")
+def test_every_row_is_judged_as_the_package_judges_it():
+    """Gold passes on all 800 rows, nothing on none, and changed replies where the package says so."""
+    driver = Path(__file__).with_name("play_driver.py")
+    done = subprocess.run(
+        [sys.executable, str(driver), str(package()), "3"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert found["differ"] == []
+    assert (found["gold"], found["empty"], found["cases"]) == (800, 0, 2400)
+    assert 1000 < found["valid"] < 2000
