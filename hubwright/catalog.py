@@ -104,6 +104,13 @@ CATALOG: dict[str, StepKind] = {
         "dataset",
         "documents for language modelling from files, archives and Hub data sets",
     ),
+    "bfcl": StepKind(
+        "builder",
+        "hubwright.builders.bfcl:BFCLConfig",
+        "hubwright.builders.bfcl:build",
+        "dataset",
+        "the Berkeley Function-Calling Leaderboard, with its worlds, from the wheel of bfcl-eval",
+    ),
     "sft": StepKind(
         "trainer",
         "hubwright.trainers.sft:SFTConfig",

@@ -1,0 +1,228 @@
+"""Build the BFCL data set from the wheel of `bfcl-eval` (Apache-2.0), which holds questions, gold answers and worlds.
+
+    pip download --no-deps bfcl-eval==2026.3.23
+    build(BFCLConfig(source="bfcl_eval-2026.3.23-py3-none-any.whl"), context)
+
+Out: `single_turn` and `multi_turn`, a split for each category, and `worlds`, the sources of the classes whose methods
+the multi-turn rows call. Nothing of the package is imported or run. Nested values are JSON text: Arrow would merge the
+arguments of different functions.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ConfigDict, Field
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError, UsageError
+from ..sources import Source, fetch
+
+if TYPE_CHECKING:
+    import datasets
+
+DATA = "bfcl_eval/data/"
+SOURCES = "bfcl_eval/eval_checker/multi_turn_eval/func_source_code/"
+PROMPTS = "bfcl_eval/constants/default_prompts.py"
+# Scored by comparing calls; those without gold answers call for none (irrelevance) or for any (relevance).
+SINGLE = (
+    "simple_python", "multiple", "parallel", "parallel_multiple", "irrelevance", "live_simple", "live_multiple",
+    "live_parallel", "live_parallel_multiple", "live_irrelevance", "live_relevance",
+)  # fmt: skip
+MULTI = ("multi_turn_base", "multi_turn_miss_func", "multi_turn_miss_param", "multi_turn_long_context")
+DOCS = {
+    "GorillaFileSystem": "gorilla_file_system", "MathAPI": "math_api", "MessageAPI": "message_api",
+    "TwitterAPI": "posting_api", "TicketAPI": "ticket_api", "TradingBot": "trading_bot", "TravelAPI": "travel_booking",
+    "VehicleControlAPI": "vehicle_control",
+}  # fmt: skip
+HINT = " Note that the provided function is in Python 3 syntax."  # what the package adds to every description
+LARGEST = 64 << 20  # bytes of one file inside the wheel, unpacked
+
+
+class BFCLConfig(Source):
+    """Where the wheel is, and what to take from it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    categories: tuple[str, ...] = Field(
+        SINGLE + MULTI, min_length=1, description="Categories to take; default: all that are scored in Python."
+    )
+    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
+
+
+def build(config: BFCLConfig, context: StepContext) -> dict[str, datasets.DatasetDict]:
+    """Read and check the rows; tell `context.report` about them.
+
+    single_turn rows: id, messages, functions, gold (JSON text; "" where there is no gold answer), prompt (the
+    package's system prompt with the functions in it). multi_turn rows: id, turns, functions, later (turn -> functions
+    that are shown only then), gold, classes, config, prompt. worlds rows: name, source.
+
+    Raises UsageError for an unknown category, DataError in one line for a file that is not the wheel or rows that do
+    not fit together.
+    """
+    import datasets
+
+    unknown = [name for name in config.categories if name not in SINGLE + MULTI]
+    if unknown:
+        raise UsageError(f"categories: {unknown[0]!r} is unknown; use some of {', '.join(SINGLE + MULTI)}")
+    name, content, origin = fetch(config, config.timeout)
+    digest = hashlib.sha256(content).hexdigest()
+    if config.expect_sha256 and digest != config.expect_sha256:
+        raise DataError(f"{name}: sha256 is {digest}, expected {config.expect_sha256}; fetch that file")
+    wheel = _Wheel(name, content)
+    prompt = wheel.prompt()
+    made: dict[str, Any] = {}
+    for config_name, chosen, read in (("single_turn", SINGLE, _single), ("multi_turn", MULTI, _multi)):
+        rows = {
+            c: [read(row, gold, wheel, prompt) for row, gold in wheel.rows(c)]
+            for c in chosen
+            if c in config.categories
+        }
+        if rows:
+            splits = {c: datasets.Dataset.from_list(found) for c, found in rows.items()}
+            made[config_name] = datasets.DatasetDict(splits)
+            context.report.counts |= {c: len(found) for c, found in rows.items()}
+    if "multi_turn" in made:
+        sources = [{"name": n, "source": wheel.text(f"{SOURCES}{n}.py")} for n in (*DOCS.values(), "long_context")]
+        made["worlds"] = datasets.DatasetDict({"python": datasets.Dataset.from_list(sources)})
+    _describe(context, f"{origin}, sha256 `{digest}`", wheel.version())
+    return made
+
+
+class _Wheel:
+    """The files of the package, read and never imported."""
+
+    def __init__(self, name: str, content: bytes) -> None:
+        self.name = name
+        try:
+            self._archive = zipfile.ZipFile(io.BytesIO(content))
+        except zipfile.BadZipFile as error:
+            raise DataError(f"{name}: is no wheel; pip download --no-deps bfcl-eval gets one") from error
+        self._functions: dict[str, list[dict[str, Any]]] = {}
+
+    def text(self, path: str) -> str:
+        try:
+            if self._archive.getinfo(path).file_size > LARGEST:
+                raise DataError(f"{self.name}: {path} is larger than {LARGEST >> 20} MiB unpacked")
+            return self._archive.read(path).decode("utf-8")
+        except (KeyError, UnicodeDecodeError, zipfile.BadZipFile) as error:
+            raise DataError(f"{self.name}: {path} is absent or damaged; use the wheel of bfcl-eval") from error
+
+    def lines(self, path: str) -> list[dict[str, Any]]:
+        try:
+            return [json.loads(line) for line in self.text(path).splitlines() if line.strip()]
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise DataError(f"{self.name}: {path} is not JSON Lines") from error
+
+    def rows(self, category: str) -> Iterator[tuple[dict[str, Any], Any]]:
+        """Rows of a category with their gold answers, None where the category has none."""
+        rows = self.lines(f"{DATA}BFCL_v4_{category}.json")
+        if "relevance" in category:
+            yield from ((row, None) for row in rows)
+            return
+        answers = {a["id"]: a["ground_truth"] for a in self.lines(f"{DATA}possible_answer/BFCL_v4_{category}.json")}
+        for row in rows:
+            if row["id"] not in answers:
+                raise DataError(f"{self.name}: {row['id']} has no gold answer")
+            yield row, answers[row["id"]]
+
+    def functions(self, world: str) -> list[dict[str, Any]]:
+        """The definitions of a world's methods."""
+        if world not in DOCS:
+            raise DataError(f"{self.name}: there is no world {world!r}")
+        if world not in self._functions:
+            self._functions[world] = self.lines(f"{DATA}multi_turn_func_doc/{DOCS[world]}.json")
+        return self._functions[world]
+
+    def version(self) -> str:
+        """The package's version, by the wheel's own metadata."""
+        found = [re.match(r"bfcl_eval-([^/]+)\.dist-info/METADATA$", name) for name in self._archive.namelist()]
+        return next((match.group(1) for match in found if match), "of unknown version")
+
+    def prompt(self) -> str:
+        """The package's default system prompt, put together from its parts, `{functions}` still open."""
+        tree = ast.parse(self.text(PROMPTS))
+        constants = {
+            node.targets[0].id: node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        try:
+            style = ast.literal_eval(constants["PROMPT_STYLE_TEMPLATES"])["classic"]
+            form = ast.literal_eval(constants["OUTPUT_FORMAT_MAPPING"])["python"]
+            whole = ast.literal_eval(constants["_PLAINTEXT_SYSTEM_PROMPT_TEMPLATE"])
+            return whole.format(
+                persona=style["persona"],
+                task=style["task"],
+                tool_call_format=style["tool_call_no_tag"].format(output_format=form, param_types=""),
+                multiturn_behavior=style["multiturn_behavior"],
+                available_tools=style["available_tools"].format(format="json", functions="{functions}"),
+            )
+        except (KeyError, ValueError) as error:
+            raise DataError(f"{self.name}: its prompt is not where it was in 2026.3.23 ({error})") from error
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _shown(functions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [function | {"description": function["description"] + HINT} for function in functions]
+
+
+def _with_functions(prompt: str, functions: list[dict[str, Any]]) -> str:
+    return prompt.replace("{functions}", json.dumps(_shown(functions), indent=4))
+
+
+def _single(row: dict[str, Any], gold: Any, wheel: _Wheel, prompt: str) -> dict[str, str]:
+    if len(row["question"]) != 1:
+        raise DataError(f"{wheel.name}: {row['id']} has {len(row['question'])} turns instead of one")
+    return {
+        "id": row["id"],
+        "messages": _json(row["question"][0]),
+        "functions": _json(row["function"]),
+        "gold": "" if gold is None else _json(gold),
+        "prompt": _with_functions(prompt, row["function"]),
+    }
+
+
+def _multi(row: dict[str, Any], gold: Any, wheel: _Wheel, prompt: str) -> dict[str, str]:
+    if len(row["question"]) != len(gold):
+        raise DataError(f"{wheel.name}: {row['id']} has {len(row['question'])} turns and {len(gold)} gold answers")
+    later = {turn: set(names) for turn, names in row.get("missed_function", {}).items()}
+    functions = [function for world in row["involved_classes"] for function in wheel.functions(world)]
+    hidden = set().union(*later.values())
+    shown = [function for function in functions if function["name"] not in hidden]
+    return {
+        "id": row["id"],
+        "turns": _json(row["question"]),
+        "functions": _json(shown),
+        "later": _json({turn: [f for f in functions if f["name"] in names] for turn, names in later.items()}),
+        "gold": _json(gold),
+        "classes": _json(row["involved_classes"]),
+        "config": _json(row["initial_config"]),
+        "prompt": _with_functions(prompt, shown),
+    }
+
+
+def _describe(context: StepContext, origin: str, version: str) -> None:
+    report = context.report
+    report.card = {
+        "pretty_name": "Berkeley Function-Calling Leaderboard v4",
+        "license": "apache-2.0",
+        "language": ["en"],
+        "task_categories": ["text-generation"],
+        "tags": ["function-calling", "bfcl"],
+    }
+    report.summary = (
+        f"BFCL v4 as it is in the package `bfcl-eval` {version} (Apache-2.0; {origin}): questions, function "
+        "definitions, gold answers, the system prompt with the functions in it, and the Python sources of the worlds "
+        "that the multi-turn rows are played in. Rows are unchanged; nested values are JSON text."
+    )
