@@ -62,8 +62,9 @@ def locate(source: str, *, hint: str = "") -> tuple[Path, str]:
     return folder, str(pinned)
 
 
-def read_split(path: Path, split: str) -> datasets.Dataset:
-    """Read one split of a local folder, or the rows of one .parquet, .json, .jsonl or .csv file.
+def read_split(path: Path, split: str, config: str | None = None) -> datasets.Dataset:
+    """Read one split of a local folder, of its `config` or else its default one, or the rows of one .parquet, .json,
+    .jsonl or .csv file.
 
     Raises DataError in one line where there is no such split or the files cannot be read.
     """
@@ -71,7 +72,7 @@ def read_split(path: Path, split: str) -> datasets.Dataset:
 
     try:
         if path.is_dir():
-            return datasets.load_dataset(str(path), split=split)
+            return datasets.load_dataset(str(path), config, split=split)
         reader = _READERS.get(path.suffix)
         if reader is None:
             raise DataError(
@@ -92,6 +93,7 @@ def load_rows(
     default_ref: str | None = None,
     split: str = "test",
     *,
+    config: str | None = None,
     hint: str = "",
 ) -> datasets.Dataset:
     """Rows of one split, from where `configured_source` says.
@@ -101,6 +103,7 @@ def load_rows(
         env_var: the task's own variable, e.g. HUBWRIGHT_FBBENCH.
         default_ref: what to read where neither is set; None means that one of them is required.
         split: split name.
+        config: the data set's config; None: its default one.
         hint: one clause that tells how to make the data set, put behind the hub's answer where it is absent.
 
     Raises:
@@ -109,7 +112,7 @@ def load_rows(
         DataError: no such path, split or readable file, or no rows.
     """
     path, cited = locate(configured_source(metadata, env_var, default_ref), hint=hint)
-    rows = read_split(path, split)
+    rows = read_split(path, split, config)
     if not len(rows):
         raise DataError(f"{cited}: split {split!r} has no rows")
     return rows

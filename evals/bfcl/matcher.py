@@ -108,8 +108,10 @@ def _variable(value: Any, accepted: list[Any], expected: type, inner: type | Non
     return True if known is not None and type(value) is known else None
 
 
-def _object(value: dict[str, Any], accepted: list[Any]) -> bool:
-    return any(answer != "" and _same_object(value, answer) for answer in accepted)
+def _object(value: Any, accepted: list[Any]) -> bool:
+    if not isinstance(value, dict):
+        return False
+    return any(isinstance(answer, dict) and _same_object(value, answer) for answer in accepted)
 
 
 def _same_object(value: dict[str, Any], answer: dict[str, list[Any]]) -> bool:

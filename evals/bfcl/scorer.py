@@ -1,0 +1,35 @@
+"""The score of one single-turn reply. Needs neither lm-eval nor torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from ...tools.calls import python_calls
+from .matcher import Gold, matches
+
+METRICS = ("acc", "readable", "function")
+
+
+def score(
+    reply: str, gold: Sequence[Gold] | None, functions: Sequence[dict[str, Any]], category: str
+) -> dict[str, float]:
+    """Metrics of one reply.
+
+    acc: the calls are the gold ones (`matcher.py`); where there is no gold answer, nothing readable is called
+    (irrelevance), or something is (relevance). readable: the reply is a list of calls, at least one. function: the
+    functions called are gold's, whatever the arguments.
+    """
+    try:
+        calls = python_calls(reply)
+    except ValueError:
+        calls = []
+    if gold is None:
+        return {"acc": float(bool(calls) != category.endswith("irrelevance"))}
+    named, expected = Counter(call.name for call in calls), Counter(next(iter(answer)) for answer in gold)
+    return {
+        "acc": float(bool(calls) and not matches(calls, gold, functions, category)),
+        "readable": float(bool(calls)),
+        "function": float(named == expected),
+    }

@@ -1,0 +1,65 @@
+"""BFCL's single-turn categories as lm-eval tasks.
+
+    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks button_bfcl \\
+        --metadata '{"dataset": "org/bfcl-v4@v1.0.0"}'
+
+The prompt is the package's own, which is a column of the data set; the reply is read and matched as the package does
+(`bfcl-eval` 2026.3.23, prompting mode), without its `eval`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ...hub_sync.errors import DataError
+from ..chat import RuleScoredTask
+from ..data import load_rows
+from .scorer import METRICS, score
+
+COLUMNS = ("id", "messages", "functions", "gold", "prompt")
+
+
+class BFCLTask(RuleScoredTask):
+    """One category: a question and functions in, a list of calls out. `test_split` of the YAML names the category."""
+
+    METRICS = METRICS
+    INTERVALS = ("acc", "function")
+
+    @property
+    def category(self) -> str:
+        """simple_python, live_multiple, ..."""
+        return str(self.config.test_split)
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Read the category's rows from `--metadata` or HUBWRIGHT_BFCL. Raises as `load_rows` does."""
+        rows = load_rows(
+            self.config.metadata,
+            "HUBWRIGHT_BFCL",
+            "hubwright/bfcl-v4",
+            self.category,
+            config="single_turn",
+            hint="build it with `hubwright run bfcl --set namespace=YOU`",
+        )
+        missing = [name for name in COLUMNS if name not in rows.column_names]
+        if missing:
+            raise DataError(f"{self.config.task}: the data set has no column {missing[0]!r}; give one of `uses: bfcl`")
+        self.dataset = {self.category: rows}
+
+    def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
+        """The package's prompt, before a system turn of the row's own where there is one, and the question."""
+        system, *turns = [{"role": "system", "content": doc["prompt"]}, *json.loads(doc["messages"])]
+        if turns and turns[0]["role"] == "system":
+            system["content"] += f"\n\n{turns.pop(0)['content']}"
+        return [system, *turns]
+
+    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
+        """The gold calls as JSON."""
+        return str(doc["gold"])
+
+    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+        """Score one reply."""
+        if self.bypassed:
+            return {"bypass": 0.0}
+        gold = json.loads(doc["gold"]) if doc["gold"] else None
+        return self.with_intervals(score(results[0], gold, json.loads(doc["functions"]), self.category))
