@@ -48,7 +48,8 @@ class BFCLTask(RuleScoredTask):
 
     def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
         """The package's prompt, before a system turn of the row's own where there is one, and the question."""
-        system, *turns = [{"role": "system", "content": doc["prompt"]}, *json.loads(doc["messages"])]
+        system = {"role": "system", "content": doc["prompt"]}
+        turns: list[dict[str, str]] = json.loads(doc["messages"])
         if turns and turns[0]["role"] == "system":
             system["content"] += f"\n\n{turns.pop(0)['content']}"
         return [system, *turns]

@@ -5,6 +5,7 @@ import json
 import sys
 import types
 
+SOURCES: dict[str, str] = globals().get("SOURCES", {})  # assigned before this is run
 PREFIX = "bfcl_eval.eval_checker.multi_turn_eval.func_source_code"
 MODULES = {
     "GorillaFileSystem": "gorilla_file_system", "MathAPI": "math_api", "MessageAPI": "message_api",
@@ -23,7 +24,7 @@ def load(name):
     if full not in sys.modules:
         module = types.ModuleType(full)
         sys.modules[full] = module
-        exec(compile(SOURCES[name], f"{name}.py", "exec"), vars(module))  # noqa: F821, S102  the sandbox is for that
+        exec(compile(SOURCES[name], f"{name}.py", "exec"), vars(module))  # noqa: S102  the sandbox is for that
     return sys.modules[full]
 
 
