@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Bounds of a definition (our choice): far above any real one, far below what costs time or memory.
+# Bounds of a definition: our choice.
 MOST_BYTES, MOST_DEPTH, MOST_NODES = 32_768, 12, 500
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 JSON_TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")

@@ -36,7 +36,7 @@ class Limits:
     Attributes:
         seconds: wall clock of one call, and of loading the code.
         cpu_seconds: processor time of the whole sandbox.
-        memory_mb: address space of the process, MiB. Python alone takes about 40.
+        memory_mb: address space of the process, MiB.
         result_bytes: characters of a result's JSON.
     """
 
