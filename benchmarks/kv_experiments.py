@@ -2,7 +2,7 @@
 
     python -m benchmarks.kv_experiments induction --out runs/kv
     python -m benchmarks.kv_experiments ngram hop_k --out runs/kv
-    python -m benchmarks.kv_experiments text --out runs/kv --corpus CORPUS     # folder of a published corpus data set
+    python -m benchmarks.kv_experiments text stability --out runs/kv --corpus CORPUS   # folder of a corpus data set
     python -m benchmarks.kv_experiments retrofit --out runs/kv --corpus CORPUS --model MODEL
 
 A run is a training by the recipe step `pretrain`, in a process of its own with one thread; `--jobs` of them at a time.
@@ -89,9 +89,15 @@ def hop_k(seeds: int) -> dict[str, Settings]:
 
 
 # (width, layers, heads), learning rates, most seeds
-SIZES = {"S": ((64, 4, 4), (4e-3, 1.6e-2, 6.4e-2), 3), "M": ((128, 4, 4), (4e-3, 1.6e-2), 1)}
+SIZES = {"S": ((64, 4, 4), (4e-3, 1.6e-2, 6.4e-2), 3), "M": ((128, 4, 4), (1e-3, 4e-3, 1.6e-2), 3)}
 VARIANTS = {"vanilla": LLAMA, "KV shift": KV, "Canon-like": CANON}
 IDENTITY = {"KV shift (identity start)": KV | {"shift_init": "identity"}}
+
+TEXT: Settings = {
+    "data": "corpus", "tokenizer": {"kind": "bpe", "vocab_size": 1024}, "max_length": 256, "max_steps": 500,
+    "per_device_train_batch_size": 8, "warmup_steps": 50, "lr_scheduler_type": "cosine", "eval_split": "validation",
+    "eval_rows": 100, "eval_steps": 25, "per_device_eval_batch_size": 16,
+}  # fmt: skip
 
 
 def text(seeds: int) -> dict[str, Settings]:
@@ -99,16 +105,28 @@ def text(seeds: int) -> dict[str, Settings]:
     runs = {}
     for size, ((width, layers, heads), rates, most) in SIZES.items():
         for rate in rates:
-            for name, kind in (VARIANTS | (IDENTITY if rate == rates[0] else {})).items():
+            for name, kind in (VARIANTS | (IDENTITY if rate == 4e-3 else {})).items():
                 for seed in range(min(seeds, most)):
-                    runs[f"{size}, {name}, {rate:g}#{seed}"] = {
+                    runs[f"{size}, {name}, {rate:g}#{seed}"] = TEXT | {
                         "architecture": kind | shape(width, layers, heads, tie_word_embeddings=True),
-                        "seed": seed, "data": "corpus", "tokenizer": {"kind": "bpe", "vocab_size": 1024},
-                        "max_length": 256, "max_steps": 500, "per_device_train_batch_size": 8, "learning_rate": rate,
-                        "warmup_steps": 50, "lr_scheduler_type": "cosine", "eval_split": "validation",
-                        "eval_rows": 100, "eval_steps": 25, "per_device_eval_batch_size": 16,
+                        "seed": seed, "learning_rate": rate,
                     }  # fmt: skip
     return runs
+
+
+def stability(seeds: int) -> dict[str, Settings]:
+    """Rates at which a model breaks: no clipping, and no decay that would mend it."""
+    width, layers, heads = SIZES["S"][0]
+    return {
+        f"S, {name}, {rate:g}#{seed}": TEXT | {
+            "architecture": kind | shape(width, layers, heads, tie_word_embeddings=True), "seed": seed,
+            "learning_rate": rate, "max_grad_norm": 0.0, "lr_scheduler_type": "constant_with_warmup",
+            "max_steps": 200, "warmup_steps": 20,
+        }
+        for rate in (1.6e-2, 6.4e-2, 0.256, 1.024)
+        for name, kind in VARIANTS.items()
+        for seed in range(min(seeds, 3))
+    }  # fmt: skip
 
 
 ARMS: dict[str, Settings] = {
@@ -132,8 +150,15 @@ def retrofit(seeds: int) -> dict[str, Settings]:
     }
 
 
-BASE = {"text": "vanilla", "retrofit": "plain"}
-EXPERIMENTS = {"induction": induction, "ngram": ngram, "hop_k": hop_k, "text": text, "retrofit": retrofit}
+BASE = {"text": "vanilla", "stability": "vanilla", "retrofit": "plain"}
+EXPERIMENTS = {
+    "induction": induction,
+    "ngram": ngram,
+    "hop_k": hop_k,
+    "text": text,
+    "stability": stability,
+    "retrofit": retrofit,
+}
 
 
 def data_folder(name: str, out: Path, corpus: Path | None) -> Path:
@@ -204,7 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=", ".join(EXPERIMENTS))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--corpus", type=Path, help="text, retrofit: folder of a corpus data set")
+    parser.add_argument("--corpus", type=Path, help="text, stability, retrofit: folder of a corpus data set")
     parser.add_argument("--model", type=Path, help="retrofit: folder of a Llama, such as SmolLM2-135M")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)

@@ -12,7 +12,7 @@ from typing import Any
 Results = dict[str, dict[str, Any]]
 # Two-sided 95 % points of Student's t, by the number of values.
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
-LOSSES = ("text", "retrofit")
+LOSSES = ("text", "stability", "retrofit")
 KINDS = ("now", "induction", "value_before", "before")
 
 

@@ -21,19 +21,24 @@ class AllStepsDone(Exception):
     """The checkpoint that was loaded is that of the last step."""
 
 
-def no_step_too_many() -> Any:
-    """A callback for a run that was killed after its last step, while it published.
+def last_step() -> Any:
+    """A callback for the last step: it is logged, so that times and tokens hold all steps, and none comes after it.
 
-    transformers looks whether all steps are done after a step only, so it would train one more.
+    A run that was killed after its last step, while it published, would train one more: transformers looks whether all
+    steps are done after a step only.
     """
     from transformers import TrainerCallback
 
-    class NoStepTooMany(TrainerCallback):
+    class LastStep(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if state.global_step >= state.max_steps:
                 raise AllStepsDone
 
-    return NoStepTooMany()
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step >= state.max_steps:
+                control.should_log = True
+
+    return LastStep()
 
 
 def stopper(trainer: Any) -> Any:

@@ -356,7 +356,7 @@ def fit(trainer: Any, config: BaseTrainingConfig, context: StepContext, shown: A
     }
     stop = _callbacks.stopper(trainer)
     trainer.add_callback(stop)
-    trainer.add_callback(_callbacks.no_step_too_many())
+    trainer.add_callback(_callbacks.last_step())
     trainer.remove_callback(PrinterCallback)
     if shown is not None:
         trainer.add_callback(shown)

@@ -156,8 +156,10 @@ def test_the_published_model_loads_and_its_card_knows_where_it_is_from(texts: Pa
     assert "trained from random weights on" in report.summary
 
 
-def test_tokens_are_counted_to_the_last(texts: Path, tmp_path: Path) -> None:
-    step = trained(tmp_path, {"dataset": texts}, max_steps=-1, logging_steps=3)
+@pytest.mark.parametrize("logging_steps", [3, 1000])
+def test_tokens_are_counted_to_the_last(texts: Path, tmp_path: Path, logging_steps: int) -> None:
+    step = trained(tmp_path, {"dataset": texts}, max_steps=-1, logging_steps=logging_steps)
+    assert step.report.metrics["train_seconds"] > 0 and step.report.metrics["train_loss_last"] > 0
     counts = step.report.counts
     assert step.report.metrics["train_tokens"] == counts["train_tokens"]  # one whole pass
     assert counts["train_documents"] == 120 and counts["train_documents_without_text"] == 0

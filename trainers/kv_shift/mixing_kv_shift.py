@@ -144,29 +144,33 @@ class KVShift(nn.Module):
             real: (batch, length), 0 for padding, whose rows no other position may see.
             past_key_values: a cache with convolution states; the last raw rows are kept in it.
         """
-        mixed = {name: states[name] for name in self.targets}
+        mixed = [states[name] for name in self.targets]
         if real is not None:
-            mixed = {name: x * real[..., None, None].to(x.dtype) for name, x in mixed.items()}
+            mixed = [x * real[..., None, None].to(x.dtype) for x in mixed]
         if past_key_values is None:
-            left: dict[str, torch.Tensor | None] = dict.fromkeys(mixed)
+            left: list[torch.Tensor | None] = [None] * len(mixed)
         else:
-            if mixed[self.targets[0]].shape[1] == 1 and not past_key_values.is_recording_past(self.layer_idx):
+            if mixed[0].shape[1] == 1 and not past_key_values.is_recording_past(self.layer_idx):
                 kept = past_key_values.get_conv_state(self.layer_idx, state_idx=self.state_idx)
                 if kept is not None:
-                    return states | self._one_step(mixed, kept, keep)
+                    return states | dict(zip(self.targets, self._one_step(mixed, kept, keep), strict=True))
             left = self._rows_before(mixed, past_key_values)
-        return states | {name: mix(x, self.weights(name), left[name], keep) for name, x in mixed.items()}
+        weights = map(self.weights, self.targets)
+        return states | {
+            name: mix(x, weight, before, keep)
+            for name, x, weight, before in zip(self.targets, mixed, weights, left, strict=True)
+        }
 
     def _one_step(
-        self, mixed: dict[str, torch.Tensor], kept: torch.Tensor, keep: torch.Tensor | None
-    ) -> dict[str, torch.Tensor]:
+        self, mixed: list[torch.Tensor], kept: torch.Tensor, keep: torch.Tensor | None
+    ) -> tuple[torch.Tensor, ...]:
         """One more token for all targets at once, in few operations: at this length they cost more than their sums.
 
         Args:
             kept: (batch, channels of all targets, taps - 1), the rows before in the order of time; moved on in place.
         """
-        rows = torch.cat(list(mixed.values()), dim=2)  # (batch, 1, heads of all targets, channels)
-        weight = self.weights(*mixed).view(rows.shape[2], -1, self.taps).unbind(-1)
+        rows = torch.cat(mixed, dim=2)  # (batch, 1, heads of all targets, channels)
+        weight = self.weights(*self.targets).view(rows.shape[2], -1, self.taps).unbind(-1)
         # In the order of time. One row needs no unbinding.
         before = [kept.view_as(rows)] if self.taps == 2 else [x.view_as(rows) for x in kept.unbind(-1)]
         total = rows * weight[0]
@@ -177,20 +181,18 @@ class KVShift(nn.Module):
             older.copy_(newer)
         if total.dtype != rows.dtype:
             total = total.to(rows.dtype)
-        parts = total.split_with_sizes([x.shape[2] for x in mixed.values()], 2)
-        return dict(zip(mixed, parts, strict=True))
+        return total.split_with_sizes([x.shape[2] for x in mixed], 2)
 
-    def _rows_before(self, mixed: dict[str, torch.Tensor], cache) -> dict[str, torch.Tensor | None]:
+    def _rows_before(self, mixed: list[torch.Tensor], cache) -> list[torch.Tensor | None]:
         """The last raw rows of earlier calls by target, (batch, at most taps - 1, heads, channels); keeps these."""
-        length = next(iter(mixed.values())).shape[1]
-        rows = torch.cat([x.flatten(2) for x in mixed.values()], dim=-1).transpose(1, 2)
+        length = mixed[0].shape[1]
+        rows = torch.cat([x.flatten(2) for x in mixed], dim=-1).transpose(1, 2)
         known = cache.update_conv_state(rows, self.layer_idx, state_idx=self.state_idx, conv_kernel_size=self.taps - 1)
         before = known[..., : known.shape[-1] - length][..., 1 - self.taps :].transpose(1, 2)
         if not before.shape[1]:
-            return dict.fromkeys(mixed)
-        sizes = [x.shape[2] * x.shape[3] for x in mixed.values()]
-        parts = before.split(sizes, dim=-1)
-        return {name: part.unflatten(-1, x.shape[2:]) for (name, x), part in zip(mixed.items(), parts, strict=True)}
+            return [None] * len(mixed)
+        parts = before.split([x.shape[2] * x.shape[3] for x in mixed], dim=-1)
+        return [part.unflatten(-1, x.shape[2:]) for x, part in zip(mixed, parts, strict=True)]
 
 
 def attention_shift(config: KVShiftConfig, layer_idx: int) -> KVShift | None:

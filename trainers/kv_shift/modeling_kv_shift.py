@@ -61,7 +61,8 @@ class KVShiftAttention(LlamaAttention):
             width = config.num_attention_heads * self.head_dim
             self.o_proj = nn.Linear(width, config.hidden_size, bias=config.attention_output_bias)
         self.kv_shift = attention_shift(config, layer_idx)
-        if config.qk_norm:
+        self.qk_norm = config.qk_norm
+        if self.qk_norm:
             self.q_norm = LlamaRMSNorm(self.head_dim, eps=config.rms_norm_eps)
             self.k_norm = LlamaRMSNorm(self.head_dim, eps=config.rms_norm_eps)
 
@@ -83,10 +84,14 @@ class KVShiftAttention(LlamaAttention):
         if self.kv_shift is not None:
             states = {"query": query, "key": key, "value": value}
             query, key, value = self.kv_shift(states, shift_keep, shift_real, past_key_values).values()
-        if self.config.qk_norm:
+        if self.qk_norm:
             query, key = self.q_norm(query), self.k_norm(key)
         cos, sin = position_embeddings
-        query, key = _turn(query.transpose(1, 2), cos, sin), _turn(key.transpose(1, 2), cos, sin)
+        if hidden_states.shape[1] == 1:  # decoding: one call more to join them, four less to turn them
+            turned = _turn(torch.cat([query, key], dim=2).transpose(1, 2), cos, sin)
+            query, key = turned.split_with_sizes([query.shape[2], key.shape[2]], 1)
+        else:
+            query, key = _turn(query.transpose(1, 2), cos, sin), _turn(key.transpose(1, 2), cos, sin)
         value = value.transpose(1, 2)
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer_idx)
@@ -212,6 +217,7 @@ class KVShiftModel(KVShiftPreTrainedModel, LlamaModel):
         self.norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.rotary_emb = LlamaRotaryEmbedding(config=config)
         self.gradient_checkpointing = False
+        self.lags = config.shift_kernel_size - 1 if config.shift_targets else 0
         self.post_init()
 
     @merge_with_config_defaults
@@ -234,8 +240,7 @@ class KVShiftModel(KVShiftPreTrainedModel, LlamaModel):
             inputs_embeds = self.embed_tokens(input_ids)
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
-        lags = self.config.shift_kernel_size - 1 if self.config.shift_targets else 0
-        keep = None
+        lags, keep = self.lags, None
         if position_ids is None:
             seen = past_key_values.get_seq_length() if past_key_values is not None else 0
             position_ids = (torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + seen).unsqueeze(0)
@@ -267,7 +272,7 @@ class KVShiftModel(KVShiftPreTrainedModel, LlamaModel):
 
     def _refuse_other_caches(self, cache: Any, kwargs: dict) -> None:
         """Raise where a cache, or a backend that has its own, keeps no row of the position before."""
-        if not self.config.shift_targets:
+        if not self.lags:
             return
         backend = str(self.config._attn_implementation or "")
         if kwargs.get("cache") is not None or backend.startswith(OWN_CACHE):
@@ -287,7 +292,7 @@ def _all_beyond(position_ids: torch.Tensor, lags: int) -> bool:
     """True where no lag reaches beyond a document's start and it costs nothing to know that: on CPU, decoding."""
     if position_ids.device.type != "cpu" or torch.compiler.is_compiling():
         return False
-    return int(position_ids.min()) >= lags
+    return min(position_ids.flatten().tolist()) >= lags  # fewer calls than min().item()
 
 
 class KVShiftForCausalLM(KVShiftPreTrainedModel, LlamaForCausalLM):
