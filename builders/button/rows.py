@@ -1,0 +1,74 @@
+"""The row that all of BUTTON's configs share, whoever made it.
+
+`messages` and `tools` are OpenAI's and TRL's: an assistant turn has `content` and perhaps `tool_calls`, each `{"id",
+"type": "function", "function": {"name", "arguments": object}}`; a turn of role tool has `tool_call_id` and `content`,
+a JSON text. Chat templates and TRL's trainers take them as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+Row = dict[str, Any]
+Messages = Sequence[Mapping[str, Any]]
+
+# Checks in the order in which they are made and counted (checks.py says what each means). A column of each holds ""
+# where it passed, else the reason in one line.
+CHECKS = ("definitions", "calls", "results", "provenance", "graph", "needless", "answer", "duplicate", "contamination")
+
+
+def features() -> Features:
+    """Arrow features of every config."""
+    from datasets import Features, Json, List, Value
+
+    text, number = Value("string"), Value("int32")
+    columns: dict[str, Any] = {
+        "id": text,
+        "messages": List(Json()),
+        "tools": List(Json()),
+        "parallel": Value("bool"),  # whether several calls may stand in one turn
+        "composition": text,  # single, parallel, sequential, parallel_then_sequential, ...
+        "variant": text,  # plain, distractors, irrelevant, missing_parameter, missing_function, tool_error, noisy_output
+        "scenario": text,
+        "task": text,  # the whole task in one text
+        "sub_tasks": List(text),
+        "plan": text,  # JSON: the typed graph of calls, "" where there is none
+        "n_calls": number,
+        "n_user_turns": number,
+        "made_by": text,  # "templates", or the model with its revision
+    }
+    return Features(columns | {f"check_{name}": text for name in CHECKS})
+
+
+def call(number: int, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A call of an assistant turn; `number` counts the calls of a conversation from 0."""
+    return {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": dict(arguments)}}
+
+
+def calls_of(messages: Messages) -> list[dict[str, Any]]:
+    """All calls of a conversation in order."""
+    return [one for message in messages for one in message.get("tool_calls") or ()]
+
+
+def results_of(messages: Messages) -> dict[str, Any]:
+    """Result by call id, as parsed JSON, or as text where it is none."""
+    found = {}
+    for message in messages:
+        if message["role"] == "tool":
+            try:
+                found[message["tool_call_id"]] = json.loads(message["content"])
+            except ValueError:
+                found[message["tool_call_id"]] = message["content"]
+    return found
+
+
+def identity(messages: Messages, tools: Sequence[Any]) -> str:
+    """A row's id: 16 hexadecimal digits of its content's SHA-256."""
+    text = json.dumps([list(messages), list(tools)], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
