@@ -33,8 +33,8 @@ from hubwright.evals.fbbench.verdicts import verdict_rows_of
 from hubwright.evals.judging.agreement import Pair, compare, pair, spread
 from hubwright.evals.judging.cases import Asked, Said, answer_hash, verdict_rows
 from hubwright.evals.judging.stage import AskConfig, judge_row, prompt_hash
-from hubwright.evals.served import serve
 from hubwright.hub_sync.errors import HubwrightError, UsageError
+from hubwright.inference.served import serve
 from hubwright.inference.stage import run_stage
 
 Row = dict[str, Any]

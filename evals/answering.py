@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError
+from ..inference.served import Served, ServingConfig, check_spec, serve_input
 from .data import read_split, write_parquet
 from .fbbench.samples import MAX_TOKENS, TEMPERATURES
-from .served import Served, ServingConfig, check_spec, serve_input
 
 if TYPE_CHECKING:
     from ..inference.client import ChatClient

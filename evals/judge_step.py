@@ -20,6 +20,7 @@ from pydantic import Field, field_validator
 from ..hub_sync import provenance
 from ..hub_sync.context import Input, StepContext
 from ..hub_sync.errors import DataError
+from ..inference.served import Served, check_spec, serve_input
 from .data import read_split, write_parquet
 from .fbbench import metrics, scorer
 from .fbbench.answers import outcome_state, read_answers, read_dataset
@@ -28,7 +29,6 @@ from .fbbench.verdicts import collect
 from .judging.cases import Case, Row
 from .judging.rubric import outcomes, rubric_metrics
 from .judging.stage import AskConfig, check_cases, judge_cases, traffic_keys
-from .served import Served, check_spec, serve_input
 
 SMALL_JUDGE = (
     "The judge is a small model. Its verdicts are reproducible and cost nothing, but they are not those of a strong "

@@ -24,10 +24,10 @@ from pydantic import Field, ValidationError, field_validator
 
 from ...hub_sync.errors import DataError, StorageError, UsageError
 from ...hub_sync.files import exclusive_lock, write_atomic
+from ...inference.served import Served, check_spec, embedded_ref, remote_endpoint, serve
 from ..data import locate
 from ..judging.cases import Case, Row, lines
 from ..judging.stage import AskConfig, check_cases, judge_cases, prompt_hash
-from ..served import Served, check_spec, embedded_ref, remote_endpoint, serve
 from .samples import AnswerState, Sample, answer_hash, answer_state
 from .verdicts import Judged, VerdictFile, collect, read_verdicts
 

@@ -21,7 +21,7 @@ from ...hub_sync.errors import DataError
 from ...hub_sync.files import canonical_json
 from ...inference.budget import Usage
 from ...inference.requests import Reply, request_key
-from ..served import Served, ServingConfig
+from ...inference.served import Served, ServingConfig
 from .cases import Asked, Case, Row, Said, answer_hash, verdict_rows
 from .prompts import (
     TOP_LOGPROBS,

@@ -20,8 +20,8 @@ from hubwright.evals.fbbench.answers import read_answers, read_dataset
 from hubwright.evals.fbbench.judge import Answer, JudgeConfig, judge_answers, read_judge_config
 from hubwright.evals.fbbench.samples import answer_hash
 from hubwright.evals.fbbench.verdicts import read_verdicts
-from hubwright.evals.served import remote_endpoint
 from hubwright.hub_sync.errors import ConflictError, DataError, StorageError, UsageError
+from hubwright.inference.served import remote_endpoint
 
 SAMPLE = Path(scorer.__file__).with_name("sample.jsonl")
 

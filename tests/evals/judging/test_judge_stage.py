@@ -15,8 +15,8 @@ from hubwright.evals.judging.cases import Case
 from hubwright.evals.judging.prompts import label_messages, read_label, reply_schema, text_messages
 from hubwright.evals.judging.rubric import outcomes, rubric_metrics
 from hubwright.evals.judging.stage import AskConfig, judge_cases, prompt_hash, traffic_keys
-from hubwright.evals.served import serve
 from hubwright.hub_sync.errors import DataError
+from hubwright.inference.served import serve
 from hubwright.inference.store import TrafficStore
 
 TURNS = ({"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "f"})

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import UsageError
 from ..hub_sync.refs import ArtifactRef
-from ..inference.budget import Budget
-from ..inference.client import Endpoint
+from .budget import Budget
+from .client import Endpoint
 
 REMOTE_TIMEOUT, EMBEDDED_TIMEOUT = 120.0, 1800.0
 
@@ -101,7 +101,7 @@ def serve(model: str | ArtifactRef, config: ServingConfig, resources: ExitStack,
         model: a spec, or the pinned reference of a recipe's input (embedded).
         replay: nothing will be asked, so no engine is started.
 
-    Raises UsageError, HubError: what cannot be served; see `inference.engine.shared_engine`.
+    Raises UsageError, HubError: what cannot be served; see `engine.shared_engine`.
     """
     file = config.file
     if isinstance(model, str):
@@ -114,7 +114,7 @@ def serve(model: str | ArtifactRef, config: ServingConfig, resources: ExitStack,
     revision = f"{ref.revision}#{file}" if file else ref.revision
     url = "http://127.0.0.1/v1"
     if not replay:
-        from ..inference.engine import shared_engine
+        from .engine import shared_engine
 
         engine = shared_engine(
             ref, file=file, context_tokens=config.context_tokens, slots=config.slots, threads=config.threads
