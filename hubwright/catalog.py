@@ -111,6 +111,13 @@ CATALOG: dict[str, StepKind] = {
         "dataset",
         "the Berkeley Function-Calling Leaderboard, with its worlds, from the wheel of bfcl-eval",
     ),
+    "seal_tools": StepKind(
+        "builder",
+        "hubwright.builders.seal_tools:SealToolsConfig",
+        "hubwright.builders.seal_tools:build",
+        "dataset",
+        "Seal-Tools: requests with the function calls that serve them, some nested, and the functions",
+    ),
     "sft": StepKind(
         "trainer",
         "hubwright.trainers.sft:SFTConfig",

@@ -1,0 +1,200 @@
+"""Build the Seal-Tools data set from the benchmark's own files (Apache-2.0; github.com/fairyshine/Seal-Tools).
+
+    build(SealToolsConfig(source="Seal-Tools/Seal-Tools_Dataset"), context)
+
+Out: `tools`, the functions, and `instances`, requests with the calls that serve them, some of which take a result of
+an earlier call ("API_call_3"). The benchmark gives a model whatever its retriever found; here every row offers its own
+functions among others that sound like the request, so that a score is the model's and no retriever's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError
+from ...tools.definition import fault
+from ..sources import Source, fetch
+from .convert import definition, faults, references, shuffled
+from .nearest import Nearest
+
+if TYPE_CHECKING:
+    import datasets
+
+TOOLS = "tool.jsonl"
+SPLITS = ("dev", "test_in_domain", "test_out_domain")
+
+
+class SealToolsConfig(BaseModel):
+    """Where the files are, and how many functions a row offers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = Field(
+        min_length=1,
+        description="A local folder, an http(s) address or a Hub data set `org/name@revision` with "
+        "tool.jsonl, dev.jsonl, test_in_domain.jsonl and test_out_domain.jsonl.",
+    )
+    folder: str = Field("", description='Folder of the files inside the source; "": the source itself.')
+    expect_sha256: dict[str, str] = Field(
+        default_factory=dict, description="SHA-256 by file name, 64 hex digits each; those not named may be any."
+    )
+    candidates: int = Field(
+        5,
+        ge=1,
+        description="Functions a row offers, its own among them; a row that needs as many gets no others. Our choice.",
+    )
+    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
+
+
+def build(config: SealToolsConfig, context: StepContext) -> dict[str, datasets.DatasetDict]:
+    """Read, check and lay out the rows; tell `context.report` about them.
+
+    tools rows (split `all`): name, description, field, parameters and responses (JSON Schema as JSON text), required.
+    instances rows: id, query, calls (JSON: `[{"name", "arguments"}]`), gold_tools and tools (JSON: OpenAI's form, with
+    `responses`), n_calls, nested (an argument names a result), level, faults ("kind: where"), scorable (all functions
+    that are called are defined).
+
+    Raises DataError in one line for a file that is not Seal-Tools', and as `fetch` does.
+    """
+    import datasets
+
+    origins: list[str] = []
+    records = {name: _records(config, name, origins) for name in (TOOLS, *(f"{split}.jsonl" for split in SPLITS))}
+    try:
+        tools = {record["api_name"]: definition(record) for record in records[TOOLS]}
+        unusable = {name: said for name, tool in tools.items() if (said := fault(tool))}
+        texts = {r["api_name"]: f"{r['api_name']} {r['api_description']} {r['field']}" for r in records[TOOLS]}
+        nearest = Nearest({name: text for name, text in texts.items() if name not in unusable})
+        rows = {
+            split: [_row(record, tools, nearest, config.candidates) for record in records[f"{split}.jsonl"]]
+            for split in SPLITS
+        }
+        listed = [tools[r["api_name"]] | {"field": r["field"], "required": r["required"]} for r in records[TOOLS]]
+    except (LookupError, TypeError, AttributeError) as error:
+        raise DataError(f"the files are not those of Seal-Tools ({error!r}); give Seal-Tools_Dataset") from error
+    _describe(config, context, origins, rows)
+    context.report.counts |= {"tools": len(tools), "functions without a usable definition": len(unusable)}
+    text = {"parameters": _json, "responses": _json}
+    listed = [{key: text.get(key, lambda v: v)(value) for key, value in tool.items()} for tool in listed]
+    return {
+        "instances": datasets.DatasetDict(
+            {split: datasets.Dataset.from_list(found, features=features()) for split, found in rows.items()}
+        ),
+        "tools": datasets.DatasetDict({"all": datasets.Dataset.from_list(listed)}),
+    }
+
+
+def features() -> datasets.Features:
+    """Arrow features of the instances."""
+    from datasets import Features, List, Value
+
+    text = dict.fromkeys(("id", "query", "calls", "gold_tools", "tools"), Value("string"))
+    return Features(
+        text
+        | {
+            "n_calls": Value("int32"),
+            "nested": Value("bool"),
+            "level": Value("string"),
+            "faults": List(Value("string")),
+            "scorable": Value("bool"),
+        }
+    )
+
+
+def _records(config: SealToolsConfig, file: str, origins: list[str]) -> list[dict[str, Any]]:
+    """The lines of one file; what it is goes into `origins`."""
+    path = f"{config.folder.strip('/')}/{file}".lstrip("/")
+    if config.source.startswith(("http://", "https://")):
+        source = Source(source=f"{config.source.rstrip('/')}/{path}")
+    else:
+        source = Source(source=config.source, file=path)
+    name, content, origin = fetch(source, config.timeout)
+    digest = hashlib.sha256(content).hexdigest()
+    expected = config.expect_sha256.get(file, digest)
+    if digest != expected:
+        raise DataError(f"{name}: sha256 is {digest}, expected {expected}; fetch that file or change expect_sha256")
+    origins.append(f"{origin}, sha256 `{digest}`")
+    try:
+        return [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"{name}: is not JSON Lines") from error
+
+
+def _row(
+    record: dict[str, Any], tools: dict[str, dict[str, Any]], nearest: Nearest, candidates: int
+) -> dict[str, Any]:
+    calling, query = record["calling"], record["query"]
+    needed = [name for name in dict.fromkeys(call["api"] for call in calling) if name in tools]
+    others = [name for name in nearest.rank(query, candidates) if name not in needed]
+    offered = needed + others[: max(candidates - len(needed), 0)]
+    found = list(faults(calling, tools))
+    return {
+        "id": record["id"],
+        "query": query,
+        "calls": _json([{"name": call["api"], "arguments": call["parameters"]} for call in calling]),
+        "gold_tools": _json([_openai(tools[name]) for name in needed]),
+        "tools": _json([_openai(tools[name]) for name in shuffled(offered, record["id"])]),
+        "n_calls": len(calling),
+        "nested": any(references(call["parameters"]) for call in calling),
+        "level": record["id"].split("-")[-2],
+        "faults": [f"{kind}: {where}" for kind, where in found],
+        "scorable": bool(calling) and not any(kind == "unknown_tool" for kind, _ in found),
+    }
+
+
+def _openai(tool: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": tool}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _ambiguous(row: dict[str, Any]) -> bool:
+    """Is another function offered whose arguments have the names of those of a function that is needed?"""
+    gold, offered = (
+        {
+            tool["function"]["name"]: set(tool["function"]["parameters"]["properties"])
+            for tool in json.loads(row[column])
+        }
+        for column in ("gold_tools", "tools")
+    )
+    return any(arguments in gold.values() for name, arguments in offered.items() if name not in gold)
+
+
+def _describe(
+    config: SealToolsConfig, context: StepContext, origins: list[str], rows: dict[str, list[dict[str, Any]]]
+) -> None:
+    report = context.report
+    report.card = {
+        "pretty_name": "Seal-Tools",
+        "license": "apache-2.0",
+        "language": ["en"],
+        "task_categories": ["text-generation"],
+        "tags": ["function-calling", "seal-tools"],
+    }
+    for split, found in rows.items():
+        kinds = Counter(said.partition(":")[0] for row in found for said in row["faults"])
+        report.counts |= {split: len(found), f"{split}: nested": sum(row["nested"] for row in found)}
+        report.counts |= {f"{split}: {kind}": number for kind, number in sorted(kinds.items())}
+        report.counts |= {
+            f"{split}: not scorable": sum(not row["scorable"] for row in found),
+            f"{split}: offered another function with the same arguments": sum(map(_ambiguous, found)),
+        }
+    report.summary = (
+        "Seal-Tools (Apache-2.0): requests in English, the function calls that serve them, and the functions. Nested "
+        "values are JSON text. `API_call_N` as an argument is a result of an earlier call; results are counted from 0 "
+        "in the order of the calls, one for each of a function's `responses`. A row offers "
+        f"{config.candidates} functions: its own and, of the others, those whose name, description and field are "
+        "nearest to the request by TF-IDF, in an order drawn from the row's id. This choice is ours: the benchmark "
+        "offers what its retriever finds. Another function may serve a request as well; its calls count as wrong. "
+        "No row is dropped: `faults` says what does not fit, and a row is not `scorable` where a function that it "
+        "calls is not defined."
+    )
+    report.sections = [{"title": "Files", "body": "\n".join(f"- {origin}" for origin in origins)}]

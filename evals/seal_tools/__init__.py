@@ -1,0 +1,1 @@
+"""Seal-Tools: which functions a request needs, with which arguments, one result going into the next call."""
