@@ -1,0 +1,169 @@
+"""BUTTONInstruct's own file (BUTTON, arXiv 2410.12952) as rows of the shared form, with every line kept as it is.
+
+    config = ImportConfig(source="button_instruct.jsonl")
+    splits = build(config, context)        # DatasetDict with train: rows.features() and `original`
+
+Only what cannot be read is refused, with its reason counted. Whether definitions, calls and results are any good is
+for the checks, whose columns every row has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ConfigDict, Field
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError
+from ..sources import Source, fetch
+from ..toolcalls.convert import Rejected, load_json
+from .rows import CHECKS, Row, calls_of, features, identity
+from .template import from_button, to_button
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+
+class ImportConfig(Source):
+    """Where the file is, and what is said of it. Defaults are our choice."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    license: str = Field("cc-by-4.0", min_length=1, description="Licence of the file (Hub identifier).")
+    made_by: str = Field(
+        "gpt-4o-2024-05-13",
+        min_length=1,
+        description="Generator to name in every row; the file does not tell it, and the default is second-hand.",
+    )
+    max_rows: int | None = Field(None, ge=1, description="Read at most so many records; null: all.")
+    max_rejected_share: float = Field(
+        0.25, ge=0, le=1, description="Refuse to build where more of the records than this are rejected."
+    )
+    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source.")
+
+
+def build(config: ImportConfig, context: StepContext) -> DatasetDict:
+    """Read every line into a row; tell `context.report` what was refused and why. Returns split `train`, in order.
+
+    Raises:
+        UsageError: the source is neither a file, a URL nor a reference.
+        HubError: a URL or the hub does not give it.
+        DataError: another file than expected, no records, or too many that are rejected.
+    """
+    from datasets import Dataset, DatasetDict, Value
+
+    name, data, origin = fetch(config, config.timeout)
+    digest = hashlib.sha256(data).hexdigest()
+    if config.expect_sha256 and digest != config.expect_sha256:
+        raise DataError(
+            f"{name}: sha256 is {digest}, expected {config.expect_sha256}; fetch that file or change expect_sha256"
+        )
+    # Not splitlines: a string in JSON may hold U+2028 and others that it takes for the end of a line.
+    lines = [line for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()][: config.max_rows]
+    if not lines:
+        raise DataError(f"{name}: has no records")
+    rows: list[Row] = []
+    rejected: Counter[str] = Counter()
+    for line in lines:
+        try:
+            rows.append(import_line(line, config.made_by))
+        except Rejected as reason:
+            rejected[str(reason)] += 1
+    bad = sum(rejected.values())
+    if bad > config.max_rejected_share * len(lines) or not rows:
+        worst, count = rejected.most_common(1)[0]
+        raise DataError(
+            f"{name}: {bad} of {len(lines)} records are rejected ({worst}: {count}), more than max_rejected_share "
+            f"{config.max_rejected_share}: look at the file, or raise it"
+        )
+    _report(config, context, rows, f"{origin}, sha256 `{digest}`", len(lines), rejected)
+    columns = features() | {"original": Value("string")}
+    return DatasetDict({"train": Dataset.from_list(rows, features=type(features())(columns))})
+
+
+def import_line(line: bytes, made_by: str) -> Row:
+    """The row of one line, which is kept in `original` byte for byte. Raises Rejected with a countable reason."""
+    try:
+        text = line.decode("utf-8")
+        record = load_json(text)
+    except UnicodeDecodeError as error:
+        raise Rejected("not_utf8") from error
+    except (ValueError, RecursionError) as error:
+        raise Rejected("not_json") from error
+    parts = from_button(record)
+    asked = [message["content"] for message in parts["messages"] if message["role"] == "user"]
+    row = parts | {
+        "id": identity(parts["messages"], parts["tools"]),
+        "composition": "",  # the file tells neither the shape nor the sub-tasks
+        "variant": "plain",
+        "scenario": "",
+        "task": asked[0],
+        "sub_tasks": [],
+        "plan": "",
+        "n_calls": len(calls_of(parts["messages"])),
+        "n_user_turns": len(asked),
+        "made_by": made_by,
+        "original": text,
+    }
+    return row | checked(row)
+
+
+def checked(row: Row) -> dict[str, str]:
+    """The row's check columns. The one place where the checks come in; "" says that nothing was found."""
+    return dict.fromkeys((f"check_{name}" for name in CHECKS), "")
+
+
+def _report(
+    config: ImportConfig, context: StepContext, rows: list[Row], origin: str, read: int, rejected: Counter[str]
+) -> None:
+    report = context.report
+    report.card |= {
+        "pretty_name": "BUTTONInstruct, normalised",
+        "language": ["en"],
+        "license": config.license,
+        "task_categories": ["text-generation"],
+        "tags": ["function-calling", "tool-use", "conversational", "synthetic", "trl"],
+    }
+    report.summary = (
+        "BUTTONInstruct (BUTTON, arXiv 2410.12952) with `messages` and `tools` in OpenAI's and TRL's form: "
+        "`SFTTrainer` and chat templates take them as they are. `original` is the record's line, byte for byte; it "
+        "has what that form has no place for: the system turn and the prose before a final answer."
+    )
+    report.sections.append({"title": "Source", "body": f"- {origin}"})
+    own_words = sum(_rendered(row) == json.loads(row["original"])["messages"] for row in rows)
+    report.counts |= {"records_read": read, "records_rejected": sum(rejected.values())}
+    report.counts |= {f"rejected_{reason}": count for reason, count in sorted(rejected.items())}
+    report.counts["train_rows"] = len(rows)
+    switches = Counter(row["parallel"] for row in rows)
+    report.tables.append(
+        {
+            "title": "What is in it",
+            "columns": ["", "train"],
+            "rows": [
+                ["conversations", len(rows)],
+                ["different rows", len({row["id"] for row in rows})],
+                ["functions offered", sum(len(row["tools"]) for row in rows)],
+                ["calls", sum(row["n_calls"] for row in rows)],
+                ["parallel calls allowed", switches[True]],
+                ["one call at a time", switches[False]],
+                ["not told which", switches[None]],
+                ["written in our own template", own_words],
+            ],
+        }
+    )
+    if rejected:
+        report.tables.append(
+            {
+                "title": "Records that were rejected",
+                "columns": ["reason", "records"],
+                "rows": [[reason, count] for reason, count in rejected.most_common()],
+            }
+        )
+
+
+def _rendered(row: Row) -> list[dict[str, Any]]:
+    """The messages as the row alone says them, without its `original`."""
+    return list(to_button(row | {"original": ""})["messages"])
