@@ -110,6 +110,7 @@ CATALOG: dict[str, StepKind] = {
         "hubwright.builders.bfcl:build",
         "dataset",
         "the Berkeley Function-Calling Leaderboard, with its worlds, from the wheel of bfcl-eval",
+        version=2,
     ),
     "seal_tools": StepKind(
         "builder",
@@ -117,6 +118,15 @@ CATALOG: dict[str, StepKind] = {
         "hubwright.builders.seal_tools:build",
         "dataset",
         "Seal-Tools: requests with the function calls that serve them, some nested, and the functions",
+    ),
+    "button_gold": StepKind(
+        "builder",
+        "hubwright.builders.button.gold:GoldConfig",
+        "hubwright.builders.button.gold:build",
+        "dataset",
+        "verified multi-turn function calling: compositions of tools that run, without a language model",
+        inputs={"against": "dataset"},
+        optional=frozenset({"against"}),
     ),
     "sft": StepKind(
         "trainer",

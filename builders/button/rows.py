@@ -34,7 +34,7 @@ def features() -> Features:
         "tools": List(Json()),
         "parallel": Value("bool"),  # whether several calls may stand in one turn
         "composition": text,  # single, parallel, sequential, parallel_then_sequential, ...
-        "variant": text,  # plain, distractors, irrelevant, missing_parameter, missing_function, tool_error, noisy_output
+        "variant": text,  # see variants.py
         "scenario": text,
         "task": text,  # the whole task in one text
         "sub_tasks": List(text),
@@ -61,10 +61,11 @@ def results_of(messages: Messages) -> dict[str, Any]:
     found = {}
     for message in messages:
         if message["role"] == "tool":
+            name = message.get("tool_call_id", "")
             try:
-                found[message["tool_call_id"]] = json.loads(message["content"])
-            except ValueError:
-                found[message["tool_call_id"]] = message["content"]
+                found[name] = json.loads(message["content"])
+            except (ValueError, RecursionError):
+                found[name] = message["content"]
     return found
 
 

@@ -1,0 +1,51 @@
+"""The requests of a published test set, whatever its columns, to keep them out of what is built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...hub_sync.errors import DataError
+
+# Columns that hold what a user asks: text, a list of turns, a list of lists of them, or either as JSON text.
+COLUMNS = ("query", "task", "question", "messages", "turns", "input")
+
+
+def requests(folder: Path, cited: str) -> Iterator[tuple[str, str]]:
+    """(request, id) of every row of every Parquet file. Raises DataError where no file has a column of requests."""
+    import pyarrow.parquet as pq
+
+    found = False
+    for path in sorted(folder.rglob("*.parquet")):
+        with pq.ParquetFile(path) as file:
+            column = next((name for name in COLUMNS if name in file.schema_arrow.names), None)
+            if column is None:
+                continue
+            found = True
+            wanted = [column, *(["id"] if "id" in file.schema_arrow.names else [])]
+            for batch in file.iter_batches(columns=wanted):
+                for number, row in enumerate(batch.to_pylist()):
+                    if text := said(row[column]):
+                        yield text, str(row.get("id", f"{path.stem}:{number}"))
+    if not found:
+        raise DataError(
+            f"{cited}: no file has a column of requests ({', '.join(COLUMNS)}); give a test set that has one"
+        )
+
+
+def said(value: Any) -> str:
+    """What the user says in a value of such a column."""
+    if isinstance(value, str):
+        if value[:1] in "[{":
+            try:
+                return said(json.loads(value))
+            except ValueError:
+                return value
+        return value
+    if isinstance(value, dict):
+        return said(value.get("content")) if value.get("role", "user") == "user" else ""
+    if isinstance(value, list):
+        return "\n".join(filter(None, map(said, value)))
+    return ""

@@ -1,0 +1,251 @@
+"""Builder `button_gold`: verified multi-turn function calling without a language model.
+
+Compositions are drawn as typed graphs over tools that run, run for real, put into words and checked (plan.py,
+words.py, variants.py, checks.py). Every figure of the generator is our choice; the idea of compositional tasks with
+functions made to fit them is BUTTON's (arXiv 2410.12952).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError, UsageError
+from .against import requests
+from .checks import faults, run_checks
+from .near import Seen
+from .plan import SHAPES, Failed, draw, run
+from .registry import Tool, named, open_worlds, read_worlds
+from .rows import CHECKS, Row, features
+from .variants import VARIANTS, conversation
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+TRIES = 400  # draws for one row before its place is given to another composition
+# A variant that changes what only some compositions have.
+ONLY = {
+    "irrelevant": ("single",),
+    "missing_function": tuple(name for name in SHAPES if name != "single" and "conditional" not in name),
+}
+
+
+class GoldConfig(BaseModel):
+    """How many rows of what kind. All defaults are our choice."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train_rows: int = Field(1000, ge=0, description="Rows of the train split.")
+    test_rows: int = Field(0, ge=0, description="Rows of the test split; its sets of functions are in no train row.")
+    seed: int = Field(0, ge=0, description="Seed of the generator; equal seeds give equal rows.")
+    worlds: tuple[str, ...] = Field((), description="Worlds to draw tools from; empty: all.")
+    compositions: tuple[str, ...] = Field(tuple(SHAPES), min_length=1, description="Compositions; see plan.py.")
+    variants: tuple[str, ...] = Field(VARIANTS, min_length=1, description="Variants; see variants.py.")
+    plain_share: float = Field(0.4, ge=0, le=1, description="Share of plain rows where there are other variants.")
+    parallel_share: float = Field(0.5, ge=0, le=1, description="Share of the rows that may call in parallel.")
+    distractors: int = Field(
+        3, ge=0, le=20, description="Functions beside the needed ones, in the variants with some."
+    )
+    thoughts: bool = Field(True, description="The assistant says what it is about to do.")
+    near: float = Field(0.8, gt=0, le=1, description="Estimated Jaccard similarity that makes two requests one.")
+    test_share: float = Field(0.2, gt=0, lt=1, description="Share of all sets of functions that are the test split's.")
+
+
+def is_test(tools: frozenset[str], share: float) -> bool:
+    """Side of a set of functions: a hash of their names alone, so that no seed or size can move it across."""
+    digest = hashlib.sha256(",".join(sorted(tools)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < share
+
+
+class Generator:
+    """Rows one by one, and counts of what became of every draw.
+
+    Args:
+        tests: requests of test sets, which no row may be like.
+
+    Attributes:
+        failed: reason -> draws that came to nothing.
+        rejected: check -> rows that did not pass it.
+        made: (composition, variant) -> rows that passed.
+    """
+
+    def __init__(self, config: GoldConfig, tests: Seen | None = None) -> None:
+        self.config, self.tests = config, tests
+        every = read_worlds()
+        worlds = dict.fromkeys(tool.world for tool in every.values())
+        for what, values, known in (
+            ("worlds", config.worlds, worlds),
+            ("compositions", config.compositions, SHAPES),
+            ("variants", config.variants, VARIANTS),
+        ):
+            if unknown := sorted(set(values) - set(known)):
+                raise UsageError(f"button_gold: {what}: {unknown[0]!r} is unknown: use some of {', '.join(known)}")
+        chosen = {name: tool for name, tool in every.items() if not config.worlds or tool.world in config.worlds}
+        self.tools: dict[str, Tool] = chosen
+        self.named = named()
+        self.responses = {name: tool.definition["responses"] for name, tool in chosen.items()}
+        self.failed: Counter[str] = Counter()
+        self.rejected: Counter[str] = Counter()
+        self.made: Counter[tuple[str, str]] = Counter()
+        self.draws = 0
+
+    def cells(self) -> list[tuple[str, str, float]]:
+        """(composition, variant, weight) of everything that may be made."""
+        found = []
+        others = len([v for v in self.config.variants if v != "plain"])
+        for variant in self.config.variants:
+            fitting = [c for c in self.config.compositions if c in ONLY.get(variant, SHAPES)]
+            share = 1.0 if not others else self.config.plain_share
+            if variant != "plain":
+                share = (1 - share if "plain" in self.config.variants else 1.0) / others
+            found += [(composition, variant, share / len(fitting)) for composition in fitting]
+        if not found:
+            raise UsageError("button_gold: none of the variants can be made of any of the compositions: give more")
+        return found
+
+    def rows(self, split: str, number: int) -> Iterator[Row]:
+        """`number` rows of a split, all of which pass every check. Raises DataError where no more are to be found."""
+        cells, seen = self.cells(), Seen(self.config.near)
+        rng = random.Random(f"{self.config.seed}:{split}")  # noqa: S311 - not for secrets
+        left, given_up = number, 0
+        with open_worlds() as box:
+            while left:
+                composition, variant, _ = rng.choices(cells, [weight for _, _, weight in cells])[0]
+                parallel = rng.random() < self.config.parallel_share
+                for _ in range(TRIES):
+                    row = self.one(composition, variant, parallel, rng.randrange(2**40), split, seen, box)
+                    if row is not None:
+                        break
+                else:
+                    given_up += 1
+                    if given_up > 50 + number // 10:
+                        raise DataError(
+                            f"button_gold: after {number - left:,} {split} rows there are hardly any new ones: "
+                            "ask for fewer, or give more worlds, compositions or variants"
+                        )
+                    continue
+                left -= 1
+                yield row
+
+    def one(
+        self, composition: str, variant: str, parallel: bool, seed: int, split: str, seen: Seen, box: Any
+    ) -> Row | None:
+        """A row from one draw, or None; counts what became of it."""
+        self.draws += 1
+        box.call("begin", {"seed": seed})
+        try:
+            plan = draw(composition, self.tools, box.call("pools", {}).value, seed, box)
+            held_out = is_test(frozenset(node.tool for node in plan.nodes), self.config.test_share)
+            if self.config.test_rows and held_out != (split == "test"):
+                raise Failed("the set of functions belongs to the other split")
+            run(plan, box, parallel)
+            row = conversation(
+                plan, variant, self.tools, self.named, parallel, self.config.distractors, self.config.thoughts
+            )
+        except Failed as reason:
+            self.failed[str(reason)] += 1
+            return None
+        row = run_checks(row, self.responses, seen, self.tests)
+        if found := faults(row):
+            self.rejected.update(found.keys())
+            return None
+        self.made[composition, variant] += 1
+        return row
+
+
+def build(config: GoldConfig, context: StepContext) -> DatasetDict:
+    """Rows that pass every check; rows go to disk as they are made, so memory does not grow with their number.
+
+    An input `against` is a test set: rows that ask nearly what it asks are left out.
+
+    Raises UsageError for unknown worlds, compositions or variants, DataError where there are too few different rows.
+    """
+    from datasets import Dataset, DatasetDict, Split
+
+    tests = None
+    if against := context.inputs.get("against"):
+        tests = Seen(config.near)
+        tests.add_all(requests(against.path, str(against.ref)))
+    generator = Generator(config, tests)
+    # Half a split of a killed run would be taken for a whole one, and its draws would not be counted.
+    shutil.rmtree(context.workdir / "datasets", ignore_errors=True)
+    splits = {}
+    for split, number in (("train", config.train_rows), ("test", config.test_rows)):
+        if number:
+            splits[split] = Dataset.from_generator(
+                generator.rows,
+                gen_kwargs={"split": split, "number": number},
+                features=features(),
+                cache_dir=str(context.workdir / "datasets"),
+                fingerprint=hashlib.sha256(f"{config.model_dump_json()}:{split}".encode()).hexdigest()[:32],
+                split=Split(split),
+            )
+    _report(context, generator, splits)
+    return DatasetDict(splits)
+
+
+def _report(context: StepContext, generator: Generator, splits: dict[str, Any]) -> None:
+    report = context.report
+    report.card |= {
+        "pretty_name": "BUTTON, the gold path",
+        "language": ["en"],
+        "license": "cc0-1.0",
+        "task_categories": ["text-generation"],
+        "tags": ["function-calling", "tool-use", "multi-turn", "synthetic", "trl", "arxiv:2410.12952"],
+        "annotations_creators": ["machine-generated"],
+        "source_datasets": ["original"],
+    }
+    report.summary = (
+        "Conversations in which an assistant calls functions, one after another, several at once, over one to three "
+        "turns of the user. The functions run: every result is what a small world with state gave, and every row "
+        "passes all checks in its columns `check_*`. Words are from templates; no language model took part. "
+        "`messages` and `tools` are in OpenAI's and TRL's form; `plan` is the typed graph of the calls."
+    )
+    rows = sum(generator.made.values())
+    report.counts |= {f"{name}_rows": len(part) for name, part in splits.items()}
+    report.counts |= {"draws": generator.draws, "rows_accepted": rows}
+    report.tables.append(
+        {
+            "title": "What became of the draws",
+            "columns": ["", "draws", "of all"],
+            "rows": [
+                ["accepted", rows, _share(rows, generator.draws)],
+                *([reason, n, _share(n, generator.draws)] for reason, n in generator.failed.most_common()),
+                *(
+                    [f"check: {name}", generator.rejected[name], _share(generator.rejected[name], generator.draws)]
+                    for name in CHECKS
+                ),
+            ],
+            "note": "A draw costs about a millisecond. No model was asked: 0 tokens a row.",
+        }
+    )
+    compositions = sorted({composition for composition, _ in generator.made})
+    variants = [v for v in VARIANTS if any(v == variant for _, variant in generator.made)]
+    report.tables.append(
+        {
+            "title": "Accepted rows",
+            "columns": ["composition", *variants],
+            "rows": [[c, *(generator.made[c, v] for v in variants)] for c in compositions],
+        }
+    )
+    worlds: dict[str, list[str]] = {}
+    for tool in generator.tools.values():
+        worlds.setdefault(tool.world, []).append(tool.name)
+    report.tables.append(
+        {
+            "title": "Functions",
+            "columns": ["world", "functions"],
+            "rows": [[world, ", ".join(f"`{name}`" for name in names)] for world, names in sorted(worlds.items())],
+        }
+    )
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "–"

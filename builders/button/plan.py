@@ -1,0 +1,269 @@
+"""Compositions of calls as typed graphs, drawn at random and run for real.
+
+A shape says how calls depend on one another: "call", ("seq", a, b), ("par", a, b), ("if", test, a, b), and ("then",
+a, b), which is a sequence whose second half the user asks for in a turn of its own. BUTTON (arXiv 2410.12952) has
+sequences of two and two in parallel with a third after them; the others are ours.
+
+A plan is a list of nodes. Every argument comes from the user or from a field of an earlier result of the same kind.
+What makes the graph the only one that its values can be read as (our choice): a value that is handed on was not said
+by the user and is given by no other result before.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ...tools.sandbox import Sandbox
+from .registry import Tool
+
+Shape = Any  # "call" or a tuple of a word and shapes
+SHAPES: dict[str, Shape] = {
+    "single": "call",
+    "parallel": ("par", "call", "call"),
+    "sequential": ("seq", "call", "call"),
+    "parallel_then_sequential": ("seq", ("par", "call", "call"), "call"),
+    "sequential_then_parallel": ("seq", "call", ("par", "call", "call")),
+    "sequential_of_three": ("seq", "call", ("seq", "call", "call")),
+    "sequence_beside_call": ("par", ("seq", "call", "call"), "call"),
+    "conditional": ("if", "call", "call", "call"),
+    "sequential_then_conditional": ("seq", "call", ("if", "call", "call", "call")),
+    "two_turns": ("then", "call", "call"),
+    "two_turns_parallel": ("then", ("par", "call", "call"), "call"),
+    "three_turns": ("then", "call", ("then", ("seq", "call", "call"), "call")),
+}
+COMPARE = {
+    "<": lambda value, bound: value < bound,
+    ">": lambda value, bound: value > bound,
+    "==": lambda value, bound: value == bound,
+}
+
+
+class Failed(Exception):
+    """This draw came to nothing; the text is a reason that is counted."""
+
+
+@dataclass
+class Source:
+    """Where an argument comes from: the user (`node` is None, `value` is what is said), or `field` of a node."""
+
+    value: Any = None
+    node: int | None = None
+    field: str = ""
+
+
+@dataclass
+class Node:
+    """One call.
+
+    Attributes:
+        turn: of the user, from 0, in which it is asked for.
+        when: (node, field, comparison, bound, words, wanted outcome) that it depends on, or None.
+        runs: False for the branch that is not taken.
+        layer: calls of a turn that can be made at once have one layer.
+    """
+
+    tool: str
+    arguments: dict[str, Source]
+    turn: int = 0
+    when: tuple[int, str, str, Any, str, bool] | None = None
+    runs: bool = True
+    layer: int = 0
+    result: Any = None
+
+    def needs(self) -> set[int]:
+        """The nodes whose results it takes or depends on."""
+        used = {source.node for source in self.arguments.values() if source.node is not None}
+        return used | ({self.when[0]} if self.when else set())
+
+
+@dataclass
+class Plan:
+    """A composition with the results of its calls."""
+
+    composition: str
+    seed: int
+    nodes: list[Node] = field(default_factory=list)
+
+    def values(self, node: Node) -> dict[str, Any]:
+        """A node's arguments as they are called with."""
+        return {
+            name: source.value if source.node is None else self.nodes[source.node].result[source.field]
+            for name, source in node.arguments.items()
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """What the column `plan` holds: the graph, without the results, which are in the messages."""
+        nodes = []
+        for node in self.nodes:
+            told = asdict(node)
+            told.pop("result")
+            told["arguments"] = {
+                name: {"user": s["value"]} if s["node"] is None else {"node": s["node"], "field": s["field"]}
+                for name, s in told["arguments"].items()
+            }
+            nodes.append(told)
+        return {"composition": self.composition, "seed": self.seed, "nodes": nodes}
+
+
+def draw(composition: str, tools: Mapping[str, Tool], pools: Mapping[str, list[Any]], seed: int, box: Sandbox) -> Plan:
+    """A plan of a composition on the state that `box` has begun with `seed`; its calls have been made.
+
+    Raises Failed where no fitting call was found, or a call failed.
+    """
+    rng = random.Random(f"{composition}:{seed}")  # noqa: S311 - not for secrets
+    drawer = _Drawer(Plan(composition, seed), tools, pools, rng, box)
+    drawer.grow(SHAPES[composition], [], 0, None)
+    _layers(drawer.plan)
+    return drawer.plan
+
+
+def run(plan: Plan, box: Sandbox, parallel: bool) -> None:
+    """Make a plan's calls anew on a fresh state, in the order of its conversation; results are stored in the nodes.
+
+    Raises Failed where one fails, or a test now goes the other way.
+    """
+    box.call("begin", {"seed": plan.seed})
+    for node in order(plan, parallel):
+        outcome = box.call(node.tool, plan.values(node))
+        if not outcome.ok:
+            raise Failed("a call failed when all were made in order")
+        node.result = outcome.value
+    for node in plan.nodes:
+        if node.when and node.runs != (_holds(plan, node.when) == node.when[5]):
+            raise Failed("a test went the other way when all were made in order")
+
+
+def order(plan: Plan, parallel: bool) -> list[Node]:
+    """The nodes that run, as a conversation makes them: by turn, and with `parallel` by layer."""
+    ran = [node for node in plan.nodes if node.runs]
+    return sorted(ran, key=lambda n: (n.turn, n.layer)) if parallel else sorted(ran, key=lambda n: n.turn)
+
+
+def _holds(plan: Plan, when: tuple[int, str, str, Any, str, bool]) -> bool:
+    node, name, comparison, bound, _, _ = when
+    return bool(COMPARE[comparison](plan.nodes[node].result[name], bound))
+
+
+def _layers(plan: Plan) -> None:
+    """Number the layers within each turn: one more than the deepest node that is needed."""
+    for node in plan.nodes:
+        needed = [plan.nodes[n] for n in node.needs()]
+        node.layer = max((n.layer + 1 for n in needed if n.turn == node.turn), default=0)
+
+
+class _Drawer:
+    """The state of one draw."""
+
+    def __init__(
+        self, plan: Plan, tools: Mapping[str, Tool], pools: Mapping[str, list[Any]], rng: random.Random, box: Sandbox
+    ) -> None:
+        self.plan, self.tools, self.pools, self.rng, self.box = plan, tools, pools, rng, box
+        self.said: list[Any] = []
+
+    def grow(self, shape: Shape, feeds: list[int], turn: int, when: Any, runs: bool = True) -> tuple[list[int], int]:
+        """Add a shape's nodes. Its first calls use the results of all `feeds`. Returns its last nodes and turn."""
+        if shape == "call":
+            return [self.call(feeds, turn, when, runs)], turn
+        word, *parts = shape
+        if word in ("seq", "then"):
+            ends, turn = self.grow(parts[0], feeds, turn, when, runs)
+            return self.grow(parts[1], ends, turn + (word == "then"), when, runs)
+        if word == "par":
+            ends = [self.grow(part, feeds, turn, when, runs)[0] for part in parts]
+            return [node for end in ends for node in end], turn
+        (tested,), _ = self.grow(parts[0], feeds, turn, when, runs)
+        test = self.test(tested)
+        ends = []
+        for part, wanted in zip(parts[1:], (True, False), strict=True):
+            taken = _holds(self.plan, (*test, wanted)) == wanted
+            end, _ = self.grow(part, [], turn, (*test, wanted), taken)
+            ends += end if taken else []
+        return ends, turn
+
+    def test(self, number: int) -> tuple[int, str, str, Any, str]:
+        node = self.plan.nodes[number]
+        tests = self.tools[node.tool].tests
+        if not tests:
+            raise Failed("a call whose result can be tested was not found")
+        name, comparison, bounds, words = self.rng.choice(tests)
+        bound = self.rng.choice(bounds)
+        return number, name, comparison, bound, words.format(f"{bound:g}" if isinstance(bound, float) else bound)
+
+    def call(self, feeds: list[int], turn: int, when: Any, runs: bool) -> int:
+        """Choose a tool whose parameters take something of every feed, and call it."""
+        choices = [(name, links) for name in self.tools for links in self.links(name, feeds)]
+        if not choices:
+            raise Failed("no tool takes what the calls before it give")
+        # Every tool has the same chance, however many links it has.
+        name = self.rng.choice(sorted({name for name, _ in choices}))
+        links = self.rng.choice([links for tool, links in choices if tool == name])
+        node = Node(name, {}, turn, when, runs)
+        parameters = self.tools[name].definition["parameters"]["properties"]
+        for parameter, schema in parameters.items():
+            if parameter in links:
+                number, key = links[parameter]
+                node.arguments[parameter] = Source(node=number, field=key)
+            else:
+                node.arguments[parameter] = Source(self.pick(parameter, schema, node))
+        values = self.plan.values(node)
+        same_kind = [repr(values[p]) for p in values if self.tools[name].kinds[p]]
+        if len(set(same_kind)) < len(same_kind):
+            raise Failed("one value stands for two arguments")
+        for parameter in links:
+            if self.known(values[parameter], links[parameter][0]):
+                raise Failed("a value that is handed on is known from elsewhere")
+        if any(other.tool == name and self.plan.values(other) == values for other in self.plan.nodes):
+            raise Failed("the same call twice")
+        self.said += [s.value for s in node.arguments.values() if s.node is None]
+        if runs:
+            outcome = self.box.call(name, values)
+            if not outcome.ok:
+                raise Failed("a call failed")
+            node.result = outcome.value
+            if self.handed_on_is_said(node):
+                raise Failed("a value that is handed on is known from elsewhere")
+        self.plan.nodes.append(node)
+        return len(self.plan.nodes) - 1
+
+    def pick(self, parameter: str, schema: Mapping[str, Any], node: Node) -> Any:
+        """A value that the user states."""
+        if "enum" in schema or schema.get("type") == "boolean":
+            return self.rng.choice(schema.get("enum", [True, False]))
+        pool = self.pools.get(schema["kind"])
+        if not pool:
+            raise Failed("a user cannot say what an argument needs")
+        taken = [s.value for s in node.arguments.values() if s.node is None]
+        return self.rng.choice([value for value in pool if value not in taken])
+
+    def links(self, name: str, feeds: list[int]) -> list[dict[str, tuple[int, str]]]:
+        """The ways in which a tool's parameters take a field of each feed, at most one parameter a feed."""
+        found: list[dict[str, tuple[int, str]]] = [{}]
+        for feed in feeds:
+            gives = self.tools[self.plan.nodes[feed].tool].gives
+            found = [
+                so_far | {parameter: (feed, key)}
+                for so_far in found
+                for parameter, kind in self.tools[name].kinds.items()
+                if kind and parameter not in so_far
+                for key, given in gives.items()
+                if given == kind
+            ]
+        return found
+
+    def known(self, value: Any, giver: int) -> bool:
+        """Is a value said by the user, or in the result of another node?"""
+        others = [n.result.values() for i, n in enumerate(self.plan.nodes) if i != giver and n.runs]
+        return value in self.said or any(value in values for values in others)
+
+    def handed_on_is_said(self, node: Node) -> bool:
+        """Does the user now say, or this result now give, what an earlier result handed on?"""
+        handed = [
+            self.plan.nodes[s.node].result[s.field]
+            for other in self.plan.nodes
+            for s in other.arguments.values()
+            if s.node is not None
+        ]
+        return any(value in self.said or value in node.result.values() for value in handed)

@@ -1,0 +1,85 @@
+"""The tools that compositions are drawn from: definitions, words and a sandbox that runs them."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ...tools.definition import from_function
+from ...tools.sandbox import Limits, Sandbox
+
+HERE = Path(__file__).parent
+# A sandbox is used for thousands of rows; a call takes well below a millisecond.
+LIMITS = Limits(cpu_seconds=3600)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool that can be run and spoken of.
+
+    Attributes:
+        definition: name, description, parameters, responses (tools/definition.py).
+        ask, tell, tests: as the worlds say (worlds/__init__.py).
+        called: field -> (short, full).
+        kinds: parameter -> kind, or "" for an enumeration.
+        gives: field of the result -> kind, of those that can be spoken of.
+    """
+
+    name: str
+    world: str
+    definition: dict[str, Any]
+    ask: tuple[str, ...]
+    tell: str
+    called: dict[str, tuple[str, str]]
+    tests: tuple[tuple[str, str, tuple[Any, ...], str], ...]
+    kinds: dict[str, str]
+    gives: dict[str, str]
+
+
+def read_worlds(worlds: Sequence[ModuleType] | None = None) -> dict[str, Tool]:
+    """All tools by name. Raises ValueError where a world does not hold its contract."""
+    from . import worlds as package
+
+    found: dict[str, Tool] = {}
+    for world in worlds or package.WORLDS:
+        for function in world.TOOLS:
+            definition = from_function(function)
+            name = definition["name"]
+            if name in found:
+                raise ValueError(f"{world.__name__}: there is another tool {name}")
+            called = {
+                field: words for key, words in world.CALLED.items() for tool, field in [key.split(".")] if tool == name
+            }
+            results = definition["responses"]["properties"]
+            parameters = definition["parameters"]["properties"]
+            found[name] = Tool(
+                name, world.__name__.rpartition(".")[2], definition, tuple(world.ASK[name]), world.TELL[name], called,
+                tuple(world.TESTS.get(name, ())),
+                {key: schema.get("kind", "") for key, schema in parameters.items()},
+                {field: results[field]["kind"] for field in called if "kind" in results[field]},
+            )  # fmt: skip
+            for key, schema in parameters.items():
+                if "kind" not in schema and "enum" not in schema and schema.get("type") != "boolean":
+                    raise ValueError(f"{name}: {key} has neither a kind nor a list of values")
+    return found
+
+
+def named() -> dict[str, str]:
+    """Kind -> how a user speaks of a value of it."""
+    from . import worlds
+
+    return {kind: words for world in (worlds.shared, *worlds.WORLDS) for kind, words in world.NAMED.items()}
+
+
+def open_worlds(seed: int = 0) -> Sandbox:
+    """A sandbox with all worlds; `begin` makes a new state. Raises DataError where they cannot be loaded."""
+    return Sandbox("", LIMITS, modules=["worlds"], paths=[HERE], seed=seed)
+
+
+def places(text: str) -> list[str]:
+    """The names of a template's places, in order."""
+    return [name for _, name, _, _ in string.Formatter().parse(text) if name]

@@ -1,0 +1,161 @@
+"""The gold-path generator: plans that run, words that say them, rows that pass every check."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubwright.builders.button import plan, registry, variants
+from hubwright.builders.button.checks import faults, realised_edges, run_checks
+from hubwright.builders.button.gold import Generator, GoldConfig, build, is_test
+from hubwright.builders.button.rows import CHECKS, calls_of, features, results_of
+from hubwright.hub_sync.context import StepContext
+from hubwright.hub_sync.errors import DataError, UsageError
+from hubwright.tools.sandbox import Sandbox
+
+TOOLS = registry.read_worlds()
+RESPONSES = {name: tool.definition["responses"] for name, tool in TOOLS.items()}
+
+
+@pytest.fixture(scope="module")
+def box() -> Any:
+    with registry.open_worlds() as opened:
+        yield opened
+
+
+def drawn(box: Sandbox, composition: str, first: int = 0, parallel: bool = True) -> plan.Plan:
+    """The first plan of a composition from seed `first` on, run."""
+    for seed in range(first, first + 2000):
+        box.call("begin", {"seed": seed})
+        try:
+            found = plan.draw(composition, TOOLS, box.call("pools", {}).value, seed, box)
+            plan.run(found, box, parallel)
+            return found
+        except plan.Failed:
+            continue
+    raise AssertionError(f"no plan of {composition}")
+
+
+def written(box: Sandbox, composition: str, variant: str = "plain", parallel: bool = True, first: int = 0) -> Any:
+    for start in range(first, first + 50_000, 1000):
+        found = drawn(box, composition, start, parallel)
+        try:
+            row = variants.conversation(found, variant, TOOLS, registry.named(), parallel, distractors=3)
+        except plan.Failed:
+            continue
+        return run_checks(row, RESPONSES)
+    raise AssertionError(f"no {variant} row of {composition}")
+
+
+@pytest.mark.parametrize("composition", plan.SHAPES)
+@pytest.mark.parametrize("parallel", [True, False])
+def test_every_composition_is_drawn_run_said_and_passes(box: Sandbox, composition: str, parallel: bool) -> None:
+    for first in (0, 10_000):
+        row = written(box, composition, parallel=parallel, first=first)
+        assert not faults(row), faults(row)
+        if not parallel:
+            assert all(len(m.get("tool_calls", [])) <= 1 for m in row["messages"])
+        assert row["n_calls"] == len(calls_of(row["messages"])) == len(results_of(row["messages"]))
+
+
+def test_the_graph_has_the_composition_s_shape(box: Sandbox) -> None:
+    edges = {
+        name: len({(a, b) for a, b, _ in realised_edges(written(box, name))})
+        for name in ("single", "parallel", "sequential", "sequential_of_three")
+    }
+    assert edges == {"single": 0, "parallel": 0, "sequential": 1, "sequential_of_three": 2}
+    joined = drawn(box, "parallel_then_sequential")
+    assert joined.nodes[2].needs() == {0, 1}
+    forked = drawn(box, "sequential_then_parallel")
+    assert [node.needs() for node in forked.nodes] == [set(), {0}, {0}]
+    assert [node.turn for node in drawn(box, "three_turns").nodes] == [0, 1, 1, 2]
+    tested = drawn(box, "conditional")
+    assert tested.nodes[0].runs and sum(node.runs for node in tested.nodes) == 2
+
+
+def test_results_are_what_the_worlds_give(box: Sandbox) -> None:
+    """Each recorded call, made again on the recorded state in the recorded order, gives the recorded result."""
+    for composition in plan.SHAPES:
+        row = written(box, composition, first=500)
+        box.call("begin", {"seed": json.loads(row["plan"])["seed"]})
+        results = results_of(row["messages"])
+        for one in calls_of(row["messages"]):
+            assert box.call(one["function"]["name"], one["function"]["arguments"]).value == results[one["id"]]
+
+
+@pytest.mark.parametrize("variant", variants.VARIANTS)
+def test_every_variant_passes_and_keeps_the_oracle(box: Sandbox, variant: str) -> None:
+    composition = "single" if variant == "irrelevant" else "parallel_then_sequential"
+    row = written(box, composition, variant)
+    assert not faults(row), faults(row)
+    offered = {tool["function"]["name"] for tool in row["tools"]}
+    planned = json.loads(row["plan"])["nodes"]
+    needed = {node["tool"] for node in planned}
+    called = [one["function"]["name"] for one in calls_of(row["messages"])]
+    if variant == "irrelevant":
+        assert not called and not offered & needed and len(row["messages"]) == 2
+    elif variant == "missing_function":
+        assert called == [node["tool"] for node in planned[:-1]] and planned[-1]["tool"] not in offered
+        assert not planned[-1]["runs"]
+    elif variant == "tool_error":
+        failed = [m for m in row["messages"] if m["role"] == "tool" and set(json.loads(m["content"])) == {"error"}]
+        assert len(failed) == 1 and len(called) == len(planned) + 1
+    elif variant == "missing_parameter":
+        assert row["n_user_turns"] == 2 and "a certain" in row["messages"][0]["content"]
+        assert "tool_calls" not in row["messages"][1]
+    elif variant == "noisy_output":
+        assert all("request_id" in result for result in results_of(row["messages"]).values())
+    assert (offered - needed != set()) == (variant in ("distractors", "irrelevant", "missing_function"))
+
+
+def test_a_seed_gives_the_same_rows_and_splits_share_no_set_of_functions(tmp_path: Path) -> None:
+    def made(seed: int, name: str) -> Any:
+        context = StepContext("gold", tmp_path / name, tmp_path / name)
+        return build(GoldConfig(train_rows=60, test_rows=12, seed=seed), context), context.report
+
+    first, report = made(1, "a")
+    again, told = made(1, "b")
+    other, _ = made(2, "c")
+    for split, rows in (("train", 60), ("test", 12)):
+        assert first[split].features == features() and len(first[split]) == rows
+        assert first[split].to_list() == again[split].to_list() != other[split].to_list()
+        assert len(set(first[split]["id"])) == rows
+        for row in first[split]:
+            assert not faults(row)
+            needed = frozenset(node["tool"] for node in json.loads(row["plan"])["nodes"])
+            assert is_test(needed, 0.2) == (split == "test")
+    assert report.tables == told.tables and report.counts["rows_accepted"] == 72
+    assert [row[0] for row in report.tables[0]["rows"]][-len(CHECKS) :] == [f"check: {name}" for name in CHECKS]
+
+
+def test_a_killed_build_counts_all_draws(tmp_path: Path) -> None:
+    """What a killed run left behind is not taken for finished."""
+    config = GoldConfig(train_rows=20)
+    reports = []
+    for _ in range(2):
+        context = StepContext("gold", tmp_path, tmp_path)
+        build(config, context)
+        reports.append(context.report.counts)
+    assert reports[0] == reports[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"worlds": ("space",)}, "worlds: 'space' is unknown: use some of "),
+        ({"compositions": ("loop",)}, "compositions: 'loop' is unknown"),
+        ({"variants": ("rude",)}, "variants: 'rude' is unknown"),
+        ({"variants": ("irrelevant",), "compositions": ("parallel",)}, "none of the variants can be made"),
+    ],
+)
+def test_settings_that_cannot_be_met_are_refused_in_one_line(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        list(Generator(GoldConfig(**settings)).rows("train", 1))
+
+
+def test_too_many_rows_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hubwright.builders.button.gold.TRIES", 3)
+    config = GoldConfig(worlds=("weather",), compositions=("three_turns",), variants=("missing_function",))
+    with pytest.raises(DataError, match="hardly any new ones: ask for fewer"):
+        list(Generator(config).rows("train", 500))
