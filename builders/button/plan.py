@@ -199,7 +199,7 @@ class _Drawer:
             raise Failed("no tool takes what the calls before it give")
         # Every tool has the same chance, however many links it has.
         name = self.rng.choice(sorted({name for name, _ in choices}))
-        links = self.rng.choice([links for tool, links in choices if tool == name])
+        links = self.with_currency(name, self.rng.choice([links for tool, links in choices if tool == name]))
         node = Node(name, {}, turn, when, runs)
         parameters = self.tools[name].definition["parameters"]["properties"]
         for parameter, schema in parameters.items():
@@ -252,6 +252,16 @@ class _Drawer:
                 if given == kind
             ]
         return found
+
+    def with_currency(self, name: str, links: dict[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:
+        """An amount that is handed on takes its currency along, to the first parameter for one."""
+        free = [p for p, kind in self.tools[name].kinds.items() if kind == "currency" and p not in links]
+        for parameter, (feed, _) in list(links.items()):
+            gives = self.tools[self.plan.nodes[feed].tool].gives
+            currency = next((key for key, kind in gives.items() if kind == "currency"), None)
+            if self.tools[name].kinds[parameter] == "amount" and currency and free:
+                links = links | {free.pop(0): (feed, currency)}
+        return links
 
     def known(self, value: Any, giver: int) -> bool:
         """Is a value said by the user, or in the result of another node?"""

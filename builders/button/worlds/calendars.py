@@ -129,7 +129,7 @@ ASK = {
         "schedule {occasion} in {city} on {day}, held by {host}",
         "add {occasion} in {city} on {day} to the calendar of {host}",
     ),
-    "get_event": ("look up {event}", "show me where and when {event} takes place"),
+    "get_event": ("look up {event}", "find out where and when {event} takes place"),
     "find_first_event": (
         "find the earliest event on the calendar of {person}",
         "find out which event comes first on the calendar of {person}",

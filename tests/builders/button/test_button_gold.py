@@ -159,3 +159,19 @@ def test_too_many_rows_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) 
     config = GoldConfig(worlds=("weather",), compositions=("three_turns",), variants=("missing_function",))
     with pytest.raises(DataError, match="hardly any new ones: ask for fewer"):
         list(Generator(config).rows("train", 500))
+
+
+def test_an_amount_that_is_handed_on_takes_its_currency_along(box: Sandbox) -> None:
+    found = 0
+    for seed in range(3000):
+        box.call("begin", {"seed": seed})
+        try:
+            made = plan.draw("sequential", TOOLS, box.call("pools", {}).value, seed, box)
+        except plan.Failed:
+            continue
+        giver, taker = made.nodes
+        amount = next((s for s in taker.arguments.values() if s.node == 0 and "price" in s.field), None)
+        if taker.tool == "convert_amount" and amount is not None and "currency" in giver.result:
+            assert made.values(taker)["source_currency"] == giver.result["currency"]
+            found += 1
+    assert found >= 3
