@@ -62,7 +62,8 @@ def build(config: BFCLConfig, context: StepContext) -> dict[str, datasets.Datase
 
     single_turn rows: id, messages, functions, gold (JSON text; "" where there is no gold answer), prompt (the
     package's system prompt with the functions in it). multi_turn rows: id, turns, functions, later (turn -> functions
-    that are shown only then), gold, classes, config, prompt. worlds rows: name, source.
+    that are shown only then), later_prompt (turn -> what the user says there), gold, classes, config, prompt. worlds
+    rows: name, source.
 
     Raises UsageError for an unknown category, DataError in one line for a file that is not the wheel or rows that do
     not fit together.
@@ -77,11 +78,11 @@ def build(config: BFCLConfig, context: StepContext) -> dict[str, datasets.Datase
     if config.expect_sha256 and digest != config.expect_sha256:
         raise DataError(f"{name}: sha256 is {digest}, expected {config.expect_sha256}; fetch that file")
     wheel = _Wheel(name, content)
-    prompt = wheel.prompt()
+    prompts = wheel.prompts()
     made: dict[str, Any] = {}
     for config_name, chosen, read in (("single_turn", SINGLE, _single), ("multi_turn", MULTI, _multi)):
         rows = {
-            c: [read(row, gold, wheel, prompt) for row, gold in wheel.rows(c)]
+            c: [read(row, gold, wheel, prompts) for row, gold in wheel.rows(c)]
             for c in chosen
             if c in config.categories
         }
@@ -146,8 +147,9 @@ class _Wheel:
         found = [re.match(r"bfcl_eval-([^/]+)\.dist-info/METADATA$", name) for name in self._archive.namelist()]
         return next((match.group(1) for match in found if match), "of unknown version")
 
-    def prompt(self) -> str:
-        """The package's default system prompt, put together from its parts, `{functions}` still open."""
+    def prompts(self) -> tuple[str, str]:
+        """The package's default system prompt, put together from its parts, `{functions}` still open, and what it says
+        to a model that gets more functions."""
         tree = ast.parse(self.text(PROMPTS))
         constants = {
             node.targets[0].id: node.value
@@ -155,16 +157,18 @@ class _Wheel:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
         }
         try:
+            more = ast.literal_eval(constants["DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_FC"])
             style = ast.literal_eval(constants["PROMPT_STYLE_TEMPLATES"])["classic"]
             form = ast.literal_eval(constants["OUTPUT_FORMAT_MAPPING"])["python"]
             whole = ast.literal_eval(constants["_PLAINTEXT_SYSTEM_PROMPT_TEMPLATE"])
-            return whole.format(
+            system = whole.format(
                 persona=style["persona"],
                 task=style["task"],
                 tool_call_format=style["tool_call_no_tag"].format(output_format=form, param_types=""),
                 multiturn_behavior=style["multiturn_behavior"],
                 available_tools=style["available_tools"].format(format="json", functions="{functions}"),
             )
+            return system, more
         except (KeyError, ValueError) as error:
             raise DataError(f"{self.name}: its prompt is not where it was in 2026.3.23 ({error})") from error
 
@@ -181,7 +185,7 @@ def _with_functions(prompt: str, functions: list[dict[str, Any]]) -> str:
     return prompt.replace("{functions}", json.dumps(_shown(functions), indent=4))
 
 
-def _single(row: dict[str, Any], gold: Any, wheel: _Wheel, prompt: str) -> dict[str, str]:
+def _single(row: dict[str, Any], gold: Any, wheel: _Wheel, prompts: tuple[str, str]) -> dict[str, str]:
     if len(row["question"]) != 1:
         raise DataError(f"{wheel.name}: {row['id']} has {len(row['question'])} turns instead of one")
     return {
@@ -189,26 +193,29 @@ def _single(row: dict[str, Any], gold: Any, wheel: _Wheel, prompt: str) -> dict[
         "messages": _json(row["question"][0]),
         "functions": _json(row["function"]),
         "gold": "" if gold is None else _json(gold),
-        "prompt": _with_functions(prompt, row["function"]),
+        "prompt": _with_functions(prompts[0], row["function"]),
     }
 
 
-def _multi(row: dict[str, Any], gold: Any, wheel: _Wheel, prompt: str) -> dict[str, str]:
+def _multi(row: dict[str, Any], gold: Any, wheel: _Wheel, prompts: tuple[str, str]) -> dict[str, str]:
     if len(row["question"]) != len(gold):
         raise DataError(f"{wheel.name}: {row['id']} has {len(row['question'])} turns and {len(gold)} gold answers")
     later = {turn: set(names) for turn, names in row.get("missed_function", {}).items()}
     functions = [function for world in row["involved_classes"] for function in wheel.functions(world)]
     hidden = set().union(*later.values())
     shown = [function for function in functions if function["name"] not in hidden]
+    found = {turn: [f for f in functions if f["name"] in names] for turn, names in later.items()}
     return {
         "id": row["id"],
         "turns": _json(row["question"]),
         "functions": _json(shown),
-        "later": _json({turn: [f for f in functions if f["name"] in names] for turn, names in later.items()}),
+        "later": _json(found),
+        # The package writes them as Python does, without its hint.
+        "later_prompt": _json({turn: f"{shown_now}\n{prompts[1]}" for turn, shown_now in found.items()}),
         "gold": _json(gold),
         "classes": _json(row["involved_classes"]),
         "config": _json(row["initial_config"]),
-        "prompt": _with_functions(prompt, shown),
+        "prompt": _with_functions(prompts[0], shown),
     }
 
 

@@ -111,9 +111,9 @@ def _records(config: SealToolsConfig, file: str, origins: list[str]) -> list[dic
     """The lines of one file; what it is goes into `origins`."""
     path = f"{config.folder.strip('/')}/{file}".lstrip("/")
     if config.source.startswith(("http://", "https://")):
-        source = Source(source=f"{config.source.rstrip('/')}/{path}")
+        source = Source(source=f"{config.source.rstrip('/')}/{path}", file=None, expect_sha256=None)
     else:
-        source = Source(source=config.source, file=path)
+        source = Source(source=config.source, file=path, expect_sha256=None)
     name, content, origin = fetch(source, config.timeout)
     digest = hashlib.sha256(content).hexdigest()
     expected = config.expect_sha256.get(file, digest)

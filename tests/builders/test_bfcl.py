@@ -22,6 +22,7 @@ PROMPT_STYLE_TEMPLATES = {"classic": {
     "persona": "P.", "task": "T.", "tool_call_no_tag": "Form {output_format}. {param_types}!",
     "multiturn_behavior": "M.", "available_tools": "Tools in {format}:\\n{functions}",
 }}
+DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_FC = "And now?"
 _PLAINTEXT_SYSTEM_PROMPT_TEMPLATE = "{persona}{task}|{tool_call_format}|{multiturn_behavior}|{available_tools}"
 """
 FUNCTION = {"name": "f", "description": "Does it.", "parameters": {"type": "dict", "properties": {}, "required": []}}
@@ -77,6 +78,7 @@ def test_rows_keep_what_the_package_says(tmp_path: Path):
     (multi,) = made["multi_turn"]["multi_turn_miss_func"]
     assert [f["name"] for f in json.loads(multi["functions"])] == ["g"]
     assert json.loads(multi["later"]) == {"1": [FUNCTION]} and '"name": "f"' not in multi["prompt"]
+    assert json.loads(multi["later_prompt"]) == {"1": f"{[FUNCTION]}\nAnd now?"}
     assert {row["name"] for row in made["worlds"]["python"]} == {*DOCS.values(), "long_context"}
     assert context.report.counts == {"simple_python": 1, "irrelevance": 1, "multi_turn_miss_func": 1}
     assert "`bfcl-eval` 9.9 (Apache-2.0; a local copy of `bfcl_eval-9.9-py3-none-any.whl`" in context.report.summary

@@ -1,0 +1,71 @@
+"""BFCL's multi-turn categories as lm-eval tasks, a document a turn, from the gold state before it.
+
+    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks button_bfcl_multi_turn \\
+        --metadata '{"dataset": "org/bfcl-v4@v1.0.0"}'
+
+What is asked and what passes is the package's (`bfcl-eval` 2026.3.23, prompting mode); that every turn starts from the
+gold history, and is answered in one reply, is ours (`steps.py`). The figures are not the leaderboard's, where a model
+goes on from its own calls, in up to 20 steps a turn, and a row counts only whole.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ...hub_sync.errors import DataError
+from ..chat import RuleScoredTask
+from ..data import load_rows
+from .steps import METRICS, Referee, referee
+
+COLUMNS = ("id", "turns", "later_prompt", "gold", "classes", "config", "prompt")
+
+
+class BFCLMultiTurnTask(RuleScoredTask):
+    """One category: a conversation with its calls and results in, the calls of the next turn out."""
+
+    METRICS = METRICS
+    INTERVALS = ("turn_acc", "call_acc")
+
+    _referee: Referee
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Read the category's rows and the worlds from `--metadata` or HUBWRIGHT_BFCL, and play the gold calls.
+
+        Raises as `load_rows` does, and DataError for rows of an older builder or worlds that cannot be loaded.
+        """
+        import datasets
+
+        split = str(self.config.test_split)
+        rows, worlds = (
+            load_rows(
+                self.config.metadata,
+                "HUBWRIGHT_BFCL",
+                "hubwright/bfcl-v4",
+                part,
+                config=config,
+                hint="build it with `hubwright run bfcl --set namespace=YOU`",
+            )
+            for config, part in (("multi_turn", split), ("worlds", "python"))
+        )
+        missing = [name for name in COLUMNS if name not in rows.column_names]
+        if missing:
+            raise DataError(f"{self.config.task}: the data set has no column {missing[0]!r}; build it anew")
+        self._referee = referee(tuple(sorted((row["name"], row["source"]) for row in worlds)))
+        documents = [document for row in rows for document in self._referee.documents(row)]
+        self.dataset = {split: datasets.Dataset.from_list(documents)}
+
+    def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
+        """The package's prompt, the turns before as gold played them, and what the user says now."""
+        turns: list[dict[str, str]] = json.loads(doc["messages"])
+        return turns
+
+    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
+        """The gold calls of the turn, as JSON."""
+        return str(doc["gold"])
+
+    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+        """Score one reply."""
+        if self.bypassed:
+            return {"bypass": 0.0}
+        return self.with_intervals(self._referee.score(doc, results[0]))

@@ -1,0 +1,141 @@
+"""BFCL's multi-turn rows cut into turns, each with the gold history before it, and the score of one turn.
+
+A document is a turn and not a step: gold lists the calls of a turn without saying which of them wait for a result. The
+model writes all calls of the turn in one reply. Before it stand the earlier turns as gold played them: the calls as a
+Python list, and their results with the next request, as one user turn, since many chat templates want user and
+assistant in turn. Where gold calls nothing, the assistant says `NOTHING`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from ...hub_sync.errors import DataError
+from ...tools.calls import Call, python_calls
+from .worlds import Worlds
+
+METRICS = ("turn_acc", "call_acc", "no_call", "function", "readable")
+NOTHING = "I lack a function or a detail that this needs."  # our words; the package's history has the model's own
+
+
+def listed(calls: Sequence[str]) -> str:
+    """Call texts as the Python list that the prompt asks for."""
+    return f"[{', '.join(calls)}]"
+
+
+def results_text(calls: Sequence[str], results: Sequence[str]) -> str:
+    """Results as the package's prompting mode shows them: Python's text of a list, a dictionary a call."""
+    return repr(
+        [{"role": "tool", "name": call, "content": result} for call, result in zip(calls, results, strict=True)]
+    )
+
+
+def _calls(texts: Sequence[str]) -> list[Call]:
+    return [call for text in texts for call in python_calls(text)]
+
+
+class Referee:
+    """Plays gold's turns, and scores a reply from the state that gold has reached.
+
+    Args:
+        sources: as `Worlds` takes them.
+    """
+
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        self._sources = sources
+        self._worlds = Worlds(sources)
+
+    def documents(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """A row of the data set's `multi_turn` config as one document a turn.
+
+        Each has id (`ROW:TURN`), messages, gold (call texts of the turn), past (those of the turns before), classes
+        and config; all but the id are JSON text. Raises DataError for a row whose gold calls cannot be played.
+        """
+        gold, later = json.loads(row["gold"]), json.loads(row["later_prompt"])
+        self._begin(row["id"], row["classes"], row["config"])
+        messages = [{"role": "system", "content": row["prompt"]}]
+        documents, shown = [], ""
+        for turn, said in enumerate(json.loads(row["turns"])):
+            asked = later.get(str(turn)) or "\n\n".join(message["content"] for message in said)
+            messages.append({"role": "user", "content": f"{shown}\n\n{asked}".lstrip()})
+            documents.append(
+                {
+                    "id": f"{row['id']}:{turn}",
+                    "messages": json.dumps(messages, ensure_ascii=False),
+                    "gold": json.dumps(gold[turn]),
+                    "past": json.dumps(gold[:turn]),
+                    "classes": row["classes"],
+                    "config": row["config"],
+                }
+            )
+            results = self._worlds.turn(_calls(gold[turn]), gold[turn]).results
+            shown = results_text(gold[turn], results) if results else ""
+            messages.append({"role": "assistant", "content": listed(gold[turn]) if gold[turn] else NOTHING})
+        return documents
+
+    def score(self, document: Mapping[str, Any], reply: str) -> dict[str, float]:
+        """Metrics of one reply, each 0 or 1.
+
+        turn_acc: the turn passes as `Worlds.turn` says, or nothing is called where gold calls nothing. call_acc and
+        no_call: the same for turns of the first and of the second kind alone. function, where gold calls something:
+        the functions called are gold's. readable, there too: the reply is a list of calls, at least one.
+
+        Raises DataError where gold's own history cannot be played.
+        """
+        gold = json.loads(document["gold"])
+        try:
+            calls = python_calls(reply)
+        except ValueError:
+            calls = []
+        if not gold:
+            return {"turn_acc": float(not calls), "no_call": float(not calls)}
+        passed = float(bool(calls) and self._passes(document, calls, gold))
+        named, expected = (Counter(call.name for call in some) for some in (calls, _calls(gold)))
+        return {
+            "turn_acc": passed,
+            "call_acc": passed,
+            "function": float(named == expected),
+            "readable": float(bool(calls)),
+        }
+
+    def close(self) -> None:
+        """End the worlds' process."""
+        self._worlds.close()
+
+    def _passes(self, document: Mapping[str, Any], calls: Sequence[Call], gold: Sequence[str]) -> bool:
+        try:
+            self._replay(document)
+        except DataError:  # a process has so much processor time, and may have used it up
+            self._restart()
+            self._replay(document)
+        try:
+            return not self._worlds.turn(calls, gold).fault
+        except (DataError, TypeError, RecursionError):  # a call that never ends, is too large, or has no JSON form
+            self._restart()
+            return False
+
+    def _replay(self, document: Mapping[str, Any]) -> None:
+        row = document["id"].rpartition(":")[0]
+        self._begin(row, document["classes"], document["config"])
+        for texts in json.loads(document["past"]):
+            self._worlds.turn(_calls(texts), texts)
+
+    def _begin(self, row: str, classes: str, config: str) -> None:
+        self._worlds.begin({"id": row, "involved_classes": json.loads(classes), "initial_config": json.loads(config)})
+
+    def _restart(self) -> None:
+        self._worlds.close()
+        self._worlds = Worlds(self._sources)
+
+
+@cache
+def referee(sources: tuple[tuple[str, str], ...]) -> Referee:
+    """The referee on these sources; one for all tasks of this process, ended with it."""
+    made = Referee(dict(sources))
+    atexit.register(made.close)
+    return made
