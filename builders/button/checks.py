@@ -225,6 +225,7 @@ def realised_edges(row: Row) -> list[tuple[str, str, str]]:
 def _uses(row: Row) -> list[tuple[str, str, str]]:
     """(id of the giving call, id of the taking call, argument): values that the user did not say."""
     found, said, givers = [], _Known(), []
+    names = {one["id"] for one in calls_of(row["messages"])}
     for message in row["messages"]:
         for one in message.get("tool_calls") or ():
             for path, value in leaves(one["function"]["arguments"]):
@@ -234,10 +235,10 @@ def _uses(row: Row) -> list[tuple[str, str, str]]:
                 giver = next((name for name, text in givers if text.has(value)), None)
                 if giver is not None:
                     found.append((giver, one["id"], path))
-        if message["role"] == "tool":
+        if message["role"] == "tool" and message.get("tool_call_id") in names:
             known = _Known()
             known.add(message["content"] or "")
-            givers.append((message.get("tool_call_id", ""), known))
+            givers.append((message["tool_call_id"], known))
         elif message["role"] in ("user", "system"):
             said.add(message["content"] or "")
     return found

@@ -18,11 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
+from ...tools.world_sandbox import open_worlds
 from .against import requests
 from .checks import faults, run_checks
 from .near import Seen
 from .plan import SHAPES, Failed, draw, run
-from .registry import Tool, named, open_worlds, read_worlds
+from .registry import Tool, named, read_worlds
 from .rows import CHECKS, Row, features
 from .variants import VARIANTS, conversation
 

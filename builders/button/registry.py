@@ -1,20 +1,15 @@
-"""The tools that compositions are drawn from: definitions, words and a sandbox that runs them."""
+"""The tools that compositions are drawn from: their definitions, and how they are spoken of."""
 
 from __future__ import annotations
 
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ...tools import worlds
 from ...tools.definition import from_function
-from ...tools.sandbox import Limits, Sandbox
-
-HERE = Path(__file__).parent
-# A sandbox is used for thousands of rows; a call takes well below a millisecond.
-LIMITS = Limits(cpu_seconds=3600)
 
 
 @dataclass(frozen=True)
@@ -23,7 +18,7 @@ class Tool:
 
     Attributes:
         definition: name, description, parameters, responses (tools/definition.py).
-        ask, tell, tests: as the worlds say (worlds/__init__.py).
+        ask, tell, tests: as the worlds say (tools/worlds/__init__.py).
         called: field -> (short, full).
         kinds: parameter -> kind, or "" for an enumeration.
         gives: field of the result -> kind, of those that can be spoken of.
@@ -40,12 +35,10 @@ class Tool:
     gives: dict[str, str]
 
 
-def read_worlds(worlds: Sequence[ModuleType] | None = None) -> dict[str, Tool]:
+def read_worlds(chosen: Sequence[ModuleType] | None = None) -> dict[str, Tool]:
     """All tools by name. Raises ValueError where a world does not hold its contract."""
-    from . import worlds as package
-
     found: dict[str, Tool] = {}
-    for world in worlds or package.WORLDS:
+    for world in chosen or worlds.WORLDS:
         for function in world.TOOLS:
             definition = from_function(function)
             name = definition["name"]
@@ -70,14 +63,7 @@ def read_worlds(worlds: Sequence[ModuleType] | None = None) -> dict[str, Tool]:
 
 def named() -> dict[str, str]:
     """Kind -> how a user speaks of a value of it."""
-    from . import worlds
-
     return {kind: words for world in (worlds.shared, *worlds.WORLDS) for kind, words in world.NAMED.items()}
-
-
-def open_worlds(seed: int = 0) -> Sandbox:
-    """A sandbox with all worlds; `begin` makes a new state. Raises DataError where they cannot be loaded."""
-    return Sandbox("", LIMITS, modules=["worlds"], paths=[HERE], seed=seed)
 
 
 def places(text: str) -> list[str]:

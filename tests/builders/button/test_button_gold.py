@@ -13,6 +13,7 @@ from hubwright.builders.button.rows import CHECKS, calls_of, features, results_o
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.tools.sandbox import Sandbox
+from hubwright.tools.world_sandbox import open_worlds
 
 TOOLS = registry.read_worlds()
 RESPONSES = {name: tool.definition["responses"] for name, tool in TOOLS.items()}
@@ -20,7 +21,7 @@ RESPONSES = {name: tool.definition["responses"] for name, tool in TOOLS.items()}
 
 @pytest.fixture(scope="module")
 def box() -> Any:
-    with registry.open_worlds() as opened:
+    with open_worlds() as opened:
         yield opened
 
 

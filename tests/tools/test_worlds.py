@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hubwright.builders.button import worlds
+from hubwright.tools import worlds
 from hubwright.tools.definition import fault, from_function
 from hubwright.tools.sandbox import Limits, Outcome, Sandbox
 from hubwright.tools.schema import violation
