@@ -108,7 +108,7 @@ def from_button(record: Any) -> dict[str, Any]:
     head = [{"role": "system", "content": before.removesuffix("\n\n")}] if found and before else []
     messages = head + _read_turns(turns[1:])
     several = any(len(message.get("tool_calls", ())) > 1 for message in messages)
-    _check_storable([messages, tools])
+    check_storable([messages, tools])
     return {"messages": messages, "tools": tools, "parallel": _switch(system, several)}
 
 
@@ -283,7 +283,7 @@ def _load(text: str, reason: str) -> Any:
         raise Rejected(reason) from error
 
 
-def _check_storable(value: Any, depth: int = 0) -> None:
+def check_storable(value: Any, depth: int = 0) -> None:
     """Raise Rejected for what Parquet would not give back: lone surrogates, infinities, integers beyond 64 bits."""
     if depth > DEEPEST:
         raise Rejected("nested_too_deeply")
@@ -298,4 +298,4 @@ def _check_storable(value: Any, depth: int = 0) -> None:
             raise Rejected("number_out_of_range")
     elif isinstance(value, list | dict):
         for inner in [*value, *value.values()] if isinstance(value, dict) else value:
-            _check_storable(inner, depth + 1)
+            check_storable(inner, depth + 1)

@@ -1,0 +1,95 @@
+"""The bottom-up half: from a conversation to a composed task, its sub-tasks and their functions.
+
+One function a phase, after BUTTON (arXiv 2410.12952). Limits of length are a little above those that the prompts ask
+for: our choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import parse, prompts
+from .asking import Asker, Rejected, Row, phase
+
+SCENARIO_WORDS, TASK_WORDS = 15, 45
+
+
+@phase
+async def scenarios(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+    """conversation -> scenario."""
+    asked = prompts.scenario(row["conversation"])
+    return {"scenario": await asker.ask(asked, lambda text: parse.line(text, SCENARIO_WORDS))}
+
+
+@phase
+async def expansion(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+    """scenario -> another scenario."""
+    asked = prompts.expansion(row["scenario"])
+    return {"scenario": await asker.ask(asked, lambda text: parse.line(text, SCENARIO_WORDS))}
+
+
+@phase
+async def atomic_tasks(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+    """scenario -> atomic, a task of one step."""
+    return {"atomic": await asker.ask(prompts.atomic(row["scenario"]), lambda text: parse.line(text, TASK_WORDS))}
+
+
+@phase
+async def composition(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+    """atomic, composition -> sub_tasks (two or three) and task, which is all of them in one."""
+    asked, added = {
+        "sequential": (prompts.sequential, ("next",)),
+        "parallel_then_sequential": (prompts.parallel_then_sequential, ("beside", "next")),
+    }[row["composition"]]
+
+    def read(text: str) -> Row:
+        found = parse.json_object(text)
+        sub_tasks = [row["atomic"], *(parse.text_of(found, key) for key in added)]
+        task = parse.text_of(found, "whole")
+        said = [" ".join(one.casefold().split()) for one in (*sub_tasks, task)]
+        if len(set(said)) < len(said):
+            raise ValueError("a task is said twice")
+        return {"sub_tasks": sub_tasks, "task": task}
+
+    return await asker.ask(asked(row["atomic"]), read, form="json")
+
+
+@phase
+async def consistency(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+    """The row as it is, where the teacher finds that the sub-tasks make up the task. No verdict is no."""
+    if not await asker.ask(prompts.consistency(row["task"], row["sub_tasks"]), parse.says_yes, attempts=1):
+        raise Rejected("the sub-tasks do not make up the task")
+    return {}
+
+
+@phase
+async def functions(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+    """task, sub_tasks -> functions: a list of definitions for each sub-task, none where it is mere reasoning."""
+    found: list[list[dict[str, Any]]] = []
+    for number in range(len(row["sub_tasks"])):
+        earlier = [definition for part in found for definition in part]
+        taken = [definition["name"] for definition in earlier]
+
+        def read(text: str, taken: list[str] = taken) -> list[dict[str, Any]]:
+            return parse.definitions(parse.json_object(text).get("functions"), taken)
+
+        asked = prompts.functions(row["task"], row["sub_tasks"], number, earlier)
+        found.append(await asker.ask(asked, read, label=str(number), form="json"))
+    if not any(found):
+        raise Rejected("no sub-task has a function")
+    return {"functions": found}
+
+
+@phase
+async def direct_task(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+    """The ablation: scenario -> task and functions in one prompt, with no sub-tasks."""
+
+    def read(text: str) -> Row:
+        found = parse.json_object(text)
+        defined = parse.definitions(found.get("functions"))
+        if not defined:
+            raise ValueError("no function is defined")
+        return {"task": parse.text_of(found, "task"), "functions": [defined], "sub_tasks": []}
+
+    return await asker.ask(prompts.task_with_functions(row["scenario"]), read, form="json")

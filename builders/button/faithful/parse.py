@@ -1,0 +1,156 @@
+"""The teacher's replies, read without running anything: forgiving about what stands around, exact about what is used.
+
+Every function raises ValueError; what stands before its first colon is counted as the reason.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ....tools.definition import fault
+from ....tools.schema import violation
+from ...toolcalls.convert import Rejected as Unreadable
+from ...toolcalls.convert import load_json
+from ..template import check_storable, definition_of
+
+Definitions = Mapping[str, Mapping[str, Any]]
+_LABEL = re.compile(r"^(?:[-*#>\s]+|\d+[.)]\s+|(?:new |the )?(?:scenario|situation|phrase|task|reply):\s*)+", re.I)
+_ANSWER = re.compile(r"<answer>\s*(yes|no)\b", re.IGNORECASE)
+_ACT = re.compile(r"<(call|final)>")
+_TAGS = re.compile(r"</?[a-z_]+>")
+_DECODER = json.JSONDecoder()
+
+
+def line(text: str, most: int) -> str:
+    """The first line that says something, without list marks, labels and quotes; at most `most` words."""
+    for said in text.splitlines():
+        found = _LABEL.sub("", said.strip()).strip("\"'*`“” ")
+        if found:
+            if len(found.split()) > most:
+                raise ValueError(f"more than {most} words")
+            return found
+    raise ValueError("no text")
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The JSON object that the reply holds, whatever stands around it."""
+    start = text.find("{")
+    try:
+        found, _ = _DECODER.raw_decode(text, max(start, 0))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError("no JSON object")
+    check_storable(found)
+    return found
+
+
+def text_of(found: Mapping[str, Any], key: str) -> str:
+    """A field that is text."""
+    value = found.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"no text under {key}")
+    return value.strip()
+
+
+def says_yes(text: str) -> bool:
+    """The last verdict in the reply; no verdict is no."""
+    found = _ANSWER.findall(text)
+    return bool(found) and found[-1].lower() == "yes"
+
+
+def definitions(value: Any, taken: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """A list of definitions, each a sound one and none under a name that is taken."""
+    if not isinstance(value, list):
+        raise ValueError("no list under functions")
+    found, names = [], set(taken)
+    for one in value:
+        try:
+            definition = definition_of(one)
+        except Unreadable as error:
+            raise ValueError(f"definition unusable: {error}") from error
+        if said := fault(definition):
+            raise ValueError(f"definition unusable: {said}")
+        if definition["name"] in names:
+            raise ValueError(f"function defined twice: {definition['name']}")
+        names.add(definition["name"])
+        found.append(definition)
+    return found
+
+
+def spoken(text: str, names: Sequence[str]) -> str:
+    """The user agent's message; it may name no function."""
+    said = _TAGS.sub("", text).strip().strip('"').strip()
+    if not said:
+        raise ValueError("no text")
+    for name in names:
+        if "_" in name and name in said:
+            raise ValueError(f"the user names a function: {name}")
+    return said
+
+
+@dataclass(frozen=True)
+class Action:
+    """What the assistant does in one turn: it calls (`calls` holds {name, arguments}), or it answers (`final`)."""
+
+    thought: str
+    calls: tuple[dict[str, Any], ...] = ()
+    final: str = ""
+
+    def decision(self) -> str:
+        """What candidates are compared by: the calls, in whatever order, or that it answers."""
+        return json.dumps(sorted(json.dumps(one, sort_keys=True) for one in self.calls)) if self.calls else "final"
+
+
+def action(text: str, tools: Definitions, parallel: bool) -> Action:
+    """The first call list or final answer of a reply and the prose before it; what follows is passed over."""
+    tag = _ACT.search(text)
+    if tag is None:
+        raise ValueError("neither call nor final answer")
+    thought = "\n".join(part.strip() for part in _TAGS.split(text[: tag.start()]) if part.strip())
+    if not thought:
+        raise ValueError("no thought")
+    # The closing tag is where generation stops, and then is not part of the reply.
+    body = text[tag.end() :].partition(f"</{tag.group(1)}>")[0].strip()
+    if tag.group(1) == "final":
+        if not body:
+            raise ValueError("an empty answer")
+        return Action(thought, final=body)
+    try:
+        value = load_json(body)
+    except (ValueError, RecursionError):
+        raise ValueError("calls are no JSON") from None
+    check_storable(value)
+    return Action(thought, calls(value, tools, parallel))
+
+
+def calls(value: Any, tools: Definitions, parallel: bool) -> tuple[dict[str, Any], ...]:
+    """The calls of one turn, each to a known function with arguments that fit."""
+    listed = value if isinstance(value, list) else [value]
+    if not listed:
+        raise ValueError("an empty list of calls")
+    if len(listed) > 1 and not parallel:
+        raise ValueError("several calls where one is allowed")
+    found = []
+    for one in listed:
+        name = one.get("name") if isinstance(one, dict) else None
+        if not isinstance(name, str) or name not in tools:
+            raise ValueError(f"unknown function: {name!r:.60}")
+        arguments = one.get("arguments", {})
+        if said := violation(arguments, tools[name]["parameters"]):
+            raise ValueError(f"arguments do not fit: {name}, {said}")
+        found.append({"name": name, "arguments": arguments})
+    return tuple(found)
+
+
+def result(value: Any, definition: Mapping[str, Any]) -> dict[str, Any]:
+    """What a function returns, as its definition says."""
+    if not isinstance(value, dict) or not value:
+        raise ValueError("a result is no JSON object")
+    if said := violation(value, definition.get("responses")):
+        raise ValueError(f"result does not fit: {definition['name']}, {said}")
+    return value

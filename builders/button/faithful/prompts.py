@@ -1,0 +1,230 @@
+"""What the teacher is told, in our own words; what each prompt asks for follows BUTTON (arXiv 2410.12952).
+
+Short enough for a model of 1.5 billion parameters with a window of 4,096 tokens. The worked examples are ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..template import SWITCH, flat_of
+
+Definition = Mapping[str, Any]
+Messages = list[dict[str, str]]
+
+EXAMPLE = {
+    "name": "find_museum_of_artwork",
+    "description": "Find the museum in which a work of art is shown.",
+    "parameters": {"artwork": {"type": "string", "description": "Title of the work"}},
+    "required": ["artwork"],
+    "responses": {"museum": {"type": "string", "description": "Name of the museum"}},
+}
+SEQUENTIAL = {
+    "next": "Look up the opening hours of that museum on Sunday.",
+    "whole": "When is the museum in Oslo that shows The Scream open on Sunday?",
+}
+PARALLEL = {
+    "beside": "Get the hourly weather in Geneva on 3 May.",
+    "next": "Reserve a seat on the first of these trains that arrives while it is dry.",
+    "whole": "Reserve me a seat from Lyon to Geneva on 3 May, on the first train that arrives while it is dry there.",
+}
+REPLY = [
+    {"thought": "why these calls", "calls": [{"name": "...", "arguments": {}, "result": {}}]},
+    {"thought": "why it is done", "final": "the answer to the user"},
+]
+
+
+def version() -> str:
+    """16 hexadecimal digits that change with any prompt, as answers to other prompts are other answers."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+
+
+def _user(text: str) -> Messages:
+    return [{"role": "user", "content": text}]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _steps(sub_tasks: Sequence[str]) -> str:
+    return "\n".join(f"{number}. {text}" for number, text in enumerate(sub_tasks, 1))
+
+
+def _definitions(definitions: Sequence[Definition]) -> str:
+    return "\n".join(_json(flat_of(definition)) for definition in definitions)
+
+
+def scenario(conversation: str) -> Messages:
+    """The situation behind a conversation, in a few words."""
+    return _user(
+        f"A conversation between a person and an assistant:\n\n{conversation}\n\nName the everyday situation behind "
+        "it in at most ten words and in general terms: no numbers, no names, no products. An example of the form: "
+        "planning a weekend trip by train. Reply with the phrase alone."
+    )
+
+
+def expansion(known: str) -> Messages:
+    """Another situation."""
+    return _user(
+        f"An everyday situation: {known}\n\nName another situation that people meet in daily life and that has little "
+        "to do with this one: somebody else acts, or something else is done. Keep the form, at most ten words. Reply "
+        "with the new phrase alone."
+    )
+
+
+def atomic(known: str) -> Messages:
+    """A task of one step."""
+    return _user(
+        f"Situation: {known}\n\nWrite one task out of this situation that somebody would hand to an assistant, and "
+        "that is done in a single step.\n"
+        "- It could happen like this in real life.\n"
+        "- It is complete: every name, place, date or amount that is needed is in it, nobody has to ask back, and "
+        "nothing private is needed.\n"
+        "- It says what is wanted and not how: no app, website, tool or hint at the solution.\n"
+        "- At most 30 words, exact ones, on one line.\n"
+        "Reply with the task alone."
+    )
+
+
+def sequential(task: str) -> Messages:
+    """A task that builds upon the given one, and both in one."""
+    return _user(
+        "Build a request of two steps. Example:\n"
+        "Given task: Find out which museum in Oslo shows The Scream.\n"
+        f"Reply: {_json(SEQUENTIAL)}\n\n"
+        "next: a task that works on the result of the given one, so that it can only come after it.\n"
+        "whole: one request, as a person would say it, that needs both. It keeps every detail of the given task and "
+        "does not tell the result in between.\n\n"
+        f"Given task: {task}\nReply with one JSON object that has next and whole."
+    )
+
+
+def parallel_then_sequential(task: str) -> Messages:
+    """A task beside the given one, one upon both, and all in one."""
+    return _user(
+        "Build a request of three steps. Example:\n"
+        "Given task: Find the trains from Lyon to Geneva on 3 May.\n"
+        f"Reply: {_json(PARALLEL)}\n\n"
+        "beside: a task on the same matter that does not need the result of the given one.\n"
+        "next: a task that needs the results of both.\n"
+        "whole: one request, as a person would say it, that needs all three. It keeps every detail and does not tell "
+        "the results in between.\n\n"
+        f"Given task: {task}\nReply with one JSON object that has beside, next and whole."
+    )
+
+
+def consistency(task: str, sub_tasks: Sequence[str]) -> Messages:
+    """Do the sub-tasks make up the task?"""
+    return _user(
+        f"Request: {task}\nSteps:\n{_steps(sub_tasks)}\n\nIs the request settled when these steps have been done, "
+        "with nothing left to do? Say why in one or two sentences, and end with <answer>yes</answer> or "
+        "<answer>no</answer>."
+    )
+
+
+_FUNCTION_RULES = (
+    "- It is general: useful for many requests, so that no value of this request stands in its name or description.\n"
+    "- It does one thing. Its name has small letters and underscores.\n"
+    "- What an earlier function returns, a later one takes as a parameter.\n"
+    "- Types are string, number, integer, boolean, object and array.\n"
+)
+
+
+def functions(task: str, sub_tasks: Sequence[str], number: int, earlier: Sequence[Definition]) -> Messages:
+    """The functions for sub-task `number`, counted from 0."""
+    known = f"Functions of the steps before:\n{_definitions(earlier)}\n" if earlier else ""
+    return _user(
+        f"An assistant will settle a request by calling functions.\nRequest: {task}\nSteps:\n{_steps(sub_tasks)}\n"
+        f"{known}\nDefine what step {number + 1} needs: {sub_tasks[number]}\n"
+        "- One function, as a rule. None where the step only compares, counts, sorts or decides, or where a function "
+        "above does it.\n"
+        f"{_FUNCTION_RULES}\n"
+        f"Reply with one JSON object in this form, or with an empty list in it:\n{_json({'functions': [EXAMPLE]})}"
+    )
+
+
+def task_with_functions(known: str) -> Messages:
+    """Without the bottom-up half: a task and its functions at once."""
+    return _user(
+        f"Situation: {known}\n\nInvent a request that an assistant can only settle by calling two or three functions, "
+        "and define these. The request is complete, realistic and names no function. Of each function:\n"
+        f"{_FUNCTION_RULES}\n"
+        f"Reply with one JSON object in this form:\n{_json({'task': '...', 'functions': [EXAMPLE]})}"
+    )
+
+
+def user(task: str) -> Messages:
+    """The user agent's first words."""
+    return [
+        {
+            "role": "system",
+            "content": "You play a person who asks an assistant for help. You never play the assistant.",
+        },
+        *_user(
+            f"What you want: {task}\n\nWrite your message to the assistant in your own words. Give every detail that "
+            "stands above. Do not tell in which order to work, and name no function or tool. Reply with the message "
+            "alone."
+        ),
+    ]
+
+
+def assistant(sub_tasks: Sequence[str], functions: Sequence[Sequence[Definition]], parallel: bool) -> str:
+    """The assistant agent's system message, with the breakdown that is not kept."""
+    plan = ""
+    if sub_tasks:
+        named = [
+            f"{text} ({'with ' + ', '.join(d['name'] for d in part) if part else 'no function: work it out yourself'})"
+            for text, part in zip(sub_tasks, functions, strict=True)
+        ]
+        plan = f"The request breaks down into these steps, which the user does not know of:\n{_steps(named)}\n\n"
+    return (
+        "You settle a user's request by calling functions.\n\n"
+        f"{plan}"
+        f"Functions:\n{_definitions([d for part in functions for d in part])}\n\n"
+        "Form of every reply:\n"
+        "<observation>what is asked, or what the last results say and whether one is an error</observation>\n"
+        "<thought>in the first reply the plan, step by step; later which step comes next and why</thought>\n"
+        "and then either\n"
+        '<call>[{"name": "...", "arguments": {...}}]</call>\n'
+        "or, when every step is done,\n"
+        "<final>the answer to the user, with the values that the results gave</final>\n\n"
+        "Values of arguments come from the user's words or from results, never from your own knowledge. Do not repeat "
+        f"a call, and do not write results yourself: they come in the next message. {SWITCH[parallel]}"
+    )
+
+
+def results(answered: Sequence[Mapping[str, Any]]) -> Messages:
+    """What the called functions returned, as the assistant agent sees it."""
+    return _user(f"Results:\n{_json(list(answered))}")
+
+
+def tool(definition: Definition, name: str, arguments: Mapping[str, Any]) -> Messages:
+    """A tool agent: the definition and the call."""
+    return [
+        {
+            "role": "system",
+            "content": "You are the computer behind a function. It always works. You reply with what it returns: one "
+            "JSON object with exactly the fields that its definition lists under responses, filled with specific, "
+            f"realistic values.\nDefinition: {_json(flat_of(definition))}",
+        },
+        *_user(f"Call: {_json({'name': name, 'arguments': dict(arguments)})}\nReply with the JSON object alone."),
+    ]
+
+
+def trajectory(
+    task: str, sub_tasks: Sequence[str], functions: Sequence[Sequence[Definition]], parallel: bool
+) -> Messages:
+    """Without the top-down half: the whole conversation in one reply."""
+    steps = f"Steps:\n{_steps(sub_tasks)}\n" if sub_tasks else ""
+    return _user(
+        f"Write a conversation in which an assistant settles a request by calling functions.\nRequest: {task}\n{steps}"
+        f"Functions:\n{_definitions([d for part in functions for d in part])}\n\n"
+        f"{SWITCH[parallel]} A result has the fields that the definition lists under responses. The last turn has the "
+        "final answer instead of calls.\nReply with one JSON object in this form:\n"
+        f"{_json({'question': 'what the user says', 'turns': REPLY})}"
+    )
