@@ -231,7 +231,7 @@ def _uses(row: Row) -> list[tuple[str, str, str]]:
             for path, value in leaves(one["function"]["arguments"]):
                 if isinstance(value, bool) or said.has(value):
                     continue
-                # The last that gave it: a value that was handed on is given again by results that repeat it.
+                # The first that gave it: later results may repeat what was handed on.
                 giver = next((name for name, text in givers if text.has(value)), None)
                 if giver is not None:
                     found.append((giver, one["id"], path))

@@ -1,0 +1,105 @@
+"""The held-out turns of `button_gold` as an lm-eval task: the calls of a turn are compared, and made for real.
+
+    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks button_gold \\
+        --metadata '{"dataset": "org/button-gold@v1.0.0"}'
+
+The model continues the conversation as it went up to that turn (teacher forcing), greedily. Beside the metrics of
+`toolcall`, the state of the worlds is brought to that turn and the model's calls are made: `call_runs` where all give
+a result, `call_result` where the results are those of the right calls, whatever the calls look like.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...hub_sync.errors import DataError
+from ...tools.sandbox import Sandbox
+from ...tools.world_sandbox import open_worlds
+from ..data import load_rows
+from ..toolcall.scorer import METRICS, canonical, parse
+from ..toolcall.task import ToolCallTask, turns_to_answer
+
+COLUMNS = ("id", "messages", "tools", "plan")
+
+
+def turns_with_state(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`turns_to_answer`, each with the seed of the worlds' state and, as JSON, the calls made before."""
+    documents: list[dict[str, Any]] = []
+    for row in rows:
+        seed = json.loads(row["plan"])["seed"]
+        for document in turns_to_answer([row]):
+            documents.append(document | {"seed": seed, "before": json.dumps(made(json.loads(document["messages"])))})
+    return documents
+
+
+def made(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The calls of a conversation that gave a result; one that failed changed nothing."""
+    calls: dict[str, dict[str, Any]] = {}
+    for message in messages:
+        for call in message.get("tool_calls") or ():
+            calls[call["id"]] = call["function"]
+        if message["role"] == "tool" and set(json.loads(message["content"])) == {"error"}:
+            calls.pop(message["tool_call_id"])
+    return list(calls.values())
+
+
+def played(box: Sandbox, document: Mapping[str, Any], calls: Iterable[Mapping[str, Any]]) -> list[str] | None:
+    """What the calls give, sorted, in the worlds as they are before a turn; None where one fails or is not offered."""
+    offered = {tool["function"]["name"] for tool in json.loads(document["tools"])}
+    box.call("begin", {"seed": document["seed"]})
+    for call in json.loads(document["before"]):
+        box.call(call["name"], call["arguments"])
+    found = []
+    for call in calls:
+        if call["name"] not in offered:
+            return None
+        outcome = box.call(call["name"], dict(call["arguments"]))
+        if not outcome.ok:
+            return None
+        found.append(canonical(outcome.value))
+    return sorted(found)
+
+
+class ButtonGoldTask(ToolCallTask):
+    """A conversation with tools that run."""
+
+    METRICS = (*METRICS, "call_runs", "call_result")
+    INTERVALS = (*ToolCallTask.INTERVALS, "call_runs", "call_result")
+    _box: Sandbox | None = None
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Read the test split from `--metadata` or HUBWRIGHT_BUTTON_GOLD and cut it into turns."""
+        import datasets
+
+        rows = load_rows(
+            self.config.metadata,
+            "HUBWRIGHT_BUTTON_GOLD",
+            "hubwright/button-gold",
+            "test",
+            hint="build it with `hubwright run button_gold --set namespace=YOU`",
+        )
+        if missing := [name for name in COLUMNS if name not in rows.column_names]:
+            raise DataError(f"button_gold: the data set has no column {missing[0]!r}; give one of `uses: button_gold`")
+        self.dataset = {"test": datasets.Dataset.from_list(turns_with_state(rows))}
+
+    @property
+    def box(self) -> Sandbox:
+        """One sandbox for all documents; a new one where a call ended it."""
+        if self._box is None or not self._box.call("begin", {"seed": 0}).ok:
+            self._box = open_worlds()
+        return self._box
+
+    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+        """Score one response."""
+        if self.bypassed:
+            return {"bypass": 0.0}
+        figures = super().process_results(doc, results)
+        gold = json.loads(doc["gold"])
+        if not gold:
+            return figures
+        calls = parse(results[0]).calls
+        found = played(self.box, doc, calls) if calls else None
+        right = found is not None and found == played(self.box, doc, gold)
+        return figures | self.with_intervals({"call_runs": float(found is not None), "call_result": float(right)})
