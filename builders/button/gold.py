@@ -25,6 +25,7 @@ from .near import Seen
 from .plan import SHAPES, Failed, draw, run
 from .registry import Tool, named, read_worlds
 from .rows import CHECKS, Row, features
+from .spoil import Unfit, spoil
 from .variants import VARIANTS, conversation
 
 if TYPE_CHECKING:
@@ -56,6 +57,12 @@ class GoldConfig(BaseModel):
     )
     thoughts: bool = Field(True, description="The assistant says what it is about to do.")
     near: float = Field(0.8, gt=0, le=1, description="Estimated Jaccard similarity that makes two requests one.")
+    spoilt_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the train rows that get one fault and are kept, for ablations (spoil.py).",
+    )
     test_share: float = Field(0.2, gt=0, lt=1, description="Share of all sets of functions that are the test split's.")
 
 
@@ -75,6 +82,7 @@ class Generator:
         failed: reason -> draws that came to nothing.
         rejected: check -> rows that did not pass it.
         made: (composition, variant) -> rows that passed.
+        faulty: check -> rows that were spoilt on purpose and do not pass it.
     """
 
     def __init__(self, config: GoldConfig, tests: Seen | None = None) -> None:
@@ -95,6 +103,7 @@ class Generator:
         self.failed: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
         self.made: Counter[tuple[str, str]] = Counter()
+        self.faulty: Counter[str] = Counter()
         self.draws = 0
 
     def cells(self) -> list[tuple[str, str, float]]:
@@ -133,7 +142,18 @@ class Generator:
                         )
                     continue
                 left -= 1
-                yield row
+                yield self.spoilt(row, rng) if split == "train" else row
+
+    def spoilt(self, row: Row, rng: random.Random) -> Row:
+        """The row, or with the chance of `spoilt_share` one with a fault, its reason in its columns."""
+        if not self.config.spoilt_share or rng.random() >= self.config.spoilt_share:
+            return row
+        try:
+            row = run_checks(spoil(row, rng), self.responses)
+        except Unfit:
+            return row
+        self.faulty.update(faults(row).keys())
+        return row
 
     def one(
         self, composition: str, variant: str, parallel: bool, seed: int, split: str, seen: Seen, box: Any
@@ -227,6 +247,16 @@ def _report(context: StepContext, generator: Generator, splits: dict[str, Any]) 
             "note": "A draw costs about a millisecond. No model was asked: 0 tokens a row.",
         }
     )
+    if generator.faulty:
+        report.summary += " **Part of the train rows were given a fault on purpose; see below.**"
+        report.tables.append(
+            {
+                "title": "Faults made on purpose",
+                "columns": ["check that finds it", "rows"],
+                "rows": [[name, generator.faulty[name]] for name in CHECKS if generator.faulty[name]],
+                "note": "The columns `check_*` say which rows. A row may fail several checks.",
+            }
+        )
     compositions = sorted({composition for composition, _ in generator.made})
     variants = [v for v in VARIANTS if any(v == variant for _, variant in generator.made)]
     report.tables.append(

@@ -1,6 +1,7 @@
 """The gold-path generator: plans that run, words that say them, rows that pass every check."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hubwright.builders.button import plan, registry, variants
 from hubwright.builders.button.checks import faults, realised_edges, run_checks
 from hubwright.builders.button.gold import Generator, GoldConfig, build, is_test
 from hubwright.builders.button.rows import CHECKS, calls_of, features, results_of
+from hubwright.builders.button.spoil import FAULTS, spoil
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.tools.sandbox import Sandbox
@@ -176,3 +178,24 @@ def test_an_amount_that_is_handed_on_takes_its_currency_along(box: Sandbox) -> N
             assert made.values(taker)["source_currency"] == giver.result["currency"]
             found += 1
     assert found >= 3
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_an_unverified_pipeline_stores_is_found_by_its_check(box: Sandbox, fault: str) -> None:
+    spoilt = 0
+    for number, composition in enumerate(plan.SHAPES):
+        row = written(box, composition, first=2000 + 100 * number)
+        made = spoil(row, random.Random(number), fault)
+        assert made["id"] != row["id"] and not faults(run_checks(row, RESPONSES)), "the row itself is left alone"
+        found = faults(run_checks(made, RESPONSES))
+        assert FAULTS[fault][1] in found, (composition, found)
+        spoilt += 1
+    assert spoilt == len(plan.SHAPES)
+
+
+def test_spoilt_rows_are_a_share_of_the_train_rows_and_say_so(tmp_path: Path) -> None:
+    context = StepContext("gold", tmp_path, tmp_path)
+    made = build(GoldConfig(train_rows=80, test_rows=10, spoilt_share=0.5), context)
+    wrong = sum(bool(faults(row)) for row in made["train"])
+    assert 25 <= wrong <= 55 and not any(faults(row) for row in made["test"])
+    assert "given a fault on purpose" in context.report.summary
