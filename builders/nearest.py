@@ -1,11 +1,13 @@
-"""Which functions sound most like a request? Words weighted by their rarity, nothing learned."""
+"""Which functions sound most like a request, to be offered beside those that it needs? Words weighted by their rarity,
+nothing learned."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -48,3 +50,11 @@ class Nearest:
                 rows, weights = self._columns[word]
                 scores[rows] += number * self._rarity[word] * weights
         return [self._names[index] for index in np.argsort(-scores, kind="stable")[:most]]
+
+
+def offer(needed: Sequence[str], nearest: Nearest, query: str, total: int, seed: str) -> list[str]:
+    """The functions that are needed and the nearest others, `total` or as many as are needed, in an order drawn from
+    `seed`, the same on every machine."""
+    others = [name for name in nearest.rank(query, total) if name not in needed]
+    offered = [*needed, *others[: max(total - len(needed), 0)]]
+    return sorted(offered, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())

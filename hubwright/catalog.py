@@ -119,6 +119,13 @@ CATALOG: dict[str, StepKind] = {
         "dataset",
         "Seal-Tools: requests with the function calls that serve them, some nested, and the functions",
     ),
+    "nestful": StepKind(
+        "builder",
+        "hubwright.builders.nestful:NestfulConfig",
+        "hubwright.builders.nestful:build",
+        "dataset",
+        "NESTFUL: requests served by sequences of nested calls, from the wheel of nestful-wrapper",
+    ),
     "button_gold": StepKind(
         "builder",
         "hubwright.builders.button.gold:GoldConfig",

@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...tools.definition import fault
+from ..nearest import Nearest, offer
 from ..sources import Source, fetch
-from .convert import definition, faults, references, shuffled
-from .nearest import Nearest
+from .convert import definition, faults, references
 
 if TYPE_CHECKING:
     import datasets
@@ -131,15 +131,14 @@ def _row(
 ) -> dict[str, Any]:
     calling, query = record["calling"], record["query"]
     needed = [name for name in dict.fromkeys(call["api"] for call in calling) if name in tools]
-    others = [name for name in nearest.rank(query, candidates) if name not in needed]
-    offered = needed + others[: max(candidates - len(needed), 0)]
+    offered = offer(needed, nearest, query, candidates, record["id"])
     found = list(faults(calling, tools))
     return {
         "id": record["id"],
         "query": query,
         "calls": _json([{"name": call["api"], "arguments": call["parameters"]} for call in calling]),
         "gold_tools": _json([_openai(tools[name]) for name in needed]),
-        "tools": _json([_openai(tools[name]) for name in shuffled(offered, record["id"])]),
+        "tools": _json([_openai(tools[name]) for name in offered]),
         "n_calls": len(calling),
         "nested": any(references(call["parameters"]) for call in calling),
         "level": record["id"].split("-")[-2],

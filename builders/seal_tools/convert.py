@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -93,8 +92,3 @@ def faults(calling: list[dict[str, Any]], tools: Mapping[str, Mapping[str, Any]]
 
 def _has_type(value: Any, named: str) -> bool:
     return isinstance(value, PYTHON[named]) and (named == "boolean" or not isinstance(value, bool))
-
-
-def shuffled(names: list[str], seed: str) -> list[str]:
-    """The names in an order of their own for every seed, on every machine."""
-    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())

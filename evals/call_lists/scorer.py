@@ -1,12 +1,12 @@
-"""The score of one Seal-Tools reply. Needs neither lm-eval nor torch."""
+"""The score of one reply that lists calls. Needs neither lm-eval nor torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..micro import Tally, tally
 from ..toolcall.scorer import canonical, parse
+from .micro import Tally, tally
 
 Calls = Sequence[Mapping[str, Any]]
 
@@ -14,7 +14,7 @@ Calls = Sequence[Mapping[str, Any]]
 def text_of(value: Any) -> str:
     """What an argument is compared as: text as it is, anything else as JSON. 5, 5.0 and "5" are equal.
 
-    The benchmark compares texts too, and its gold calls give numbers as text in places.
+    Both benchmarks compare texts too, and gold calls of Seal-Tools give numbers as text in places.
     """
     return value if isinstance(value, str) else canonical(value)
 
@@ -33,7 +33,7 @@ def score(gold: Calls, reply: str) -> tuple[dict[str, float], dict[str, Tally]]:
     found = parse(reply)
     tools = tally((call["name"] for call in found.calls), (call["name"] for call in gold))
     params = tally(_parameters(found.calls), _parameters(gold))
-    exact = found.valid and sorted(map(_whole, found.calls)) == sorted(map(_whole, gold))
+    exact = found.valid and sorted(map(whole, found.calls)) == sorted(map(whole, gold))
     return {"format_acc": float(found.valid), "call_exact": float(exact)}, {"tool": tools, "param": params}
 
 
@@ -41,5 +41,6 @@ def _parameters(calls: Calls) -> Iterator[tuple[str, str, str]]:
     return ((call["name"], key, text_of(value)) for call in calls for key, value in call["arguments"].items())
 
 
-def _whole(call: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]:
+def whole(call: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]:
+    """A call as a value that is equal for equal calls."""
     return call["name"], sorted((key, text_of(value)) for key, value in call["arguments"].items())

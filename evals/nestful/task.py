@@ -1,0 +1,34 @@
+"""NESTFUL as an lm-eval task: a request and functions in, the sequence of calls that serves it out.
+
+    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks nestful \\
+        --metadata '{"dataset": "org/nestful@v1.0.0"}'
+
+The chat form is that of the `toolcall` task. Nothing is executed: references are compared as text.
+"""
+
+from __future__ import annotations
+
+from ..call_lists.micro import Tally
+from ..call_lists.scorer import Calls, score, whole
+from ..call_lists.task import CallListTask
+from ..toolcall.scorer import parse
+
+
+class NestfulTask(CallListTask):
+    """All rows. Beyond what every list of calls gets, `sequence_exact`: the calls are gold's in gold's order."""
+
+    METRICS = ("format_acc", "call_exact", "sequence_exact")
+    INTERVALS = METRICS
+    KIND = "nestful"
+    RULE = (
+        "Write all calls that the request needs, in the order in which they are to be made, in one reply. The results "
+        "of your calls are named var1, var2 and so on, in the order of the calls. Where an argument is taken from the "
+        "result of an earlier call, give $var1.field$ as its value, with the field's path in the `responses` of the "
+        "function that was called, or $var1$ for the whole result."
+    )
+
+    def scores(self, gold: Calls, reply: str) -> tuple[dict[str, float], dict[str, Tally]]:
+        """(values to average, tallies to add up) of one reply."""
+        values, tallies = score(gold, reply)
+        in_order = list(map(whole, parse(reply).calls)) == list(map(whole, gold))
+        return values | {"sequence_exact": float(values["call_exact"] and in_order)}, tallies
