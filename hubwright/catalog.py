@@ -135,6 +135,16 @@ CATALOG: dict[str, StepKind] = {
         inputs={"against": "dataset"},
         optional=frozenset({"against"}),
     ),
+    "button_verified": StepKind(
+        "builder",
+        "hubwright.builders.button.verified:VerifiedConfig",
+        "hubwright.builders.button.verified:build",
+        "dataset",
+        "rows of button_gold in which a served teacher says what the user says, checked again",
+        inputs={"dataset": "dataset", "teacher": "model"},
+        optional=frozenset({"teacher"}),
+        served=frozenset({"teacher"}),
+    ),
     "sft": StepKind(
         "trainer",
         "hubwright.trainers.sft:SFTConfig",

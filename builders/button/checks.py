@@ -28,6 +28,7 @@ from .near import Seen
 from .rows import CHECKS, Row, calls_of, results_of
 
 Schemas = Mapping[str, Any]
+_LETTER = r"[^\W\u3400-\u9fff]"  # of a script that parts its words
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -262,7 +263,7 @@ class _Known:
             return float(value) in self.numbers
         wanted = plain(value)
         return bool(wanted) and (
-            re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", self.text) is not None
+            re.search(rf"(?<!{_LETTER}){re.escape(wanted)}(?!{_LETTER})", self.text) is not None
             or (_NUMBER.fullmatch(wanted) is not None and float(wanted) in self.numbers)
         )
 

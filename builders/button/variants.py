@@ -57,7 +57,6 @@ def conversation(
         others = sorted(set(tools) - needed)
         offered |= set(rng.sample(others, min(distractors, len(others))))
     shown = [as_openai(tools[name].definition) for name in rng.sample(sorted(offered), len(offered))]
-    speaker = Speaker(plan, tools, named, random.Random(0))  # noqa: S311
     return {
         "id": identity(messages, shown),
         "messages": messages,
@@ -67,7 +66,7 @@ def conversation(
         "variant": variant,
         "scenario": " and ".join(sorted({tools[node.tool].world for node in plan.nodes})),
         "task": " ".join(m["content"] for m in messages if m["role"] == "user"),
-        "sub_tasks": [speaker.ask(number, short=False) for number in range(len(plan.nodes))],
+        "sub_tasks": [writer.speaker.ask(number, short=False) for number in range(len(plan.nodes))],
         "plan": json.dumps(plan.as_json(), ensure_ascii=False),
         "n_calls": writer.calls,
         "n_user_turns": sum(m["role"] == "user" for m in messages),

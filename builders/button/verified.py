@@ -1,0 +1,206 @@
+"""Recipe step `button_verified`: a teacher says what the user of a gold row says, and every check is made again.
+
+The gold path's calls and results stay as they were run; only the user's words are the teacher's. A rewording is taken
+where every value, number and name is still in it, word for word, where each thing that is asked for is still spoken
+of, and where it is neither the old text nor an answer. Our choice.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError
+from ...inference.served import ServingConfig, check_spec, serve_input
+from .checks import faults, run_checks
+from .faithful.asking import Asker, phase
+from .near import Seen
+from .rows import CHECKS, Row, features, identity
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+PROMPT = (
+    "Say the following request to an assistant in other words, as a person would write it. Keep every name, number, "
+    "date and code exactly as it is. Keep everything that is asked for, in the same order, and all conditions. Do not "
+    "answer it. Write the new request alone, in one paragraph."
+)
+# Numbers and codes, dates, and names in capitals inside a sentence.
+_VALUE = re.compile(r"\d[\w.:-]*\d|\w*\d\w*|(?<=[a-z,] )[A-Z][\w'-]+(?: [A-Z][\w'-]+)*|\"[^\"]+\"")
+_WORD = re.compile(r"[a-z]{4,}")
+PLAIN = frozenset(
+    "with from that this then have will would could please help need like find look what which when where into than "
+    "more less otherwise next thanks great thing check show make take also there their them they your".split()
+)
+
+
+class VerifiedConfig(ServingConfig):
+    """Which rows, which teacher, how it is asked. Defaults are our choice."""
+
+    teacher: str | None = Field(
+        None, description="openai:MODEL@BASE_URL; null: the step's input `teacher`, a GGUF repository."
+    )
+    split: str = Field("train", description="Split of the gold rows.")
+    rows: int | None = Field(None, ge=1, description="The first so many rows; null: all.")
+    near: float = Field(0.8, gt=0, le=1, description="Estimated Jaccard similarity that makes two requests one.")
+    attempts: int = Field(3, ge=1, description="Rewordings to ask for, with a seed each, until one can be taken.")
+    temperature: float = Field(0.8, ge=0, description="Sampling temperature.")
+    max_tokens: int = Field(256, ge=1, description="New tokens of a reply.")
+    seed: int = Field(0, ge=0, description="Part of every request's seed.")
+    max_failed: float = Field(0.05, ge=0, le=1, description="Share of rows whose requests may fail in transport.")
+
+    @field_validator("teacher")
+    @classmethod
+    def _known_teacher(cls, value: str | None) -> str | None:
+        return value if value is None else check_spec(value)
+
+
+def fault_of(new: str, old: str, asks: Sequence[str] = ()) -> str:
+    """ "" where `new` can stand for `old`, else the reason why not.
+
+    Args:
+        asks: what is asked for, as phrases; each must leave a trace, the beginning of one of its longer words.
+    """
+    new = new.strip()
+    if not new or "\n\n" in new:
+        return "no single paragraph"
+    if len(new) > 2 * len(old) + 80:
+        return "much longer than the request"
+    if " ".join(new.casefold().split()) == " ".join(old.casefold().split()):
+        return "the same words"
+    for value in _VALUE.findall(old):
+        if value.strip('"') not in new:
+            return f"a value is gone: {value}"
+    added = [value for value in _VALUE.findall(new) if any(c.isdigit() for c in value) and value not in old]
+    if added:
+        return f"a value is new: {added[0]}"
+    for ask in asks:
+        words = [w for w in _WORD.findall(re.sub(_VALUE, " ", ask).lower()) if w not in PLAIN and w in old.lower()]
+        if words and not any(word[:5] in new.lower() for word in words):
+            return f"something is not asked for any more: {ask}"
+    return ""
+
+
+async def _reword(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+    """The row with other words in every turn of the user; raises Rejected."""
+    nodes = json.loads(row["plan"])["nodes"]
+    messages, turn, said = [], 0, 0
+    for message in row["messages"]:
+        if message["role"] == "user":
+            # A second turn may be the answer to a question about the first, which asks for nothing.
+            short = row["variant"] == "missing_parameter" and said == 1
+            asks = [] if short else [a for a, n in zip(row["sub_tasks"], nodes, strict=True) if n["turn"] == turn]
+            old = message["content"]
+
+            def read(text: str, old: str = old, asks: Sequence[str] = asks) -> str:
+                text = text.strip().strip('"') if text.count('"') == 2 and '"' not in old else text.strip()
+                if said := fault_of(text, old, asks):
+                    raise ValueError(said)
+                return text
+
+            prompt = [{"role": "user", "content": f"{PROMPT}\n\nRequest: {old}"}]
+            new = old if short else await asker.ask(prompt, read, label=str(said))
+            message = {**message, "content": new}
+            said += 1
+            turn += not short
+        messages.append(message)
+    return {"messages": messages}
+
+
+reword = phase(_reword)
+
+
+def build(config: VerifiedConfig, context: StepContext) -> dict[str, DatasetDict]:
+    """Reword the input `dataset`, rows of `button_gold`. Returns config `verified`, split `train`.
+
+    Raises:
+        UsageError: no teacher, or one that cannot be served.
+        DataError: the input holds no gold rows, none is accepted, or more requests failed than `max_failed`.
+    """
+    import datasets
+
+    from ...inference.stage import run_stage
+    from .registry import read_worlds
+
+    source = context.inputs["dataset"]
+    rows = datasets.load_dataset(str(source.path), split=config.split, cache_dir=str(context.workdir / "datasets"))
+    missing = [name for name in ("messages", "plan", "sub_tasks") if name not in rows.column_names]
+    if missing:
+        raise DataError(f"{source.ref}: has no column {missing[0]!r}; give a data set of `uses: button_gold`")
+    chosen = rows.select(range(min(config.rows or len(rows), len(rows)))).to_list()
+    served = serve_input("teacher", config.teacher, config, context)
+    result = run_stage(
+        f"{__name__}:reword",
+        [{**row, "n": number} for number, row in enumerate(chosen)],
+        {name: getattr(config, name) for name in ("attempts", "temperature", "max_tokens", "seed")}
+        | {"json_mode": False, "prompt": PROMPT},
+        endpoint=served.endpoint,
+        folder=context.workdir / "reword",
+        traffic=context.traffic or context.workdir / "traffic",
+        replay=context.replay,
+        max_failed=config.max_failed,
+        **config.scale(),
+    )
+    responses = {name: tool.definition["responses"] for name, tool in read_worlds().items()}
+    refused: Counter[str] = Counter({"the endpoint failed": len(result.failed)})
+    accepted, used, seen = [], [0, 0], Seen(config.near)
+    for row in result.rows:
+        used = [a + b for a, b in zip(used, row.pop("used"), strict=True)]
+        row.pop("n")
+        if "rejected" in row:
+            refused[row["rejected"].partition(":")[0]] += 1
+            continue
+        row["id"] = identity(row["messages"], row["tools"])
+        row["task"] = " ".join(m["content"] for m in row["messages"] if m["role"] == "user")
+        row["made_by"] = f"{served.name}@{served.revision}" if served.revision else served.name
+        row = run_checks(row, responses, seen)
+        if found := faults(row):
+            refused.update(f"check: {name}" for name in found)
+        else:
+            accepted.append(row)
+    if not accepted:
+        worst, count = refused.most_common(1)[0]
+        raise DataError(f"none of {len(chosen)} rows is accepted ({worst}: {count}); use a stronger teacher")
+    _report(context, served.name, len(chosen), len(accepted), refused, used)
+    return {"verified": datasets.DatasetDict({"train": datasets.Dataset.from_list(accepted, features=features())})}
+
+
+def _report(
+    context: StepContext, teacher: str, asked: int, accepted: int, refused: Counter[str], used: Sequence[int]
+) -> None:
+    report = context.report
+    report.card |= {
+        "pretty_name": "BUTTON, the gold path in a model's words",
+        "language": ["en"],
+        "task_categories": ["text-generation"],
+        "tags": ["function-calling", "tool-use", "multi-turn", "synthetic", "trl", "arxiv:2410.12952"],
+        "annotations_creators": ["machine-generated"],
+    }
+    report.summary = (
+        f"Function-calling conversations of `{context.inputs['dataset'].ref}` in which `{teacher}` says what the user "
+        "says. Calls and results are those that were run; every row passes all checks in its columns `check_*`, and "
+        "names, numbers and codes of the request are unchanged."
+    )
+    report.counts |= {"rows_asked": asked, "rows_accepted": accepted}
+    kinds = [name for name in refused if not name.startswith("check: ")]
+    table = [["accepted", accepted, f"{accepted / asked:.1%}"]]
+    table += [[name, refused[name], f"{refused[name] / asked:.1%}"] for name in kinds if refused[name]]
+    table += [[f"check: {c}", refused[f"check: {c}"], f"{refused[f'check: {c}'] / asked:.1%}"] for c in CHECKS]
+    report.tables.append(
+        {
+            "title": "What became of the rows",
+            "columns": ["", "rows", "of all"],
+            "rows": table,
+            "note": f"Tokens per accepted row: {used[0] / accepted:,.0f} read, {used[1] / accepted:,.0f} written.",
+        }
+    )
+    report.metrics |= {
+        "tokens_read_per_accepted_row": round(used[0] / accepted, 1),
+        "tokens_written_per_accepted_row": round(used[1] / accepted, 1),
+    }
