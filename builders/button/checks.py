@@ -262,8 +262,10 @@ class _Known:
         if isinstance(value, int | float):
             return float(value) in self.numbers
         wanted = plain(value)
+        left = rf"(?<!{_LETTER})" if re.match(_LETTER, wanted) else ""
+        right = rf"(?!{_LETTER})" if re.search(rf"{_LETTER}\Z", wanted) else ""
         return bool(wanted) and (
-            re.search(rf"(?<!{_LETTER}){re.escape(wanted)}(?!{_LETTER})", self.text) is not None
+            re.search(f"{left}{re.escape(wanted)}{right}", self.text) is not None
             or (_NUMBER.fullmatch(wanted) is not None and float(wanted) in self.numbers)
         )
 
