@@ -225,7 +225,8 @@ def realised_edges(row: Row) -> list[tuple[str, str, str]]:
 
 def _uses(row: Row) -> list[tuple[str, str, str]]:
     """(id of the giving call, id of the taking call, argument): values that the user did not say."""
-    found, said, givers = [], _Known(), []
+    found: list[tuple[str, str, str]] = []
+    said, givers = _Known(), list[tuple[str, _Known]]()
     names = {one["id"] for one in calls_of(row["messages"])}
     for message in row["messages"]:
         for one in message.get("tool_calls") or ():

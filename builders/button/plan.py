@@ -172,8 +172,8 @@ class _Drawer:
             ends, turn = self.grow(parts[0], feeds, turn, when, runs)
             return self.grow(parts[1], ends, turn + (word == "then"), when, runs)
         if word == "par":
-            ends = [self.grow(part, feeds, turn, when, runs)[0] for part in parts]
-            return [node for end in ends for node in end], turn
+            grown = [self.grow(part, feeds, turn, when, runs)[0] for part in parts]
+            return [node for end in grown for node in end], turn
         (tested,), _ = self.grow(parts[0], feeds, turn, when, runs)
         test = self.test(tested)
         ends = []

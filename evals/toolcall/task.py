@@ -48,8 +48,8 @@ def turns_to_answer(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
 class ToolCallTask(RuleScoredTask):
     """A conversation with signatures in, a call or words out, compared with what the assistant did."""
 
-    METRICS = METRICS
-    INTERVALS = tuple(m for m in METRICS if m != "call_argument_f1")  # an F1 is no proportion
+    METRICS: tuple[str, ...] = METRICS
+    INTERVALS: tuple[str, ...] = tuple(m for m in METRICS if m != "call_argument_f1")  # an F1 is no proportion
     LOWER_IS_BETTER = ("call_missing", "empty")
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
