@@ -212,7 +212,7 @@ def definition_of(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or not isinstance(value.get("name"), str) or not value["name"]:
         raise Rejected("tool_without_name")
     said = value.get("description")
-    definition = {"name": value["name"], "description": said if isinstance(said, str) else ""}
+    definition: dict[str, Any] = {"name": value["name"], "description": said if isinstance(said, str) else ""}
     definition["parameters"] = _object(value.get("parameters") or {}, value.get("required"))
     if value.get("responses") is not None:
         definition["responses"] = _object(value["responses"], None)

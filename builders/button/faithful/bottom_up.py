@@ -50,6 +50,9 @@ async def composition(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
         said = [" ".join(one.casefold().split()) for one in (*sub_tasks, task)]
         if len(set(said)) < len(said):
             raise ValueError("a task is said twice")
+        shown = {text for _, reply in (*prompts.SEQUENTIAL, *prompts.PARALLEL) for text in reply.values()}
+        if shown & {*sub_tasks[1:], task}:
+            raise ValueError("the prompt's example is repeated")
         return {"sub_tasks": sub_tasks, "task": task}
 
     return await asker.ask(asked(row["atomic"]), read, form="json")

@@ -19,7 +19,7 @@ from ..template import check_storable, definition_of
 
 Definitions = Mapping[str, Mapping[str, Any]]
 _LABEL = re.compile(r"^(?:[-*#>\s]+|\d+[.)]\s+|(?:new |the )?(?:scenario|situation|phrase|task|reply):\s*)+", re.I)
-_ANSWER = re.compile(r"<answer>\s*(yes|no)\b", re.IGNORECASE)
+_ANSWER = re.compile(r"<answer>\s*(yes|no)\b|\A\W*(yes|no)\b", re.IGNORECASE)
 _ACT = re.compile(r"<(call|final)>")
 _TAGS = re.compile(r"</?[a-z_]+>")
 _DECODER = json.JSONDecoder()
@@ -58,9 +58,9 @@ def text_of(found: Mapping[str, Any], key: str) -> str:
 
 
 def says_yes(text: str) -> bool:
-    """The last verdict in the reply; no verdict is no."""
-    found = _ANSWER.findall(text)
-    return bool(found) and found[-1].lower() == "yes"
+    """The last verdict in the reply, tagged or its first word; no verdict is no."""
+    found = ["".join(pair).lower() for pair in _ANSWER.findall(text)]
+    return bool(found) and found[-1] == "yes"
 
 
 def definitions(value: Any, taken: Sequence[str] = ()) -> list[dict[str, Any]]:

@@ -98,7 +98,7 @@ class Pipeline:
 
         config, (module, _, name) = self.config, work.partition(":")
         names = ("seed", "temperature", "max_tokens", "attempts", "json_mode")
-        asked = {name: getattr(config, name) for name in names} | {"prompts": prompts.version()} | (settings or {})
+        asked = {name: getattr(config, name) for name in names} | {"prompts": prompts.VERSION} | (settings or {})
         result = run_stage(
             f"{__package__}.{module}:{name}",
             rows,
@@ -150,8 +150,8 @@ def conversations(folder: Path, config: FaithfulConfig) -> list[str]:
         turns = row.get("messages") or row.get("conversations")
         if not turns:
             raise DataError(f"dataset: split {config.split!r} has no messages or conversations in every row")
-        said = [(turn.get("role") or turn.get("from"), turn.get("content") or turn.get("value")) for turn in turns]
-        text = "\n".join(f"{role}: {text}" for role, text in said if role != "system" and text)
+        heard = [(turn.get("role") or turn.get("from"), turn.get("content") or turn.get("value")) for turn in turns]
+        text = "\n".join(f"{role}: {words}" for role, words in heard if role != "system" and words)
         found.append(text[: config.conversation_chars])
     if not found:
         raise DataError(f"dataset: split {config.split!r} has no rows")

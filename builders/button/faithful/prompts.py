@@ -16,6 +16,60 @@ from ..template import SWITCH, flat_of
 Definition = Mapping[str, Any]
 Messages = list[dict[str, str]]
 
+# Changes with any prompt, since answers to other prompts are other answers.
+VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+
+OTHER = (
+    ("planning a weekend trip by train", "looking after the neighbours' cat in summer"),
+    ("getting a bicycle repaired nearby", "writing a speech for a wedding"),
+    ("comparing two insurance policies", "baking a cake for a school party"),
+)
+GIVEN = "Find out which museum in Oslo shows The Scream."
+AMOUNT = "Convert 250 US dollars to Swiss francs at the rate of 3 May 2024."
+TRAINS = "Find the trains from Lyon to Geneva on the morning of 3 May."
+LIBRARY = "Look up when the city library in Porto is open on Saturday."
+ATOMIC = (
+    ("a day among works of art", GIVEN),
+    ("paying in another country", AMOUNT),
+    ("a delivery to a friend", "Find out what it costs to send a parcel of 4 kg from Lisbon to Hamburg."),
+)
+SEQUENTIAL = (
+    (
+        GIVEN,
+        {
+            "next": "Look up the opening hours of that museum on Sunday.",
+            "whole": "When is the museum in Oslo that shows The Scream open on Sunday?",
+        },
+    ),
+    (
+        AMOUNT,
+        {
+            "next": "Find hotels in Bern that cost less than that amount for a night.",
+            "whole": "Which hotels in Bern cost less for a night than what 250 US dollars came to in Swiss francs on "
+            "3 May 2024?",
+        },
+    ),
+)
+PARALLEL = (
+    (
+        TRAINS,
+        {
+            "beside": "Get the hourly weather in Geneva on the morning of 3 May.",
+            "next": "Reserve a seat on the first of these trains that arrives while it is dry.",
+            "whole": "Reserve me a seat from Lyon to Geneva on the morning of 3 May, on the first train that arrives "
+            "while it is dry there.",
+        },
+    ),
+    (
+        LIBRARY,
+        {
+            "beside": "Look up when the swimming pool in Porto is open on Saturday.",
+            "next": "Enter a visit to each into the calendar at an hour when it is open.",
+            "whole": "Put a visit to the city library and one to the swimming pool in Porto into my calendar for "
+            "Saturday, each at an hour when it is open.",
+        },
+    ),
+)
 EXAMPLE = {
     "name": "find_museum_of_artwork",
     "description": "Find the museum in which a work of art is shown.",
@@ -23,24 +77,10 @@ EXAMPLE = {
     "required": ["artwork"],
     "responses": {"museum": {"type": "string", "description": "Name of the museum"}},
 }
-SEQUENTIAL = {
-    "next": "Look up the opening hours of that museum on Sunday.",
-    "whole": "When is the museum in Oslo that shows The Scream open on Sunday?",
-}
-PARALLEL = {
-    "beside": "Get the hourly weather in Geneva on 3 May.",
-    "next": "Reserve a seat on the first of these trains that arrives while it is dry.",
-    "whole": "Reserve me a seat from Lyon to Geneva on 3 May, on the first train that arrives while it is dry there.",
-}
 REPLY = [
     {"thought": "why these calls", "calls": [{"name": "...", "arguments": {}, "result": {}}]},
     {"thought": "why it is done", "final": "the answer to the user"},
 ]
-
-
-def version() -> str:
-    """16 hexadecimal digits that change with any prompt, as answers to other prompts are other answers."""
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 
 
 def _user(text: str) -> Messages:
@@ -49,6 +89,15 @@ def _user(text: str) -> Messages:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def _shots(rules: str, examples: Sequence[tuple[str, str]], asked: str) -> Messages:
+    """Examples as turns of the conversation: small models copy those that stand inside a prompt."""
+    (first, reply), *others = examples
+    turns = [*_user(f"{rules}\n\n{first}"), {"role": "assistant", "content": reply}]
+    for question, answer in others:
+        turns += [*_user(question), {"role": "assistant", "content": answer}]
+    return [*turns, *_user(asked)]
 
 
 def _steps(sub_tasks: Sequence[str]) -> str:
@@ -64,58 +113,59 @@ def scenario(conversation: str) -> Messages:
     return _user(
         f"A conversation between a person and an assistant:\n\n{conversation}\n\nName the everyday situation behind "
         "it in at most ten words and in general terms: no numbers, no names, no products. An example of the form: "
-        "planning a weekend trip by train. Reply with the phrase alone."
+        f"{OTHER[0][0]}. Reply with the phrase alone."
     )
 
 
 def expansion(known: str) -> Messages:
     """Another situation."""
-    return _user(
-        f"An everyday situation: {known}\n\nName another situation that people meet in daily life and that has little "
-        "to do with this one: somebody else acts, or something else is done. Keep the form, at most ten words. Reply "
-        "with the new phrase alone."
+    rules = (
+        "I name an everyday situation. You name another that people meet in daily life and that has little to do with "
+        "mine: somebody else acts, or something else is done. Keep the form, at most ten words."
     )
+    return _shots(rules, OTHER, known)
 
 
 def atomic(known: str) -> Messages:
     """A task of one step."""
-    return _user(
-        f"Situation: {known}\n\nWrite one task out of this situation that somebody would hand to an assistant, and "
-        "that is done in a single step.\n"
+    rules = (
+        "I name a situation. You write one task that somebody in it would hand to an assistant, and that is done in a "
+        "single step.\n"
         "- It could happen like this in real life.\n"
-        "- It is complete: every name, place, date or amount that is needed is in it, nobody has to ask back, and "
-        "nothing private is needed.\n"
+        "- It is complete: every name, place, date or amount that is needed is in it, made up where I give none, so "
+        "that nobody has to ask back. It needs nothing private.\n"
         "- It says what is wanted and not how: no app, website, tool or hint at the solution.\n"
-        "- At most 30 words, exact ones, on one line.\n"
-        "Reply with the task alone."
+        "- At most 30 words, exact ones, on one line."
     )
+    shots = [(f"Situation: {situation}", task) for situation, task in ATOMIC]
+    return _shots(rules, shots, f"Situation: {known}")
 
 
 def sequential(task: str) -> Messages:
     """A task that builds upon the given one, and both in one."""
-    return _user(
-        "Build a request of two steps. Example:\n"
-        "Given task: Find out which museum in Oslo shows The Scream.\n"
-        f"Reply: {_json(SEQUENTIAL)}\n\n"
+    rules = (
+        "I give a task, you make a request of two steps out of it. You reply with one JSON object:\n"
         "next: a task that works on the result of the given one, so that it can only come after it.\n"
         "whole: one request, as a person would say it, that needs both. It keeps every detail of the given task and "
-        "does not tell the result in between.\n\n"
-        f"Given task: {task}\nReply with one JSON object that has next and whole."
+        "does not tell the result in between."
     )
+    return _shots(rules, _given(SEQUENTIAL), f"Task: {task}")
 
 
 def parallel_then_sequential(task: str) -> Messages:
     """A task beside the given one, one upon both, and all in one."""
-    return _user(
-        "Build a request of three steps. Example:\n"
-        "Given task: Find the trains from Lyon to Geneva on 3 May.\n"
-        f"Reply: {_json(PARALLEL)}\n\n"
+    rules = (
+        "I give a task, you make a request of three steps out of it. You reply with one JSON object:\n"
         "beside: a task on the same matter that does not need the result of the given one.\n"
         "next: a task that needs the results of both.\n"
         "whole: one request, as a person would say it, that needs all three. It keeps every detail and does not tell "
-        "the results in between.\n\n"
-        f"Given task: {task}\nReply with one JSON object that has beside, next and whole."
+        "the results in between."
     )
+    return _shots(rules, _given(PARALLEL), f"Task: {task}")
+
+
+def _given(examples: Sequence[tuple[str, Mapping[str, str]]]) -> list[tuple[str, str]]:
+    return [(f"Task: {task}", _json(reply)) for task, reply in examples]
 
 
 def consistency(task: str, sub_tasks: Sequence[str]) -> Messages:
@@ -131,21 +181,30 @@ _FUNCTION_RULES = (
     "- It is general: useful for many requests, so that no value of this request stands in its name or description.\n"
     "- It does one thing. Its name has small letters and underscores.\n"
     "- What an earlier function returns, a later one takes as a parameter.\n"
-    "- Types are string, number, integer, boolean, object and array.\n"
+    "- Types are string, number, integer, boolean, object and array."
 )
 
 
 def functions(task: str, sub_tasks: Sequence[str], number: int, earlier: Sequence[Definition]) -> Messages:
     """The functions for sub-task `number`, counted from 0."""
-    known = f"Functions of the steps before:\n{_definitions(earlier)}\n" if earlier else ""
-    return _user(
-        f"An assistant will settle a request by calling functions.\nRequest: {task}\nSteps:\n{_steps(sub_tasks)}\n"
-        f"{known}\nDefine what step {number + 1} needs: {sub_tasks[number]}\n"
-        "- One function, as a rule. None where the step only compares, counts, sorts or decides, or where a function "
-        "above does it.\n"
-        f"{_FUNCTION_RULES}\n"
-        f"Reply with one JSON object in this form, or with an empty list in it:\n{_json({'functions': [EXAMPLE]})}"
+    rules = (
+        "An assistant settles requests by calling functions. I give a request with its steps, you define what one of "
+        "the steps needs, as a JSON object with a list of functions.\n"
+        "- Every step that looks something up or does something needs one function, which does all of it.\n"
+        "- The list is empty where the step only compares, counts, sorts or decides, or where a function that is "
+        "there already does it.\n"
+        f"{_FUNCTION_RULES}"
     )
+    task_and_reply = SEQUENTIAL[0][1]
+    example = _step(task_and_reply["whole"], [GIVEN, task_and_reply["next"]], 0, [])
+    shots = [(example, _json({"functions": [EXAMPLE]}))]
+    return _shots(rules, shots, _step(task, sub_tasks, number, earlier))
+
+
+def _step(task: str, sub_tasks: Sequence[str], number: int, earlier: Sequence[Definition]) -> str:
+    known = f"Functions that are there already:\n{_definitions(earlier)}\n" if earlier else ""
+    wanted = f"Define what step {number + 1} needs: {sub_tasks[number]}"
+    return f"Request: {task}\nSteps:\n{_steps(sub_tasks)}\n{known}{wanted}"
 
 
 def task_with_functions(known: str) -> Messages:
@@ -153,7 +212,7 @@ def task_with_functions(known: str) -> Messages:
     return _user(
         f"Situation: {known}\n\nInvent a request that an assistant can only settle by calling two or three functions, "
         "and define these. The request is complete, realistic and names no function. Of each function:\n"
-        f"{_FUNCTION_RULES}\n"
+        f"{_FUNCTION_RULES}\n\n"
         f"Reply with one JSON object in this form:\n{_json({'task': '...', 'functions': [EXAMPLE]})}"
     )
 

@@ -62,7 +62,9 @@ class Teacher:
 
     def compose(self, body: Body) -> str:
         found = {"next": "Look up its opening hours.", "whole": "When is the museum of The Scream open?"}
-        beside = {"beside": "Find the museum that shows The Kiss."} if "beside:" in said_last(body) else {}
+        beside = (
+            {"beside": "Find the museum that shows The Kiss."} if "beside:" in body["messages"][0]["content"] else {}
+        )
         return f"Here it is:\n```json\n{json.dumps(beside | found)}\n```"
 
     def consistency(self, body: Body) -> str:
@@ -108,11 +110,11 @@ MARKS = {
     "You are the computer": "tool",
     "You play a person": "user",
     "Name the everyday": "scenario",
-    "Name another": "expansion",
-    "Write one task": "atomic",
-    "Given task:": "compose",
+    "You name another": "expansion",
+    "I name a situation": "atomic",
+    "I give a task": "compose",
     "Is the request settled": "consistency",
-    "Define what step": "functions",
+    "I give a request": "functions",
     "Invent a request": "direct_task",
     "Write a conversation": "direct_trajectory",
 }

@@ -12,7 +12,7 @@ from faithful_parts import FIND, HOURS, Teacher, call, reply, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubwright.builders.button.faithful import FaithfulConfig, build, dedup, parse
+from hubwright.builders.button.faithful import FaithfulConfig, build, dedup, parse, prompts
 from hubwright.builders.button.rows import CHECKS, calls_of, features, results_of
 from hubwright.builders.button.template import definition_of, from_button, to_button
 from hubwright.hub_sync.context import Input, StepContext
@@ -75,6 +75,11 @@ def test_the_whole_pipeline(tmp_path: Path) -> None:
         ({"compose": "next: none"}, "composition", "no JSON object: 4"),
         ({"compose": '{"next": "x"}'}, "composition", "no text under whole: 2"),
         ({"compose": '{"beside": "X", "next": "x", "whole": "x"}'}, "composition", "a task is said twice: 4"),
+        (
+            {"compose": json.dumps({"beside": "b", **prompts.SEQUENTIAL[0][1]})},
+            "composition",
+            "example is repeated: 4",
+        ),
         ({"consistency": "Surely."}, "consistency", "the sub-tasks do not make up the task: 4"),
         ({"consistency": "<answer>yes</answer> or rather <answer>no</answer>"}, "consistency", "make up the task: 4"),
         ({"functions": '{"functions": 1}'}, "functions", "no list under functions: 4"),
@@ -296,6 +301,22 @@ def test_settings_that_do_not_fit(tmp_path: Path) -> None:
 )
 def test_lines(text: str, found: str) -> None:
     assert parse.line(text, 10) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Hm. <answer> YES </answer>", True),
+        ("Yes, they do.", True),
+        ("No.", False),
+        ("Yes. But then <answer>no</answer>", False),
+        ("They do, yes", False),
+        ("Yesterday", False),
+        ("", False),
+    ],
+)
+def test_no_verdict_is_no(text: str, found: bool) -> None:
+    assert parse.says_yes(text) is found
 
 
 def test_actions() -> None:
