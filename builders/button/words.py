@@ -21,7 +21,7 @@ OPENINGS = (
     "I need some help: {}.",
     "{}.",
 )
-LATER = ("Now please {}.", "Thanks. Next, {}.", "Great, and now {}?", "One more thing: {}.")
+LATER = ("Now please {}.", "Thanks. Next, {}.", "Great. Now {}, please.", "One more thing: {}.")
 PLANNED = ("I will {}.", "Let me {}.", "First I will {}.")
 NEXT = ("Now I will {}.", "With that I can {}.", "Next I will {}.")
 UNABLE = ("I have no function with which I could {}.", "None of the functions I have can {}.")
