@@ -225,6 +225,9 @@ def _object(part: Any, required: Any) -> dict[str, Any]:
         raise Rejected("parameters_not_a_map")
     if isinstance(part.get("type"), str) and isinstance(part.get("properties"), dict):
         return _schema(part) | ({"required": required} if required and "required" not in part else {})
+    if isinstance(part.get("required"), list):  # among the parameters, as some write it
+        required = part["required"]
+        part = {name: given for name, given in part.items() if name != "required"}
     properties, needed = {}, list(required) if isinstance(required, list) else []
     for name, given in part.items():
         if isinstance(given, str) and (given in ALIASES or given in ALIASES.values()):

@@ -95,11 +95,15 @@ def spoken(text: str, names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Action:
-    """What the assistant does in one turn: it calls (`calls` holds {name, arguments}), or it answers (`final`)."""
+    """What the assistant does in one turn: it calls (`calls` holds {name, arguments}), or it answers (`final`).
+
+    `said` is the reply itself, as the assistant agent is shown it later.
+    """
 
     thought: str
     calls: tuple[dict[str, Any], ...] = ()
     final: str = ""
+    said: str = ""
 
     def decision(self) -> str:
         """What candidates are compared by: the calls, in whatever order, or that it answers."""
@@ -125,7 +129,8 @@ def action(text: str, tools: Definitions, parallel: bool) -> Action:
     except (ValueError, RecursionError):
         raise ValueError("calls are no JSON") from None
     check_storable(value)
-    return Action(thought, calls(value, tools, parallel))
+    said = f"{text[: tag.end()].strip()}{body}</call>"
+    return Action(thought, calls(value, tools, parallel), said=said)
 
 
 def calls(value: Any, tools: Definitions, parallel: bool) -> tuple[dict[str, Any], ...]:

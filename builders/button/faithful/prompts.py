@@ -70,6 +70,18 @@ PARALLEL = (
         },
     ),
 )
+SPOKEN = (
+    (
+        SEQUENTIAL[0][1]["whole"],
+        "Hello! I would love to see The Scream while I am in Oslo. Could you tell me when the museum that shows it is "
+        "open on Sunday?",
+    ),
+    (
+        PARALLEL[0][1]["whole"],
+        "I have to get from Lyon to Geneva on the morning of 3 May and would like to stay dry. Please reserve me a "
+        "seat on the first train that arrives while it is not raining there.",
+    ),
+)
 EXAMPLE = {
     "name": "find_museum_of_artwork",
     "description": "Find the museum in which a work of art is shown.",
@@ -77,6 +89,14 @@ EXAMPLE = {
     "required": ["artwork"],
     "responses": {"museum": {"type": "string", "description": "Name of the museum"}},
 }
+ACTED = (
+    "<observation>The user wants to see The Scream in Oslo on Sunday.</observation>\n"
+    "<thought>Plan: 1. find the museum that shows it, 2. look up when it is open. I begin with 1.</thought>\n"
+    '<call>[{"name": "find_museum_of_artwork", "arguments": {"artwork": "The Scream"}}]</call>\n\n'
+    "<observation>The Munch Museum is open from 10 to 18 on Sunday; no result is an error.</observation>\n"
+    "<thought>Both steps are done.</thought>\n"
+    "<final>The Scream is at the Munch Museum, which is open from 10 to 18 on Sunday.</final>"
+)
 REPLY = [
     {"thought": "why these calls", "calls": [{"name": "...", "arguments": {}, "result": {}}]},
     {"thought": "why it is done", "final": "the answer to the user"},
@@ -219,17 +239,12 @@ def task_with_functions(known: str) -> Messages:
 
 def user(task: str) -> Messages:
     """The user agent's first words."""
-    return [
-        {
-            "role": "system",
-            "content": "You play a person who asks an assistant for help. You never play the assistant.",
-        },
-        *_user(
-            f"What you want: {task}\n\nWrite your message to the assistant in your own words. Give every detail that "
-            "stands above. Do not tell in which order to work, and name no function or tool. Reply with the message "
-            "alone."
-        ),
-    ]
+    rules = (
+        "You play a person who asks an assistant for help; you never play the assistant. I say what this person "
+        "wants, you write the message to the assistant and nothing else. It has every detail that I give. It does not "
+        "tell in which order to work, and names no function or tool."
+    )
+    return _shots(rules, [(f"Wanted: {wanted}", said) for wanted, said in SPOKEN], f"Wanted: {task}")
 
 
 def assistant(sub_tasks: Sequence[str], functions: Sequence[Sequence[Definition]], parallel: bool) -> str:
@@ -245,13 +260,12 @@ def assistant(sub_tasks: Sequence[str], functions: Sequence[Sequence[Definition]
         "You settle a user's request by calling functions.\n\n"
         f"{plan}"
         f"Functions:\n{_definitions([d for part in functions for d in part])}\n\n"
-        "Form of every reply:\n"
-        "<observation>what is asked, or what the last results say and whether one is an error</observation>\n"
-        "<thought>in the first reply the plan, step by step; later which step comes next and why</thought>\n"
-        "and then either\n"
-        '<call>[{"name": "...", "arguments": {...}}]</call>\n'
-        "or, when every step is done,\n"
-        "<final>the answer to the user, with the values that the results gave</final>\n\n"
+        "Every reply has three parts, each in its tag:\n"
+        "observation: what the user asks, or what the last results say and whether one is an error;\n"
+        "thought: in the first reply the plan, step by step, later which step comes next and why;\n"
+        "call: a JSON list of calls; or instead of it, when every step is done, final: the answer to the user, with "
+        "the values that the results gave.\n"
+        f"A first and a last reply to another request, with other functions:\n{ACTED}\n\n"
         "Values of arguments come from the user's words or from results, never from your own knowledge. Do not repeat "
         f"a call, and do not write results yourself: they come in the next message. {SWITCH[parallel]}"
     )

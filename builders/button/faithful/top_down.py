@@ -38,8 +38,7 @@ async def trajectory(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
         answers = await _run(action, tools, results, asker)
         _append(messages, action, answers)
         answered = [one | {"results": answer} for one, answer in zip(action.calls, answers, strict=True)]
-        written = f"<thought>{action.thought}</thought>\n<call>{json.dumps(action.calls, ensure_ascii=False)}</call>"
-        seen = [*seen, {"role": "assistant", "content": written}, *prompts.results(answered)]
+        seen = [*seen, {"role": "assistant", "content": action.said}, *prompts.results(answered)]
     raise Rejected("no final answer in time")
 
 

@@ -254,7 +254,9 @@ def test_scenarios_out_of_conversations(tmp_path: Path) -> None:
         )
         asked = [body["messages"][0]["content"] for body in server.bodies if "A conversation" in body["messages"][0]["content"]]  # fmt: skip
     assert rows[0]["scenario"] == "visiting a museum"
-    assert len(asked) == 2 and "human: Hi 0" in asked[0] and "no\n" not in asked[0] and len(asked[0]) < 500
+    assert len(asked) == 2
+    for number, text in enumerate(sorted(asked)):
+        assert f"human: Hi {number}" in text and "no\n" not in text and len(text) < 500
     found = phases(context)
     assert found["scenarios"] == (2, 2, "")
     assert found["scenarios that differ"] == (2, 1, "nearly the same as another: 1")
@@ -324,6 +326,7 @@ def test_actions() -> None:
     text = f"Observation: a.\nThought: b.\n<call>{json.dumps(calls)}</call>\nResults: <final>no</final>"
     found = parse.action(text, TOOLS, True)
     assert found.thought == "Observation: a.\nThought: b." and list(found.calls) == calls and not found.final
+    assert found.said == text.partition("\nResults")[0]
     assert parse.action("t<call>" + json.dumps(calls[0]), TOOLS, False).calls == tuple(calls)
     assert parse.action("<thought>t</thought><final> yes ", TOOLS, True).final == "yes"
     for body in ("[NaN]", "[", "[" * 5000, "f(x)"):

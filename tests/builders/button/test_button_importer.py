@@ -187,6 +187,9 @@ def test_sloppy_definitions() -> None:
     }
     assert definition_of(found) == found
     assert definition_of(flat_of(found)) == found
+    among = {"name": "f", "parameters": {"a": {"type": "string"}, "required": ["a"]}}
+    assert definition_of(among)["parameters"]["required"] == ["a"]
+    assert list(definition_of(among)["parameters"]["properties"]) == ["a"]
 
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
