@@ -196,7 +196,7 @@ def read_tools(system: str) -> list[dict[str, Any]]:
             rest = rest[end:].lstrip(", \t\r\n")
     if not definitions:
         raise Rejected("no_tool_list")
-    tools = [{"type": "function", "function": definition_of(value)} for value in definitions]
+    tools: list[dict[str, Any]] = [{"type": "function", "function": definition_of(one)} for one in definitions]
     if len({tool["function"]["name"] for tool in tools}) < len(tools):
         raise Rejected("tool_names_not_unique")
     return tools
