@@ -83,6 +83,13 @@ class Sandbox:
         seed: int = 0,
     ) -> None:
         self.limits = limits
+        self._begin = {
+            "code": code, "limits": asdict(limits), "modules": list(modules), "seed": seed,
+            "paths": [str(path) for path in paths],
+        }  # fmt: skip
+        self._start()
+
+    def _start(self) -> None:
         self._number = 0
         self._end = ""
         # A fixed hash seed: sets are in the same order every time. Nothing else of our environment goes in.
@@ -95,16 +102,17 @@ class Sandbox:
             start_new_session=True,
             bufsize=0,
         )
-        begin = {
-            "code": code, "limits": asdict(limits), "modules": list(modules), "seed": seed,
-            "paths": [str(path) for path in paths],
-        }  # fmt: skip
-        ready = self._exchange(begin, limits.seconds + 10 * bool(modules))
+        ready = self._exchange(self._begin, self.limits.seconds + 10 * bool(self._begin["modules"]))
         #: True where the kernel answers none but the calls that computing needs (Linux on x86-64 and ARM).
         self.filtered = bool(ready.get("filtered"))
         if ready["kind"] != "ok":
             self.close()
             raise DataError(f"tool code cannot be loaded: {ready['error']}")
+
+    def begin_again(self) -> None:
+        """A new process with the code loaded anew, whatever became of the old one."""
+        self.close()
+        self._start()
 
     def call(self, function: str, arguments: dict[str, Any]) -> Outcome:
         """What `function(**arguments)` returns. Never raises for what the tool does."""

@@ -12,18 +12,20 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError, UsageError
-from ...tools.world_sandbox import open_worlds
+from ...hub_sync.errors import DataError, HubwrightError, UsageError
 from .against import requests
 from .checks import faults, run_checks
 from .near import Seen
-from .plan import SHAPES, Failed, draw, run
-from .registry import Tool, named, read_worlds
+from .own_tools import read_module
+from .plan import SHAPES, Broken, Failed, draw, run
+from .registry import Ground, named, read_worlds
 from .rows import CHECKS, Row, features
 from .spoil import Unfit, spoil
 from .variants import VARIANTS, conversation
@@ -48,6 +50,9 @@ class GoldConfig(BaseModel):
     test_rows: int = Field(0, ge=0, description="Rows of the test split; its sets of functions are in no train row.")
     seed: int = Field(0, ge=0, description="Seed of the generator; equal seeds give equal rows.")
     worlds: tuple[str, ...] = Field((), description="Worlds to draw tools from; empty: all.")
+    tools: str | None = Field(
+        None, description="A Python file with functions of your own instead of the worlds (own_tools.py)."
+    )
     compositions: tuple[str, ...] = Field(tuple(SHAPES), min_length=1, description="Compositions; see plan.py.")
     variants: tuple[str, ...] = Field(VARIANTS, min_length=1, description="Variants; see variants.py.")
     plain_share: float = Field(0.4, ge=0, le=1, description="Share of plain rows where there are other variants.")
@@ -87,7 +92,8 @@ class Generator:
 
     def __init__(self, config: GoldConfig, tests: Seen | None = None) -> None:
         self.config, self.tests = config, tests
-        every = read_worlds()
+        ground = read_module(config.tools) if config.tools else Ground(read_worlds(), named())
+        every = ground.tools
         worlds = dict.fromkeys(tool.world for tool in every.values())
         for what, values, known in (
             ("worlds", config.worlds, worlds),
@@ -97,8 +103,7 @@ class Generator:
             if unknown := sorted(set(values) - set(known)):
                 raise UsageError(f"button_gold: {what}: {unknown[0]!r} is unknown: use some of {', '.join(known)}")
         chosen = {name: tool for name, tool in every.items() if not config.worlds or tool.world in config.worlds}
-        self.tools: dict[str, Tool] = chosen
-        self.named = named()
+        self.ground = replace(ground, tools=chosen)
         self.responses = {name: tool.definition["responses"] for name, tool in chosen.items()}
         self.failed: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
@@ -125,7 +130,7 @@ class Generator:
         cells, seen = self.cells(), Seen(self.config.near)
         rng = random.Random(f"{self.config.seed}:{split}")  # noqa: S311 - not for secrets
         left, given_up = number, 0
-        with open_worlds() as box:
+        with self.ground.open() as box:
             while left:
                 composition, variant, _ = rng.choices(cells, [weight for _, _, weight in cells])[0]
                 parallel = rng.random() < self.config.parallel_share
@@ -160,18 +165,24 @@ class Generator:
     ) -> Row | None:
         """A row from one draw, or None; counts what became of it."""
         self.draws += 1
-        box.call("begin", {"seed": seed})
+        pools = self.ground.begin(box, seed)
         try:
-            plan = draw(composition, self.tools, box.call("pools", {}).value, seed, box)
+            plan = draw(composition, self.ground.tools, pools, seed, box)
             held_out = is_test(frozenset(node.tool for node in plan.nodes), self.config.test_share)
             if self.config.test_rows and held_out != (split == "test"):
                 raise Failed("the set of functions belongs to the other split")
             run(plan, box, parallel)
-            row = conversation(
-                plan, variant, self.tools, self.named, parallel, self.config.distractors, self.config.thoughts
-            )
+            row = conversation(plan, variant, self.ground, parallel, self.config.distractors, self.config.thoughts)
         except Failed as reason:
             self.failed[str(reason)] += 1
+            return None
+        except Broken as tool:
+            self.failed[f"{tool} ended the sandbox and is left out"] += 1
+            left = {name: one for name, one in self.ground.tools.items() if name != str(tool)}
+            if len(left) < 2:
+                raise DataError(f"button_gold: {tool} ended the sandbox, and too few functions are left") from None
+            self.ground = replace(self.ground, tools=left)
+            box.begin_again()
             return None
         row = run_checks(row, self.responses, seen, self.tests)
         if found := faults(row):
@@ -189,6 +200,7 @@ def build(config: GoldConfig, context: StepContext) -> DatasetDict:
     Raises UsageError for unknown worlds, compositions or variants, DataError where there are too few different rows.
     """
     from datasets import Dataset, DatasetDict, Split
+    from datasets.exceptions import DatasetGenerationError
 
     tests = None
     if against := context.inputs.get("against"):
@@ -200,14 +212,20 @@ def build(config: GoldConfig, context: StepContext) -> DatasetDict:
     splits = {}
     for split, number in (("train", config.train_rows), ("test", config.test_rows)):
         if number:
-            splits[split] = Dataset.from_generator(
-                generator.rows,
-                gen_kwargs={"split": split, "number": number},
-                features=features(),
-                cache_dir=str(context.workdir / "datasets"),
-                fingerprint=hashlib.sha256(f"{config.model_dump_json()}:{split}".encode()).hexdigest()[:32],
-                split=Split(split),
-            )
+            try:
+                splits[split] = Dataset.from_generator(
+                    generator.rows,
+                    gen_kwargs={"split": split, "number": number},
+                    features=features(),
+                    cache_dir=str(context.workdir / "datasets"),
+                    fingerprint=hashlib.sha256(f"{config.model_dump_json()}:{split}".encode()).hexdigest()[:32],
+                    split=Split(split),
+                )
+            except DatasetGenerationError as error:
+                # datasets hides what the generator raised.
+                if isinstance(error.__cause__, HubwrightError):
+                    raise error.__cause__ from None
+                raise
     _report(context, generator, splits)
     return DatasetDict(splits)
 
@@ -217,12 +235,19 @@ def _report(context: StepContext, generator: Generator, splits: dict[str, Any]) 
     report.card |= {
         "pretty_name": "BUTTON, the gold path",
         "language": ["en"],
-        "license": "cc0-1.0",
         "task_categories": ["text-generation"],
         "tags": ["function-calling", "tool-use", "multi-turn", "synthetic", "trl", "arxiv:2410.12952"],
         "annotations_creators": ["machine-generated"],
         "source_datasets": ["original"],
     }
+    if generator.config.tools:  # whose they are, and under what licence, their owner knows
+        path = Path(generator.config.tools).expanduser()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        report.sections.append(
+            {"title": "Functions", "body": f"From a local copy of `{path.name}`, sha256 `{digest}`."}
+        )
+    else:
+        report.card["license"] = "cc0-1.0"
     report.summary = (
         "Conversations in which an assistant calls functions, one after another, several at once, over one to three "
         "turns of the user. The functions run: every result is what a small world with state gave, and every row "
@@ -267,7 +292,7 @@ def _report(context: StepContext, generator: Generator, splits: dict[str, Any]) 
         }
     )
     worlds: dict[str, list[str]] = {}
-    for tool in generator.tools.values():
+    for tool in generator.ground.tools.values():
         worlds.setdefault(tool.world, []).append(tool.name)
     report.tables.append(
         {

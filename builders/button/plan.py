@@ -45,6 +45,10 @@ class Failed(Exception):
     """This draw came to nothing; the text is a reason that is counted."""
 
 
+class Broken(Exception):
+    """A tool that ended its sandbox, by its name."""
+
+
 @dataclass
 class Source:
     """Where an argument comes from: the user (`node` is None, `value` is what is said), or `field` of a node."""
@@ -127,13 +131,23 @@ def run(plan: Plan, box: Sandbox, parallel: bool) -> None:
     """
     box.call("begin", {"seed": plan.seed})
     for node in order(plan, parallel):
-        outcome = box.call(node.tool, plan.values(node))
-        if not outcome.ok:
-            raise Failed("a call failed when all were made in order")
-        node.result = outcome.value
+        node.result = make(node.tool, plan.values(node), box, "a call failed when all were made in order")
     for node in plan.nodes:
         if node.when and node.runs != (_holds(plan, node.when) == node.when[5]):
             raise Failed("a test went the other way when all were made in order")
+
+
+def make(tool: str, values: dict[str, Any], box: Sandbox, otherwise: str) -> dict[str, Any]:
+    """A call's result; one that is no object is one with the field "result".
+
+    Raises Failed(otherwise), and Broken where the tool gave no answer in time or ended its process.
+    """
+    outcome = box.call(tool, values)
+    if outcome.kind in ("timeout", "died"):
+        raise Broken(tool)
+    if not outcome.ok:
+        raise Failed(otherwise)
+    return outcome.value if isinstance(outcome.value, dict) else {"result": outcome.value}
 
 
 def order(plan: Plan, parallel: bool) -> list[Node]:
@@ -219,10 +233,7 @@ class _Drawer:
             raise Failed("the same call twice")
         self.said += [s.value for s in node.arguments.values() if s.node is None]
         if runs:
-            outcome = self.box.call(name, values)
-            if not outcome.ok:
-                raise Failed("a call failed")
-            node.result = outcome.value
+            node.result = make(name, values, self.box, "a call failed")
             if self.handed_on_is_said(node):
                 raise Failed("a value that is handed on is known from elsewhere")
         self.plan.nodes.append(node)

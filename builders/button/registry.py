@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ...tools import worlds
 from ...tools.definition import from_function
+from ...tools.sandbox import Sandbox
+from ...tools.world_sandbox import LIMITS, open_worlds
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,32 @@ class Tool:
     tests: tuple[tuple[str, str, tuple[Any, ...], str], ...]
     kinds: dict[str, str]
     gives: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Tools, how they are spoken of, and where they run.
+
+    Attributes:
+        named: kind -> how a user speaks of a value of it.
+        modules, paths: what the sandbox loads, and where it finds it; none: the worlds.
+        given: kind -> what a user may say, where the tools do not tell by a function `pools`.
+    """
+
+    tools: dict[str, Tool]
+    named: dict[str, str]
+    modules: tuple[str, ...] = ()
+    paths: tuple[Path, ...] = ()
+    given: Mapping[str, list[Any]] = field(default_factory=dict)
+
+    def open(self) -> Sandbox:
+        """A sandbox in which the tools run. Raises DataError where they cannot be loaded."""
+        return Sandbox("", LIMITS, modules=self.modules, paths=self.paths) if self.modules else open_worlds()
+
+    def begin(self, box: Sandbox, seed: int) -> Mapping[str, list[Any]]:
+        """A new state; returns what a user may say in it, by kind."""
+        box.call("begin", {"seed": seed})
+        return self.given or box.call("pools", {}).value
 
 
 def read_worlds(chosen: Sequence[ModuleType] | None = None) -> dict[str, Tool]:

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ...tools.definition import as_openai
 from .plan import Failed, Node, Plan, order
-from .registry import Tool
+from .registry import Ground
 from .rows import Row, call, identity
 from .words import Speaker
 
@@ -33,8 +33,7 @@ ERRORS = ("the service is busy, try again", "time-out, no answer was received", 
 def conversation(
     plan: Plan,
     variant: str,
-    tools: Mapping[str, Tool],
-    named: Mapping[str, str],
+    ground: Ground,
     parallel: bool,
     distractors: int,
     thoughts: bool = True,
@@ -49,6 +48,7 @@ def conversation(
     Raises Failed where the plan does not have what the variant changes.
     """
     rng = random.Random(f"{plan.composition}:{plan.seed}:{variant}")  # noqa: S311 - not for secrets
+    tools, named = ground.tools, ground.named
     writer = _Writer(plan, variant, Speaker(plan, tools, named, rng), rng, parallel, thoughts)
     messages = writer.write()
     needed = {node.tool for node in plan.nodes}

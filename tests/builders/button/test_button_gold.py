@@ -18,6 +18,7 @@ from hubwright.tools.sandbox import Sandbox
 from hubwright.tools.world_sandbox import open_worlds
 
 TOOLS = registry.read_worlds()
+GROUND = registry.Ground(TOOLS, registry.named())
 RESPONSES = {name: tool.definition["responses"] for name, tool in TOOLS.items()}
 
 
@@ -44,7 +45,7 @@ def written(box: Sandbox, composition: str, variant: str = "plain", parallel: bo
     for start in range(first, first + 50_000, 1000):
         found = drawn(box, composition, start, parallel)
         try:
-            row = variants.conversation(found, variant, TOOLS, registry.named(), parallel, distractors=3)
+            row = variants.conversation(found, variant, GROUND, parallel, distractors=3)
         except plan.Failed:
             continue
         return run_checks(row, RESPONSES)
