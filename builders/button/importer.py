@@ -53,7 +53,7 @@ def build(config: ImportConfig, context: StepContext) -> DatasetDict:
         HubError: a URL or the hub does not give it.
         DataError: another file than expected, no records, or too many that are rejected.
     """
-    from datasets import Dataset, DatasetDict, Value
+    from datasets import Dataset, DatasetDict, Features, Value
 
     name, data, origin = fetch(config, config.timeout)
     digest = hashlib.sha256(data).hexdigest()
@@ -80,8 +80,8 @@ def build(config: ImportConfig, context: StepContext) -> DatasetDict:
             f"{config.max_rejected_share}: look at the file, or raise it"
         )
     _report(config, context, rows, f"{origin}, sha256 `{digest}`", len(lines), rejected)
-    columns = features() | {"original": Value("string")}
-    return DatasetDict({"train": Dataset.from_list(rows, features=type(features())(columns))})
+    columns = Features(features() | {"original": Value("string")})
+    return DatasetDict({"train": Dataset.from_list(rows, features=columns).select_columns(list(columns))})
 
 
 def import_line(line: bytes, made_by: str) -> Row:

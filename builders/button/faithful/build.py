@@ -84,7 +84,9 @@ def build(config: FaithfulConfig, context: StepContext) -> dict[str, DatasetDict
     pipeline = Pipeline(config, served, context)
     rows = [finished(row, served) for row in pipeline.run()]
     _report(config, context, served, pipeline, rows)
-    return {"faithful": DatasetDict({"train": Dataset.from_list(rows, features=features())})}
+    columns = features()
+    train = Dataset.from_list(rows, features=columns).select_columns(list(columns))
+    return {"faithful": DatasetDict({"train": train})}
 
 
 def finished(row: Row, served: Served) -> Row:

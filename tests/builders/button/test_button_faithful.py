@@ -37,7 +37,7 @@ def test_the_whole_pipeline(tmp_path: Path) -> None:
         ("parallel_then_sequential", False),
     ]  # fmt: skip
     for row in rows:
-        assert set(row) == set(features())
+        assert list(row) == list(features())
         functions = {tool["function"]["name"]: tool["function"] for tool in row["tools"]}
         assert not any(fault(function) for function in functions.values())
         results = results_of(row["messages"])

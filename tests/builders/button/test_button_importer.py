@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubwright.builders.button.importer import ImportConfig, build, import_line
-from hubwright.builders.button.rows import CHECKS, call
+from hubwright.builders.button.rows import CHECKS, call, features
 from hubwright.builders.button.template import SWITCH, definition_of, flat_of, from_button, to_button
 from hubwright.builders.toolcalls.convert import Rejected
 from hubwright.hub_sync.context import StepContext
@@ -279,6 +279,7 @@ def test_the_step(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="2 of 5 records are rejected"):
         build(ImportConfig(source=str(path)), context)
     train = build(ImportConfig(source=str(path), max_rejected_share=0.5), context)["train"]
+    assert train.column_names == [*features(), "original"]
     train.to_parquet(tmp_path / "train.parquet")
     again = type(train).from_parquet(str(tmp_path / "train.parquet"))
     assert [row["original"].encode() for row in again] == [lines[0], lines[2], lines[5]]
