@@ -93,8 +93,11 @@ ACTED = (
     "<observation>The user wants to see The Scream in Oslo on Sunday.</observation>\n"
     "<thought>Plan: 1. find the museum that shows it, 2. look up when it is open. I begin with 1.</thought>\n"
     '<call>[{"name": "find_museum_of_artwork", "arguments": {"artwork": "The Scream"}}]</call>\n\n'
-    "<observation>The Munch Museum is open from 10 to 18 on Sunday; no result is an error.</observation>\n"
-    "<thought>Both steps are done.</thought>\n"
+    "<observation>The museum is the Munch Museum.</observation>\n"
+    "<thought>Step 1 has its result. Step 2 needs the name of the museum, which is there now.</thought>\n"
+    '<call>[{"name": "opening_hours", "arguments": {"museum": "Munch Museum", "day": "Sunday"}}]</call>\n\n'
+    "<observation>It is open from 10 to 18 on Sunday; no result is an error.</observation>\n"
+    "<thought>Steps 1 and 2 have their results, no step is left.</thought>\n"
     "<final>The Scream is at the Munch Museum, which is open from 10 to 18 on Sunday.</final>"
 )
 REPLY = [
@@ -265,7 +268,7 @@ def assistant(sub_tasks: Sequence[str], functions: Sequence[Sequence[Definition]
         "thought: in the first reply the plan, step by step, later which step comes next and why;\n"
         "call: a JSON list of calls; or instead of it, when every step is done, final: the answer to the user, with "
         "the values that the results gave.\n"
-        f"A first and a last reply to another request, with other functions:\n{ACTED}\n\n"
+        f"Three replies to another request, with other functions:\n{ACTED}\n\n"
         "Values of arguments come from the user's words or from results, never from your own knowledge. Do not repeat "
         f"a call, and do not write results yourself: they come in the next message. {SWITCH[parallel]}"
     )
