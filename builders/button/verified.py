@@ -27,10 +27,34 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 PROMPT = (
-    "Say the following request to an assistant in other words, as a person would write it. Keep every name, number, "
-    "date and code exactly as it is. Keep everything that is asked for, in the same order, and all conditions. Do not "
-    "answer it. Write the new request alone, in one paragraph."
+    "You rewrite what a user writes to an assistant: other words, the same meaning. You write as the user, never as "
+    "the assistant. Keep every name, number, date and code. Keep all that is asked for, in its order, and all conditions."
 )
+# A small teacher answers the request unless it has seen how it is done.
+EXAMPLES = (
+    (
+        "Could you look up train TR5521, then reserve a seat on it for Mira Holt?",
+        "I need the details of train TR5521, and after that a seat on it, reserved for Mira Holt.",
+    ),
+    (
+        "Please check the price of the Lumen kettle. If it costs less than 40, order it for Omar Diaz; otherwise find "
+        "the cheapest kettle.",
+        "What is the price of the Lumen kettle at the moment? Should it cost less than 40, order one for Omar Diaz. "
+        "Otherwise I want you to find the cheapest kettle.",
+    ),
+    (
+        "Thanks. Next, find out what the weather is like in the city of that hotel.",
+        "And what is the weather like in the city where that hotel is?",
+    ),
+)
+# How an assistant begins, and how it asks back.
+_ASSISTANT = re.compile(
+    r"^(sure|certainly|of course|absolutely|okay|ok|understood|i understand|i can|i will|i'll|i'd be|i would be happy|"
+    r"i am seeking|here is|here's|to (find|determine|get|check|look)\b)|you would need|provide me with the necessary|"
+    r"please provide|provide the",
+    re.IGNORECASE,
+)
+KEPT = 0.5  # share of the longer words of what is asked for that must leave a trace
 # Numbers and codes, dates, and names in capitals inside a sentence.
 _VALUE = re.compile(r"\d[\w.:-]*\d|\w*\d\w*|(?<=[a-z,] )[A-Z][\w'-]+(?: [A-Z][\w'-]+)*|\"[^\"]+\"")
 _WORD = re.compile(r"[a-z]{4,}")
@@ -65,13 +89,16 @@ def fault_of(new: str, old: str, asks: Sequence[str] = ()) -> str:
     """ "" where `new` can stand for `old`, else the reason why not.
 
     Args:
-        asks: what is asked for, as phrases; each must leave a trace, the beginning of one of its longer words.
+        asks: what is asked for, as phrases; of the longer words that each shares with `old`, half must be there, at
+            least by their beginnings.
     """
     new = new.strip()
     if not new or "\n\n" in new:
         return "no single paragraph"
     if len(new) > 2 * len(old) + 80:
         return "much longer than the request"
+    if _ASSISTANT.search(new):
+        return "said as the assistant"
     if " ".join(new.casefold().split()) == " ".join(old.casefold().split()):
         return "the same words"
     for value in _VALUE.findall(old):
@@ -82,9 +109,17 @@ def fault_of(new: str, old: str, asks: Sequence[str] = ()) -> str:
         return f"a value is new: {added[0]}"
     for ask in asks:
         words = [w for w in _WORD.findall(re.sub(_VALUE, " ", ask).lower()) if w not in PLAIN and w in old.lower()]
-        if words and not any(word[:5] in new.lower() for word in words):
+        if sum(word[:5] in new.lower() for word in words) < KEPT * len(words):
             return f"something is not asked for any more: {ask}"
     return ""
+
+
+def prompt(request: str) -> list[dict[str, str]]:
+    """The conversation whose next turn is the request in other words."""
+    turns = [{"role": "system", "content": PROMPT}]
+    for old, new in EXAMPLES:
+        turns += [{"role": "user", "content": f"Request: {old}"}, {"role": "assistant", "content": new}]
+    return [*turns, {"role": "user", "content": f"Request: {request}"}]
 
 
 async def _reword(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
@@ -104,8 +139,7 @@ async def _reword(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
                     raise ValueError(said)
                 return text
 
-            prompt = [{"role": "user", "content": f"{PROMPT}\n\nRequest: {old}"}]
-            new = old if short else await asker.ask(prompt, read, label=str(said))
+            new = old if short else await asker.ask(prompt(old), read, label=str(said))
             message = {**message, "content": new}
             said += 1
             turn += not short
@@ -139,7 +173,7 @@ def build(config: VerifiedConfig, context: StepContext) -> dict[str, DatasetDict
         f"{__name__}:reword",
         [{**row, "n": number} for number, row in enumerate(chosen)],
         {name: getattr(config, name) for name in ("attempts", "temperature", "max_tokens", "seed")}
-        | {"json_mode": False, "prompt": PROMPT},
+        | {"json_mode": False, "prompt": prompt("")},
         endpoint=served.endpoint,
         folder=context.workdir / "reword",
         traffic=context.traffic or context.workdir / "traffic",

@@ -26,6 +26,8 @@ ASKS = ("look up booking BK1234", "book flight HW77 for Ana Silva", "convert 75.
     ("new", "said"),
     [
         ("Hello, look into booking BK1234, reserve flight HW77 for Ana Silva; below 400, convert 75.5.", ""),
+        ("Sure, " + OLD, "said as the assistant"),
+        (OLD + " Please provide the date.", "said as the assistant"),
         ("", "no single paragraph"),
         ("Sure!\n\nBooking BK1234 is fine.", "no single paragraph"),
         (OLD.upper(), "the same words"),
