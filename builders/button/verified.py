@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 PROMPT = (
     "You rewrite what a user writes to an assistant: other words, the same meaning. You write as the user, never as "
-    "the assistant. Keep every name, number, date and code. Keep all that is asked for, in its order, and all conditions."
+    "the assistant. Keep every name, number, date and code. Keep all that is asked for, in its order, and all "
+    "conditions."
 )
 # A small teacher answers the request unless it has seen how it is done.
 EXAMPLES = (
