@@ -269,7 +269,7 @@ def _report(context: StepContext, generator: Generator, splits: dict[str, Any]) 
                     for name in CHECKS
                 ),
             ],
-            "note": "A draw costs about a millisecond. No model was asked: 0 tokens a row.",
+            "note": "No model was asked: 0 tokens a row.",
         }
     )
     if generator.faulty:
