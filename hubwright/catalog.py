@@ -135,6 +135,24 @@ CATALOG: dict[str, StepKind] = {
         inputs={"against": "dataset"},
         optional=frozenset({"against"}),
     ),
+    "button_faithful": StepKind(
+        "builder",
+        "hubwright.builders.button.faithful:FaithfulConfig",
+        "hubwright.builders.button.faithful:build",
+        "dataset",
+        "BUTTON's own pipeline: a served teacher invents tasks bottom-up and plays them out top-down",
+        inputs={"teacher": "model", "dataset": "dataset", "embedder": "model"},
+        optional=frozenset({"teacher", "dataset", "embedder"}),
+        served=frozenset({"teacher"}),
+        extra="llm",
+    ),
+    "button_import": StepKind(
+        "builder",
+        "hubwright.builders.button.importer:ImportConfig",
+        "hubwright.builders.button.importer:build",
+        "dataset",
+        "BUTTONInstruct's own file as rows of BUTTON's shared form, every line kept byte for byte",
+    ),
     "button_verified": StepKind(
         "builder",
         "hubwright.builders.button.verified:VerifiedConfig",
@@ -144,6 +162,7 @@ CATALOG: dict[str, StepKind] = {
         inputs={"dataset": "dataset", "teacher": "model"},
         optional=frozenset({"teacher"}),
         served=frozenset({"teacher"}),
+        extra="llm",
     ),
     "sft": StepKind(
         "trainer",

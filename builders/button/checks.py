@@ -51,6 +51,31 @@ def run_checks(row: Row, responses: Schemas | None = None, seen: Seen | None = N
     return row | {f"check_{name}": found[name] for name in CHECKS}
 
 
+def check_all(rows: Sequence[Row]) -> list[Row]:
+    """The rows with their columns check_* filled, in order; results fit `responses` where a definition has them."""
+    seen, found = Seen(), []
+    for row in rows:
+        functions = [tool["function"] for tool in row["tools"]]
+        responses = {one["name"]: one["responses"] for one in functions if one.get("responses")}
+        found.append(run_checks(row, responses, seen))
+    return found
+
+
+def faults_table(rows: Sequence[Row]) -> dict[str, Any]:
+    """A card's table of how many rows do not pass which check, with one of the reasons."""
+    table = []
+    for name in CHECKS:
+        reasons = [row[f"check_{name}"] for row in rows if row[f"check_{name}"]]
+        table.append([name, len(reasons), reasons[0] if reasons else ""])
+    whole = sum(not faults(row) for row in rows)
+    return {
+        "title": "Checks",
+        "columns": ["check", "rows that do not pass", "for example"],
+        "rows": [*table, ["rows that pass everything", whole, ""]],
+        "note": "No row is left out for a check; the columns `check_*` say which do not pass, and why.",
+    }
+
+
 def faults(row: Row) -> dict[str, str]:
     """The checks that a row does not pass, with their reasons."""
     return {name: row[f"check_{name}"] for name in CHECKS if row[f"check_{name}"]}
@@ -295,11 +320,25 @@ def is_error(result: Any) -> bool:
 
 
 def quotes(text: str, result: Any) -> bool:
-    """Does a text hold some value of a result? A result without values needs no quoting."""
+    """Does a text hold some value of a result? A result without values needs no quoting.
+
+    Of a text of several words a number will do, or half of its longer words or Chinese characters: answers are no
+    copies (our choice).
+    """
     known = _Known()
     known.add(text)
     values = [value for _, value in leaves(result) if value is not None and not isinstance(value, bool)]
-    return not values or any(known.has(value) for value in values)
+    return not values or any(known.has(value) or _told(known, value) for value in values)
+
+
+def _told(known: _Known, value: Any) -> bool:
+    if not isinstance(value, str) or not re.search(r"\S\s+\S|[\u3400-\u9fff]", value):
+        return False
+    words = re.findall(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]{4,}", plain(value))
+    numbers = _NUMBER.findall(value)
+    return any(known.has(number) for number in numbers) or (
+        bool(words) and sum(known.has(word) for word in words) >= len(words) / 2
+    )
 
 
 def _declared(schema: Any) -> set[str]:

@@ -20,7 +20,8 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ..sources import Source, fetch
 from ..toolcalls.convert import Rejected, load_json
-from .rows import CHECKS, Row, calls_of, features, identity
+from .checks import check_all, faults_table
+from .rows import Row, calls_of, features, identity
 from .template import from_button, to_button
 
 if TYPE_CHECKING:
@@ -79,13 +80,14 @@ def build(config: ImportConfig, context: StepContext) -> DatasetDict:
             f"{name}: {bad} of {len(lines)} records are rejected ({worst}: {count}), more than max_rejected_share "
             f"{config.max_rejected_share}: look at the file, or raise it"
         )
+    rows = check_all(rows)
     _report(config, context, rows, f"{origin}, sha256 `{digest}`", len(lines), rejected)
     columns = Features(features() | {"original": Value("string")})
     return DatasetDict({"train": Dataset.from_list(rows, features=columns).select_columns(list(columns))})
 
 
 def import_line(line: bytes, made_by: str) -> Row:
-    """The row of one line, which is kept in `original` byte for byte. Raises Rejected with a countable reason."""
+    """The unchecked row of one line, kept in `original` byte for byte. Raises Rejected with a countable reason."""
     try:
         text = line.decode("utf-8")
         record = load_json(text)
@@ -95,7 +97,7 @@ def import_line(line: bytes, made_by: str) -> Row:
         raise Rejected("not_json") from error
     parts = from_button(record)
     asked = [message["content"] for message in parts["messages"] if message["role"] == "user"]
-    row = parts | {
+    return parts | {
         "id": identity(parts["messages"], parts["tools"]),
         "composition": "",  # the file tells neither the shape nor the sub-tasks
         "variant": "plain",
@@ -108,12 +110,6 @@ def import_line(line: bytes, made_by: str) -> Row:
         "made_by": made_by,
         "original": text,
     }
-    return row | checked(row)
-
-
-def checked(row: Row) -> dict[str, str]:
-    """The row's check columns. The one place where the checks come in; "" says that nothing was found."""
-    return dict.fromkeys((f"check_{name}" for name in CHECKS), "")
 
 
 def _report(
@@ -154,6 +150,7 @@ def _report(
             ],
         }
     )
+    report.tables.append(faults_table(rows))
     if rejected:
         report.tables.append(
             {

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from ....hub_sync.context import StepContext
 from ....hub_sync.errors import UsageError
 from ....inference.served import Served, ServingConfig, check_spec, serve_input
-from ..importer import checked
+from ..checks import check_all, faults_table
 from ..rows import calls_of, features, identity
 from .asking import Row
 from .pipeline import Phase, Pipeline
@@ -82,7 +82,7 @@ def build(config: FaithfulConfig, context: StepContext) -> dict[str, DatasetDict
         raise UsageError(f"step {context.step}: dedup: embeddings and the input `embedder` go together; give both")
     served = serve_input("teacher", config.teacher, config, context)
     pipeline = Pipeline(config, served, context)
-    rows = [finished(row, served) for row in pipeline.run()]
+    rows = check_all([finished(row, served) for row in pipeline.run()])
     _report(config, context, served, pipeline, rows)
     columns = features()
     train = Dataset.from_list(rows, features=columns).select_columns(list(columns))
@@ -90,9 +90,9 @@ def build(config: FaithfulConfig, context: StepContext) -> dict[str, DatasetDict
 
 
 def finished(row: Row, served: Served) -> Row:
-    """The row in the form that all of BUTTON's configs share (rows.py)."""
+    """The row in the form that all of BUTTON's configs share (rows.py), its checks still open."""
     tools = [{"type": "function", "function": definition} for part in row["functions"] for definition in part]
-    found: Row = {
+    return {
         "id": identity(row["messages"], tools),
         "messages": row["messages"],
         "tools": tools,
@@ -103,7 +103,6 @@ def finished(row: Row, served: Served) -> Row:
         "made_by": f"{served.name}@{served.revision}" if served.revision else served.name,
         **{name: row[name] for name in ("parallel", "composition", "scenario", "task", "sub_tasks")},
     }
-    return found | checked(found)
 
 
 def _report(config: FaithfulConfig, context: StepContext, served: Served, pipeline: Pipeline, rows: list[Row]) -> None:
@@ -129,7 +128,7 @@ def _report(config: FaithfulConfig, context: StepContext, served: Served, pipeli
         "plays them, so that results are invented. Calls fit the schemas of their functions and results those of "
         "their responses; whether the rest holds together is told by the `check_` columns."
     )
-    report.tables += [_phases(pipeline.phases), _shapes(rows)]
+    report.tables += [_phases(pipeline.phases), faults_table(rows), _shapes(rows)]
     for phase in pipeline.phases:
         report.counts |= {f"{phase.name}_in": phase.rows_in, f"{phase.name}_out": phase.rows_out}
     tokens = sum(phase.prompt_tokens + phase.completion_tokens for phase in pipeline.phases)

@@ -183,6 +183,8 @@ def test_a_plan_must_be_the_graph_that_was_made() -> None:
         ("The price is 1,200 EUR.", 1200.0, True), ("It costs 5.", 5.0, True), ("It costs 55.", 5, False),
         ("In  OSLO\ntoday", "oslo", True), ("Osloer", "Oslo", False), ("id #A-7.", "A-7", True), ("yes", True, True),
         ("", {}, True), ("nothing", [], True), ("12 and", "12.0", True), ("北京的天气", "北京", True), ("abc北京", "北京", True), ("caféx", "café", False),
+        ("All is done.", "Email was sent", False), ("Your email was sent.", "Email was sent today", True),
+        ("At 9.", "9 to 5", True), ("邮件已成功发送。", "邮件发送成功", True), ("好的。", "邮件发送成功", False), ("At ten.", "9 to 5", False), ("It opens late.", "opens in the morning", True),
     ],
 )  # fmt: skip
 def test_values_are_found_as_people_write_them(text: str, value: Any, there: bool) -> None:
