@@ -22,6 +22,7 @@ from .checks import faults, run_checks
 from .faithful.asking import Asker, phase
 from .near import Seen
 from .rows import CHECKS, Row, features, identity
+from .words import said as words
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -40,22 +41,23 @@ EXAMPLES = (
     (
         "Please check the price of the Lumen kettle. If it costs less than 40, order it for Omar Diaz; otherwise find "
         "the cheapest kettle.",
-        "What is the price of the Lumen kettle at the moment? Should it cost less than 40, order one for Omar Diaz. "
+        "Check for me the current price of the Lumen kettle. Should it cost less than 40, order one for Omar Diaz. "
         "Otherwise I want you to find the cheapest kettle.",
     ),
     (
         "Thanks. Next, find out what the weather is like in the city of that hotel.",
-        "And what is the weather like in the city where that hotel is?",
+        "And the weather in the city of that hotel, please: find out what it is like there.",
     ),
 )
 # How an assistant begins, and how it asks back.
 _ASSISTANT = re.compile(
     r"^(sure|certainly|of course|absolutely|okay|ok|understood|i understand|i can|i will|i'll|i'd be|i would be happy|"
-    r"i am seeking|here is|here's|to (find|determine|get|check|look)\b)|you would need|provide me with the necessary|"
-    r"please provide|provide the",
+    r"i am seeking|would you like|here is|here's|to (find|determine|get|check|look)\b)|you would need|"
+    r"provide me with the necessary|please provide|provide the",
     re.IGNORECASE,
 )
-KEPT = 0.5  # share of the longer words of what is asked for that must leave a trace
+_ASKED = re.compile(r"\b(what|which|who|whom|whose|when|where|why|how)\b", re.IGNORECASE)
+KEPT = 0.8  # share of the longer words of what is asked for that must leave a trace
 # Numbers and codes, dates, and names in capitals inside a sentence.
 _VALUE = re.compile(r"\d[\w.:-]*\d|\w*\d\w*|(?<=[a-z,] )[A-Z][\w'-]+(?: [A-Z][\w'-]+)*|\"[^\"]+\"")
 _WORD = re.compile(r"[a-z]{4,}")
@@ -86,12 +88,13 @@ class VerifiedConfig(ServingConfig):
         return value if value is None else check_spec(value)
 
 
-def fault_of(new: str, old: str, asks: Sequence[str] = ()) -> str:
+def fault_of(new: str, old: str, asks: Sequence[str] = (), values: Sequence[str] = ()) -> str:
     """ "" where `new` can stand for `old`, else the reason why not.
 
     Args:
-        asks: what is asked for, as phrases; of the longer words that each shares with `old`, half must be there, at
-            least by their beginnings.
+        asks: what is asked for, as phrases; of the longer words that each shares with `old`, four in five must be
+            there, at least by their beginnings.
+        values: what the user states, options such as "express" among them.
     """
     new = new.strip()
     if not new or "\n\n" in new:
@@ -105,6 +108,12 @@ def fault_of(new: str, old: str, asks: Sequence[str] = ()) -> str:
     for value in _VALUE.findall(old):
         if value.strip('"') not in new:
             return f"a value is gone: {value}"
+    for value in values:
+        if value.casefold() in old.casefold() and value.casefold() not in new.casefold():
+            return f"a value is gone: {value}"
+    # A request to look something up becomes a question about what is known already.
+    if asked := {word.lower() for word in _ASKED.findall(new)} - {word.lower() for word in _ASKED.findall(old)}:
+        return f"another question: {min(asked)}"
     added = [value for value in _VALUE.findall(new) if any(c.isdigit() for c in value) and value not in old]
     if added:
         return f"a value is new: {added[0]}"
@@ -133,10 +142,13 @@ async def _reword(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
             short = row["variant"] == "missing_parameter" and said == 1
             asks = [] if short else [a for a, n in zip(row["sub_tasks"], nodes, strict=True) if n["turn"] == turn]
             old = message["content"]
+            values = [
+                words(s["user"]) for n in nodes if n["turn"] == turn for s in n["arguments"].values() if "user" in s
+            ]
 
-            def read(text: str, old: str = old, asks: Sequence[str] = asks) -> str:
+            def read(text: str, old: str = old, asks: Sequence[str] = asks, values: Sequence[str] = values) -> str:
                 text = text.strip().strip('"') if text.count('"') == 2 and '"' not in old else text.strip()
-                if said := fault_of(text, old, asks):
+                if said := fault_of(text, old, asks, values):
                     raise ValueError(said)
                 return text
 

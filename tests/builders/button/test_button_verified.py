@@ -27,6 +27,8 @@ ASKS = ("look up booking BK1234", "book flight HW77 for Ana Silva", "convert 75.
     [
         ("Hello, look into booking BK1234, reserve flight HW77 for Ana Silva; below 400, convert 75.5.", ""),
         ("Sure, " + OLD, "said as the assistant"),
+        ("Would you like to " + OLD[7:], "said as the assistant"),
+        (OLD.replace("Please look up", "What is the number of"), "another question: what"),
         (OLD + " Please provide the date.", "said as the assistant"),
         ("", "no single paragraph"),
         ("Sure!\n\nBooking BK1234 is fine.", "no single paragraph"),
@@ -122,3 +124,9 @@ def test_a_teacher_that_never_complies_and_data_of_another_make_are_one_line(gol
         )
         with pytest.raises(DataError, match="has no column 'plan'; give a data set of `uses: button_gold`"):
             run(server.url, tmp_path / "other", tmp_path / "y")
+
+
+def test_an_option_must_not_be_lost() -> None:
+    old, values = "Could you find out what express delivery from Porto to Lima costs?", ["express", "Porto", "Lima"]
+    assert fault_of("Tell me what express delivery costs from Porto to Lima.", old, (), values) == ""
+    assert fault_of("Tell me what delivery costs from Porto to Lima.", old, (), values) == "a value is gone: express"
