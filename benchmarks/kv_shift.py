@@ -84,7 +84,7 @@ def decode(both: dict[str, Any], device: str, tokens: int, compiled: bool) -> Ra
         steps = {name: torch.compile(model) if compiled else model for name, model in both.items()}
         for place in range(64, room):
             positions = torch.tensor([[place]], device=device)
-            # Whoever goes first pays some percent for what the other left in the caches of the processor.
+            # Whoever goes first pays for what the other left in the caches of the processor.
             turns = list(steps.items()) if place % 2 else list(steps.items())[::-1]
             for name, step in turns:
                 started = time.perf_counter()

@@ -120,7 +120,8 @@ class Generator:
             share = 1.0 if not others else self.config.plain_share
             if variant != "plain":
                 share = (1 - share if "plain" in self.config.variants else 1.0) / others
-            found += [(composition, variant, share / len(fitting)) for composition in fitting]
+            if share > 0:
+                found += [(composition, variant, share / len(fitting)) for composition in fitting]
         if not found:
             raise UsageError("button_gold: none of the variants can be made of any of the compositions: give more")
         return found
@@ -206,6 +207,8 @@ def build(config: GoldConfig, context: StepContext) -> DatasetDict:
     if against := context.inputs.get("against"):
         tests = Seen(config.near)
         tests.add_all(requests(against.path, str(against.ref)))
+    if not config.train_rows and not config.test_rows:
+        raise UsageError("button_gold: train_rows and test_rows are both 0: ask for some rows")
     generator = Generator(config, tests)
     # Half a split of a killed run would be taken for a whole one, and its draws would not be counted.
     shutil.rmtree(context.workdir / "datasets", ignore_errors=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable
 
 import numpy as np
 
+from ..toolcalls.splits import words
+
 # 32 hashes in 8 bands of 4: texts of similarity 0.8 meet in some band with probability 0.985. Our choice.
 HASHES, BANDS, RUN = 32, 8, 3
-_WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
 _MIX = np.random.default_rng(7).integers(1, 2**63, size=(HASHES, 2), dtype=np.uint64) | np.uint64(1)
 
 
@@ -50,7 +50,7 @@ class Seen:
 
 def sign(text: str) -> np.ndarray:
     """(HASHES,) uint64: the least of each hash over the text's runs of words."""
-    found = _WORD.findall(text.casefold())
+    found = words(text, fold_digits=False)
     runs = {" ".join(found[i : i + RUN]) for i in range(max(1, len(found) - RUN + 1))}
     marks = np.array(
         [int.from_bytes(hashlib.blake2b(run.encode(), digest_size=8).digest(), "big") for run in sorted(runs)],

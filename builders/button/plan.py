@@ -2,7 +2,8 @@
 
 A shape says how calls depend on one another: "call", ("seq", a, b), ("par", a, b), ("if", test, a, b), and ("then",
 a, b), which is a sequence whose second half the user asks for in a turn of its own. BUTTON (arXiv 2410.12952) has
-sequences of two and two in parallel with a third after them; the others are ours.
+sequences of two and two in parallel with a third after them; the others are ours. An "if" tests one call and chooses
+between two.
 
 A plan is a list of nodes. Every argument comes from the user or from a field of an earlier result of the same kind.
 What makes the graph the only one that its values can be read as (our choice): a value that is handed on was not said

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ...tools import worlds
@@ -64,10 +63,10 @@ class Ground:
         return self.given or box.call("pools", {}).value
 
 
-def read_worlds(chosen: Sequence[ModuleType] | None = None) -> dict[str, Tool]:
+def read_worlds() -> dict[str, Tool]:
     """All tools by name. Raises ValueError where a world does not hold its contract."""
     found: dict[str, Tool] = {}
-    for world in chosen or worlds.WORLDS:
+    for world in worlds.WORLDS:
         for function in world.TOOLS:
             definition = from_function(function)
             name = definition["name"]

@@ -22,7 +22,7 @@ from .checks import faults, run_checks
 from .faithful.asking import Asker, phase
 from .near import Seen
 from .rows import CHECKS, Row, features, identity
-from .words import said as words
+from .words import said as spoken
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -142,9 +142,8 @@ async def _reword(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
             short = row["variant"] == "missing_parameter" and said == 1
             asks = [] if short else [a for a, n in zip(row["sub_tasks"], nodes, strict=True) if n["turn"] == turn]
             old = message["content"]
-            values = [
-                words(s["user"]) for n in nodes if n["turn"] == turn for s in n["arguments"].values() if "user" in s
-            ]
+            stated = [s for n in nodes if n["turn"] == turn for s in n["arguments"].values() if "user" in s]
+            values = [spoken(source["user"]) for source in stated]
 
             def read(text: str, old: str = old, asks: Sequence[str] = asks, values: Sequence[str] = values) -> str:
                 text = text.strip().strip('"') if text.count('"') == 2 and '"' not in old else text.strip()

@@ -195,7 +195,7 @@ def test_near_requests_are_found_and_others_not() -> None:
     seen = Seen(0.8)
     words = [f"word{n}" for n in range(40)]
     seen.add(" ".join(words), "first")
-    assert seen.nearest(" ".join(words).upper()).endswith("1.00 like first") or "1.00" in seen.nearest(" ".join(words))
+    assert seen.nearest(" ".join(words).upper()) == "1.00 like first"
     assert seen.nearest(" ".join([*words[:39], "other"])) != ""
     assert seen.nearest(" ".join(words[::-1])) == "" and seen.nearest("something else entirely") == ""
     row, twin = good(), good() | {"id": "twin"}

@@ -151,6 +151,10 @@ def test_a_killed_build_counts_all_draws(tmp_path: Path) -> None:
         ({"compositions": ("loop",)}, "compositions: 'loop' is unknown"),
         ({"variants": ("rude",)}, "variants: 'rude' is unknown"),
         ({"variants": ("irrelevant",), "compositions": ("parallel",)}, "none of the variants can be made"),
+        (
+            {"variants": ("plain", "irrelevant"), "compositions": ("parallel",), "plain_share": 0.0},
+            "none of the variants can be made",
+        ),
     ],
 )
 def test_settings_that_cannot_be_met_are_refused_in_one_line(settings: dict[str, Any], said: str) -> None:
@@ -200,3 +204,8 @@ def test_spoilt_rows_are_a_share_of_the_train_rows_and_say_so(tmp_path: Path) ->
     wrong = sum(bool(faults(row)) for row in made["train"])
     assert 25 <= wrong <= 55 and not any(faults(row) for row in made["test"])
     assert "given a fault on purpose" in context.report.summary
+
+
+def test_no_rows_at_all_are_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="train_rows and test_rows are both 0"):
+        build(GoldConfig(train_rows=0), StepContext("gold", tmp_path, tmp_path))
