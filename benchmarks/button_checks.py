@@ -17,7 +17,7 @@ from pathlib import Path
 from hubwright.builders.button.checks import faults, run_checks
 from hubwright.builders.button.near import Seen
 from hubwright.builders.button.rows import CHECKS, Row, call
-from hubwright.builders.toolcalls.build import parse_records
+from hubwright.builders.sources import parse_records
 from hubwright.builders.toolcalls.convert import Rejected, convert
 
 

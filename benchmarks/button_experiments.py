@@ -4,9 +4,9 @@
         --bfcl BFCL
 
 MODEL is a folder of SmolLM2-135M-Instruct; the others are folders of published data sets (recipes `button_gold`,
-`toolcalls`, `seal_tools`, `bfcl`). Every arm is trained for one pass over rows that hold together --tokens tokens, in
-another choice of rows for every seed, by the recipe step `sft`; then lm-eval runs the first --limit documents of every
-task, greedily. A finished training and a finished task are files, so the command goes on where it was stopped.
+`toolcalls`, `seal_tools`, `bfcl`). Every arm is trained for two passes over rows that hold together --tokens tokens,
+in another choice of rows for every seed, by the recipe step `sft`; then lm-eval runs the first --limit documents of
+every task, greedily. A finished training and a finished task are files, so the command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ TASKS = {  # task -> (environment variable, argument that names its data set, fi
 }
 ARMS = ("as it is", "gold", "glaive", "spoilt")
 TRAINING = {
-    "chat_template": "chatml_tools", "num_train_epochs": 1, "per_device_train_batch_size": 1,
-    "gradient_accumulation_steps": 4, "packing": True, "max_length": 1024, "learning_rate": 2e-4, "warmup_steps": 0.1,
+    "chat_template": "chatml_tools", "num_train_epochs": 2, "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 1, "packing": True, "max_length": 1024, "learning_rate": 2e-4, "warmup_steps": 0.1,
     "lr_scheduler_type": "cosine", "save_dtype": "bfloat16", "logging_steps": 5, "save_steps": 1000, "use_cpu": True,
 }  # fmt: skip
 
@@ -114,8 +114,8 @@ def main() -> None:
     for name in ("out", "model", "gold", "glaive", "seal", "bfcl"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--tokens", type=int, default=100_000, help="of an arm's rows, prompts included")
-    parser.add_argument("--limit", type=int, default=60, help="documents of a task")
+    parser.add_argument("--tokens", type=int, default=45_000, help="of an arm's rows, prompts included")
+    parser.add_argument("--limit", type=int, default=40, help="documents of a task")
     parser.add_argument("--answer", type=int, default=160, help="most tokens of an answer")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)

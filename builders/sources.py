@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..hub_sync.errors import HubError, UsageError
+from ..hub_sync.errors import DataError, HubError, UsageError
 
 
 class Source(BaseModel):
@@ -55,6 +57,41 @@ def fetch(source: Source, timeout: float) -> tuple[str, bytes, str]:
     with translate_errors(f"dataset {ref}, file {source.file}"):
         local = hf_hub_download(ref.repo_id, source.file, repo_type="dataset", revision=ref.revision)
     return source.file, Path(local).read_bytes(), f"`{source.file}` of `{ref}`"
+
+
+def load_json(text: str) -> Any:
+    """JSON without NaN and infinities, which no other JSON reader takes."""
+
+    def refuse(name: str) -> Any:
+        raise ValueError(f"{name} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def parse_records(data: bytes, name: str) -> list[Any]:
+    """The records of a JSON list or of JSON Lines. Raises DataError in one line."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    try:
+        if text.lstrip().startswith("["):
+            records = load_json(text)
+        else:
+            records = []
+            for number, line in enumerate(text.splitlines(), 1):
+                if line.strip():
+                    try:
+                        records.append(load_json(line))
+                    except ValueError as error:
+                        raise DataError(
+                            f"{name}: line {number} is not JSON ({error}); fetch the file again"
+                        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name}: is not JSON ({error}); fetch the file again") from error
+    if not records:
+        raise DataError(f"{name}: has no records")
+    return list(records)
 
 
 def _download(url: str, timeout: float) -> bytes:

@@ -27,7 +27,8 @@ class StepKind:
         run: "module:function" called with (config, context).
         publishes: type of the repository it publishes.
         help: one line for `hubwright recipes --kinds` and the schema.
-        inputs: role -> repository type; every role is required unless it is in `optional`.
+        inputs: role -> repository type; every role is required unless it is in `optional`. A role that ends with "*"
+            stands for any number of roles that begin so, none included.
         served: roles whose files the step fetches itself, as a model server does; the runner reads their cards alone.
         version: raised when the method changes its output for the same config; part of the fingerprint.
         extra: the pip extra it needs.
@@ -45,6 +46,13 @@ class StepKind:
     version: int = 1
     extra: str = ""
     loads_models: bool = False
+
+    def input_type(self, role: str) -> RepoType | None:
+        """Type of the repository that a role takes; None where there is no such role."""
+        for name, kind in self.inputs.items():
+            if role == name or (name.endswith("*") and role.startswith(name[:-1]) and len(role) >= len(name)):
+                return kind
+        return None
 
 
 CATALOG: dict[str, StepKind] = {
@@ -68,6 +76,21 @@ CATALOG: dict[str, StepKind] = {
         "hubwright.builders.toolcalls:build",
         "dataset",
         "function-calling conversations, validated, in TRL's messages + tools form",
+    ),
+    "instructions": StepKind(
+        "builder",
+        "hubwright.builders.instructions:InstructionsConfig",
+        "hubwright.builders.instructions:build",
+        "dataset",
+        "conversations without functions, from Alpaca's, ShareGPT's and OpenAI's files",
+    ),
+    "mix": StepKind(
+        "builder",
+        "hubwright.builders.mix:MixConfig",
+        "hubwright.builders.mix:build",
+        "dataset",
+        "several data sets of conversations as one, in proportions that are told",
+        inputs={"part_*": "dataset"},
     ),
     "induction": StepKind(
         "builder",
@@ -125,6 +148,15 @@ CATALOG: dict[str, StepKind] = {
         "hubwright.builders.nestful:build",
         "dataset",
         "NESTFUL: requests served by sequences of nested calls, from the wheel of nestful-wrapper",
+    ),
+    "button": StepKind(
+        "builder",
+        "hubwright.builders.button.collect:ButtonConfig",
+        "hubwright.builders.button.collect:build",
+        "dataset",
+        "rows of button_gold, button_verified and button_faithful as configs of one data set",
+        inputs={"gold": "dataset", "verified": "dataset", "faithful": "dataset"},
+        optional=frozenset({"gold", "verified", "faithful"}),
     ),
     "button_gold": StepKind(
         "builder",
@@ -262,6 +294,7 @@ CATALOG: dict[str, StepKind] = {
             "baseline": "dataset",
             "answers": "dataset",
             "other": "model",
+            "arm_*": "dataset",
         },
         optional=frozenset({"result", "baseline", "answers", "other"}),
     ),

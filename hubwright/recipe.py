@@ -185,7 +185,8 @@ def _plan_step(path: Path, where: Where, recipe: Recipe, name: str, step: Step) 
         )
     inputs: dict[str, ArtifactRef | str] = {}
     for role, text in step.inputs.items():
-        if role not in kind.inputs:
+        takes = kind.input_type(role)
+        if takes is None:
             known = did_you_mean(role, kind.inputs) if kind.inputs else "; it takes none"
             raise refuse(f"{step.uses} has no input {role!r}{known}", "inputs", role)
         if text.startswith("steps."):
@@ -193,15 +194,15 @@ def _plan_step(path: Path, where: Where, recipe: Recipe, name: str, step: Step) 
             if source not in recipe.steps:
                 raise refuse(f"no step is called {source!r}{did_you_mean(source, recipe.steps)}", "inputs", role)
             made = kind_of(recipe.steps[source].uses).publishes if recipe.steps[source].uses else None
-            if made != kind.inputs[role]:
-                raise refuse(f"{text} is a {made}; {role!r} takes a {kind.inputs[role]}", "inputs", role)
+            if made != takes:
+                raise refuse(f"{text} is a {made}; {role!r} takes a {takes}", "inputs", role)
             inputs[role] = source
         else:
             try:
-                inputs[role] = ArtifactRef.parse(text, kind.inputs[role])
+                inputs[role] = ArtifactRef.parse(text, takes)
             except UsageError as error:
                 raise refuse(str(error), "inputs", role) from error
-    missing = [r for r in kind.inputs if r not in inputs and r not in kind.optional]
+    missing = [r for r in kind.inputs if r not in inputs and r not in kind.optional and not r.endswith("*")]
     if missing:
         raise refuse(f"{step.uses} needs the input {missing[0]!r}: add it below 'inputs'")
     config: BaseModel = _validate(config_class(kind), step.with_, path, where, (*at, "with"))

@@ -1,9 +1,9 @@
 """Recipe step `report`: put evaluation results beside a published model, as figures a stranger can check.
 
 In: the model as it was published, the result of an evaluation, and optionally a baseline (the same tasks on the model
-it was made from, or on `other`, a model that was trained in another way). Out: tables with intervals, a chart, the
-learning curves of both where there is another, and `.eval_results/*.yaml`, the Hub's current form. With `other` alone,
-the curves alone.
+it was made from, or on `other`, a model that was trained in another way) and results of models that were made with
+something changed (`arm_NAME`, an ablation each). Out: tables with intervals, a chart, the learning curves of both
+where there is another, and `.eval_results/*.yaml`, the Hub's current form. With `other` alone, the curves alone.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ..hub_sync.errors import DataError, UsageError
 
 RESULTS = "results.json"
 EVAL_RESULTS = ".eval_results"
+ARM = "arm_"
 LEARNING = ("Loss", "Accuracy", "Token accuracy")  # curves that are worth comparing
 
 
@@ -54,6 +55,7 @@ def report(config: ReportConfig, context: StepContext) -> None:
         context.report.tables.append(_table(task, values, (before or {}).get(task), headline, labels))
         for metric, entry in values["metrics"].items():
             context.report.metrics[f"{task}/{metric}"] = entry["value"]
+    context.report.tables += _ablations(context, after, headline)
     context.report.bars = [_chart(headline, before, after, labels)] if before else []
     context.report.curves = _curves(context, labels)
     context.report.sections.append({"title": "Where the figures come from", "body": _origin(context)})
@@ -163,12 +165,36 @@ def _table(
     return {"title": task, "columns": columns, "rows": rows, "note": note}
 
 
+def _ablations(context: StepContext, after: dict[str, Any], headline: list[str]) -> list[dict[str, Any]]:
+    """The headline of this model beside that of every arm; no table without arms."""
+    arms = {role.removeprefix(ARM): i for role, i in sorted(context.inputs.items()) if role.startswith(ARM)}
+    if not arms:
+        return []
+    results = {"this model": after, **{name: _results(source) for name, source in arms.items()}}
+    models = {
+        name: next(
+            i for i in provenance.load(source.path / provenance.FILE_NAME)[-1]["inputs"] if i["role"] == "model"
+        )
+        for name, source in arms.items()
+    }
+    rows = [
+        [name.replace("_", " "), *(_cell(_interval_of(found, figure)) for figure in headline)]
+        for name, found in results.items()
+    ]
+    whose = "; ".join(f"{name.replace('_', ' ')}: `{m['repo_id']}@{m['commit'][:12]}`" for name, m in models.items())
+    return [{"title": "Ablations", "columns": ["", *headline], "rows": rows, "note": f"Models. {whose}."}]
+
+
+def _interval_of(results: dict[str, Any], figure: str) -> tuple[float | None, float | None, float | None]:
+    task, _, metric = figure.partition("/")
+    return interval(results.get(task, {}).get("metrics", {}), metric)
+
+
 def _chart(
     headline: list[str], before: dict[str, Any] | None, after: dict[str, Any], labels: tuple[str, str]
 ) -> dict[str, Any]:
     def values(results: dict[str, Any] | None) -> list[list[float | None]]:
-        pairs = (name.partition("/") for name in headline)
-        return [list(interval((results or {}).get(task, {}).get("metrics", {}), m)) for task, _, m in pairs]
+        return [list(_interval_of(results or {}, name)) for name in headline]
 
     series = {labels[0]: values(before), labels[1]: values(after)}
     title = "Before and after" if labels == ("before", "after") else " and ".join(labels)

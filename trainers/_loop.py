@@ -96,7 +96,11 @@ def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: boo
     splits: dict[str, Any] = {}
     for role, split in wanted.items():
         try:
-            splits[role] = datasets.load_dataset(folder, split=split, cache_dir=cache, streaming=streaming)
+            parts = [
+                datasets.load_dataset(folder, config_name, split=split, cache_dir=cache, streaming=streaming)
+                for config_name in config.dataset_configs or (None,)
+            ]
+            splits[role] = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
             if streaming and role == "eval":
                 # A cached eval split would bring the train split into the cache with it.
                 rows = splits[role] if config.eval_rows is None else splits[role].take(config.eval_rows)

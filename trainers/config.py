@@ -29,6 +29,9 @@ class BaseTrainingConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     # Data
+    dataset_configs: tuple[str, ...] = Field(
+        (), description="Configs of the data set to train on, one after another; empty: its default config."
+    )
     train_split: str = Field("train", description="Split of the data set that is trained on.")
     eval_split: str | None = Field(None, description="Split whose loss is measured; null: none.")
     eval_rows: int | None = Field(None, ge=1, description="Use only the first so many rows of eval_split; null: all.")

@@ -18,8 +18,8 @@ from pydantic import ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
-from ..sources import Source, fetch
-from ..toolcalls.convert import Rejected, load_json
+from ..sources import Source, fetch, load_json
+from ..toolcalls.convert import Rejected
 from .checks import check_all, faults_table
 from .rows import Row, calls_of, features, identity
 from .template import from_button, to_button

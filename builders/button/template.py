@@ -21,7 +21,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..toolcalls.convert import Rejected, load_json
+from ..sources import load_json
+from ..toolcalls.convert import Rejected
 from .rows import Messages, call, results_of
 
 PREAMBLE = "You complete tasks by calling functions. These are the functions that you have, as a JSON list:\n<tool>\n"

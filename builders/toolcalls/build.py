@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
-from ..sources import Source, fetch
-from .convert import Rejected, convert, load_json
+from ..sources import Source, fetch, parse_records
+from .convert import Rejected, convert
 from .splits import NEAR, groups, is_test, near_train, words
 
 if TYPE_CHECKING:
@@ -159,32 +159,6 @@ def split(rows: list[Row], config: ToolCallsConfig) -> tuple[dict[str, list[Row]
     apart = [r for r, similarity in zip(sides["test"], nearest, strict=True) if similarity < NEAR]
     near = len(sides["test"]) - len(apart)
     return {"train": sides["train"], "test": apart}, near
-
-
-def parse_records(data: bytes, name: str) -> list[Any]:
-    """The records of a JSON list or of JSON Lines. Raises DataError in one line."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
-    try:
-        if text.lstrip().startswith("["):
-            records = load_json(text)
-        else:
-            records = []
-            for number, line in enumerate(text.splitlines(), 1):
-                if line.strip():
-                    try:
-                        records.append(load_json(line))
-                    except ValueError as error:
-                        raise DataError(
-                            f"{name}: line {number} is not JSON ({error}); fetch the file again"
-                        ) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name}: is not JSON ({error}); fetch the file again") from error
-    if not records:
-        raise DataError(f"{name}: has no records")
-    return list(records)
 
 
 def _report(

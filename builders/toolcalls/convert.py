@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from ...tools.schema import violation
+from ..sources import load_json
 
 ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 _CJK = re.compile(r"[\u3400-\u9fff]")
@@ -20,15 +21,6 @@ _CJK = re.compile(r"[\u3400-\u9fff]")
 
 class Rejected(ValueError):
     """A record that does not become a row; the text is a reason that is counted."""
-
-
-def load_json(text: str) -> Any:
-    """JSON without NaN and infinities, which no other JSON reader takes."""
-
-    def refuse(name: str) -> Any:
-        raise ValueError(f"{name} is not JSON")
-
-    return json.loads(text, parse_constant=refuse)
 
 
 def convert(record: Any) -> dict[str, Any]:

@@ -134,3 +134,24 @@ def test_a_report_of_nothing_is_refused(tmp_path: Path, role: str, said: str) ->
         given[role] = Input(ArtifactRef("dataset", "you/result", "e" * 40), tmp_path)
     with pytest.raises(UsageError, match=said):
         report(ReportConfig(), StepContext("report", tmp_path / "work", tmp_path / "output", given))
+
+
+def test_ablations_stand_beside_the_model(tmp_path: Path) -> None:
+    step = context(tmp_path, [about(), DATA])
+    arms = {}
+    for name, value in (("arm_half_the_data", 0.5), ("arm_no_parallel_calls", 0.25)):
+        (tmp_path / name).mkdir()
+        arm = context(tmp_path / name, [about(ArtifactRef("model", f"me/{name}", "e" * 40)), DATA]).inputs["result"]
+        results = json.loads((arm.path / "results.json").read_text())
+        results["tasks"]["drills"]["metrics"]["accuracy"]["value"] = value
+        (arm.path / "results.json").write_text(json.dumps(results))
+        arms[name] = arm
+    step = StepContext("report", step.workdir, step.output, {**step.inputs, **arms})
+    report(ReportConfig(headline=["drills/accuracy"]), step)
+    (table,) = [table for table in step.report.tables if table["title"] == "Ablations"]
+    assert table["rows"] == [
+        ["this model", "0.75 (0.554 to 0.946)"],
+        ["half the data", "0.5 (0.304 to 0.696)"],
+        ["no parallel calls", "0.25 (0.054 to 0.446)"],
+    ]
+    assert "no parallel calls: `me/arm_no_parallel_calls@eeeeeeeeeeee`" in table["note"]

@@ -94,6 +94,25 @@ def test_names_the_line(tmp_path):
         load_plan(write(tmp_path, text))
 
 
+def test_roles_of_any_number(tmp_path):
+    text = """\
+name: small
+namespace: acme
+steps:
+  mixed:
+    uses: mix
+    inputs: {part_a: x/a@v1, part_b: x/b@v1}
+    publish: {dataset: mixed}
+"""
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    assert sorted(load_plan(path).steps[0].inputs) == ["part_a", "part_b"]
+    for wrong in ("part_", "prat_b", "part"):
+        path.write_text(text.replace("part_b", wrong))
+        with pytest.raises(UsageError, match=f"mix has no input '{wrong}'; "):
+            load_plan(path)
+
+
 def test_settings(tmp_path):
     path = write(tmp_path, GOOD)
     plan = load_plan(path, ["namespace=me", "steps.sample.publish.private=true"])

@@ -160,6 +160,27 @@ def test_wrong_columns_and_missing_splits_are_named(
     assert str(drills) not in str(caught.value)
 
 
+def test_several_configs_are_trained_on_one_after_another(prepared: Capture, model: Path, tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    listed = []
+    for config, number in (("small", 2), ("large", 3)):
+        turns = [
+            [{"role": "user", "content": f"{config} {n}"}, {"role": "assistant", "content": "yes"}]
+            for n in range(number)
+        ]
+        (tmp_path / "data" / config).mkdir(parents=True)
+        Dataset.from_dict({"messages": turns}).to_parquet(str(tmp_path / "data" / config / "train.parquet"))
+        listed.append({"config_name": config, "data_files": [{"split": "train", "path": f"{config}/train.parquet"}]})
+    (tmp_path / "data" / "README.md").write_text(f"---\nconfigs: {json.dumps(listed)}\n---\n")
+    given = {"model": model, "dataset": tmp_path / "data"}
+    for configs, rows in ((("large",), 3), (("small", "large"), 5)):
+        trainer, _ = prepared(given, dataset_configs=configs, chat_template="chatml_tools")
+        assert len(trainer.train_dataset) == rows
+    with pytest.raises(DataError, match=r"BuilderConfig 'huge' not found. Available: \['small', 'large'\]"):
+        prepared(given, dataset_configs=("huge",), chat_template="chatml_tools")
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_packed_rows_have_the_loss_and_gradients_of_separate_rows(
     prepared: Capture, model: Path, drills: Path, attention: str

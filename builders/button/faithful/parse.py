@@ -13,8 +13,8 @@ from typing import Any
 
 from ....tools.definition import fault
 from ....tools.schema import violation
+from ...sources import load_json
 from ...toolcalls.convert import Rejected as Unreadable
-from ...toolcalls.convert import load_json
 from ..template import check_storable, definition_of
 
 Definitions = Mapping[str, Mapping[str, Any]]

@@ -1,0 +1,120 @@
+"""Builder `button`: rows of the gold path, of a teacher's words and of the paper's pipeline as one data set.
+
+Each input becomes a config with the same columns, so that `load_dataset(REPO, "gold")` and the others are read by the
+same code. Nothing is changed in a row; what an input's card says of its making is told again here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from ...hub_sync import provenance
+from ...hub_sync.context import Input, StepContext
+from ...hub_sync.errors import DataError, UsageError
+from .rows import CHECKS, features
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+CONFIGS = ("gold", "verified", "faithful")  # the first that is there is the default
+MADE = {
+    "gold": "compositions of functions that run, in words from templates",
+    "verified": "the gold path with what the user says in a model's words; calls and results as they were run",
+    "faithful": "BUTTON's own pipeline: a model invents tasks, functions and results; nothing is run",
+}
+
+
+class ButtonConfig(BaseModel):
+    """There is nothing to set: the inputs say it all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def build(config: ButtonConfig, context: StepContext) -> dict[str, DatasetDict]:
+    """The inputs `gold`, `verified` and `faithful`, those that are given, as configs of these names.
+
+    Raises:
+        UsageError: no input.
+        DataError: an input without BUTTON's columns, or a train row that uses a test row's set of functions.
+    """
+    from datasets import DatasetDict
+
+    given = [name for name in CONFIGS if name in context.inputs]
+    if not given:
+        raise UsageError(f"step {context.step}: give at least one of the inputs {', '.join(CONFIGS)}")
+    made = {name: DatasetDict(_read(context.inputs[name], context)) for name in given}
+    _held_out(made)
+    _report(context, made)
+    return made
+
+
+def _read(source: Input, context: StepContext) -> dict[str, Dataset]:
+    import datasets
+
+    found = datasets.load_dataset(str(source.path), cache_dir=str(context.workdir / "datasets"))
+    columns = features()
+    splits = {}
+    for split, rows in found.items():
+        if missing := [column for column in columns if column not in rows.column_names]:
+            raise DataError(
+                f"{source.ref}: has no column {missing[0]!r}; give data of button_gold, button_verified or "
+                "button_faithful"
+            )
+        splits[split] = rows.select_columns(list(columns)).cast(columns)
+    return splits
+
+
+def _held_out(made: dict[str, DatasetDict]) -> None:
+    """Whoever trains on several configs must not meet the functions of a test row."""
+    tests = {used for splits in made.values() if "test" in splits for used in _sets(splits["test"]) if used}
+    for name, splits in made.items():
+        if "train" in splits and (shared := tests.intersection(_sets(splits["train"]))):
+            raise DataError(
+                f"config {name}: train rows use the functions {', '.join(sorted(shared.pop()))}, which a test row "
+                "uses as well: build it from the train split of the same gold rows"
+            )
+
+
+def _sets(rows: Dataset) -> list[frozenset[str]]:
+    import json
+
+    return [
+        frozenset(node["tool"] for node in json.loads(text)["nodes"]) if text else frozenset() for text in rows["plan"]
+    ]
+
+
+def _report(context: StepContext, made: dict[str, DatasetDict]) -> None:
+    report = context.report
+    report.card |= {
+        "pretty_name": "BUTTON",
+        "language": ["en"],
+        "task_categories": ["text-generation"],
+        "tags": ["function-calling", "tool-use", "multi-turn", "synthetic", "trl", "arxiv:2410.12952"],
+        "annotations_creators": ["machine-generated"],
+    }
+    report.summary = (
+        "Conversations in which an assistant calls functions, one after another and several at once, over one or more "
+        "turns of the user. "
+        + " ".join(f"Config `{name}`: {MADE[name]}." for name in made)
+        + " All configs have the same columns: `messages` and `tools` are in OpenAI's and TRL's form, `made_by` says "
+        "who wrote the words, and `check_*` hold what each check said (empty: passed)."
+    )
+    rows = []
+    for name, splits in made.items():
+        for split, part in splits.items():
+            report.counts[f"{name}_{split}_rows"] = len(part)
+            passed = sum(not any(reasons) for reasons in zip(*(part[f"check_{c}"] for c in CHECKS), strict=True))
+            calls = sum(part["n_calls"]) / len(part)
+            turns = sum(part["n_user_turns"]) / len(part)
+            rows.append([name, split, len(part), passed, f"{calls:.2f}", f"{turns:.2f}", _who(part)])
+    columns = ["config", "split", "rows", "pass all checks", "calls a row", "user turns a row", "words by"]
+    report.tables.append({"title": "Configs", "columns": columns, "rows": rows})
+    for name in made:
+        record = provenance.load(context.inputs[name].path / provenance.FILE_NAME)[-1]
+        report.tables += [{**table, "title": f"{name}: {table['title']}"} for table in record["report"]["tables"]]
+
+
+def _who(rows: Any) -> str:
+    return ", ".join(sorted({name.partition("@")[0] for name in rows.unique("made_by")}))

@@ -1,0 +1,80 @@
+"""One data set with a config for each way of making rows, through recipes on the embedded hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import yaml
+
+from hubwright.builders.button.collect import ButtonConfig, build
+from hubwright.builders.button.rows import features
+from hubwright.hub_sync.context import Input, StepContext
+from hubwright.hub_sync.errors import DataError, UsageError
+from hubwright.hub_sync.refs import ArtifactRef
+
+
+def step(uses: str, publish: str, inputs: dict[str, str] | None = None, **settings: Any) -> dict[str, Any]:
+    return {"uses": uses, "inputs": inputs or {}, "with": settings, "publish": {"dataset": publish}}
+
+
+def test_configs_of_one_repository_have_the_same_columns(hubwright: Any, namespace: str, tmp_path: Path) -> None:
+    steps = {
+        "gold": step("button_gold", "gold", train_rows=6, test_rows=2),
+        # Stands for rows of a teacher: made otherwise, without a test split.
+        "other": step("button_gold", "other", train_rows=4, seed=7, variants=["plain"], test_rows=2),
+        "all": step("button", "button", {"gold": "steps.gold", "verified": "steps.other"}),
+    }
+    recipe = {"name": "small", "namespace": namespace, "steps": steps}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(recipe))
+    done = hubwright("run", "small.yaml")
+    assert done.returncode == 0, done.stderr
+    from huggingface_hub import snapshot_download
+
+    folders = {name: snapshot_download(f"{namespace}/{name}", repo_type="dataset") for name in ("gold", "button")}
+    cache = str(tmp_path / "cache")
+    for config, split, rows in (("gold", "train", 6), ("gold", "test", 2), ("verified", "train", 4)):
+        found = datasets.load_dataset(folders["button"], config, split=split, cache_dir=cache)
+        assert len(found) == rows and found.features == features()
+    # gold is the default, and nothing is changed
+    own, same = (datasets.load_dataset(folder, split="train", cache_dir=cache) for folder in folders.values())
+    assert own.to_list() == same.to_list()
+    card = Path(folders["button"], "README.md").read_text()
+    assert "| gold | train | 6 | 6 |" in card and "gold: What became of the draws" in card
+
+
+def written(folder: Path, plans: dict[str, list[list[str]]], drop: str = "") -> Input:
+    """A data set of BUTTON's columns whose rows use these functions."""
+    columns = features()
+    for split, sets in plans.items():
+        rows = [
+            {name: [] if name in ("messages", "tools", "sub_tasks") else "" for name in columns}
+            | {"parallel": True, "n_calls": 1, "n_user_turns": 1}
+            | {"plan": json.dumps({"nodes": [{"tool": tool} for tool in tools]})}
+            for tools in sets
+        ]
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        made = datasets.Dataset.from_list(rows, features=columns)
+        made = made.remove_columns(drop) if drop else made
+        made.to_parquet(str(folder / "data" / f"{split}-00000-of-00001.parquet"))
+    return Input(ArtifactRef("dataset", f"me/{folder.name}", "a" * 40), folder)
+
+
+def test_a_train_row_with_the_functions_of_a_test_row_is_refused(tmp_path: Path) -> None:
+    given = {
+        "gold": written(tmp_path / "gold", {"train": [["a"]], "test": [["b", "a"]]}),
+        "verified": written(tmp_path / "verified", {"train": [["a"], ["a", "b"]]}),
+    }
+    with pytest.raises(DataError, match="config verified: train rows use the functions a, b, which a test row uses"):
+        build(ButtonConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", given))
+
+
+def test_what_is_no_row_of_button_is_refused(tmp_path: Path) -> None:
+    given = {"faithful": written(tmp_path / "faithful", {"train": [["a"]]}, drop="check_graph")}
+    with pytest.raises(DataError, match=r"me/faithful@a+: has no column 'check_graph'; give data of button_gold"):
+        build(ButtonConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", given))
+    with pytest.raises(UsageError, match="give at least one of the inputs gold, verified, faithful"):
+        build(ButtonConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", {}))

@@ -1,0 +1,137 @@
+"""Conversations without functions, and mixtures of conversations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+from hubwright.builders import instructions, mix
+from hubwright.builders.sources import Source
+from hubwright.hub_sync.context import Input, StepContext
+from hubwright.hub_sync.errors import DataError, UsageError
+from hubwright.hub_sync.refs import ArtifactRef
+
+ALPACA = {
+    "instruction": "Add.",
+    "input": "1 and 2",
+    "output": "3",
+    "history": [["Hello", "Hi"]],
+    "system": "Be short.",
+}
+SHAREGPT = {"conversations": [{"from": "human", "value": "Sky?"}, {"from": "gpt", "value": "Blue."}]}
+MESSAGES = {"messages": [{"role": "user", "content": "Grass?"}, {"role": "assistant", "content": "Green."}]}
+
+
+def context(tmp_path: Path, **inputs: Path) -> StepContext:
+    given = {r: Input(ArtifactRef("dataset", f"me/{r}", "a" * 40), path) for r, path in inputs.items()}
+    return StepContext("step", tmp_path / "work", tmp_path / "out", given)
+
+
+def built(tmp_path: Path, records: list[Any], **settings: Any) -> tuple[Any, StepContext]:
+    path = tmp_path / "records.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    step = context(tmp_path)
+    config = instructions.InstructionsConfig(sources=(Source(source=str(path)),), license="mit", **settings)
+    return instructions.build(config, step), step
+
+
+def test_the_three_forms_become_messages(tmp_path: Path) -> None:
+    made, _ = built(tmp_path, [ALPACA, SHAREGPT, MESSAGES])
+    assert [[(m["role"], m["content"]) for m in row] for row in made["train"]["messages"]] == [
+        [
+            ("system", "Be short."),
+            ("user", "Hello"),
+            ("assistant", "Hi"),
+            ("user", "Add.\n\n1 and 2"),
+            ("assistant", "3"),
+        ],
+        [("user", "Sky?"), ("assistant", "Blue.")],
+        [("user", "Grass?"), ("assistant", "Green.")],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ("text", "no object"),
+        ({"text": "x"}, "neither instruction, conversations nor messages"),
+        ({"instruction": "x", "output": ""}, "a turn without text"),
+        ({"conversations": [{"from": "function_call", "value": "x"}]}, "a turn of another role"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "user and assistant do not take turns"),
+        ({"messages": []}, "user and assistant do not take turns"),
+        ({"messages": ["x"]}, "not of its form"),
+        ({"instruction": "x", "output": "y", "history": 3}, "not of its form"),
+        (MESSAGES, "the same conversation again"),
+    ],
+)
+def test_what_is_no_conversation_is_counted_by_its_reason(tmp_path: Path, record: Any, reason: str) -> None:
+    made, step = built(tmp_path, [MESSAGES, SHAREGPT, ALPACA, record], max_rejected_share=0.25)
+    assert len(made["train"]) == 3
+    assert step.report.counts[f"rejected: {reason}"] == 1
+    with pytest.raises(DataError, match=f"1 of 4 records are rejected \\({reason}: 1\\)"):
+        built(tmp_path, [MESSAGES, SHAREGPT, ALPACA, record], max_rejected_share=0.2)
+
+
+def test_more_rows_move_no_row_across_the_split(tmp_path: Path) -> None:
+    records = [{"instruction": f"Say {n}.", "output": str(n)} for n in range(200)]
+    few, _ = built(tmp_path, records[:100], test_fraction=0.3)
+    many, _ = built(tmp_path, records, test_fraction=0.3)
+    assert set(few["test"]["id"]) <= set(many["test"]["id"])
+    assert 40 <= len(many["test"]) <= 80
+    assert len(many["train"]) + len(many["test"]) == 200
+
+
+def parts(tmp_path: Path) -> dict[str, Path]:
+    """Two published data sets: ten conversations with functions, six without."""
+    tool = {"type": "function", "function": {"name": "add", "description": "", "parameters": {"a": {"type": "x"}}}}
+    found = {}
+    for name, number, tools in (("part_calls", 10, [tool]), ("part_general", 6, None)):
+        rows = []
+        for n in range(number):
+            messages = [{"role": "user", "content": f"{name} {n}"}, {"role": "assistant", "content": str(n)}]
+            rows.append({"messages": messages} | ({"tools": tools} if tools else {}))
+        folder = tmp_path / name / "data"
+        folder.mkdir(parents=True)
+        columns = {"messages": datasets.List(datasets.Json())} | (
+            {"tools": datasets.List(datasets.Json())} if tools else {}
+        )
+        made = datasets.Dataset.from_list(rows, features=datasets.Features(columns))
+        made.to_parquet(str(folder / "train-00000-of-00001.parquet"))
+        found[name] = tmp_path / name
+    return found
+
+
+def test_a_mixture_has_the_rows_that_were_asked_for(tmp_path: Path) -> None:
+    step = context(tmp_path, **parts(tmp_path))
+    made = mix.build(mix.MixConfig(rows={"calls": 4}), step)["train"]
+    assert sorted(made["part"]) == ["calls"] * 4 + ["general"] * 6
+    assert made["part"] != sorted(made["part"])  # shuffled
+    assert len({row["messages"][0]["content"] for row in made}) == 10
+    for row in made:
+        assert [tool["function"]["name"] for tool in row["tools"]] == ["add"] * (row["part"] == "calls")
+    again = mix.build(mix.MixConfig(rows={"calls": 4}), step)["train"]
+    assert made.to_list() == again.to_list()
+    other = mix.build(mix.MixConfig(rows={"calls": 4}, seed=1), step)["train"]
+    assert made.to_list() != other.to_list()
+    assert [row[2:4] for row in step.report.tables[0]["rows"]] == [[4, "40.0%"], [6, "60.0%"]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "drop", "error", "said"),
+    [
+        ({"rows": {"calls": 11}}, "", DataError, "has 10 rows, 11 are asked for"),
+        ({"rows": {"cals": 1}}, "", UsageError, "no part is called 'cals': calls, general"),
+        ({}, "part_general", UsageError, "needs two inputs or more"),
+    ],
+)
+def test_a_mixture_that_cannot_be_made(
+    tmp_path: Path, settings: dict[str, Any], drop: str, error: type[Exception], said: str
+) -> None:
+    given = parts(tmp_path)
+    given.pop(drop, None)
+    with pytest.raises(error, match=said):
+        mix.build(mix.MixConfig(**settings), context(tmp_path, **given))
