@@ -1,7 +1,8 @@
 """lm-eval as a recipe step: a pulled model in, per-sample rows and `results.json` out.
 
-The Python API of lm-eval is used as it is: the model is its own `HFLM`, and `TaskManager(include_defaults=False)`
-indexes our folder alone in milliseconds where every task is ours (upstream's 14,000 YAML files take seconds).
+The Python API of lm-eval is used as it is: the model is its own `HFLM`, within `interactive` for the tasks that are
+played step by step, and `TaskManager(include_defaults=False)` indexes our folder alone in milliseconds where every
+task is ours (upstream's 14,000 YAML files take seconds).
 
 Written below `context.output`:
 
@@ -151,6 +152,8 @@ def _run(config: HarnessConfig, context: StepContext, manager: TaskManager, name
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
+    from .interactive.model import InteractiveLM
+
     # Its warnings are about group scores and overridden settings, which a recipe states on purpose.
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     lm = HFLM(
@@ -161,7 +164,7 @@ def _run(config: HarnessConfig, context: StepContext, manager: TaskManager, name
         max_length=config.max_length,
     )
     results = simple_evaluate(
-        model=lm,
+        model=InteractiveLM(lm),  # what is not interactive it passes on
         tasks=list(names),
         task_manager=manager,
         num_fewshot=config.num_fewshot,

@@ -43,6 +43,8 @@ def run_lm_eval(tasks: str, arguments: Sequence[str]) -> dict[str, Any] | None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from lm_eval.config.evaluate_config import EvaluatorConfig
 
+    from .interactive import model as _registers  # noqa: F401  `--model interactive`
+
     try:
         config = EvaluatorConfig.from_cli(_parse([*arguments, "--tasks", tasks]))
     except (ValueError, TypeError, OSError) as error:

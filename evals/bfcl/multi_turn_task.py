@@ -21,6 +21,28 @@ from .steps import METRICS, Referee, referee
 COLUMNS = ("id", "turns", "later_prompt", "gold", "classes", "config", "prompt")
 
 
+def category(config: Any) -> tuple[Any, tuple[tuple[str, str], ...]]:
+    """Rows of the category that a task's `test_split` names, and the sources of the worlds, by name.
+
+    From `--metadata` or HUBWRIGHT_BFCL. Raises as `load_rows` does, and DataError for rows of an older builder.
+    """
+    rows, worlds = (
+        load_rows(
+            config.metadata,
+            "HUBWRIGHT_BFCL",
+            "hubwright/bfcl-v4",
+            part,
+            config=name,
+            hint="build it with `hubwright run bfcl --set namespace=YOU`",
+        )
+        for name, part in (("multi_turn", str(config.test_split)), ("worlds", "python"))
+    )
+    missing = [name for name in COLUMNS if name not in rows.column_names]
+    if missing:
+        raise DataError(f"{config.task}: the data set has no column {missing[0]!r}; build it anew")
+    return rows, tuple(sorted((row["name"], row["source"]) for row in worlds))
+
+
 class BFCLMultiTurnTask(RuleScoredTask):
     """One category: a conversation with its calls and results in, the calls of the next turn out."""
 
@@ -30,30 +52,16 @@ class BFCLMultiTurnTask(RuleScoredTask):
     _referee: Referee
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the category's rows and the worlds from `--metadata` or HUBWRIGHT_BFCL, and play the gold calls.
+        """Read the category's rows and the worlds, and play the gold calls.
 
-        Raises as `load_rows` does, and DataError for rows of an older builder or worlds that cannot be loaded.
+        Raises as `category` does, and DataError for worlds that cannot be loaded.
         """
         import datasets
 
-        split = str(self.config.test_split)
-        rows, worlds = (
-            load_rows(
-                self.config.metadata,
-                "HUBWRIGHT_BFCL",
-                "hubwright/bfcl-v4",
-                part,
-                config=config,
-                hint="build it with `hubwright run bfcl --set namespace=YOU`",
-            )
-            for config, part in (("multi_turn", split), ("worlds", "python"))
-        )
-        missing = [name for name in COLUMNS if name not in rows.column_names]
-        if missing:
-            raise DataError(f"{self.config.task}: the data set has no column {missing[0]!r}; build it anew")
-        self._referee = referee(tuple(sorted((row["name"], row["source"]) for row in worlds)))
+        rows, sources = category(self.config)
+        self._referee = referee(sources)
         documents = [document for row in rows for document in self._referee.documents(row)]
-        self.dataset = {split: datasets.Dataset.from_list(documents)}
+        self.dataset = {str(self.config.test_split): datasets.Dataset.from_list(documents)}
 
     def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
         """The package's prompt, the turns before as gold played them, and what the user says now."""

@@ -11,14 +11,15 @@ from __future__ import annotations
 import atexit
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from ...hub_sync.errors import DataError
 from ...tools.calls import Call, python_calls
-from .worlds import Worlds
+from .worlds import Worlds, play
 
+Made = TypeVar("Made")
 METRICS = ("turn_acc", "call_acc", "no_call", "function", "readable")
 NOTHING = "I lack a function or a detail that this needs."  # our words; the package's history has the model's own
 
@@ -39,6 +40,20 @@ def _calls(texts: Sequence[str]) -> list[Call]:
     return [call for text in texts for call in python_calls(text)]
 
 
+def _started(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the data set as `Worlds.begin` takes it."""
+    return {
+        "id": row["id"], "involved_classes": json.loads(row["classes"]), "initial_config": json.loads(row["config"]),
+    }  # fmt: skip
+
+
+def asked(row: Mapping[str, Any]) -> list[str]:
+    """What the user says, by turn; where functions are shown only then, that they are there now."""
+    later = json.loads(row["later_prompt"])
+    turns = json.loads(row["turns"])
+    return [later.get(str(n)) or "\n\n".join(message["content"] for message in said) for n, said in enumerate(turns)]
+
+
 class Referee:
     """Plays gold's turns, and scores a reply from the state that gold has reached.
 
@@ -56,13 +71,12 @@ class Referee:
         Each has id (`ROW:TURN`), messages, gold (call texts of the turn), past (those of the turns before), classes
         and config; all but the id are JSON text. Raises DataError for a row whose gold calls cannot be played.
         """
-        gold, later = json.loads(row["gold"]), json.loads(row["later_prompt"])
-        self._begin(row["id"], row["classes"], row["config"])
+        gold = json.loads(row["gold"])
+        self._worlds.begin(_started(row))
         messages = [{"role": "system", "content": row["prompt"]}]
         documents, shown = [], ""
-        for turn, said in enumerate(json.loads(row["turns"])):
-            asked = later.get(str(turn)) or "\n\n".join(message["content"] for message in said)
-            messages.append({"role": "user", "content": f"{shown}\n\n{asked}".lstrip()})
+        for turn, said in enumerate(asked(row)):
+            messages.append({"role": "user", "content": f"{shown}\n\n{said}".lstrip()})
             documents.append(
                 {
                     "id": f"{row['id']}:{turn}",
@@ -103,16 +117,28 @@ class Referee:
             "readable": float(bool(calls)),
         }
 
+    def results(self, row: Mapping[str, Any], past: Sequence[Call], calls: Sequence[Call]) -> list[str]:
+        """What `calls` give, as text, after the calls of the `past`, from a row's beginning.
+
+        Raises DataError, TypeError or RecursionError for calls that never end, are too large or have no JSON form.
+        """
+        self._again(lambda: self._after(row, past))
+        try:
+            return self._worlds.turn(calls, []).results
+        except (DataError, TypeError, RecursionError):
+            self._restart()
+            raise
+
+    def verdict(self, row: Mapping[str, Any], turns: Sequence[Sequence[Call]]) -> tuple[int, str]:
+        """`play` of a row with the calls of a model's turns."""
+        return self._again(lambda: play(self._worlds, _started(row), turns, json.loads(row["gold"])))
+
     def close(self) -> None:
         """End the worlds' process."""
         self._worlds.close()
 
     def _passes(self, document: Mapping[str, Any], calls: Sequence[Call], gold: Sequence[str]) -> bool:
-        try:
-            self._replay(document)
-        except DataError:  # a process has so much processor time, and may have used it up
-            self._restart()
-            self._replay(document)
+        self._again(lambda: self._replay(document))
         try:
             return not self._worlds.turn(calls, gold).fault
         except (DataError, TypeError, RecursionError):  # a call that never ends, is too large, or has no JSON form
@@ -121,12 +147,21 @@ class Referee:
 
     def _replay(self, document: Mapping[str, Any]) -> None:
         row = document["id"].rpartition(":")[0]
-        self._begin(row, document["classes"], document["config"])
+        self._worlds.begin(_started({**document, "id": row}))
         for texts in json.loads(document["past"]):
             self._worlds.turn(_calls(texts), texts)
 
-    def _begin(self, row: str, classes: str, config: str) -> None:
-        self._worlds.begin({"id": row, "involved_classes": json.loads(classes), "initial_config": json.loads(config)})
+    def _after(self, row: Mapping[str, Any], past: Sequence[Call]) -> None:
+        self._worlds.begin(_started(row))
+        if past:
+            self._worlds.turn(past, [])
+
+    def _again(self, do: Callable[[], Made]) -> Made:
+        try:
+            return do()
+        except DataError:  # a process has so much processor time, and may have used it up
+            self._restart()
+            return do()
 
     def _restart(self) -> None:
         self._worlds.close()

@@ -100,8 +100,8 @@ class Worlds:
 
 def play(
     worlds: Worlds, row: Mapping[str, Any], replies: Sequence[Sequence[Call]], gold: Sequence[Sequence[str]]
-) -> str:
-    """ "" where every turn of a row passes, else the first fault with its turn.
+) -> tuple[int, str]:
+    """(turns that pass before the first that does not, what is wrong with that one); "" where every turn passes.
 
     Args:
         replies: the model's calls, by turn.
@@ -111,8 +111,8 @@ def play(
     for number, expected in enumerate(gold):
         calls = replies[number] if number < len(replies) else ()
         if said := worlds.turn(calls, expected).fault:
-            return f"turn {number}: {said}"
-    return ""
+            return number, f"turn {number}: {said}"
+    return len(gold), ""
 
 
 def needless(replies: Sequence[Sequence[Call]], gold: Sequence[Sequence[str]]) -> bool:

@@ -66,10 +66,10 @@ def main():
                 golds = {row["id"]: row["ground_truth"] for row in answers}
                 for row in rows:
                     rng, gold = random.Random(row["id"]), golds[row["id"]]
-                    found["empty"] += play(worlds, row, [], gold) == ""
+                    found["empty"] += play(worlds, row, [], gold)[1] == ""
                     for turn in range(tries):
                         replies = replies_of(rng, gold, turn > 0)
-                        ours = play(worlds, row, replies, gold)
+                        ours = play(worlds, row, replies, gold)[1]
                         # One step for all calls of a turn, as the package joins them anyhow; none is an empty list.
                         theirs = multi_turn_checker(
                             [[[as_python(c) for c in calls]] if calls else [] for calls in replies], gold, row,

@@ -66,8 +66,9 @@ def worlds():
     ],
 )
 def test_turns(worlds, replies, said):
-    found = play(worlds, ROW, [python_calls(text) if text else [] for text in replies], GOLD)
+    passed, found = play(worlds, ROW, [python_calls(text) if text else [] for text in replies], GOLD)
     assert found == said or (said and found.startswith(said))
+    assert passed == (int(found.split()[1].strip(":")) if said else len(GOLD))
 
 
 def test_what_calls_give_as_text(worlds):

@@ -1,0 +1,53 @@
+"""BFCL's multi-turn categories as interactive lm-eval tasks: a document is a row, played to its end.
+
+    hubwright eval button_bfcl_agent --model interactive --model_args model=hf,pretrained=... --apply_chat_template \\
+        --metadata '{"dataset": "org/bfcl-v4@v1.0.0"}'
+
+As the package does it (`bfcl-eval` 2026.3.23, prompting mode); `live.py` says how a row is played.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..interactive.task import InteractiveTask
+from .live import offer
+from .multi_turn_task import COLUMNS, category
+
+
+class BFCLAgentTask(InteractiveTask):
+    """One category: the model's calls are made, and it goes on from their results."""
+
+    KIND = "bfcl"
+    METRICS = ("acc", "turns_passed", "steps", "needless", "stopped")
+    INTERVALS = ("acc",)
+    LOWER_IS_BETTER = ("steps", "needless", "stopped")
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Read the category's rows and the worlds. Raises as `category` does."""
+        rows, sources = category(self.config)
+        worlds = offer(sources)
+        kept = rows.select_columns(list(COLUMNS))
+        self.dataset = {str(self.config.test_split): kept.add_column("worlds", [worlds] * len(kept))}
+
+    def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
+        """The first request; the episode has the whole conversation."""
+        return str(json.loads(doc["turns"])[0][0]["content"])
+
+    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
+        """The gold calls of all turns, as JSON."""
+        return str(doc["gold"])
+
+    def scores(self, doc: dict[str, Any], transcript: dict[str, Any]) -> dict[str, float]:
+        """acc: every turn passes. turns_passed: share of the turns before the first that does not. steps: replies.
+        needless: something is called in a turn in which gold calls nothing. stopped: the row was not played to its
+        end.
+        """
+        return {
+            "acc": float(transcript["passed"]),
+            "turns_passed": transcript["turns_passed"] / transcript["turns"],
+            "steps": float(transcript["steps"]),
+            "needless": float(transcript["needless"]),
+            "stopped": float(transcript["stopped"]),
+        }

@@ -1,0 +1,117 @@
+"""A multi-turn row of BFCL played to its end: the model goes on from its own calls and their results.
+
+The package's prompting mode (`bfcl-eval` 2026.3.23): the reply to a request is a list of calls, which are made, and
+their results are the next user turn; a reply that is no list of calls ends the turn, and the next request follows.
+Every step plays the row's calls again from the beginning, in the one process that all episodes share, so that a call
+which ends the process harms its own row alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ...hub_sync.errors import DataError
+from ...tools.calls import Call, as_python, python_calls
+from .steps import Referee, asked, referee, results_text
+from .worlds import needless
+
+STEPS = 20  # of one turn, as in the package
+Sources = tuple[tuple[str, str], ...]
+_OFFERED: dict[str, Sources] = {}
+
+
+def offer(sources: Sources) -> str:
+    """Keep the worlds' sources for this process's episodes; the name by which documents mean them."""
+    name = hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:16]
+    _OFFERED[name] = sources
+    return name
+
+
+def episode(document: Mapping[str, Any]) -> BFCLEpisode:
+    """The episode of a document: a row of the `multi_turn` config, and `worlds`, as `offer` named them."""
+    sources = _OFFERED.get(document["worlds"])
+    if sources is None:
+        raise DataError(f"{document['id']}: its worlds {document['worlds']} are not loaded; build the requests anew")
+    return BFCLEpisode(document, referee(sources))
+
+
+class BFCLEpisode:
+    """See the module; an `Episode`.
+
+    The transcript has passed, fault ("" or one line), turns, turns_passed (before the first that fails), steps
+    (replies), needless (something was called where gold calls nothing), stopped (the row was not played to its end)
+    and said: turn -> step -> reply and results.
+    """
+
+    def __init__(self, row: Mapping[str, Any], judge: Referee) -> None:
+        self._row, self._judge = row, judge
+        self._asked = asked(row)
+        self._messages = [
+            {"role": "system", "content": row["prompt"]},
+            {"role": "user", "content": self._asked[0]},
+        ]
+        self._calls: list[list[Call]] = [[]]
+        self._said: list[list[dict[str, Any]]] = [[]]
+        self._over, self._stopped = False, ""
+
+    def prompt(self) -> list[dict[str, str]] | None:
+        """The package's prompt, what was said, called and given so far, the request or the last results."""
+        return None if self._over else list(self._messages)
+
+    def reply(self, text: str) -> None:
+        """Make the calls of a reply, or go on to the next request where there are none."""
+        said: dict[str, Any] = {"reply": text}
+        self._said[-1].append(said)
+        self._messages.append({"role": "assistant", "content": text})
+        try:
+            calls = python_calls(text)
+        except ValueError:
+            calls = []
+        if not calls:
+            self._next_turn()
+            return
+        if len(self._said[-1]) > STEPS:
+            self.stop(f"more than {STEPS} steps")
+            return
+        try:
+            past = [call for turn in self._calls for call in turn]
+            said["results"] = self._judge.results(self._row, past, calls)
+        except (DataError, TypeError, RecursionError) as error:
+            self.stop(f"calls that cannot be made: {error}")
+            return
+        self._calls[-1] += calls
+        shown = results_text([as_python(call) for call in calls], said["results"])
+        self._messages.append({"role": "user", "content": shown})
+
+    def stop(self, reason: str) -> None:
+        """End the row as failed in this turn."""
+        self._over, self._stopped = True, reason
+
+    def transcript(self) -> dict[str, Any]:
+        """See the class. Plays the row against gold."""
+        gold = json.loads(self._row["gold"])
+        done = self._calls[:-1] if self._stopped else self._calls
+        passed, fault = self._judge.verdict(self._row, done)
+        if self._stopped and passed >= len(done):
+            passed, fault = len(done), f"turn {len(done)}: {self._stopped}"
+        return {
+            "passed": not fault,
+            "fault": fault,
+            "turns": len(gold),
+            "turns_passed": passed,
+            "steps": sum(map(len, self._said)),
+            "needless": needless(self._calls, gold),
+            "stopped": bool(self._stopped),
+            "said": self._said,
+        }
+
+    def _next_turn(self) -> None:
+        if len(self._said) == len(self._asked):
+            self._over = True
+            return
+        self._messages.append({"role": "user", "content": self._asked[len(self._said)]})
+        self._said.append([])
+        self._calls.append([])
