@@ -24,6 +24,7 @@ TASKS = {  # task -> (environment variable, argument that names its data set, fi
     "button_gold": ("HUBWRIGHT_BUTTON_GOLD", "gold", ("call_name", "call_exact", "call_result", "no_call")),
     "seal_tools_in_domain": ("HUBWRIGHT_SEAL_TOOLS", "seal", ("tool_f1", "param_f1")),
     "seal_tools_out_domain": ("HUBWRIGHT_SEAL_TOOLS", "seal", ("tool_f1", "param_f1")),
+    "button_bfcl_fc_simple_python": ("HUBWRIGHT_BFCL", "bfcl", ("function", "acc")),
     "button_bfcl_simple_python": ("HUBWRIGHT_BFCL", "bfcl", ("function", "acc")),
 }
 ARMS = ("as it is", "gold", "glaive", "spoilt")

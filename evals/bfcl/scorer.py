@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from ...tools.calls import python_calls
+from ...tools.calls import Call, python_calls
 from .matcher import Gold, matches
 
 METRICS = ("acc", "readable", "function")
@@ -25,6 +25,13 @@ def score(
         calls = python_calls(reply)
     except ValueError:
         calls = []
+    return score_calls(calls, gold, functions, category)
+
+
+def score_calls(
+    calls: Sequence[Call], gold: Sequence[Gold] | None, functions: Sequence[dict[str, Any]], category: str
+) -> dict[str, float]:
+    """The same of calls that have been read, none where the reply could not be."""
     if gold is None:
         return {"acc": float(bool(calls) != category.endswith("irrelevance"))}
     named, expected = Counter(call.name for call in calls), Counter(next(iter(answer)) for answer in gold)

@@ -11,12 +11,14 @@ import pytest
 import yaml
 from test_bfcl_matcher import FUNCTION, GOLD
 
+from hubwright.evals.bfcl.fc_task import json_schema
 from hubwright.evals.bfcl.scorer import METRICS, score
 from hubwright.evals.data import tasks_dir
 from hubwright.tools.calls import Call, as_python
 
 REPLY = "[book(city='NYC', nights=2)]"
-TASKS = sorted(p.stem for p in tasks_dir().glob("button_bfcl_*.yaml") if "multi_turn" not in p.stem)
+JSON_REPLY = '<tool_call>\n{"name": "book", "arguments": {"city": "NYC", "nights": 2}}\n</tool_call>'
+CATEGORIES = sorted(p.stem.removeprefix("button_bfcl_fc_") for p in tasks_dir().glob("button_bfcl_fc_*.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,30 @@ def test_a_reply_without_one(category):
     silent = float(category.endswith("irrelevance"))
     for reply, called in ((REPLY, 1 - silent), ("[]", silent), ("None of them fits.", silent)):
         assert score(reply, None, [FUNCTION], category) == {"acc": called}
+
+
+def test_types_become_those_of_json_schema():
+    definition = {
+        "name": "f",
+        "parameters": {
+            "type": "dict",
+            "required": ["type"],
+            "properties": {
+                "type": {"type": "float", "default": 1.5},
+                "at": {"type": "tuple", "items": {"type": "any"}},
+                "on": {"type": "boolean", "enum": [True]},
+            },
+        },
+    }
+    assert json_schema(definition)["parameters"] == {
+        "type": "object",
+        "required": ["type"],
+        "properties": {
+            "type": {"type": "number", "default": 1.5},
+            "at": {"type": "array", "items": {"type": "string"}},
+            "on": {"type": "boolean", "enum": [True]},
+        },
+    }
 
 
 def test_whatever_is_replied_is_scored():
@@ -86,7 +112,8 @@ def rows_of(category: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("right", [True, False], ids=["gold", "silence"])
-def test_through_lm_eval(tmp_path: Path, right: bool):
+@pytest.mark.parametrize("form", ["", "fc_"])
+def test_through_lm_eval(tmp_path: Path, right: bool, form: str):
     import lm_eval
     from lm_eval.api.model import LM
     from lm_eval.tasks import TaskManager
@@ -105,7 +132,8 @@ def test_through_lm_eval(tmp_path: Path, right: bool):
 
         def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
             calls = [bool(r.doc["gold"]) or r.doc["id"].startswith("live_relevance") for r in requests]
-            return [REPLY if called == right else "I see." for called in calls]
+            reply = JSON_REPLY if form else REPLY
+            return [reply if called == right else "I see." for called in calls]
 
         def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> Any:
             raise NotImplementedError
@@ -115,18 +143,29 @@ def test_through_lm_eval(tmp_path: Path, right: bool):
 
     data = save(
         tmp_path / "d",
-        {name.removeprefix("button_bfcl_"): rows_of(name.removeprefix("button_bfcl_")) for name in TASKS},
+        {category: rows_of(category) for category in CATEGORIES},
     )
     manager = TaskManager(include_defaults=False, include_path=str(tasks_dir()), metadata={"dataset": str(data)})
     found = lm_eval.simple_evaluate(
-        model=Replays(), tasks=["button_bfcl"], task_manager=manager, apply_chat_template=True, bootstrap_iters=10
+        model=Replays(),
+        tasks=[f"button_bfcl_{form}".rstrip("_")],
+        task_manager=manager,
+        apply_chat_template=True,
+        bootstrap_iters=10,
     )
-    assert len(TASKS) == 11
-    for name in TASKS:
-        values = found["results"][name]
+    assert len(CATEGORIES) == 11
+    for name in CATEGORIES:
+        values = found["results"][f"button_bfcl_{form}{name}"]
         assert values["acc,none"] == float(right)
         assert ("function,none" in values) == ("relevance" not in name)
         assert values["acc_ci_low,none"] <= values["acc,none"] <= values["acc_ci_high,none"]
-    assert found["groups"]["button_bfcl"]["acc,none"] == float(right)
+    assert found["groups"][f"button_bfcl_{form}".rstrip("_")]["acc,none"] == float(right)
+    assert all(len(turns) == 2 for turns in seen)
+    if form:
+        assert (
+            seen[0][0]["content"].startswith("You may call functions") and '"type": "object"' in seen[0][0]["content"]
+        )
+        assert seen[1][0]["content"].startswith("Be brief.\n\nYou may call functions")
+        return
     assert seen[0][0] == {"role": "system", "content": "Reply with calls."} and len(seen[0]) == 2
     assert seen[1][0]["content"] == "Reply with calls.\n\nBe brief." and len(seen[1]) == 2
