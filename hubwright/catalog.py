@@ -158,6 +158,13 @@ CATALOG: dict[str, StepKind] = {
         inputs={"gold": "dataset", "verified": "dataset", "faithful": "dataset"},
         optional=frozenset({"gold", "verified", "faithful"}),
     ),
+    "tool_query": StepKind(
+        "builder",
+        "hubwright.builders.tool_query:ToolQueryConfig",
+        "hubwright.builders.tool_query:build",
+        "dataset",
+        "tool-query: requests about a to-do list with the list itself, from AgentGym's files",
+    ),
     "button_gold": StepKind(
         "builder",
         "hubwright.builders.button.gold:GoldConfig",

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from ...hub_sync.errors import DataError
 
 # kind -> module beside this package; its function `episode` makes an episode of a document.
-KINDS = {"bfcl": "..bfcl.live"}
+KINDS = {"bfcl": "..bfcl.live", "tool_query": "..tool_query.episode"}
 _REQUEST = '{"hubwright": "episode", '
 _TRANSCRIPT = '{"hubwright": "transcript", '
 

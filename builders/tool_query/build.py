@@ -1,0 +1,243 @@
+"""Build the tool-query data set from AgentGym's files (github.com/WooooDyy/AgentGym), which extend AgentBoard's.
+
+    build(ToolQueryConfig(source="AgentGym/agentenv-tool/Toolusage"), context)
+
+Of its five environments the to-do list alone can be played without the network: a task has the state that its end
+shall have, and all tasks begin with one and the same list. Weather and movie ask services, academia needs a graph that
+is not among the files, sheet the start of its tables. Nothing of the repository is imported or run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError
+from ..sources import Source, fetch
+
+if TYPE_CHECKING:
+    import datasets
+
+TASKS = "data/todo.jsonl"
+BOARD = "toolusage/utils/todo/projects.json"
+DONE = "done"  # the answer of a task that only wants changes
+# What a list without descriptions and durations cannot tell: our reading of the 155 goals.
+NEEDS_MORE = re.compile(
+    r"duration|how long|\b(?:more|least|longest|less|amount of|requires?) (?:\w+ ){0,2}time\b|time (?:required|needed)"
+    r"|minutes?\b|\bhours?\b|description|(?<!picnic )location|chapter's|contact the teacher|Student Building",
+    re.IGNORECASE,
+)
+
+
+class ToolQueryConfig(BaseModel):
+    """Where the files are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = Field(
+        min_length=1,
+        description="A local folder, an http(s) address or a Hub data set `org/name@revision` with the files of "
+        "AgentGym's `agentenv-tool/Toolusage`.",
+    )
+    folder: str = Field("", description='Folder of the files inside the source; "": the source itself.')
+    board: bool = Field(
+        True,
+        description=f"Read the list that all tasks begin with from {BOARD}; false: put it together from the tasks, "
+        "without descriptions and durations, and leave out what asks for them.",
+    )
+    expect_sha256: dict[str, str] = Field(
+        default_factory=dict, description="SHA-256 by file name, 64 hex digits each; those not named may be any."
+    )
+    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
+
+
+def build(config: ToolQueryConfig, context: StepContext) -> datasets.DatasetDict:
+    """Read, check and lay out the tasks; tell `context.report` about them.
+
+    Columns of the one split, `test`: id, goal, today (YYYY-MM-DD), board (JSON: projects with name, is_favorite and
+    tasks: content, due_date, priority, duration and description, null where unknown), answer (JSON; null where only
+    changes are wanted) and changes (JSON: `[kind, name, attribute, value]` in which the wanted end differs from the
+    board, sorted; a completed or deleted task is `["task", content, "gone", true]`, which the source cannot tell
+    apart either).
+
+    Raises DataError in one line for files that are not AgentGym's or do not fit together, and as `fetch` does.
+    """
+    import datasets
+
+    origins: list[str] = []
+    try:
+        records = [json.loads(line) for line in _text(config, TASKS, origins).splitlines() if line.strip()]
+        ends = [record["additional_info"]["answer"] for record in records]
+        board = _start(ends)
+        if config.board:
+            board = _with_details(board, json.loads(_text(config, BOARD, origins)))
+        rows, left_out = [], Counter[str]()
+        for record, end in zip(records, ends, strict=True):
+            row = _row(record, end, board)
+            if reason := _unusable(row, config.board):
+                left_out[reason] += 1
+            else:
+                rows.append({key: value if key in PLAIN else _json(value) for key, value in row.items()})
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise DataError(
+            f"the files are not AgentGym's to-do tasks ({error!r}); give agentenv-tool/Toolusage"
+        ) from error
+    if not rows:
+        raise DataError("no task can be played; give agentenv-tool/Toolusage of AgentGym")
+    _describe(context, config, origins, rows, left_out)
+    return datasets.DatasetDict({"test": datasets.Dataset.from_list(rows)})
+
+
+PLAIN = ("id", "goal", "today")
+
+
+def _text(config: ToolQueryConfig, file: str, origins: list[str]) -> str:
+    """The content of one file; what it is goes into `origins`."""
+    path = f"{config.folder.strip('/')}/{file}".lstrip("/")
+    if config.source.startswith(("http://", "https://")):
+        source = Source(source=f"{config.source.rstrip('/')}/{path}", file=None, expect_sha256=None)
+    else:
+        source = Source(source=config.source, file=path, expect_sha256=None)
+    name, content, origin = fetch(source, config.timeout)
+    digest, short = hashlib.sha256(content).hexdigest(), file.rsplit("/", 1)[-1]
+    expected = config.expect_sha256.get(short, digest)
+    if digest != expected:
+        raise DataError(f"{name}: sha256 is {digest}, expected {expected}; fetch that file or change expect_sha256")
+    origins.append(f"{origin}, sha256 `{digest}`")
+    return content.decode("utf-8")
+
+
+def _start(ends: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The list that all tasks begin with: the end that most of them, which only ask, leave it in.
+
+    Tasks come in the order of their projects and are counted from 1 in each.
+    """
+    texts = Counter(_json(end) for end in ends)
+    (text, _), *_ = texts.most_common(1)
+    end = json.loads(text)
+    groups: list[list[dict[str, Any]]] = []
+    for task in end["tasks"]:
+        if task["order"] == 1:
+            groups.append([])
+        known = {key: task[key] for key in ("content", "due_date", "priority")}
+        groups[-1].append(known | {"duration": None, "description": None})
+    if len(groups) != len(end["projects"]):
+        raise ValueError(f"{len(end['projects'])} projects and tasks of {len(groups)}")
+    names = [task["content"] for group in groups for task in group]
+    if len(set(names)) != len(names):
+        raise ValueError("two tasks of one name")
+    return [
+        {"name": project["name"], "is_favorite": project["is_favorite"], "tasks": group}
+        for project, group in zip(end["projects"], groups, strict=True)
+    ]
+
+
+def _with_details(board: list[dict[str, Any]], source: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The board with durations (`60(minute)`) and descriptions from the source's own; the rest must be the same."""
+    made = [
+        {
+            "name": project["name"],
+            "is_favorite": project["is_favorite"],
+            "tasks": [
+                {key: task[key] for key in ("content", "due_date", "priority")}
+                | {
+                    "duration": f"{task['duration']}({task['duration_unit']})",
+                    "description": task["description"],
+                }
+                for task in project["tasks"]
+            ],
+        }
+        for project in source
+    ]
+    unknown = {"duration": None, "description": None}
+    plain = [project | {"tasks": [task | unknown for task in project["tasks"]]} for project in made]
+    if plain != board:
+        raise ValueError(f"{BOARD} is not the list that the tasks begin with")
+    return made
+
+
+def _row(record: dict[str, Any], end: Mapping[str, Any], board: list[dict[str, Any]]) -> dict[str, Any]:
+    info, answers = record["additional_info"], record["subgoals"]
+    if len(answers) != 1:
+        raise ValueError(f"task {record['id']} has {len(answers)} subgoals")
+    return {
+        "id": f"todo_{record['id']}",
+        "goal": record["goal"].strip(),
+        "today": info["init_config"]["current_date"],
+        "board": board,
+        "answer": None if answers[0] == DONE else answers[0],
+        "changes": _changes(end, board),
+    }
+
+
+def _changes(end: Mapping[str, Any], board: list[dict[str, Any]]) -> list[list[Any]]:
+    """In what the wanted end differs from the board."""
+    projects = {project["name"]: project["is_favorite"] for project in end["projects"]}
+    dues = {task["content"]: task["due_date"] for task in end["tasks"]}
+    found: list[list[Any]] = []
+    for project in board:
+        if projects.pop(project["name"]) != project["is_favorite"]:
+            found.append(["project", project["name"], "is_favorite", not project["is_favorite"]])
+        for task in project["tasks"]:
+            due = dues.pop(task["content"], None)
+            if due is None:
+                found.append(["task", task["content"], "gone", True])
+            elif due != task["due_date"]:
+                found.append(["task", task["content"], "due_date", due])
+    if projects or dues:
+        raise ValueError(f"an end has {next(iter([*projects, *dues]))!r}, the list has not")
+    return sorted(found)
+
+
+def _unusable(row: Mapping[str, Any], details: bool) -> str:
+    """Why a row is left out, "" where it is not."""
+    if row["answer"] is None and not row["changes"]:
+        return "wants no change and asks nothing"
+    if not details and NEEDS_MORE.search(row["goal"]):
+        return "needs durations or descriptions"
+    return ""
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _describe(
+    context: StepContext,
+    config: ToolQueryConfig,
+    origins: list[str],
+    rows: list[dict[str, Any]],
+    left_out: Mapping[str, int],
+) -> None:
+    report = context.report
+    report.card = {
+        "pretty_name": "Tool-query: a to-do list",
+        "license": "gpl-2.0",
+        "language": ["en"],
+        "task_categories": ["text-generation"],
+        "tags": ["function-calling", "agents", "agentboard", "agentgym"],
+    }
+    kinds = Counter(
+        "asks and changes" if row["answer"] != "null" and row["changes"] != "[]"
+        else "changes" if row["answer"] == "null" else "asks"
+        for row in rows
+    )  # fmt: skip
+    report.counts = dict(sorted(kinds.items())) | {f"left out: {why}": n for why, n in sorted(left_out.items())}
+    details = (
+        "" if config.board else " Descriptions and durations are unknown here; tasks that need them are left out."
+    )
+    report.summary = (
+        "Requests about a to-do list, with the list, today's date, the answer and the changes that are wanted. The "
+        "tasks are AgentGym's (its repository is under MIT), which extend those of AgentBoard, where the to-do list "
+        "belongs to tool-operation; AgentBoard's data are under GPL-2.0, the stricter of the two, which this card "
+        "states. AgentGym's weather, movie, academia and sheet tasks are left out: they need services of the network "
+        f"or files that the repository lacks.{details} No answer is corrected, though some contradict the list."
+    )
+    report.sections = [{"title": "Files", "body": "\n".join(f"- {origin}" for origin in origins)}]

@@ -1,0 +1,145 @@
+"""One request about the to-do list, served by a model call by call; needs neither lm-eval nor torch.
+
+The chat form is that of the `toolcall` task: functions in the system turn, calls in `<tool_call>` blocks, results in
+`<tool_response>` blocks of the next user turn.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..toolcall.render import dumps, system_turn
+from ..toolcall.scorer import parse
+from .world import ToDoList
+
+STEPS = 20  # replies; our choice
+MOST = 10_000  # characters of an answer that is read as a list
+RULE = (
+    "You serve requests about the user's to-do list. Look things up with the functions and act with them, one or more "
+    "calls in a reply; their results come back. When the request is served, call finish."
+)
+UNREADABLE = "error: no call could be read; write calls in the form above, and call finish at the end"
+
+
+def episode(document: Mapping[str, Any]) -> ToolQueryEpisode:
+    """The episode of a row of the data set."""
+    return ToolQueryEpisode(document)
+
+
+def matches(given: Any, wanted: Any) -> bool:
+    """Is an answer the wanted one? Lists in any order; numbers as numbers or text; no regard to case, quotes and a
+    full stop at the end. Our choice: the source asks for equal values, lists sorted.
+    """
+    if isinstance(wanted, list):
+        return sorted(map(_plain, _listed(given))) == sorted(map(_plain, wanted))
+    if isinstance(given, list) and len(given) == 1:
+        given = given[0]
+    return _plain(given) == _plain(wanted)
+
+
+def _listed(given: Any) -> list[Any]:
+    """A list from a list, or from the text of one as JSON or Python write it."""
+    if isinstance(given, str) and len(given) <= MOST:
+        for read in (json.loads, ast.literal_eval):
+            try:
+                found = read(given)
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                continue
+            if isinstance(found, list):
+                return found
+    return given if isinstance(given, list) else [given]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(value).strip().strip("'\"").strip().rstrip(".").casefold()
+    try:
+        return f"{float(text):g}"
+    except ValueError:
+        return text
+
+
+class ToolQueryEpisode:
+    """See the module; an `Episode`.
+
+    The transcript has success (finished, the answer matches where one is asked for, and the list's changes are the
+    wanted ones), progress (the best share, at any time, of the wanted changes that hold and the answer that is right,
+    each counted once), actions (calls, and replies or parts of them that no call could be read from), executable
+    (those that could be made), finished, answer, changes, steps (replies), fault ("" or one line), stopped and said:
+    reply and results.
+    """
+
+    def __init__(self, row: Mapping[str, Any]) -> None:
+        self._list = ToDoList(json.loads(row["board"]), row["today"])
+        self._wanted = json.loads(row["changes"])
+        self._answer = json.loads(row["answer"])
+        self._messages = [
+            {"role": "system", "content": system_turn(self._list.definitions(), RULE)},
+            {"role": "user", "content": row["goal"]},
+        ]
+        self._said: list[dict[str, Any]] = []
+        self._actions = self._executable = 0
+        self._progress, self._stopped = 0.0, ""
+
+    def prompt(self) -> list[dict[str, str]] | None:
+        """The functions, the request, and the calls and results so far."""
+        return None if self._list.finished or self._stopped else list(self._messages)
+
+    def reply(self, text: str) -> None:
+        """Make the calls of a reply, up to the one that finishes."""
+        found, results = parse(text), []
+        for call in found.calls:
+            made, result = self._list.call(call["name"], call["arguments"])
+            self._actions += 1
+            self._executable += made
+            results.append(result)
+            self._progress = max(self._progress, self._share())
+            if self._list.finished:
+                break
+        if not self._list.finished and not found.valid:
+            self._actions += 1
+            results.append(UNREADABLE)
+        self._said.append({"reply": text, "results": results})
+        blocks = "\n".join(f"<tool_response>\n{dumps(result)}\n</tool_response>" for result in results)
+        self._messages += [{"role": "assistant", "content": text}, {"role": "user", "content": blocks}]
+        if len(self._said) >= STEPS and not self._list.finished:
+            self.stop(f"not finished in {STEPS} steps")
+
+    def stop(self, reason: str) -> None:
+        """End as failed."""
+        self._stopped = reason
+
+    def transcript(self) -> dict[str, Any]:
+        """See the class."""
+        fault = self._stopped
+        if not fault and not self._answered():
+            fault = f"the answer is {dumps(self._list.answer)[:100]} and not {dumps(self._answer)[:100]}"
+        if not fault and self._list.changes() != self._wanted:
+            fault = "the changes are not the wanted ones"
+        return {
+            "success": not fault,
+            "progress": self._progress,
+            "actions": self._actions,
+            "executable": self._executable,
+            "finished": self._list.finished,
+            "answer": self._list.answer,
+            "changes": self._list.changes(),
+            "steps": len(self._said),
+            "fault": fault,
+            "stopped": bool(self._stopped),
+            "said": self._said,
+        }
+
+    def _answered(self) -> bool:
+        return self._list.finished and (self._answer is None or matches(self._list.answer, self._answer))
+
+    def _share(self) -> float:
+        """Of the wanted changes, and of the answer where one is asked for, what holds now."""
+        now = self._list.changes()
+        held = sum(change in now for change in self._wanted)
+        asks = self._answer is not None
+        return (held + (asks and self._answered())) / (len(self._wanted) + asks)
