@@ -171,8 +171,8 @@ CATALOG: dict[str, StepKind] = {
         "hubwright.builders.button.gold:build",
         "dataset",
         "verified multi-turn function calling: compositions of tools that run, without a language model",
-        inputs={"against": "dataset"},
-        optional=frozenset({"against"}),
+        inputs={"against": "dataset", "definitions": "dataset"},
+        optional=frozenset({"against", "definitions"}),
     ),
     "button_faithful": StepKind(
         "builder",

@@ -25,15 +25,20 @@ from .checks import faults, run_checks
 from .near import Seen
 from .own_tools import read_module
 from .plan import SHAPES, Broken, Failed, draw, run
+from .reach import Reach
 from .registry import Ground, named, read_worlds
 from .rows import CHECKS, Row, features
 from .spoil import Unfit, spoil
+from .stubs import Read, read_definitions
 from .variants import VARIANTS, conversation
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 TRIES = 400  # draws for one row before its place is given to another composition
+# With definitions: rows of which one has the same functions as another, at most a 200th of all, and some anyhow. A few
+# tools that fit together would else fill the longer compositions.
+SHARE, ANYHOW = 200, 3
 # A variant that changes what only some compositions have.
 ONLY = {
     "irrelevant": ("single",),
@@ -82,17 +87,21 @@ class Generator:
 
     Args:
         tests: requests of test sets, which no row may be like.
+        read: definitions to draw from instead of the worlds.
 
     Attributes:
         failed: reason -> draws that came to nothing.
         rejected: check -> rows that did not pass it.
         made: (composition, variant) -> rows that passed.
         faulty: check -> rows that were spoilt on purpose and do not pass it.
+        sets: functions of a row -> rows that passed.
+        exhausted: compositions of definitions of which there were no more rows.
     """
 
-    def __init__(self, config: GoldConfig, tests: Seen | None = None) -> None:
-        self.config, self.tests = config, tests
+    def __init__(self, config: GoldConfig, tests: Seen | None = None, read: Read | None = None) -> None:
+        self.config, self.tests, self.read = config, tests, read
         ground = read_module(config.tools) if config.tools else Ground(read_worlds(), named())
+        ground = read.ground if read else ground
         every = ground.tools
         worlds = dict.fromkeys(tool.world for tool in every.values())
         for what, values, known in (
@@ -104,11 +113,14 @@ class Generator:
                 raise UsageError(f"button_gold: {what}: {unknown[0]!r} is unknown: use some of {', '.join(known)}")
         chosen = {name: tool for name, tool in every.items() if not config.worlds or tool.world in config.worlds}
         self.ground = replace(ground, tools=chosen)
+        self.reach = Reach(chosen, ground.fields) if ground.fields else None
         self.responses = {name: tool.definition["responses"] for name, tool in chosen.items()}
         self.failed: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
         self.made: Counter[tuple[str, str]] = Counter()
         self.faulty: Counter[str] = Counter()
+        self.sets: Counter[frozenset[str]] = Counter()
+        self.exhausted: set[str] = set()
         self.draws = 0
 
     def cells(self) -> list[tuple[str, str, float]]:
@@ -140,8 +152,11 @@ class Generator:
                     if row is not None:
                         break
                 else:
+                    if self.reach:
+                        self.exhausted.add(composition)
+                        cells = [cell for cell in cells if cell[0] not in self.exhausted]
                     given_up += 1
-                    if given_up > 50 + number // 10:
+                    if not cells or given_up > 50 + number // 10:
                         raise DataError(
                             f"button_gold: after {number - left:,} {split} rows there are hardly any new ones: "
                             "ask for fewer, or give more worlds, compositions or variants"
@@ -168,12 +183,17 @@ class Generator:
         self.draws += 1
         pools = self.ground.begin(box, seed)
         try:
-            plan = draw(composition, self.ground.tools, pools, seed, box)
-            held_out = is_test(frozenset(node.tool for node in plan.nodes), self.config.test_share)
+            plan = draw(composition, self.ground.tools, pools, seed, box, self.reach)
+            functions = frozenset(node.tool for node in plan.nodes)
+            held_out = is_test(functions, self.config.test_share)
+            if self.reach and self.sets[functions] >= max(ANYHOW, self.config.train_rows // SHARE):
+                raise Failed("the same functions have their share of rows")
             if self.config.test_rows and held_out != (split == "test"):
                 raise Failed("the set of functions belongs to the other split")
             run(plan, box, parallel)
             row = conversation(plan, variant, self.ground, parallel, self.config.distractors, self.config.thoughts)
+            if self.ground.origin:
+                row["made_by"] += f" over {self.ground.origin}"
         except Failed as reason:
             self.failed[str(reason)] += 1
             return None
@@ -183,6 +203,7 @@ class Generator:
             if len(left) < 2:
                 raise DataError(f"button_gold: {tool} ended the sandbox, and too few functions are left") from None
             self.ground = replace(self.ground, tools=left)
+            self.reach = Reach(left, self.ground.fields) if self.reach else None
             box.begin_again()
             return None
         row = run_checks(row, self.responses, seen, self.tests)
@@ -190,26 +211,40 @@ class Generator:
             self.rejected.update(found.keys())
             return None
         self.made[composition, variant] += 1
+        self.sets[functions] += 1
         return row
 
 
 def build(config: GoldConfig, context: StepContext) -> DatasetDict:
     """Rows that pass every check; rows go to disk as they are made, so memory does not grow with their number.
 
-    An input `against` is a test set: rows that ask nearly what it asks are left out.
+    An input `against` is a test set: rows that ask nearly what it asks are left out. An input `definitions` is a data
+    set of `seal_tools`, whose functions are drawn from as stubs (stubs.py); its own requests count as a test set, too.
 
-    Raises UsageError for unknown worlds, compositions or variants, DataError where there are too few different rows.
+    Raises UsageError for unknown worlds, compositions or variants, DataError where there are too few different rows or
+    the definitions are none.
     """
     from datasets import Dataset, DatasetDict, Split
     from datasets.exceptions import DatasetGenerationError
 
+    read, definitions = None, context.inputs.get("definitions")
+    if definitions:
+        if config.test_rows:
+            raise UsageError(
+                f"button_gold: test_rows: {config.test_rows} with definitions, whose rows the task button_gold cannot "
+                "replay: set test_rows to 0"
+            )
+        if config.tools:
+            raise UsageError("button_gold: tools and the input definitions are both given: leave one out")
+        read = read_definitions(definitions.path, str(definitions.ref), config.seed)
     tests = None
-    if against := context.inputs.get("against"):
-        tests = Seen(config.near)
-        tests.add_all(requests(against.path, str(against.ref)))
+    for held_out in (context.inputs.get("against"), definitions):
+        if held_out and (held_out is not definitions or (held_out.path / "instances").is_dir()):
+            tests = tests or Seen(config.near)
+            tests.add_all(requests(held_out.path, str(held_out.ref)))
     if not config.train_rows and not config.test_rows:
         raise UsageError("button_gold: train_rows and test_rows are both 0: ask for some rows")
-    generator = Generator(config, tests)
+    generator = Generator(config, tests, read)
     # Half a split of a killed run would be taken for a whole one, and its draws would not be counted.
     shutil.rmtree(context.workdir / "datasets", ignore_errors=True)
     splits = {}

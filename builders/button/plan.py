@@ -13,11 +13,12 @@ by the user and is given by no other result before.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ...tools.sandbox import Sandbox
+from .reach import Reach
 from .registry import Tool
 
 Shape = Any  # "call" or a tuple of a word and shapes
@@ -113,14 +114,26 @@ class Plan:
         return {"composition": self.composition, "seed": self.seed, "nodes": nodes}
 
 
-def draw(composition: str, tools: Mapping[str, Tool], pools: Mapping[str, list[Any]], seed: int, box: Sandbox) -> Plan:
+def draw(
+    composition: str,
+    tools: Mapping[str, Tool],
+    pools: Mapping[str, list[Any]],
+    seed: int,
+    box: Sandbox,
+    reach: Reach | None = None,
+) -> Plan:
     """A plan of a composition on the state that `box` has begun with `seed`; its calls have been made.
+
+    Args:
+        reach: which tools go together, where not all do.
 
     Raises Failed where no fitting call was found, or a call failed.
     """
     rng = random.Random(f"{composition}:{seed}")  # noqa: S311 - not for secrets
-    drawer = _Drawer(Plan(composition, seed), tools, pools, rng, box)
+    drawer = _Drawer(Plan(composition, seed), tools, pools, rng, box, reach)
     drawer.grow(SHAPES[composition], [], 0, None)
+    if reach is not None and drawer.ambiguous():
+        raise Failed("two results of one kind, which a request could not tell apart")
     _layers(drawer.plan)
     return drawer.plan
 
@@ -162,6 +175,16 @@ def _holds(plan: Plan, when: tuple[int, str, str, Any, str, bool]) -> bool:
     return bool(COMPARE[comparison](plan.nodes[node].result[name], bound))
 
 
+def depth(shape: Shape) -> int:
+    """Calls of a shape's longest chain in which each takes a result of the one before."""
+    if shape == "call":
+        return 1
+    word, *parts = shape
+    if word in ("seq", "then"):
+        return depth(parts[0]) + depth(parts[1])
+    return 1 if word == "if" else max(map(depth, parts))
+
+
 def _layers(plan: Plan) -> None:
     """Number the layers within each turn: one more than the deepest node that is needed."""
     for node in plan.nodes:
@@ -173,24 +196,38 @@ class _Drawer:
     """The state of one draw."""
 
     def __init__(
-        self, plan: Plan, tools: Mapping[str, Tool], pools: Mapping[str, list[Any]], rng: random.Random, box: Sandbox
+        self,
+        plan: Plan,
+        tools: Mapping[str, Tool],
+        pools: Mapping[str, list[Any]],
+        rng: random.Random,
+        box: Sandbox,
+        reach: Reach | None,
     ) -> None:
-        self.plan, self.tools, self.pools, self.rng, self.box = plan, tools, pools, rng, box
+        self.plan, self.tools, self.pools, self.rng, self.box, self.reach = plan, tools, pools, rng, box, reach
         self.said: list[Any] = []
 
-    def grow(self, shape: Shape, feeds: list[int], turn: int, when: Any, runs: bool = True) -> tuple[list[int], int]:
-        """Add a shape's nodes. Its first calls use the results of all `feeds`. Returns its last nodes and turn."""
+    def grow(
+        self, shape: Shape, feeds: list[int], turn: int, when: Any, runs: bool = True, ahead: int = 0,
+        joined: list[int] | None = None, tested: bool = False,
+    ) -> tuple[list[int], int]:  # fmt: skip
+        """Add a shape's nodes. Its first calls use the results of all `feeds`. Returns its last nodes and turn.
+
+        `ahead`, `joined`, `tested`: what is to come of its last nodes (`Reach.able`).
+        """
         if shape == "call":
-            return [self.call(feeds, turn, when, runs)], turn
+            return [self.call(feeds, turn, when, runs, self.fitting(feeds, ahead, joined, tested))], turn
         word, *parts = shape
         if word in ("seq", "then"):
-            ends, turn = self.grow(parts[0], feeds, turn, when, runs)
-            return self.grow(parts[1], ends, turn + (word == "then"), when, runs)
+            ends, turn = self.grow(parts[0], feeds, turn, when, runs, ahead + depth(parts[1]))
+            return self.grow(parts[1], ends, turn + (word == "then"), when, runs, ahead, joined, tested)
         if word == "par":
-            grown = [self.grow(part, feeds, turn, when, runs)[0] for part in parts]
-            return [node for end in grown for node in end], turn
-        (tested,), _ = self.grow(parts[0], feeds, turn, when, runs)
-        test = self.test(tested)
+            grown: list[int] = []
+            for part in parts:
+                grown += self.grow(part, feeds, turn, when, runs, ahead, list(grown) if ahead else None)[0]
+            return grown, turn
+        (number,), _ = self.grow(parts[0], feeds, turn, when, runs, tested=True)
+        test = self.test(number)
         ends = []
         for part, wanted in zip(parts[1:], (True, False), strict=True):
             taken = _holds(self.plan, (*test, wanted)) == wanted
@@ -207,9 +244,21 @@ class _Drawer:
         bound = self.rng.choice(bounds)
         return number, name, comparison, bound, words.format(f"{bound:g}" if isinstance(bound, float) else bound)
 
-    def call(self, feeds: list[int], turn: int, when: Any, runs: bool) -> int:
+    def fitting(self, feeds: list[int], ahead: int, joined: list[int] | None, tested: bool) -> Iterable[str]:
+        """The tools among which a call is chosen: what nothing is handed to is near the first tool."""
+        if self.reach is None:
+            return self.tools
+        around = self.tools if feeds or not self.plan.nodes else self.reach.near(self.plan.nodes[0].tool)
+        beside = None if joined is None else [kind for node in joined for kind in self.gives(node)]
+        given = [kind for node in feeds[:1] for kind in self.gives(node)]
+        return self.reach.able(around, given, ahead, beside, tested)
+
+    def gives(self, node: int) -> Iterable[str]:
+        return self.tools[self.plan.nodes[node].tool].gives.values()
+
+    def call(self, feeds: list[int], turn: int, when: Any, runs: bool, among: Iterable[str]) -> int:
         """Choose a tool whose parameters take something of every feed, and call it."""
-        choices = [(name, links) for name in self.tools for links in self.links(name, feeds)]
+        choices = [(name, links) for name in among for links in self.links(name, feeds)]
         if not choices:
             raise Failed("no tool takes what the calls before it give")
         # Every tool has the same chance, however many links it has.
@@ -217,12 +266,12 @@ class _Drawer:
         links = self.with_currency(name, self.rng.choice([links for tool, links in choices if tool == name]))
         node = Node(name, {}, turn, when, runs)
         parameters = self.tools[name].definition["parameters"]["properties"]
-        for parameter, schema in parameters.items():
+        for parameter in self.tools[name].kinds:  # others are optional and left out
             if parameter in links:
                 number, key = links[parameter]
                 node.arguments[parameter] = Source(node=number, field=key)
             else:
-                node.arguments[parameter] = Source(self.pick(parameter, schema, node))
+                node.arguments[parameter] = Source(self.pick(parameter, parameters[parameter], node))
         values = self.plan.values(node)
         same_kind = [repr(values[p]) for p in values if self.tools[name].kinds[p]]
         if len(set(same_kind)) < len(same_kind):
@@ -244,11 +293,11 @@ class _Drawer:
         """A value that the user states."""
         if "enum" in schema or schema.get("type") == "boolean":
             return self.rng.choice(schema.get("enum", [True, False]))
-        pool = self.pools.get(schema["kind"])
+        taken = [s.value for s in node.arguments.values() if s.node is None]
+        pool = [value for value in self.pools.get(schema["kind"], ()) if value not in taken]
         if not pool:
             raise Failed("a user cannot say what an argument needs")
-        taken = [s.value for s in node.arguments.values() if s.node is None]
-        return self.rng.choice([value for value in pool if value not in taken])
+        return self.rng.choice(pool)
 
     def links(self, name: str, feeds: list[int]) -> list[dict[str, tuple[int, str]]]:
         """The ways in which a tool's parameters take a field of each feed, at most one parameter a feed."""
@@ -279,6 +328,13 @@ class _Drawer:
         """Is a value said by the user, or in the result of another node?"""
         others = [n.result.values() for i, n in enumerate(self.plan.nodes) if i != giver and n.runs]
         return value in self.said or any(value in values for values in others)
+
+    def ambiguous(self) -> bool:
+        """Is there a kind that is handed on and that two calls give?"""
+        given = [set(self.gives(number)) for number in range(len(self.plan.nodes))]
+        sources = [s for node in self.plan.nodes for s in node.arguments.values() if s.node is not None]
+        kinds = [self.tools[self.plan.nodes[s.node].tool].gives[s.field] for s in sources if s.node is not None]
+        return any(sum(kind in some for some in given) > 1 for kind in kinds)
 
     def handed_on_is_said(self, node: Node) -> bool:
         """Does the user now say, or this result now give, what an earlier result handed on?"""

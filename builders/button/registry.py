@@ -45,6 +45,9 @@ class Ground:
         named: kind -> how a user speaks of a value of it.
         modules, paths: what the sandbox loads, and where it finds it; none: the worlds.
         given: kind -> what a user may say, where the tools do not tell by a function `pools`.
+        code: what the sandbox runs beside `modules`.
+        origin: what the tools are, for the rows' `made_by`, where they are neither the worlds' nor a file's.
+        fields: tool -> field, of tools of which only some have to do with one another; a plan keeps to one.
     """
 
     tools: dict[str, Tool]
@@ -52,10 +55,13 @@ class Ground:
     modules: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
     given: Mapping[str, list[Any]] = field(default_factory=dict)
+    code: str = ""
+    origin: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
 
     def open(self) -> Sandbox:
         """A sandbox in which the tools run. Raises DataError where they cannot be loaded."""
-        return Sandbox("", LIMITS, modules=self.modules, paths=self.paths) if self.modules else open_worlds()
+        return Sandbox(self.code, LIMITS, modules=self.modules, paths=self.paths) if self.modules else open_worlds()
 
     def begin(self, box: Sandbox, seed: int) -> Mapping[str, list[Any]]:
         """A new state; returns what a user may say in it, by kind."""
