@@ -29,7 +29,7 @@ from .reach import Reach
 from .registry import Ground, named, read_worlds
 from .rows import CHECKS, Row, features
 from .spoil import Unfit, spoil
-from .stubs import Read, read_definitions
+from .stubs import Read, describe, read_definitions
 from .variants import VARIANTS, conversation
 
 if TYPE_CHECKING:
@@ -278,7 +278,9 @@ def _report(context: StepContext, generator: Generator, splits: dict[str, Any]) 
         "annotations_creators": ["machine-generated"],
         "source_datasets": ["original"],
     }
-    if generator.config.tools:  # whose they are, and under what licence, their owner knows
+    if generator.read:
+        report.card["source_datasets"] = ["extended"]  # the licence follows from the input
+    elif generator.config.tools:  # whose they are, and under what licence, their owner knows
         path = Path(generator.config.tools).expanduser()
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         report.sections.append(
@@ -292,6 +294,8 @@ def _report(context: StepContext, generator: Generator, splits: dict[str, Any]) 
         "passes all checks in its columns `check_*`. Words are from templates; no language model took part. "
         "`messages` and `tools` are in OpenAI's and TRL's form; `plan` is the typed graph of the calls."
     )
+    if generator.read:
+        report.summary = report.summary.replace("what a small world with state gave", "what a typed stub gave")
     rows = sum(generator.made.values())
     report.counts |= {f"{name}_rows": len(part) for name, part in splits.items()}
     report.counts |= {"draws": generator.draws, "rows_accepted": rows}
@@ -329,6 +333,9 @@ def _report(context: StepContext, generator: Generator, splits: dict[str, Any]) 
             "rows": [[c, *(generator.made[c, v] for v in variants)] for c in compositions],
         }
     )
+    if generator.read:
+        describe(report, generator.read, str(context.inputs["definitions"].ref), generator.sets, generator.exhausted)
+        return
     worlds: dict[str, list[str]] = {}
     for tool in generator.ground.tools.values():
         worlds.setdefault(tool.world, []).append(tool.name)

@@ -25,7 +25,8 @@ VERBS = frozenset(
     resume retrieve return revoke rotate run save scan schedule score scrape search segment select sell send set ship
     simulate sort solve split start stop store submit subscribe suggest summarize suspend synthesize tag take terminate
     test track train transcribe transfer translate trim turn unlock unsubscribe update upgrade upload validate
-    verify""".split()
+    verify buy conjugate control debug drop explore file offer parse pay proofread prove purchase rollback sanitize
+    scroll shuffle toggle transform trigger""".split()
 )
 _UPPER = {
     w: w.upper() for w in "id url dna rna ip sql gps html css api ph isbn vin xml json pdf cpu gpu http ssl".split()

@@ -11,11 +11,12 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...hub_sync.context import Report
 from ...hub_sync.errors import DataError
 from ...tools import stubs
 from ...tools.definition import fault
@@ -66,7 +67,6 @@ class Read:
 
     Attributes:
         unused: reason -> definitions that are left out for it.
-        domains: field -> tools that it has.
     """
 
     ground: Ground
@@ -110,9 +110,54 @@ def read_definitions(folder: Path, cited: str, seed: int) -> Read:
         except _Unusable as reason:
             read.unused[str(reason)] += 1
     if len(made) < 2:
-        raise DataError(f"{cited}: {len(made)} of {len(records)} definitions can be used: two are needed")
+        raise DataError(f"definitions: {cited}: {len(made)} of {len(records)} can be used: two are needed")
     read.ground = _ground(made, f"stubs of {cited}", seed)
     return read
+
+
+def describe(
+    report: Report, read: Read, cited: str, sets: Mapping[frozenset[str], int], exhausted: Collection[str]
+) -> None:
+    """What a card says of the definitions that rows were drawn over.
+
+    Args:
+        sets: functions of a row -> rows.
+        exhausted: compositions of which there were no more.
+    """
+    tools = read.ground.tools
+    drawn = {name for functions in sets for name in functions}
+    report.counts |= {"definitions": read.total, "definitions_used": len(tools), "functions_in_rows": len(drawn)}
+    report.tables.append(
+        {
+            "title": "Definitions",
+            "columns": ["", "definitions", "of all"],
+            "rows": [
+                [said, number, f"{number / read.total:.1%}"]
+                for said, number in [("used", len(tools)), *read.unused.most_common()]
+            ],
+        }
+    )
+    domains = Counter(tool.world for tool in tools.values())
+    rows = Counter(tools[name].world for name in drawn)
+    report.tables.append(
+        {
+            "title": "Functions",
+            "columns": ["domain", "used", "in rows"],
+            "rows": [[domain, number, rows[domain]] for domain, number in sorted(domains.items())],
+        }
+    )
+    chained = sum(bool(tool.gives) for tool in tools.values())
+    body = (
+        f"The functions are stubs of the definitions in {cited}. A stub checks its arguments and answers with typed "
+        "values that depend on its name, the arguments and a seed alone: they are of the right form, and not true. "
+        "Nothing was looked up, and what a function does to a state is not simulated. "
+        f"A result can be handed on by {chained:,} of them.\n\nEvery function that an instance of the split "
+        f"`{HELD_OUT}` calls is left out. The functions of the in-domain splits are not: that benchmark shares them "
+        "with its training set. Rows that ask nearly what one of its instances asks are left out."
+    )
+    if exhausted:
+        body += f"\n\nThere were no more new rows of: {', '.join(sorted(exhausted))}."
+    report.sections.append({"title": "Functions", "body": body})
 
 
 def _records(folder: Path, cited: str) -> Iterator[dict[str, Any]]:
@@ -124,7 +169,9 @@ def _records(folder: Path, cited: str) -> Iterator[dict[str, Any]]:
     for path in files:
         with pq.ParquetFile(path) as file:
             if missing := sorted(set(COLUMNS) - set(file.schema_arrow.names)):
-                raise DataError(f"definitions: {cited}: config `tools` has no column {missing[0]}: use {COLUMNS}")
+                raise DataError(
+                    f"definitions: {cited}: config `tools` has no column {missing[0]}: build it with `seal_tools`"
+                )
             for row in file.read(columns=list(COLUMNS)).to_pylist():
                 for part in ("parameters", "responses"):
                     row[part] = _schema(row[part], f"definitions: {cited}: {row['name']}: {part}")
