@@ -49,13 +49,14 @@ EXAMPLES = (
         "And the weather in the city of that hotel, please: find out what it is like there.",
     ),
 )
-# How an assistant begins, and how it asks back.
+# How an assistant begins, at any sentence, and how it asks back.
 _ASSISTANT = re.compile(
-    r"^(sure|certainly|of course|absolutely|okay|ok|understood|i understand|i can|i will|i'll|i'd be|i would be happy|"
-    r"i am seeking|would you like|here is|here's|to (find|determine|get|check|look)\b)|you would need|"
-    r"provide me with the necessary|please provide|provide the",
+    r"^(sure|certainly|of course|absolutely|okay|ok|understood|i understand|i would be happy|i am seeking|"
+    r"would you like|here is|here's|to (find|determine|get|check|look)\b)|(?:^|[.!?] )(i can|i will|i'll|i'd be)\b|"
+    r"you would need|provide me with the necessary|please provide|provide the",
     re.IGNORECASE,
 )
+_CONDITION = re.compile(r"\b(if|whether|unless|in case)\b", re.IGNORECASE)
 _ASKED = re.compile(r"\b(what|which|who|whom|whose|when|where|why|how)\b", re.IGNORECASE)
 KEPT = 0.8  # share of the longer words of what is asked for that must leave a trace
 # Numbers and codes, dates, and names in capitals inside a sentence.
@@ -92,8 +93,8 @@ def fault_of(new: str, old: str, asks: Sequence[str] = (), values: Sequence[str]
     """ "" where `new` can stand for `old`, else the reason why not.
 
     Args:
-        asks: what is asked for, as phrases; of the longer words that each shares with `old`, four in five must be
-            there, at least by their beginnings.
+        asks: what is asked for, as phrases in their order; of the longer words that each shares with `old`, four in
+            five must be there, at least by their beginnings.
         values: what the user states, options such as "express" among them.
     """
     new = new.strip()
@@ -114,6 +115,11 @@ def fault_of(new: str, old: str, asks: Sequence[str] = (), values: Sequence[str]
     # A request to look something up becomes a question about what is known already.
     if asked := {word.lower() for word in _ASKED.findall(new)} - {word.lower() for word in _ASKED.findall(old)}:
         return f"another question: {min(asked)}"
+    # "See whether the booking exists. If it does, ..." asks for less than "look up the booking".
+    if len(_CONDITION.findall(new)) > len(_CONDITION.findall(old)):
+        return "a condition is new"
+    if said := _out_of_order(new, asks):
+        return f"the order is another: {said}"
     added = [value for value in _VALUE.findall(new) if any(c.isdigit() for c in value) and value not in old]
     if added:
         return f"a value is new: {added[0]}"
@@ -121,6 +127,19 @@ def fault_of(new: str, old: str, asks: Sequence[str] = (), values: Sequence[str]
         words = [w for w in _WORD.findall(re.sub(_VALUE, " ", ask).lower()) if w not in PLAIN and w in old.lower()]
         if sum(word[:5] in new.lower() for word in words) < KEPT * len(words):
             return f"something is not asked for any more: {ask}"
+    return ""
+
+
+def _out_of_order(new: str, asks: Sequence[str]) -> str:
+    """The first of `asks` that stands before the one it follows, told by the values that only one of them has."""
+    values = [set(_VALUE.findall(f"x {ask}")) for ask in asks]
+    reached = -1
+    for number, (ask, own) in enumerate(zip(asks, values, strict=True)):
+        others = set().union(*values[:number], *values[number + 1 :])
+        places = [at for value in own - others if (at := new.find(value.strip('"'))) >= 0]
+        if places and min(places) < reached:
+            return ask
+        reached = max(reached, min(places, default=-1))
     return ""
 
 

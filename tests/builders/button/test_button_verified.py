@@ -30,6 +30,12 @@ ASKS = ("look up booking BK1234", "book flight HW77 for Ana Silva", "convert 75.
         ("Would you like to " + OLD[7:], "said as the assistant"),
         (OLD.replace("Please look up", "What is the number of"), "another question: what"),
         (OLD + " Please provide the date.", "said as the assistant"),
+        (OLD.replace("Please", "Thanks. I'll"), "said as the assistant"),
+        (OLD.replace("look up booking BK1234", "see if booking BK1234 exists"), "a condition is new"),
+        (
+            "I want you to book flight HW77 for Ana Silva, then look up booking BK1234; if the fare is below 400, convert 75.5.",
+            "the order is another: book flight HW77",
+        ),
         ("", "no single paragraph"),
         ("Sure!\n\nBooking BK1234 is fine.", "no single paragraph"),
         (OLD.upper(), "the same words"),
