@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError
+from ...hub_sync.errors import DataError, HubError, UsageError
 from ..sources import Source, fetch
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def build(config: ToolQueryConfig, context: StepContext) -> datasets.DatasetDict
         ends = [record["additional_info"]["answer"] for record in records]
         board = _start(ends)
         if config.board:
-            board = _with_details(board, json.loads(_text(config, BOARD, origins)))
+            board = _with_details(board, json.loads(_details(config, origins)))
         rows, left_out = [], Counter[str]()
         for record, end in zip(records, ends, strict=True):
             row = _row(record, end, board)
@@ -112,6 +112,14 @@ def _text(config: ToolQueryConfig, file: str, origins: list[str]) -> str:
         raise DataError(f"{name}: sha256 is {digest}, expected {expected}; fetch that file or change expect_sha256")
     origins.append(f"{origin}, sha256 `{digest}`")
     return content.decode("utf-8")
+
+
+def _details(config: ToolQueryConfig, origins: list[str]) -> str:
+    """The source's own list. Raises as `fetch` does, and says how to do without."""
+    try:
+        return _text(config, BOARD, origins)
+    except (UsageError, HubError) as error:
+        raise type(error)(f"{BOARD}: {error}; to do without descriptions and durations set `board: false`") from error
 
 
 def _start(ends: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

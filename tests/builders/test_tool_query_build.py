@@ -12,7 +12,7 @@ import yaml
 from hubwright.builders.tool_query import ToolQueryConfig, build
 from hubwright.builders.tool_query.build import BOARD, TASKS
 from hubwright.hub_sync.context import StepContext
-from hubwright.hub_sync.errors import DataError
+from hubwright.hub_sync.errors import DataError, UsageError
 
 PROJECTS = [{"order": 1, "color": "x", "name": "Home", "is_favorite": False}, {"order": 2, "color": "x", "name": "Work", "is_favorite": False}]  # fmt: skip
 START = [
@@ -122,6 +122,12 @@ def test_without_it_the_list_comes_from_the_tasks(tmp_path: Path):
 def test_files_that_do_not_fit_are_one_line(tmp_path: Path, records: Any, board: Any, said: str):
     with pytest.raises(DataError, match=said):
         made(write(tmp_path, records, board))
+
+
+def test_a_source_without_the_list_says_how_to_do_without(tmp_path: Path):
+    (write(tmp_path) / BOARD).unlink()
+    with pytest.raises(UsageError, match=r"projects.json: .* set `board: false`"):
+        made(tmp_path)
 
 
 def test_another_file_than_the_expected(tmp_path: Path):

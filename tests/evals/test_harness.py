@@ -131,7 +131,7 @@ def test_wrong_settings_are_refused(tmp_path: Path) -> None:
 def test_our_own_names_do_not_index_upstream() -> None:
     manager, names = find_tasks(["fbbench*"])
     assert names == ["fbbench", "fbbench_sample"]
-    assert len(manager.all_tasks) < 50
+    assert len(manager.all_tasks) < 500  # upstream has thousands
 
 
 @pytest.mark.slow

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from test_bfcl_matcher import package
+from test_bfcl_task import CATEGORIES as SINGLE
 from test_bfcl_task import REPLY, rows_of
-from test_bfcl_task import TASKS as SINGLE
 from test_bfcl_worlds import SOURCES
 
 from hubwright.evals.bfcl import steps
@@ -132,7 +132,7 @@ def save(folder: Path, configs: dict[str, dict[str, Any]]) -> Path:
 def small(folder: Path, **changed: Any) -> Path:
     multi = {f"multi_turn_{c}": [ROW | {"id": f"multi_turn_{c}_0"} | changed] for c in CATEGORIES}
     worlds = [{"name": name, "source": source} for name, source in SOURCES.items()]
-    single = {name.removeprefix("button_bfcl_"): rows_of(name.removeprefix("button_bfcl_")) for name in SINGLE}
+    single = {category: rows_of(category) for category in SINGLE}
     return save(folder, {"single_turn": single, "multi_turn": multi, "worlds": {"python": worlds}})
 
 
