@@ -1,12 +1,14 @@
 """What SmolLM2 learns from verified function calling: against the model as it is, other data, and faulty rows.
 
-    python -m benchmarks.button_experiments --out runs/button --model MODEL --gold GOLD --glaive GLAIVE --seal SEAL \\
-        --bfcl BFCL
+    python -m benchmarks.button_experiments --out runs/button --model MODEL --gold GOLD --stubs STUBS \\
+        --glaive GLAIVE --seal SEAL --bfcl BFCL
 
 MODEL is a folder of SmolLM2-135M-Instruct; the others are folders of published data sets (recipes `button_gold`,
-`toolcalls`, `seal_tools`, `bfcl`). Every arm is trained for two passes over rows that hold together --tokens tokens,
-in another choice of rows for every seed, by the recipe step `sft`; then lm-eval runs the first --limit documents of
-every task, greedily. A finished training and a finished task are files, so the command goes on where it was stopped.
+`button_seal`, `toolcalls`, `seal_tools`, `bfcl`). Arms: `gold`, rows over the worlds; `both`, every other row over
+stubs of Seal-Tools' definitions; `glaive`; `spoilt`, gold rows with a fault each. Every arm is trained for two passes
+over rows that hold together --tokens tokens, in another choice of rows for every seed, by the recipe step `sft`; then
+lm-eval runs the first --limit documents of every task, greedily. A finished training and a finished task are files,
+so the command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ TASKS = {  # task -> (environment variable, argument that names its data set, fi
     "button_bfcl_fc_simple_python": ("HUBWRIGHT_BFCL", "bfcl", ("function", "acc")),
     "button_bfcl_simple_python": ("HUBWRIGHT_BFCL", "bfcl", ("function", "acc")),
 }
-ARMS = ("as it is", "gold", "glaive", "spoilt")
+ARMS = ("as it is", "gold", "both", "glaive", "spoilt")
 TRAINING = {
     "chat_template": "chatml_tools", "num_train_epochs": 2, "per_device_train_batch_size": 1,
     "gradient_accumulation_steps": 1, "packing": True, "max_length": 1024, "learning_rate": 2e-4, "warmup_steps": 0.1,
@@ -48,13 +50,14 @@ def choose(arm: str, seed: int, tokens: int, arguments: argparse.Namespace, fold
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     source = arguments.glaive if arm == "glaive" else arguments.gold
     rows = datasets.load_dataset(str(source), split="train")
-    order = list(range(len(rows)))
-    random.Random(seed).shuffle(order)
+    order = list(rows.select(random.Random(seed).sample(range(len(rows)), len(rows))))
+    if arm == "both":
+        stubs = datasets.load_dataset(str(arguments.stubs), split="train").shuffle(seed=seed)
+        order = [row for pair in zip(order, stubs, strict=False) for row in pair]
     chosen: list[dict[str, Any]] = []
     held = 0
     rng = random.Random(f"{arm}:{seed}")
-    for number in order:
-        row = rows[number]
+    for row in order:
         if arm == "spoilt":
             try:
                 row = run_checks(spoil(row, rng), {})
@@ -112,7 +115,7 @@ def evaluate(model: Path, task: str, arguments: argparse.Namespace, result: Path
 def main() -> None:
     """Train and evaluate what is missing, then print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("out", "model", "gold", "glaive", "seal", "bfcl"):
+    for name in ("out", "model", "gold", "stubs", "glaive", "seal", "bfcl"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=45_000, help="of an arm's rows, prompts included")
