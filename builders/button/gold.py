@@ -29,7 +29,8 @@ from .reach import Reach
 from .registry import Ground, named, read_worlds
 from .rows import CHECKS, Row, features
 from .spoil import Unfit, spoil
-from .stubs import Read, describe, read_definitions
+from .stub_card import describe
+from .stubs import Read, read_definitions
 from .variants import VARIANTS, conversation
 
 if TYPE_CHECKING:

@@ -271,7 +271,10 @@ class _Drawer:
                 number, key = links[parameter]
                 node.arguments[parameter] = Source(node=number, field=key)
             else:
-                node.arguments[parameter] = Source(self.pick(parameter, parameters[parameter], node))
+                value = self.same(feeds, parameters[parameter])
+                node.arguments[parameter] = Source(
+                    self.pick(parameter, parameters[parameter], node) if value is None else value
+                )
         values = self.plan.values(node)
         same_kind = [repr(values[p]) for p in values if self.tools[name].kinds[p]]
         if len(set(same_kind)) < len(same_kind):
@@ -288,6 +291,15 @@ class _Drawer:
                 raise Failed("a value that is handed on is known from elsewhere")
         self.plan.nodes.append(node)
         return len(self.plan.nodes) - 1
+
+    def same(self, feeds: list[int], schema: Mapping[str, Any]) -> Any:
+        """What the user stated of a kind for a call whose result is used: one patient, not two."""
+        for feed in feeds if self.reach else ():
+            node = self.plan.nodes[feed]
+            for name, source in node.arguments.items():
+                if source.node is None and self.tools[node.tool].kinds[name] == schema["kind"]:
+                    return source.value
+        return None
 
     def pick(self, parameter: str, schema: Mapping[str, Any], node: Node) -> Any:
         """A value that the user states."""

@@ -34,6 +34,15 @@ _PERSON = (
     "musician scientist philosopher poet architect dentist counselor inmate resident subscriber holder policyholder "
     "caregiver partner officer lawyer attorney judge politician first_person second_person pilot dancer actor full"
 ).split()
+# "powerlifter", "pathologist"; and what ends like them and is nobody.
+_DOER = (
+    r"(?!(?:server|computer|router|container|folder|paper|newspaper|tower|power|sensor|order|number|layer|cluster"
+    r"|tractor|reactor|motor|printer|transformer|filter|parameter|newsletter|chapter|beer|flower"
+    r"|river|water|cancer|disaster"
+    r"|color|vector|operator|monitor|sector|factor|indicator|master|buffer|identifier|character|theater|center|career"
+    r"|engineer(?:ing)?|outdoor|weather|timer|meter|counter|marker|banner|poster|letter|user|former|other)\b)"
+    r"\w{3,}(?:er|or|ist|ian)"
+)
 _SENTENCES = (
     "The meeting has been moved to Friday morning", "Thank you for your patience, we will reply soon",
     "The new library opens its doors next week", "Rain is expected in the afternoon", "The order came two days late",
@@ -59,7 +68,8 @@ _NAMES = ("Aurora", "Bluebird", "Cedar", "Delta", "Evergreen", "Falcon", "Halcyo
 # What has its name from nature, science or the trade, so that nobody can make one up.
 _NATURAL = re.compile(
     r"species|chemical|vaccine|disease|gene|drug|food|crop|plant|animal|protein|element|compound|molecule|organ|"
-    r"muscle|language|dish|recipe|ingredient|medication|mineral|rock|virus|bacteria|fungus|planet|star|constellation|river|"
+    r"muscle|language|dish|recipe|ingredient|medication|mineral|rock|virus|bacteria|fungus|planet|star|"
+    r"constellation|river|"
     r"technique|theory|procedure|exercise|symptom|condition|instrument|dance|sport|weed|herb|material|reaction|"
     r"therapy|treatment|style|genre|disorder|method|algorithm|function|law|act|holiday|festival|religion|deity|"
     r"god|party|museum|landmark|volcano|lake|mountain|table|column|field|file|index|middle|attribute|parameter|class$"
@@ -98,8 +108,12 @@ _LISTS: dict[str, Sequence[Any]] = {
 }  # fmt: skip
 _FILES = {
     "image|photo|picture|logo|graphic|thumbnail|screenshot|gif": ("png", "harbour garden portrait skyline market"),
-    "audio|sound|music|recording|speech|song|track|podcast": ("wav", "interview lecture morning rehearsal memo"),
+    "audio|sound|music|recording|speech|song|track|podcast|mp3|media file|voice": (
+        "wav",
+        "interview lecture morning rehearsal memo",
+    ),
     "video|clip|film|footage|movie": ("mp4", "launch tour training match parade"),
+    "web ?page|website|html|story|article|blog": ("html", "welcome news about archive contact"),
     "": ("csv", "report summary measurements inventory results"),
 }
 # (name, description, low, high, digits): the first whose two patterns are found.
@@ -128,6 +142,7 @@ _RANGES: tuple[tuple[str, str, float, float, int], ...] = (
     (r"price|cost|amount|budget|fee|premium|expense|balance|payment|donation|quote|tax$|bill|wage|value$",
      "", 40, 3000, 0),
     (r"score|index|level|grade", "", 10, 98, 1),
+    (r"_per_", "", 2, 40, 1),
     (r"impression|view|click|follower|reach|like|visit|download|share|subscriber|citation", "", 120, 90_000, 0),
     (r"wavelength|width|height|size|resolution", r"pixel", 200, 1600, 0),
     (r"distance|range|altitude|elevation|depth|radius", "", 4, 900, 1),
@@ -142,6 +157,7 @@ _BOUNDS = re.compile(
 _CODE = re.compile(
     r"(^|_)(id|code|isbn|vin|sku|uuid|serial|reference|hash|barcode|token|address_hash|key)$|[a-z]_(number|no|hash)$"
 )
+_REGISTERED = re.compile(r"(account|policy|case|invoice|order|ticket|serial|reference|claim|tracking|passport)_")
 _DAY = re.compile(r"(^|_)(date|day|deadline|birthday|dob)$|date_of_|^date_")
 
 
@@ -194,13 +210,13 @@ def rule(name: str, schema: Mapping[str, Any], pooled: Mapping[str, list[Any]]) 
     if name.endswith("_title"):
         return ["one", list(_TITLES)]
     named = name.endswith("_name") or re.match(r"(?:the )?(?:new )?name of the", text)
-    if named and re.search(rf"name of the (?:\w+ ){{0,2}}(?:{'|'.join(_PERSON)}|holder)\b", text):
+    if named and re.search(rf"name of the (?:\w+ ){{0,2}}(?:{'|'.join(_PERSON)}|holder|{_DOER})\b", text):
         return ["one", people(18)]
     return ["one", list(_NAMES)] if named and not _NATURAL.search(f"{name} {text[:40]}") else None
 
 
 def _number(name: str, text: str, whole: bool, own: Sequence[Any]) -> Rule | None:
-    if whole and _CODE.search(name) and not re.search(r"^number_|quantity", name):
+    if whole and _CODE.search(name) and (not name.endswith("_number") or _REGISTERED.match(name)):
         return ["number", 10_000, 99_999, 0]
     if len(own) > 1:
         return ["one", list(own)]
@@ -227,7 +243,7 @@ def _string(name: str, text: str, own: Sequence[Any]) -> Rule | None:
     if re.search(r"email(_address)?$", name):
         return ["one", [f"{a.lower()}.{b.lower()}@mail.example" for a, b in zip(FIRST, LAST, strict=False)]]
     if re.search(r"(^|_)(url|link)$", name):
-        return _file(name, "https://files.example/", "")
+        return _file(name, text, "https://files.example/")
     if _CODE.search(name):
         if own and any(sign.isdigit() for sign in str(own[0])):
             return ["code", re.sub(r"\d", "#", str(own[0]))]
@@ -240,10 +256,10 @@ def _string(name: str, text: str, own: Sequence[Any]) -> Rule | None:
     if re.search(
         r"_(file|path|image|document)$|^(file|path|image|video|audio|photo|picture|image_data)$|^file_|_file_", name
     ):
-        return _file(name, "", "")
+        return _file(name, text, "")
     for names, values in _LISTS.items():
         if re.fullmatch(names, name):
-            if names.startswith("time") and re.search(r"duration|period|how long|zone", text):
+            if "time" in names and re.search(r"duration|period|how long|zone|\bdays\b|minutes|hours|takes?\b", text):
                 return None
             return ["one", list(values)]
     if name in ("first_name", "last_name"):
@@ -256,9 +272,9 @@ def _string(name: str, text: str, own: Sequence[Any]) -> Rule | None:
     return None
 
 
-def _file(name: str, before: str, after: str) -> Rule:
-    ending, stems = next(parts for words, parts in _FILES.items() if re.search(words, name))
-    return ["one", [f"{before}{stem}_{number}.{ending}{after}" for stem in stems.split() for number in (1, 2, 7)]]
+def _file(name: str, text: str, before: str) -> Rule:
+    ending, stems = next(parts for words, parts in _FILES.items() if re.search(words, name) or re.search(words, text))
+    return ["one", [f"{before}{stem}_{number}.{ending}" for stem in stems.split() for number in (1, 2, 7)]]
 
 
 def free_text(name: str) -> bool:

@@ -38,7 +38,8 @@ _UNIT = re.compile(
     r"|centimeters|millimeters|micrometers|nanometers|kilometers|miles|feet|inches|milliseconds|seconds|minutes|hours"
     r"|days|weeks|months|kilograms|grams|milligrams|pounds|tons|tonnes|liters|litres|milliliters|kilowatts|megawatts"
     r"|watts|volts|amperes|amps|ohms|hertz|degrees|radians|pixels|us dollars|dollars|euros|pascals|newtons|joules"
-    r"|decibels|percent|percentage|km/h|m/s|km|kg|cm|mm|mph|hz|khz|mhz|ghz|usd|psi|kwh|mg/dl|moles|rpm)\b",
+    r"|decibels|percent|percentage|km/h|m/s|km|kg|cm|mm|mph|hz|khz|mhz|ghz|usd|psi"
+    r"|kwh|mg/dl|moles|rpm)\b(?!\s*(?:per\b|/|squared|cubed|\^))",
     re.IGNORECASE,
 )
 _SHOWN = {
@@ -55,19 +56,22 @@ _TO = {"destination": "to", "destination_city": "to", "origin": "from", "origin_
        "reservation_date": "on", "reservation_time": "at", "month": "for", "author": "by", "artist": "by"}  # fmt: skip
 _SMALL = (
     r"(?=\s+(?:in|of|for|on|to|with|from|at|by|and|or|based|using|within|between|during|over|about|into|under|who|that"
-    r"|is|are|has|through|as|via|against|inside|including)\b|\s*[,.;]|$)"
+    r"|is|are|has|through|as|via|against|inside|including|[a-z]+ed)\b|\s*[,.;]|$)"
 )
 _ADJECTIVES = (
     r"(?:(?!(?:of|for|in|on|to|new|and|or|with|from|by|at|using|within|between|based|the|an?|about|through)\b)"
     r"[\w'-]+\s+){0,3}"
 )
 _BEFORE = rf"(?:\b(?:an?|the|each|another|any)\s+(?!new\b|newly\b|list\b|number\b){_ADJECTIVES}|(?<=\band ))"
-_AFTER = re.compile(r"\b(?:with|for|at|to|by|from|over|near|under|in|on)\s+$")
+_AFTER = re.compile(r"\b(?:with|for|at|to|by|from|over|near|under|in|on)\s+$|>\s+and\s+$")
 _LOOSE = re.compile(r"\b(?:specified|given|specific|particular|certain|desired|provided|selected)\s+")
+_LISTED = re.compile(r",?\s+(?:based on|according to)\s+[^,]+?(?:,| and ).*$")  # "based on age, gender and weight"
 _VAGUE = re.compile(
     r",?\s+(?:based on|with|using|according to|given|within|for|under|and)\s+(?:a |an |the |its |their )?(?:specified"
-    r"|given|provided|specific|various|certain|some|different|particular|user's|desired)\s+(?:\w+\s+)?(?:parameters|criteria"
-    r"|inputs?|conditions|details|attributes|options|settings|information|filters|values|factors|properties|specifications"
+    r"|given|provided|specific|various|certain|some|different|particular|user's|desired)\s+(?:\w+\s+)?"
+    r"(?:parameters|criteria"
+    r"|inputs?|conditions|details|attributes|options|settings|information|filters|values|factors|properties"
+    r"|specifications"
     r"|preferences|requirements)(?:\s+and (?:specified |given )?\w+)?$"
 )
 
@@ -96,7 +100,8 @@ def unit(schema: Mapping[str, Any]) -> str:
 
 def plural(noun: str) -> bool:
     """Is the noun's last word in the plural?"""
-    return re.search(r"(?<![sui])s$", noun) is not None and not re.search(r"(status|radius|series|species)$", noun)
+    head = re.sub(r"(?<=s) (?:\w+ed|sold|won|made)$", "", noun)  # "units produced"
+    return re.search(r"(?<![sui])s$", head) is not None and not re.search(r"(status|radius|series|species)$", head)
 
 
 def said_as(name: str, schema: Mapping[str, Any], values: Sequence[Any]) -> str:
@@ -179,7 +184,7 @@ def imperative(description: str) -> str:
         or re.search(r"\b(?:allows?|the user|users? to|this (?:API|tool))\b", text)
     ):
         return ""
-    return _VAGUE.sub("", f"{verb} {rest}")
+    return _VAGUE.sub("", _LISTED.sub("", f"{verb} {rest}"))
 
 
 def spoken_of(description: str, name: str) -> re.Match[str] | None:
@@ -220,7 +225,7 @@ def ask(description: str, parameters: Sequence[str], names: Mapping[str, str], s
     if re.search(r"\b(?:specified|given|provided)\b", text):
         text = re.sub(r"\s+(?:in|for|on|at|of|to|from)\s+(?:an?|the)\s+(?:specified|given|provided)\s+\w+$", "", text)
     text = _LOOSE.sub("", re.sub(r"\ban (?=(?:specified|particular|certain|given)\s+[^aeiou])", "a ", text))
-    text = re.sub(r"\ba (?=[aeio]\w)", "an ", text)
+    text = re.sub(r"\ba (?=[aeio]\w|un(?!i))", "an ", text)
     listed = []
     for parameter in [p for p in parameters if p in rest]:
         name = names[parameter]

@@ -11,12 +11,11 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...hub_sync.context import Report
 from ...hub_sync.errors import DataError
 from ...tools import stubs
 from ...tools.definition import fault
@@ -37,13 +36,15 @@ _GENERIC = frozenset(
     height parameters frequency period area place color performance availability""".split()
 )
 # Names that mean the same in functions of one field alone.
-_NEAR = frozenset("location region destination origin material temperature dosage diagnosis severity brand".split())
+_NEAR = frozenset(
+    "location region destination origin material temperature dosage diagnosis severity brand genre artist".split()
+)
 # Names of which everybody means the same, in functions of all fields.
 _EVERYWHERE = frozenset(
     """patient_id customer_id employee_id user_id product_id order_id vehicle_id device_id student_id campaign_id
     book_id project_id event_id transaction_id course_id ticket_id policy_number tracking_number country city language
-    currency author artist species username email isbn ip_address company organization medication airport_code
-    image_url audio_file video_url image_path genre crop vin invoice_id claim_id document_id manufacturer""".split()
+    currency author species username email isbn ip_address company organization medication airport_code
+    image_url audio_file video_url image_path crop vin invoice_id claim_id document_id""".split()
 )
 _SUCCESS = re.compile(
     r"^(success|is_success|successful|confirmation|completed|.*_(success|successful|created|updated|deleted|added))$"
@@ -113,51 +114,6 @@ def read_definitions(folder: Path, cited: str, seed: int) -> Read:
         raise DataError(f"definitions: {cited}: {len(made)} of {len(records)} can be used: two are needed")
     read.ground = _ground(made, f"stubs of {cited}", seed)
     return read
-
-
-def describe(
-    report: Report, read: Read, cited: str, sets: Mapping[frozenset[str], int], exhausted: Collection[str]
-) -> None:
-    """What a card says of the definitions that rows were drawn over.
-
-    Args:
-        sets: functions of a row -> rows.
-        exhausted: compositions of which there were no more.
-    """
-    tools = read.ground.tools
-    drawn = {name for functions in sets for name in functions}
-    report.counts |= {"definitions": read.total, "definitions_used": len(tools), "functions_in_rows": len(drawn)}
-    report.tables.append(
-        {
-            "title": "Definitions",
-            "columns": ["", "definitions", "of all"],
-            "rows": [
-                [said, number, f"{number / read.total:.1%}"]
-                for said, number in [("used", len(tools)), *read.unused.most_common()]
-            ],
-        }
-    )
-    domains = Counter(tool.world for tool in tools.values())
-    rows = Counter(tools[name].world for name in drawn)
-    report.tables.append(
-        {
-            "title": "Functions",
-            "columns": ["domain", "used", "in rows"],
-            "rows": [[domain, number, rows[domain]] for domain, number in sorted(domains.items())],
-        }
-    )
-    chained = sum(bool(tool.gives) for tool in tools.values())
-    body = (
-        f"The functions are stubs of the definitions in {cited}. A stub checks its arguments and answers with typed "
-        "values that depend on its name, the arguments and a seed alone: they are of the right form, and not true. "
-        "Nothing was looked up, and what a function does to a state is not simulated. "
-        f"A result can be handed on by {chained:,} of them.\n\nEvery function that an instance of the split "
-        f"`{HELD_OUT}` calls is left out. The functions of the in-domain splits are not: that benchmark shares them "
-        "with its training set. Rows that ask nearly what one of its instances asks are left out."
-    )
-    if exhausted:
-        body += f"\n\nThere were no more new rows of: {', '.join(sorted(exhausted))}."
-    report.sections.append({"title": "Functions", "body": body})
 
 
 def _records(folder: Path, cited: str) -> Iterator[dict[str, Any]]:
