@@ -51,13 +51,13 @@ def run_checks(row: Row, responses: Schemas | None = None, seen: Seen | None = N
     return row | {f"check_{name}": found[name] for name in CHECKS}
 
 
-def check_all(rows: Sequence[Row]) -> list[Row]:
+def check_all(rows: Sequence[Row], tests: Seen | None = None) -> list[Row]:
     """The rows with their columns check_* filled, in order; results fit `responses` where a definition has them."""
     seen, found = Seen(), []
     for row in rows:
         functions = [tool["function"] for tool in row["tools"]]
         responses = {one["name"]: one["responses"] for one in functions if one.get("responses")}
-        found.append(run_checks(row, responses, seen))
+        found.append(run_checks(row, responses, seen, tests))
     return found
 
 

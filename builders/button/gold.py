@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubwrightError, UsageError
-from .against import requests
+from .against import read_against
 from .checks import faults, run_checks
 from .near import Seen
 from .own_tools import read_module
@@ -219,8 +219,8 @@ class Generator:
 def build(config: GoldConfig, context: StepContext) -> DatasetDict:
     """Rows that pass every check; rows go to disk as they are made, so memory does not grow with their number.
 
-    An input `against` is a test set: rows that ask nearly what it asks are left out. An input `definitions` is a data
-    set of `seal_tools`, whose functions are drawn from as stubs (stubs.py); its own requests count as a test set, too.
+    Inputs `against_NAME` are test sets: rows that ask nearly what they ask are left out. An input `definitions` is a
+    data set of `seal_tools`, whose functions are drawn from as stubs (stubs.py); its own requests count as a test set.
 
     Raises UsageError for unknown worlds, compositions or variants, DataError where there are too few different rows or
     the definitions are none.
@@ -238,11 +238,8 @@ def build(config: GoldConfig, context: StepContext) -> DatasetDict:
         if config.tools:
             raise UsageError("button_gold: tools and the input definitions are both given: leave one out")
         read = read_definitions(definitions.path, str(definitions.ref), config.seed)
-    tests = None
-    for held_out in (context.inputs.get("against"), definitions):
-        if held_out and (held_out is not definitions or (held_out.path / "instances").is_dir()):
-            tests = tests or Seen(config.near)
-            tests.add_all(requests(held_out.path, str(held_out.ref)))
+    own_tests = definitions is not None and (definitions.path / "instances").is_dir()
+    tests = read_against(context, config.near, *(["definitions"] if own_tests else []))
     if not config.train_rows and not config.test_rows:
         raise UsageError("button_gold: train_rows and test_rows are both 0: ask for some rows")
     generator = Generator(config, tests, read)

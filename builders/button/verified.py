@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...inference.served import ServingConfig, check_spec, serve_input
+from .against import read_against
 from .checks import faults, run_checks
 from .faithful.asking import Asker, phase
 from .near import Seen
@@ -215,6 +216,7 @@ def build(config: VerifiedConfig, context: StepContext) -> dict[str, DatasetDict
     responses = {name: tool.definition["responses"] for name, tool in read_worlds().items()}
     refused: Counter[str] = Counter({"the endpoint failed": len(result.failed)})
     accepted, used, seen = [], [0, 0], Seen(config.near)
+    tests = read_against(context, config.near)
     for row in result.rows:
         used = [a + b for a, b in zip(used, row.pop("used"), strict=True)]
         row.pop("n")
@@ -224,7 +226,7 @@ def build(config: VerifiedConfig, context: StepContext) -> dict[str, DatasetDict
         row["id"] = identity(row["messages"], row["tools"])
         row["task"] = " ".join(m["content"] for m in row["messages"] if m["role"] == "user")
         row["made_by"] = f"{served.name}@{served.revision}" if served.revision else served.name
-        row = run_checks(row, responses, seen)
+        row = run_checks(row, responses, seen, tests)
         if found := faults(row):
             refused.update(f"check: {name}" for name in found)
         else:

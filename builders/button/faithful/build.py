@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from ....hub_sync.context import StepContext
 from ....hub_sync.errors import UsageError
 from ....inference.served import Served, ServingConfig, check_spec, serve_input
+from ..against import read_against
 from ..checks import check_all, faults_table
 from ..rows import calls_of, features, identity
 from .asking import Row
@@ -82,7 +83,8 @@ def build(config: FaithfulConfig, context: StepContext) -> dict[str, DatasetDict
         raise UsageError(f"step {context.step}: dedup: embeddings and the input `embedder` go together; give both")
     served = serve_input("teacher", config.teacher, config, context)
     pipeline = Pipeline(config, served, context)
-    rows = check_all([finished(row, served) for row in pipeline.run()])
+    tests = read_against(context)
+    rows = check_all([finished(row, served) for row in pipeline.run()], tests)
     _report(config, context, served, pipeline, rows)
     columns = features()
     train = Dataset.from_list(rows, features=columns).select_columns(list(columns))

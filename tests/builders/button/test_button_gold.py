@@ -209,3 +209,25 @@ def test_spoilt_rows_are_a_share_of_the_train_rows_and_say_so(tmp_path: Path) ->
 def test_no_rows_at_all_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="train_rows and test_rows are both 0"):
         build(GoldConfig(train_rows=0), StepContext("gold", tmp_path, tmp_path))
+
+
+def test_no_row_asks_what_one_of_several_test_sets_asks(tmp_path: Path) -> None:
+    from hubwright.hub_sync.context import Input
+    from hubwright.hub_sync.refs import ArtifactRef
+
+    config = GoldConfig(train_rows=12, seed=5, variants=("plain",), compositions=("single",))
+    first = build(config, StepContext("gold", tmp_path / "a", tmp_path / "a"))["train"]
+    given = {}
+    for name, rows in (
+        ("against_even", first.select(range(0, 12, 2))),
+        ("against_odd", first.select(range(1, 12, 2))),
+    ):
+        (tmp_path / name).mkdir()
+        rows.select_columns(["id", "task"]).to_parquet(str(tmp_path / name / "test.parquet"))
+        given[name] = Input(ArtifactRef("dataset", f"me/{name}", "a" * 40), tmp_path / name)
+    context = StepContext("gold", tmp_path / "b", tmp_path / "b", given)
+    again = build(config, context)["train"]
+    assert not set(first["task"]) & set(again["task"])
+    (table,) = [table for table in context.report.tables if table["title"] == "What became of the draws"]
+    (left_out,) = [row[1] for row in table["rows"] if row[0] == "check: contamination"]
+    assert left_out > 0
