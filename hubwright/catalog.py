@@ -141,6 +141,7 @@ CATALOG: dict[str, StepKind] = {
         "hubwright.builders.seal_tools:build",
         "dataset",
         "Seal-Tools: requests with the function calls that serve them, some nested, and the functions",
+        version=2,
     ),
     "nestful": StepKind(
         "builder",

@@ -312,6 +312,8 @@ def _write_dataset(dataset: Any, output: Path) -> None:
         for split, rows in splits.items():
             if len(rows) == 0:
                 raise DataError(f"split {split!r} of {config!r} has no rows; nothing was published")
+            if split == "all":  # load_dataset means every split by it, and refuses the config
+                raise DataError(f"split {split!r} of {config!r} cannot be loaded by name: call it train")
             folder = output / ("data" if config == "default" else config)
             folder.mkdir(parents=True, exist_ok=True)
             rows.to_parquet(str(folder / f"{split}-00000-of-00001.parquet"))

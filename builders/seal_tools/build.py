@@ -55,7 +55,8 @@ class SealToolsConfig(BaseModel):
 def build(config: SealToolsConfig, context: StepContext) -> dict[str, datasets.DatasetDict]:
     """Read, check and lay out the rows; tell `context.report` about them.
 
-    tools rows (split `all`): name, description, field, parameters and responses (JSON Schema as JSON text), required.
+    tools rows (split `train`, the only one): name, description, field, parameters and responses (JSON Schema as JSON
+    text), required.
     instances rows: id, query, calls (JSON: `[{"name", "arguments"}]`), gold_tools and tools (JSON: OpenAI's form, with
     `responses`), n_calls, nested (an argument names a result), level, faults ("kind: where"), scorable (all functions
     that are called are defined).
@@ -86,7 +87,7 @@ def build(config: SealToolsConfig, context: StepContext) -> dict[str, datasets.D
         "instances": datasets.DatasetDict(
             {split: datasets.Dataset.from_list(found, features=features()) for split, found in rows.items()}
         ),
-        "tools": datasets.DatasetDict({"all": datasets.Dataset.from_list(listed)}),
+        "tools": datasets.DatasetDict({"train": datasets.Dataset.from_list(listed)}),
     }
 
 

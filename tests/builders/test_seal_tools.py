@@ -100,7 +100,7 @@ def test_faults_are_named_and_counted(tmp_path: Path):
 
 def test_definitions_are_json_schema(tmp_path: Path):
     made, _ = built(folder(tmp_path / "d"))
-    rows = {row["name"]: row for row in made["tools"]["all"]}
+    rows = {row["name"]: row for row in made["tools"]["train"]}
     assert json.loads(rows["getFilm"]["parameters"]) == {
         "type": "object",
         "properties": {
@@ -164,7 +164,7 @@ def test_the_real_files(shared_data: Path, tmp_path: Path):
     assert {split: len(rows) for split, rows in instances.items()} == {
         "dev": 700, "test_in_domain": 700, "test_out_domain": 654,
     }  # fmt: skip
-    assert len(made["tools"]["all"]) == 4076
+    assert len(made["tools"]["train"]) == 4076
     assert [sum(rows["nested"]) for rows in instances.values()] == [28, 30, 27]
     assert all(all(rows["scorable"]) for rows in instances.values())
     kinds = {said.partition(":")[0] for rows in instances.values() for found in rows["faults"] for said in found}

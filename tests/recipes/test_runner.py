@@ -218,6 +218,19 @@ def test_bad_source_publishes_nothing(hubwright, api, tmp_path, namespace, name)
     assert not api.repo_exists(f"{namespace}/fb-sample", repo_type="dataset")
 
 
+def test_a_split_that_nobody_could_load_is_not_written(tmp_path):
+    from datasets import Dataset
+
+    from hubwright.hub_sync.errors import DataError
+    from hubwright.runner import _write_dataset
+
+    rows = Dataset.from_dict({"a": [1]})
+    _write_dataset({"tools": {"train": rows}}, tmp_path)
+    assert [path.name for path in tmp_path.rglob("*.parquet")] == ["train-00000-of-00001.parquet"]
+    with pytest.raises(DataError, match="split 'all' of 'tools' cannot be loaded by name: call it train"):
+        _write_dataset({"tools": {"all": rows}}, tmp_path)
+
+
 def test_unreachable_hub_is_one_line(hubwright, recipe):
     run = hubwright("run", "small.yaml", "--format", "json", env={"HF_ENDPOINT": "http://127.0.0.1:9"})
     assert run.returncode == 4
