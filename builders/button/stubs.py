@@ -1,4 +1,4 @@
-"""Definitions of functions, as `seal_tools` publishes them, as tools of the gold path: typed stubs that run.
+"""Definitions of functions, Seal-Tools' or a model's, as tools of the gold path: typed stubs that run.
 
 A definition is used where every value that it needs or gives can be typed (stub_values.py) and its description says
 what a user asks for (stub_words.py). Fields and parameters of one domain that mean the same have one kind, by which
@@ -121,7 +121,7 @@ def _records(folder: Path, cited: str) -> Iterator[dict[str, Any]]:
 
     files = sorted((folder / "tools").glob("*.parquet"))
     if not files:
-        raise DataError(f"definitions: {cited} has no config `tools`: give a data set that `seal_tools` built")
+        yield from _made_up(folder, cited)
     for path in files:
         with pq.ParquetFile(path) as file:
             if missing := sorted(set(COLUMNS) - set(file.schema_arrow.names)):
@@ -132,6 +132,35 @@ def _records(folder: Path, cited: str) -> Iterator[dict[str, Any]]:
                 for part in ("parameters", "responses"):
                     row[part] = _schema(row[part], f"definitions: {cited}: {row['name']}: {part}")
                 yield row
+
+
+def _made_up(folder: Path, cited: str) -> Iterator[dict[str, Any]]:
+    """The functions that conversations of `button_faithful` offer: a model made them up, with schemas of results."""
+    import pyarrow.parquet as pq
+
+    found = False
+    for path in sorted(folder.rglob("*.parquet")):
+        with pq.ParquetFile(path) as file:
+            if not {"tools", "scenario"} <= set(file.schema_arrow.names):
+                continue
+            for batch in file.iter_batches(columns=["tools", "scenario"]):
+                for row in batch.to_pylist():
+                    for tool in map(json.loads, row["tools"]):
+                        one = tool["function"]
+                        if one.get("responses"):
+                            found = True
+                            where = f"definitions: {cited}: {one['name']}"
+                            schemas = {part: _schema(json.dumps(one[part]), where) for part in COLUMNS[-2:]}
+                            yield {
+                                "name": one["name"],
+                                "description": one["description"],
+                                "field": row["scenario"],
+                            } | schemas
+    if not found:
+        raise DataError(
+            f"definitions: {cited} has neither a config `tools` nor rows whose functions have `responses`: give "
+            "a data set that `seal_tools` or `button_faithful` built"
+        )
 
 
 def _schema(text: str, where: str) -> dict[str, Any]:

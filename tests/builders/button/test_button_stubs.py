@@ -191,9 +191,27 @@ def test_a_definition_that_is_no_schema_is_one_line(tmp_path: Path, change: dict
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_functions_that_a_model_made_up_are_stubs_as_well(tmp_path: Path) -> None:
+    """Rows of `button_faithful`, whose functions nobody can run."""
+    rows = []
+    for one in TOOLS[:4]:
+        function = {key: one[key] for key in ("name", "description")}
+        function |= {part: json.loads(one[part]) for part in ("parameters", "responses")}
+        empty = {name: [] if name in ("messages", "sub_tasks") else "" for name in features()}
+        offered = {"tools": [{"type": "function", "function": function}], "scenario": "in the harbour"}
+        rows.append(empty | {"parallel": True, "n_calls": 0, "n_user_turns": 0} | offered)
+    (tmp_path / "d" / "faithful").mkdir(parents=True)
+    found = datasets.Dataset.from_list(rows + rows[:1], features=features())
+    found.to_parquet(str(tmp_path / "d" / "faithful" / "train-00000-of-00001.parquet"))
+    read = read_definitions(tmp_path / "d", "me/faithful@a", 0)
+    assert set(read.ground.tools) == {"addBoat", "getBoat", "sellBoat", "payFee"}
+    assert read.unused == {"the name is taken": 1}
+    assert read.ground.tools["addBoat"].gives == {"boat_id": read.ground.tools["getBoat"].kinds["boat_id"]}
+
+
 def test_a_data_set_without_definitions_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
-    with pytest.raises(DataError, match=r"me/tools@a+ has no config `tools`: give a data set that `seal_tools` built"):
+    with pytest.raises(DataError, match=r"me/tools@a+ has neither a config `tools` nor rows whose functions"):
         made(tmp_path / "d", tmp_path / "w")
     with pytest.raises(DataError, match="1 of 1 can be used: two are needed"):
         made(published(tmp_path / "e", TOOLS[:1]), tmp_path / "w")
