@@ -42,7 +42,8 @@ TRIES = 400  # draws for one row before its place is given to another compositio
 SHARE, ANYHOW = 200, 3
 # A variant that changes what only some compositions have.
 ONLY = {
-    "irrelevant": ("single",),
+    # Of all that can be asked for in one turn: were it only of single calls, most of these would be refusals.
+    "irrelevant": tuple(n for n in SHAPES if n != "three_turns" and "conditional" not in n and "two_turns" not in n),
     "missing_function": tuple(name for name in SHAPES if name != "single" and "conditional" not in name),
 }
 

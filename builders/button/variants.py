@@ -108,12 +108,17 @@ class _Writer:
 
     def refusal(self, ran: Sequence[Node]) -> list[dict[str, Any]]:
         """One turn that nothing can be done about."""
-        if len(self.plan.nodes) != 1:
-            raise Failed("irrelevant: more than one call")
-        self.absent = {ran[0].tool}
-        ran[0].runs = False
+        if any(node.turn or node.when for node in ran):
+            raise Failed("irrelevant: further turns or a condition")
+        self.absent = {node.tool for node in ran}
+        for node in ran:
+            node.runs = False
         self.say("user", self.speaker.request(0))
-        self.say("assistant", self.speaker.unable(0))
+        first = [number for number, node in enumerate(self.plan.nodes) if not node.needs()]
+        told = [self.speaker.unable(number) for number in first]
+        if len(first) < len(ran):
+            told.append("So the rest cannot be done, either.")
+        self.say("assistant", " ".join(told))
         return self.messages
 
     def leave_out_a_value(self, ran: Sequence[Node]) -> None:

@@ -88,9 +88,11 @@ def test_results_are_what_the_worlds_give(box: Sandbox) -> None:
             assert box.call(one["function"]["name"], one["function"]["arguments"]).value == results[one["id"]]
 
 
-@pytest.mark.parametrize("variant", variants.VARIANTS)
-def test_every_variant_passes_and_keeps_the_oracle(box: Sandbox, variant: str) -> None:
-    composition = "single" if variant == "irrelevant" else "parallel_then_sequential"
+@pytest.mark.parametrize(
+    ("variant", "composition"),
+    [*((variant, "parallel_then_sequential") for variant in variants.VARIANTS), ("irrelevant", "single")],
+)
+def test_every_variant_passes_and_keeps_the_oracle(box: Sandbox, variant: str, composition: str) -> None:
     row = written(box, composition, variant)
     assert not faults(row), faults(row)
     offered = {tool["function"]["name"] for tool in row["tools"]}
@@ -99,6 +101,7 @@ def test_every_variant_passes_and_keeps_the_oracle(box: Sandbox, variant: str) -
     called = [one["function"]["name"] for one in calls_of(row["messages"])]
     if variant == "irrelevant":
         assert not called and not offered & needed and len(row["messages"]) == 2
+        assert ("So the rest cannot" in row["messages"][1]["content"]) == (composition != "single")
     elif variant == "missing_function":
         assert called == [node["tool"] for node in planned[:-1]] and planned[-1]["tool"] not in offered
         assert not planned[-1]["runs"]
@@ -133,6 +136,14 @@ def test_a_seed_gives_the_same_rows_and_splits_share_no_set_of_functions(tmp_pat
     assert [row[0] for row in report.tables[0]["rows"]][-len(CHECKS) :] == [f"check: {name}" for name in CHECKS]
 
 
+def test_most_single_requests_can_be_served() -> None:
+    """Else a model learns that a short request is refused."""
+    weights = {(c, v): w for c, v, w in Generator(GoldConfig()).cells()}
+    single = {variant: weight for (composition, variant), weight in weights.items() if composition == "single"}
+    assert single["irrelevant"] < 0.25 * sum(single.values())
+    assert sum(w for (_, v), w in weights.items() if v == "irrelevant") == pytest.approx(0.1)
+
+
 def test_a_killed_build_counts_all_draws(tmp_path: Path) -> None:
     """What a killed run left behind is not taken for finished."""
     config = GoldConfig(train_rows=20)
@@ -150,9 +161,9 @@ def test_a_killed_build_counts_all_draws(tmp_path: Path) -> None:
         ({"worlds": ("space",)}, "worlds: 'space' is unknown: use some of "),
         ({"compositions": ("loop",)}, "compositions: 'loop' is unknown"),
         ({"variants": ("rude",)}, "variants: 'rude' is unknown"),
-        ({"variants": ("irrelevant",), "compositions": ("parallel",)}, "none of the variants can be made"),
+        ({"variants": ("irrelevant",), "compositions": ("conditional",)}, "none of the variants can be made"),
         (
-            {"variants": ("plain", "irrelevant"), "compositions": ("parallel",), "plain_share": 0.0},
+            {"variants": ("plain", "irrelevant"), "compositions": ("two_turns",), "plain_share": 0.0},
             "none of the variants can be made",
         ),
     ],
