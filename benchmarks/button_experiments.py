@@ -27,7 +27,6 @@ TASKS = {  # task -> (environment variable, argument that names its data set, fi
     "seal_tools_in_domain": ("HUBWRIGHT_SEAL_TOOLS", "seal", ("tool_f1", "param_f1")),
     "seal_tools_out_domain": ("HUBWRIGHT_SEAL_TOOLS", "seal", ("tool_f1", "param_f1")),
     "button_bfcl_fc_simple_python": ("HUBWRIGHT_BFCL", "bfcl", ("function", "acc")),
-    "button_bfcl_simple_python": ("HUBWRIGHT_BFCL", "bfcl", ("function", "acc")),
 }
 ARMS = ("as it is", "gold", "both", "glaive", "spoilt")
 TRAINING = {
