@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MOST = 100_000  # characters of one reply; longer ones are no calls
+BITS = 12_000  # of an integer; Python writes no more than 4,300 digits
 _SIGNS: dict[type, Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos}
 _SUMS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -90,10 +91,11 @@ def _call(node: ast.expr) -> Call:
 
 def _value(node: ast.expr) -> Any:
     """The value of a literal; text for what is none."""
-    if isinstance(node, ast.Constant):
-        return "..." if node.value is Ellipsis else node.value
-    if isinstance(node, ast.UnaryOp | ast.BinOp):
-        return _number(node)
+    if isinstance(node, ast.Constant | ast.UnaryOp | ast.BinOp):
+        value = node.value if isinstance(node, ast.Constant) else _number(node)
+        if isinstance(value, int) and value.bit_length() > BITS:
+            raise ValueError("an integer of so many digits is no argument")
+        return "..." if value is Ellipsis else value
     if isinstance(node, ast.List):
         return [_value(item) for item in node.elts]
     if isinstance(node, ast.Tuple):
@@ -114,7 +116,11 @@ def _value(node: ast.expr) -> Any:
 
 def _key(node: ast.expr | None) -> Any:
     value = None if node is None else _value(node)
-    if node is None or isinstance(value, list | dict):
+    try:
+        hash(value)
+    except TypeError:
+        node = None
+    if node is None:
         raise ValueError("a dictionary's key must be a plain value")
     return value
 

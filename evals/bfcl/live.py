@@ -91,10 +91,15 @@ class BFCLEpisode:
         self._over, self._stopped = True, reason
 
     def transcript(self) -> dict[str, Any]:
-        """See the class. Plays the row against gold."""
+        """See the class. Plays the row against gold. Raises DataError where gold itself cannot be played."""
         gold = json.loads(self._row["gold"])
         done = self._calls[:-1] if self._stopped else self._calls
-        passed, fault = self._judge.verdict(self._row, done)
+        try:
+            passed, fault = self._judge.verdict(self._row, done)
+        except DataError as error:  # one step after another was within the limits, all of a turn are not
+            self._judge.verdict(self._row, ())
+            passed, fault = 0, f"calls that cannot be made: {error}"
+            self._stopped = self._stopped or fault
         if self._stopped and passed >= len(done):
             passed, fault = len(done), f"turn {len(done)}: {self._stopped}"
         return {

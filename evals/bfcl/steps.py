@@ -122,12 +122,12 @@ class Referee:
 
         Raises DataError, TypeError or RecursionError for calls that never end, are too large or have no JSON form.
         """
-        self._again(lambda: self._after(row, past))
-        try:
-            return self._worlds.turn(calls, []).results
-        except (DataError, TypeError, RecursionError):
-            self._restart()
-            raise
+
+        def begin() -> None:
+            self._after(row, past)
+
+        self._again(begin)
+        return self._tried(begin, lambda: self._worlds.turn(calls, []).results)
 
     def verdict(self, row: Mapping[str, Any], turns: Sequence[Sequence[Call]]) -> tuple[int, str]:
         """`play` of a row with the calls of a model's turns."""
@@ -138,11 +138,14 @@ class Referee:
         self._worlds.close()
 
     def _passes(self, document: Mapping[str, Any], calls: Sequence[Call], gold: Sequence[str]) -> bool:
-        self._again(lambda: self._replay(document))
+
+        def begin() -> None:
+            self._replay(document)
+
+        self._again(begin)
         try:
-            return not self._worlds.turn(calls, gold).fault
+            return self._tried(begin, lambda: not self._worlds.turn(calls, gold).fault)
         except (DataError, TypeError, RecursionError):  # a call that never ends, is too large, or has no JSON form
-            self._restart()
             return False
 
     def _replay(self, document: Mapping[str, Any]) -> None:
@@ -155,6 +158,21 @@ class Referee:
         self._worlds.begin(_started(row))
         if past:
             self._worlds.turn(past, [])
+
+    def _tried(self, begin: Callable[[], None], do: Callable[[], Made]) -> Made:
+        """What `do` gives, after `begin`; it fails only in a process of its own, since others may have used up the
+        time of the one that is there.
+        """
+        try:
+            return do()
+        except DataError:
+            self._restart()
+            begin()
+        try:
+            return do()
+        except DataError:
+            self._restart()
+            raise
 
     def _again(self, do: Callable[[], Made]) -> Made:
         try:

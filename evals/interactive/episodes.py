@@ -54,9 +54,12 @@ class Request:
     system: str | None = None
 
     def text(self) -> str:
-        """As the prompt that lm-eval carries."""
+        """As the prompt that lm-eval carries. Raises DataError for a document that has no JSON form."""
         said = {"kind": self.kind, "chat": self.chat, "system": self.system, "document": self.document}
-        return _REQUEST + json.dumps(said, ensure_ascii=False).removeprefix("{")
+        try:
+            return _REQUEST + _json(said)
+        except TypeError as error:
+            raise DataError(f"{_cited(self)} has no JSON form ({error}); build the data set anew") from error
 
 
 def read_request(text: object) -> Request | None:
@@ -71,16 +74,30 @@ def read_request(text: object) -> Request | None:
 
 
 def begin(request: Request) -> Episode:
-    """The episode of a request. Raises DataError for a kind that is not ours, and as the kind's own maker does."""
+    """The episode of a request. Raises DataError for a kind that is not ours or a document that is not of its kind."""
     if request.kind not in KINDS:
         raise DataError(f"episodes of kind {request.kind!r} are unknown; use one of {', '.join(sorted(KINDS))}")
-    made: Episode = import_module(KINDS[request.kind], __package__).episode(request.document)
+    maker = import_module(KINDS[request.kind], __package__)
+    try:
+        made: Episode = maker.episode(request.document)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{_cited(request)} cannot be played ({error!r}); build the data set anew") from error
     return made
 
 
 def transcript_text(transcript: Mapping[str, Any]) -> str:
     """A transcript as the answer that lm-eval carries."""
-    return _TRANSCRIPT + json.dumps(dict(transcript), ensure_ascii=False).removeprefix("{")
+    return _TRANSCRIPT + _json(transcript)
+
+
+def _cited(request: Request) -> str:
+    return f"{request.kind}: document {request.document.get('id')!r}"
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    """JSON without its first brace; half a surrogate pair, which no file takes, as its escape."""
+    text = json.dumps(dict(value), ensure_ascii=False).removeprefix("{")
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def read_transcript(text: str) -> dict[str, Any] | None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import copy
 import inspect
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,23 @@ class _Playing:
     instance: Any
     request: Request
     episode: Episode
+
+
+@contextmanager
+def _one_batch_size(inner: Any) -> Iterator[None]:
+    """Settle `batch_size=auto` once for all rounds.
+
+    lm-eval's `hf` looks for the largest batch in every call, all processes together; these differ in their rounds.
+    """
+    detect = getattr(inner, "_detect_batch_size", None)
+    if detect is None or getattr(inner, "batch_size", None) != "auto":
+        yield
+        return
+    asked, inner.batch_size_per_gpu = inner.batch_size_per_gpu, detect()
+    try:
+        yield
+    finally:
+        inner.batch_size_per_gpu = asked
 
 
 @register_model(NAME)
@@ -85,10 +103,11 @@ class InteractiveLM(LM):
                 plain.append(place)
             else:
                 playing.append(_Playing(place, instance, request, begin(request)))
-        if plain:
-            texts = self._ask([requests[place] for place in plain], quiet=disable_tqdm)
-            answers |= dict(zip(plain, texts, strict=True))
-        self._play(playing, answers, quiet=disable_tqdm or self.rank != 0)
+        with _one_batch_size(self.inner):
+            if plain:
+                texts = self._ask([requests[place] for place in plain], quiet=disable_tqdm)
+                answers |= dict(zip(plain, texts, strict=True))
+            self._play(playing, answers, quiet=disable_tqdm or self.rank != 0)
         return [answers[place] for place in range(len(requests))]
 
     def _play(self, playing: list[_Playing], answers: dict[int, str], quiet: bool) -> None:
@@ -118,6 +137,8 @@ class InteractiveLM(LM):
         turns = one.episode.prompt()
         if turns is None:
             return None
+        # A model's "\ud800" is half a surrogate pair, which no tokenizer takes.
+        turns = [{key: text.encode("utf-8", "replace").decode("utf-8") for key, text in t.items()} for t in turns]
         template = self.inner.apply_chat_template if one.request.chat else None
         prompt, settings = chat_prompt(turns, one.request.system, template), copy.deepcopy(one.instance.args[1])
         if said := self._too_long(prompt, settings):

@@ -46,7 +46,7 @@ def _listed(given: Any) -> list[Any]:
         for read in (json.loads, ast.literal_eval):
             try:
                 found = read(given)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
                 continue
             if isinstance(found, list):
                 return found
@@ -56,9 +56,12 @@ def _listed(given: Any) -> list[Any]:
 def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = str(value).strip().strip("'\"").strip().rstrip(".").casefold()
     try:
-        return f"{float(text):g}"
+        text = str(value).strip(" \t\n'\"").rstrip(" \t\n'\".").casefold()
+    except (ValueError, RecursionError):  # an integer of more digits than Python writes
+        return ""
+    try:
+        return f"{float(text):.12g}"
     except ValueError:
         return text
 
@@ -142,4 +145,4 @@ class ToolQueryEpisode:
         now = self._list.changes()
         held = sum(change in now for change in self._wanted)
         asks = self._answer is not None
-        return (held + (asks and self._answered())) / (len(self._wanted) + asks)
+        return (held + (asks and self._answered())) / max(1, len(self._wanted) + asks)

@@ -92,6 +92,8 @@ def test_calls_that_cannot_be_made_change_nothing(name: str, arguments: dict[str
         (["b", "a"], ["a", "b"], True), ("['b', 'a']", ["a", "b"], True), ('["A", "b"]', ["a", "b"], True),
         (["a", "a"], ["a"], False), ("a", ["a"], True), ([], [], True), ("[]", [], True), ("", [], False),
         (None, [], False), ("'The Dark'", "The Dark", True), ("[" * 5000, ["a"], False),
+        ("'The Dark'.", "The Dark", True), (1000001, 1000000, False), (0.1 + 0.2, 0.3, True),
+        ("[0x" + "f" * 5000 + "]", ["a"], False), ("[{[1]: 2}]", ["a"], False),
     ],
 )  # fmt: skip
 def test_answers(given: Any, wanted: Any, right: bool):
@@ -134,6 +136,25 @@ def test_what_counts():
     assert mute["fault"] == f"not finished in {STEPS} steps" and (mute["actions"], mute["executable"]) == (STEPS, 0)
 
 
+def test_half_a_surrogate_pair_is_an_answer_like_others(tmp_path: Path):
+    class Says(Agent):
+        def turn(self, doc: dict[str, Any], prompt: str) -> str:
+            prompt.encode("utf-8")  # as tokenizers do
+            return (
+                said(("\ud800", {}), ("finish", {"answer": "\ud800"}))
+                if "no function" in prompt
+                else said(("\ud800", {}))
+            )
+
+    found = evaluated(save([ASKS], tmp_path / "d"), Says(True))
+    assert found["results"]["tool_query"]["stopped,none"] == 0.0
+    assert found["samples"]["tool_query"][0]["resps"][0][0].encode("utf-8")
+
+
+def test_a_row_that_wants_nothing_ends(tmp_path: Path):
+    assert played(ASKS | {"answer": "null"}, said(("get_projects", {})), DONE)["success"]
+
+
 class Agent(LM):
     """An oracle that knows what is wanted and uses the tools for it, or one that says nothing."""
 
@@ -171,13 +192,19 @@ class Agent(LM):
         raise NotImplementedError
 
 
-def evaluate(data: Path, oracle: bool) -> dict[str, float]:
+def evaluated(data: Path, model: LM) -> dict[str, Any]:
     import lm_eval
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager(include_defaults=False, include_path=str(tasks_dir()), metadata={"dataset": str(data)})
-    model = InteractiveLM(Agent(oracle))
-    found = lm_eval.simple_evaluate(model=model, tasks=["tool_query"], task_manager=manager, bootstrap_iters=0)
+    found: dict[str, Any] = lm_eval.simple_evaluate(
+        model=InteractiveLM(model), tasks=["tool_query"], task_manager=manager, bootstrap_iters=0
+    )
+    return found
+
+
+def evaluate(data: Path, oracle: bool) -> dict[str, float]:
+    found = evaluated(data, Agent(oracle))
     return {key.removesuffix(",none"): value for key, value in found["results"]["tool_query"].items()}
 
 

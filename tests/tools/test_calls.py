@@ -43,6 +43,9 @@ def test_python(text, expected):
         ("f(a=[x for x in y])", "ListComp is no value"),
         ("f(a={[1]: 2})", "key must be a plain value"),
         ("f(a={**x})", "key must be a plain value"),
+        ("f(a={([1],): 2})", "key must be a plain value"),
+        ("f(a=" + "*".join(["1000000**64"] * 12) + ")", "so many digits"),  # Python writes no such number
+        ("f(0x" + "f" * 5000 + ")", "so many digits"),
         ("f(a=" + "(" * 5000 + ")", "no Python|nested too deeply"),
         ("f(a=" + "-" * 5000 + "1)", "no Python|nested too deeply|no number"),
         ("x" * 100_001, "is no list of calls"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from test_bfcl_multi_turn import CATEGORIES, GOLD, NOTHING, ROW, listed, real, save, small, wheel  # noqa: F401
 from test_bfcl_worlds import SOURCES
@@ -18,7 +19,7 @@ from hubwright.evals.bfcl import steps
 from hubwright.evals.bfcl.live import STEPS, BFCLEpisode, offer
 from hubwright.evals.bfcl.steps import Referee
 from hubwright.evals.data import tasks_dir
-from hubwright.evals.interactive.episodes import Request, begin, read_request, read_transcript
+from hubwright.evals.interactive.episodes import Request, begin, read_request, read_transcript, transcript_text
 from hubwright.evals.interactive.model import InteractiveLM
 from hubwright.hub_sync.errors import DataError, UsageError
 
@@ -103,6 +104,36 @@ def test_a_call_that_never_ends_fails_its_own_row_alone(monkeypatch: pytest.Monk
         for reply in PERFECT[1:]:
             second.reply(reply)
         assert second.transcript()["passed"]
+    finally:
+        judge.close()
+
+
+def test_time_that_other_rows_used_up_fails_no_row(monkeypatch: pytest.MonkeyPatch):
+    judge = Referee(SOURCES)
+    after, ended = judge._after, []
+
+    def ends_once(row: Any, past: Any) -> None:
+        after(row, past)
+        if not ended:
+            ended.append(judge._worlds.close())
+
+    monkeypatch.setattr(judge, "_after", ends_once)
+    try:
+        assert played(judge, PERFECT)["passed"] and ended
+    finally:
+        judge.close()
+
+
+def test_a_turn_too_large_as_a_whole_fails_its_own_row_alone(monkeypatch: pytest.MonkeyPatch):
+    from hubwright.evals.bfcl.worlds import Worlds
+    from hubwright.tools.sandbox import Limits
+
+    monkeypatch.setattr(steps, "Worlds", partial(Worlds, limits=Limits(seconds=5.0, result_bytes=50)))
+    judge = Referee(SOURCES)
+    try:
+        found = played(judge, ["[create('a'), create('b')]"] * 2 + [""] * 3)
+        assert found["fault"].startswith("calls that cannot be made") and found["stopped"] and not found["passed"]
+        assert played(judge, PERFECT)["passed"]
     finally:
         judge.close()
 
@@ -241,6 +272,46 @@ def test_the_wrapper_is_the_inner_model_but_for_episodes():
             InteractiveLM(name)
 
 
+def test_the_largest_batch_is_looked_for_once():
+    seen: list[Any] = []
+
+    class Auto(Scripted):
+        batch_size_per_gpu: Any = "auto"
+
+        @property
+        def batch_size(self) -> Any:
+            return self.batch_size_per_gpu
+
+        def _detect_batch_size(self) -> int:
+            seen.append("looked")
+            return 4
+
+        def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+            seen.append(self.batch_size)
+            return super().generate_until(requests)
+
+    inner = Auto(silent)
+    document = ROW | {"worlds": offer(tuple(SOURCES.items()))}
+    asked = Instance("generate_until", ROW, (Request("bfcl", document).text(), {"until": []}), 0, ("t", 0, 1))
+    (answer,) = InteractiveLM(inner).generate_until([asked])
+    assert read_transcript(answer) is not None
+    assert seen == ["looked", 4, 4, 4] and inner.batch_size == "auto"
+
+
+def test_half_a_surrogate_pair_goes_into_files_and_prompts():
+    inner = Scripted(lambda doc: [listed(["fail(x='\\ud800')"]), *[""] * 3])
+    document = dict(ROW) | {
+        "turns": ROW["turns"].replace("Open one.", "Open \\ud800."),
+        "worlds": offer(tuple(SOURCES.items())),
+    }
+    asked = Instance("generate_until", ROW, (Request("bfcl", document).text(), {"until": []}), 0, ("t", 0, 1))
+    asked.args[0].encode("utf-8")
+    (answer,) = InteractiveLM(inner).generate_until([asked])
+    assert "Open ?." in inner.prompts[0] and answer.isprintable()
+    assert read_transcript(transcript_text({"a": "\ud800é"})) == {"hubwright": "transcript", "a": "\ud800é"}
+    transcript_text({"a": "\ud800é"}).encode("utf-8")
+
+
 def test_a_request_names_no_code():
     request = Request("os.system", {"id": "x"})
     assert read_request(request.text()) == request and read_request("Hello") is None
@@ -250,6 +321,12 @@ def test_a_request_names_no_code():
         read_request(request.text()[:-3])
     with pytest.raises(DataError, match="its worlds 0 are not loaded"):
         begin(Request("bfcl", ROW | {"worlds": "0"}))
+    with pytest.raises(DataError, match=r"tool_query: document 'x' cannot be played \(KeyError\('board'\)\); build"):
+        begin(Request("tool_query", {"id": "x"}))
+    with pytest.raises(
+        DataError, match=r"bfcl: document 'x' has no JSON form \(Object of type bytes .* build the data"
+    ):
+        Request("bfcl", {"id": "x", "turns": b""}).text()
     assert offer(tuple(SOURCES.items())) == offer(tuple(SOURCES.items()))
 
 
