@@ -62,6 +62,8 @@ def conversation(record: Any) -> list[dict[str, str]]:
         turns = [(turn.get("from"), turn.get("value")) for turn in record["conversations"]]
     elif isinstance(record.get("messages"), list):
         turns = [(turn.get("role"), turn.get("content")) for turn in record["messages"]]
+        if any(turn.get("tool_calls") for turn in record["messages"]):
+            raise Rejected("a turn that calls functions")
     else:
         raise Rejected("neither instruction, conversations nor messages")
     messages = [{"role": ROLES.get(str(role), ""), "content": text} for role, text in turns]
@@ -69,6 +71,8 @@ def conversation(record: Any) -> list[dict[str, str]]:
         raise Rejected("a turn of another role")
     if any(not isinstance(text, str) or not text.strip() for _, text in turns):
         raise Rejected("a turn without text")
+    if any("\ud800" <= letter <= "\udfff" for _, text in turns for letter in text):
+        raise Rejected("half a surrogate pair, which is no text")
     spoken = [message["role"] for message in messages[messages[0]["role"] == "system" :]] if messages else []
     if not spoken or len(spoken) % 2 or spoken != ["user", "assistant"] * (len(spoken) // 2):
         raise Rejected("user and assistant do not take turns")

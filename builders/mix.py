@@ -6,13 +6,16 @@ apart, weighted and counted later.
 
 from __future__ import annotations
 
+import json
 import random
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..hub_sync.context import Input, StepContext
 from ..hub_sync.errors import DataError, UsageError
+from .sources import read_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -25,7 +28,7 @@ class MixConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rows: dict[str, int] = Field(
+    rows: dict[str, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict,
         description="Rows by part's name, drawn without replacement; a part that is not named gives all.",
     )
@@ -39,7 +42,8 @@ class MixConfig(BaseModel):
 def build(config: MixConfig, context: StepContext) -> DatasetDict:
     """Draw and shuffle. Returns split `train`: messages and tools (JSON; no functions: an empty list), part.
 
-    Raises UsageError for a part nobody gave, DataError for one without `messages` or with too few rows.
+    Raises UsageError for a part nobody gave, DataError for one that cannot be read, without `messages`, with other
+    things in `messages` and `tools` than lists, or with too few rows.
     """
     from datasets import DatasetDict, concatenate_datasets
 
@@ -56,22 +60,34 @@ def build(config: MixConfig, context: StepContext) -> DatasetDict:
 
 
 def _draw(name: str, source: Input, config: MixConfig, context: StepContext) -> Dataset:
-    import datasets
-
-    rows = datasets.load_dataset(
-        str(source.path), config.configs.get(name), split=config.split, cache_dir=str(context.workdir / "datasets")
-    )
+    rows = read_rows(source, context, config.split, config.configs.get(name))
     if "messages" not in rows.column_names:
         raise DataError(f"part {name}: {source.ref} has no column `messages`: build it with a step of conversations")
     wanted = config.rows.get(name, len(rows))
     if wanted > len(rows):
         raise DataError(f"part {name}: {source.ref} has {len(rows):,} rows, {wanted:,} are asked for: lower `rows`")
     chosen = sorted(random.Random(f"{config.seed}:{name}").sample(range(len(rows)), wanted))  # noqa: S311
-    return rows.select(chosen).map(
-        lambda row: {"messages": row["messages"], "tools": row.get("tools") or [], "part": name},
-        remove_columns=rows.column_names,
-        features=_features(),
+    cited = f"part {name}: {source.ref}"
+    drawn: Dataset = rows.select(chosen).map(
+        lambda row: _row(row, name, cited), remove_columns=rows.column_names, features=_features()
     )
+    return drawn
+
+
+def _row(row: Mapping[str, Any], part: str, cited: str) -> dict[str, Any]:
+    """A row of the mixture. `tools` may be JSON text, as TRL takes it too. Raises DataError."""
+    messages, tools = row["messages"], row.get("tools") or []
+    if isinstance(tools, str):
+        try:
+            tools = json.loads(tools)
+        except (ValueError, RecursionError):
+            tools = None
+    for column, value in (("messages", messages), ("tools", tools)):
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise DataError(
+                f"{cited}: a row's `{column}` is no list of objects: build it with a step of conversations"
+            )
+    return {"messages": messages, "tools": tools, "part": part}
 
 
 def _features() -> Any:

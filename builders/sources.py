@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..hub_sync.context import Input, StepContext
 from ..hub_sync.errors import DataError, HubError, UsageError
 
 
@@ -59,6 +60,22 @@ def fetch(source: Source, timeout: float) -> tuple[str, bytes, str]:
     return source.file, Path(local).read_bytes(), f"`{source.file}` of `{ref}`"
 
 
+def read_rows(source: Input, context: StepContext, split: str | None, config: str | None = None) -> Any:
+    """A split of a pulled data set's `config` (None: its default one), or all of them where `split` is None.
+
+    Cached below the step's work folder. Raises DataError in one line where it cannot be read.
+    """
+    import datasets
+
+    folder = str(source.path)
+    try:
+        return datasets.load_dataset(folder, config, split=split, cache_dir=str(context.workdir / "datasets"))
+    except Exception as error:  # datasets raises everything from ValueError to its own DatasetGenerationError
+        said = next(iter(str(error.__cause__ or error).splitlines()), "no reason given").replace(folder, "")
+        named = "".join(f" {what} {name!r}" for what, name in (("config", config), ("split", split)) if name)
+        raise DataError(f"{source.ref}:{named} cannot be read ({type(error).__name__}: {said})") from error
+
+
 def load_json(text: str) -> Any:
     """JSON without NaN and infinities, which no other JSON reader takes."""
 
@@ -79,7 +96,7 @@ def parse_records(data: bytes, name: str) -> list[Any]:
             records = load_json(text)
         else:
             records = []
-            for number, line in enumerate(text.splitlines(), 1):
+            for number, line in enumerate(text.split("\n"), 1):  # splitlines would cut a JSON text at its U+2028
                 if line.strip():
                     try:
                         records.append(load_json(line))

@@ -57,7 +57,7 @@ def said(value: Any) -> str:
         if value[:1] in "[{":
             try:
                 return said(json.loads(value))
-            except ValueError:
+            except (ValueError, RecursionError):
                 return value
         return value
     if isinstance(value, dict):

@@ -6,6 +6,8 @@ same code. Nothing is changed in a row; what an input's card says of its making 
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from ...hub_sync import provenance
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, UsageError
+from ..sources import read_rows
 from .rows import CHECKS, features
 
 if TYPE_CHECKING:
@@ -37,7 +40,8 @@ def build(config: ButtonConfig, context: StepContext) -> dict[str, DatasetDict]:
 
     Raises:
         UsageError: no input.
-        DataError: an input without BUTTON's columns, or a train row that uses a test row's set of functions.
+        DataError: an input that cannot be read or has not BUTTON's columns, or a train row that uses a test row's
+            set of functions.
     """
     from datasets import DatasetDict
 
@@ -51,38 +55,44 @@ def build(config: ButtonConfig, context: StepContext) -> dict[str, DatasetDict]:
 
 
 def _read(source: Input, context: StepContext) -> dict[str, Dataset]:
-    import datasets
-
-    found = datasets.load_dataset(str(source.path), cache_dir=str(context.workdir / "datasets"))
     columns = features()
     splits = {}
-    for split, rows in found.items():
+    for split, rows in read_rows(source, context, None).items():
         if missing := [column for column in columns if column not in rows.column_names]:
             raise DataError(
                 f"{source.ref}: has no column {missing[0]!r}; give data of button_gold, button_verified or "
                 "button_faithful"
             )
-        splits[split] = rows.select_columns(list(columns)).cast(columns)
+        try:
+            splits[split] = rows.select_columns(list(columns)).cast(columns)
+        except Exception as error:  # of pyarrow and of datasets, without a common base
+            said = next(iter(str(error).splitlines()), "no reason given")
+            raise DataError(
+                f"{source.ref}: split {split!r} has columns of other types ({said}); build it anew"
+            ) from error
     return splits
 
 
 def _held_out(made: dict[str, DatasetDict]) -> None:
     """Whoever trains on several configs must not meet the functions of a test row."""
-    tests = {used for splits in made.values() if "test" in splits for used in _sets(splits["test"]) if used}
+    tests = {used for name, splits in made.items() if "test" in splits for used in _sets(name, splits["test"]) if used}
     for name, splits in made.items():
-        if "train" in splits and (shared := tests.intersection(_sets(splits["train"]))):
+        if "train" in splits and (shared := tests.intersection(_sets(name, splits["train"]))):
             raise DataError(
-                f"config {name}: train rows use the functions {', '.join(sorted(shared.pop()))}, which a test row "
+                f"config {name}: train rows use the functions {', '.join(min(map(sorted, shared)))}, which a test row "
                 "uses as well: build it from the train split of the same gold rows"
             )
 
 
-def _sets(rows: Dataset) -> list[frozenset[str]]:
-    import json
-
-    return [
-        frozenset(node["tool"] for node in json.loads(text)["nodes"]) if text else frozenset() for text in rows["plan"]
-    ]
+def _sets(config: str, rows: Dataset) -> Iterator[frozenset[str]]:
+    """The functions of every row that has a plan. Raises DataError for a plan that is none."""
+    for number, text in enumerate(rows["plan"]):
+        try:
+            yield frozenset(node["tool"] for node in json.loads(text)["nodes"]) if text else frozenset()
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise DataError(
+                f"config {config}: row {number}: `plan` cannot be read ({error!r}); build the data anew"
+            ) from error
 
 
 def _report(context: StepContext, made: dict[str, DatasetDict]) -> None:
@@ -113,7 +123,9 @@ def _report(context: StepContext, made: dict[str, DatasetDict]) -> None:
     report.tables.append({"title": "Configs", "columns": columns, "rows": rows})
     for name in made:
         record = provenance.load(context.inputs[name].path / provenance.FILE_NAME)[-1]
-        report.tables += [{**table, "title": f"{name}: {table['title']}"} for table in record["report"]["tables"]]
+        report.tables += [
+            {**table, "title": f"{name}: {table['title']}"} for table in record["report"].get("tables", ())
+        ]
 
 
 def _who(rows: Any) -> str:

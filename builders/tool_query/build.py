@@ -73,7 +73,7 @@ def build(config: ToolQueryConfig, context: StepContext) -> datasets.DatasetDict
 
     origins: list[str] = []
     try:
-        records = [json.loads(line) for line in _text(config, TASKS, origins).splitlines() if line.strip()]
+        records = [json.loads(line) for line in _text(config, TASKS, origins).split("\n") if line.strip()]
         ends = [record["additional_info"]["answer"] for record in records]
         board = _start(ends)
         if config.board:
@@ -85,7 +85,7 @@ def build(config: ToolQueryConfig, context: StepContext) -> datasets.DatasetDict
                 left_out[reason] += 1
             else:
                 rows.append({key: value if key in PLAIN else _json(value) for key, value in row.items()})
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise DataError(
             f"the files are not AgentGym's to-do tasks ({error!r}); give agentenv-tool/Toolusage"
         ) from error

@@ -64,6 +64,16 @@ def test_the_three_forms_become_messages(tmp_path: Path) -> None:
         ({"messages": [{"role": "assistant", "content": "x"}]}, "user and assistant do not take turns"),
         ({"messages": []}, "user and assistant do not take turns"),
         ({"messages": ["x"]}, "not of its form"),
+        ({"instruction": "\ud800", "output": "y"}, "half a surrogate pair, which is no text"),
+        (
+            {
+                "messages": [
+                    MESSAGES["messages"][0],
+                    {"role": "assistant", "content": "So:", "tool_calls": [{"id": "1"}]},
+                ]
+            },
+            "a turn that calls functions",
+        ),
         ({"instruction": "x", "output": "y", "history": 3}, "not of its form"),
         (MESSAGES, "the same conversation again"),
     ],
@@ -74,6 +84,15 @@ def test_what_is_no_conversation_is_counted_by_its_reason(tmp_path: Path, record
     assert step.report.counts[f"rejected: {reason}"] == 1
     with pytest.raises(DataError, match=f"1 of 4 records are rejected \\({reason}: 1\\)"):
         built(tmp_path, [MESSAGES, SHAREGPT, ALPACA, record], max_rejected_share=0.2)
+
+
+def test_a_line_ends_at_a_newline_alone(tmp_path: Path) -> None:
+    text = "one\u2028two\x85three"
+    path = tmp_path / "r.jsonl"
+    path.write_text(json.dumps({"instruction": text, "output": text}, ensure_ascii=False) + "\r\n", encoding="utf-8")
+    config = instructions.InstructionsConfig(sources=(Source(source=str(path)),), license="mit")
+    (row,) = instructions.build(config, context(tmp_path))["train"]
+    assert [turn["content"] for turn in row["messages"]] == [text, text]
 
 
 def test_more_rows_move_no_row_across_the_split(tmp_path: Path) -> None:
@@ -109,7 +128,7 @@ def test_a_mixture_has_the_rows_that_were_asked_for(tmp_path: Path) -> None:
     step = context(tmp_path, **parts(tmp_path))
     made = mix.build(mix.MixConfig(rows={"calls": 4}), step)["train"]
     assert sorted(made["part"]) == ["calls"] * 4 + ["general"] * 6
-    assert made["part"] != sorted(made["part"])  # shuffled
+    assert list(made["part"]) != sorted(made["part"])  # shuffled
     assert len({row["messages"][0]["content"] for row in made}) == 10
     for row in made:
         assert [tool["function"]["name"] for tool in row["tools"]] == ["add"] * (row["part"] == "calls")
@@ -135,3 +154,39 @@ def test_a_mixture_that_cannot_be_made(
     given.pop(drop, None)
     with pytest.raises(error, match=said):
         mix.build(mix.MixConfig(**settings), context(tmp_path, **given))
+
+
+@pytest.mark.parametrize(
+    ("row", "settings", "said"),
+    [
+        ({}, {"split": "test"}, r"me/part_calls@a+: split 'test' cannot be read \(ValueError: Unknown split"),
+        ({}, {"configs": {"x": "huge"}}, "config 'huge' split 'train' cannot be read .*Available: "),
+        ({"messages": "Hello"}, {}, r"part x: me/part_x@a+: a row's `messages` is no list of objects: build it with"),
+        ({"messages": None}, {}, "`messages` is no list of objects"),
+        ({"messages": ["Hello"]}, {}, "`messages` is no list of objects"),
+        ({"tools": "add"}, {}, "`tools` is no list of objects"),
+        ({"tools": "[1]"}, {}, "`tools` is no list of objects"),
+    ],
+)
+def test_a_part_that_cannot_be_mixed_is_one_line(
+    tmp_path: Path, row: dict[str, Any], settings: dict[str, Any], said: str
+) -> None:
+    given = parts(tmp_path)
+    (tmp_path / "x").mkdir()
+    datasets.Dataset.from_list([{**MESSAGES, **row}]).to_parquet(str(tmp_path / "x" / "train.parquet"))
+    step = context(tmp_path, part_x=tmp_path / "x", **given)
+    with pytest.raises(DataError, match=said) as caught:
+        mix.build(mix.MixConfig(**settings), step)
+    assert "\n" not in str(caught.value) and str(tmp_path) not in str(caught.value)
+
+
+def test_functions_may_be_json_text(tmp_path: Path) -> None:
+    given = parts(tmp_path)
+    (tmp_path / "x").mkdir()
+    datasets.Dataset.from_list([{**MESSAGES, "tools": '[{"type": "function"}]'}]).to_parquet(
+        str(tmp_path / "x" / "train.parquet")
+    )
+    made = mix.build(mix.MixConfig(rows={"general": 1}), context(tmp_path, part_x=tmp_path / "x", **given))["train"]
+    assert [row["tools"] for row in made if row["part"] == "x"] == [[{"type": "function"}]]
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        mix.MixConfig(rows={"x": -1})

@@ -60,8 +60,8 @@ DETAILS = [
 def write(folder: Path, records: list[dict[str, Any]] = RECORDS, board: Any = DETAILS) -> Path:
     for file in (TASKS, BOARD):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(record | {"id": number}) + "\n" for number, record in enumerate(records)]
-    (folder / TASKS).write_text("".join(lines))
+    lines = [json.dumps(record | {"id": n}, ensure_ascii=False) + "\n" for n, record in enumerate(records)]
+    (folder / TASKS).write_text("".join(lines), encoding="utf-8")
     (folder / BOARD).write_text(json.dumps(board))
     return folder
 
@@ -122,6 +122,11 @@ def test_without_it_the_list_comes_from_the_tasks(tmp_path: Path):
 def test_files_that_do_not_fit_are_one_line(tmp_path: Path, records: Any, board: Any, said: str):
     with pytest.raises(DataError, match=said):
         made(write(tmp_path, records, board))
+
+
+def test_a_line_ends_at_a_newline_alone(tmp_path: Path):
+    rows, _ = made(write(tmp_path, [task("When\u2028is Cook due?", "2030-01-03")]))
+    assert [row["goal"] for row in rows] == ["When\u2028is Cook due?"]
 
 
 def test_a_source_without_the_list_says_how_to_do_without(tmp_path: Path):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubwright.builders.button.against import requests
+from hubwright.builders.button.against import requests, said
 from hubwright.builders.button.checks import faults, quotes, realised_edges, run_checks
 from hubwright.builders.button.near import Seen
 from hubwright.builders.button.rows import call
@@ -235,6 +235,7 @@ def test_requests_of_a_test_set_are_read_whatever_its_columns(tmp_path: Path) ->
     }.items():
         pq.write_table(pa.table(table), tmp_path / f"{name}.parquet")
     assert list(requests(tmp_path, "org/x")) == [("find it", "q1"), ("first\n2", "b:0"), ("first", "c:0")]
+    assert said("[" * 100_000) == "[" * 100_000  # no JSON, and deeper than Python reads it
     for name in "abc":
         (tmp_path / f"{name}.parquet").unlink()
     with pytest.raises(DataError, match="org/x: no file has a column of requests"):

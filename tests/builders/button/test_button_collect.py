@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -78,3 +79,39 @@ def test_what_is_no_row_of_button_is_refused(tmp_path: Path) -> None:
         build(ButtonConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", given))
     with pytest.raises(UsageError, match="give at least one of the inputs gold, verified, faithful"):
         build(ButtonConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", {}))
+
+
+def rewritten(source: Input, column: str, values: list[Any]) -> Input:
+    (path,) = source.path.rglob("*.parquet")
+    rows = datasets.Dataset.from_parquet(str(path), cache_dir=str(source.path.parent / "cache"))
+    made = rows.remove_columns(column).add_column(column, values).select(range(len(values)))
+    made.to_parquet(str(path))
+    return source
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("n_calls", "many", r"me/x@a+: split 'train' has columns of other types \(.*; build it anew"),
+        ("plan", "[1", r"config gold: row 0: `plan` cannot be read \(JSONDecodeError"),
+        ("plan", '{"nodes": [{}]}', r"config gold: row 0: `plan` cannot be read \(KeyError\('tool'\)\)"),
+    ],
+)
+def test_columns_that_hold_something_else_are_one_line(tmp_path: Path, column: str, value: Any, said: str) -> None:
+    given = {"gold": rewritten(written(tmp_path / "x", {"train": [["a"]]}), column, [value])}
+    with pytest.raises(DataError, match=said) as caught:
+        build(ButtonConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", given))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_input_that_cannot_be_read_or_is_empty_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    none = Input(ArtifactRef("dataset", "me/none", "a" * 40), tmp_path / "none")
+    with pytest.raises(DataError, match=r"me/none@a+: cannot be read") as caught:
+        build(ButtonConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", {"gold": none}))
+    assert str(tmp_path) not in str(caught.value)
+    empty = written(tmp_path / "empty", {"train": [["a"]], "test": [["b"]]})
+    path = empty.path / "data" / "test-00000-of-00001.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    with pytest.raises(DataError, match=r"me/empty@a+: cannot be read \(DatasetGenerationError"):
+        build(ButtonConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", {"gold": empty}))
