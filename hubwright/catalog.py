@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 Room = Literal["builder", "trainer", "eval", "card"]
+_ENDING = re.compile(r"[A-Za-z0-9_.-]+\Z")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class StepKind:
         publishes: type of the repository it publishes.
         help: one line for `hubwright recipes --kinds` and the schema.
         inputs: role -> repository type; every role is required unless it is in `optional`. A role that ends with "*"
-            stands for any number of roles that begin so, none included.
+            stands for any number of roles that begin so and end with a name, none included.
         served: roles whose files the step fetches itself, as a model server does; the runner reads their cards alone.
         version: raised when the method changes its output for the same config; part of the fingerprint.
         extra: the pip extra it needs.
@@ -50,9 +52,14 @@ class StepKind:
     def input_type(self, role: str) -> RepoType | None:
         """Type of the repository that a role takes; None where there is no such role."""
         for name, kind in self.inputs.items():
-            if role == name or (name.endswith("*") and role.startswith(name[:-1]) and len(role) >= len(name)):
+            begin = name.removesuffix("*")
+            if role == name == begin or (name != begin and role.startswith(begin) and _ENDING.match(role, len(begin))):
                 return kind
         return None
+
+    def roles(self) -> list[str]:
+        """The roles as a user reads them: `part_NAME` for any number of roles that begin with `part_`."""
+        return [role.replace("*", "NAME") for role in self.inputs]
 
 
 CATALOG: dict[str, StepKind] = {
@@ -174,6 +181,7 @@ CATALOG: dict[str, StepKind] = {
         "verified multi-turn function calling: compositions of tools that run, without a language model",
         inputs={"against": "dataset", "against_*": "dataset", "definitions": "dataset"},
         optional=frozenset({"against", "definitions"}),
+        version=2,
     ),
     "button_faithful": StepKind(
         "builder",

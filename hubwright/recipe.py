@@ -187,7 +187,7 @@ def _plan_step(path: Path, where: Where, recipe: Recipe, name: str, step: Step) 
     for role, text in step.inputs.items():
         takes = kind.input_type(role)
         if takes is None:
-            known = did_you_mean(role, kind.inputs) if kind.inputs else "; it takes none"
+            known = did_you_mean(role, kind.roles()) if kind.inputs else "; it takes none"
             raise refuse(f"{step.uses} has no input {role!r}{known}", "inputs", role)
         if text.startswith("steps."):
             source = text.removeprefix("steps.")

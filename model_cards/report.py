@@ -64,7 +64,8 @@ def report(config: ReportConfig, context: StepContext) -> None:
 
 def _learning_alone(config: ReportConfig, context: StepContext) -> None:
     """Both models' learning curves, where nothing was evaluated."""
-    asked = [role for role in ("baseline", "answers") if role in context.inputs] + ["headline"] * bool(config.headline)
+    asked = [role for role in context.inputs if role in ("baseline", "answers") or role.startswith(ARM)]
+    asked += ["headline"] * bool(config.headline)
     if asked:
         raise UsageError(f"step {context.step}: {asked[0]} stands beside a result: add the input result, or drop it")
     if "other" not in context.inputs:
@@ -120,13 +121,19 @@ def _results(source: Input) -> dict[str, Any]:
 
 
 def _must_be_about(result: Input, model: Input) -> None:
-    record = provenance.load(result.path / provenance.FILE_NAME)[-1]
-    judged = next((i for i in record["inputs"] if i["role"] == "model"), None)
-    if judged is None:  # a judge step reads answers, and tells whose they are
-        judged = json.loads((result.path / RESULTS).read_text(encoding="utf-8")).get("about")
+    judged = _judged(result)
     if judged is None or (judged["repo_id"], judged["commit"]) != (model.ref.repo_id, model.ref.revision):
         what = f"{judged['repo_id']}@{judged['commit'][:12]}" if judged else "no model"
         raise DataError(f"result {result.ref} is about {what}, not about {model.ref}")
+
+
+def _judged(result: Input) -> dict[str, Any] | None:
+    """The model that a result is about: repo_id and commit; None where it does not tell."""
+    record = provenance.load(result.path / provenance.FILE_NAME)[-1]
+    found: dict[str, Any] | None = next((i for i in record["inputs"] if i["role"] == "model"), None)
+    if found is None:  # a judge step reads answers, and tells whose they are
+        found = json.loads((result.path / RESULTS).read_text(encoding="utf-8")).get("about")
+    return found
 
 
 def interval(metrics: dict[str, Any], name: str) -> tuple[float | None, float | None, float | None]:
@@ -166,23 +173,34 @@ def _table(
 
 
 def _ablations(context: StepContext, after: dict[str, Any], headline: list[str]) -> list[dict[str, Any]]:
-    """The headline of this model beside that of every arm; no table without arms."""
+    """The headline of this model beside that of every arm; no table without arms.
+
+    The note says where an arm has another number of documents. Raises DataError for an arm that is about no model.
+    """
     arms = {role.removeprefix(ARM): i for role, i in sorted(context.inputs.items()) if role.startswith(ARM)}
     if not arms:
         return []
     results = {"this model": after, **{name: _results(source) for name, source in arms.items()}}
-    models = {
-        name: next(
-            i for i in provenance.load(source.path / provenance.FILE_NAME)[-1]["inputs"] if i["role"] == "model"
-        )
-        for name, source in arms.items()
-    }
+    models = {name: _judged(source) for name, source in arms.items()}
+    for name, source in arms.items():
+        if models[name] is None:
+            raise DataError(f"{ARM}{name}: result {source.ref} is about no model; give the result of an evaluation")
     rows = [
         [name.replace("_", " "), *(_cell(_interval_of(found, figure)) for figure in headline)]
         for name, found in results.items()
     ]
-    whose = "; ".join(f"{name.replace('_', ' ')}: `{m['repo_id']}@{m['commit'][:12]}`" for name, m in models.items())
-    return [{"title": "Ablations", "columns": ["", *headline], "rows": rows, "note": f"Models. {whose}."}]
+    whose = "; ".join(
+        f"{name.replace('_', ' ')}: `{m['repo_id']}@{m['commit'][:12]}`" for name, m in models.items() if m
+    )
+    tasks = dict.fromkeys(figure.partition("/")[0] for figure in headline)
+    others = [
+        f"{name.replace('_', ' ')} has {found[task]['n']} documents of {task}, this model {after[task]['n']}"
+        for name, found in results.items()
+        for task in tasks
+        if task in found and found[task]["n"] != after[task]["n"]
+    ]
+    fewer = f" Not to be compared: {'; '.join(others)}." if others else ""
+    return [{"title": "Ablations", "columns": ["", *headline], "rows": rows, "note": f"Models. {whose}.{fewer}"}]
 
 
 def _interval_of(results: dict[str, Any], figure: str) -> tuple[float | None, float | None, float | None]:

@@ -126,7 +126,12 @@ def test_two_trainings_are_compared_without_a_result(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "said"), [("", "there is nothing to report: add"), ("baseline", "baseline stands beside a result")]
+    ("role", "said"),
+    [
+        ("", "there is nothing to report: add"),
+        ("baseline", "baseline stands beside a result"),
+        ("arm_less", "arm_less stands beside a result"),
+    ],
 )
 def test_a_report_of_nothing_is_refused(tmp_path: Path, role: str, said: str) -> None:
     given = {"model": Input(MODEL, tmp_path)}
@@ -155,3 +160,20 @@ def test_ablations_stand_beside_the_model(tmp_path: Path) -> None:
         ["no parallel calls", "0.25 (0.054 to 0.446)"],
     ]
     assert "no parallel calls: `me/arm_no_parallel_calls@eeeeeeeeeeee`" in table["note"]
+    assert "Not to be compared" not in table["note"]
+
+
+def test_an_ablation_must_be_of_a_model_and_says_where_it_is_another_test(tmp_path: Path) -> None:
+    step = context(tmp_path, [about(), DATA])
+    (tmp_path / "arm").mkdir()
+    arm = context(tmp_path / "arm", [DATA]).inputs["result"]
+    step = StepContext("report", step.workdir, step.output, {**step.inputs, "arm_less": arm})
+    with pytest.raises(DataError, match=r"arm_less: result me/result@b+ is about no model; give the result"):
+        report(ReportConfig(headline=["drills/accuracy"]), step)
+    # A judge step tells whose answers it read.
+    results = json.loads((arm.path / "results.json").read_text())
+    results["tasks"]["drills"]["n"] = 8
+    (arm.path / "results.json").write_text(json.dumps(results | {"about": about()}))
+    report(ReportConfig(headline=["drills/accuracy"]), step)
+    (table,) = [table for table in step.report.tables if table["title"] == "Ablations"]
+    assert "Not to be compared: less has 8 documents of drills, this model 16." in table["note"]
