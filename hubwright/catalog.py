@@ -210,6 +210,7 @@ CATALOG: dict[str, StepKind] = {
         inputs={"dataset": "dataset", "teacher": "model", "against_*": "dataset"},
         optional=frozenset({"teacher"}),
         served=frozenset({"teacher"}),
+        version=2,
         extra="llm",
     ),
     "sft": StepKind(

@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...inference.served import ServingConfig, check_spec, serve_input
+from ..sources import read_rows
 from .against import read_against
 from .checks import faults, run_checks
 from .faithful.asking import Asker, phase
@@ -57,6 +58,9 @@ _ASSISTANT = re.compile(
     r"you would need|provide me with the necessary|please provide|provide the",
     re.IGNORECASE,
 )
+# Whom or what a word means, the old text did not need to say.
+_REFERENCE = re.compile(r"\b(its|back|my|you will|(?:from|to|for|lend|borrow) me)\b", re.IGNORECASE)
+_DIRECTION = re.compile(r"\b(from|to)\s+(?:the account of\s+)?([A-Z][\w'-]+(?: [A-Z][\w'-]+)*)")
 _CONDITION = re.compile(r"\b(if|whether|unless|in case)\b", re.IGNORECASE)
 _ASKED = re.compile(r"\b(what|which|who|whom|whose|when|where|why|how)\b", re.IGNORECASE)
 KEPT = 0.8  # share of the longer words of what is asked for that must leave a trace
@@ -119,6 +123,12 @@ def fault_of(new: str, old: str, asks: Sequence[str] = (), values: Sequence[str]
     # "See whether the booking exists. If it does, ..." asks for less than "look up the booking".
     if len(_CONDITION.findall(new)) > len(_CONDITION.findall(old)):
         return "a condition is new"
+    if len(_REFERENCE.findall(new)) > len(_REFERENCE.findall(old)):
+        return f"a reference is new: {_REFERENCE.findall(new)[-1]}"
+    ways = set(_DIRECTION.findall(old))
+    for way, whom in _DIRECTION.findall(new):
+        if (way, whom) not in ways and ({"from": "to", "to": "from"}[way], whom) in ways:
+            return f"the direction is another: {way} {whom}"
     if said := _out_of_order(new, asks):
         return f"the order is another: {said}"
     added = [value for value in _VALUE.findall(new) if any(c.isdigit() for c in value) and value not in old]
@@ -187,7 +197,8 @@ def build(config: VerifiedConfig, context: StepContext) -> dict[str, DatasetDict
 
     Raises:
         UsageError: no teacher, or one that cannot be served.
-        DataError: the input holds no gold rows, none is accepted, or more requests failed than `max_failed`.
+        DataError: the input cannot be read or holds no gold rows, none is accepted, or more requests failed than
+            `max_failed`.
     """
     import datasets
 
@@ -195,7 +206,7 @@ def build(config: VerifiedConfig, context: StepContext) -> dict[str, DatasetDict
     from .registry import read_worlds
 
     source = context.inputs["dataset"]
-    rows = datasets.load_dataset(str(source.path), split=config.split, cache_dir=str(context.workdir / "datasets"))
+    rows = read_rows(source, context, config.split)
     missing = [name for name in ("messages", "plan", "sub_tasks") if name not in rows.column_names]
     if missing:
         raise DataError(f"{source.ref}: has no column {missing[0]!r}; give a data set of `uses: button_gold`")

@@ -54,6 +54,42 @@ def test_what_can_stand_for_a_request(new: str, said: str) -> None:
     assert found.startswith(said) if said else found == ""
 
 
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [
+        (
+            "Transfer 9.5 in EUR from the account of Ana Silva to Ben Novak, and then move event EV1 to the due day.",
+            "",
+        ),
+        (
+            "I want a transfer of 9.5 in EUR to Ben Novak from the account of Ana Silva, and event EV1 moved to the due day.",
+            "",
+        ),
+        (
+            "Transfer 9.5 in EUR to Ana Silva from Ben Novak, then move event EV1 to the due day.",
+            "the direction is another",
+        ),
+        (
+            "Transfer 9.5 in EUR from Ana Silva to Ben Novak, then move event EV1 to its due day.",
+            "a reference is new: its",
+        ),
+        (
+            "Transfer 9.5 in EUR from Ana Silva to Ben Novak for me, then move event EV1 to the due day.",
+            "a reference is new",
+        ),
+        (
+            "Transfer 9.5 in EUR from Ana Silva to Ben Novak and back, then move event EV1 to the due day.",
+            "a reference is new",
+        ),
+    ],
+)
+def test_who_gives_and_who_gets_stay(new: str, said: str) -> None:
+    old = "Please transfer 9.5 in EUR from the account of Ana Silva to Ben Novak, then move event EV1 to the due day."
+    asks = ("transfer 9.5 in EUR from the account of Ana Silva to Ben Novak", "move event EV1 to the due day")
+    found = fault_of(new, old, asks)
+    assert found.startswith(said) if said else found == ""
+
+
 @pytest.fixture(scope="module")
 def gold(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     folder = tmp_path_factory.mktemp("gold")
