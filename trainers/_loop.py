@@ -95,11 +95,14 @@ def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: boo
     cache = str(context.workdir / "datasets")
     splits: dict[str, Any] = {}
     for role, split in wanted.items():
+        part = ""
         try:
-            parts = [
-                datasets.load_dataset(folder, config_name, split=split, cache_dir=cache, streaming=streaming)
-                for config_name in config.dataset_configs or (None,)
-            ]
+            parts = []
+            for config_name in config.dataset_configs or (None,):
+                part = f" of config {config_name!r}" if config_name else ""
+                parts.append(
+                    datasets.load_dataset(folder, config_name, split=split, cache_dir=cache, streaming=streaming)
+                )
             splits[role] = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
             if streaming and role == "eval":
                 # A cached eval split would bring the train split into the cache with it.
@@ -108,7 +111,7 @@ def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: boo
             empty = next(iter(splits[role]), None) is None
         except Exception as error:  # datasets raises anything from ValueError to its own classes
             said = str(error.__cause__ or error).splitlines()[0].replace(folder, cited)
-            raise DataError(f"{cited}: split {split!r} cannot be read: {said}") from error
+            raise DataError(f"{cited}: split {split!r}{part} cannot be read: {said}") from error
         if empty:
             raise DataError(f"{cited}: split {split!r} has no rows")
     if "eval" in splits and config.eval_rows and not streaming:

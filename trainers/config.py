@@ -30,7 +30,7 @@ class BaseTrainingConfig(BaseModel):
 
     # Data
     dataset_configs: tuple[str, ...] = Field(
-        (), description="Configs of the data set to train on, one after another; empty: its default config."
+        (), description="Configs of the data set, one after another, for both splits; empty: its default config."
     )
     train_split: str = Field("train", description="Split of the data set that is trained on.")
     eval_split: str | None = Field(None, description="Split whose loss is measured; null: none.")

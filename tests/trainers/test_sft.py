@@ -171,7 +171,10 @@ def test_several_configs_are_trained_on_one_after_another(prepared: Capture, mod
         ]
         (tmp_path / "data" / config).mkdir(parents=True)
         Dataset.from_dict({"messages": turns}).to_parquet(str(tmp_path / "data" / config / "train.parquet"))
-        listed.append({"config_name": config, "data_files": [{"split": "train", "path": f"{config}/train.parquet"}]})
+        # Only the small one has rows that are held out.
+        splits = ["train", "test"] if config == "small" else ["train"]
+        files = [{"split": split, "path": f"{config}/train.parquet"} for split in splits]
+        listed.append({"config_name": config, "data_files": files})
     (tmp_path / "data" / "README.md").write_text(f"---\nconfigs: {json.dumps(listed)}\n---\n")
     given = {"model": model, "dataset": tmp_path / "data"}
     for configs, rows in ((("large",), 3), (("small", "large"), 5)):
@@ -179,6 +182,8 @@ def test_several_configs_are_trained_on_one_after_another(prepared: Capture, mod
         assert len(trainer.train_dataset) == rows
     with pytest.raises(DataError, match=r"BuilderConfig 'huge' not found. Available: \['small', 'large'\]"):
         prepared(given, dataset_configs=("huge",), chat_template="chatml_tools")
+    with pytest.raises(DataError, match="split 'test' of config 'large' cannot be read: Unknown split"):
+        prepared(given, dataset_configs=("small", "large"), eval_split="test", chat_template="chatml_tools")
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
