@@ -174,6 +174,7 @@ class ChatClient:
         attempts: int = 1,
         draw: int = 0,
         allow_truncated: bool = False,
+        settled: bool = False,
         **params: Any,
     ) -> Reply:
         """One chat completion.
@@ -184,6 +185,8 @@ class ChatClient:
                 recorded as a draw of its own.
             draw: which of several answers to the same request; give each its own, or they are the same one.
             allow_truncated: an answer cut off at `max_tokens` is an answer.
+            settled: a recorded answer that `parse` cannot use is not asked for again, as when every attempt of the
+                caller has a seed of its own. Else a run that is started again gives the endpoint another chance.
             params: as in the chat completions API (temperature, max_tokens, tools, response_format, ...).
 
         Raises:
@@ -194,19 +197,21 @@ class ChatClient:
         body = {"messages": [dict(message) for message in messages], **params}
         reply = Reply()
         for attempt in range(attempts):
-            reply = await self._once(body, draw * attempts + attempt, parse, allow_truncated)
+            reply = await self._once(body, draw * attempts + attempt, parse, allow_truncated, settled)
             reply = replace(reply, attempts=attempt + 1)
             if reply.outcome in ("ok", "refused") or reply.final:
                 break
         self.usage.outcomes[reply.outcome] = self.usage.outcomes.get(reply.outcome, 0) + 1
         return reply
 
-    async def _once(self, body: dict[str, Any], draw: int, parse: Parse | None, allow_truncated: bool) -> Reply:
+    async def _once(
+        self, body: dict[str, Any], draw: int, parse: Parse | None, allow_truncated: bool, settled: bool
+    ) -> Reply:
         """The recorded answer, or one from the network; a request that is being asked already is not asked twice."""
         key = request_key(self.endpoint.model, self.endpoint.revision, body, draw)
         if key not in self._asking:
-            found = self.store.find(key, any_outcome=self.replay) if self.store else None
-            if found is not None:
+            found = self.store.find(key, any_outcome=self.replay or settled) if self.store else None
+            if found is not None and (self.replay or found.ok):
                 self.usage.recorded += 1
                 return _parsed(found, parse)
             if self.replay:

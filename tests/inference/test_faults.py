@@ -333,6 +333,21 @@ def test_draws_differ_and_one_question_is_asked_once(tmp_path: Path) -> None:
     assert first == second and len(set(first[:6])) == 1 and len(set(first)) == 3
 
 
+def test_an_unusable_answer_is_asked_for_again_unless_it_is_settled(tmp_path: Path) -> None:
+    def never(reply: Reply) -> None:
+        raise ValueError(f"{reply.text} is of no use")
+
+    async def work(url: str, settled: bool) -> str:
+        with TrafficStore(tmp_path) as store:
+            async with ChatClient(Endpoint("local", url), store=store) as chat:
+                return (await chat.complete([{"role": "user", "content": "x"}], parse=never, settled=settled)).error
+
+    with ChatServer(lambda body, number: f"answer {number}") as server:
+        said = [asyncio.run(work(server.url, settled)) for settled in (False, False, True, True)]
+        assert len(server.bodies) == 2
+    assert said[1] == said[2] == said[3] != said[0]
+
+
 def test_an_answer_under_way_is_kept_when_its_asker_gives_up(tmp_path: Path) -> None:
     async def work(url: str) -> None:
         with TrafficStore(tmp_path) as store:

@@ -73,7 +73,7 @@ class Asker:
         error = ""
         for attempt in range(attempts or config["attempts"]):
             seed = seed_of(config["seed"], self.name, label, attempt)
-            reply = await self.chat.complete(messages, seed=seed, parse=read, **params)
+            reply = await self.chat.complete(messages, seed=seed, parse=read, settled=True, **params)
             self.prompt_tokens += reply.prompt_tokens
             self.completion_tokens += reply.completion_tokens
             if reply.ok:
