@@ -111,7 +111,7 @@ def run(url: str, gold: Path, folder: Path, replay: bool = False, **settings: An
 
 def other_words(body: dict[str, Any], number: int) -> str:
     old = body["messages"][-1]["content"].rpartition("Request: ")[2]
-    return f"Hello there, my request today: {old[0].lower() + old[1:]} I appreciate it."
+    return f"Hello there, a request for today: {old[0].lower() + old[1:]} I appreciate it."
 
 
 def test_rows_keep_their_calls_and_pass_all_checks(gold: Any, tmp_path: Path) -> None:
