@@ -111,9 +111,18 @@ def parse_records(data: bytes, name: str) -> list[Any]:
     return list(records)
 
 
+def refuse_credentials(url: str) -> None:
+    """Raise UsageError for an address with a user name or token, since it stands in card and provenance.json."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise UsageError(
+            "source: the address holds a user name or token, which would be published; download the file, give its path"
+        )
+
+
 def _download(url: str, timeout: float) -> bytes:
     from huggingface_hub.utils import get_session
 
+    refuse_credentials(url)
     try:
         answer = get_session().get(url, timeout=timeout, follow_redirects=True)
     except Exception as error:  # the client's errors have no common base that is public

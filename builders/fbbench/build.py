@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubError, UsageError
 from ...hub_sync.refs import ArtifactRef
+from ..sources import refuse_credentials
 from .report import describe
 from .schema import Problem, check_records, features, to_row
 
@@ -149,6 +150,7 @@ def _fetch(config: FBBenchConfig) -> tuple[str, bytes, str]:
 def _download(url: str, timeout: float) -> bytes:
     from huggingface_hub.utils import httpx
 
+    refuse_credentials(url)
     try:
         reply = httpx.get(url, timeout=timeout, follow_redirects=True)
         reply.raise_for_status()

@@ -190,3 +190,10 @@ def test_functions_may_be_json_text(tmp_path: Path) -> None:
     assert [row["tools"] for row in made if row["part"] == "x"] == [[{"type": "function"}]]
     with pytest.raises(ValueError, match="greater than or equal to 1"):
         mix.MixConfig(rows={"x": -1})
+
+
+def test_an_address_with_a_token_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    source = Source(source="https://me:hf_secret@localhost/records.jsonl")
+    with pytest.raises(UsageError, match="holds a user name or token") as caught:
+        instructions.build(instructions.InstructionsConfig(sources=(source,), license="mit"), context(tmp_path))
+    assert "hf_secret" not in str(caught.value)
