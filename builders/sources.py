@@ -115,7 +115,7 @@ def refuse_credentials(url: str) -> None:
     """Raise UsageError for an address with a user name or token, since it stands in card and provenance.json."""
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise UsageError(
-            "source: the address holds a user name or token, which would be published; download the file, give its path"
+            "source: the address holds a user name or token, which would be published; download it and give its path"
         )
 
 
