@@ -163,8 +163,8 @@ CATALOG: dict[str, StepKind] = {
         "hubwright.builders.button.collect:build",
         "dataset",
         "rows of button_gold, button_verified and button_faithful as configs of one data set",
-        inputs={"gold": "dataset", "verified": "dataset", "faithful": "dataset"},
-        optional=frozenset({"gold", "verified", "faithful"}),
+        inputs={"gold": "dataset", "stubs": "dataset", "verified": "dataset", "faithful": "dataset"},
+        optional=frozenset({"gold", "stubs", "verified", "faithful"}),
     ),
     "tool_query": StepKind(
         "builder",

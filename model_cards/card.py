@@ -49,11 +49,25 @@ def render(records: list[dict[str, Any]]) -> str:
         title=making["report"]["card"].get("pretty_name") or making["target"]["repo_id"].split("/")[1],
         config_json={r["fingerprint"]: json.dumps(r["config"], indent=1, ensure_ascii=False) for r in records},
         configs=making.get("parquet") or {},
+        columns=_columns(making.get("parquet") or {}),
         adapter=_is_adapter(making),
         code=any(Path(f["path"]).name.startswith("modeling_") for f in making["files"]),
         unstated=UNSTATED,
     )
     return f"---\n{_header(records)}---\n\n{body}"
+
+
+def _columns(configs: dict[str, Any]) -> list[tuple[list[str], list[list[str]]]]:
+    """(names of configs, their columns), those that are alike together."""
+    found: list[tuple[list[str], list[list[str]]]] = []
+    for config, splits in configs.items():
+        columns = next(iter(splits.values()))["columns"]
+        alike = next((names for names, known in found if known == columns), None)
+        if alike is None:
+            found.append(([config], columns))
+        else:
+            alike.append(config)
+    return found
 
 
 def _header(records: list[dict[str, Any]]) -> str:

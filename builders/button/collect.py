@@ -21,9 +21,10 @@ from .rows import CHECKS, features
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-CONFIGS = ("gold", "verified", "faithful")  # the first that is there is the default
+CONFIGS = ("gold", "stubs", "verified", "faithful")  # the first that is there is the default
 MADE = {
     "gold": "compositions of functions that run, in words from templates",
+    "stubs": "the same over other people's definitions, with results of the right form that are not true",
     "verified": "the gold path with what the user says in a model's words; calls and results as they were run",
     "faithful": "BUTTON's own pipeline: a model invents tasks, functions and results; nothing is run",
 }
@@ -36,7 +37,7 @@ class ButtonConfig(BaseModel):
 
 
 def build(config: ButtonConfig, context: StepContext) -> dict[str, DatasetDict]:
-    """The inputs `gold`, `verified` and `faithful`, those that are given, as configs of these names.
+    """The inputs `gold`, `stubs`, `verified` and `faithful`, those that are given, as configs of these names.
 
     Raises:
         UsageError: no input.

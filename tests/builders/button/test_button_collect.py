@@ -44,6 +44,7 @@ def test_configs_of_one_repository_have_the_same_columns(hubwright: Any, namespa
     own, same = (datasets.load_dataset(folder, split="train", cache_dir=cache) for folder in folders.values())
     assert own.to_list() == same.to_list()
     card = Path(folders["button"], "README.md").read_text()
+    assert card.count("<summary>Columns of ") == 1 and "Columns of gold, verified" in card
     assert "| gold | train | 6 | 6 |" in card and "gold: What became of the draws" in card
 
 
@@ -77,7 +78,7 @@ def test_what_is_no_row_of_button_is_refused(tmp_path: Path) -> None:
     given = {"faithful": written(tmp_path / "faithful", {"train": [["a"]]}, drop="check_graph")}
     with pytest.raises(DataError, match=r"me/faithful@a+: has no column 'check_graph'; give data of button_gold"):
         build(ButtonConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", given))
-    with pytest.raises(UsageError, match="give at least one of the inputs gold, verified, faithful"):
+    with pytest.raises(UsageError, match="give at least one of the inputs gold, stubs, verified, faithful"):
         build(ButtonConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", {}))
 
 
