@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError
-from .sources import Source, fetch, parse_records
+from .sources import Source, check_rejected, read_records
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -91,16 +91,10 @@ def build(config: InstructionsConfig, context: StepContext) -> DatasetDict:
     rows: dict[str, dict[str, Any]] = {}
     rejected: Counter[str] = Counter()
     origins, read = [], 0
-    for source in config.sources:
-        name, data, origin = fetch(source, config.timeout)
-        digest = hashlib.sha256(data).hexdigest()
-        if source.expect_sha256 and digest != source.expect_sha256:
-            raise DataError(
-                f"{name}: sha256 is {digest}, expected {source.expect_sha256}; fetch that file or change expect_sha256"
-            )
-        origins.append(f"- {origin}, sha256 `{digest}`")
-        for record in parse_records(data, name):
-            read += 1
+    for name, records, origin in read_records(config.sources, config.timeout):
+        origins.append(f"- {origin}")
+        read += len(records)
+        for record in records:
             try:
                 messages = conversation(record)
             except (Rejected, TypeError, AttributeError, ValueError) as reason:
@@ -110,13 +104,7 @@ def build(config: InstructionsConfig, context: StepContext) -> DatasetDict:
             if mark in rows:
                 rejected["the same conversation again"] += 1
             rows.setdefault(mark, {"id": mark, "messages": messages, "source": name})
-    bad = sum(rejected.values())
-    if bad > config.max_rejected_share * read:
-        worst, count = rejected.most_common(1)[0]
-        raise DataError(
-            f"{bad} of {read} records are rejected ({worst}: {count}), more than max_rejected_share "
-            f"{config.max_rejected_share}: look at the sources, or raise it"
-        )
+    check_rejected(rejected, read, config.max_rejected_share)
     kept = list(rows.values())[: config.max_rows]
     # A row's side is a hash of the row: more sources do not move it.
     sides = [int(row["id"], 16) / 16**16 < config.test_fraction for row in kept]

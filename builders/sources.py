@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +61,32 @@ def fetch(source: Source, timeout: float) -> tuple[str, bytes, str]:
     with translate_errors(f"dataset {ref}, file {source.file}"):
         local = hf_hub_download(ref.repo_id, source.file, repo_type="dataset", revision=ref.revision)
     return source.file, Path(local).read_bytes(), f"`{source.file}` of `{ref}`"
+
+
+def read_records(sources: Sequence[Source], timeout: float) -> Iterator[tuple[str, list[Any], str]]:
+    """(name for errors, records, origin with its SHA-256 for the card) of every file of JSON or JSON Lines.
+
+    Raises as `fetch` and `parse_records` do, and DataError for a file that is not the expected one.
+    """
+    for source in sources:
+        name, data, origin = fetch(source, timeout)
+        digest = hashlib.sha256(data).hexdigest()
+        if source.expect_sha256 and digest != source.expect_sha256:
+            raise DataError(
+                f"{name}: sha256 is {digest}, expected {source.expect_sha256}; fetch that file or change expect_sha256"
+            )
+        yield name, parse_records(data, name), f"{origin}, sha256 `{digest}`"
+
+
+def check_rejected(rejected: Counter[str], read: int, most: float) -> None:
+    """Raise DataError where more than the share `most` (the setting max_rejected_share) of `read` is rejected."""
+    bad = sum(rejected.values())
+    if bad > most * read:
+        worst, count = rejected.most_common(1)[0]
+        raise DataError(
+            f"{bad} of {read} records are rejected ({worst}: {count}), more than max_rejected_share {most}: look at "
+            "the sources, or raise it"
+        )
 
 
 def read_rows(source: Input, context: StepContext, split: str | None, config: str | None = None) -> Any:

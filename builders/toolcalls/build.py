@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
-from ..sources import Source, fetch, parse_records
+from ..sources import Source, check_rejected, read_records
 from .convert import Rejected, convert
 from .splits import NEAR, groups, is_test, near_train, words
 
@@ -94,28 +94,15 @@ def build(config: ToolCallsConfig, context: StepContext) -> DatasetDict:
     rows: list[Row] = []
     rejected: Counter[str] = Counter()
     origins, read = [], 0
-    for source in config.sources:
-        name, data, origin = fetch(source, config.timeout)
-        digest = hashlib.sha256(data).hexdigest()
-        if source.expect_sha256 and digest != source.expect_sha256:
-            raise DataError(
-                f"{name}: sha256 is {digest}, expected {source.expect_sha256}; fetch that file or change expect_sha256"
-            )
-        origins.append(f"{origin}, sha256 `{digest}`")
-        records = parse_records(data, name)
+    for name, records, origin in read_records(config.sources, config.timeout):
+        origins.append(origin)
         read += len(records)
         for record in records:
             try:
                 rows.append(convert(record) | {"source": name})
             except Rejected as reason:
                 rejected[str(reason)] += 1
-    bad = sum(rejected.values())
-    if bad > config.max_rejected_share * read:
-        worst, count = rejected.most_common(1)[0]
-        raise DataError(
-            f"{bad} of {read} records are rejected ({worst}: {count}), more than max_rejected_share "
-            f"{config.max_rejected_share}: look at the sources, or raise it"
-        )
+    check_rejected(rejected, read, config.max_rejected_share)
     rows, dropped = choose(rows, config)
     splits, near = split(rows, config)
     dropped["near_duplicates_of_train_left_out_of_test"] = near
