@@ -31,6 +31,42 @@ class Source(BaseModel):
     )
 
 
+class FolderSource(BaseModel):
+    """Files of one folder, wherever it is; what a builder of such files inherits its settings from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = Field(
+        min_length=1,
+        description="A local folder, an http(s) address or a Hub data set `org/name@revision` with the files.",
+    )
+    folder: str = Field("", description='Folder of the files inside the source; "": the source itself.')
+    expect_sha256: dict[str, str] = Field(
+        default_factory=dict, description="SHA-256 by file name, 64 hex digits each; those not named may be any."
+    )
+    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
+
+    def read(self, file: str, origins: list[str]) -> tuple[str, bytes]:
+        """(name for errors, content) of a file; what it is goes into `origins`.
+
+        Raises as `fetch` does, and DataError for a file that is not the expected one.
+        """
+        path = f"{self.folder.strip('/')}/{file}".lstrip("/")
+        if self.source.startswith(("http://", "https://")):
+            source = Source(source=f"{self.source.rstrip('/')}/{path}", file=None, expect_sha256=None)
+        else:
+            source = Source(source=self.source, file=path, expect_sha256=None)
+        name, content, origin = fetch(source, self.timeout)
+        digest = hashlib.sha256(content).hexdigest()
+        expected = self.expect_sha256.get(file.rpartition("/")[2], digest)
+        if digest != expected:
+            raise DataError(
+                f"{name}: sha256 is {digest}, expected {expected}; fetch that file or change expect_sha256"
+            )
+        origins.append(f"{origin}, sha256 `{digest}`")
+        return name, content
+
+
 def fetch(source: Source, timeout: float) -> tuple[str, bytes, str]:
     """(name for errors, content, origin for the card). The origin never holds a path of this machine."""
     text = source.source

@@ -9,18 +9,17 @@ functions among others that sound like the request, so that a score is the model
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...tools.definition import fault
 from ..nearest import Nearest, offer
-from ..sources import Source, fetch
+from ..sources import FolderSource
 from .convert import definition, faults, references
 
 if TYPE_CHECKING:
@@ -30,26 +29,15 @@ TOOLS = "tool.jsonl"
 SPLITS = ("dev", "test_in_domain", "test_out_domain")
 
 
-class SealToolsConfig(BaseModel):
-    """Where the files are, and how many functions a row offers."""
+class SealToolsConfig(FolderSource):
+    """Where tool.jsonl, dev.jsonl, test_in_domain.jsonl and test_out_domain.jsonl are, and how many functions a row
+    offers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: str = Field(
-        min_length=1,
-        description="A local folder, an http(s) address or a Hub data set `org/name@revision` with "
-        "tool.jsonl, dev.jsonl, test_in_domain.jsonl and test_out_domain.jsonl.",
-    )
-    folder: str = Field("", description='Folder of the files inside the source; "": the source itself.')
-    expect_sha256: dict[str, str] = Field(
-        default_factory=dict, description="SHA-256 by file name, 64 hex digits each; those not named may be any."
-    )
     candidates: int = Field(
         5,
         ge=1,
         description="Functions a row offers, its own among them; a row that needs as many gets no others. Our choice.",
     )
-    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
 
 
 def build(config: SealToolsConfig, context: StepContext) -> dict[str, datasets.DatasetDict]:
@@ -110,19 +98,9 @@ def features() -> datasets.Features:
 
 def _records(config: SealToolsConfig, file: str, origins: list[str]) -> list[dict[str, Any]]:
     """The lines of one file; what it is goes into `origins`."""
-    path = f"{config.folder.strip('/')}/{file}".lstrip("/")
-    if config.source.startswith(("http://", "https://")):
-        source = Source(source=f"{config.source.rstrip('/')}/{path}", file=None, expect_sha256=None)
-    else:
-        source = Source(source=config.source, file=path, expect_sha256=None)
-    name, content, origin = fetch(source, config.timeout)
-    digest = hashlib.sha256(content).hexdigest()
-    expected = config.expect_sha256.get(file, digest)
-    if digest != expected:
-        raise DataError(f"{name}: sha256 is {digest}, expected {expected}; fetch that file or change expect_sha256")
-    origins.append(f"{origin}, sha256 `{digest}`")
+    name, content = config.read(file, origins)
     try:
-        return [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]
+        return [json.loads(line) for line in content.decode("utf-8").split("\n") if line.strip()]
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{name}: is not JSON Lines") from error
 

@@ -9,18 +9,17 @@ is not among the files, sheet the start of its tables. Nothing of the repository
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubError, UsageError
-from ..sources import Source, fetch
+from ..sources import FolderSource
 
 if TYPE_CHECKING:
     import datasets
@@ -36,26 +35,14 @@ NEEDS_MORE = re.compile(
 )
 
 
-class ToolQueryConfig(BaseModel):
-    """Where the files are."""
+class ToolQueryConfig(FolderSource):
+    """Where the files of AgentGym's `agentenv-tool/Toolusage` are, and whether the list is among them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: str = Field(
-        min_length=1,
-        description="A local folder, an http(s) address or a Hub data set `org/name@revision` with the files of "
-        "AgentGym's `agentenv-tool/Toolusage`.",
-    )
-    folder: str = Field("", description='Folder of the files inside the source; "": the source itself.')
     board: bool = Field(
         True,
         description=f"Read the list that all tasks begin with from {BOARD}; false: put it together from the tasks, "
         "without descriptions and durations, and leave out what asks for them.",
     )
-    expect_sha256: dict[str, str] = Field(
-        default_factory=dict, description="SHA-256 by file name, 64 hex digits each; those not named may be any."
-    )
-    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
 
 
 def build(config: ToolQueryConfig, context: StepContext) -> datasets.DatasetDict:
@@ -73,7 +60,9 @@ def build(config: ToolQueryConfig, context: StepContext) -> datasets.DatasetDict
 
     origins: list[str] = []
     try:
-        records = [json.loads(line) for line in _text(config, TASKS, origins).split("\n") if line.strip()]
+        records = [
+            json.loads(line) for line in config.read(TASKS, origins)[1].decode("utf-8").split("\n") if line.strip()
+        ]
         ends = [record["additional_info"]["answer"] for record in records]
         board = _start(ends)
         if config.board:
@@ -98,26 +87,10 @@ def build(config: ToolQueryConfig, context: StepContext) -> datasets.DatasetDict
 PLAIN = ("id", "goal", "today")
 
 
-def _text(config: ToolQueryConfig, file: str, origins: list[str]) -> str:
-    """The content of one file; what it is goes into `origins`."""
-    path = f"{config.folder.strip('/')}/{file}".lstrip("/")
-    if config.source.startswith(("http://", "https://")):
-        source = Source(source=f"{config.source.rstrip('/')}/{path}", file=None, expect_sha256=None)
-    else:
-        source = Source(source=config.source, file=path, expect_sha256=None)
-    name, content, origin = fetch(source, config.timeout)
-    digest, short = hashlib.sha256(content).hexdigest(), file.rsplit("/", 1)[-1]
-    expected = config.expect_sha256.get(short, digest)
-    if digest != expected:
-        raise DataError(f"{name}: sha256 is {digest}, expected {expected}; fetch that file or change expect_sha256")
-    origins.append(f"{origin}, sha256 `{digest}`")
-    return content.decode("utf-8")
-
-
 def _details(config: ToolQueryConfig, origins: list[str]) -> str:
     """The source's own list. Raises as `fetch` does, and says how to do without."""
     try:
-        return _text(config, BOARD, origins)
+        return config.read(BOARD, origins)[1].decode("utf-8")
     except (UsageError, HubError) as error:
         raise type(error)(f"{BOARD}: {error}; to do without descriptions and durations set `board: false`") from error
 
