@@ -70,6 +70,24 @@ PARALLEL = (
         },
     ),
 )
+# A small teacher finds everything settled unless it has seen what is not.
+SETTLED = (
+    (
+        "Which hotels in Rome cost less for a night than the train from Rome to Milan on 3 May?",
+        ("Find the trains from Rome to Milan on 3 May.", "Find out what the weather will be like in Milan on 3 May."),
+        "No step looks for hotels, and nobody asked for the weather. <answer>no</answer>",
+    ),
+    (
+        SEQUENTIAL[0][1]["whole"],
+        (GIVEN, SEQUENTIAL[0][1]["next"]),
+        "Step 1 finds the museum and step 2 its hours on Sunday, which is what was asked. <answer>yes</answer>",
+    ),
+    (
+        "Borrow a book about chess from the city library for me.",
+        ("Find a book about chess in the city library.", "Find a book about chess."),
+        "Both steps find a book, step 2 does what step 1 did, and none borrows it. <answer>no</answer>",
+    ),
+)
 SPOKEN = (
     (
         SEQUENTIAL[0][1]["whole"],
@@ -193,11 +211,17 @@ def _given(examples: Sequence[tuple[str, Mapping[str, str]]]) -> list[tuple[str,
 
 def consistency(task: str, sub_tasks: Sequence[str]) -> Messages:
     """Do the sub-tasks make up the task?"""
-    return _user(
-        f"Request: {task}\nSteps:\n{_steps(sub_tasks)}\n\nIs the request settled when these steps have been done, "
-        "with nothing left to do? Say why in one or two sentences, and end with <answer>yes</answer> or "
-        "<answer>no</answer>."
+    rules = (
+        "Here are a request and the steps into which it was cut. Is the request settled when these steps have been "
+        "done, with nothing left to do, and does every step belong to it? Say why in one or two sentences, and end "
+        "with <answer>yes</answer> or <answer>no</answer>."
     )
+    shots = [(_cut(whole, steps), verdict) for whole, steps, verdict in SETTLED]
+    return _shots(rules, shots, _cut(task, sub_tasks))
+
+
+def _cut(task: str, sub_tasks: Sequence[str]) -> str:
+    return f"Request: {task}\nSteps:\n{_steps(sub_tasks)}"
 
 
 _FUNCTION_RULES = (
