@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 
 REMEMBERED = 4096  # ids: an answer that strayed is one of the last few (our choice)
+DOUBTS = 4  # requests asked again while the server has shown one id alone (our choice)
 
 
 class CleanConnector(aiohttp.TCPConnector):
@@ -46,12 +47,14 @@ class CleanConnector(aiohttp.TCPConnector):
 class AnswerIds:
     """Which request an answer was given to, told by its id.
 
-    Servers that give all answers one id are left alone. As some make ids of the second, the whole body has to be the
-    same too: two requests that truly got the same bytes in the same second cost one more try.
+    Servers that give all answers one id are left alone, but for the first few: the very first answer may come twice as
+    well. As some make ids of the second, the whole body has to be the same too: two requests that truly got the same
+    bytes in the same second cost one more try.
     """
 
     def __init__(self) -> None:
         self._asked: dict[str, tuple[int, int]] = {}
+        self._doubted: set[int] = set()
 
     def strayed(self, body: Any, raw: bytes, content: bytes) -> bool:
         """True where these bytes were the answer to a request with another content before."""
@@ -61,4 +64,10 @@ class AnswerIds:
         asked, said = self._asked.setdefault(found, (hash(content), hash(raw)))
         if len(self._asked) > REMEMBERED:
             del self._asked[next(iter(self._asked))]
-        return asked != hash(content) and said == hash(raw) and len(self._asked) > 1
+        if asked == hash(content) or said != hash(raw):
+            return False
+        if len(self._asked) == 1:
+            if hash(content) in self._doubted or len(self._doubted) == DOUBTS:
+                return False
+            self._doubted.add(hash(content))
+        return True

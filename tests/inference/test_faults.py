@@ -21,6 +21,7 @@ from hubwright.hub_sync.errors import StorageError
 from hubwright.inference.client import ChatClient, Endpoint
 from hubwright.inference.requests import Reply, as_model, image_part, json_schema
 from hubwright.inference.store import TrafficStore
+from hubwright.inference.transport import DOUBTS, AnswerIds
 
 HERE = Path(__file__).parent
 
@@ -315,6 +316,23 @@ def test_typed_answers_tools_images_and_logprobs(tmp_path: Path) -> None:
     assert image.text == image_part(picture)["image_url"]["url"]
     again = asyncio.run(work(server.url, replay=True))
     assert again == replies and all(reply.recorded for reply in again)
+
+
+def test_the_first_answer_of_all_is_not_believed_twice() -> None:
+    """It had been: no other id was known yet, as with a server that gives all answers one."""
+    ids = AnswerIds()
+    assert not ids.strayed({"id": "a"}, b"one", b"row 3")
+    assert ids.strayed({"id": "a"}, b"one", b"row 8")
+    assert not ids.strayed({"id": "b"}, b"two", b"row 8")
+    assert ids.strayed({"id": "a"}, b"one", b"row 9") and ids.strayed({"id": "b"}, b"two", b"row 9")
+
+
+def test_a_server_of_one_id_and_one_answer_is_believed_in_the_end() -> None:
+    ids = AnswerIds()
+    doubted = [ids.strayed({"id": "always"}, b"yes", b"row %d" % number) for number in range(40)]
+    assert not doubted[0] and sum(doubted) == DOUBTS
+    again = [ids.strayed({"id": "always"}, b"yes", b"row %d" % number) for number in range(40)]
+    assert not any(again)
 
 
 def test_draws_differ_and_one_question_is_asked_once(tmp_path: Path) -> None:
