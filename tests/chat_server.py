@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
 import socket
@@ -24,11 +25,14 @@ Script = Callable[
 ]  # (request body, number of the request from 0) -> text or whole response
 
 
+_NUMBERS = itertools.count(1)
+
+
 def completion(text: str | None, **message: Any) -> Body:
     """The body of a chat completion."""
     finish = message.pop("finish_reason", "stop")
     return {
-        "id": "chatcmpl-1",
+        "id": f"chatcmpl-{next(_NUMBERS)}",  # as real servers do: no two answers have one
         "object": "chat.completion",
         "created": 0,
         "model": "local",
