@@ -98,11 +98,9 @@ def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: boo
         part = ""
         try:
             parts = []
-            for config_name in config.dataset_configs or (None,):
-                part = f" of config {config_name!r}" if config_name else ""
-                parts.append(
-                    datasets.load_dataset(folder, config_name, split=split, cache_dir=cache, streaming=streaming)
-                )
+            for chosen in config.dataset_configs or (None,):
+                part = f" of config {chosen!r}" if chosen else ""
+                parts.append(datasets.load_dataset(folder, chosen, split=split, cache_dir=cache, streaming=streaming))
             splits[role] = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
             if streaming and role == "eval":
                 # A cached eval split would bring the train split into the cache with it.

@@ -64,7 +64,7 @@ TOOLS = [
 def published(folder: Path, tools: list[dict[str, str]] = TOOLS, called: str = "rideHorse") -> Path:
     """A data set as `seal_tools` publishes it."""
     row = {"id": "1", "query": "Ride a horse.", "calls": json.dumps([{"name": called, "arguments": {}}])}
-    for config, split, rows in (("tools", "all", tools), ("instances", "test_out_domain", [row])):
+    for config, split, rows in (("tools", "train", tools), ("instances", "test_out_domain", [row])):
         (folder / config).mkdir(parents=True)
         datasets.Dataset.from_list(rows).to_parquet(str(folder / config / f"{split}-00000-of-00001.parquet"))
     return folder
@@ -258,7 +258,7 @@ def test_seal_tools_definitions_give_rows(tmp_path: Path) -> None:
     from hubwright.builders.seal_tools import build as build_seal
 
     data = build_seal(SealToolsConfig(source=str(SEAL_TOOLS)), StepContext("seal", tmp_path, tmp_path))
-    for config, split in (("tools", "all"), ("instances", "test_out_domain")):
+    for config, split in (("tools", "train"), ("instances", "test_out_domain")):
         (tmp_path / "d" / config).mkdir(parents=True)
         data[config][split].to_parquet(str(tmp_path / "d" / config / f"{split}-00000-of-00001.parquet"))
     rows, context = made(tmp_path / "d", tmp_path / "w", train_rows=100, near=0.8)
