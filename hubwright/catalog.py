@@ -192,7 +192,7 @@ CATALOG: dict[str, StepKind] = {
         inputs={"teacher": "model", "dataset": "dataset", "embedder": "model", "against_*": "dataset"},
         optional=frozenset({"teacher", "dataset", "embedder"}),
         served=frozenset({"teacher"}),
-        version=2,
+        version=3,
         extra="llm",
     ),
     "button_import": StepKind(

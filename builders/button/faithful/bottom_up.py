@@ -6,12 +6,14 @@ for: our choice.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from . import parse, prompts
 from .asking import Asker, Rejected, Row, phase
 
+_YOU = re.compile(r"\byou(?:r|rs|rself)?\b", re.IGNORECASE)
 SCENARIO_WORDS, TASK_WORDS = 15, 45
 
 
@@ -31,13 +33,26 @@ async def expansion(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
 
 @phase
 async def atomic_tasks(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
-    """scenario -> atomic, a task of one step."""
-    return {"atomic": await asker.ask(prompts.atomic(row["scenario"]), lambda text: parse.line(text, TASK_WORDS))}
+    """scenario -> atomic, a task of one step, and values, what it states."""
+
+    def read(text: str) -> Row:
+        found = parse.json_object(text)
+        task = parse.line(parse.text_of(found, "task"), TASK_WORDS)
+        values = [value for value in parse.texts_of(found, "values") if parse.holds(task, value)]
+        if not values:
+            raise ValueError("none of the values is in the task")
+        if _YOU.search(task):
+            raise ValueError("the task says you: it is not the assistant whom it is about")
+        if task in {reply["task"] for _, reply in prompts.ATOMIC}:
+            raise ValueError("the prompt's example is repeated")
+        return {"atomic": task, "values": values}
+
+    return await asker.ask(prompts.atomic(row["scenario"]), read, form="json")
 
 
 @phase
 async def composition(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
-    """atomic, composition -> sub_tasks (two or three) and task, which is all of them in one."""
+    """atomic, values, composition -> sub_tasks (two or three) and task, which is all of them in one."""
     asked, added = {
         "sequential": (prompts.sequential, ("next",)),
         "parallel_then_sequential": (prompts.parallel_then_sequential, ("beside", "next")),
@@ -53,6 +68,8 @@ async def composition(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
         shown = {text for _, reply in (*prompts.SEQUENTIAL, *prompts.PARALLEL) for text in reply.values()}
         if shown & {*sub_tasks[1:], task}:
             raise ValueError("the prompt's example is repeated")
+        if lost := [value for value in row["values"] if not parse.holds(task, value)]:
+            raise ValueError(f"a value is lost: {lost[0]:.60}")
         return {"sub_tasks": sub_tasks, "task": task}
 
     return await asker.ask(asked(row["atomic"]), read, form="json")

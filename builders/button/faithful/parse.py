@@ -22,6 +22,7 @@ _LABEL = re.compile(r"^(?:[-*#>\s]+|\d+[.)]\s+|(?:new |the )?(?:scenario|situati
 _ANSWER = re.compile(r"<answer>\s*(yes|no)\b|\A\W*(yes|no)\b", re.IGNORECASE)
 _ACT = re.compile(r"<(call|final)>")
 _TAGS = re.compile(r"</?[a-z_]+>")
+_WORD = re.compile(r"[\w%€$£]+")
 _DECODER = json.JSONDecoder()
 
 
@@ -55,6 +56,22 @@ def text_of(found: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"no text under {key}")
     return value.strip()
+
+
+def texts_of(found: Mapping[str, Any], key: str) -> list[str]:
+    """A field that is a list of texts or numbers, at least one, as texts."""
+    value = found.get(key)
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"no list under {key}")
+    if not all(isinstance(one, str | int | float) and str(one).strip() for one in value):
+        raise ValueError(f"not only texts under {key}")
+    return [str(one).strip() for one in value]
+
+
+def holds(task: str, value: str) -> bool:
+    """Is the value in the task? Small or great letters and what stands between the words make no difference."""
+    words, said = (" ".join(_WORD.findall(text.casefold())) for text in (value, task))
+    return bool(words) and re.search(rf"(?<![0-9a-z]){re.escape(words)}(?![0-9a-z])", said) is not None
 
 
 def says_yes(text: str) -> bool:

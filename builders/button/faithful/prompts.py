@@ -26,17 +26,28 @@ OTHER = (
 )
 GIVEN = "Find out which museum in Oslo shows The Scream."
 AMOUNT = "Convert 250 US dollars to Swiss francs at the rate of 3 May 2024."
+FLAT = "Find flats with two rooms in Graz for at most 900 euros a month."
 TRAINS = "Find the trains from Lyon to Geneva on the morning of 3 May."
 LIBRARY = "Look up when the city library in Porto is open on Saturday."
+# Stating the values first makes a small teacher invent some; each is looked for in the task.
 ATOMIC = (
-    ("a day among works of art", GIVEN),
-    ("paying in another country", AMOUNT),
-    ("a delivery to a friend", "Find out what it costs to send a parcel of 4 kg from Lisbon to Hamburg."),
+    ("a day among works of art", {"values": ["The Scream", "Oslo"], "task": GIVEN}),
+    ("paying in another country", {"values": ["250", "US dollars", "Swiss francs", "3 May 2024"], "task": AMOUNT}),
+    (
+        "a delivery to a friend",
+        {
+            "values": ["4 kg", "Lisbon", "Hamburg"],
+            "task": "Find out what it costs to send a parcel of 4 kg from Lisbon to Hamburg.",
+        },
+    ),
+    ("moving to another town", {"values": ["two rooms", "Graz", "900 euros"], "task": FLAT}),
 )
+# Naming the result first makes it take one up: without it, a small teacher's next task is often the given one again.
 SEQUENTIAL = (
     (
         GIVEN,
         {
+            "result": "a museum",
             "next": "Look up the opening hours of that museum on Sunday.",
             "whole": "When is the museum in Oslo that shows The Scream open on Sunday?",
         },
@@ -44,9 +55,19 @@ SEQUENTIAL = (
     (
         AMOUNT,
         {
+            "result": "an amount in Swiss francs",
             "next": "Find hotels in Bern that cost less than that amount for a night.",
             "whole": "Which hotels in Bern cost less for a night than what 250 US dollars came to in Swiss francs on "
             "3 May 2024?",
+        },
+    ),
+    (
+        FLAT,
+        {
+            "result": "a list of flats",
+            "next": "Ask for a viewing of the cheapest of these flats on 14 June.",
+            "whole": "Ask for a viewing on 14 June of the cheapest flat with two rooms in Graz, for at most 900 euros "
+            "a month.",
         },
     ),
 )
@@ -54,19 +75,31 @@ PARALLEL = (
     (
         TRAINS,
         {
-            "beside": "Get the hourly weather in Geneva on the morning of 3 May.",
-            "next": "Reserve a seat on the first of these trains that arrives while it is dry.",
-            "whole": "Reserve me a seat from Lyon to Geneva on the morning of 3 May, on the first train that arrives "
-            "while it is dry there.",
+            "result": "a list of trains",
+            "beside": "Find the buses from Lyon to Geneva on the morning of 3 May.",
+            "next": "Reserve a seat on whichever of these arrives first.",
+            "whole": "Reserve me a seat from Lyon to Geneva on the morning of 3 May, on the train or the bus, "
+            "whichever arrives first.",
         },
     ),
     (
         LIBRARY,
         {
+            "result": "opening hours",
             "beside": "Look up when the swimming pool in Porto is open on Saturday.",
             "next": "Enter a visit to each into the calendar at an hour when it is open.",
             "whole": "Put a visit to the city library and one to the swimming pool in Porto into my calendar for "
             "Saturday, each at an hour when it is open.",
+        },
+    ),
+    (
+        AMOUNT,
+        {
+            "result": "an amount in Swiss francs",
+            "beside": "Find out what a night at the Hotel Alpina in Bern costs.",
+            "next": "Book the Hotel Alpina for 12 July if a night costs less than that amount.",
+            "whole": "Book me the Hotel Alpina in Bern for 12 July, provided that a night costs less than what 250 US "
+            "dollars came to in Swiss francs on 3 May 2024.",
         },
     ),
 )
@@ -96,8 +129,8 @@ SPOKEN = (
     ),
     (
         PARALLEL[0][1]["whole"],
-        "I have to get from Lyon to Geneva on the morning of 3 May and would like to stay dry. Please reserve me a "
-        "seat on the first train that arrives while it is not raining there.",
+        "I have to get from Lyon to Geneva on the morning of 3 May. Train or bus, I do not mind: please reserve me a "
+        "seat on whichever arrives first.",
     ),
 )
 EXAMPLE = {
@@ -170,15 +203,14 @@ def expansion(known: str) -> Messages:
 def atomic(known: str) -> Messages:
     """A task of one step."""
     rules = (
-        "I name a situation. You write one task that somebody in it would hand to an assistant, and that is done in a "
-        "single step.\n"
-        "- It could happen like this in real life.\n"
-        "- It is complete: every name, place, date or amount that is needed is in it, made up where I give none, so "
-        "that nobody has to ask back. It needs nothing private.\n"
-        "- It says what is wanted and not how: no app, website, tool or hint at the solution.\n"
-        "- At most 30 words, exact ones, on one line."
+        "I name a situation. You invent one task that a person in it would hand to an assistant, and that is done in "
+        "a single step. You reply with one JSON object:\n"
+        "values: the names, places, dates or amounts that are needed, made up where I give none. Nothing private.\n"
+        "task: the task with these values in it word for word, so that nobody has to ask back. It could happen like "
+        "this in real life. It says what is wanted and not how: no app, website, tool or hint at the solution. At "
+        "most 30 words, exact ones."
     )
-    shots = [(f"Situation: {situation}", task) for situation, task in ATOMIC]
+    shots = [(f"Situation: {situation}", _json(reply)) for situation, reply in ATOMIC]
     return _shots(rules, shots, f"Situation: {known}")
 
 
@@ -186,9 +218,10 @@ def sequential(task: str) -> Messages:
     """A task that builds upon the given one, and both in one."""
     rules = (
         "I give a task, you make a request of two steps out of it. You reply with one JSON object:\n"
-        "next: a task that works on the result of the given one, so that it can only come after it.\n"
+        "result: what the given task finds out, in a few words and without its value.\n"
+        "next: another task, one that works on this result, so that it can only come after it.\n"
         "whole: one request, as a person would say it, that needs both. It keeps every detail of the given task and "
-        "does not tell the result in between."
+        "does not tell the result."
     )
     return _shots(rules, _given(SEQUENTIAL), f"Task: {task}")
 
@@ -197,10 +230,11 @@ def parallel_then_sequential(task: str) -> Messages:
     """A task beside the given one, one upon both, and all in one."""
     rules = (
         "I give a task, you make a request of three steps out of it. You reply with one JSON object:\n"
-        "beside: a task on the same matter that does not need the result of the given one.\n"
-        "next: a task that needs the results of both.\n"
+        "result: what the given task finds out, in a few words and without its value.\n"
+        "beside: a task of the same kind about another thing, place or day, which does not need this result.\n"
+        "next: a task that works on the results of both, such as choosing between them.\n"
         "whole: one request, as a person would say it, that needs all three. It keeps every detail and does not tell "
-        "the results in between."
+        "the results."
     )
     return _shots(rules, _given(PARALLEL), f"Task: {task}")
 
@@ -283,18 +317,19 @@ def assistant(sub_tasks: Sequence[str], functions: Sequence[Sequence[Definition]
             for text, part in zip(sub_tasks, functions, strict=True)
         ]
         plan = f"The request breaks down into these steps, which the user does not know of:\n{_steps(named)}\n\n"
+    # What never changes stands first: a server that keeps prompts reads it once.
     return (
-        "You settle a user's request by calling functions.\n\n"
-        f"{plan}"
-        f"Functions:\n{_definitions([d for part in functions for d in part])}\n\n"
-        "Every reply has three parts, each in its tag:\n"
+        "You settle a user's request by calling functions. Every reply has three parts, each in its tag:\n"
         "observation: what the user asks, or what the last results say and whether one is an error;\n"
         "thought: in the first reply the plan, step by step, later which step comes next and why;\n"
         "call: a JSON list of calls; or instead of it, when every step is done, final: the answer to the user, with "
         "the values that the results gave.\n"
         f"Three replies to another request, with other functions:\n{ACTED}\n\n"
         "Values of arguments come from the user's words or from results, never from your own knowledge. Do not repeat "
-        f"a call, and do not write results yourself: they come in the next message. {SWITCH[parallel]}"
+        "a call, and do not write results yourself: they come in the next message.\n\n"
+        f"{plan}"
+        f"Functions:\n{_definitions([d for part in functions for d in part])}\n\n"
+        f"{SWITCH[parallel]}"
     )
 
 

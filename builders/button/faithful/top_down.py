@@ -52,22 +52,37 @@ async def decide(
 ) -> Action:
     """The first candidate of the decision that most candidates make.
 
+    They are asked for one after the other, and no more of them once the others could not change the outcome.
+
     Raises Rejected where no candidate is usable, or fewer than `min_agreement` of all make the same decision.
     """
 
     def read(text: str) -> Action:
         return parse.action(text, tools, parallel)
 
-    number = config["candidates"]
-    found = await together(*(asker.ask(seen, read, label=f"{turn}.{n}", form="act") for n in range(number)))
-    usable = [one for one in found if isinstance(one, Action)]
-    if not usable:
-        reasons = Counter(str(one) for one in found)
+    number, enough = config["candidates"], config["min_agreement"] * config["candidates"]
+    first: dict[str, Action] = {}
+    votes: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for asked in range(number):
+        try:
+            one = await asker.ask(seen, read, label=f"{turn}.{asked}", form="act")
+        except Rejected as reason:
+            reasons[str(reason)] += 1
+        else:
+            votes[first.setdefault(one.decision(), one).decision()] += 1
+        left = number - asked - 1
+        most, second = ([count for _, count in votes.most_common(2)] + [0, 0])[:2]
+        # Of decisions with as many votes that which came first is taken, so one not seen yet has to beat the leader.
+        settled = most > second + left or (not second and most >= left)
+        if most + left < enough or (settled and most >= enough):
+            break
+    if not votes:
         raise Rejected(reasons.most_common(1)[0][0])
-    decision, votes = Counter(one.decision() for one in usable).most_common(1)[0]
-    if votes < config["min_agreement"] * number:
+    decision, most = votes.most_common(1)[0]
+    if most < enough:
         raise Rejected("candidates disagree")
-    return next(one for one in usable if one.decision() == decision)
+    return first[decision]
 
 
 async def _run(

@@ -58,7 +58,7 @@ class Teacher:
         return f'"{words(body["seed"])}"'
 
     def atomic(self, body: Body) -> str:
-        return "Find the museum that shows The Scream."
+        return json.dumps({"values": ["The Scream"], "task": "Find the museum that shows The Scream."})
 
     def compose(self, body: Body) -> str:
         found = {"next": "Look up its opening hours.", "whole": "When is the museum of The Scream open?"}
@@ -111,7 +111,7 @@ MARKS = {
     "You play a person": "user",
     "Name the everyday": "scenario",
     "You name another": "expansion",
-    "I name a situation": "atomic",
+    "You invent one task": "atomic",
     "I give a task": "compose",
     "Is the request settled": "consistency",
     "I give a request": "functions",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer, failure
-from faithful_parts import FIND, HOURS, Teacher, call, reply, run
+from faithful_parts import FIND, HOURS, Teacher, call, reply, role_of, run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +22,10 @@ from hubwright.tools.definition import fault
 from hubwright.tools.schema import violation
 
 TOOLS = {name: definition_of(one) for name, one in (("find_museum", FIND), ("opening_hours", HOURS))}
+
+
+def task(text: str, *values: Any) -> str:
+    return json.dumps({"values": values, "task": text})
 
 
 def phases(context: StepContext) -> dict[str, tuple[int, int, str]]:
@@ -74,10 +78,17 @@ def test_the_whole_pipeline(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "phase", "reason"),
     [
-        ({"atomic": "word " * 60}, "atomic_tasks", "more than 45 words: 4"),
+        ({"atomic": task("word " * 60, "word")}, "atomic_tasks", "more than 45 words: 4"),
+        ({"atomic": "Find the museum."}, "atomic_tasks", "no JSON object: 4"),
+        ({"atomic": '{"task": "Find it."}'}, "atomic_tasks", "no list under values: 4"),
+        ({"atomic": task("Find it.", None)}, "atomic_tasks", "not only texts under values: 4"),
+        ({"atomic": task("Find Oslovia.", "Oslo")}, "atomic_tasks", "none of the values is in the task: 4"),
+        ({"atomic": task("Find what you like in Oslo.", "Oslo")}, "atomic_tasks", "the task says you: 4"),
+        ({"atomic": json.dumps(prompts.ATOMIC[0][1])}, "atomic_tasks", "example is repeated: 4"),
         ({"compose": "next: none"}, "composition", "no JSON object: 4"),
         ({"compose": '{"next": "x"}'}, "composition", "no text under whole: 2"),
         ({"compose": '{"beside": "X", "next": "x", "whole": "x"}'}, "composition", "a task is said twice: 4"),
+        ({"compose": '{"beside": "a", "next": "b", "whole": "The screams?"}'}, "composition", "a value is lost: 4"),
         (
             {"compose": json.dumps({"beside": "b", **prompts.SEQUENTIAL[0][1]})},
             "composition",
@@ -119,7 +130,7 @@ def test_another_seed_for_another_attempt(tmp_path: Path) -> None:
 
     def third(body: dict[str, Any]) -> str:
         asked.append(body["seed"])
-        return Teacher().atomic(body) if len(asked) == 3 else "word " * 60
+        return Teacher().atomic(body) if len(asked) == 3 else task("word " * 60, "word")
 
     with ChatServer(Teacher(atomic=third)) as server:
         rows, _ = run(server.url, tmp_path, rows=1)
@@ -139,29 +150,39 @@ def votes(replies: list[str]) -> Any:
     return say
 
 
-def test_the_vote_takes_what_most_candidates_do(tmp_path: Path) -> None:
-    scream = [call("find_museum", artwork="The Scream"), call("find_museum", artwork="The Kiss")]
-    kiss = [call("find_museum", artwork="The Kiss")]
-    replies = [
-        reply("alone", kiss),
-        reply("most", scream),
-        reply("also", scream[::-1]),
-        "nothing",
-        reply("no", final="x"),
-    ]
-    with ChatServer(Teacher(assistant=votes(replies))) as server:
-        rows, _ = run(server.url, tmp_path, rows=1, candidates=5, attempts=1, min_agreement=0.4)
-    # The order of calls is no difference, and what stands is the reply of one of the majority.
-    said = rows[0]["messages"][1]
-    assert said["content"] in ("Seen.\nmost", "Seen.\nalso")
-    assert {one["function"]["arguments"]["artwork"] for one in said["tool_calls"]} == {"The Scream", "The Kiss"}
-
-
-def test_candidates_that_disagree(tmp_path: Path) -> None:
-    replies = [reply("t", [call("find_museum", artwork=str(n))]) for n in range(3)]
-    teacher, refused = Teacher(assistant=votes(replies)), pytest.raises(DataError, match="candidates disagree: 1")
-    with ChatServer(teacher) as server, refused:
-        run(server.url, tmp_path, rows=1)
+@pytest.mark.parametrize(
+    ("replies", "settings", "taken", "asked"),
+    [
+        # The order of calls is no difference; of the majority the first is taken.
+        (["kiss", "both", "reversed", "nothing", "final"], {"candidates": 5, "min_agreement": 0.4}, "both", 5),
+        (["kiss", "both", "kiss"], {}, "kiss", 3),
+        (["both", "reversed", "kiss"], {}, "both", 2),  # the third cannot change it
+        (["kiss", "both"], {"candidates": 2}, "kiss", 1),  # nor the second, since the first of two is taken
+        (["nothing", "both"], {"candidates": 2}, "both", 2),
+        (["kiss", "both"], {"candidates": 1}, "kiss", 1),
+        (["kiss", "kiss", "kiss"], {"min_agreement": 1}, "kiss", 3),
+        (["kiss", "both", "kiss"], {"min_agreement": 1}, "", 2),
+        (["kiss", "both", "final"], {}, "", 3),
+        (["nothing"], {}, "", 2),  # the third alone would be no majority
+    ],
+)
+def test_the_vote(tmp_path: Path, replies: list[str], settings: dict[str, Any], taken: str, asked: int) -> None:
+    scream, kiss = (call("find_museum", artwork=name) for name in ("The Scream", "The Kiss"))
+    calls = {"kiss": [kiss], "both": [scream, kiss], "reversed": [kiss, scream]}
+    said = {"nothing": "nothing", "final": reply("final", final="x")}
+    said |= {name: reply(name, found) for name, found in calls.items()}
+    teacher = Teacher(assistant=votes([said[name] for name in replies]))
+    with ChatServer(teacher) as server:
+        if taken:
+            rows, _ = run(server.url, tmp_path, rows=1, attempts=1, **settings)
+            first = rows[0]["messages"][1]
+            assert first["content"] == f"Seen.\n{taken}" and len(first["tool_calls"]) == len(calls[taken])
+        else:
+            reason = "neither call nor final" if replies == ["nothing"] else "candidates disagree"
+            with pytest.raises(DataError, match=f"{reason}[^:]*: 1"):
+                run(server.url, tmp_path, rows=1, attempts=1, **settings)
+        first_turn = [body for body in server.bodies if role_of(body) == "assistant" and len(body["messages"]) == 2]
+        assert len(first_turn) == asked
 
 
 def test_one_call_a_turn_where_parallel_is_off(tmp_path: Path) -> None:
@@ -209,7 +230,7 @@ def test_a_run_that_was_cut_off_ends_like_one_that_was_not(tmp_path: Path) -> No
 
 
 def test_replay_without_a_teacher(tmp_path: Path) -> None:
-    said = Teacher(atomic=lambda body: "word " * 60 if body["seed"] % 3 else Teacher().atomic(body))
+    said = Teacher(atomic=lambda body: "word" if body["seed"] % 3 else Teacher().atomic(body))
     with ChatServer(said) as server:
         rows, context = run(server.url, tmp_path / "first", traffic=tmp_path / "traffic", rows=8)
     again, replayed = run(server.url, tmp_path / "second", traffic=tmp_path / "traffic", rows=8, replay=True)
