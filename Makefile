@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
+# A file's tests stay together, since many share what they build.
+WORKERS ?= -n 2 --dist loadfile
 export OMP_NUM_THREADS ?= 2
 export HF_HUB_DISABLE_TELEMETRY = 1
 
@@ -25,10 +27,10 @@ demo: $(STAMP)   ## the whole job in a few minutes: data set, model, evaluation 
 	$(BIN)/python -m hubwright demo
 
 test: $(STAMP)   ## the default tests (under 10 minutes on 2 cores)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(WORKERS)
 
 test-all: $(STAMP)  ## with the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(WORKERS) -m "not gpu"
 
 # Type and import checks read an installed copy: static tools do not follow setuptools' editable finder.
 lint: $(STAMP)   ## ruff, mypy, import rules

@@ -181,7 +181,7 @@ CATALOG: dict[str, StepKind] = {
         "verified multi-turn function calling: compositions of tools that run, without a language model",
         inputs={"against": "dataset", "against_*": "dataset", "definitions": "dataset"},
         optional=frozenset({"against", "definitions"}),
-        version=2,
+        version=3,
     ),
     "button_faithful": StepKind(
         "builder",

@@ -1,4 +1,4 @@
-"""One embedded hub for the whole test session, in a process of its own, reached by unmodified clients over HTTP.
+"""One embedded hub for each process of tests, in a process of its own, reached by unmodified clients over HTTP.
 
 huggingface_hub reads HF_ENDPOINT at import, so the hub starts and the environment is set before any test module loads.
 """
@@ -24,8 +24,8 @@ _session: dict = {}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if hasattr(config, "workerinput"):
-        return
+    if config.getoption("numprocesses", None):
+        return  # the tests run in workers, each of which comes here
     assert "huggingface_hub" not in sys.modules, "imported before HF_ENDPOINT was set"
     from hubwright.hub_sync.server.embedded import start_hub_process
 

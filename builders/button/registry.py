@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ...tools import worlds
 from ...tools.definition import from_function
 from ...tools.sandbox import Sandbox
 from ...tools.world_sandbox import LIMITS, open_worlds
+from .stub_values import snake
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,24 @@ class Ground:
         """A sandbox in which the tools run. Raises DataError where they cannot be loaded."""
         return Sandbox(self.code, LIMITS, modules=self.modules, paths=self.paths) if self.modules else open_worlds()
 
+    def beside(self, needed: Set[str]) -> list[str]:
+        """What can be offered beside the tools that are needed and does not serve as well.
+
+        The worlds' tools do different things. Of definitions nobody knows; none is offered whose name shares a noun
+        with a needed one's (any word but the first, plural or not).
+        """
+        nouns = {word for name in needed for word in _words(name)[1:]} if self.fields else set()
+        return [name for name in sorted(set(self.tools) - needed) if nouns.isdisjoint(_words(name))]
+
     def begin(self, box: Sandbox, seed: int) -> Mapping[str, list[Any]]:
         """A new state; returns what a user may say in it, by kind."""
         box.call("begin", {"seed": seed})
         return self.given or box.call("pools", {}).value
+
+
+@cache
+def _words(name: str) -> tuple[str, ...]:
+    return tuple(word.rstrip("s") for word in snake(name).split("_"))
 
 
 def read_worlds() -> dict[str, Tool]:

@@ -54,7 +54,7 @@ def conversation(
     needed = {node.tool for node in plan.nodes}
     offered = needed - writer.absent
     if variant in ("distractors", "irrelevant", "missing_function"):
-        others = sorted(set(tools) - needed)
+        others = ground.beside(needed)
         offered |= set(rng.sample(others, min(distractors, len(others))))
     shown = [as_openai(tools[name].definition) for name in rng.sample(sorted(offered), len(offered))]
     return {

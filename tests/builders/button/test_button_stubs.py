@@ -12,6 +12,7 @@ import pytest
 from hubwright.builders.button import stub_values, stub_words
 from hubwright.builders.button.checks import faults
 from hubwright.builders.button.gold import GoldConfig, build
+from hubwright.builders.button.registry import Ground, read_worlds
 from hubwright.builders.button.rows import calls_of, features
 from hubwright.builders.button.stubs import read_definitions
 from hubwright.hub_sync.context import Input, StepContext
@@ -109,6 +110,17 @@ def test_values_are_handed_on_between_what_means_the_same(tmp_path: Path) -> Non
         ("addBoat", "boat_id", "getBoat", "boat_id"), ("addBoat", "boat_id", "sellBoat", "boat_id"),
         ("getBoat", "harbour_fee", "payFee", "harbour_fee"),
     }  # fmt: skip
+
+
+def test_what_might_serve_as_well_is_not_offered_beside(tmp_path: Path) -> None:
+    tools = [*TOOLS, tool("listBoats", "List the boats of a country", "Harbour/Boats", "country:s:Where they are",
+                          "harbour_fee:n:What they pay")]  # fmt: skip
+    ground = read_definitions(published(tmp_path / "d", tools), "me/tools", 0).ground
+    assert ground.beside({"addBoat"}) == ["addHorse", "getStatus", "payFee"]
+    assert ground.beside({"payFee", "getStatus"}) == ["addBoat", "addHorse", "getBoat", "listBoats", "sellBoat"]
+    # The worlds' tools are known to do different things.
+    worlds = Ground(read_worlds(), {})
+    assert worlds.beside({"cancel_order"}) == sorted(set(worlds.tools) - {"cancel_order"})
 
 
 def test_a_stub_answers_the_same_call_alike_and_as_it_is_defined(tmp_path: Path) -> None:
