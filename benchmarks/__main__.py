@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 
-CASES = ("cli_help", "publish", "hub", "judge", "inference", "kv_shift", "button_gold", "button_throughput")
+CASES = ("cli_help", "publish", "hub", "judge", "inference", "kv_shift", "button_gold", "button_throughput", "merge")
 
 
 def run() -> None:

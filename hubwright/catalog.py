@@ -242,6 +242,16 @@ CATALOG: dict[str, StepKind] = {
         optional=frozenset({"model", "tokenizer"}),
         extra="train",
     ),
+    "merge": StepKind(
+        "trainer",
+        "hubwright.trainers.merge.config:MergeConfig",
+        "hubwright.trainers.merge.step:merge",
+        "model",
+        "several models as one: linear, SLERP, task arithmetic, TIES, DARE, breadcrumbs, Model Stock",
+        inputs={"base": "model", "model_*": "model"},
+        optional=frozenset({"base"}),
+        extra="train",
+    ),
     "lm_eval": StepKind(
         "eval",
         "hubwright.evals.harness:HarnessConfig",

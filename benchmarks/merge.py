@@ -1,0 +1,220 @@
+"""The merger against mergekit: the same checkpoints, the same methods, whole commands in turn.
+
+    python3.11 -m venv .venv-mergekit && .venv-mergekit/bin/pip install mergekit==0.1.5
+    HUBWRIGHT_BENCH_MERGEKIT=.venv-mergekit/bin/python python -m benchmarks merge
+
+Five checkpoints of 155.7 M parameters in bfloat16 (a base, four near it), or those named by `--models BASE MODEL ...`.
+Both compute in float32 and round to bfloat16. Shown are wall time with imports, the largest anonymous memory (sampled
+from /proc; file pages that can be dropped do not count), how many elements differ and by how many units in the last
+place at most. mergekit draws what DARE drops from one random stream, ours by place and seed: what is compared there is
+DARE with nothing dropped. mergekit is LGPL and runs in its own environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROUNDS, LAYERS, WIDTH, INNER, VOCABULARY = 3, 8, 1024, 2816, 25_600
+WEIGHTS, DENSITY = (0.5, 0.3, -0.2, 0.4), 0.3
+CASES: dict[str, dict[str, Any]] = {  # method -> mergekit's own parameters, and the models it takes
+    "linear": {"models": 4, "parameters": {"normalize": True}},
+    "task_arithmetic": {"models": 4, "parameters": {"normalize": False, "lambda": 1.0}},
+    "slerp": {"models": 1, "parameters": {"t": 0.4}},
+    "ties": {"models": 4, "parameters": {"normalize": True, "lambda": 1.0}},
+    "dare_linear": {"models": 4, "parameters": {"normalize": False, "rescale": False, "lambda": 1.0}},
+    "model_stock": {"models": 4, "parameters": {}},
+}
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The base and four models: names and shapes of a Llama, numbers at random, a tenth of them changed."""
+    import torch
+    from safetensors.torch import save_file
+
+    shapes = {
+        "model.embed_tokens.weight": (VOCABULARY, WIDTH),
+        "model.norm.weight": (WIDTH,),
+        "lm_head.weight": (VOCABULARY, WIDTH),
+    }
+    for n in range(LAYERS):
+        layer = f"model.layers.{n}"
+        for part in "qkvo":
+            shapes[f"{layer}.self_attn.{part}_proj.weight"] = (WIDTH, WIDTH)
+        shapes |= {f"{layer}.mlp.{part}_proj.weight": (INNER, WIDTH) for part in ("gate", "up")}
+        shapes |= {f"{layer}.mlp.down_proj.weight": (WIDTH, INNER)}
+        shapes |= {f"{layer}.{part}_layernorm.weight": (WIDTH,) for part in ("input", "post_attention")}
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": WIDTH,
+        "intermediate_size": INNER,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 16,
+        "vocab_size": VOCABULARY,
+        "tie_word_embeddings": False,
+        "dtype": "bfloat16",
+        "max_position_embeddings": 2048,
+    }
+    random = torch.Generator().manual_seed(0)
+    base = {name: 0.02 * torch.randn(shape, generator=random) for name, shape in shapes.items()}
+    made = []
+    for n in range(5):
+        held = {
+            name: one + (0.002 * torch.randn(one.shape, generator=random) if n else 0.0) for name, one in base.items()
+        }
+        path = folder / f"model-{n}"
+        path.mkdir()
+        save_file({k: v.to(torch.bfloat16) for k, v in held.items()}, path / "model.safetensors", {"format": "pt"})
+        (path / "config.json").write_text(json.dumps(config))
+        made.append(path)
+    return made
+
+
+def ours(method: str, models: list[Path], out: Path) -> list[str]:
+    """The command of our merge."""
+    return [sys.executable, "-m", "benchmarks.merge", "--run", method, str(out), "--models", *map(str, models)]
+
+
+def run(method: str, models: list[Path], out: Path) -> None:
+    """Our merge, in this process."""
+    from hubwright.hub_sync.context import Input, StepContext
+    from hubwright.hub_sync.refs import ArtifactRef
+    from hubwright.trainers.merge.config import MergeConfig
+    from hubwright.trainers.merge.step import merge
+
+    names = "abcd"[: CASES[method]["models"]]
+    pinned = {
+        name: Input(ArtifactRef("model", f"bench/{path.name}", "a" * 40), path)
+        for name, path in zip(("base", *names), models, strict=False)
+    }
+    inputs = {name if name == "base" else f"model_{name}": one for name, one in pinned.items()}
+    said: dict[str, Any] = {"method": method, "dtype": "bfloat16"}
+    if method == "slerp":
+        said["t"] = CASES[method]["parameters"]["t"]
+    elif method != "model_stock":
+        own = {"density": DENSITY} if method == "ties" else {}
+        said["models"] = {name: {"weight": w} | own for name, w in zip(names, WEIGHTS, strict=False)}
+    if method == "linear":
+        inputs.pop("base")
+    merge(MergeConfig(**said), StepContext("merge", out / "work", out / "made", inputs))
+
+
+def theirs(python: str, method: str, models: list[Path], out: Path) -> list[str]:
+    """mergekit's command for the same merge."""
+    out.mkdir(parents=True)
+    parameters = dict(CASES[method]["parameters"])
+    count = CASES[method]["models"]
+    density = {"ties": {"density": DENSITY}, "dare_linear": {"density": 1.0}}.get(method, {})
+    own: list[dict[str, float]] = [{"weight": weight} | density for weight in WEIGHTS]
+    if method in ("slerp", "model_stock"):
+        own = [{} for _ in WEIGHTS]
+    listed = [{"model": str(path), "parameters": one} for path, one in zip(models[1 : count + 1], own, strict=False)]
+    said = {
+        "merge_method": method,
+        "models": listed,
+        "parameters": parameters,
+        "dtype": "float32",
+        "out_dtype": "bfloat16",
+    }
+    if method != "linear":
+        said["base_model"] = str(models[0])
+    if method == "slerp":
+        said["models"] = [{"model": str(models[0])}, *listed]
+    (out / "merge.yaml").write_text(json.dumps(said))  # JSON is YAML
+    return [python, "-m", "mergekit.scripts.run_yaml", str(out / "merge.yaml"), str(out / "made"), "--quiet"]
+
+
+def measured(command: list[str]) -> tuple[float, float]:
+    """Seconds, and MB of anonymous memory at most."""
+    started, most = time.perf_counter(), 0
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, env=os.environ | {"OMP_NUM_THREADS": "2"})
+        status = Path(f"/proc/{process.pid}/status")
+        while process.poll() is None:
+            try:
+                held = next(line for line in status.read_text().splitlines() if line.startswith("RssAnon"))
+                most = max(most, int(held.split()[1]))
+            except (StopIteration, OSError):
+                pass
+            time.sleep(0.01)
+        seconds = time.perf_counter() - started
+        if process.returncode:
+            said.seek(0)
+            sys.exit(f"{' '.join(command)}\n{said.read().decode()[-3000:]}")
+    return seconds, most / 1000
+
+
+def difference(mine: Path, other: Path) -> tuple[int, int, int]:
+    """Elements, how many of them differ, and by how many units in the last place at most."""
+    import torch
+
+    from hubwright.trainers.merge.checkpoint import open_checkpoint, same_tensors
+
+    a, b = open_checkpoint(mine, "ours"), open_checkpoint(other, "mergekit's")
+    same_tensors(a, {"b": b})
+    count = differ = worst = 0
+    for name in a.kinds:
+        left, right = (one.whole(name).view(torch.int16).to(torch.int32) for one in (a, b))
+        # The bits of a number as an integer that rises with it.
+        left, right = (torch.where(one < 0, -(one & 0x7FFF), one) for one in (left, right))
+        apart = (left - right).abs()
+        count, differ, worst = count + apart.numel(), differ + int((apart > 0).sum()), max(worst, int(apart.max()))
+    return count, differ, worst
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print a table, a row a method."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--models", type=Path, nargs="+")
+    parser.add_argument("--run", nargs=2, metavar=("METHOD", "OUT"))
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    chosen = parser.parse_args(arguments or [])
+    if chosen.run:
+        run(chosen.run[0], chosen.models, Path(chosen.run[1]))
+        return
+    python = os.environ.get("HUBWRIGHT_BENCH_MERGEKIT")
+    print(
+        "\n### Merging\n\n| method | ours, s | mergekit, s | ratio | ours, MB | mergekit, MB | elements that differ |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---|")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        models = chosen.models or checkpoints(folder)
+        for method in CASES:
+            took: dict[str, list[tuple[float, float]]] = {"ours": [], "theirs": []}
+            for _ in range(chosen.rounds):
+                for side in ("ours", "theirs")[: 2 if python else 1]:
+                    out = folder / side
+                    shutil.rmtree(out, ignore_errors=True)
+                    command = ours(method, models, out) if side == "ours" else theirs(str(python), method, models, out)
+                    took[side].append(measured(command))
+            mine, other = (list(zip(*took[side], strict=True)) for side in ("ours", "theirs"))
+            row = [method, f"{statistics.median(mine[0]):.1f}"]
+            if python:
+                ratio = statistics.median(a / b for a, b in zip(mine[0], other[0], strict=True))
+                count, differ, worst = difference(folder / "ours/made", folder / "theirs/made")
+                row += [
+                    f"{statistics.median(other[0]):.1f}",
+                    f"{ratio:.2f}",
+                    f"{max(mine[1]):.0f}",
+                    f"{max(other[1]):.0f}",
+                ]
+                row.append(f"{differ} of {count / 1e6:.0f} M, by {worst} at most")
+            else:
+                row += ["–", "–", f"{max(mine[1]):.0f}", "–", "–"]
+            print("| " + " | ".join(row) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

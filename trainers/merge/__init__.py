@@ -1,0 +1,1 @@
+"""Merging models: declarative, streamed, the same bytes whatever the block or shard size."""

@@ -1,0 +1,96 @@
+"""What is merged, and how. No torch: a recipe is validated in milliseconds."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Method = Literal[
+    "linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "breadcrumbs", "breadcrumbs_ties",
+    "model_stock",
+]  # fmt: skip
+_OWN = {  # settings of a model that not every method has
+    "density": {"ties", "dare_linear", "dare_ties", "breadcrumbs", "breadcrumbs_ties"},
+    "gamma": {"breadcrumbs", "breadcrumbs_ties"},
+}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B", re.IGNORECASE)
+
+
+class ModelSettings(BaseModel):
+    """How one of the models enters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight: float = Field(default=1.0, description="Its factor; negative takes its change away.")
+    density: float = Field(default=1.0, ge=0, le=1, description="Share of its change's elements that is kept.")
+    gamma: float = Field(
+        default=0.01, ge=0, lt=1, description="breadcrumbs: share of its largest elements that is left out."
+    )
+
+
+class MergeConfig(BaseModel):
+    """Which method, with what. Names are mergekit's where it has them; defaults are our choice."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Method = Field(description="How the models become one.")
+    models: dict[str, ModelSettings] = Field(
+        default_factory=dict, description="Settings by model's name; the input `model_NAME` is the model."
+    )
+    t: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="slerp: from the base (0) to the model (1)."
+    )
+    normalize: bool | None = Field(
+        None, description="Divide by the weights' sum; null: for linear and the methods that elect signs."
+    )
+    scale: float = Field(default=1.0, description="Factor of the merged change (lambda of TIES).")
+    rescale: Literal["none", "expected", "l1"] = Field(
+        "expected", description="dare: how the rest makes up for what was dropped."
+    )
+    seed: int = Field(0, ge=0, description="dare: of the elements that are dropped.")
+    vocabulary: Literal["same", "base"] = Field(
+        "same", description="base: take the base's tokenizer though another model's differs; same: refuse that."
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None, description="Type of the merged weights, rounded once at the end; null: the base's."
+    )
+    shard_size: str = Field("5GB", description="Largest file of weights: a number with KB, MB or GB.")
+    block_mb: int = Field(8, ge=1, description="Memory for a block of one model, in MB of float32.")
+    threads: int | None = Field(None, ge=1, description="Tensors worked on at a time; null: all CPUs of this process.")
+
+    @property
+    def shard_bytes(self) -> int:
+        """`shard_size` in bytes, of which a kilobyte has 1,000."""
+        number, unit = _SIZE.fullmatch(self.shard_size).groups()  # type: ignore[union-attr]
+        return int(float(number) * 1000 ** " KMGT".index(unit.upper() or " "))
+
+    @property
+    def normalized(self) -> bool:
+        """`normalize`, with what null stands for."""
+        if self.normalize is not None:
+            return self.normalize
+        return self.method == "linear" or self.method.endswith("ties")
+
+    @field_validator("shard_size")
+    @classmethod
+    def _a_size(cls, value: str) -> str:
+        if not _SIZE.fullmatch(value.strip()):
+            raise ValueError(f"{value!r} is no size: write a number with KB, MB or GB, such as 5GB")
+        return value.strip()
+
+    @model_validator(mode="after")
+    def _settings_go_with_the_method(self) -> Self:
+        if (self.method == "slerp") != (self.t is not None):
+            raise ValueError("t and method: slerp go together: give both or neither")
+        for name, model in self.models.items():
+            for field, methods in _OWN.items():
+                if field in model.model_fields_set and self.method not in methods:
+                    raise ValueError(f"models: {name}: {field} has no meaning for {self.method}")
+            if "weight" in model.model_fields_set and self.method in ("slerp", "model_stock"):
+                raise ValueError(f"models: {name}: weight has no meaning for {self.method}")
+        for field in ("rescale", "seed"):
+            if field in self.model_fields_set and not self.method.startswith("dare"):
+                raise ValueError(f"{field} has no meaning for {self.method}")
+        return self

@@ -1,0 +1,122 @@
+"""What the methods do with one tensor.
+
+A method looks at the tensor's blocks as often as it needs to, and returns what makes a block of the output: a function
+that is called on every block once and in order. `blocks()` gives (base, [model, ...]), float32. Nothing depends on how
+a tensor is cut into blocks. Where two models agree with the base in every bit, so does the output, except in `dare`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .measure import Sum
+
+if TYPE_CHECKING:
+    import torch
+
+Block = tuple["torch.Tensor", "list[torch.Tensor]"]
+Blocks = Callable[[], Iterable[Block]]
+Combine = Callable[["torch.Tensor", "list[torch.Tensor]"], "torch.Tensor"]
+Keep = Callable[[int, "torch.Tensor"], "torch.Tensor"]  # number of the model, its change -> what is left of it
+_ALIKE = 0.9995  # |cosine| from which SLERP is a straight line; Shoemake's remedy, the bound is mergekit's
+_SMALL = 1e-8
+
+
+def linear(weights: Sequence[float], normalize: bool) -> Combine:
+    """Weighted mean, or sum, of the models (model soups, arXiv 2203.05482)."""
+    total = math.fsum(weights) if normalize else 1.0
+
+    def combine(base: torch.Tensor, models: list[torch.Tensor]) -> torch.Tensor:
+        found = models[0] * weights[0]
+        for model, weight in zip(models[1:], weights[1:], strict=True):
+            found.add_(model, alpha=weight)
+        return found.div_(total) if total != 1 else found
+
+    return combine
+
+
+def slerp(blocks: Blocks, shape: tuple[int, ...], t: float) -> Combine:
+    """From the base (t=0) to the one model (t=1) along the arc between them (Shoemake 1985), a tensor a vector."""
+    dots = [Sum(shape), Sum(shape), Sum(shape)]
+    for base, (model,) in blocks():
+        for dot, (left, right) in zip(dots, ((base, base), (model, model), (base, model)), strict=True):
+            dot.add(left, right)
+    norms = [math.sqrt(dot.value) for dot in dots[:2]]
+    cosine = dots[2].value / math.prod(norm if norm > _SMALL else 1.0 for norm in norms)
+    cosine = min(1.0, max(-1.0, cosine))
+    if abs(cosine) > _ALIKE:
+        a, b = 1 - t, t
+    else:
+        angle = math.acos(cosine)
+        a, b = math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)
+    return lambda base, models: (base * a).add_(models[0], alpha=b)
+
+
+def model_stock(blocks: Blocks, shape: tuple[int, ...], count: int) -> Combine:
+    """The models' mean drawn towards the base, the more the less their changes agree (arXiv 2403.19522, a tensor a
+    layer): t = n cos / (1 + (n-1) cos), with the mean cosine between two models' changes."""
+    squares = [Sum(shape) for _ in range(count)]
+    products = {(i, j): Sum(shape) for i in range(count) for j in range(i + 1, count)}
+    for base, models in blocks():
+        changes = [model - base for model in models]
+        for change, square in zip(changes, squares, strict=True):
+            square.add(change, change)
+        for (i, j), product in products.items():
+            product.add(changes[i], changes[j])
+    norms = [math.sqrt(square.value) for square in squares]
+    cosines = [
+        min(1.0, max(-1.0, product.value / max(norms[i] * norms[j], 1e-6))) for (i, j), product in products.items()
+    ]
+    cosine = math.fsum(cosines) / len(cosines)
+    below = 1 + (count - 1) * cosine
+    t = count * cosine / below if abs(below) >= 1e-6 else 0.0
+
+    def combine(base: torch.Tensor, models: list[torch.Tensor]) -> torch.Tensor:
+        mean = models[0].clone()
+        for model in models[1:]:
+            mean.add_(model)
+        return mean.div_(count).mul_(t).add_(base, alpha=1 - t)
+
+    return combine
+
+
+def task_arithmetic(weights: Sequence[float], normalize: bool, scale: float, keep: Keep) -> Combine:
+    """base + scale * sum of weight * change (arXiv 2212.04089); of each change only what `keep` leaves."""
+    total = math.fsum(weights)
+    divisor = total if normalize and abs(total) >= _SMALL else 1.0
+
+    def combine(base: torch.Tensor, models: list[torch.Tensor]) -> torch.Tensor:
+        mixed: Any = None
+        for number, (model, weight) in enumerate(zip(models, weights, strict=True)):
+            change = keep(number, model - base).mul_(weight)
+            mixed = change if mixed is None else mixed.add_(change)
+        return base + mixed.div_(divisor).mul_(scale)
+
+    return combine
+
+
+def ties(weights: Sequence[float], normalize: bool, scale: float, keep: Keep) -> Combine:
+    """As task arithmetic, of each element only the changes with the sign of their weighted sum (arXiv 2306.01708)."""
+    import torch
+
+    def combine(base: torch.Tensor, models: list[torch.Tensor]) -> torch.Tensor:
+        changes = [
+            keep(number, model - base).mul_(weight)
+            for number, (model, weight) in enumerate(zip(models, weights, strict=True))
+        ]
+        total = changes[0].clone()
+        for change in changes[1:]:
+            total.add_(change)
+        sign = torch.where(total >= 0, 1.0, -1.0)
+        mixed, divisor = torch.zeros_like(base), torch.zeros_like(base)
+        for change, weight in zip(changes, weights, strict=True):
+            agree = change.sign() == sign
+            mixed.add_(change * agree)
+            divisor.add_(agree, alpha=weight)
+        if normalize:
+            mixed.div_(torch.where(divisor == 0, 1.0, divisor))
+        return base + mixed.mul_(scale)
+
+    return combine
