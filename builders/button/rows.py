@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,14 @@ Messages = Sequence[Mapping[str, Any]]
 # Checks in the order in which they are made and counted (checks.py says what each means). A column of each holds ""
 # where it passed, else the reason in one line.
 CHECKS = ("definitions", "calls", "results", "provenance", "graph", "needless", "answer", "duplicate", "contamination")
+
+# How an assistant begins, at any sentence, and how it asks back.
+ASSISTANT = re.compile(
+    r"^(sure|certainly|of course|absolutely|okay|ok|understood|i understand|i would be happy|i am seeking|"
+    r"would you like|here is|here's|to (find|determine|get|check|look)\b)|(?:^|[.!?] )(i can|i will|i'll|i'd be)\b|"
+    r"you would need|provide me with the necessary|please provide|provide the",
+    re.IGNORECASE,
+)
 
 
 def features() -> Features:

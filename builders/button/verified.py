@@ -23,7 +23,7 @@ from .against import read_against
 from .checks import faults, run_checks
 from .faithful.asking import Asker, phase
 from .near import Seen
-from .rows import CHECKS, Row, features, identity
+from .rows import ASSISTANT, CHECKS, Row, features, identity
 from .words import said as spoken
 
 if TYPE_CHECKING:
@@ -50,13 +50,6 @@ EXAMPLES = (
         "Thanks. Next, find out what the weather is like in the city of that hotel.",
         "And the weather in the city of that hotel, please: find out what it is like there.",
     ),
-)
-# How an assistant begins, at any sentence, and how it asks back.
-_ASSISTANT = re.compile(
-    r"^(sure|certainly|of course|absolutely|okay|ok|understood|i understand|i would be happy|i am seeking|"
-    r"would you like|here is|here's|to (find|determine|get|check|look)\b)|(?:^|[.!?] )(i can|i will|i'll|i'd be)\b|"
-    r"you would need|provide me with the necessary|please provide|provide the",
-    re.IGNORECASE,
 )
 # Whom or what a word means, the old text did not need to say.
 _REFERENCE = re.compile(r"\b(its|back|my|you will|(?:from|to|for|lend|borrow) me)\b", re.IGNORECASE)
@@ -107,7 +100,7 @@ def fault_of(new: str, old: str, asks: Sequence[str] = (), values: Sequence[str]
         return "no single paragraph"
     if len(new) > 2 * len(old) + 80:
         return "much longer than the request"
-    if _ASSISTANT.search(new):
+    if ASSISTANT.search(new):
         return "said as the assistant"
     if " ".join(new.casefold().split()) == " ".join(old.casefold().split()):
         return "the same words"

@@ -89,10 +89,10 @@ async def functions(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
     found: list[list[dict[str, Any]]] = []
     for number in range(len(row["sub_tasks"])):
         earlier = [definition for part in found for definition in part]
-        taken = [definition["name"] for definition in earlier]
+        there = [definition["name"] for definition in earlier]
 
-        def read(text: str, taken: list[str] = taken) -> list[dict[str, Any]]:
-            return parse.definitions(parse.json_object(text).get("functions"), taken)
+        def read(text: str, there: list[str] = there) -> list[dict[str, Any]]:
+            return parse.definitions(parse.json_object(text).get("functions"), there)
 
         asked = prompts.functions(row["task"], row["sub_tasks"], number, earlier)
         found.append(await asker.ask(asked, read, label=str(number), form="json"))

@@ -15,6 +15,7 @@ from ....tools.definition import fault
 from ....tools.schema import violation
 from ...sources import load_json
 from ...toolcalls.convert import Rejected as Unreadable
+from ..rows import ASSISTANT
 from ..template import check_storable, definition_of
 
 Definitions = Mapping[str, Mapping[str, Any]]
@@ -80,11 +81,12 @@ def says_yes(text: str) -> bool:
     return bool(found) and found[-1] == "yes"
 
 
-def definitions(value: Any, taken: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """A list of definitions, each a sound one and none under a name that is taken."""
+def definitions(value: Any, there: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """A list of sound definitions with a name each. One of a function that is there already is passed over: it is the
+    function that is meant."""
     if not isinstance(value, list):
         raise ValueError("no list under functions")
-    found, names = [], set(taken)
+    found: list[dict[str, Any]] = []
     for one in value:
         try:
             definition = definition_of(one)
@@ -92,18 +94,20 @@ def definitions(value: Any, taken: Sequence[str] = ()) -> list[dict[str, Any]]:
             raise ValueError(f"definition unusable: {error}") from error
         if said := fault(definition):
             raise ValueError(f"definition unusable: {said}")
-        if definition["name"] in names:
+        if definition["name"] in {other["name"] for other in found}:
             raise ValueError(f"function defined twice: {definition['name']}")
-        names.add(definition["name"])
-        found.append(definition)
+        if definition["name"] not in there:
+            found.append(definition)
     return found
 
 
 def spoken(text: str, names: Sequence[str]) -> str:
-    """The user agent's message; it may name no function."""
+    """The user agent's message; it may name no function, nor offer help itself."""
     said = _TAGS.sub("", text).strip().strip('"').strip()
     if not said:
         raise ValueError("no text")
+    if ASSISTANT.search(said):
+        raise ValueError("the user speaks as the assistant")
     for name in names:
         if "_" in name and name in said:
             raise ValueError(f"the user names a function: {name}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer, failure
-from faithful_parts import FIND, HOURS, Teacher, call, reply, role_of, run
+from faithful_parts import FIND, HOURS, Teacher, call, reply, role_of, run, said_last
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,8 +98,9 @@ def test_the_whole_pipeline(tmp_path: Path) -> None:
         ({"consistency": "<answer>yes</answer> or rather <answer>no</answer>"}, "consistency", "make up the task: 4"),
         ({"functions": '{"functions": 1}'}, "functions", "no list under functions: 4"),
         ({"functions": '{"functions": []}'}, "functions", "no sub-task has a function: 4"),
-        ({"functions": json.dumps({"functions": [FIND]})}, "functions", "function defined twice: 4"),
+        ({"functions": json.dumps({"functions": [FIND, FIND]})}, "functions", "function defined twice: 4"),
         ({"functions": '{"functions": [{"name": "f"}]}'}, "functions", "definition unusable: 4"),
+        ({"user": "Sure, I can help you with that!"}, "trajectory", "the user speaks as the assistant: 4"),
         ({"user": "Call opening_hours, please."}, "trajectory", "the user names a function: 4"),
         ({"assistant": "I would say nine."}, "trajectory", "neither call nor final answer: 4"),
         ({"assistant": "<final>9</final>"}, "trajectory", "no thought: 4"),
@@ -123,6 +124,17 @@ def test_what_cannot_be_used_is_refused_with_its_reason(tmp_path: Path, said: An
     lines = [json.loads(line) for path in (tmp_path / phase / "shards").iterdir() for line in path.open()][:-1]
     counted = [line["row"]["rejected"] for line in lines]
     assert sum(reason.rpartition(": ")[0] in text for text in counted) == int(reason[-1])
+
+
+def test_a_function_that_is_there_already_is_the_one_that_is_meant(tmp_path: Path) -> None:
+    def functions(body: dict[str, Any]) -> str:
+        return json.dumps({"functions": [FIND, HOURS] if "opening" in said_last(body).splitlines()[-1] else [FIND]})
+
+    with ChatServer(Teacher(functions=functions)) as server:
+        rows, _ = run(server.url, tmp_path)
+    assert [[tool["function"]["name"] for tool in row["tools"]] for row in rows] == [
+        ["find_museum", "opening_hours"]
+    ] * 4
 
 
 def test_another_seed_for_another_attempt(tmp_path: Path) -> None:
