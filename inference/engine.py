@@ -243,8 +243,9 @@ def _launch(home: Path, wanted: _Wanted, deadline: float) -> Engine:
     command = [sys.executable, "-m", "hubwright.inference.engine_server", str(home), json.dumps(wanted.__dict__)]
     # OpenMP's threads spin while they wait for one another, which on shared CPUs starves the very ones they wait for:
     # measured with 2 threads on 2 CPUs at load 4, 1 to 8 tokens/s spinning and 12 to 15 sleeping (Qwen 1.5B, Q4_K_M).
-    # On quiet ones sleeping at once costs a quarter: a thousand turns of spinning first are as good as any number.
-    env = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000", **os.environ}
+    # On quiet ones sleeping at once costs a quarter, which a thousand turns of spinning nearly win back (LOG.md).
+    waiting = {} if "OMP_WAIT_POLICY" in os.environ else {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
+    env = waiting | os.environ
     with log.open("wb") as sink:
         # A session of its own: Ctrl-C in the terminal reaches the user of the engine, who then stops it in order.
         process = subprocess.Popen(

@@ -156,6 +156,20 @@ def test_rounded_once(tmp_path: Path, models: Any) -> None:
     assert merged(tmp_path / "own", folder, near, dtype=None, **said)["few"].dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize(
+    ("said", "dtype"),
+    [({"models": {"a": {"weight": 1e6}, "b": {"weight": 1}}, "normalize": False}, "float16"),
+     ({"models": {"a": {"weight": 1}, "b": {"weight": -1}}}, "float32")],
+)  # fmt: skip
+def test_an_output_that_is_not_finite_is_refused(tmp_path: Path, models: Any, said: Any, dtype: str) -> None:
+    folder, near = models
+    two = {name: near[name] for name in "ab"}
+    with pytest.raises(DataError, match=f"the merged numbers are too large for torch.{dtype}"):
+        merged(tmp_path / "out", folder, two, method="linear", dtype=dtype, **said)
+    with pytest.raises(DataError):
+        open_checkpoint(tmp_path / "out", "out")
+
+
 def test_what_is_no_number_is_the_bases(tmp_path: Path) -> None:
     steps = torch.arange(7)
     for name, add in (("base", 0), ("a", 1)):
@@ -196,6 +210,10 @@ def test_an_adapter_is_folded_in_exactly(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=f"adapter: {reason}"):
             fold_adapter(base, tmp_path / "adapter", "adapter")
     (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(said))
+    (tmp_path / "adapter" / "adapter_model.safetensors").rename(tmp_path / "kept")
+    with pytest.raises(DataError, match="adapter: no adapter_model"):
+        fold_adapter(base, tmp_path / "adapter", "adapter")
+    (tmp_path / "kept").rename(tmp_path / "adapter" / "adapter_model.safetensors")
     with pytest.raises(DataError, match="does not fit other: is it an adapter of another model"):
         fold_adapter(open_checkpoint(put(tmp_path / "other", tensors(0)), "other"), tmp_path / "adapter", "adapter")
 

@@ -139,6 +139,8 @@ def fold_adapter(base: Checkpoint, folder: Path, called: str) -> Checkpoint:
     import torch
     from safetensors.torch import load_file
 
+    if not (folder / ADAPTER).is_file():
+        raise DataError(f"{called}: no {ADAPTER}: save the adapter as safetensors")
     config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     for key, plain in (("peft_type", "LORA"), ("use_dora", False), ("fan_in_fan_out", False), ("bias", "none")):
         if config.get(key, plain) not in (plain, None):

@@ -33,13 +33,14 @@ def merge_tensors(
     """Write the merged weights below `folder`, taking up what an earlier process with the same `plan` has written.
 
     Args:
+        folder: private to this merge; what another plan has left there is removed.
         base: what changes are counted from; of `linear`, the model that says which tensors there are.
         models: the others, in the order in which they are summed.
         plan: what the output follows from (config and inputs), as JSON.
         told: called with the elements done and those in all.
 
-    Raises DataError for a number that is not finite; StorageError where the disk is full. Nothing then looks like a
-    model below `folder`.
+    Raises DataError for a number that is not finite, of a model or of the output; StorageError where the disk is full.
+    Nothing then looks like a model below `folder`.
     """
     import torch
 
@@ -104,6 +105,10 @@ def _merge_one(
     first = 0
     for base_block, model_blocks in blocks():
         found = combine(base_block, model_blocks).to(dtype)
+        if not torch.isfinite(found).all():
+            raise DataError(
+                f"{name}: the merged numbers are too large for {dtype}: set another dtype or other weights"
+            )
         writer.write(name, first, found)
         first += found.numel()
     writer.finish(name)

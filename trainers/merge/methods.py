@@ -2,7 +2,7 @@
 
 A method looks at the tensor's blocks as often as it needs to, and returns what makes a block of the output: a function
 that is called on every block once and in order. `blocks()` gives (base, [model, ...]), float32. Nothing depends on how
-a tensor is cut into blocks. Where two models agree with the base in every bit, so does the output, except in `dare`.
+a tensor is cut into blocks.
 """
 
 from __future__ import annotations
