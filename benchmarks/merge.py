@@ -26,11 +26,18 @@ from typing import Any
 
 ROUNDS, LAYERS, WIDTH, INNER, VOCABULARY = 3, 8, 1024, 2816, 25_600
 WEIGHTS, DENSITY = (0.5, 0.3, -0.2, 0.4), 0.3
+STABLE = "ties, with mergekit's sort made stable"
+# Of equal magnitudes mergekit keeps those that torch.argsort puts first: any, unless it is told to be stable.
+MAKE_STABLE = """import functools, sys, torch
+torch.argsort = functools.partial(torch.argsort, stable=True)
+from mergekit.scripts.run_yaml import main
+sys.exit(main())"""
 CASES: dict[str, dict[str, Any]] = {  # method -> mergekit's own parameters, and the models it takes
     "linear": {"models": 4, "parameters": {"normalize": True}},
     "task_arithmetic": {"models": 4, "parameters": {"normalize": False, "lambda": 1.0}},
     "slerp": {"models": 1, "parameters": {"t": 0.4}},
     "ties": {"models": 4, "parameters": {"normalize": True, "lambda": 1.0}},
+    STABLE: {"models": 4, "parameters": {"normalize": True, "lambda": 1.0}},
     "dare_linear": {"models": 4, "parameters": {"normalize": False, "rescale": False, "lambda": 1.0}},
     "model_stock": {"models": 4, "parameters": {}},
 }
@@ -110,11 +117,11 @@ def run(method: str, models: list[Path], out: Path) -> None:
     merge(MergeConfig(**said), StepContext("merge", out / "work", out / "made", inputs))
 
 
-def theirs(python: str, method: str, models: list[Path], out: Path) -> list[str]:
+def theirs(python: str, named: str, models: list[Path], out: Path) -> list[str]:
     """mergekit's command for the same merge."""
+    method = named.split(",")[0]
     out.mkdir(parents=True)
-    parameters = dict(CASES[method]["parameters"])
-    count = CASES[method]["models"]
+    parameters, count = dict(CASES[named]["parameters"]), CASES[named]["models"]
     density = {"ties": {"density": DENSITY}, "dare_linear": {"density": 1.0}}.get(method, {})
     own: list[dict[str, float]] = [{"weight": weight} | density for weight in WEIGHTS]
     if method in ("slerp", "model_stock"):
@@ -132,7 +139,8 @@ def theirs(python: str, method: str, models: list[Path], out: Path) -> list[str]
     if method == "slerp":
         said["models"] = [{"model": str(models[0])}, *listed]
     (out / "merge.yaml").write_text(json.dumps(said))  # JSON is YAML
-    return [python, "-m", "mergekit.scripts.run_yaml", str(out / "merge.yaml"), str(out / "made"), "--quiet"]
+    started = ["-c", MAKE_STABLE] if named == STABLE else ["-m", "mergekit.scripts.run_yaml"]
+    return [python, *started, str(out / "merge.yaml"), str(out / "made"), "--quiet"]
 
 
 def measured(command: list[str]) -> tuple[float, float]:
@@ -155,22 +163,77 @@ def measured(command: list[str]) -> tuple[float, float]:
     return seconds, most / 1000
 
 
-def difference(mine: Path, other: Path) -> tuple[int, int, int]:
-    """Elements, how many of them differ, and by how many units in the last place at most."""
-    import torch
+def difference(method: str, mine: Path, other: Path, models: list[Path]) -> str:
+    """How many elements differ, by how much, and why.
+
+    Units in the last place are bfloat16's. Of equal magnitudes at TIES' cut mergekit keeps those that an unstable sort
+    puts first: an element at the cut of one of the models is counted as such.
+    """
+    import numpy as np
 
     from hubwright.trainers.merge.checkpoint import open_checkpoint, same_tensors
 
     a, b = open_checkpoint(mine, "ours"), open_checkpoint(other, "mergekit's")
     same_tensors(a, {"b": b})
-    count = differ = worst = 0
-    for name in a.kinds:
-        left, right = (one.whole(name).view(torch.int16).to(torch.int32) for one in (a, b))
+    parents = [open_checkpoint(path, path.name) for path in models[: CASES[method]["models"] + 1]]
+    count = differ = far = at_cut = nearer = 0
+    for name, kind in a.kinds.items():
+        left, right = (one.raw(name, 0, kind.shape[0]).view(np.uint16).astype(np.int32) for one in (a, b))
+        count += len(left)
+        places = (left != right).nonzero()[0]
+        if not len(places):
+            continue
         # The bits of a number as an integer that rises with it.
-        left, right = (torch.where(one < 0, -(one & 0x7FFF), one) for one in (left, right))
-        apart = (left - right).abs()
-        count, differ, worst = count + apart.numel(), differ + int((apart > 0).sum()), max(worst, int(apart.max()))
-    return count, differ, worst
+        bits = [np.where(one >= 0x8000, 0x8000 - one, one)[places] for one in (left, right)]
+        apart = abs(bits[0] - bits[1]) > 1
+        differ, far = differ + len(places), far + int(apart.sum())
+        held = [one.rows(name, 0, kind.shape[0]).reshape(-1) for one in parents]
+        if method == "ties":
+            near = np.zeros(len(places), bool)
+            for model in held[1:]:
+                size = abs(model - held[0])
+                near |= (
+                    size[places]
+                    == np.partition(size, -max(1, int(DENSITY * len(size))))[-max(1, int(DENSITY * len(size)))]
+                )
+            at_cut += int(near.sum())
+        elif method in EXACT:
+            exact = EXACT[method](*(one.astype(np.float64) for one in held))[places]
+            made = [one.rows(name, 0, kind.shape[0]).reshape(-1)[places] for one in (a, b)]
+            nearer += int((abs(made[0] - exact) <= abs(made[1] - exact)).sum())
+    said = f"{differ:,} of {count / 1e6:.0f} M, {far:,} by more than 1 ulp"
+    if differ and method == "ties":
+        said += f"; {at_cut:,} of them at a cut"
+    elif differ and method in EXACT:
+        said += f"; ours is as near or nearer to float64 in {nearer:,}"
+    return said
+
+
+def _slerp(a: Any, b: Any) -> Any:
+    import numpy as np
+
+    t = CASES["slerp"]["parameters"]["t"]
+    cosine = (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())
+    if abs(cosine) > 0.9995:
+        return (1 - t) * a + t * b
+    angle = np.arccos(cosine)
+    return (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
+
+
+def _stock(base: Any, *models: Any) -> Any:
+    import numpy as np
+
+    changes = [one - base for one in models]
+    norms = [np.sqrt((one * one).sum()) for one in changes]
+    n = len(changes)
+    cosine = np.mean(
+        [(changes[i] * changes[j]).sum() / (norms[i] * norms[j]) for i in range(n) for j in range(i + 1, n)]
+    )
+    t = n * cosine / (1 + (n - 1) * cosine)
+    return t * sum(models) / n + (1 - t) * base
+
+
+EXACT = {"slerp": _slerp, "model_stock": _stock}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -179,6 +242,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--models", type=Path, nargs="+")
     parser.add_argument("--run", nargs=2, metavar=("METHOD", "OUT"))
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--only", nargs="+", choices=CASES)
     chosen = parser.parse_args(arguments or [])
     if chosen.run:
         run(chosen.run[0], chosen.models, Path(chosen.run[1]))
@@ -191,26 +255,29 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         models = chosen.models or checkpoints(folder)
-        for method in CASES:
+        for method in chosen.only or CASES:
             took: dict[str, list[tuple[float, float]]] = {"ours": [], "theirs": []}
             for _ in range(chosen.rounds):
                 for side in ("ours", "theirs")[: 2 if python else 1]:
                     out = folder / side
                     shutil.rmtree(out, ignore_errors=True)
-                    command = ours(method, models, out) if side == "ours" else theirs(str(python), method, models, out)
+                    command = (
+                        ours(method.split(",")[0], models, out)
+                        if side == "ours"
+                        else theirs(str(python), method, models, out)
+                    )
                     took[side].append(measured(command))
             mine, other = (list(zip(*took[side], strict=True)) for side in ("ours", "theirs"))
             row = [method, f"{statistics.median(mine[0]):.1f}"]
             if python:
                 ratio = statistics.median(a / b for a, b in zip(mine[0], other[0], strict=True))
-                count, differ, worst = difference(folder / "ours/made", folder / "theirs/made")
                 row += [
                     f"{statistics.median(other[0]):.1f}",
                     f"{ratio:.2f}",
                     f"{max(mine[1]):.0f}",
                     f"{max(other[1]):.0f}",
                 ]
-                row.append(f"{differ} of {count / 1e6:.0f} M, by {worst} at most")
+                row.append(difference(method, folder / "ours/made", folder / "theirs/made", models))
             else:
                 row += ["–", "–", f"{max(mine[1]):.0f}", "–", "–"]
             print("| " + " | ".join(row) + " |", flush=True)

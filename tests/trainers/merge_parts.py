@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from hubwright.trainers.merge.checkpoint import Checkpoint, open_checkpoint
 from hubwright.trainers.merge.config import MergeConfig
-from hubwright.trainers.merge.engine import merge_tensors
+from hubwright.trainers.merge.engine import merge_models
 
 Tensors = dict[str, torch.Tensor]
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -45,7 +45,7 @@ def opened(folders: Mapping[str, Path]) -> dict[str, Checkpoint]:
 def merged(folder: Path, base: Path, near: Mapping[str, Path], **settings: Any) -> Tensors:
     """What the engine writes below `folder`, as float32 unless `dtype` says otherwise."""
     config = MergeConfig(**{"dtype": "float32"} | settings)
-    merge_tensors(config, open_checkpoint(base, "base"), opened(near), folder, settings)
+    merge_models(config, open_checkpoint(base, "base"), opened(near), folder, settings)
     return read(folder)
 
 

@@ -6,15 +6,21 @@ No tensor is ever held whole, and nothing but safetensors is opened.
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.errors import DataError
+from .numbers import BYTES, NAMES, decode
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .numbers import Array, Bytes
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -32,15 +38,38 @@ class Kind:
     @property
     def elements(self) -> int:
         """Number of elements; 1 for a scalar."""
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
+        return math.prod(self.shape)
+
+    @property
+    def row(self) -> int:
+        """Elements of a row: of one element of a vector, 1."""
+        return math.prod(self.shape[1:])
 
     @property
     def floating(self) -> bool:
         """Whether it can be merged; other tensors are taken from the base as they are."""
-        return self.dtype in ("F64", "F32", "F16", "BF16")
+        return self.dtype in NAMES
+
+
+@dataclass(frozen=True)
+class _Place:
+    file: int  # descriptor
+    offset: int
+
+
+class _Files:
+    """Descriptors of open files, closed with the last model that reads them."""
+
+    def __init__(self) -> None:
+        self.open: list[int] = []
+
+    def add(self, path: Path) -> int:
+        self.open.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        return self.open[-1]
+
+    def __del__(self) -> None:
+        for descriptor in self.open:
+            os.close(descriptor)
 
 
 @dataclass
@@ -50,64 +79,83 @@ class Checkpoint:
     Attributes:
         called: how the model is named in errors.
         kinds: name -> kind, without reading any tensor.
-        adapter: module -> (A, B, scale), float32, to be added to its weight.
+        adapter: module -> (A, B, scale), float64, to be added to its weight.
     """
 
     called: str
     kinds: dict[str, Kind]
-    _files: dict[str, Any]
-    adapter: dict[str, tuple[torch.Tensor, torch.Tensor, float]] = field(default_factory=dict)
+    _places: dict[str, _Place]
+    _files: _Files
+    adapter: dict[str, tuple[NDArray[np.float64], NDArray[np.float64], float]] = field(default_factory=dict)
 
-    def rows(self, name: str, start: int, stop: int) -> torch.Tensor:
-        """Rows `start` to `stop` of a tensor (elements of a vector), float32; a scalar whole."""
-        import torch
-
+    def rows(self, name: str, start: int, stop: int) -> Array:
+        """Rows `start` to `stop` of a tensor (elements of a vector), float32; a scalar is a vector of one."""
         kind = self.kinds[name]
-        found: torch.Tensor
-        if not kind.shape:
-            return self._files[name].get_tensor(name).to(torch.float32)
-        found = self._files[name].get_slice(name)[start:stop].to(torch.float32)
+        found = decode(self.raw(name, start, stop), kind.dtype).reshape(stop - start, *kind.shape[1:])
         if name in self.adapter:
             a, b, scale = self.adapter[name]
             for first in range(start - start % _ADAPTER_ROWS, stop, _ADAPTER_ROWS):
-                product = b[first : first + _ADAPTER_ROWS] @ a
+                product = scale * (b[first : first + _ADAPTER_ROWS] @ a)
                 lo, hi = max(first, start), min(first + _ADAPTER_ROWS, stop)
-                found[lo - start : hi - start] += scale * product[lo - first : hi - first]
+                found[lo - start : hi - start] += product[lo - first : hi - first]
         return found
 
-    def whole(self, name: str) -> torch.Tensor:
-        """A tensor as it is stored, for what is small or no floating-point number."""
-        return self._files[name].get_tensor(name)
+    def raw(self, name: str, start: int, stop: int) -> Bytes:
+        """The stored bytes of these rows, uint8."""
+        import numpy as np
+
+        kind, place = self.kinds[name], self._places[name]
+        width = kind.row * BYTES[kind.dtype]
+        found = np.empty((stop - start) * width, np.uint8)
+        left, offset = memoryview(found), place.offset + start * width
+        while left:
+            read = os.preadv(place.file, [left], offset)
+            if not read:
+                raise DataError(f"{self.called}: {name} ends early: the file was changed while it was read")
+            left, offset = left[read:], offset + read
+        return found
 
 
-def open_checkpoint(folder: Path, called: str) -> Checkpoint:
-    """The tensors of a model folder.
+def open_checkpoint(folder: Path, called: str, files: dict[Path, set[str] | None] | None = None) -> Checkpoint:
+    """The tensors of a model folder, or of these `files` of it (file -> tensors that have to be in it; None: any).
 
     Raises DataError in one line for a folder without safetensors (a pickle is named as what it is), a shard that is
     missing or damaged, and an index that does not say what the shards hold.
     """
     from safetensors import SafetensorError, safe_open
 
-    files = _files_of(folder, called)
+    listed = files or _files_of(folder, called)
     kinds: dict[str, Kind] = {}
-    handles: dict[str, Any] = {}
-    for path, listed in files.items():
+    places: dict[str, _Place] = {}
+    opened = _Files()
+    for path, named in listed.items():
         if not path.is_file():
             raise DataError(f"{called}: {path.name} is missing, which {INDEX} names: download the model anew")
         try:
-            handle = safe_open(path, framework="pt")
+            safe_open(path, framework="np")  # checks the header against itself and the file's size
         except (SafetensorError, OSError) as error:
             raise DataError(f"{called}: {path.name} is no safetensors file ({str(error).splitlines()[0]})") from error
-        held = set(handle.keys())
-        if listed is not None and listed - held:
-            raise DataError(f"{called}: {min(listed - held)} is not in {path.name}, where {INDEX} says it is")
-        for name in sorted(held):
+        held, begin = _header(path)
+        if named is not None and named - set(held):
+            raise DataError(f"{called}: {min(named - set(held))} is not in {path.name}, where {INDEX} says it is")
+        descriptor = opened.add(path)
+        for name, said in sorted(held.items()):
             if name in kinds:
                 raise DataError(f"{called}: {name} is in two files: {path.name} is one of them")
-            part = handle.get_slice(name)
-            kinds[name] = Kind(tuple(part.get_shape()), part.get_dtype())
-            handles[name] = handle
-    return Checkpoint(called, dict(sorted(kinds.items())), handles)
+            if said["dtype"] not in BYTES:
+                raise DataError(f"{called}: {name} is {said['dtype']}, which no merge can read: convert the model")
+            kinds[name] = Kind(tuple(said["shape"]), said["dtype"])
+            places[name] = _Place(descriptor, begin + said["data_offsets"][0])
+    return Checkpoint(called, dict(sorted(kinds.items())), places, opened)
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """What a file says of its tensors, and where their bytes begin."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        said = json.loads(file.read(size))
+    said.pop("__metadata__", None)
+    return said, 8 + size
 
 
 def _files_of(folder: Path, called: str) -> dict[Path, set[str] | None]:
@@ -132,13 +180,10 @@ def _files_of(folder: Path, called: str) -> dict[Path, set[str] | None]:
 
 
 def fold_adapter(base: Checkpoint, folder: Path, called: str) -> Checkpoint:
-    """The base with a LoRA adapter added exactly: W + scale B A in float32, before anything is rounded.
+    """The base with a LoRA adapter added exactly: W + scale B A in float64, before anything is rounded.
 
     Raises DataError for other adapters than plain LoRA, and for modules or shapes that the base does not have.
     """
-    import torch
-    from safetensors.torch import load_file
-
     if not (folder / ADAPTER).is_file():
         raise DataError(f"{called}: no {ADAPTER}: save the adapter as safetensors")
     config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
@@ -152,11 +197,12 @@ def fold_adapter(base: Checkpoint, folder: Path, called: str) -> Checkpoint:
             raise DataError(f"{called}: {key} is set, which cannot be folded in here: merge the adapter with PEFT")
     rank = config["r"]
     scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
+    matrices = open_checkpoint(folder, called, {folder / ADAPTER: None})
     held = {
-        name.removeprefix("base_model.model."): tensor.to(torch.float32)
-        for name, tensor in load_file(folder / ADAPTER).items()
+        name.removeprefix("base_model.model."): matrices.rows(name, 0, kind.shape[0]).astype("float64")
+        for name, kind in matrices.kinds.items()
     }
-    adapter: dict[str, tuple[torch.Tensor, torch.Tensor, float]] = {}
+    adapter: dict[str, tuple[NDArray[np.float64], NDArray[np.float64], float]] = {}
     for name in sorted(held):
         module, _, rest = name.rpartition(".lora_A.")
         if not module:
@@ -169,7 +215,7 @@ def fold_adapter(base: Checkpoint, folder: Path, called: str) -> Checkpoint:
         if b is None or kind is None or kind.shape != (b.shape[0], a.shape[1]):
             raise DataError(f"{called}: {module} does not fit {base.called}: is it an adapter of another model?")
         adapter[weight] = (a, b, scale)
-    return Checkpoint(called, base.kinds, base._files, adapter)
+    return Checkpoint(called, base.kinds, base._places, base._files, adapter)
 
 
 def same_tensors(base: Checkpoint, others: Mapping[str, Checkpoint]) -> None:

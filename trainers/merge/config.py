@@ -30,10 +30,35 @@ class ModelSettings(BaseModel):
     )
 
 
-class MergeConfig(BaseModel):
-    """Which method, with what. Names are mergekit's where it has them; defaults are our choice."""
+class OutputSettings(BaseModel):
+    """How merged weights are written: part of every step that merges."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None,
+        description="Type of the merged weights, rounded once; null: the base's (of linear, the first's).",
+    )
+    shard_size: str = Field("5GB", description="Largest file of weights: a number with KB, MB or GB.")
+    block_mb: int = Field(1, ge=1, description="Memory for a block of one model, in MB of float32.")
+    threads: int | None = Field(None, ge=1, description="Tensors worked on at a time; null: all CPUs of this process.")
+
+    @property
+    def shard_bytes(self) -> int:
+        """`shard_size` in bytes, of which a kilobyte has 1,000."""
+        number, unit = _SIZE.fullmatch(self.shard_size).groups()  # type: ignore[union-attr]
+        return int(float(number) * 1000 ** " KMGT".index(unit.upper() or " "))
+
+    @field_validator("shard_size")
+    @classmethod
+    def _a_size(cls, value: str) -> str:
+        if not _SIZE.fullmatch(value.strip()):
+            raise ValueError(f"{value!r} is no size: write a number with KB, MB or GB, such as 5GB")
+        return value.strip()
+
+
+class MergeConfig(OutputSettings):
+    """Which method, with what. Names are mergekit's where it has them; defaults are our choice."""
 
     method: Method = Field(description="How the models become one.")
     models: dict[str, ModelSettings] = Field(
@@ -53,18 +78,6 @@ class MergeConfig(BaseModel):
     vocabulary: Literal["same", "base"] = Field(
         "same", description="base: take the base's tokenizer though another model's differs; same: refuse that."
     )
-    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
-        None, description="Type of the merged weights, rounded once at the end; null: the base's."
-    )
-    shard_size: str = Field("5GB", description="Largest file of weights: a number with KB, MB or GB.")
-    block_mb: int = Field(8, ge=1, description="Memory for a block of one model, in MB of float32.")
-    threads: int | None = Field(None, ge=1, description="Tensors worked on at a time; null: all CPUs of this process.")
-
-    @property
-    def shard_bytes(self) -> int:
-        """`shard_size` in bytes, of which a kilobyte has 1,000."""
-        number, unit = _SIZE.fullmatch(self.shard_size).groups()  # type: ignore[union-attr]
-        return int(float(number) * 1000 ** " KMGT".index(unit.upper() or " "))
 
     @property
     def normalized(self) -> bool:
@@ -72,13 +85,6 @@ class MergeConfig(BaseModel):
         if self.normalize is not None:
             return self.normalize
         return self.method == "linear" or self.method.endswith("ties")
-
-    @field_validator("shard_size")
-    @classmethod
-    def _a_size(cls, value: str) -> str:
-        if not _SIZE.fullmatch(value.strip()):
-            raise ValueError(f"{value!r} is no size: write a number with KB, MB or GB, such as 5GB")
-        return value.strip()
 
     @model_validator(mode="after")
     def _settings_go_with_the_method(self) -> Self:

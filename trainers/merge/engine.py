@@ -4,26 +4,46 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.errors import DataError
 from . import methods, sparsify
 from .checkpoint import Checkpoint, Kind
-from .config import MergeConfig, ModelSettings
+from .config import MergeConfig, ModelSettings, OutputSettings
 from .measure import tile_rows
+from .numbers import BYTES, NAMES, encode, finite
 from .writer import Writer
 
 if TYPE_CHECKING:
-    import torch
+    from .numbers import Array
 
-DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
-_TORCH = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+DTYPES = {name: dtype for dtype, name in NAMES.items()}
+# A tensor's name, its kind and its blocks -> what makes a block of the output.
+Method = Callable[[str, Kind, methods.Blocks], methods.Combine]
+
+
+def merge_models(
+    config: MergeConfig,
+    base: Checkpoint,
+    models: Mapping[str, Checkpoint],
+    folder: Path,
+    plan: object,
+    told: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """`merge_tensors` by one of the methods of the config; `linear` is of the models alone."""
+    names = list(models)
+    if config.method == "linear":
+        base, *others = models.values()
+        models = dict(zip(names[1:], others, strict=True))
+    merge_tensors(partial(_combine, config, names), config, base, models, folder, plan, told)
 
 
 def merge_tensors(
-    config: MergeConfig,
+    method: Method,
+    output: OutputSettings,
     base: Checkpoint,
     models: Mapping[str, Checkpoint],
     folder: Path,
@@ -33,107 +53,122 @@ def merge_tensors(
     """Write the merged weights below `folder`, taking up what an earlier process with the same `plan` has written.
 
     Args:
+        method: what is done with a tensor.
+        base: what the blocks begin with; it says which tensors there are.
+        models: the others of a block, in this order.
         folder: private to this merge; what another plan has left there is removed.
-        base: what changes are counted from; of `linear`, the model that says which tensors there are.
-        models: the others, in the order in which they are summed.
         plan: what the output follows from (config and inputs), as JSON.
         told: called with the elements done and those in all.
 
     Raises DataError for a number that is not finite, of a model or of the output; StorageError where the disk is full.
     Nothing then looks like a model below `folder`.
     """
-    import torch
-
     kinds = {
-        name: Kind(kind.shape, DTYPES[config.dtype]) if config.dtype and kind.floating else kind
+        name: Kind(kind.shape, DTYPES[output.dtype]) if output.dtype and kind.floating else kind
         for name, kind in base.kinds.items()
     }
-    writer = Writer(folder, kinds, config.shard_bytes, plan)
+    writer = Writer(folder, kinds, output.shard_bytes, plan)
     total = sum(kind.elements for kind in kinds.values())
     done = sum(kinds[name].elements for name in writer.done)
     # The largest first, so that no thread is left with one at the end.
     todo = sorted((n for n in kinds if n not in writer.done), key=lambda n: (-kinds[n].elements, n))
-    threads = config.threads or len(os.sched_getaffinity(0))
-    inner = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(threads) as pool:
-            running = {pool.submit(_merge_one, name, config, base, models, writer): name for name in todo}
+        told(done, total)
+        for name in each(todo, lambda name: _merge_one(name, method, output, base, models, writer), output.threads):
+            done += kinds[name].elements
             told(done, total)
-            while running:
-                ended, _ = wait(running, return_when=FIRST_EXCEPTION, timeout=0.2)
-                try:
-                    for one in ended:
-                        done += kinds[running.pop(one)].elements
-                        one.result()
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
-                told(done, total)
         writer.seal()
     finally:
-        torch.set_num_threads(inner)
         writer.close()
 
 
-def _merge_one(
-    name: str, config: MergeConfig, base: Checkpoint, models: Mapping[str, Checkpoint], writer: Writer
-) -> None:
-    import torch
+def each(names: list[str], work: Callable[[str], object], threads: int | None) -> Iterator[str]:
+    """Do the work for each name, several at a time, and give the names as they are done; the first error ends it.
 
+    Args:
+        threads: None: as many as this process has CPUs.
+    """
+    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+        running = {pool.submit(work, name): name for name in names}
+        try:
+            while running:
+                ended, _ = wait(running, return_when=FIRST_COMPLETED)
+                for one in ended:
+                    one.result()
+                    yield running.pop(one)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def read_blocks(
+    name: str, base: Checkpoint, models: Mapping[str, Checkpoint], block_mb: int, check: bool
+) -> Iterator[methods.Block]:
+    """A tensor's blocks, of whole tiles and of about `block_mb` for each model.
+
+    Args:
+        check: whether a number that is not finite is an error (DataError, with the model and the tensor).
+    """
     kind = base.kinds[name]
-    if not kind.floating:
-        writer.write(name, 0, base.whole(name))
-        writer.finish(name)
-        return
-    rows, step = _cut(kind, config.block_mb)
+    rows = kind.shape[0] if kind.shape else 1
+    tile = tile_rows(kind.shape)
+    step = max(1, block_mb * 250_000 // max(1, kind.row * tile)) * tile
+    for start in range(0, rows, step):
+        stop = min(start + step, rows)
+        first, *others = (_read(one, name, start, stop, check) for one in (base, *models.values()))
+        yield first, others
+
+
+def _read(model: Checkpoint, name: str, start: int, stop: int, check: bool) -> Array:
+    import numpy as np
+
+    found = model.rows(name, start, stop)
+    # The sum is quick, and wrong only where it is itself too large.
+    if check and not np.isfinite(found.sum()) and not np.isfinite(found).all():
+        raise DataError(f"{model.called}: {name} holds a number that is not finite: the model is damaged")
+    return found
+
+
+def _merge_one(
+    name: str,
+    method: Method,
+    output: OutputSettings,
+    base: Checkpoint,
+    models: Mapping[str, Checkpoint],
+    writer: Writer,
+) -> None:
+    import numpy as np
+
+    kind, dtype = base.kinds[name], writer.kinds[name].dtype
     checked = False
 
     def blocks() -> Iterator[methods.Block]:
         nonlocal checked
-        for start in range(0, rows, step):
-            stop = min(start + step, rows)
-            of_models = [_finite(model, name, start, stop, not checked) for model in models.values()]
-            if config.method == "linear":
-                yield of_models[0], of_models
-            else:
-                yield _finite(base, name, start, stop, not checked), of_models
+        yield from read_blocks(name, base, models, output.block_mb, not checked)
         checked = True
 
-    combine = _method(config, kind, blocks, name, list(models))
-    dtype = getattr(torch, _TORCH[writer.kinds[name].dtype])
     first = 0
-    for base_block, model_blocks in blocks():
-        found = combine(base_block, model_blocks).to(dtype)
-        if not torch.isfinite(found).all():
-            raise DataError(
-                f"{name}: the merged numbers are too large for {dtype}: set another dtype or other weights"
-            )
-        writer.write(name, first, found)
-        first += found.numel()
+    if not kind.floating:
+        rows = kind.shape[0] if kind.shape else 1
+        step = max(1, output.block_mb * 1_000_000 // max(1, kind.row * BYTES[dtype]))
+        for start in range(0, rows, step):
+            found = base.raw(name, start, min(start + step, rows))
+            writer.write(name, first, found)
+            first += len(found)
+    else:
+        with np.errstate(all="ignore"):  # a number that is not finite is told below
+            combine = method(name, kind, blocks)
+            for base_block, model_blocks in blocks():
+                found = encode(combine(base_block, model_blocks), dtype)
+                if not finite(found, dtype):
+                    said = f"{name}: the merged numbers are too large for {NAMES[dtype]}"
+                    raise DataError(f"{said}: set another dtype or other weights")
+                writer.write(name, first, found)
+                first += len(found)
     writer.finish(name)
 
 
-def _cut(kind: Kind, block_mb: int) -> tuple[int, int]:
-    """Rows of a tensor, and of a block: whole tiles, of about `block_mb`."""
-    rows = kind.shape[0] if kind.shape else 1
-    width = kind.elements // rows if rows else 0
-    tile = tile_rows(kind.shape)
-    step = max(1, block_mb * 250_000 // max(1, width * tile)) * tile
-    return rows, step
-
-
-def _finite(model: Checkpoint, name: str, start: int, stop: int, check: bool) -> torch.Tensor:
-    found = model.rows(name, start, stop)
-    if check and not found.sum().isfinite():  # quick, and wrong only where the sum itself is too large
-        import torch
-
-        if not torch.isfinite(found).all():
-            raise DataError(f"{model.called}: {name} holds a number that is not finite: the model is damaged")
-    return found if found.dim() else found.reshape(1)
-
-
-def _method(config: MergeConfig, kind: Kind, blocks: methods.Blocks, name: str, names: list[str]) -> methods.Combine:
+def _combine(config: MergeConfig, names: list[str], name: str, kind: Kind, blocks: methods.Blocks) -> methods.Combine:
     settings = [config.models.get(one, ModelSettings()) for one in names]
     weights = [one.weight for one in settings]
     densities = [one.density for one in settings]

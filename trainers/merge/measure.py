@@ -7,12 +7,15 @@ Sums are made over tiles that depend on the tensor's shape alone, in float64, an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .numbers import Array
 
 TILE = 1 << 16  # elements, about, in a tile
 _LOW = 16  # bits of a magnitude that the second pass counts
@@ -28,16 +31,16 @@ class Sum:
     """A sum over blocks, each of whole tiles."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.rows = tile_rows(shape)
+        self.tile = tile_rows(shape) * math.prod(shape[1:])
         self.parts: list[float] = []
 
-    def add(self, left: torch.Tensor, right: torch.Tensor) -> None:
-        """Adds the sum of the products of two blocks' elements."""
-        import torch
+    def add(self, left: Array, right: Array | float = 1.0) -> None:
+        """Adds the sum of the products of two blocks' elements: each product of two float32 is exact in float64."""
+        import numpy as np
 
-        for start in range(0, len(left), self.rows):
-            a, b = (one[start : start + self.rows].reshape(-1).to(torch.float64) for one in (left, right))
-            self.parts.append(float(torch.dot(a, b)))
+        products = np.multiply(left, right, dtype=np.float64).reshape(-1)
+        # numpy's pairwise sum is the same on every machine, as BLAS' dot product is not.
+        self.parts.extend(float(products[n : n + self.tile].sum()) for n in range(0, len(products), self.tile))
 
     @property
     def value(self) -> float:
@@ -59,33 +62,44 @@ class Rank:
     equal: int
 
 
-def kth_magnitude(blocks: Callable[[], Iterable[torch.Tensor]], k: int) -> Rank:
-    """The k-th largest absolute value, k from 1.
+def kth_magnitudes(blocks: Callable[[], Iterable[Sequence[Array]]], ks: Sequence[int]) -> list[Rank]:
+    """The k-th largest absolute value of each of several tensors of one shape.
 
     Args:
-        blocks: gives the tensor's blocks, float32 and finite, as often as it is called.
+        blocks: gives the tensors' blocks, side by side, float32 and finite, as often as it is called.
+        ks: one a tensor, from 1.
     """
-    import torch
+    import numpy as np
 
-    def counted(bits: Callable[[torch.Tensor], torch.Tensor], size: int) -> list[int]:
-        total = torch.zeros(size, dtype=torch.int64)
-        for block in blocks():
-            # The bits of a float without its sign are in the order of its size.
-            total += torch.bincount(bits(block.abs().reshape(-1).view(torch.int32)), minlength=size)
-        return [int(count) for count in total]
+    def counted(bits: Callable[[int, NDArray[np.int32]], NDArray[np.int32]], size: int) -> NDArray[np.int64]:
+        total = np.zeros((len(ks), size), np.int64)
+        for tensors in blocks():
+            for number, block in enumerate(tensors):
+                # The bits of a float without its sign are in the order of its size.
+                found = bits(number, np.abs(block).reshape(-1).view(np.int32))
+                total[number] += np.bincount(found, minlength=size)
+        return total
 
     mask = (1 << _LOW) - 1
-    high, above, _ = _reach(counted(lambda bits: bits >> _LOW, 1 << (31 - _LOW)), k)
-    low, more, equal = _reach(counted(lambda bits: bits[(bits >> _LOW) == high] & mask, 1 << _LOW), k - above)
-    value = torch.tensor([high << _LOW | low], dtype=torch.int32).view(torch.float32)
-    return Rank(float(value), above + more, equal)
+    counts = counted(lambda _, size: size >> _LOW, 1 << (31 - _LOW))
+    reached = [_reach(of, k) for of, k in zip(counts, ks, strict=True)]
+    highs, aboves = [high for high, _, _ in reached], [above for _, above, _ in reached]
+    counts = counted(lambda number, size: size[(size >> _LOW) == highs[number]] & mask, 1 << _LOW)
+    ranks = []
+    for of, k, high, above in zip(counts, ks, highs, aboves, strict=True):
+        low, more, equal = _reach(of, k - above)
+        value = np.array([high << _LOW | low], np.int32).view(np.float32)[0]
+        ranks.append(Rank(float(value), above + more, equal))
+    return ranks
 
 
-def _reach(counts: list[int], k: int) -> tuple[int, int, int]:
+def _reach(counts: NDArray[np.int64], k: int) -> tuple[int, int, int]:
     """The bin of the k-th largest, how many are in higher bins, and how many in it."""
-    above = 0
-    for place in range(len(counts) - 1, -1, -1):
-        if above + counts[place] >= k:
-            return place, above, counts[place]
-        above += counts[place]
-    raise ValueError("k is larger than the number of elements")
+    import numpy as np
+
+    from_top = np.cumsum(counts[::-1])
+    place = int(np.searchsorted(from_top, k))
+    if place == len(counts):
+        raise ValueError("k is larger than the number of elements")
+    here = int(counts[-1 - place])
+    return len(counts) - 1 - place, int(from_top[place]) - here, here

@@ -1,38 +1,46 @@
 """What the methods do with one tensor.
 
 A method looks at the tensor's blocks as often as it needs to, and returns what makes a block of the output: a function
-that is called on every block once and in order. `blocks()` gives (base, [model, ...]), float32. Nothing depends on how
-a tensor is cut into blocks.
+that is called on every block once and in order and may use the block's memory for what it returns. `blocks()` gives
+(base, [model, ...]), float32. Nothing depends on how a tensor is cut into blocks.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .measure import Sum
 
 if TYPE_CHECKING:
-    import torch
+    from .numbers import Array
 
-Block = tuple["torch.Tensor", "list[torch.Tensor]"]
+Block = tuple["Array", "list[Array]"]
 Blocks = Callable[[], Iterable[Block]]
-Combine = Callable[["torch.Tensor", "list[torch.Tensor]"], "torch.Tensor"]
-Keep = Callable[[int, "torch.Tensor"], "torch.Tensor"]  # number of the model, its change -> what is left of it
+Combine = Callable[["Array", "list[Array]"], "Array"]
+Keep = Callable[[int, "Array"], "Array"]  # number of the model, its change -> what is left of it
 _ALIKE = 0.9995  # |cosine| from which SLERP is a straight line; Shoemake's remedy, the bound is mergekit's
 _SMALL = 1e-8
 
 
 def linear(weights: Sequence[float], normalize: bool) -> Combine:
-    """Weighted mean, or sum, of the models (model soups, arXiv 2203.05482)."""
+    """Weighted mean, or sum, of the models, the first of which stands as base (model soups, arXiv 2203.05482)."""
+    import numpy as np
+
     total = math.fsum(weights) if normalize else 1.0
 
-    def combine(base: torch.Tensor, models: list[torch.Tensor]) -> torch.Tensor:
-        found = models[0] * weights[0]
-        for model, weight in zip(models[1:], weights[1:], strict=True):
-            found.add_(model, alpha=weight)
-        return found.div_(total) if total != 1 else found
+    def combine(base: Array, models: list[Array]) -> Array:
+        found = base
+        found *= weights[0]
+        for model, weight in zip(models, weights[1:], strict=True):
+            # The product is exact in float64, so that an addition rounds once, as a fused multiply-add does.
+            exact = np.multiply(model, np.float32(weight), dtype=np.float64)
+            exact += found
+            found[...] = exact
+        if total != 1:
+            found /= total
+        return found
 
     return combine
 
@@ -51,7 +59,14 @@ def slerp(blocks: Blocks, shape: tuple[int, ...], t: float) -> Combine:
     else:
         angle = math.acos(cosine)
         a, b = math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)
-    return lambda base, models: (base * a).add_(models[0], alpha=b)
+
+    def combine(base: Array, models: list[Array]) -> Array:
+        base *= a
+        models[0] *= b
+        base += models[0]
+        return base
+
+    return combine
 
 
 def model_stock(blocks: Blocks, shape: tuple[int, ...], count: int) -> Combine:
@@ -73,11 +88,15 @@ def model_stock(blocks: Blocks, shape: tuple[int, ...], count: int) -> Combine:
     below = 1 + (count - 1) * cosine
     t = count * cosine / below if abs(below) >= 1e-6 else 0.0
 
-    def combine(base: torch.Tensor, models: list[torch.Tensor]) -> torch.Tensor:
-        mean = models[0].clone()
+    def combine(base: Array, models: list[Array]) -> Array:
+        mean = models[0]
         for model in models[1:]:
-            mean.add_(model)
-        return mean.div_(count).mul_(t).add_(base, alpha=1 - t)
+            mean += model
+        mean /= count
+        mean *= t
+        base *= 1 - t
+        mean += base
+        return mean
 
     return combine
 
@@ -87,36 +106,50 @@ def task_arithmetic(weights: Sequence[float], normalize: bool, scale: float, kee
     total = math.fsum(weights)
     divisor = total if normalize and abs(total) >= _SMALL else 1.0
 
-    def combine(base: torch.Tensor, models: list[torch.Tensor]) -> torch.Tensor:
-        mixed: Any = None
-        for number, (model, weight) in enumerate(zip(models, weights, strict=True)):
-            change = keep(number, model - base).mul_(weight)
-            mixed = change if mixed is None else mixed.add_(change)
-        return base + mixed.div_(divisor).mul_(scale)
+    def combine(base: Array, models: list[Array]) -> Array:
+        mixed, *others = _changes(base, models, weights, keep)
+        for change in others:
+            mixed += change
+        mixed /= divisor
+        mixed *= scale
+        mixed += base
+        return mixed
 
     return combine
 
 
 def ties(weights: Sequence[float], normalize: bool, scale: float, keep: Keep) -> Combine:
     """As task arithmetic, of each element only the changes with the sign of their weighted sum (arXiv 2306.01708)."""
-    import torch
+    import numpy as np
 
-    def combine(base: torch.Tensor, models: list[torch.Tensor]) -> torch.Tensor:
-        changes = [
-            keep(number, model - base).mul_(weight)
-            for number, (model, weight) in enumerate(zip(models, weights, strict=True))
-        ]
-        total = changes[0].clone()
+    def combine(base: Array, models: list[Array]) -> Array:
+        changes = list(_changes(base, models, weights, keep))
+        total = changes[0].copy()
         for change in changes[1:]:
-            total.add_(change)
-        sign = torch.where(total >= 0, 1.0, -1.0)
-        mixed, divisor = torch.zeros_like(base), torch.zeros_like(base)
+            total += change
+        positive = total >= 0
+        mixed, divisor = total, np.zeros_like(base)
+        mixed.fill(0)
         for change, weight in zip(changes, weights, strict=True):
-            agree = change.sign() == sign
-            mixed.add_(change * agree)
-            divisor.add_(agree, alpha=weight)
+            agree = (change > 0) == positive
+            agree &= change != 0
+            change *= agree
+            mixed += change
+            divisor += agree * np.float32(weight)
         if normalize:
-            mixed.div_(torch.where(divisor == 0, 1.0, divisor))
-        return base + mixed.mul_(scale)
+            divisor[divisor == 0] = 1
+            mixed /= divisor
+        mixed *= scale
+        mixed += base
+        return mixed
 
     return combine
+
+
+def _changes(base: Array, models: list[Array], weights: Sequence[float], keep: Keep) -> Iterable[Array]:
+    """What is left of each model's change, times its weight; in the model's own memory."""
+    for number, (change, weight) in enumerate(zip(models, weights, strict=True)):
+        change -= base
+        left = keep(number, change)
+        left *= weight
+        yield left

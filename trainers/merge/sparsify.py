@@ -7,20 +7,22 @@ blocks in order. `densities` are the shares of elements that stay, one a model, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from .measure import Rank, Sum, kth_magnitude, tile_rows
+from .measure import Rank, Sum, kth_magnitudes, tile_rows
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
+    from numpy.typing import NDArray
 
     from .methods import Blocks, Keep
+    from .numbers import Array
 
 Rescale = Literal["none", "expected", "l1"]
 
 
-def keep_all(number: int, change: torch.Tensor) -> torch.Tensor:
+def keep_all(number: int, change: Array) -> Array:
     """The change as it is."""
     return change
 
@@ -28,22 +30,17 @@ def keep_all(number: int, change: torch.Tensor) -> torch.Tensor:
 def trim(blocks: Blocks, elements: int, densities: Sequence[float]) -> Keep:
     """The largest magnitudes of each change, at least one (TIES' first step, arXiv 2306.01708). Of equal ones those
     that come first in the tensor."""
-    chosen: list[tuple[_Cut, int] | bool] = []
-    for number, density in enumerate(densities):
-        if density >= 1 or density <= 0:
-            chosen.append(density >= 1)
-            continue
-        k = max(1, int(density * elements))
-        rank = kth_magnitude(_changes(blocks, number), k)
-        chosen.append((_Cut(rank), k - rank.above))
+    wanted = {n: max(1, int(density * elements)) for n, density in enumerate(densities) if 0 < density < 1}
+    ranks = _ranks(blocks, wanted)
+    cuts = {number: (_Cut(rank), wanted[number] - rank.above) for number, rank in ranks.items()}
 
-    def keep(number: int, change: torch.Tensor) -> torch.Tensor:
-        how = chosen[number]
-        if isinstance(how, bool):
-            return change if how else change.zero_()
-        cut, first = how
-        size = change.abs()
-        return change.mul_(cut.mark(size > cut.value, cut.equal(size, 0, first)))
+    def keep(number: int, change: Array) -> Array:
+        if number not in cuts:
+            return _all_or_none(change, densities[number])
+        cut, first = cuts[number]
+        size = abs(change)
+        change *= cut.mark(size > cut.value, cut.equal(size, 0, first))
+        return change
 
     return keep
 
@@ -51,27 +48,31 @@ def trim(blocks: Blocks, elements: int, densities: Sequence[float]) -> Keep:
 def middle(blocks: Blocks, elements: int, densities: Sequence[float], gammas: Sequence[float]) -> Keep:
     """Neither the largest `gamma` of each change nor its smallest (Model Breadcrumbs, arXiv 2312.06795): `density` of
     the elements in between. Where both cannot be had, fewer of the largest are left out."""
-    chosen: list[tuple[_Cut, int, _Cut, int] | bool] = []
+    # Places of the magnitudes in rising order, of equal ones the first in the tensor first: from the first to before
+    # the second.
+    places: dict[int, tuple[int, int]] = {}
     for number, (density, gamma) in enumerate(zip(densities, gammas, strict=True)):
         target = int(density * elements)
-        if density >= 1 or not target:
-            chosen.append(density >= 1)
-            continue
-        # Places of the magnitudes in rising order, of equal ones the first in the tensor first.
-        begin = max(0, elements - target - int(gamma * elements))
-        low = kth_magnitude(_changes(blocks, number), elements - begin)
-        high = kth_magnitude(_changes(blocks, number), elements - (begin + target - 1))
+        if target and density < 1:
+            begin = max(0, elements - target - int(gamma * elements))
+            places[number] = begin, begin + target
+    lows = _ranks(blocks, {number: elements - begin for number, (begin, _) in places.items()})
+    highs = _ranks(blocks, {number: elements - end + 1 for number, (_, end) in places.items()})
+    cuts = {}
+    for number, (begin, end) in places.items():
+        low, high = lows[number], highs[number]
         below = [elements - rank.above - rank.equal for rank in (low, high)]
-        chosen.append((_Cut(low), begin - below[0], _Cut(high), begin + target - below[1]))
+        cuts[number] = _Cut(low), begin - below[0], _Cut(high), end - below[1]
 
-    def keep(number: int, change: torch.Tensor) -> torch.Tensor:
-        how = chosen[number]
-        if isinstance(how, bool):
-            return change if how else change.zero_()
-        low, skipped, high, first = how
-        size = change.abs()
+    def keep(number: int, change: Array) -> Array:
+        if number not in cuts:
+            return _all_or_none(change, densities[number])
+        low, skipped, high, first = cuts[number]
+        size = abs(change)
         enough = low.mark(size > low.value, low.equal(size, skipped, elements))
-        return change.mul_(enough & high.mark(size < high.value, high.equal(size, 0, first)))
+        enough &= high.mark(size < high.value, high.equal(size, 0, first))
+        change *= enough
+        return change
 
     return keep
 
@@ -88,26 +89,42 @@ def dare(
 
     def masked() -> Keep:
         draws = [_Draw(shape, density, seed) for density, seed in zip(densities, seeds, strict=True)]
-        return lambda number, change: change.mul_(draws[number].mask(change))
+        return lambda number, change: draws[number].drop(change)
 
-    factors = [1.0] * len(densities)
-    for number, density in enumerate(densities):
-        if rescale == "expected" and 0 < density < 1:
-            factors[number] = 1 / density
-        elif rescale == "l1" and 0 < density < 1:
-            keep, before, after = masked(), Sum(shape), Sum(shape)
-            for change in _changes(blocks, number)():
-                before.add(change.abs(), change.new_ones(()).expand_as(change))
-                left = keep(number, change)
-                after.add(left.abs(), left.new_ones(()).expand_as(left))
-            if before.value >= 1e-7 and after.value >= 1e-7:
-                factors[number] = before.value / after.value
+    factors = [1 / density if rescale == "expected" and 0 < density < 1 else 1.0 for density in densities]
+    if rescale == "l1":
+        keep = masked()
+        before, after = ([Sum(shape) for _ in densities] for _ in range(2))
+        for base, models in blocks():
+            for number, change in enumerate(models):
+                change -= base
+                before[number].add(abs(change))
+                after[number].add(abs(keep(number, change)))
+        for number, (whole, left) in enumerate(zip(before, after, strict=True)):
+            if whole.value >= 1e-7 and left.value >= 1e-7:
+                factors[number] = whole.value / left.value
     final = masked()
-    return lambda number, change: final(number, change).mul_(factors[number])
+
+    def keep_some(number: int, change: Array) -> Array:
+        left = final(number, change)
+        left *= factors[number]
+        return left
+
+    return keep_some
 
 
-def _changes(blocks: Blocks, number: int) -> Callable[[], Iterable[torch.Tensor]]:
-    return lambda: (models[number] - base for base, models in blocks())
+def _all_or_none(change: Array, density: float) -> Array:
+    if density < 1:
+        change.fill(0)
+    return change
+
+
+def _ranks(blocks: Blocks, ks: Mapping[int, int]) -> dict[int, Rank]:
+    """Number of a model -> the k-th largest magnitude of its change, for those that have a k."""
+    if not ks:
+        return {}
+    found = kth_magnitudes(lambda: ([models[n] - base for n in ks] for base, models in blocks()), list(ks.values()))
+    return dict(zip(ks, found, strict=True))
 
 
 class _Cut:
@@ -116,16 +133,16 @@ class _Cut:
     def __init__(self, rank: Rank) -> None:
         self.value, self.seen = rank.value, 0
 
-    def equal(self, size: torch.Tensor, begin: int, end: int) -> torch.Tensor:
+    def equal(self, size: Array, begin: int, end: int) -> NDArray[np.intp]:
         """Places in this block of the elements of exactly this magnitude, from the tensor's `begin`-th to before its
         `end`-th such element."""
-        found = (size == self.value).reshape(-1).nonzero()[:, 0]
+        found = (size == self.value).reshape(-1).nonzero()[0]
         self.seen += len(found)
         before = self.seen - len(found)
         return found[max(0, begin - before) : max(0, end - before)]
 
     @staticmethod
-    def mark(mask: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    def mark(mask: NDArray[np.bool_], places: NDArray[np.intp]) -> NDArray[np.bool_]:
         """The mask, true at these places as well."""
         mask.reshape(-1)[places] = True
         return mask
@@ -138,15 +155,15 @@ class _Draw:
         self.rows, self.density, self.tile = tile_rows(shape), density, 0
         self.key = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big")
 
-    def mask(self, change: torch.Tensor) -> torch.Tensor:
-        """For the next block of the tensor: 1 or 0 in its shape."""
+    def drop(self, change: Array) -> Array:
+        """The tensor's next block, 0 where an element does not stay."""
         import numpy as np
-        import torch
 
-        found = torch.empty_like(change)
+        if self.density >= 1:
+            return change
         for start in range(0, len(change), self.rows):
-            part = found[start : start + self.rows]
+            part = change[start : start + self.rows]
             stream = np.random.Philox(key=np.array([self.key, self.tile], dtype=np.uint64))
-            part.copy_(torch.from_numpy(np.random.Generator(stream).random(part.shape) < self.density))
+            part *= np.random.Generator(stream).random(part.shape) < self.density
             self.tile += 1
-        return found
+        return change

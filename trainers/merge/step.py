@@ -13,7 +13,7 @@ from ...hub_sync.files import canonical_json, write_atomic
 from .._output import check_output
 from .checkpoint import ADAPTER_CONFIG, Checkpoint, fold_adapter, open_checkpoint, same_tensors
 from .config import MergeConfig, ModelSettings
-from .engine import merge_tensors
+from .engine import merge_models
 
 ROLE = "model_"
 # What a model needs beside its weights, taken from the base (for `linear` without one, from the first model).
@@ -60,7 +60,7 @@ def _merged(config: MergeConfig, base: Checkpoint, models: dict[str, Checkpoint]
 
     total = sum(kind.elements for kind in base.kinds.values())
     with tqdm(total=total, unit="weight", unit_scale=True, desc=config.method, disable=None) as bar:
-        merge_tensors(config, base, models, stage, plan, lambda done, _: bar.update(done - bar.n))
+        merge_models(config, base, models, stage, plan, lambda done, _: bar.update(done - bar.n))
 
 
 def _check(config: MergeConfig, context: StepContext, named: dict[str, Input]) -> None:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, BinaryIO
 from ...hub_sync.errors import StorageError
 from ...hub_sync.files import canonical_json, fsync_path, write_atomic
 from .checkpoint import INDEX, SINGLE, Kind
+from .numbers import BYTES
 
 if TYPE_CHECKING:
-    import torch
+    from .numbers import Bytes
 
-BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 _JOURNAL, _PART = "journal.jsonl", ".part"
 
 
@@ -111,13 +111,10 @@ class Writer:
             offset = header[name]["data_offsets"][0]  # type: ignore[index]
             self._places[name] = (descriptor, 8 + len(text) + offset)
 
-    def write(self, name: str, first: int, block: torch.Tensor) -> None:
-        """A block of a tensor, in its output dtype, from element `first` on."""
-        import torch
-
+    def write(self, name: str, first: int, block: Bytes) -> None:
+        """Bytes of a tensor, from its byte `first` on."""
         descriptor, offset = self._places[name]
-        left = memoryview(block.contiguous().reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
-        offset += first * BYTES[self.kinds[name].dtype]
+        left, offset = memoryview(block), offset + first
         while left:
             written = os.pwrite(descriptor, left, offset)
             left, offset = left[written:], offset + written
