@@ -94,51 +94,45 @@ def ours(method: str, models: list[Path], out: Path) -> list[str]:
 
 
 def run(method: str, models: list[Path], out: Path) -> None:
-    """Our merge, in this process."""
+    """Our merge of mergekit's configuration, in this process."""
     from hubwright.hub_sync.context import Input, StepContext
     from hubwright.hub_sync.refs import ArtifactRef
     from hubwright.trainers.merge.config import MergeConfig
+    from hubwright.trainers.merge.mergekit import recipe_of
     from hubwright.trainers.merge.step import merge
 
-    names = "abcd"[: CASES[method]["models"]]
-    pinned = {
-        name: Input(ArtifactRef("model", f"bench/{path.name}", "a" * 40), path)
-        for name, path in zip(("base", *names), models, strict=False)
-    }
-    inputs = {name if name == "base" else f"model_{name}": one for name, one in pinned.items()}
-    said: dict[str, Any] = {"method": method, "dtype": "bfloat16"}
-    if method == "slerp":
-        said["t"] = CASES[method]["parameters"]["t"]
-    elif method != "model_stock":
-        own = {"density": DENSITY} if method == "ties" else {}
-        said["models"] = {name: {"weight": w} | own for name, w in zip(names, WEIGHTS, strict=False)}
-    if method == "linear":
-        inputs.pop("base")
-    merge(MergeConfig(**said), StepContext("merge", out / "work", out / "made", inputs))
+    named = {f"bench/{path.name}": path for path in models}
+    step = recipe_of(json.dumps(configuration(method, list(named))), method)["steps"]["merged"]
+    inputs = {role: Input(ArtifactRef("model", name, "a" * 40), named[name]) for role, name in step["inputs"].items()}
+    merge(MergeConfig(**step["with"]), StepContext("merge", out / "work", out / "made", inputs))
 
 
-def theirs(python: str, named: str, models: list[Path], out: Path) -> list[str]:
-    """mergekit's command for the same merge."""
+def configuration(named: str, models: list[str]) -> dict[str, Any]:
+    """mergekit's configuration of a case, for models of these names, the base first."""
     method = named.split(",")[0]
-    out.mkdir(parents=True)
-    parameters, count = dict(CASES[named]["parameters"]), CASES[named]["models"]
+    parameters, count = CASES[named]["parameters"], CASES[named]["models"]
     density = {"ties": {"density": DENSITY}, "dare_linear": {"density": 1.0}}.get(method, {})
     own: list[dict[str, float]] = [{"weight": weight} | density for weight in WEIGHTS]
     if method in ("slerp", "model_stock"):
         own = [{} for _ in WEIGHTS]
-    listed = [{"model": str(path), "parameters": one} for path, one in zip(models[1 : count + 1], own, strict=False)]
-    said = {
+    said: dict[str, Any] = {
         "merge_method": method,
-        "models": listed,
+        "models": [{"model": m, "parameters": one} for m, one in zip(models[1 : count + 1], own, strict=False)],
         "parameters": parameters,
         "dtype": "float32",
         "out_dtype": "bfloat16",
     }
     if method != "linear":
-        said["base_model"] = str(models[0])
+        said["base_model"] = models[0]
     if method == "slerp":
-        said["models"] = [{"model": str(models[0])}, *listed]
-    (out / "merge.yaml").write_text(json.dumps(said))  # JSON is YAML
+        said["models"].insert(0, {"model": models[0]})
+    return said
+
+
+def theirs(python: str, named: str, models: list[Path], out: Path) -> list[str]:
+    """mergekit's command for the same merge."""
+    out.mkdir(parents=True)
+    (out / "merge.yaml").write_text(json.dumps(configuration(named, list(map(str, models)))))  # JSON is YAML
     started = ["-c", MAKE_STABLE] if named == STABLE else ["-m", "mergekit.scripts.run_yaml"]
     return [python, *started, str(out / "merge.yaml"), str(out / "made"), "--quiet"]
 

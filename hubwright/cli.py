@@ -163,6 +163,29 @@ def schema() -> None:
     print(json.dumps(recipe_schema(), indent=1, sort_keys=True))
 
 
+@app.command("from-mergekit")
+def from_mergekit(
+    config: Annotated[Path, typer.Argument(metavar="FILE", help="A mergekit configuration (YAML).")],
+    name: Annotated[str, typer.Option(help="Name of the recipe and of the model it publishes.")] = "merged",
+) -> None:
+    """Print the recipe that merges what a mergekit configuration merges.
+
+    \b
+    Example:
+      hubwright from-mergekit ties.yml --name my-merge > recipe.yaml && hubwright run recipe.yaml --set namespace=me
+    """
+    import yaml
+
+    from .hub_sync.errors import UsageError
+    from .trainers.merge.mergekit import recipe_of
+
+    try:
+        text = config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{config} cannot be read: {error}") from error
+    print(yaml.safe_dump(recipe_of(text, str(config), name), sort_keys=False, allow_unicode=True), end="")
+
+
 @app.command()
 def demo(
     root: Annotated[Path, typer.Option(help="Folder of the demo's hub and runs.")] = Path(".hub"),

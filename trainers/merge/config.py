@@ -75,8 +75,10 @@ class MergeConfig(OutputSettings):
         "expected", description="dare: how the rest makes up for what was dropped."
     )
     seed: int = Field(0, ge=0, description="dare: of the elements that are dropped.")
-    vocabulary: Literal["same", "base"] = Field(
-        "same", description="base: take the base's tokenizer though another model's differs; same: refuse that."
+    vocabulary: Literal["same", "align", "base"] = Field(
+        "same",
+        description="A model with another tokenizer than the base's: same: refused; align: its rows of tokens are put "
+        "in the base's order, and a token it does not have stays the base's; base: taken as it is.",
     )
 
     @property

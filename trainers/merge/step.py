@@ -13,6 +13,7 @@ from ...hub_sync.files import canonical_json, write_atomic
 from .._output import check_output
 from .checkpoint import ADAPTER_CONFIG, Checkpoint, fold_adapter, open_checkpoint, same_tensors
 from .config import MergeConfig, ModelSettings
+from .embeddings import align, drop_tied_heads, vocabulary
 from .engine import merge_models
 
 ROLE = "model_"
@@ -37,9 +38,9 @@ def merge(config: MergeConfig, context: StepContext) -> None:
     first = context.inputs.get("base") or next(iter(named.values()))
     base = open_checkpoint(first.path, str(first.ref))
     models = {name: _open(one, base, "base" in context.inputs) for name, one in named.items()}
+    drop_tied_heads([(base, first.path), *((models[name], one.path) for name, one in named.items())])
+    models = _in_one_vocabulary(models, named, first, base, config.vocabulary)
     same_tensors(base, models)
-    if config.vocabulary == "same":
-        _same_vocabulary(first, named)
     stage = context.workdir / "weights"
     inputs = {role: str(one.ref) for role, one in sorted(context.inputs.items())}
     plan = {"config": config.model_dump(exclude={"threads", "block_mb"}), "inputs": inputs}
@@ -88,31 +89,26 @@ def _open(given: Input, base: Checkpoint, has_base: bool) -> Checkpoint:
     return fold_adapter(base, given.path, str(given.ref))
 
 
-def _same_vocabulary(first: Input, named: dict[str, Input]) -> None:
-    wanted = _vocabulary(first.path)
-    for one in named.values():
-        found = _vocabulary(one.path)
-        if wanted is None or found is None or found == wanted:
+def _in_one_vocabulary(
+    models: dict[str, Checkpoint], named: dict[str, Input], first: Input, base: Checkpoint, how: str
+) -> dict[str, Checkpoint]:
+    """The models, with their rows of tokens in the base's order if that is wanted. Raises DataError where vocabularies
+    differ and nothing was said about it."""
+    wanted = vocabulary(first.path)
+    found = dict(models)
+    for name, one in named.items():
+        tokens = vocabulary(one.path)
+        if how == "base" or wanted is None or tokens is None or tokens == wanted:
             continue
-        differ = sorted(token for token in {*wanted, *found} if wanted.get(token) != found.get(token))
+        if how == "align":
+            found[name] = align(models[name], base, tokens, wanted)
+            continue
+        differ = sorted(token for token in {*wanted, *tokens} if wanted.get(token) != tokens.get(token))
         raise DataError(
             f"{first.ref} and {one.ref} have other vocabularies ({len(differ)} tokens differ, {differ[0]!r:.40} "
-            "among them): their rows mean other words; set vocabulary: base if that is wanted"
+            "among them): their rows mean other words; set vocabulary: align to put them in the base's order"
         )
-
-
-def _vocabulary(folder: Path) -> dict[str, int] | None:
-    """Token -> id of a fast tokenizer; None where the folder has none."""
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        return None
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        vocab = said["model"]["vocab"]
-        pairs = vocab.items() if isinstance(vocab, dict) else ((one[0], n) for n, one in enumerate(vocab))
-        return dict(pairs) | {one["content"]: one["id"] for one in said.get("added_tokens", ())}
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise DataError(f"{path.name} of a model to be merged cannot be read: {error!r:.80}") from error
+    return found
 
 
 def _tell_dtype(config: MergeConfig, path: Path) -> None:
