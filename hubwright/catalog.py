@@ -252,6 +252,21 @@ CATALOG: dict[str, StepKind] = {
         optional=frozenset({"base"}),
         extra="train",
     ),
+    "maet_transfer": StepKind(
+        "trainer",
+        "hubwright.trainers.maet.config:TransferConfig",
+        "hubwright.trainers.maet.transfer_step:transfer_step",
+        "model",
+        "MAET: abilities learned in one language and other languages' weights, added to a base tensor by tensor",
+        inputs={
+            "base": "model",
+            "ability_*": "model",
+            "general_*": "model",
+            "language_*": "model",
+            "mask_*": "dataset",
+        },
+        extra="train",
+    ),
     "lm_eval": StepKind(
         "eval",
         "hubwright.evals.harness:HarnessConfig",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, UsageError
@@ -15,6 +15,9 @@ from .checkpoint import ADAPTER_CONFIG, Checkpoint, fold_adapter, open_checkpoin
 from .config import MergeConfig, ModelSettings
 from .embeddings import align, drop_tied_heads, vocabulary
 from .engine import merge_models
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 ROLE = "model_"
 # What a model needs beside its weights, taken from the base (for `linear` without one, from the first model).
@@ -37,31 +40,41 @@ def merge(config: MergeConfig, context: StepContext) -> None:
     _check(config, context, named)
     first = context.inputs.get("base") or next(iter(named.values()))
     base = open_checkpoint(first.path, str(first.ref))
-    models = {name: _open(one, base, "base" in context.inputs) for name, one in named.items()}
+    models = {name: open_model(one, base, "base" in context.inputs) for name, one in named.items()}
     drop_tied_heads([(base, first.path), *((models[name], one.path) for name, one in named.items())])
-    models = _in_one_vocabulary(models, named, first, base, config.vocabulary)
+    models = in_one_vocabulary(models, named, first, base, config.vocabulary)
     same_tensors(base, models)
     stage = context.workdir / "weights"
-    inputs = {role: str(one.ref) for role, one in sorted(context.inputs.items())}
-    plan = {"config": config.model_dump(exclude={"threads", "block_mb"}), "inputs": inputs}
-    _merged(config, base, models, stage, plan)
+    plan = {"config": config.model_dump(exclude={"threads", "block_mb"}), "inputs": inputs_of(context)}
+    with weights_bar(base, config.method) as bar:
+        merge_models(config, base, models, stage, plan, lambda done, _: bar.update(done - bar.n))
+    take_over(stage, first.path, config.dtype, context)
+    _report(config, context, named, base)
+
+
+def inputs_of(context: StepContext) -> dict[str, str]:
+    """Role -> reference, pinned: what a merge follows from beside its settings."""
+    return {role: str(one.ref) for role, one in sorted(context.inputs.items())}
+
+
+def take_over(stage: Path, beside: Path, dtype: str | None, context: StepContext) -> None:
+    """Move finished weights to the output, with the files beside them that a model needs, from the folder `beside`."""
     context.output.mkdir(parents=True, exist_ok=True)
     for path in sorted(stage.iterdir()):
         shutil.move(path, context.output / path.name)
     for name in _BESIDE:
-        if (first.path / name).is_file():
-            shutil.copyfile(first.path / name, context.output / name)
-    _tell_dtype(config, context.output / "config.json")
-    _report(config, context, named, base)
+        if (beside / name).is_file():
+            shutil.copyfile(beside / name, context.output / name)
+    _tell_dtype(dtype, context.output / "config.json")
     check_output(context)
 
 
-def _merged(config: MergeConfig, base: Checkpoint, models: dict[str, Checkpoint], stage: Path, plan: object) -> None:
+def weights_bar(base: Checkpoint, said: str) -> tqdm:  # type: ignore[type-arg]
+    """A progress bar over a model's weights."""
     from tqdm.auto import tqdm
 
     total = sum(kind.elements for kind in base.kinds.values())
-    with tqdm(total=total, unit="weight", unit_scale=True, desc=config.method, disable=None) as bar:
-        merge_models(config, base, models, stage, plan, lambda done, _: bar.update(done - bar.n))
+    return tqdm(total=total, unit="weight", unit_scale=True, desc=said, disable=None)
 
 
 def _check(config: MergeConfig, context: StepContext, named: dict[str, Input]) -> None:
@@ -81,7 +94,8 @@ def _check(config: MergeConfig, context: StepContext, named: dict[str, Input]) -
         )
 
 
-def _open(given: Input, base: Checkpoint, has_base: bool) -> Checkpoint:
+def open_model(given: Input, base: Checkpoint, has_base: bool) -> Checkpoint:
+    """The tensors of an input, an adapter folded into the base. Raises UsageError for an adapter without a base."""
     if not (given.path / ADAPTER_CONFIG).is_file():
         return open_checkpoint(given.path, str(given.ref))
     if not has_base:
@@ -89,7 +103,7 @@ def _open(given: Input, base: Checkpoint, has_base: bool) -> Checkpoint:
     return fold_adapter(base, given.path, str(given.ref))
 
 
-def _in_one_vocabulary(
+def in_one_vocabulary(
     models: dict[str, Checkpoint], named: dict[str, Input], first: Input, base: Checkpoint, how: str
 ) -> dict[str, Checkpoint]:
     """The models, with their rows of tokens in the base's order if that is wanted. Raises DataError where vocabularies
@@ -111,11 +125,11 @@ def _in_one_vocabulary(
     return found
 
 
-def _tell_dtype(config: MergeConfig, path: Path) -> None:
-    if config.dtype and path.is_file():
+def _tell_dtype(dtype: str | None, path: Path) -> None:
+    if dtype and path.is_file():
         said = json.loads(path.read_text(encoding="utf-8"))
         said.pop("torch_dtype", None)
-        write_atomic(path, json.dumps(said | {"dtype": config.dtype}, indent=2, ensure_ascii=False) + "\n")
+        write_atomic(path, json.dumps(said | {"dtype": dtype}, indent=2, ensure_ascii=False) + "\n")
 
 
 def _report(config: MergeConfig, context: StepContext, named: dict[str, Input], base: Checkpoint) -> None:

@@ -1,0 +1,75 @@
+"""Settings of MAET's steps. No torch: a recipe is validated in milliseconds.
+
+Constants that the paper's method section would give were not available: defaults marked "recalled" are ours.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..merge.config import OutputSettings
+
+
+class AbilitySettings(BaseModel):
+    """R(A) = alpha (ability_NAME - base) - beta (general_NAME - base), Eq. 2."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alpha: float = Field(0.8, description="Factor of the change by the ability corpus. Recalled, not confirmed.")
+    beta: float = Field(
+        0.2, description="Factor of the change by the general corpus, taken away; 0: none. Recalled, not confirmed."
+    )
+    gamma: float = Field(0.2, description="Factor of the ability in the merge, Eq. 3. Recalled, not confirmed.")
+
+
+class LanguageSettings(BaseModel):
+    """One language's part of R_Lang."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mu: float = Field(1.0, description="Factor of the change by the language's corpus. Our choice.")
+
+
+class SelectSettings(BaseModel):
+    """Which tensors are related to the ability, by the cosine of R(A) and R_Lang."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    keep: Literal["lowest", "highest", "random", "all"] = Field(
+        "lowest",
+        description="lowest cosines: the ability's own tensors (inferred from the paper's aim); the others are for "
+        "comparison.",
+    )
+    fraction: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.8, description="Share of the tensors that R(A) touches. Recalled (0.8 mathematics, 0.6 science)."
+    )
+    exclude: tuple[str, ...] = Field(
+        (), description="Tensors whose name contains one of these are never taken. Our choice."
+    )
+    seed: int = Field(0, ge=0, description="random: of the draw.")
+
+    @model_validator(mode="after")
+    def _every_setting_acts(self) -> Self:
+        if self.keep == "all" and "fraction" in self.model_fields_set:
+            raise ValueError("keep: all takes every tensor: drop fraction")
+        if self.keep != "random" and "seed" in self.model_fields_set:
+            raise ValueError(f"seed has no meaning for keep: {self.keep}")
+        return self
+
+
+class TransferConfig(OutputSettings):
+    """How abilities and languages are added to the base. Inputs: `base`, an `ability_NAME` and a `general_NAME` for
+    each ability, a `language_NAME` for each language, and `mask_NAME` where an ability was trained without a mask."""
+
+    abilities: dict[str, AbilitySettings] = Field(
+        default_factory=dict, description="Settings by the ability's name; the input `ability_NAME` is its model."
+    )
+    languages: dict[str, LanguageSettings] = Field(
+        default_factory=dict, description="Settings by the language's name; the input `language_NAME` is its model."
+    )
+    eta: float = Field(
+        1.0, description="Factor of R_Lang in tensors that an ability takes; elsewhere it is 1, as in Eq. 3. Recalled."
+    )
+    select: SelectSettings = Field(SelectSettings(), description="Which tensors an ability is added to.")

@@ -1,0 +1,180 @@
+"""Recipe step `maet_transfer`: abilities and languages, each trained from the base, added to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ...hub_sync.context import Input, StepContext
+from ...hub_sync.errors import UsageError
+from ...hub_sync.files import canonical_json, write_atomic
+from ..merge.checkpoint import open_checkpoint, same_tensors
+from ..merge.embeddings import drop_tied_heads
+from ..merge.step import in_one_vocabulary, inputs_of, open_model, take_over, weights_bar
+from .config import AbilitySettings, LanguageSettings, TransferConfig
+from .masks import check_fit, load_masks
+from .transfer import Measured, Parts, measure, select, transfer
+
+REPORT = "maet_report.json"
+_ROLES = ("ability", "general", "mask", "language")
+
+
+def transfer_step(config: TransferConfig, context: StepContext) -> None:
+    """Merge the inputs into `context.output`; the figures of every tensor go to `maet_report.json` beside it.
+
+    Raises:
+        UsageError: settings or inputs that belong to no ability or language, an ability without its general model.
+        DataError: weights that are missing, misshapen, not finite or no safetensors; vocabularies that differ.
+        StorageError: the merged model does not fit on the disk.
+    """
+    given = {role: _named(context, role) for role in _ROLES}
+    _check(config, context, given)
+    first = context.inputs["base"]
+    base = open_checkpoint(first.path, str(first.ref))
+    trained = {(role, name): one for role in ("ability", "general", "language") for name, one in given[role].items()}
+    models = {key: open_model(one, base, has_base=True) for key, one in trained.items()}
+    drop_tied_heads([(base, first.path), *((models[key], one.path) for key, one in trained.items())])
+    called = {f"{role}_{name}": one for (role, name), one in models.items()}
+    in_one_vocabulary(called, {f"{role}_{name}": one for (role, name), one in trained.items()}, first, base, "same")
+    same_tensors(base, called)
+    masks = {name: load_masks(one.path, str(one.ref)) for name, one in given["mask"].items()}
+    for one in masks.values():
+        check_fit(one, base.kinds, base.called)
+    abilities, generals, languages = (
+        {name: models[role, name] for name in given[role]} for role in ("ability", "general", "language")
+    )
+    parts = Parts(base, abilities, generals, masks, languages)
+    with weights_bar(base, "cosines") as bar:
+        measured = measure(config, parts, lambda done: bar.update(done) and None)
+    chosen = select(config, measured)
+    stage = context.workdir / "weights"
+    plan = {"config": config.model_dump(exclude={"threads", "block_mb"}), "inputs": inputs_of(context)}
+    with weights_bar(base, "maet") as bar:
+        transfer(config, parts, chosen, stage, plan, lambda done, _: bar.update(done - bar.n))
+    context.output.mkdir(parents=True, exist_ok=True)
+    rows = tensor_rows(measured, chosen)
+    write_atomic(context.output / REPORT, canonical_json({"inputs": inputs_of(context), "tensors": rows}) + b"\n")
+    take_over(stage, first.path, config.dtype, context)
+    _report(config, context, given, measured, chosen)
+
+
+def _named(context: StepContext, role: str) -> dict[str, Input]:
+    return {r.removeprefix(f"{role}_"): one for r, one in sorted(context.inputs.items()) if r.startswith(f"{role}_")}
+
+
+def _check(config: TransferConfig, context: StepContext, given: Mapping[str, Mapping[str, Input]]) -> None:
+    def refuse(said: str) -> UsageError:
+        return UsageError(f"step {context.step}: {said}")
+
+    if not given["ability"] and not given["language"]:
+        raise refuse("nothing to add: give an input ability_NAME or language_NAME")
+    for field, role in (("abilities", "ability"), ("languages", "language")):
+        if unknown := sorted(set(getattr(config, field)) - set(given[role])):
+            raise refuse(f"{field}: {unknown[0]}: there is no input {role}_{unknown[0]}")
+    for role in ("general", "mask"):
+        if alone := sorted(set(given[role]) - set(given["ability"])):
+            raise refuse(f"input {role}_{alone[0]} belongs to no input ability_{alone[0]}")
+    for name in given["ability"]:
+        beta = config.abilities.get(name, AbilitySettings()).beta
+        if beta and name not in given["general"]:
+            raise refuse(f"abilities: {name}: beta is {beta:g}: give the input general_{name}, or set beta: 0")
+        if not beta and name in given["general"]:
+            raise refuse(f"input general_{name} has no use while abilities.{name}.beta is 0: drop one")
+
+
+def tensor_rows(measured: Mapping[str, Measured], chosen: Mapping[str, set[str]]) -> list[dict[str, Any]]:
+    """A row a tensor and ability: norms of R(A) and R_Lang, their cosine, and whether the ability is added there."""
+    return [
+        {
+            "tensor": name,
+            "ability": ability,
+            "cosine": one.cosines[ability],
+            "norm": one.norms[ability],
+            "language_norm": one.language_norm,
+            "chosen": name in chosen[ability],
+        }
+        for name, one in measured.items()
+        for ability in one.norms
+    ]
+
+
+def place(name: str) -> tuple[int | None, str]:
+    """Number of a tensor's layer, None outside of layers, and its part in it, by the names that transformers gives."""
+    found = re.search(r"\.(\d+)\.(.+?)(?:\.weight)?$", name)
+    return (int(found[1]), found[2]) if found else (None, name.removesuffix(".weight"))
+
+
+def _report(
+    config: TransferConfig,
+    context: StepContext,
+    given: Mapping[str, Mapping[str, Input]],
+    measured: Mapping[str, Measured],
+    chosen: Mapping[str, set[str]],
+) -> None:
+    report, base = context.report, context.inputs["base"]
+    models = [one for role in ("ability", "general", "language") for one in given[role].values()]
+    what = [*(f"the ability `{name}`" for name in given["ability"]), *(f"`{name}`" for name in given["language"])]
+    report.summary = (
+        f"`{base.ref.repo_id}` with {', '.join(what)} added by MAET (arXiv 2410.07825): weights trained elsewhere are "
+        "added tensor by tensor, in float32 and rounded once; nothing was trained here."
+    )
+    report.card |= {
+        "base_model": list(dict.fromkeys(one.ref.repo_id for one in (base, *models))),
+        "base_model_relation": "merge",
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["merge", "maet"],
+    }
+    rows: list[list[Any]] = []
+    for name in given["ability"]:
+        own = config.abilities.get(name, AbilitySettings())
+        said = f"alpha {own.alpha:g}, beta {own.beta:g}, gamma {own.gamma:g}"
+        rows.append(["ability", name, str(given["ability"][name].ref), str(_ref(given["general"].get(name))), said])
+    for name, one in given["language"].items():
+        mu = config.languages.get(name, LanguageSettings()).mu
+        rows.append(["language", name, str(one.ref), "", f"mu {mu:g}, eta {config.eta:g}"])
+    report.tables.append(
+        {"title": "What was added", "columns": ["", "name", "model", "taken away", "factors"], "rows": rows}
+    )
+    for ability in given["ability"]:
+        touched = {name: one for name, one in measured.items() if one.norms[ability]}
+        report.metrics[f"tensors_with_{ability}"] = len(chosen[ability])
+        parts: dict[str, list[str]] = {}
+        for name in touched:
+            parts.setdefault(place(name)[1], []).append(name)
+        report.tables.append(
+            {
+                "title": f"Where {ability} is added",
+                "columns": ["part", "tensors", "of them taken", "mean cosine", "mean norm", "mean norm of R_Lang"],
+                "rows": [
+                    [
+                        part,
+                        len(names),
+                        sum(name in chosen[ability] for name in names),
+                        _mean(touched[name].cosines[ability] for name in names),
+                        _mean(touched[name].norms[ability] for name in names),
+                        _mean(touched[name].language_norm for name in names),
+                    ]
+                    for part, names in sorted(parts.items())
+                ],
+                "note": f"keep: {config.select.keep}. `{REPORT}` has every tensor.",
+            }
+        )
+        series = {
+            part: [[place(name)[0], touched[name].cosines[ability]] for name in names]
+            for part, names in sorted(parts.items())
+            if len(names) > 1
+        }
+        if series and given["language"]:
+            title = f"Cosine of {ability} and the languages"
+            report.curves.append({"title": title, "x": "layer", "y": "cosine", "series": series})
+
+
+def _ref(given: Input | None) -> str:
+    return str(given.ref) if given else ""
+
+
+def _mean(numbers: Any) -> float:
+    held = list(numbers)
+    return float(sum(held) / len(held))
