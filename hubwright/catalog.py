@@ -134,6 +134,13 @@ CATALOG: dict[str, StepKind] = {
         "dataset",
         "documents for language modelling from files, archives and Hub data sets",
     ),
+    "ability": StepKind(
+        "builder",
+        "hubwright.builders.ability:AbilityConfig",
+        "hubwright.builders.ability:build",
+        "dataset",
+        "mathematics (GSM8K, MGSM, MSVAMP) and science (EXAMS, ARC) by language, kept apart from their tests",
+    ),
     "bfcl": StepKind(
         "builder",
         "hubwright.builders.bfcl:BFCLConfig",
@@ -250,6 +257,24 @@ CATALOG: dict[str, StepKind] = {
         "several models as one: linear, SLERP, task arithmetic, TIES, DARE, breadcrumbs, Model Stock",
         inputs={"base": "model", "model_*": "model"},
         optional=frozenset({"base"}),
+        extra="train",
+    ),
+    "maet_locate": StepKind(
+        "trainer",
+        "hubwright.trainers.maet.config:LocateConfig",
+        "hubwright.trainers.maet.locate:locate",
+        "dataset",
+        "MAET: which weights an ability calls for, as masks with a table",
+        inputs={"model": "model", "dataset": "dataset"},
+        extra="train",
+    ),
+    "maet_extract": StepKind(
+        "trainer",
+        "hubwright.trainers.maet.config:ExtractConfig",
+        "hubwright.trainers.maet.extract:extract",
+        "model",
+        "MAET: training in which only the weights of a mask move",
+        inputs={"model": "model", "dataset": "dataset", "masks": "dataset"},
         extra="train",
     ),
     "maet_transfer": StepKind(

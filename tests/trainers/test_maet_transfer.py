@@ -159,7 +159,7 @@ def test_masks_are_read_as_they_were_written(tmp_path_factory, rows: int, width:
     random = np.random.default_rng(seed)
     shape = (rows, width)
     bits = random.random({"element": shape, "row": (rows,), "column": (width,)}[form]) < 0.3
-    save_masks(folder, {"w": (form, shape, bits)})
+    save_masks(folder, {"w": (form, shape, np.packbits(bits))})
     found = load_masks(folder, "masks")
     spread = {"element": bits, "row": bits[:, None], "column": bits[None]}[form]
     whole = np.broadcast_to(spread.reshape(spread.shape if form != "element" else shape), shape)
@@ -175,7 +175,7 @@ def test_masks_that_do_not_fit_are_named(tmp_path: Path, planted: Any) -> None:
     with pytest.raises(DataError, match=r"me/m: no masks.safetensors: is it what a maet_locate step published"):
         load_masks(folder / "base", "me/m")
     for name, shape, said in (("few", (4,), r"\[4\] is \[3\] there in me/base"), ("no", (3,), "not there in me/base")):
-        save_masks(tmp_path / name, {name: ("element", shape, np.ones(shape, np.bool_))})
+        save_masks(tmp_path / name, {name: ("element", shape, np.packbits(np.ones(shape, np.bool_)))})
         with pytest.raises(DataError, match=said):
             check_fit(load_masks(tmp_path / name, "me/m"), kinds, "me/base")
     (tmp_path / "few" / "masks.safetensors").write_bytes(b"no")
@@ -186,7 +186,7 @@ def test_masks_that_do_not_fit_are_named(tmp_path: Path, planted: Any) -> None:
 def test_the_step_masks_reports_and_refuses(tmp_path: Path, planted: Any) -> None:
     folder, held = planted
     bits = {name: held["e"][name] > 0 for name in ("embed", "vector")}
-    save_masks(tmp_path / "masks", {n: ("element", SHAPES[n], one.numpy()) for n, one in bits.items()})
+    save_masks(tmp_path / "masks", {n: ("element", SHAPES[n], np.packbits(one.numpy())) for n, one in bits.items()})
 
     def run(config: dict[str, Any], out: str, **paths: str) -> Any:
         inputs = {

@@ -108,7 +108,7 @@ def _save(folder: Path, dataset: Any, split: str) -> Path:
 
 
 def context(folder: Path, inputs: dict[str, Path], name: str = "run") -> StepContext:
-    kinds = {"model": "model", "dataset": "dataset", "tokenizer": "model"}
+    kinds = {"model": "model", "dataset": "dataset", "tokenizer": "model", "masks": "dataset"}
     return StepContext(
         "step",
         folder / name / "work",

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..merge.config import OutputSettings
+from ..pretrain.config import PretrainConfig
 
 
 class AbilitySettings(BaseModel):
@@ -73,3 +74,46 @@ class TransferConfig(OutputSettings):
         1.0, description="Factor of R_Lang in tensors that an ability takes; elsewhere it is 1, as in Eq. 3. Recalled."
     )
     select: SelectSettings = Field(SelectSettings(), description="Which tensors an ability is added to.")
+
+
+class ExtractConfig(PretrainConfig):
+    """Training on one corpus in which only the weights of the input `masks` move; settings as of `pretrain`."""
+
+    @model_validator(mode="after")
+    def _the_models_own(self) -> Self:
+        for field in ("architecture", "retrofit"):
+            if getattr(self, field) is not None:
+                raise ValueError(f"{field}: the masks belong to the model as it is: drop it")
+        if self.fsdp:
+            raise ValueError("fsdp: masks are of whole tensors: drop it")
+        return self
+
+
+class LocateConfig(ExtractConfig):
+    """A short run on a part of the ability corpus, and which weights it calls for."""
+
+    importance: Literal["change", "gradient", "fisher", "activation"] = Field(
+        "change",
+        description="change: |weight after the run - before| (the paper's). Without any training: gradient: sum of "
+        "|g| over steps; fisher: sum of g squared; activation: |weight| times the norm of its input.",
+    )
+    granularity: Literal["element", "row", "column", "ffn_channel"] = Field(
+        "element",
+        description="What a neuron is: a weight, an output unit, an input unit, or a channel of the feed-forward net "
+        "(rows of gate and up, column of down); the larger ones by their mean importance. Our choice.",
+    )
+    fraction: float = Field(
+        0.05, gt=0, le=1, description="Share of the weights that are looked at which the mask takes. Recalled."
+    )
+    scope: Literal["global", "tensor"] = Field(
+        "global", description="The share is of all weights together, or of each tensor. Our choice."
+    )
+    exclude: tuple[str, ...] = Field(
+        (), description="Tensors whose name contains one of these are not looked at. Our choice."
+    )
+
+    @model_validator(mode="after")
+    def _one_process(self) -> Self:
+        if self.importance != "change" and self.num_processes > 1:
+            raise ValueError(f"importance: {self.importance} is summed in one process: drop num_processes")
+        return self

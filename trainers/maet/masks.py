@@ -75,14 +75,13 @@ class Masks:
         return int(np.bitwise_count(packed).sum()) * each
 
 
-def save_masks(folder: Path, masks: Mapping[str, tuple[Form, tuple[int, ...], NDArray[np.bool_]]]) -> None:
-    """Write masks below `folder`: tensor -> form, its shape, and the bits of its elements, rows or columns."""
-    import numpy as np
+def save_masks(folder: Path, masks: Mapping[str, tuple[Form, tuple[int, ...], NDArray[np.uint8]]]) -> None:
+    """Write masks below `folder`: tensor -> form, its shape, and the packed bits of its elements, rows or columns."""
     from safetensors.numpy import save_file
 
     said = {name: {"form": form, "shape": shape} for name, (form, shape, _) in sorted(masks.items())}
-    packed = {name: np.packbits(bits.reshape(-1)) for name, (_, _, bits) in masks.items()}
     folder.mkdir(parents=True, exist_ok=True)
+    packed = {name: bits for name, (_, _, bits) in masks.items()}
     save_file(packed, folder / FILE, {"masks": json.dumps(said, separators=(",", ":"))})
 
 

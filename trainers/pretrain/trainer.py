@@ -7,7 +7,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +20,8 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from .. import _live, _loop
 from ..kv_shift.report import describe as describe_pairs
+from ..maet import masked
+from ..maet.masks import load_masks
 from . import data, tokenizer
 from .config import PretrainConfig
 from .model import architecture_table, check, check_labels
@@ -39,6 +41,8 @@ class _Trainer(transformers.Trainer):
     stream: PackedStream | None = None
     no_decay: tuple[str, ...] = ()
     rate_factors: Mapping[str, float] = MappingProxyType({})
+    masks: Mapping[str, torch.Tensor] = MappingProxyType({})
+    own_optimizer: Callable[[Any], Any] | None = None
     _random_state_of: str | None = None
     _measured: tuple[int, dict[str, float]] = (-1, {})
 
@@ -126,6 +130,9 @@ class _Trainer(transformers.Trainer):
         """As in the base class; parameters with a rate of their own are in groups of their own, after the others."""
         if self.optimizer is not None:
             return self.optimizer
+        if self.own_optimizer is not None:
+            self.optimizer = self.own_optimizer(self.model if model is None else model)
+            return self.optimizer
         made = super().create_optimizer(model)
         names = {id(p): name for name, p in (self.model if model is None else model).named_parameters()}
         for part, factor in self.rate_factors.items():
@@ -141,6 +148,8 @@ class _Trainer(transformers.Trainer):
                     f"learning_rate_factors.{part}: no trained parameter has a name that contains it; some are "
                     f"{', '.join(list(names.values())[:3])}"
                 )
+        if self.masks:
+            masked.decay_inside(made, {key: self.masks[name] for key, name in names.items() if name in self.masks})
         return made
 
     # What a stream needs: its place in every checkpoint.
@@ -189,8 +198,14 @@ def peak_memory() -> int:
     return held if sys.platform == "darwin" else held * 1024
 
 
-def fit(config: PretrainConfig, context: StepContext) -> None:
-    """One process's training."""
+def fit(
+    config: PretrainConfig, context: StepContext, extend: Callable[[PretrainTrainer], None] = lambda trainer: None
+) -> None:
+    """One process's training; with an input `masks`, of the weights in them alone.
+
+    Args:
+        extend: called with the trainer before it begins.
+    """
     arguments = transformers.TrainingArguments(
         **_loop.training_arguments(config, context, config.eval_split is not None)
         | {
@@ -236,6 +251,9 @@ def fit(config: PretrainConfig, context: StepContext) -> None:
         block = SHUFFLE_BLOCK if config.shuffle_block is None else config.shuffle_block
         seed = config.seed if config.data_seed is None else config.data_seed
         trainer.stream = trainer.train_dataset = PackedStream(rows["train"], seed, block, ahead)
+    if "masks" in context.inputs:
+        trainer.masks = masked.restrict(net, load_masks(context.inputs["masks"].path, _loop.name(context, "masks")))
+    extend(trainer)
     trainer.add_callback(_Begin(trainer))
     drawn = sys.stderr.isatty() and _loop.logger.isEnabledFor(logging.INFO)
     final = _loop.fit(trainer, config, context, _live.callback() if drawn else None)

@@ -1,0 +1,51 @@
+"""Recipe step `maet_extract`: MAET's second stage, training in which only an ability's weights move.
+
+It is run on the ability corpus and on a general one in the same language; the difference of the two changes, R(A), is
+made where it is used (`maet_transfer`), so that its factors can be chosen without training again.
+"""
+
+from __future__ import annotations
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import UsageError
+from .. import pretrain
+from ..merge.checkpoint import Checkpoint, open_checkpoint
+from .config import ExtractConfig
+from .masked import moved
+from .masks import check_fit, load_masks
+
+
+def extract(config: ExtractConfig, context: StepContext) -> None:
+    """Train `context.inputs["model"]` on `dataset`, only the weights in `masks`; then compare every other bit.
+
+    Raises as `pretrain.train`, and DataError for masks of another model.
+    """
+    given, mask = context.inputs["model"], context.inputs["masks"]
+    base, masks = open_checkpoint(given.path, str(given.ref)), load_masks(mask.path, str(mask.ref))
+    check_fit(masks, base.kinds, base.called)
+    _check_dtypes(config, base, context)
+    pretrain.train(config, context)
+    inside, changed = moved(base, open_checkpoint(context.output, "the trained model"), masks)
+    context.report.metrics |= {"weights_in_mask": inside, "weights_moved": changed}
+    context.report.card.setdefault("tags", []).append("maet")
+    context.report.sections.append(
+        {
+            "title": "What moved",
+            "body": f"Of {sum(kind.elements for kind in base.kinds.values()):,} weights {inside:,} are in the mask of "
+            f"`{mask.ref}`, and {changed:,} of them moved. Every other weight is bit for bit that of "
+            f"`{given.ref.repo_id}`, which was compared.",
+        }
+    )
+
+
+def _check_dtypes(config: ExtractConfig, base: Checkpoint, context: StepContext) -> None:
+    """A dtype that cannot hold the base's weights would move all of them by rounding. Raises UsageError."""
+    held = {kind.dtype for kind in base.kinds.values() if kind.floating}
+    fits = {"float32": {"F32", "F16", "BF16"}, "bfloat16": {"BF16"}, "float16": {"F16"}}
+    for field in ("dtype", "save_dtype"):
+        chosen = getattr(config, field)
+        if chosen and not held <= fits[chosen]:
+            raise UsageError(
+                f"step {context.step}: {field}: {chosen} cannot hold the {'/'.join(sorted(held))} weights of "
+                f"{base.called}, of which those outside of the mask must stay: write float32"
+            )

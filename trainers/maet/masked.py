@@ -1,0 +1,110 @@
+"""Training in which only the weights of a mask move; all others keep their bits.
+
+Gradients outside of the mask are set to zero before anything sees them: clipping, accumulation and AdamW's moments,
+whose step is then exactly zero there. Weight decay, which moves a weight without a gradient, is done here, inside.
+Parameters without any weight in the mask are frozen, and cost neither gradients nor optimiser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...hub_sync.errors import DataError
+from ..merge.checkpoint import Checkpoint
+from .masks import Masks
+
+if TYPE_CHECKING:
+    import torch
+
+
+def restrict(model: Any, masks: Masks) -> dict[str, torch.Tensor]:
+    """Let only the masked weights of a model move. Returns parameter -> mask, bool, of its shape or with 1 in a
+    dimension in which all are alike.
+
+    Raises DataError where a mask belongs to no parameter, or to one of another shape.
+    """
+    import torch
+
+    parameters = dict(model.named_parameters())
+    found: dict[str, torch.Tensor] = {}
+    for name, shape in sorted(masks.shapes.items()):
+        if name not in parameters or tuple(parameters[name].shape) != shape:
+            raise DataError(
+                f"{masks.called}: {name} of {list(shape)} is no parameter of the model: locate in this model"
+            )
+        mask = torch.from_numpy(masks.whole(name).copy())
+        if mask.any():
+            found[name] = mask.to(parameters[name].device)
+    if not found:
+        raise DataError(f"{masks.called}: no weight is in the mask: locate with a larger fraction")
+    for name, parameter in parameters.items():
+        if name in found:
+            parameter.register_hook(_Inside(found[name]))
+        else:
+            parameter.requires_grad_(False)
+    return found
+
+
+class _Inside:
+    """A gradient's hook: zero outside of the mask, never minus zero."""
+
+    def __init__(self, mask: torch.Tensor) -> None:
+        self.outside = ~mask
+
+    def __call__(self, gradient: torch.Tensor) -> torch.Tensor:
+        self.outside = self.outside.to(gradient.device)
+        return gradient.masked_fill(self.outside, 0.0)
+
+
+def decay_inside(optimizer: Any, masks: Mapping[int, torch.Tensor]) -> None:
+    """Take decoupled weight decay over from an AdamW, and do it before each step, inside the masks only.
+
+    Args:
+        masks: id of a parameter -> its mask.
+    """
+    import torch
+
+    decays = [group["weight_decay"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["weight_decay"] = 0.0
+
+    @torch.no_grad()
+    def decay(optimizer: Any, *_: Any) -> None:
+        for group, factor in zip(optimizer.param_groups, decays, strict=True):
+            if not factor:
+                continue
+            for parameter in group["params"]:
+                mask = masks[id(parameter)].to(parameter.device)
+                # A product with exactly 1 leaves every bit as it is.
+                parameter.mul_(torch.where(mask, 1 - group["lr"] * factor, 1.0).to(parameter.dtype))
+
+    optimizer.register_step_pre_hook(decay)
+
+
+def moved(base: Checkpoint, trained: Checkpoint, masks: Masks, block: int = 1 << 20) -> tuple[int, int]:
+    """How many weights are in the mask, and how many of them moved.
+
+    Args:
+        block: elements that are compared at a time, about.
+
+    Raises DataError naming the first tensor in which a weight outside of the mask is not bit for bit the base's.
+    """
+    import numpy as np
+
+    inside = changed = 0
+    for name, kind in base.kinds.items():
+        if not kind.floating or name not in trained.kinds:
+            continue
+        rows = kind.shape[0] if kind.shape else 1
+        step = max(1, block // max(1, kind.row))
+        for start in range(0, rows, step):
+            stop = min(start + step, rows)
+            before, after = (one.rows(name, start, stop).view(np.uint32) for one in (base, trained))
+            differ = before != after
+            mask = np.broadcast_to(masks.rows(name, start, stop), differ.shape)
+            if (differ & ~mask).any():
+                raise DataError(f"{name}: weights outside of {masks.called} have moved: this is a defect, report it")
+            inside += int(mask.sum())
+            changed += int(differ.sum())
+    return inside, changed
