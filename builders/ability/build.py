@@ -1,0 +1,295 @@
+"""Build ability corpora: mathematics (GSM8K, MGSM, MSVAMP) and science (EXAMS, ARC), a config for source and language.
+
+    config = AbilityConfig(sources=[AbilitySource(kind="gsm8k", source="data", name="GSM8K", license="mit")])
+    configs = build(config, context)        # {"gsm8k_en": DatasetDict with train and test}
+
+What is trained on holds nothing of what any config tests (clean.py). Everything is held in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError
+from ..sources import fetch
+from ..toolcalls.splits import NEAR, is_test
+from .clean import RULES, SPLITS, Item, clean, groups
+from .convert import Rejected, convert, training_text
+from .read import AbilitySource, File, json_lines, read_files
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict, Features
+
+ABILITY = {"gsm8k": "math", "mgsm": "math", "msvamp": "math", "exams": "science", "arc": "science"}
+
+
+class AbilityConfig(BaseModel):
+    """Where the questions come from, and how training and tests are kept apart. Defaults are our choice."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sources: tuple[AbilitySource, ...] = Field(
+        min_length=1, description="Where the questions come from, one source of a kind, in this order."
+    )
+    msvamp_train_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of MSVAMP's problems for the train split, each in all its languages; upstream has a test "
+        "alone.",
+    )
+    near: float | None = Field(
+        NEAR,
+        gt=0,
+        le=1,
+        description="Jaccard similarity of runs of five words, digits alike, from which a train question counts as "
+        "one of a test and is left out; null: only the same question is.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of MSVAMP's split.")
+    max_rejected_share: float = Field(
+        0.5, ge=0, le=1, description="Refuse to build where more of a file's records than this make no row."
+    )
+    license: str | None = Field(
+        None, min_length=1, description="Licence of the whole (Hub identifier); needed where the sources' differ."
+    )
+    derived_from: tuple[str, ...] = Field(
+        (), description="Hub ids of the data sets that the sources are copies of, for the card."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> AbilityConfig:
+        for field in ("kind", "name"):
+            said = [getattr(source, field) for source in self.sources]
+            if twice := next((value for value in said if said.count(value) > 1), None):
+                raise ValueError(f"sources has the {field} {twice!r} twice; give one source of each {field}")
+        silent = next((source.name for source in self.sources if source.license is None), None)
+        licences = sorted({source.license for source in self.sources if source.license})
+        if silent is not None and self.license is not None:
+            raise ValueError(
+                f"license {self.license!r}: {silent} states none, so the whole has none to state; leave license out, "
+                "or the source"
+            )
+        if silent is None and self.license is None and len(licences) > 1:
+            raise ValueError(f"the sources' licences differ ({', '.join(licences)}); set license to that of the whole")
+        return self
+
+
+def features() -> Features:
+    """Arrow features, the same for every config. Free answers have no choices; solution is "" where none is known."""
+    from datasets import Features, List, Value
+
+    text = Value("string")
+    before = dict.fromkeys(("id", "ability", "language", "source", "question"), text)
+    return Features(before | {"choices": List(text)} | dict.fromkeys(("answer", "solution", "text"), text))
+
+
+def build(config: AbilityConfig, context: StepContext) -> dict[str, DatasetDict]:
+    """Read, convert, split and clean; tell `context.report` what was left out by which rule.
+
+    Returns a DatasetDict for each source and language (`msvamp_bn`), with those of train, validation and test that
+    have rows, each with the columns of `features()` in the order of the files.
+
+    Raises:
+        UsageError: a source is not there.
+        HubError: a URL or the hub does not give it.
+        DataError: a file is not the expected one or cannot be read, most of it makes no rows, MSVAMP's languages do
+            not ask the same, or no row is left.
+    """
+    from datasets import Dataset, DatasetDict
+
+    origins: list[str] = []
+    rejected: Counter[tuple[str, str]] = Counter()
+    read: Counter[str] = Counter()
+    items: list[Item] = []
+    for source in config.sources:
+        found: list[str] = []
+        items += _items(source, config, found, read, rejected)
+        licence = source.license or "upstream states no licence"
+        origins += [f"{source.name} ({licence}): {origin}" for origin in found]
+    clean(items, config.near)
+    kept: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for item in items:
+        if not item.left_out:
+            kept.setdefault(item.config, {}).setdefault(item.split, []).append(item.row)
+    if not kept:
+        raise DataError(f"no row is left of {read.total()} records: take more languages or subjects, or raise near")
+    _report(config, context, items, origins, read, rejected)
+    return {
+        name: DatasetDict({s: Dataset.from_list(splits[s], features=features()) for s in SPLITS if s in splits})
+        for name, splits in kept.items()
+    }
+
+
+def _items(
+    source: AbilitySource,
+    config: AbilityConfig,
+    origins: list[str],
+    read: Counter[str],
+    rejected: Counter[tuple[str, str]],
+) -> list[Item]:
+    """The source's rows by language, before they are cleaned; records without one are counted by name and reason."""
+    items: list[Item] = []
+    tied = _translations(source, origins)
+    english: dict[int, str] = {}
+    subjects: set[str] = set()
+    for file in read_files(source, origins):
+        read[source.name] += len(file.records)
+        refused: list[tuple[int, Rejected]] = []
+        for line, record in file.records:
+            try:
+                row = convert(source.kind, record)
+            except Rejected as reason:
+                refused.append((line, reason))
+                continue
+            language = row.pop("language", file.language)
+            subject = row.pop("subject", "")
+            subjects.add(subject)
+            if language not in source.taken() or (source.subjects and subject not in source.subjects):
+                rejected[source.name, "another language or subject than is taken"] += 1
+                continue
+            asked = row.pop("english", None)
+            if asked is not None and english.setdefault(line, asked) != asked:
+                raise DataError(
+                    f"{file.name}: line {line}: query {asked[:60]!r} is not the question that line has in the other "
+                    "languages, so the languages cannot be split alike; fetch the files of one version"
+                )
+            items.append(_item(source, config, file, line, row, language, tied))
+        rejected.update((source.name, reason.reason) for _, reason in refused)
+        _check(file, refused, config.max_rejected_share)
+    if unknown := sorted(set(source.subjects) - subjects):
+        raise DataError(
+            f"{source.name}: subjects: no row has {unknown[0]!r}; use some of {', '.join(sorted(subjects))}"
+        )
+    return sorted(items, key=lambda item: item.config)  # languages together; within one, the order of the files
+
+
+def _item(
+    source: AbilitySource,
+    config: AbilityConfig,
+    file: File,
+    line: int,
+    row: dict[str, Any],
+    language: str,
+    tied: dict[str, str],
+) -> Item:
+    kind, split = source.kind, file.split
+    named = str(row.pop("id", line))
+    group = ""
+    if kind in ("mgsm", "msvamp"):
+        group = f"{kind}:{line}"  # the files have one problem a line, in one order
+    elif named in tied:
+        group = f"{kind}:{tied[named]}"
+    if kind == "msvamp":
+        split = "test" if is_test(group, 1 - config.msvamp_train_share, config.seed) else "train"
+    where = {"gsm8k": f"gsm8k-{file.split}", "arc": file.name.removesuffix(".csv")}.get(kind, f"{kind}-{language}")
+    row = {
+        "id": f"{where}-{named}",
+        "ability": ABILITY[kind],
+        "language": language,
+        "source": source.name,
+        **row,
+        "text": training_text(row),
+    }
+    return Item(f"{kind}_{language}", split, row, group)
+
+
+def _translations(source: AbilitySource, origins: list[str]) -> dict[str, str]:
+    """Group of translations by EXAMS' id of a question; empty where the source has no such file.
+
+    Raises DataError for a line that is not `{"id": ["id", ...]}`, or for a file that is not the expected one.
+    """
+    if source.parallel is None:
+        return {}
+    name, data, origin = fetch(source.parallel, source.timeout)
+    digest = hashlib.sha256(data).hexdigest()
+    expected = source.parallel.expect_sha256 or digest
+    if digest != expected:
+        raise DataError(f"{name}: sha256 is {digest}, expected {expected}; fetch that file or change expect_sha256")
+    origins.append(f"{origin}, sha256 `{digest}`")
+    pairs = []
+    for line, record in json_lines(name, data):
+        if not isinstance(record, dict) or not all(isinstance(others, list) for others in record.values()):
+            raise DataError(f"{name}: line {line} is no object of lists; give EXAMS' parallel_questions.jsonl")
+        pairs += [(one, str(other)) for one, others in record.items() for other in others]
+    return groups(pairs)
+
+
+def _check(file: File, refused: Sequence[tuple[int, Rejected]], most: float) -> None:
+    """Raise DataError where more than the share `most` of a file's records make no row, or it has none."""
+    if not file.records:
+        raise DataError(f"{file.name}: has no records; fetch the file again")
+    if len(refused) > most * len(file.records):
+        line, first = refused[0]
+        raise DataError(
+            f"{file.name}: {len(refused)} of {len(file.records)} records make no row, the first in line {line}: "
+            f"{first.detail}, more than max_rejected_share {most}; look at the file and its kind, or raise it"
+        )
+
+
+def _report(
+    config: AbilityConfig,
+    context: StepContext,
+    items: Sequence[Item],
+    origins: list[str],
+    read: Counter[str],
+    rejected: Counter[tuple[str, str]],
+) -> None:
+    report = context.report
+    silent = [source.name for source in config.sources if source.license is None]
+    report.card |= {
+        "pretty_name": f"Ability corpora ({', '.join(source.name for source in config.sources)})",
+        # "other" without a name is what the licence rules take for unstated: publishing in public is refused.
+        "license": "other" if silent else config.license or config.sources[0].license,
+        "language": sorted({item.row["language"] for item in items}),
+        "task_categories": ["text-generation", "question-answering"],
+        "tags": sorted({"mathematics" if item.row["ability"] == "math" else "science" for item in items}),
+        "source_datasets": list(config.derived_from) or ["original"],
+    }
+    exams = next((source for source in config.sources if source.kind == "exams"), None)
+    near = "" if config.near is None else f", or nearly so (Jaccard similarity of {config.near} or more)"
+    report.summary = (
+        "Questions with answers for one ability each, mathematics or science, a config for every source and language, "
+        "all with the same columns. `text` is what a language model is trained on; the words around question and "
+        "answer are English in every language (our choice).\n\nNo train row asks what a validation or test row of any "
+        f"config here asks{near}, and no validation row what a test row asks. MSVAMP's problems and MGSM's are the "
+        "same in all languages: a problem of MSVAMP is on one side in all of them, by a hash of its place, and one "
+        "that is left out is left out in all."
+    )
+    if exams is not None:
+        report.summary += (
+            " Of EXAMS, translations of what is held out are left out, by its own list of parallel questions."
+            if exams.parallel
+            else " Which questions of EXAMS are translations of one another was not given: its train splits may hold "
+            "test questions of other languages."
+        )
+    if silent:
+        report.summary += f"\n\n{' and '.join(silent)}: no licence stated upstream, so this is not for publication."
+    kept = Counter((item.config, item.split) for item in items if not item.left_out)
+    left = Counter((item.config, item.left_out) for item in items if item.left_out)
+    report.counts |= {"records_read": read.total(), "records_without_a_row": rejected.total()}
+    report.counts |= {f"left_out_{rule}": sum(n for (_, r), n in left.items() if r == rule) for rule in RULES}
+    report.counts |= {f"{split}_rows": sum(n for (_, s), n in kept.items() if s == split) for split in SPLITS}
+    report.tables.append(
+        {
+            "title": "Rows by config",
+            "columns": ["config", *SPLITS, *RULES],
+            "rows": [
+                [name, *(kept[name, split] for split in SPLITS), *(left[name, rule] for rule in RULES)]
+                for name in dict.fromkeys(item.config for item in items)
+            ],
+            "note": "The last columns count rows that were left out of train and validation, each by the first rule "
+            "that did so: the same question as one held out, nearly the same, a translation of one held out, a "
+            "translation of one that the first two left out.",
+        }
+    )
+    if rejected:
+        rows = [[name, reason, number] for (name, reason), number in sorted(rejected.items())]
+        columns = ["source", "reason", "records"]
+        report.tables.append({"title": "Records that made no row", "columns": columns, "rows": rows})
+    report.sections.append({"title": "Sources", "body": "\n".join(f"- {origin}" for origin in origins)})

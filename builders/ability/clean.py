@@ -1,0 +1,92 @@
+"""Nothing of the tests in what is trained on: not the question, not nearly it, not a translation of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..toolcalls.splits import near_train, words
+
+SAME = "same question"
+NEAR = "nearly the same"
+TRANSLATION = "translation"
+SIBLING = "translation of one left out"
+RULES = (SAME, NEAR, TRANSLATION, SIBLING)
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass
+class Item:
+    """A row on its way into the data set.
+
+    Attributes:
+        config: name of the config it goes into.
+        split: train, validation or test.
+        row: its columns.
+        group: what it and its translations share; "" where there are none.
+        left_out: the rule that left it out; "" where none did.
+    """
+
+    config: str
+    split: str
+    row: dict[str, Any]
+    group: str
+    left_out: str = ""
+
+
+def clean(items: Sequence[Item], near: float | None) -> None:
+    """Set `left_out` of train items by the test and validation items of any config, of validation items by the test's.
+
+    In this order: SAME, a question with the same words; NEAR, with its choices a Jaccard similarity of runs of five
+    words of at least `near` (None: not looked for), digits alike; TRANSLATION, one of a question that is held out;
+    SIBLING, one of an item that the first two left out.
+    """
+    for split, held_out in (("validation", ("test",)), ("train", ("test", "validation"))):
+        against = [item for item in items if item.split in held_out and not item.left_out]
+        _leave_out([item for item in items if item.split == split], against, near)
+
+
+def _leave_out(candidates: Sequence[Item], against: Sequence[Item], near: float | None) -> None:
+    held = {same_words(item.row["question"]) for item in against}
+    held_groups = {item.group for item in against if item.group}
+    # A test that is not taken holds nothing out; a test question that is the same as another holds out as one.
+    similarity = near_train(_turns(candidates), _turns(against)) if near is not None else [0.0] * len(candidates)
+    for item, found in zip(candidates, similarity, strict=True):
+        if same_words(item.row["question"]) in held:
+            item.left_out = SAME
+        elif near is not None and found >= near:
+            item.left_out = NEAR
+    gone = {item.group for item in candidates if item.left_out and item.group}
+    for item in candidates:
+        if not item.left_out and item.group:
+            item.left_out = TRANSLATION if item.group in held_groups else SIBLING if item.group in gone else ""
+
+
+def same_words(question: str) -> str:
+    """A question's letters and digits, so that case, blanks, gaps to fill and marks make no difference; of one that
+    has none, all of it."""
+    return "".join(words(question, fold_digits=False)).replace("_", "") or question
+
+
+def _turns(items: Iterable[Item]) -> list[dict[str, Any]]:
+    """Items as the conversations that `near_train` compares. Choices count, in an order of their own: short
+    questions ("Which of these is true?") differ in them alone."""
+    texts = ([item.row["question"], *sorted(item.row["choices"])] for item in items)
+    return [{"messages": [{"content": text} for text in parts]} for parts in texts]
+
+
+def groups(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The group of each id: the least id that it is tied to, directly or through others (union-find)."""
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for one, other in pairs:
+        low, high = sorted((root(one), root(other)))
+        parent[high] = low
+    return {key: root(key) for key in list(parent)}

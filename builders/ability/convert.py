@@ -1,0 +1,132 @@
+"""From a source's record to a row: question, choices, answer, solution, and the text to train on."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from .read import NAMES
+
+# GSM8K's notes for a calculator, "<<48/2=24>>24", are no part of what a person would write.
+_CALCULATOR = re.compile(r"<<[^<>]*>>")
+# Western digits alone: every source writes its answers so, whatever the language of the question.
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)(?:\.[0-9]+)?")
+LETTERS = "ABCDEFGHIJ"
+CODES = {name: code for code, name in NAMES.items()}
+
+Row = dict[str, Any]
+
+
+class Rejected(Exception):
+    """Why a record makes no row: `reason` is counted, `detail` names field and value for an error's text."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
+def convert(kind: str, record: Any) -> Row:
+    """The part of a row that the record says: question, choices, answer, solution.
+
+    With `id`, `language` and `subject` where the record has them (EXAMS), `english` where it repeats the English
+    question (MSVAMP). Raises Rejected.
+    """
+    try:
+        return _KINDS[kind](record)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        said = f"no {error}" if isinstance(error, KeyError) else "another form"
+        raise Rejected("not in the form of its source", f"it has {said}") from error
+
+
+def _gsm8k(record: Any) -> Row:
+    written, mark, final = record["answer"].rpartition("####")
+    if not mark:
+        raise Rejected("no final answer", f"answer {_shown(final)} has no '####'")
+    return _free(record["question"], "answer", final) | {"solution": _CALCULATOR.sub("", written).strip()}
+
+
+def _mgsm(cells: Any) -> Row:
+    if len(cells) != 2:
+        raise Rejected("not in the form of its source", f"it has {len(cells)} cells instead of 2")
+    return _free(cells[0], "answer", cells[1])
+
+
+def _msvamp(record: Any) -> Row:
+    english = record.get("query", record["m_query"])
+    return _free(record["m_query"], "response", record["response"]) | {"english": _words(english, "query")}
+
+
+def _exams(record: Any) -> Row:
+    question, info = record["question"], record["info"]
+    labels = [choice["label"] for choice in question["choices"]]
+    if labels != list(LETTERS[: len(labels)]):
+        raise Rejected("choices not lettered from A", f"question.choices has the labels {_shown(labels)}")
+    if info["language"] not in CODES:
+        raise Rejected("unknown language", f"info.language is {_shown(info['language'])}")
+    row = _choice(question["stem"], [choice["text"] for choice in question["choices"]], record["answerKey"])
+    named = {field: _words(value, field) for field, value in (("id", record["id"]), ("subject", info["subject"]))}
+    return row | named | {"language": CODES[info["language"]]}
+
+
+def _arc(cells: Any) -> Row:
+    if len(cells) != 6:
+        raise Rejected("not in the form of its source", f"it has {len(cells)} cells instead of 6")
+    return _choice(cells[0], list(cells[1:5]), cells[5])
+
+
+_KINDS = {"gsm8k": _gsm8k, "mgsm": _mgsm, "msvamp": _msvamp, "exams": _exams, "arc": _arc}
+
+
+def _free(question: Any, field: str, answer: Any) -> Row:
+    return {"question": _words(question, "question"), "choices": [], "answer": number(answer, field), "solution": ""}
+
+
+def _choice(question: Any, choices: list[Any], answer: Any) -> Row:
+    choices = [_words(choice, "a choice") for choice in choices]
+    if len(choices) < 2:
+        raise Rejected("fewer than two choices", f"it has {len(choices)} choices")
+    letters = LETTERS[: len(choices)]
+    if not isinstance(answer, str) or len(answer) != 1 or answer not in letters:
+        raise Rejected("answer is none of the choices", f"the answer {_shown(answer)} is none of {letters}")
+    # With the right choice there twice, two letters are right and one of them counts. Equal wrong choices do no harm.
+    if choices.count(choices[letters.index(answer)]) > 1:
+        raise Rejected("right choice is there twice", f"choice {answer} {_shown(choices[letters.index(answer)])}")
+    return {"question": _words(question, "question"), "choices": choices, "answer": answer, "solution": ""}
+
+
+def _words(value: Any, field: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise Rejected(f"{field} is no text", f"{field} is {_shown(value)}")
+    return value.strip()
+
+
+def number(value: Any, field: str) -> str:
+    """A number as text: no thousands separators, no sign +, no zeros that say nothing ("2,125.50" -> "2125.5").
+
+    Raises Rejected for what is none.
+    """
+    said = str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    if not _NUMBER.fullmatch(said):
+        raise Rejected("answer is no number", f"{field} is {_shown(value)}")
+    whole, _, fraction = said.replace(",", "").lstrip("+-").partition(".")
+    whole, fraction = whole.lstrip("0") or "0", fraction.rstrip("0")
+    found = f"{whole}.{fraction}" if fraction else whole
+    return f"-{found}" if said[0] == "-" and found != "0" else found
+
+
+def training_text(row: Row) -> str:
+    """What a language model is trained on. The words around question and answer are English for every language.
+
+    The form is our choice; the mark "####" before a number is GSM8K's.
+    """
+    if row["choices"]:
+        lettered = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, row["choices"], strict=False)]
+        right = lettered[LETTERS.index(row["answer"])]
+        return "\n".join([f"Question: {row['question']}", *lettered, f"Answer: {right}"])
+    worked = f"{row['solution']}\n" if row["solution"] else ""
+    return f"Question: {row['question']}\nAnswer: {worked}#### {row['answer']}"
+
+
+def _shown(value: Any) -> str:
+    said = repr(value)
+    return said if len(said) <= 60 else said[:57] + "..."

@@ -1,0 +1,159 @@
+"""The files of an ability's source, record by record. What a record means is convert.py's business."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from ...hub_sync.errors import DataError
+from ..sources import FolderSource, Source, load_json
+
+LARGEST = 256 << 20  # bytes of a file inside an archive, unpacked; our choice
+LANGUAGES = {
+    "mgsm": ("bn", "de", "en", "es", "fr", "ja", "ru", "sw", "te", "th", "zh"),
+    "msvamp": ("bn", "de", "en", "es", "fr", "ja", "ru", "sw", "th", "zh"),
+    "exams": ("ar", "bg", "de", "es", "fr", "hr", "hu", "it", "lt", "mk", "pl", "pt", "sq", "sr", "tr", "vi"),
+}
+"""Languages (ISO 639-1) that a kind of source has; kinds that are not here have English alone."""
+NAMES = {
+    "ar": "Arabic", "bg": "Bulgarian", "bn": "Bengali", "de": "German", "en": "English", "es": "Spanish",
+    "fr": "French", "hr": "Croatian", "hu": "Hungarian", "it": "Italian", "ja": "Japanese", "lt": "Lithuanian",
+    "mk": "North Macedonian", "pl": "Polish", "pt": "Portuguese", "ru": "Russian", "sq": "Albanian", "sr": "Serbian",
+    "sw": "Swahili", "te": "Telugu", "th": "Thai", "tr": "Turkish", "vi": "Vietnamese", "zh": "Chinese",
+}  # fmt: skip
+"""What MSVAMP's file names and EXAMS' rows call a language."""
+
+
+class AbilitySource(FolderSource):
+    """The files of one published set of questions, under the names that its repository gives them."""
+
+    kind: Literal["gsm8k", "mgsm", "msvamp", "exams", "arc"] = Field(
+        description="gsm8k: train.jsonl, test.jsonl. mgsm: mgsm_LANG.tsv, test alone. msvamp: test_LANGUAGE.json, "
+        "lines of JSON. exams: train, dev and test.jsonl.tar.gz of its multilingual form. arc: arc_easy.csv and "
+        "arc_hard.csv (question, four choices, letter), train alone."
+    )
+    name: str = Field(min_length=1, max_length=100, description="Name of the origin, for the column `source`.")
+    license: str | None = Field(
+        min_length=1, description="Licence of the questions (Hub identifier); null: upstream states none."
+    )
+    languages: tuple[str, ...] = Field(
+        (), description="Languages to take (ISO 639-1); empty: all it has. For mgsm, msvamp and exams only."
+    )
+    subjects: tuple[str, ...] = Field(
+        (), description="School subjects to take, as the rows name them; empty: all. For exams only."
+    )
+    parallel: Source | None = Field(
+        None,
+        description="EXAMS' parallel_questions.jsonl: which questions are translations of one another; null: not "
+        "known, so translations of its test questions may be in its train splits. For exams only.",
+    )
+
+    @model_validator(mode="after")
+    def _settings_apply(self) -> AbilitySource:
+        known = LANGUAGES.get(self.kind, ())
+        if self.languages and not known:
+            raise ValueError(f"languages does nothing for kind {self.kind}, which is English; leave it out")
+        if unknown := [language for language in self.languages if language not in known]:
+            raise ValueError(f"languages: {self.kind} has no {unknown[0]!r}; use some of {', '.join(known)}")
+        for field in ("subjects", "parallel"):
+            if getattr(self, field) and self.kind != "exams":
+                raise ValueError(f"{field} does nothing for kind {self.kind}; leave it out")
+        return self
+
+    def taken(self) -> tuple[str, ...]:
+        """The languages to take, in the order of their codes."""
+        return tuple(sorted(set(self.languages))) or LANGUAGES.get(self.kind, ("en",))
+
+
+@dataclass(frozen=True)
+class File:
+    """One file's records.
+
+    Attributes:
+        name: for errors.
+        split: what upstream uses it for: train, validation or test.
+        language: of all its records; None: each record says its own.
+        records: (line, record) pairs; a record is a JSON value, or the cells of a line.
+    """
+
+    name: str
+    split: str
+    language: str | None
+    records: list[tuple[int, Any]]
+
+
+def read_files(source: AbilitySource, origins: list[str]) -> Iterator[File]:
+    """The source's files in the order of languages and splits; what each is goes into `origins`.
+
+    Raises as `FolderSource.read` does, and DataError in one line for a file that cannot be read as its kind.
+    """
+    if source.kind == "gsm8k":
+        for split in ("train", "test"):
+            name, data = source.read(f"{split}.jsonl", origins)
+            yield File(name, split, "en", json_lines(name, data))
+    elif source.kind == "mgsm":
+        for language in source.taken():
+            name, data = source.read(f"mgsm_{language}.tsv", origins)
+            lines = enumerate(_text(name, data).split("\n"), 1)
+            yield File(name, "test", language, [(number, line.split("\t")) for number, line in lines if line.strip()])
+    elif source.kind == "msvamp":
+        for language in source.taken():
+            name, data = source.read(f"test_{NAMES[language]}.json", origins)
+            yield File(name, "test", language, json_lines(name, data))
+    elif source.kind == "exams":
+        for upstream, split in (("train", "train"), ("dev", "validation"), ("test", "test")):
+            name, data = source.read(f"{upstream}.jsonl.tar.gz", origins)
+            yield File(name, split, None, json_lines(name, _unpacked(name, data)))
+    else:
+        for part in ("easy", "hard"):
+            name, data = source.read(f"arc_{part}.csv", origins)
+            yield File(name, "train", "en", _cells(name, data))
+
+
+def json_lines(name: str, data: bytes) -> list[tuple[int, Any]]:
+    """(line number, value) of every line that is not blank. Raises DataError for one that is not JSON."""
+    found = []
+    for number, line in enumerate(_text(name, data).split("\n"), 1):
+        if line.strip():
+            try:
+                found.append((number, load_json(line)))
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{name}: line {number} is not JSON ({error}); fetch the file again") from error
+    return found
+
+
+def _text(name: str, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+
+
+def _cells(name: str, data: bytes) -> list[tuple[int, Any]]:
+    lines = csv.reader(io.StringIO(_text(name, data), newline=""))
+    try:
+        return [(lines.line_num, cells) for cells in lines if cells]
+    except csv.Error as error:
+        raise DataError(f"{name}: line {lines.line_num} is not CSV ({error}); fetch the file again") from error
+
+
+def _unpacked(name: str, data: bytes) -> bytes:
+    """The one file in a tar archive, read in memory, so that no name in the archive can become a path."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
+            member = next((m for m in archive if m.isfile()), None)
+            if member is None or member.size > LARGEST:
+                held = "no file" if member is None else f"{member.name}, larger than {LARGEST >> 20} MiB unpacked"
+                raise DataError(f"{name}: the archive holds {held}; fetch EXAMS' own file")
+            inner = archive.extractfile(member)
+            assert inner is not None  # a plain file has content
+            return inner.read()
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{name}: cannot be read as a .tar.gz archive ({error}); fetch the file again") from error
