@@ -32,7 +32,8 @@ class Report:
     """What a step tells about its result. Everything is JSON: it goes into provenance.json as it is.
 
     Attributes:
-        card: Hub metadata the step knows best (`pretty_name`, `language`, `task_categories`, `tags`, ...).
+        card: Hub metadata the step knows best (`pretty_name`, `language`, `task_categories`, `tags`, ...), and
+            `default_config`, the config to load where none is named.
         summary: one or two paragraphs of Markdown that open the card.
         metrics: figures by name; the unit belongs in the name (`loss`, `accuracy`, `tokens_per_second`).
         tables: `{"title", "columns": [str], "rows": [[...]], "note"?}`, printed in this order.

@@ -172,6 +172,7 @@ CATALOG: dict[str, StepKind] = {
         "rows of button_gold, button_verified and button_faithful as configs of one data set",
         inputs={"gold": "dataset", "stubs": "dataset", "verified": "dataset", "faithful": "dataset"},
         optional=frozenset({"gold", "stubs", "verified", "faithful"}),
+        version=2,
     ),
     "tool_query": StepKind(
         "builder",

@@ -49,6 +49,7 @@ def render(records: list[dict[str, Any]]) -> str:
         title=making["report"]["card"].get("pretty_name") or making["target"]["repo_id"].split("/")[1],
         config_json={r["fingerprint"]: json.dumps(r["config"], indent=1, ensure_ascii=False) for r in records},
         configs=making.get("parquet") or {},
+        default_config=default_config(making),
         columns=_columns(making.get("parquet") or {}),
         adapter=_is_adapter(making),
         code=any(Path(f["path"]).name.startswith("modeling_") for f in making["files"]),
@@ -75,7 +76,7 @@ def _header(records: list[dict[str, Any]]) -> str:
     import yaml
 
     making = records[0]
-    said = dict(making["report"]["card"])
+    said = {key: value for key, value in making["report"]["card"].items() if key != "default_config"}
     tags = [t for t in said.pop("tags", []) if t != _LIBRARY]
     licence = making["license"]
     data: dict[str, Any] = {"license": licence["id"]}
@@ -125,12 +126,19 @@ def _dataset_metadata(making: Mapping[str, Any]) -> dict[str, Any]:
         data["configs"] = [
             {
                 "config_name": name,
-                **({"default": True} if len(configs) > 1 and position == 0 else {}),
+                **({"default": True} if len(configs) > 1 and name == default_config(making) else {}),
                 "data_files": [{"split": split, "path": entry["path"]} for split, entry in splits.items()],
             }
-            for position, (name, splits) in enumerate(configs.items())
+            for name, splits in configs.items()
         ]
     return data
+
+
+def default_config(making: Mapping[str, Any]) -> str | None:
+    """The config that `load_dataset` takes without a name: the one that the step chose, or else the first."""
+    configs = making.get("parquet") or {}
+    chosen = making["report"]["card"].get("default_config")
+    return chosen if chosen in configs else next(iter(configs), None)
 
 
 def _is_adapter(record: Mapping[str, Any]) -> bool:

@@ -104,6 +104,7 @@ def _report(context: StepContext, made: dict[str, DatasetDict]) -> None:
         "task_categories": ["text-generation"],
         "tags": ["function-calling", "tool-use", "multi-turn", "synthetic", "trl", "arxiv:2410.12952"],
         "annotations_creators": ["machine-generated"],
+        "default_config": "gold",
     }
     report.summary = (
         "Conversations in which an assistant calls functions, one after another and several at once, over one or more "
