@@ -13,7 +13,7 @@ from hubwright.model_cards.card import _header, default_config
 def record(*configs: str, **card: Any) -> dict[str, Any]:
     split = {"train": {"rows": 1, "path": "x/train-*.parquet", "columns": []}}
     return {
-        "parquet": {name: split for name in configs},
+        "parquet": dict.fromkeys(configs, split),
         "report": {"card": card},
         "license": {"id": "cc0-1.0", "name": None},
         "target": {"type": "dataset", "repo_id": "me/data"},
