@@ -11,7 +11,8 @@ folder: `load_dataset(..., revision=)` silently hands out another cached version
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,7 @@ def read_split(path: Path, split: str, config: str | None = None) -> datasets.Da
     """
     import datasets
 
-    try:
+    with _one_line(path, f"split {split!r}"):
         if path.is_dir():
             return datasets.load_dataset(str(path), config, split=split)
         reader = _READERS.get(path.suffix)
@@ -80,11 +81,30 @@ def read_split(path: Path, split: str, config: str | None = None) -> datasets.Da
             )
         # Not load_dataset("parquet", ...), which reports its use to a host of its own beyond the hub.
         return getattr(datasets.Dataset, f"from_{reader}")(str(path))
+
+
+def read_config(path: Path, config: str) -> datasets.DatasetDict:
+    """Read all splits of one config of a local folder; one call takes a third of the time of three.
+
+    Raises DataError in one line where there is no such config or its files cannot be read.
+    """
+    import datasets
+
+    if not path.is_dir():
+        raise DataError(f"{path.name}: is no folder with configs; give the folder or repository of the data set")
+    with _one_line(path, f"config {config!r}"):
+        return datasets.load_dataset(str(path), config)
+
+
+@contextmanager
+def _one_line(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
     except DataError:
         raise
     except Exception as error:  # datasets raises everything from ValueError to its own DatasetGenerationError
         said = next(iter(str(error.__cause__ or error).splitlines()), "no reason given")
-        raise DataError(f"{path.name}: split {split!r} cannot be read ({type(error).__name__}: {said})") from error
+        raise DataError(f"{path.name}: {what} cannot be read ({type(error).__name__}: {said})") from error
 
 
 def load_rows(

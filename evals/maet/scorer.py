@@ -1,0 +1,32 @@
+"""Scores of a choice by log-likelihood, a plain function that needs no lm-eval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def choice_scores(log_likelihoods: Sequence[float], options: Sequence[str], gold: int) -> dict[str, float]:
+    """Metrics of one document.
+
+    Args:
+        log_likelihoods: of each option behind the prompt, in nats, summed over its tokens.
+        options: their texts, without the blank before them.
+        gold: number of the right one.
+
+    Returns:
+        acc: the right option is the likeliest, the first of several that are.
+        acc_norm: the same after division by the option's number of characters, as lm-eval.
+        choice_loss: negative log of the right option's share among the options' probabilities, in nats; log of their
+            number where the model knows nothing (our choice).
+        loss_per_byte: negative log-likelihood of the right option by its number of UTF-8 bytes, in nats (our choice).
+    """
+    normed = [value / max(len(option), 1) for value, option in zip(log_likelihoods, options, strict=True)]
+    best = max(log_likelihoods)
+    total = best + math.log(math.fsum(math.exp(value - best) for value in log_likelihoods))
+    return {
+        "acc": float(list(log_likelihoods).index(best) == gold),
+        "acc_norm": float(normed.index(max(normed)) == gold),
+        "choice_loss": total - log_likelihoods[gold],
+        "loss_per_byte": -log_likelihoods[gold] / max(len(options[gold].encode()), 1),
+    }

@@ -1,0 +1,260 @@
+"""MGSM, MSVAMP, EXAMS and plain text by language as lm-eval tasks.
+
+    lm_eval run --model hf --model_args pretrained=... --tasks maet_math_ll \\
+        --metadata '{"dataset": "org/ability@v1.0.0"}'
+
+Word problems in upstream's form (`mgsm_native_cot_*`), generated and scored by the number in the reply; the same
+problems and EXAMS as a choice by log-likelihood, since a small model gets no generated answer right; held-out text by
+rolling log-likelihood, for what a model forgets. The YAML's `dataset_name` is the data set's config.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...hub_sync.errors import DataError
+from ..data import configured_source, locate, read_config, read_split
+from ..scored import ScoredTask
+from .numbers import distractors, exact_match, number_match, plain
+from .scorer import choice_scores
+from .words import FLEXIBLE, STOPS, WORDS, Words
+
+if TYPE_CHECKING:
+    import datasets
+
+Row = dict[str, Any]
+
+
+class AbilityTask(ScoredTask):
+    """One config of a data set of `uses: ability`: rows with question, choices, answer and solution."""
+
+    COLUMNS = ("id", "question", "choices", "answer", "solution")
+
+    def prepared(self, row: Row) -> Row:
+        """A row as the task needs it. Raises DataError where it cannot be scored."""
+        raise NotImplementedError
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Read the config's test split, and as examples its train split, or the test split where it has none.
+
+        lm-eval never gives a row as an example of itself. Raises DataError where the data set is none of this kind
+        or a row cannot be scored, UsageError and HubError as `evals.data` says.
+        """
+        source = configured_source(self.config.metadata, "HUBWRIGHT_ABILITY", "hubwright/ability")
+        path, cited = locate(source, hint="build it with `hubwright run ability --set namespace=YOU`")
+        subset, split = str(self.config.dataset_name), str(self.config.test_split)
+        splits = read_config(path, subset)
+        if split not in splits:
+            raise DataError(f"{cited}: {subset} has no split {split!r}, only {', '.join(splits)}")
+        examples = "train" if "train" in splits else split
+        self.dataset = {name: self._rows(splits[name], f"{cited}: {subset}/{name}") for name in {split, examples}}
+        self.config.fewshot_split = self.fewshot_cfg.split = examples
+
+    def _rows(self, rows: datasets.Dataset, where: str) -> datasets.Dataset:
+        from datasets import Dataset
+
+        missing = [name for name in self.COLUMNS if name not in rows.column_names]
+        if missing:
+            raise DataError(f"{where}: has no column {missing[0]!r}; give a data set of `uses: ability`")
+        if not len(rows):
+            raise DataError(f"{where}: has no rows")
+        found = []
+        for row in rows:
+            try:
+                found.append(row | self.prepared(row))
+            except DataError as error:
+                raise DataError(f"{where}: row {row['id']!r}: {error}") from error
+        return Dataset.from_list(found)
+
+
+def language_words(config: Mapping[str, Any]) -> Words:
+    """The words for a config's name, `mgsm_bn` or `msvamp_bn`."""
+    return WORDS[str(config["dataset_name"]).rpartition("_")[2]]
+
+
+class WordProblemTask(AbilityTask):
+    """A problem in, its solution out, of which the answer's number is scored.
+
+    Question, answer and stop words, patterns and `exact_match` are upstream's; see `words.py` for what is ours. An
+    example shows the row's solution, or the sentence with the answer where it has none.
+    """
+
+    METRICS = ("exact_match", "number_match")
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.words = language_words(config)
+        until = [self.words.question, *STOPS]
+        take_first = {"function": "take_first"}
+        patterns: dict[str, dict[str, Any]] = {
+            "strict-match": {"regex_pattern": self.words.strict},
+            "flexible-extract": {"regex_pattern": FLEXIBLE, "group_select": -1},
+        }
+        filters = [
+            {"name": name, "filter": [{"function": "regex", **pattern}, take_first]}
+            for name, pattern in patterns.items()
+        ]
+        settings = {**config.get("generation_kwargs", {}), "until": until}
+        super().__init__({**config, "generation_kwargs": settings, "filter_list": filters})
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """As the parent; and tell `doc_to_target` which rows are examples."""
+        super().download(dataset_kwargs, **kwargs)
+        self.fewshot_cfg.doc_to_target = "example"
+
+    def prepared(self, row: Row) -> Row:
+        """The answer as digits."""
+        return {"answer": plain(row["answer"])}
+
+    def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
+        """The question between the language's words."""
+        return f"{self.words.question} {doc['question']}\n{self.words.steps}"
+
+    def doc_to_target(self, doc: Row, doc_to_target: Any = None) -> str:
+        """The number; of an example its solution or the sentence."""
+        if doc_to_target is None:
+            return str(doc["answer"])
+        return str(doc["solution"]) or self.words.sentence(doc["answer"])
+
+    def process_results(self, doc: Row, results: Sequence[str]) -> dict[str, float]:
+        """Score what one filter took out of the reply."""
+        if self.bypassed:
+            return {"bypass": 0.0}
+        found, gold = results[0], doc["answer"]
+        return {"exact_match": exact_match(found, gold), "number_match": number_match(found, gold)}
+
+
+class ChoiceTask(AbilityTask):
+    """The likeliest of several continuations. `prepared` adds `options` and `gold`, the number of the right one."""
+
+    METRICS = ("acc", "acc_norm", "choice_loss", "loss_per_byte")
+    INTERVALS = ("acc",)
+    LOWER_IS_BETTER = ("choice_loss", "loss_per_byte")
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__({**config, "doc_to_choice": "options"})
+
+    def doc_to_target(self, doc: Row, doc_to_target: Any = None) -> int:
+        """Number of the right option."""
+        return int(doc["gold"])
+
+    def process_results(self, doc: Row, results: Sequence[tuple[float, bool]]) -> dict[str, float]:
+        """Score the options' log-likelihoods."""
+        if self.bypassed:
+            return {"bypass": 0.0}
+        values = [float(log_likelihood) for log_likelihood, _ in results]
+        return self.with_intervals(choice_scores(values, doc["options"], doc["gold"]))
+
+
+class NumberChoiceTask(ChoiceTask):
+    """A word problem's answer among three wrong numbers, in the order of their values: our choice.
+
+    Nothing is generated: of a model that gets no answer right it still tells whether the right number has become
+    likelier. The prompt is that of upstream's `mgsm_direct_*`, a bare answer without steps. The wrong numbers are
+    `numbers.distractors`; they can be told from the right one by chance only, or by reading the question.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.words = language_words(config)
+        super().__init__(config)
+
+    def prepared(self, row: Row) -> Row:
+        """The four numbers, ascending."""
+        answer = plain(row["answer"])
+        options = sorted([answer, *distractors(row["question"], answer)], key=float)
+        return {"answer": answer, "options": options, "gold": options.index(answer)}
+
+    def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
+        """The question between the language's words."""
+        return f"{self.words.question} {doc['question']}\n{self.words.direct}"
+
+
+class ExamTask(ChoiceTask):
+    """A school question with its options listed, answered by a letter: MMLU's form, with its English `Answer:`."""
+
+    def prepared(self, row: Row) -> Row:
+        """The letters, and which of them is right."""
+        letters = [chr(ord("A") + place) for place in range(len(row["choices"]))]
+        if row["answer"] not in letters:
+            raise DataError(f"the answer {row['answer']!r} is none of its {len(letters)} choices' letters")
+        return {"options": letters, "gold": letters.index(row["answer"])}
+
+    def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
+        """The question and a line for each choice."""
+        letters = (chr(ord("A") + place) for place in range(len(doc["choices"])))
+        lines = [f"{letter}. {choice}" for letter, choice in zip(letters, doc["choices"], strict=True)]
+        return "\n".join([doc["question"].strip(), *lines, "Answer:"])
+
+
+class ExamTextTask(ExamTask):
+    """A school question with none of its options shown, answered by an option's text: ARC's form (our choice)."""
+
+    def prepared(self, row: Row) -> Row:
+        """The options' texts, and which of them is right."""
+        return {"options": row["choices"], "gold": super().prepared(row)["gold"]}
+
+    def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
+        """The question alone."""
+        return f"Question: {doc['question'].strip()}\nAnswer:"
+
+
+class GeneralTextTask(ScoredTask):
+    """Held-out documents of one language by rolling log-likelihood, scored as lm-eval's `wikitext`.
+
+    The language is the column of that name, or else what the column `source` says: `wikipedia-LANGUAGE-summaries`, as
+    recipe `corpus_wiki` names its sources.
+    """
+
+    METRICS = ("word_perplexity", "byte_perplexity", "bits_per_byte")
+    LOWER_IS_BETTER = METRICS
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Read the language's documents of the test split, from `metadata.corpus` before `metadata.dataset`.
+
+        Raises DataError where there are none, UsageError and HubError as `evals.data` says.
+        """
+        metadata = dict(self.config.metadata or {})
+        given = {"dataset": metadata.get("corpus") or metadata.get("dataset")}
+        source = configured_source(given, "HUBWRIGHT_WIKI_SUMMARIES", "hubwright/wiki-summaries")
+        path, cited = locate(source, hint="build it with `hubwright run corpus_wiki --set namespace=YOU`")
+        language, split = str(self.config.dataset_name), str(self.config.test_split)
+        try:
+            rows = read_split(path, split)
+        except DataError as error:
+            raise DataError(f"{error}; where `dataset` is for other tasks, name this one's as `corpus`") from error
+        column, wanted = ("language", language)
+        if column not in rows.column_names:
+            column, wanted = ("source", f"wikipedia-{language}-summaries")
+        if not {column, "text"} <= set(rows.column_names) or "question" in rows.column_names:
+            raise DataError(f"{cited}: is no corpus; give one of `uses: corpus`, as metadata's `corpus` or `dataset`")
+        rows = rows.filter(lambda value: value == wanted, input_columns=column, keep_in_memory=True)
+        if not len(rows):
+            raise DataError(f"{cited}: no row of {split!r} has {column} {wanted!r}")
+        self.dataset = {split: rows}
+
+    def fewshot_context(self, doc: Row, num_fewshot: int = 0, **kwargs: Any) -> str:
+        """Nothing stands before a document."""
+        return ""
+
+    def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
+        """Nothing."""
+        return ""
+
+    def doc_to_target(self, doc: Row, doc_to_target: Any = None) -> str:
+        """The document."""
+        return str(doc["text"])
+
+    def process_results(self, doc: Row, results: Sequence[float]) -> dict[str, Any]:
+        """(log-likelihood, length) in words and in UTF-8 bytes, to be put together over the documents."""
+        if self.bypassed:
+            return {"bypass": 0.0}
+        words, size = len(re.split(r"\s+", doc["text"])), len(doc["text"].encode())
+        return {name: (results[0], words if name == "word_perplexity" else size) for name in self.METRICS}
+
+    def aggregation(self) -> dict[str, Any]:
+        """lm-eval's own, over all documents together."""
+        from lm_eval.api.metrics import bits_per_byte, weighted_perplexity
+
+        table = {"word_perplexity": weighted_perplexity, "byte_perplexity": weighted_perplexity}
+        return super().aggregation() | table | {"bits_per_byte": bits_per_byte}
