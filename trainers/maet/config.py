@@ -18,11 +18,14 @@ class AbilitySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    alpha: float = Field(0.8, description="Factor of the change by the ability corpus. Recalled, not confirmed.")
+    alpha: float = Field(default=0.8, description="Factor of the ability corpus's change. Recalled, not confirmed.")
     beta: float = Field(
-        0.2, description="Factor of the change by the general corpus, taken away; 0: none. Recalled, not confirmed."
+        default=0.2,
+        description="Factor of the general corpus's change, taken away; 0: none. Recalled, not confirmed.",
     )
-    gamma: float = Field(0.2, description="Factor of the ability in the merge, Eq. 3. Recalled, not confirmed.")
+    gamma: float = Field(
+        default=0.2, description="Factor of the ability when it is added, Eq. 3. Recalled, unconfirmed."
+    )
 
 
 class LanguageSettings(BaseModel):
@@ -30,7 +33,7 @@ class LanguageSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    mu: float = Field(1.0, description="Factor of the change by the language's corpus. Our choice.")
+    mu: float = Field(default=1.0, description="Factor of the change by the language's corpus. Our choice.")
 
 
 class SelectSettings(BaseModel):
@@ -39,17 +42,17 @@ class SelectSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     keep: Literal["lowest", "highest", "random", "all"] = Field(
-        "lowest",
+        default="lowest",
         description="lowest cosines: the ability's own tensors (inferred from the paper's aim); the others are for "
         "comparison.",
     )
     fraction: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.8, description="Share of the tensors that R(A) touches. Recalled (0.8 mathematics, 0.6 science)."
+        default=0.8, description="Share of the tensors that R(A) touches. Recalled (0.8 mathematics, 0.6 science)."
     )
     exclude: tuple[str, ...] = Field(
-        (), description="Tensors whose name contains one of these are never taken. Our choice."
+        default=(), description="Tensors whose name contains one of these are never taken. Our choice."
     )
-    seed: int = Field(0, ge=0, description="random: of the draw.")
+    seed: int = Field(default=0, ge=0, description="random: of the draw.")
 
     @model_validator(mode="after")
     def _every_setting_acts(self) -> Self:

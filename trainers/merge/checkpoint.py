@@ -107,7 +107,7 @@ class Checkpoint:
         kind, place = self.kinds[name], self._places[name]
         width = kind.row * BYTES[kind.dtype]
         found = np.empty((stop - start) * width, np.uint8)
-        left, offset = memoryview(found), place.offset + start * width
+        left, offset = memoryview(found), place.offset + start * width  # type: ignore[arg-type]
         while left:
             read = os.preadv(place.file, [left], offset)
             if not read:

@@ -69,7 +69,7 @@ def take_over(stage: Path, beside: Path, dtype: str | None, context: StepContext
     check_output(context)
 
 
-def weights_bar(base: Checkpoint, said: str) -> tqdm:  # type: ignore[type-arg]
+def weights_bar(base: Checkpoint, said: str) -> tqdm:
     """A progress bar over a model's weights."""
     from tqdm.auto import tqdm
 

@@ -114,7 +114,7 @@ class Writer:
     def write(self, name: str, first: int, block: Bytes) -> None:
         """Bytes of a tensor, from its byte `first` on."""
         descriptor, offset = self._places[name]
-        left, offset = memoryview(block), offset + first
+        left, offset = memoryview(block), offset + first  # type: ignore[arg-type]
         while left:
             written = os.pwrite(descriptor, left, offset)
             left, offset = left[written:], offset + written
