@@ -101,3 +101,15 @@ def stock(base: torch.Tensor, models: list[torch.Tensor]) -> torch.Tensor:
     cosine = sum(float(torch.dot(a, b) / max(a.norm() * b.norm(), 1e-6)) for a, b in pairs) / len(pairs)
     t = len(models) * cosine / (1 + (len(models) - 1) * cosine)
     return t * torch.stack([model.double() for model in models]).mean(0) + (1 - t) * base.double()
+
+
+# A program that merges: arguments are the tests' folder, the output and the folder of base, a, b and c.
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from merge_parts import merged
+near = {name: Path(sys.argv[3]) / name for name in "abc"}
+said = {name: {"weight": 0.5, "density": 0.3} for name in near}
+merged(Path(sys.argv[2]), Path(sys.argv[3]) / "base", near, method="ties", models=said, shard_size="300KB", threads=1)
+"""

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from merge_parts import arc, elected, in_the_middle, merged, opened, put, read, stock, tensors, trimmed
+from merge_parts import KILLED, arc, elected, in_the_middle, merged, opened, put, read, stock, tensors, trimmed
 from pydantic import ValidationError
 
 from hubwright.hub_sync.errors import DataError, StorageError
@@ -220,46 +217,6 @@ def test_an_adapter_is_folded_in_exactly(tmp_path: Path) -> None:
     (tmp_path / "kept").rename(tmp_path / "adapter" / "adapter_model.safetensors")
     with pytest.raises(DataError, match="does not fit other: is it an adapter of another model"):
         fold_adapter(open_checkpoint(put(tmp_path / "other", tensors(0)), "other"), tmp_path / "adapter", "adapter")
-
-
-KILLED = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from merge_parts import merged
-near = {name: Path(sys.argv[3]) / name for name in "abc"}
-said = {name: {"weight": 0.5, "density": 0.3} for name in near}
-merged(Path(sys.argv[2]), Path(sys.argv[3]) / "base", near, method="ties", models=said, shard_size="300KB", threads=1)
-"""
-
-
-def test_kill_9_loses_no_tensor_that_was_noted(tmp_path: Path, models: Any) -> None:
-    folder = models[0].parent
-    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent)]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, str(tmp_path / "whole"), str(folder)], check=True, env=env)
-    seen = set()
-    out = tmp_path / "cut"
-    for wait in (0.0, 0.05, 0.2):
-        process = subprocess.Popen([*command, str(out), str(folder)], env=env)
-        while process.poll() is None and not (out / "journal.jsonl").exists():
-            time.sleep(0.002)
-        time.sleep(wait)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        journal = out / "journal.jsonl"
-        if not journal.exists():
-            break
-        # While it is not whole there is no index, and no process takes the folder for a model.
-        assert not (out / "model.safetensors.index.json").exists()
-        with pytest.raises(DataError):
-            open_checkpoint(out, "cut")
-        noted = journal.read_bytes().count(b"\n") - 1
-        seen.add(noted)
-    subprocess.run([*command, str(out), str(folder)], check=True, env=env)
-    for path in (tmp_path / "whole").iterdir():
-        assert path.read_bytes() == (out / path.name).read_bytes(), path.name
-    assert len(list(out.iterdir())) == len(list((tmp_path / "whole").iterdir()))
 
 
 def test_a_kill_while_the_files_get_their_names(tmp_path: Path, models: Any, monkeypatch: pytest.MonkeyPatch) -> None:
