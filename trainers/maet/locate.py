@@ -81,7 +81,7 @@ def _report(config: LocateConfig, context: StepContext, scores: Scores, rows: li
     series = {
         part: [[row["layer"], 100 * row["share"]] for row in sorted(held, key=lambda r: r["layer"])]
         for part, held in sorted(parts.items())
-        if len(held) > 1
+        if len(held) > 1 and all(len(scores.kinds[row["tensor"]].shape) > 1 for row in held)
     }
     if series:
         title = "Share of each layer in the mask"

@@ -56,7 +56,8 @@ def transfer_step(config: TransferConfig, context: StepContext) -> None:
     rows = tensor_rows(measured, chosen)
     write_atomic(context.output / REPORT, canonical_json({"inputs": inputs_of(context), "tensors": rows}) + b"\n")
     take_over(stage, first.path, config.dtype, context)
-    _report(config, context, given, measured, chosen)
+    matrices = {name for name, kind in base.kinds.items() if len(kind.shape) > 1}
+    _report(config, context, given, measured, chosen, matrices)
 
 
 def _named(context: StepContext, role: str) -> dict[str, Input]:
@@ -111,6 +112,7 @@ def _report(
     given: Mapping[str, Mapping[str, Input]],
     measured: Mapping[str, Measured],
     chosen: Mapping[str, set[str]],
+    matrices: set[str],
 ) -> None:
     report, base = context.report, context.inputs["base"]
     models = [one for role in ("ability", "general", "language") for one in given[role].values()]
@@ -162,9 +164,9 @@ def _report(
             }
         )
         series = {
-            part: [[place(name)[0], touched[name].cosines[ability]] for name in names]
+            part: sorted([place(name)[0], touched[name].cosines[ability]] for name in names)
             for part, names in sorted(parts.items())
-            if len(names) > 1
+            if len(names) > 1 and matrices.issuperset(names)
         }
         if series and given["language"]:
             title = f"Cosine of {ability} and the languages"
