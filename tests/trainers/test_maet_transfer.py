@@ -99,6 +99,24 @@ def test_each_factor_is_where_the_equations_have_it(tmp_path: Path, planted: Any
         assert torch.equal(found[name], wanted), name
 
 
+def test_abilities_have_their_own_tensors_and_factors(tmp_path: Path, planted: Any) -> None:
+    folder, held = planted
+    of = opened({name: folder / name for name in ("base", "ability", "general", "l", "m")})
+    both = Parts(of["base"], {"x": of["ability"], "y": of["m"]}, {"x": of["general"]}, {}, {"l": of["l"]})
+    config = TransferConfig(
+        abilities={"x": ONE, "y": {"alpha": 0.5, "beta": 0.0, "gamma": 4.0}}, select={"fraction": 0.5}, eta=0.5
+    )
+    found, chosen = made(tmp_path / "out", config, both)
+    assert chosen["x"] != chosen["y"] and len(chosen["x"]) == len(chosen["y"]) == 3
+    for name in SHAPES:
+        wanted = held["base"][name] + held["l"][name] * (0.5 if name in chosen["x"] | chosen["y"] else 1.0)
+        if name in chosen["x"]:
+            wanted = wanted + held["a"][name]
+        if name in chosen["y"]:
+            wanted = wanted + 2.0 * held["m"][name]
+        assert torch.equal(found[name], wanted), name
+
+
 def test_ends_of_the_settings(tmp_path: Path, planted: Any) -> None:
     """gamma = 0 or no tensor taken: languages alone; no subtraction: English stays; no language: the ability alone."""
     folder, held = planted

@@ -1,0 +1,252 @@
+"""Does mathematics learned from English texts reach other languages by weights alone? MAET, its parts and rivals.
+
+    python -m benchmarks.maet_experiments --out runs/maet --model MODEL --ability ABILITY --wiki WIKI
+
+MODEL is a folder of SmolLM2-135M-Instruct (or another causal model), ABILITY one of a data set of recipe `ability`,
+WIKI one of `corpus_wiki`. Every training has the same number of tokens. Trained from the base, by the recipe steps: on
+English mathematics (MSVAMP's train questions and some of GSM8K's) and on English summaries, each with and without the
+mask of the weights that a short run on the mathematics moves most; on Spanish and on French summaries; and from each
+of these two on MSVAMP's train questions in that language (translate-train). Arms are merges of them:
+
+    language          the language's model as it is: continual pre-training
+    maet              language + ability, masked, English taken away, in the tensors with the lowest cosines
+    highest, random   the same in the tensors with the highest cosines, and in random ones
+    no subtraction    the English general model is not taken away
+    no mask           both English models trained in all weights
+    task arithmetic   the mathematics of all weights, in all tensors, nothing taken away
+    translate-train   trained on mathematics in the language itself
+
+Scored: MSVAMP's held-out questions, the right number among four by log-likelihood. Differences to `language` are of
+the same questions, with a 95 % bootstrap interval. A finished training, merge or score is a file, so the command goes
+on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+LANGUAGES = ("es", "fr")
+FACTORS = {"alpha": 0.8, "beta": 0.2, "gamma": 1.0}
+ARMS: dict[str, dict[str, Any]] = {  # arm -> how the ability is added; models by name
+    "maet": {"ability": "math", "general": "english"},
+    "highest": {"ability": "math", "general": "english", "select": {"keep": "highest", "fraction": 0.8}},
+    "random": {"ability": "math", "general": "english", "select": {"keep": "random", "fraction": 0.8}},
+    "no_subtraction": {"ability": "math"},
+    "no_mask": {"ability": "math_all", "general": "english_all"},
+    "task_arithmetic": {"ability": "math_all", "select": {"keep": "all"}},
+}
+METRICS = ("acc", "choice_loss", "loss_per_byte")
+TRAINING: dict[str, Any] = {
+    "max_length": 256, "per_device_train_batch_size": 4, "learning_rate": 1e-4, "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.1, "weight_decay": 0.0, "logging_steps": 5, "save_steps": 1000, "use_cpu": True,
+}  # fmt: skip
+
+
+def inputs(**paths: Path) -> dict[str, Any]:
+    """Inputs of a step, from local folders."""
+    from hubwright.hub_sync.context import Input
+    from hubwright.hub_sync.refs import ArtifactRef
+
+    kinds = {"dataset": "dataset", "masks": "dataset"}
+    return {
+        role: Input(ArtifactRef(kinds.get(role, "model"), f"local/{role}", "0" * 40), path.absolute())  # type: ignore[arg-type]
+        for role, path in paths.items()
+    }
+
+
+def step(work: Callable[[Any, Any], object], config: Any, folder: Path, given: dict[str, Any]) -> None:
+    """Run a step below `folder`, unless it has been run."""
+    from hubwright.hub_sync.context import StepContext
+
+    done = folder / "done.json"
+    if done.is_file():
+        return
+    context = StepContext(folder.name, folder / "work", folder / "out", given)
+    for path in (context.workdir, context.output):
+        path.mkdir(parents=True, exist_ok=True)
+    work(config, context)
+    done.write_text(json.dumps(context.report.metrics))
+
+
+def texts(arguments: argparse.Namespace, folder: Path, seed: int) -> dict[str, Path]:
+    """Corpora as folders: `math` (English), `en`, `es`, `fr`, `math_es`, `math_fr`; each in an order of the seed."""
+    from datasets import Dataset, load_dataset
+
+    def of(config: str) -> list[str]:
+        return list(load_dataset(str(arguments.ability), config, split="train")["text"])
+
+    wiki = load_dataset(str(arguments.wiki), split="train")
+    held = {"math": of("msvamp_en") + random.Random(seed).sample(of("gsm8k_en"), arguments.gsm8k)}
+    for language in ("en", *LANGUAGES):
+        name = f"wikipedia-{language}-summaries"
+        held[language] = [text for text, source in zip(wiki["text"], wiki["source"], strict=True) if source == name]
+    for language in LANGUAGES:
+        held[f"math_{language}"] = of(f"msvamp_{language}")
+    found = {}
+    for name, rows in held.items():
+        found[name] = folder / "texts" / name
+        path = found[name] / "data" / "train-00000-of-00001.parquet"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            random.Random(f"{seed}:{name}").shuffle(rows)
+            Dataset.from_dict({"text": rows}).to_parquet(str(path))
+    return found
+
+
+def train(arguments: argparse.Namespace, folder: Path, seed: int) -> None:
+    """Everything that is trained and merged for one seed, below `folder`."""
+    from hubwright.trainers import pretrain
+    from hubwright.trainers.maet.config import ExtractConfig, LocateConfig, TransferConfig
+    from hubwright.trainers.maet.extract import extract
+    from hubwright.trainers.maet.locate import locate
+    from hubwright.trainers.maet.transfer_step import transfer_step
+
+    data = texts(arguments, folder, seed)
+    said = TRAINING | {"seed": seed, "threads": arguments.threads, "max_steps": arguments.steps}
+    base, masks = arguments.model, folder / "masks" / "out"
+    short = said | {"max_steps": max(1, arguments.steps // 2)}
+    step(locate, LocateConfig(**short, fraction=0.05), folder / "masks", inputs(model=base, dataset=data["math"]))
+    for name, corpus in (("math", "math"), ("english", "en")):
+        given = inputs(model=base, dataset=data[corpus], masks=masks)
+        step(extract, ExtractConfig(**said), folder / name, given)
+    plain = pretrain.PretrainConfig(**said)
+    for name, corpus in (
+        ("math_all", "math"),
+        ("english_all", "en"),
+        *((language, language) for language in LANGUAGES),
+    ):
+        step(pretrain.train, plain, folder / name, inputs(model=base, dataset=data[corpus]))
+    for language in LANGUAGES:
+        own = folder / language / "out"
+        given = inputs(model=own, dataset=data[f"math_{language}"])
+        step(pretrain.train, plain, folder / f"translate_train-{language}", given)
+        for arm, how in ARMS.items():
+            models = {"base": base, "ability_math": folder / how["ability"] / "out", f"language_{language}": own}
+            factors = FACTORS | ({} if "general" in how else {"beta": 0.0})
+            if "general" in how:
+                models["general_math"] = folder / how["general"] / "out"
+            settings = {"abilities": {"math": factors}, "dtype": "float32", "select": how.get("select", {})}
+            step(transfer_step, TransferConfig(**settings), folder / f"{arm}-{language}", inputs(**models))
+
+
+def score(model: Path, task: str, arguments: argparse.Namespace, result: Path) -> None:
+    """A task's metrics of every document, as a file."""
+    from hubwright.evals.run import run_lm_eval
+
+    if result.is_file():
+        return
+    os.environ["HUBWRIGHT_ABILITY"] = str(arguments.ability.absolute())
+    with tempfile.TemporaryDirectory() as folder:
+        found = run_lm_eval(
+            task,
+            ["--model", "hf", "--model_args", f"pretrained={model.absolute()},dtype=bfloat16", "--device", "cpu",
+             "--batch_size", "8", "--limit", str(arguments.limit), "--log_samples", "--output_path", folder],
+        )  # fmt: skip
+        assert found is not None
+        (path,) = Path(folder).glob(f"**/samples_{task}_*.jsonl")
+        lines = path.read_text(encoding="utf-8").splitlines()
+    rows = sorted((json.loads(line) for line in lines), key=lambda row: int(row["doc_id"]))
+    partial = result.with_suffix(".partial")
+    partial.write_text(json.dumps({metric: [float(row[metric]) for row in rows] for metric in METRICS}))
+    partial.replace(result)
+
+
+def scored(folder: Path, base: Path) -> list[tuple[Path, str, Path]]:
+    """(model, task, file) of everything that is scored for one seed; the base is scored once, beside the seeds."""
+    todo = [
+        (base, f"maet_msvamp_ll_{language}", folder.parent / f"base-{language}.json")
+        for language in ("en", *LANGUAGES)
+    ]
+    for language in LANGUAGES:
+        task = f"maet_msvamp_ll_{language}"
+        todo.append((folder / language / "out", task, folder / f"language-{language}.json"))
+        for arm in (*ARMS, "translate_train"):
+            todo.append((folder / f"{arm}-{language}" / "out", task, folder / f"{arm}-{language}.json"))
+    for name in ("math", "math_all", "es", "maet-es"):
+        todo.append((folder / name / "out", "maet_msvamp_ll_en", folder / f"{name}-on-en.json"))
+    return todo
+
+
+def interval(differences: list[float]) -> tuple[float, float, float]:
+    """Mean, and the 95 % interval of a bootstrap over questions."""
+    import numpy as np
+
+    held = np.array(differences)
+    draws = np.random.default_rng(0).integers(0, len(held), (2000, len(held)))
+    low, high = np.quantile(held[draws].mean(1), [0.025, 0.975])
+    return float(held.mean()), float(low), float(high)
+
+
+def table(out: Path, seeds: int) -> str:
+    """By language and arm: means over seeds, and what changed against `language` on the same questions."""
+    lines = [
+        "| language | arm | accuracy | loss of the choice | against `language` | nats a byte | against `language` |"
+    ]
+    lines.append("|---|---|---:|---:|---|---:|---|")
+
+    def read(seed: int, arm: str, language: str) -> dict[str, list[float]]:
+        path = out / (f"base-{language}.json" if arm == "base" else f"{seed}/{arm}-{language}.json")
+        return dict(json.loads(path.read_text()))
+
+    for language in LANGUAGES:
+        for arm in ("base", "language", *ARMS, "translate_train"):
+            runs = [(read(seed, arm, language), read(seed, "language", language)) for seed in range(seeds)]
+            cells = [language, arm.replace("_", " ")]
+            for metric in METRICS:
+                values = [value for own, _ in runs for value in own[metric]]
+                cells.append(f"{sum(values) / len(values):.3f}")
+                if metric != "acc" and arm != "language":
+                    parts = [
+                        interval([a - b for a, b in zip(own[metric], ref[metric], strict=True)]) for own, ref in runs
+                    ]
+                    cells.append("; ".join(f"{mean:+.3f} ({low:+.3f} to {high:+.3f})" for mean, low, high in parts))
+                elif metric != "acc":
+                    cells.append("")
+            lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "| on English questions | accuracy | loss of the choice | nats a byte |", "|---|---:|---:|---:|"]
+    for name in ("base", "math", "math_all", "es", "maet-es"):
+        runs_ = [read(0, "base", "en")] if name == "base" else [
+            json.loads((out / str(seed) / f"{name}-on-en.json").read_text()) for seed in range(seeds)
+        ]  # fmt: skip
+        means = [sum(value for run in runs_ for value in run[m]) / sum(len(run[m]) for run in runs_) for m in METRICS]
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(f'{mean:.3f}' for mean in means)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Train, merge and score what is missing, then print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("out", "model", "ability", "wiki"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=30, help="optimiser steps of 1,024 tokens")
+    parser.add_argument("--gsm8k", type=int, default=120, help="questions of GSM8K beside MSVAMP's in the mathematics")
+    parser.add_argument("--limit", type=int, default=120, help="questions scored in a language")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        folder = arguments.out / arguments.one
+        train(arguments, folder, int(arguments.one))
+        for model, task, result in scored(folder, arguments.model):
+            score(model, task, arguments, result)
+        return
+    for seed in range(arguments.seeds):
+        (arguments.out / str(seed)).mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "benchmarks.maet_experiments", *sys.argv[1:], "--one", str(seed)]
+        if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
+            sys.exit(f"maet_experiments: seed {seed} failed, see above")
+    print(table(arguments.out, arguments.seeds))
+
+
+if __name__ == "__main__":
+    main()
