@@ -3,7 +3,8 @@
     python3.11 -m venv .venv-mergekit && .venv-mergekit/bin/pip install mergekit==0.1.5
     HUBWRIGHT_BENCH_MERGEKIT=.venv-mergekit/bin/python python -m benchmarks merge
 
-Five checkpoints of 155.7 M parameters in bfloat16 (a base, four near it), or those named by `--models BASE MODEL ...`.
+Five checkpoints of 155.2 M parameters in bfloat16 (a base, four near it), or those named by `--models BASE MODEL ...`;
+`--size large` makes them of 1.65 billion (20 GB on the disk), to see that memory stays as it is.
 Both compute in float32 and round to bfloat16. Shown are wall time with imports, the largest anonymous memory (sampled
 from /proc; file pages that can be dropped do not count), how many elements differ and by how many units in the last
 place at most. mergekit draws what DARE drops from one random stream, ours by place and seed: what is compared there is
@@ -21,10 +22,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
-ROUNDS, LAYERS, WIDTH, INNER, VOCABULARY = 3, 8, 1024, 2816, 25_600
+ROUNDS = 3
+SIZES = {"small": (8, 1024, 2816, 25_600), "large": (28, 1536, 8960, 151_936)}  # layers, widths, vocabulary
 WEIGHTS, DENSITY = (0.5, 0.3, -0.2, 0.4), 0.3
 STABLE = "ties, with mergekit's sort made stable"
 # Of equal magnitudes mergekit keeps those that torch.argsort puts first: any, unless it is told to be stable.
@@ -43,46 +46,52 @@ CASES: dict[str, dict[str, Any]] = {  # method -> mergekit's own parameters, and
 }
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """The base and four models: names and shapes of a Llama, numbers at random, a tenth of them changed."""
+def checkpoints(folder: Path, size: str) -> list[Path]:
+    """The base and four models, a file a layer: names and shapes of a Llama, numbers at random, the models' near the
+    base's. Each tensor is drawn by its own seed, so that few are held."""
     import torch
     from safetensors.torch import save_file
 
-    shapes = {
-        "model.embed_tokens.weight": (VOCABULARY, WIDTH),
-        "model.norm.weight": (WIDTH,),
-        "lm_head.weight": (VOCABULARY, WIDTH),
-    }
-    for n in range(LAYERS):
+    layers, width, inner, vocabulary = SIZES[size]
+    files = {"embed": {"model.embed_tokens.weight": (vocabulary, width), "model.norm.weight": (width,)}}
+    if size == "small":
+        files["head"] = {"lm_head.weight": (vocabulary, width)}
+    for n in range(layers):
         layer = f"model.layers.{n}"
-        for part in "qkvo":
-            shapes[f"{layer}.self_attn.{part}_proj.weight"] = (WIDTH, WIDTH)
-        shapes |= {f"{layer}.mlp.{part}_proj.weight": (INNER, WIDTH) for part in ("gate", "up")}
-        shapes |= {f"{layer}.mlp.down_proj.weight": (WIDTH, INNER)}
-        shapes |= {f"{layer}.{part}_layernorm.weight": (WIDTH,) for part in ("input", "post_attention")}
+        shapes = {f"{layer}.self_attn.{part}_proj.weight": (width, width) for part in "qkvo"}
+        shapes |= {f"{layer}.mlp.{part}_proj.weight": (inner, width) for part in ("gate", "up")}
+        shapes |= {f"{layer}.mlp.down_proj.weight": (width, inner)}
+        shapes |= {f"{layer}.{part}_layernorm.weight": (width,) for part in ("input", "post_attention")}
+        files[f"{n:02d}"] = shapes
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "hidden_size": WIDTH,
-        "intermediate_size": INNER,
-        "num_hidden_layers": LAYERS,
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
         "num_attention_heads": 16,
         "num_key_value_heads": 16,
-        "vocab_size": VOCABULARY,
-        "tie_word_embeddings": False,
+        "vocab_size": vocabulary,
+        "tie_word_embeddings": size != "small",
         "dtype": "bfloat16",
         "max_position_embeddings": 2048,
     }
-    random = torch.Generator().manual_seed(0)
-    base = {name: 0.02 * torch.randn(shape, generator=random) for name, shape in shapes.items()}
+
+    def drawn(name: str, shape: tuple[int, ...], n: int) -> torch.Tensor:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(f"{n}:{name}".encode())))
+
     made = []
     for n in range(5):
-        held = {
-            name: one + (0.002 * torch.randn(one.shape, generator=random) if n else 0.0) for name, one in base.items()
-        }
         path = folder / f"model-{n}"
-        path.mkdir()
-        save_file({k: v.to(torch.bfloat16) for k, v in held.items()}, path / "model.safetensors", {"format": "pt"})
+        path.mkdir(parents=True)
+        for file, shapes in files.items():
+            held = {name: 0.02 * drawn(name, shape, 0) for name, shape in shapes.items()}
+            if n:
+                held = {name: one + 0.002 * drawn(name, shapes[name], n) for name, one in held.items()}
+            rounded = {name: one.to(torch.bfloat16) for name, one in held.items()}
+            save_file(rounded, path / f"model-{file}.safetensors", {"format": "pt"})
+        where = {name: f"model-{file}.safetensors" for file, shapes in files.items() for name in shapes}
+        (path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
         (path / "config.json").write_text(json.dumps(config))
         made.append(path)
     return made
@@ -237,6 +246,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--run", nargs=2, metavar=("METHOD", "OUT"))
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--only", nargs="+", choices=CASES)
+    parser.add_argument("--size", choices=SIZES, default="small")
     chosen = parser.parse_args(arguments or [])
     if chosen.run:
         run(chosen.run[0], chosen.models, Path(chosen.run[1]))
@@ -248,7 +258,7 @@ def main(arguments: list[str] | None = None) -> None:
     print("|---|---:|---:|---:|---:|---:|---|")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        models = chosen.models or checkpoints(folder)
+        models = chosen.models or checkpoints(folder, chosen.size)
         for method in chosen.only or CASES:
             took: dict[str, list[tuple[float, float]]] = {"ours": [], "theirs": []}
             for _ in range(chosen.rounds):
