@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ..sources import fetch
-from ..toolcalls.splits import NEAR, is_test
-from .clean import RULES, SPLITS, Item, clean, groups
+from ..toolcalls.splits import NEAR, is_test, tied
+from .clean import RULES, SPLITS, Item, clean
 from .convert import Rejected, convert, training_text
 from .read import AbilitySource, File, json_lines, read_files
 
@@ -217,7 +217,7 @@ def _translations(source: AbilitySource, origins: list[str]) -> dict[str, str]:
         if not isinstance(record, dict) or not all(isinstance(others, list) for others in record.values()):
             raise DataError(f"{name}: line {line} is no object of lists; give EXAMS' parallel_questions.jsonl")
         pairs += [(one, str(other)) for one, others in record.items() for other in others]
-    return groups(pairs)
+    return tied(pairs)
 
 
 def _check(file: File, refused: Sequence[tuple[int, Rejected]], most: float) -> None:

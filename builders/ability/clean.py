@@ -74,19 +74,3 @@ def _turns(items: Iterable[Item]) -> list[dict[str, Any]]:
     questions ("Which of these is true?") differ in them alone."""
     texts = ([item.row["question"], *sorted(item.row["choices"])] for item in items)
     return [{"messages": [{"content": text} for text in parts]} for parts in texts]
-
-
-def groups(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The group of each id: the least id that it is tied to, directly or through others (union-find)."""
-    parent: dict[str, str] = {}
-
-    def root(key: str) -> str:
-        while parent.setdefault(key, key) != key:
-            parent[key] = parent[parent[key]]
-            key = parent[key]
-        return key
-
-    for one, other in pairs:
-        low, high = sorted((root(one), root(other)))
-        parent[high] = low
-    return {key: root(key) for key in list(parent)}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 SHINGLE = 5  # words, or Chinese characters
@@ -35,7 +36,14 @@ def group_keys(row: dict[str, Any]) -> list[str]:
 
 
 def groups(rows: list[dict[str, Any]]) -> list[str]:
-    """The group of each row: the least key that it is tied to, directly or through others (union-find)."""
+    """The group of each row: the least key that it is tied to, directly or through others."""
+    keys = [group_keys(row) for row in rows]
+    group = tied((first, key) for first, *others in keys for key in (first, *others))
+    return [group[first] for first, *_ in keys]
+
+
+def tied(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The group of each key: the least key that it is tied to, directly or through others (union-find)."""
     parent: dict[str, str] = {}
 
     def root(key: str) -> str:
@@ -44,12 +52,10 @@ def groups(rows: list[dict[str, Any]]) -> list[str]:
             key = parent[key]
         return key
 
-    for row in rows:
-        first, *others = (root(key) for key in group_keys(row))
-        for other in others:
-            low, high = sorted((root(first), root(other)))
-            parent[high] = low
-    return [root(group_keys(row)[0]) for row in rows]
+    for one, other in pairs:
+        low, high = sorted((root(one), root(other)))
+        parent[high] = low
+    return {key: root(key) for key in list(parent)}
 
 
 def is_test(group: str, fraction: float, seed: int) -> bool:

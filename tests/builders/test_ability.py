@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hubwright.builders.ability import AbilityConfig, AbilitySource, build
-from hubwright.builders.ability.clean import SAME, Item, clean, groups
+from hubwright.builders.ability.clean import SAME, Item, clean
 from hubwright.builders.ability.convert import Rejected, convert, number, training_text
+from hubwright.builders.toolcalls.splits import tied
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
 
@@ -313,7 +314,7 @@ def test_cleaning_goes_by_the_first_rule_that_holds() -> None:
         i.left_out = ""
     clean(items, None)
     assert [i.left_out for i in items][5:] == [SAME, "", "translation", "", SAME, ""]
-    assert groups([("b", "a"), ("c", "b"), ("x", "y")]) == {"a": "a", "b": "a", "c": "a", "x": "x", "y": "x"}
+    assert tied([("b", "a"), ("c", "b"), ("x", "y")]) == {"a": "a", "b": "a", "c": "a", "x": "x", "y": "x"}
 
 
 # Files and settings that are wrong.
