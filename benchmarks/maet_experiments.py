@@ -27,6 +27,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -74,6 +75,7 @@ def step(work: Callable[[Any, Any], object], config: Any, folder: Path, given: d
     for path in (context.workdir, context.output):
         path.mkdir(parents=True, exist_ok=True)
     work(config, context)
+    shutil.rmtree(context.workdir)
     done.write_text(json.dumps(context.report.metrics))
 
 
@@ -103,12 +105,11 @@ def texts(arguments: argparse.Namespace, folder: Path, seed: int) -> dict[str, P
 
 
 def train(arguments: argparse.Namespace, folder: Path, seed: int) -> None:
-    """Everything that is trained and merged for one seed, below `folder`."""
+    """Everything that is trained, merged and scored for one seed, below `folder`."""
     from hubwright.trainers import pretrain
-    from hubwright.trainers.maet.config import ExtractConfig, LocateConfig, TransferConfig
+    from hubwright.trainers.maet.config import ExtractConfig, LocateConfig
     from hubwright.trainers.maet.extract import extract
     from hubwright.trainers.maet.locate import locate
-    from hubwright.trainers.maet.transfer_step import transfer_step
 
     data = texts(arguments, folder, seed)
     said = TRAINING | {"seed": seed, "threads": arguments.threads, "max_steps": arguments.steps}
@@ -126,29 +127,50 @@ def train(arguments: argparse.Namespace, folder: Path, seed: int) -> None:
     ):
         step(pretrain.train, plain, folder / name, inputs(model=base, dataset=data[corpus]))
     for language in LANGUAGES:
-        own = folder / language / "out"
-        given = inputs(model=own, dataset=data[f"math_{language}"])
+        given = inputs(model=folder / language / "out", dataset=data[f"math_{language}"])
         step(pretrain.train, plain, folder / f"translate_train-{language}", given)
-        for arm, how in ARMS.items():
-            models = {"base": base, "ability_math": folder / how["ability"] / "out", f"language_{language}": own}
-            factors = FACTORS | ({} if "general" in how else {"beta": 0.0})
-            if "general" in how:
-                models["general_math"] = folder / how["general"] / "out"
-            settings = {"abilities": {"math": factors}, "dtype": "float32", "select": how.get("select", {})}
-            step(transfer_step, TransferConfig(**settings), folder / f"{arm}-{language}", inputs(**models))
+    for name in ("math", "math_all", "es"):
+        score(folder / name / "out", "en", arguments, folder / f"{name}-on-en.json")
+    for language in LANGUAGES:
+        score(folder / language / "out", language, arguments, folder / f"language-{language}.json")
+        name = f"translate_train-{language}"
+        score(folder / name / "out", language, arguments, folder / f"{name}.json")
+        for arm in ARMS:
+            add(arm, language, arguments, folder)
 
 
-def score(model: Path, task: str, arguments: argparse.Namespace, result: Path) -> None:
-    """A task's metrics of every document, as a file."""
+def add(arm: str, language: str, arguments: argparse.Namespace, folder: Path) -> None:
+    """Merge an arm and score it; the merged weights are not kept."""
+    from hubwright.trainers.maet.config import TransferConfig
+    from hubwright.trainers.maet.transfer_step import transfer_step
+
+    result, how = folder / f"{arm}-{language}.json", ARMS[arm]
+    if result.is_file():
+        return
+    models = {"base": arguments.model, f"language_{language}": folder / language / "out"}
+    models |= {f"{role}_math": folder / how[role] / "out" for role in ("ability", "general") if role in how}
+    factors = FACTORS | ({} if "general" in how else {"beta": 0.0})
+    settings = {"abilities": {"math": factors}, "dtype": "float32", "select": how.get("select", {})}
+    made = folder / f"{arm}-{language}"
+    step(transfer_step, TransferConfig(**settings), made, inputs(**models))
+    if (arm, language) == ("maet", "es"):
+        score(made / "out", "en", arguments, folder / "maet-es-on-en.json")
+    score(made / "out", language, arguments, result)
+    shutil.rmtree(made)
+
+
+def score(model: Path, language: str, arguments: argparse.Namespace, result: Path) -> None:
+    """Metrics of every question in a language, as a file. In float32: bfloat16 would round small changes away."""
     from hubwright.evals.run import run_lm_eval
 
     if result.is_file():
         return
+    task = f"maet_msvamp_ll_{language}"
     os.environ["HUBWRIGHT_ABILITY"] = str(arguments.ability.absolute())
     with tempfile.TemporaryDirectory() as folder:
         found = run_lm_eval(
             task,
-            ["--model", "hf", "--model_args", f"pretrained={model.absolute()},dtype=bfloat16", "--device", "cpu",
+            ["--model", "hf", "--model_args", f"pretrained={model.absolute()},dtype=float32", "--device", "cpu",
              "--batch_size", "8", "--limit", str(arguments.limit), "--log_samples", "--output_path", folder],
         )  # fmt: skip
         assert found is not None
@@ -158,22 +180,6 @@ def score(model: Path, task: str, arguments: argparse.Namespace, result: Path) -
     partial = result.with_suffix(".partial")
     partial.write_text(json.dumps({metric: [float(row[metric]) for row in rows] for metric in METRICS}))
     partial.replace(result)
-
-
-def scored(folder: Path, base: Path) -> list[tuple[Path, str, Path]]:
-    """(model, task, file) of everything that is scored for one seed; the base is scored once, beside the seeds."""
-    todo = [
-        (base, f"maet_msvamp_ll_{language}", folder.parent / f"base-{language}.json")
-        for language in ("en", *LANGUAGES)
-    ]
-    for language in LANGUAGES:
-        task = f"maet_msvamp_ll_{language}"
-        todo.append((folder / language / "out", task, folder / f"language-{language}.json"))
-        for arm in (*ARMS, "translate_train"):
-            todo.append((folder / f"{arm}-{language}" / "out", task, folder / f"{arm}-{language}.json"))
-    for name in ("math", "math_all", "es", "maet-es"):
-        todo.append((folder / name / "out", "maet_msvamp_ll_en", folder / f"{name}-on-en.json"))
-    return todo
 
 
 def interval(differences: list[float]) -> tuple[float, float, float]:
@@ -235,10 +241,9 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        folder = arguments.out / arguments.one
-        train(arguments, folder, int(arguments.one))
-        for model, task, result in scored(folder, arguments.model):
-            score(model, task, arguments, result)
+        for language in ("en", *LANGUAGES):
+            score(arguments.model, language, arguments, arguments.out / f"base-{language}.json")
+        train(arguments, arguments.out / arguments.one, int(arguments.one))
         return
     for seed in range(arguments.seeds):
         (arguments.out / str(seed)).mkdir(parents=True, exist_ok=True)
