@@ -4,9 +4,9 @@
 
 MODEL is a folder of SmolLM2-135M-Instruct (or another causal model), ABILITY one of a data set of recipe `ability`,
 WIKI one of `corpus_wiki`. Every training has the same number of tokens. Trained from the base, by the recipe steps: on
-English mathematics (MSVAMP's train questions and some of GSM8K's) and on English summaries, each with and without the
-mask of the weights that a short run on the mathematics moves most; on Spanish and on French summaries; and from each
-of these two on MSVAMP's train questions in that language (translate-train). Arms are merges of them:
+English mathematics (MSVAMP's train questions and answers) and on English summaries, each with and without the mask of
+the weights that a short run on the mathematics moves most; on Spanish and on French summaries; and from each of these
+two on MSVAMP's train questions in that language (translate-train). Arms are merges of them:
 
     language          the language's model as it is: continual pre-training
     maet              language + ability, masked, English taken away, in the tensors with the lowest cosines
@@ -16,9 +16,9 @@ of these two on MSVAMP's train questions in that language (translate-train). Arm
     task arithmetic   the mathematics of all weights, in all tensors, nothing taken away
     translate-train   trained on mathematics in the language itself
 
-Scored: MSVAMP's held-out questions, the right number among four by log-likelihood. Differences to `language` are of
-the same questions, with a 95 % bootstrap interval. A finished training, merge or score is a file, so the command goes
-on where it was stopped.
+Scored: MSVAMP's held-out questions, the right number among four by log-likelihood, and for what is forgotten the same
+in English and held-out English summaries. Differences to `language` are of the same questions, with a 95 % bootstrap
+interval for each seed. A finished training, merge or score is a file, so the command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,25 +75,28 @@ def step(work: Callable[[Any, Any], object], config: Any, folder: Path, given: d
     context = StepContext(folder.name, folder / "work", folder / "out", given)
     for path in (context.workdir, context.output):
         path.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
     work(config, context)
+    seconds = round(time.monotonic() - begun, 1)
     shutil.rmtree(context.workdir)
-    done.write_text(json.dumps(context.report.metrics))
+    done.write_text(json.dumps(context.report.metrics | {"seconds": seconds}))
 
 
 def texts(arguments: argparse.Namespace, folder: Path, seed: int) -> dict[str, Path]:
-    """Corpora as folders: `math` (English), `en`, `es`, `fr`, `math_es`, `math_fr`; each in an order of the seed."""
+    """Corpora as folders: `en`, `math_en` and so on; each in an order of the seed, mathematics as the tasks ask it."""
     from datasets import Dataset, load_dataset
 
-    def of(config: str) -> list[str]:
-        return list(load_dataset(str(arguments.ability), config, split="train")["text"])
+    from hubwright.evals.maet.words import WORDS
 
     wiki = load_dataset(str(arguments.wiki), split="train")
-    held = {"math": of("msvamp_en") + random.Random(seed).sample(of("gsm8k_en"), arguments.gsm8k)}
+    held = {}
     for language in ("en", *LANGUAGES):
-        name = f"wikipedia-{language}-summaries"
+        name, words = f"wikipedia-{language}-summaries", WORDS[language]
         held[language] = [text for text, source in zip(wiki["text"], wiki["source"], strict=True) if source == name]
-    for language in LANGUAGES:
-        held[f"math_{language}"] = of(f"msvamp_{language}")
+        held[f"math_{language}"] = [
+            f"{words.question} {row['question']}\n{words.direct} {row['answer']}"
+            for row in load_dataset(str(arguments.ability), f"msvamp_{language}", split="train")
+        ]
     found = {}
     for name, rows in held.items():
         found[name] = folder / "texts" / name
@@ -115,13 +119,13 @@ def train(arguments: argparse.Namespace, folder: Path, seed: int) -> None:
     said = TRAINING | {"seed": seed, "threads": arguments.threads, "max_steps": arguments.steps}
     base, masks = arguments.model, folder / "masks" / "out"
     short = said | {"max_steps": max(1, arguments.steps // 2)}
-    step(locate, LocateConfig(**short, fraction=0.05), folder / "masks", inputs(model=base, dataset=data["math"]))
-    for name, corpus in (("math", "math"), ("english", "en")):
+    step(locate, LocateConfig(**short, fraction=0.05), folder / "masks", inputs(model=base, dataset=data["math_en"]))
+    for name, corpus in (("math", "math_en"), ("english", "en")):
         given = inputs(model=base, dataset=data[corpus], masks=masks)
         step(extract, ExtractConfig(**said), folder / name, given)
     plain = pretrain.PretrainConfig(**said)
     for name, corpus in (
-        ("math_all", "math"),
+        ("math_all", "math_en"),
         ("english_all", "en"),
         *((language, language) for language in LANGUAGES),
     ):
@@ -129,8 +133,8 @@ def train(arguments: argparse.Namespace, folder: Path, seed: int) -> None:
     for language in LANGUAGES:
         given = inputs(model=folder / language / "out", dataset=data[f"math_{language}"])
         step(pretrain.train, plain, folder / f"translate_train-{language}", given)
-    for name in ("math", "math_all", "es"):
-        score(folder / name / "out", "en", arguments, folder / f"{name}-on-en.json")
+    for name in ("math", "math_all", "es", "translate_train-es"):
+        forgotten(folder / name / "out", arguments, folder, name)
     for language in LANGUAGES:
         score(folder / language / "out", language, arguments, folder / f"language-{language}.json")
         name = f"translate_train-{language}"
@@ -154,19 +158,29 @@ def add(arm: str, language: str, arguments: argparse.Namespace, folder: Path) ->
     made = folder / f"{arm}-{language}"
     step(transfer_step, TransferConfig(**settings), made, inputs(**models))
     if (arm, language) == ("maet", "es"):
-        score(made / "out", "en", arguments, folder / "maet-es-on-en.json")
+        forgotten(made / "out", arguments, folder, "maet-es")
     score(made / "out", language, arguments, result)
-    shutil.rmtree(made)
+    shutil.rmtree(made / "out")
+
+
+def forgotten(model: Path, arguments: argparse.Namespace, folder: Path, name: str) -> None:
+    """English mathematics and English summaries, as files."""
+    score(model, "en", arguments, folder / f"{name}-on-en.json")
+    score(model, "general", arguments, folder / f"{name}-on-general.json")
 
 
 def score(model: Path, language: str, arguments: argparse.Namespace, result: Path) -> None:
-    """Metrics of every question in a language, as a file. In float32: bfloat16 would round small changes away."""
+    """Metrics of every question in a language, or of every summary of `general`, as a file.
+
+    In float32: bfloat16 would round small changes away.
+    """
     from hubwright.evals.run import run_lm_eval
 
     if result.is_file():
         return
-    task = f"maet_msvamp_ll_{language}"
+    task = "maet_general_en" if language == "general" else f"maet_msvamp_ll_{language}"
     os.environ["HUBWRIGHT_ABILITY"] = str(arguments.ability.absolute())
+    os.environ["HUBWRIGHT_WIKI_SUMMARIES"] = str(arguments.wiki.absolute())
     with tempfile.TemporaryDirectory() as folder:
         found = run_lm_eval(
             task,
@@ -177,8 +191,12 @@ def score(model: Path, language: str, arguments: argparse.Namespace, result: Pat
         (path,) = Path(folder).glob(f"**/samples_{task}_*.jsonl")
         lines = path.read_text(encoding="utf-8").splitlines()
     rows = sorted((json.loads(line) for line in lines), key=lambda row: int(row["doc_id"]))
+    if language == "general":
+        values = {"loss_per_byte": [-row["bits_per_byte"][0] / row["bits_per_byte"][1] for row in rows]}
+    else:
+        values = {metric: [float(row[metric]) for row in rows] for metric in METRICS}
     partial = result.with_suffix(".partial")
-    partial.write_text(json.dumps({metric: [float(row[metric]) for row in rows] for metric in METRICS}))
+    partial.write_text(json.dumps(values))
     partial.replace(result)
 
 
@@ -218,14 +236,70 @@ def table(out: Path, seeds: int) -> str:
                 elif metric != "acc":
                     cells.append("")
             lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "| on English questions | accuracy | loss of the choice | nats a byte |", "|---|---:|---:|---:|"]
-    for name in ("base", "math", "math_all", "es", "maet-es"):
-        runs_ = [read(0, "base", "en")] if name == "base" else [
-            json.loads((out / str(seed) / f"{name}-on-en.json").read_text()) for seed in range(seeds)
-        ]  # fmt: skip
-        means = [sum(value for run in runs_ for value in run[m]) / sum(len(run[m]) for run in runs_) for m in METRICS]
-        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(f'{mean:.3f}' for mean in means)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_forgetting(out, seeds), "", *_needed(out, seeds), "", *_cost(out, seeds)])
+
+
+def _forgetting(out: Path, seeds: int) -> list[str]:
+    lines = [
+        "| in English | accuracy | loss of the choice | nats a byte | summaries, nats a byte |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name in ("base", "math", "math_all", "es", "maet-es", "translate_train-es"):
+        folders = [out] if name == "base" else [out / str(seed) for seed in range(seeds)]
+        cells = [name.replace("_", " ")]
+        for corpus, metrics in (("en", METRICS), ("general", METRICS[-1:])):
+            end = f"{name}-{corpus}.json" if name == "base" else f"{name}-on-{corpus}.json"
+            runs = [json.loads((folder / end).read_text()) for folder in folders]
+            for metric in metrics:
+                values = [value for run in runs for value in run[metric]]
+                cells.append(f"{sum(values) / len(values):.3f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _needed(out: Path, seeds: int) -> list[str]:
+    """Effects that would be seen in four cases of five: 2.8 standard errors of the difference over questions."""
+    import numpy as np
+
+    lines = [
+        "| seen with 80 % power in one seed | accuracy | loss of the choice | nats a byte |",
+        "|---|---:|---:|---:|",
+    ]
+    for language in LANGUAGES:
+        cells = []
+        for metric in METRICS:
+            errors = []
+            for seed in range(seeds):
+                own, other = (
+                    json.loads((out / f"{seed}/{arm}-{language}.json").read_text())[metric]
+                    for arm in ("maet", "language")
+                )
+                errors.append(np.std(np.subtract(own, other), ddof=1) / len(own) ** 0.5)
+            cells.append(f"{2.8 * float(np.mean(errors)):.3f}")
+        lines.append(f"| maet against language, {language} | {' | '.join(cells)} |")
+    return lines
+
+
+def _cost(out: Path, seeds: int) -> list[str]:
+    """Tokens and wall time of what a language more needs, and of what is made once."""
+
+    def of(*names: str) -> str:
+        held = [
+            [json.loads((out / str(seed) / name / "done.json").read_text()) for name in names] for seed in range(seeds)
+        ]
+        tokens = sum(one.get("train_tokens", 0) for run in held for one in run) / seeds
+        seconds = sum(one["seconds"] for run in held for one in run) / seeds
+        return f"{tokens:,.0f} | {seconds:,.0f}"
+
+    lines = ["| cost, mean of the seeds | tokens | seconds |", "|---|---:|---:|"]
+    lines.append(f"| MAET, once: masks, mathematics, English | {of('masks', 'math', 'english')} |")
+    for language in LANGUAGES:
+        lines.append(f"| MAET, {language} more: its corpus, the merge | {of(language, f'maet-{language}')} |")
+        lines.append(
+            f"| continual pre-training, {language} more: its corpus, mathematics in it | "
+            f"{of(language, f'translate_train-{language}')} |"
+        )
+    return lines
 
 
 def main() -> None:
@@ -234,22 +308,35 @@ def main() -> None:
     for name in ("out", "model", "ability", "wiki"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=30, help="optimiser steps of 1,024 tokens")
-    parser.add_argument("--gsm8k", type=int, default=120, help="questions of GSM8K beside MSVAMP's in the mathematics")
-    parser.add_argument("--limit", type=int, default=120, help="questions scored in a language")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--steps", type=int, default=24, help="optimiser steps of 1,024 tokens")
+    parser.add_argument("--limit", type=int, default=200, help="questions scored in a language")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each process")
+    parser.add_argument("--together", type=int, default=1, help="seeds at a time")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        for language in ("en", *LANGUAGES):
+    if arguments.one == "base":
+        for language in ("en", *LANGUAGES, "general"):
             score(arguments.model, language, arguments, arguments.out / f"base-{language}.json")
+        return
+    if arguments.one:
         train(arguments, arguments.out / arguments.one, int(arguments.one))
         return
-    for seed in range(arguments.seeds):
-        (arguments.out / str(seed)).mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "benchmarks.maet_experiments", *sys.argv[1:], "--one", str(seed)]
-        if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
-            sys.exit(f"maet_experiments: seed {seed} failed, see above")
+    command = [sys.executable, "-m", "benchmarks.maet_experiments", *sys.argv[1:], "--one"]
+    parts, running = ["base", *map(str, range(arguments.seeds))], dict[str, subprocess.Popen[bytes]]()
+    while parts or running:
+        while parts and len(running) < arguments.together:
+            part = parts.pop(0)
+            (arguments.out / part).mkdir(parents=True, exist_ok=True)
+            running[part] = subprocess.Popen([*command, part], stdout=subprocess.DEVNULL)
+        time.sleep(1)
+        for part, process in list(running.items()):
+            if process.poll() is None:
+                continue
+            if process.returncode:
+                for other in running.values():
+                    other.kill()
+                sys.exit(f"maet_experiments: {part} failed, see above")
+            del running[part]
     print(table(arguments.out, arguments.seeds))
 
 

@@ -117,14 +117,14 @@ def number(value: Any, field: str) -> str:
 def training_text(row: Row) -> str:
     """What a language model is trained on. The words around question and answer are English for every language.
 
-    The form is our choice; the mark "####" before a number is GSM8K's.
+    The form is our choice; the mark "####" between a solution and its number is GSM8K's.
     """
     if row["choices"]:
         lettered = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, row["choices"], strict=False)]
         right = lettered[LETTERS.index(row["answer"])]
         return "\n".join([f"Question: {row['question']}", *lettered, f"Answer: {right}"])
-    worked = f"{row['solution']}\n" if row["solution"] else ""
-    return f"Question: {row['question']}\nAnswer: {worked}#### {row['answer']}"
+    worked = f"{row['solution']}\n#### " if row["solution"] else ""
+    return f"Question: {row['question']}\nAnswer: {worked}{row['answer']}"
 
 
 def _shown(value: Any) -> str:

@@ -144,7 +144,7 @@ def test_mgsm_is_a_test_of_every_config(tmp_path: Path) -> None:
     assert sizes(made) == {"gsm8k_en": {"train": 2, "test": 1}, "mgsm_en": {"test": 2}, "mgsm_es": {"test": 2}}
     row = made["mgsm_es"]["test"][1]
     assert (row["id"], row["answer"], row["solution"]) == ("mgsm-es-2", "2125", "")
-    assert row["text"] == "Question: ¿Cuánto es 2 000 y 125?\nAnswer: #### 2125"
+    assert row["text"] == "Question: ¿Cuánto es 2 000 y 125?\nAnswer: 2125"
 
 
 def test_a_problem_of_msvamp_is_on_one_side_in_all_languages(tmp_path: Path) -> None:
