@@ -328,6 +328,21 @@ def test_files_that_are_none_are_named(tmp_path: Path) -> None:
         open_checkpoint(tmp_path / "w", "me")
 
 
+def test_no_model_is_written_over(tmp_path: Path, models: Any) -> None:
+    """Nor is what lies there touched, also where the folder or the file is a link."""
+    put(tmp_path / "base", tensors(0))
+    link, cache = tmp_path / "link", tmp_path / "cache"
+    link.symlink_to(tmp_path / "base")
+    cache.mkdir()
+    (cache / "model.safetensors").symlink_to(tmp_path / "base" / "model.safetensors")
+    before = (tmp_path / "base" / "model.safetensors").read_bytes()
+    base = open_checkpoint(tmp_path / "base", "me/base")
+    for folder in (tmp_path / "base", link, cache):
+        with pytest.raises(DataError, match="is where me/base lies: write to another folder"):
+            merge_models(MergeConfig(method="task_arithmetic"), base, opened({"a": models[1]["a"]}), folder, {})
+    assert (tmp_path / "base" / "model.safetensors").read_bytes() == before
+
+
 def test_a_full_disk_is_told_before_anything_is_computed(tmp_path: Path, models: Any) -> None:
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("mount namespaces are not permitted here")

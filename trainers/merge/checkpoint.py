@@ -88,6 +88,12 @@ class Checkpoint:
     _files: _Files
     adapter: dict[str, tuple[NDArray[np.float64], NDArray[np.float64], float]] = field(default_factory=dict)
 
+    def lies_in(self, folder: Path) -> bool:
+        """Whether a file that is read here is in this folder, under whatever name."""
+        read = {(one.st_dev, one.st_ino) for one in map(os.fstat, self._files.open)}
+        there = [path.stat() for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+        return any((one.st_dev, one.st_ino) in read for one in there)
+
     def rows(self, name: str, start: int, stop: int) -> Array:
         """Rows `start` to `stop` of a tensor (elements of a vector), float32; a scalar is a vector of one."""
         kind = self.kinds[name]

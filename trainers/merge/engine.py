@@ -60,9 +60,13 @@ def merge_tensors(
         plan: what the output follows from (config and inputs), as JSON.
         told: called with the elements done and those in all.
 
-    Raises DataError for a number that is not finite, of a model or of the output; StorageError where the disk is full.
+    Raises DataError for a number that is not finite, of a model or of the output, and for a folder in which one of the
+    models lies; StorageError where the disk is full.
     Nothing then looks like a model below `folder`.
     """
+    for one in (base, *models.values()):
+        if one.lies_in(folder):
+            raise DataError(f"{folder} is where {one.called} lies: write to another folder")
     kinds = {
         name: Kind(kind.shape, DTYPES[output.dtype]) if output.dtype and kind.floating else kind
         for name, kind in base.kinds.items()
