@@ -14,6 +14,7 @@ two on MSVAMP's train questions in that language (translate-train). Arms are mer
     no subtraction    the English general model is not taken away
     no mask           both English models trained in all weights
     task arithmetic   the mathematics of all weights, in all tensors, nothing taken away
+    together          as maet, half of each language in one model
     translate-train   trained on mathematics in the language itself
 
 Scored: MSVAMP's held-out questions, the right number among four by log-likelihood, and for what is forgotten the same
@@ -45,6 +46,7 @@ ARMS: dict[str, dict[str, Any]] = {  # arm -> how the ability is added; models b
     "no_subtraction": {"ability": "math"},
     "no_mask": {"ability": "math_all", "general": "english_all"},
     "task_arithmetic": {"ability": "math_all", "select": {"keep": "all"}},
+    "together": {"ability": "math", "general": "english", "languages": LANGUAGES},
 }
 METRICS = ("acc", "choice_loss", "loss_per_byte")
 TRAINING: dict[str, Any] = {
@@ -122,7 +124,7 @@ def train(arguments: argparse.Namespace, folder: Path, seed: int) -> None:
     step(locate, LocateConfig(**short, fraction=0.05), folder / "masks", inputs(model=base, dataset=data["math_en"]))
     for name, corpus in (("math", "math_en"), ("english", "en")):
         given = inputs(model=base, dataset=data[corpus], masks=masks)
-        step(extract, ExtractConfig(**said), folder / name, given)
+        step(extract, ExtractConfig(**said | {"learning_rate": arguments.masked_rate}), folder / name, given)
     plain = pretrain.PretrainConfig(**said)
     for name, corpus in (
         ("math_all", "math_en"),
@@ -151,10 +153,12 @@ def add(arm: str, language: str, arguments: argparse.Namespace, folder: Path) ->
     result, how = folder / f"{arm}-{language}.json", ARMS[arm]
     if result.is_file():
         return
-    models = {"base": arguments.model, f"language_{language}": folder / language / "out"}
+    languages = how.get("languages", (language,))
+    models = {"base": arguments.model} | {f"language_{one}": folder / one / "out" for one in languages}
     models |= {f"{role}_math": folder / how[role] / "out" for role in ("ability", "general") if role in how}
     factors = FACTORS | ({} if "general" in how else {"beta": 0.0})
     settings = {"abilities": {"math": factors}, "dtype": "float32", "select": how.get("select", {})}
+    settings["languages"] = {one: {"mu": 1 / len(languages)} for one in languages}
     made = folder / f"{arm}-{language}"
     step(transfer_step, TransferConfig(**settings), made, inputs(**models))
     if (arm, language) == ("maet", "es"):
@@ -308,8 +312,11 @@ def main() -> None:
     for name in ("out", "model", "ability", "wiki"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=24, help="optimiser steps of 1,024 tokens")
-    parser.add_argument("--limit", type=int, default=200, help="questions scored in a language")
+    parser.add_argument("--steps", type=int, default=20, help="optimiser steps of 1,024 tokens")
+    parser.add_argument("--limit", type=int, default=80, help="questions scored in a language")
+    parser.add_argument(
+        "--masked-rate", type=float, default=5e-4, help="learning rate within the mask; 1e-4 elsewhere"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each process")
     parser.add_argument("--together", type=int, default=1, help="seeds at a time")
     parser.add_argument("--one", help=argparse.SUPPRESS)

@@ -133,6 +133,8 @@ CATALOG: dict[str, StepKind] = {
         "hubwright.builders.corpus:build",
         "dataset",
         "documents for language modelling from files, archives and Hub data sets",
+        inputs={"against": "dataset", "against_*": "dataset"},
+        optional=frozenset({"against"}),
     ),
     "ability": StepKind(
         "builder",

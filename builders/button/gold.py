@@ -20,9 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubwrightError, UsageError
-from .against import read_against
 from .checks import faults, run_checks
-from .near import Seen
+from .near import Seen, read_against
 from .own_tools import read_module
 from .plan import SHAPES, Broken, Failed, draw, run
 from .reach import Reach

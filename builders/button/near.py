@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ...hub_sync.context import StepContext
+from ..against import inputs_against, requests
 from ..toolcalls.splits import words
 
 # 32 hashes in 8 bands of 4: texts of similarity 0.8 meet in some band with probability 0.985. Our choice.
@@ -46,6 +48,18 @@ class Seen:
         near = {n for band, key in zip(self._bands, _keys(signature), strict=True) for n in band.get(key, ())}
         best = max(((float(np.mean(self._signatures[n] == signature)), -n) for n in near), default=(0.0, 0))
         return f"{best[0]:.2f} like {self._names[-best[1]]}" if best[0] >= self.threshold else ""
+
+
+def read_against(context: StepContext, near: float = 0.8, *roles: str) -> Seen | None:
+    """The requests of a step's inputs `against`, `against_NAME` and of `roles`; None where there are none.
+
+    Raises DataError as `requests` does.
+    """
+    tests = Seen(near)
+    given = inputs_against(context, *roles)
+    for source in given:
+        tests.add_all(requests(source.path, str(source.ref)))
+    return tests if given else None
 
 
 def sign(text: str) -> np.ndarray:

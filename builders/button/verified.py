@@ -19,10 +19,9 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...inference.served import ServingConfig, check_spec, serve_input
 from ..sources import read_rows
-from .against import read_against
 from .checks import faults, run_checks
 from .faithful.asking import Asker, phase
-from .near import Seen
+from .near import Seen, read_against
 from .rows import ASSISTANT, CHECKS, Row, features, identity
 from .words import said as spoken
 

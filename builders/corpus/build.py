@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
+from ..against import inputs_against
+from .overlap import read_questions
 from .read import TextSource, documents, read_files
 
 if TYPE_CHECKING:
@@ -36,6 +38,12 @@ class CorpusConfig(BaseModel):
     seed: int = Field(0, ge=0, description="Seed of the split.")
     dedup: Literal["exact", "none"] = Field(
         "exact", description="exact: of documents with the same text the first is kept; none: all are."
+    )
+    against_words: int = Field(
+        12,
+        ge=4,
+        description="With inputs `against`, test sets: documents that share a run of so many words with a "
+        "question are left out; a shorter question counts whole, down to half as many words.",
     )
     license: str | None = Field(
         None, min_length=1, description="Licence of the whole (Hub identifier); needed where the sources' differ."
@@ -78,13 +86,16 @@ def split_of(document: str, config: CorpusConfig) -> str:
 def build(config: CorpusConfig, context: StepContext) -> DatasetDict:
     """Read, choose, deduplicate and split; tell `context.report` what was left out.
 
+    Inputs `against` and `against_NAME` are test sets, of which no document may hold a question.
+
     Returns the splits with a share above 0, each with the columns text, source, license and id, in the order of the
     sources.
 
     Raises:
         UsageError: a source is not there, or no file fits its pattern.
         HubError: a URL or the hub does not give it.
-        DataError: a file is not the expected one or cannot be read, or a split would be empty.
+        DataError: a file is not the expected one or cannot be read, a test set has no questions, or a split would be
+            empty.
     """
     from datasets import Dataset, DatasetDict
 
@@ -93,6 +104,7 @@ def build(config: CorpusConfig, context: StepContext) -> DatasetDict:
     counts: dict[str, Counter[str]] = {}
     origins: list[str] = []
     seen: set[str] = set()
+    questions = read_questions(context, config.against_words)
     for source in config.sources:
         files, origin = read_files(source, config.timeout)
         origins.append(f"{source.name} ({source.license}): {origin}")
@@ -108,6 +120,9 @@ def build(config: CorpusConfig, context: StepContext) -> DatasetDict:
                     count["duplicates"] += 1
                     continue
                 seen.add(identity)
+                if questions is not None and questions.within(text):
+                    count["of a test"] += 1
+                    continue
                 split = split_of(identity, config)
                 count[split] += 1
                 count["characters"] += len(text)
@@ -142,11 +157,17 @@ def _report(
     languages = sorted({source.language for source in config.sources if source.language})
     if languages:
         report.card["language"] = languages
+    tests = [f"`{one.ref}`" for one in inputs_against(context)]
     report.summary = (
         "Whole documents for language modelling, one a row, with origin and licence. A document is in one split, "
         "chosen by the hash of its text, and is never cut."
         + (" Documents with the same text are there once." if config.dedup == "exact" else "")
         + " Near duplicates were not looked for."
+        + (
+            f" No document shares {config.against_words} words in a row with a question of a test set."
+            if tests
+            else ""
+        )
     )
     total: Counter[str] = sum(counts.values(), Counter())
     report.counts |= {
@@ -154,15 +175,21 @@ def _report(
         "documents_read": total["read"],
         "too_short": total["too short"],
         "duplicates": total["duplicates"],
+        **({"of_a_test": total["of a test"]} if tests else {}),
         **{f"{name}_rows": len(rows) for name, rows in splits.items()},
     }
-    columns = ["files", "read", "too short", "duplicates", *splits, "characters"]
+    columns = ["files", "read", "too short", "duplicates", *(["of a test"] if tests else []), *splits, "characters"]
     report.tables.append(
         {
             "title": "Documents by source",
             "columns": ["source", *columns],
             "rows": [[name, *(count[column] for column in columns)] for name, count in counts.items()],
-            "note": f"Too short: fewer than {config.min_chars} characters.",
+            "note": f"Too short: fewer than {config.min_chars} characters."
+            + (
+                f" Of a test: {config.against_words} words in a row of a question in {', '.join(tests)}."
+                if tests
+                else ""
+            ),
         }
     )
     report.sections.append({"title": "Sources", "body": "\n".join(f"- {origin}" for origin in origins)})

@@ -450,6 +450,34 @@ def test_a_source_without_a_licence_is_not_published_in_public(
     assert run.returncode != 0 and "states no licence" in run.stderr
 
 
+def test_general_texts_are_kept_apart_from_it_whatever_its_licence(
+    hubwright: Any, namespace: str, tmp_path: Path, recipe: dict[str, Any]
+) -> None:
+    """What is only left out of the corpus does not make it private."""
+    import datasets
+
+    from hubwright.hub_sync.pull import pull
+    from hubwright.hub_sync.refs import ArtifactRef
+
+    kept = "A long enough text about ducks and ponds that asks nothing at all. " * 3
+    (tmp_path / "texts.txt").write_text(f"{kept}\n\nOnce more: {SHARED['question']} {kept}")
+    said = {"source": "texts.txt", "format": "text", "name": "ducks", "license": "mit"}
+    recipe["steps"]["general"] = {
+        "uses": "corpus",
+        "inputs": {"against": "steps.ability"},
+        "with": {"sources": [said], "valid_share": 0, "test_share": 0},
+        "publish": {"dataset": "general", "tag": "v1.0.0"},
+    }
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe | {"namespace": namespace}))
+    run = hubwright("run", "r.yaml")
+    assert run.returncode == 0, run.stderr[-2000:]
+    folder = pull(ArtifactRef.parse(f"{namespace}/general@v1.0.0", "dataset"))
+    rows = datasets.load_dataset(str(folder))["train"]
+    assert rows["text"] == [kept.strip()] and "| ducks | 1 | 2 | 0 | 0 | 1 |" in (folder / "README.md").read_text()
+    checked = hubwright("verify", f"datasets/{namespace}/general@v1.0.0")
+    assert checked.returncode == 0, checked.stdout
+
+
 # The real files.
 
 

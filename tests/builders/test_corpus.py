@@ -15,9 +15,11 @@ from pydantic import ValidationError
 
 from hubwright.builders.corpus import CorpusConfig, TextSource, build
 from hubwright.builders.corpus.build import document_id, split_of
+from hubwright.builders.corpus.overlap import Questions
 from hubwright.builders.corpus.read import documents
-from hubwright.hub_sync.context import StepContext
+from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
+from hubwright.hub_sync.refs import ArtifactRef
 
 Row = dict[str, str]
 
@@ -252,3 +254,43 @@ def test_public_texts_have_their_known_numbers_of_documents(shared_data: Path) -
         assert len(texts(source(wikitext / name, "wikitext"))) == 60
     plays = shared_data / "karpathy" / "char-rnn" / "data" / "tinyshakespeare" / "input.txt"
     assert texts(source(plays))[0] == "First Citizen:\nBefore we proceed any further, hear me speak."
+
+
+# Tests kept out.
+
+
+def test_no_document_holds_a_question_of_a_test(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    long = "If a train leaves at nine and needs two hours and a half, when is it there?"
+    short, tiny = "How many legs has a spider?", "Who was that?"
+    (tmp_path / "tests" / "data").mkdir(parents=True)
+    pq.write_table(pa.table({"question": [long, short, tiny]}), tmp_path / "tests" / "data" / "test.parquet")
+    kept = ["A train leaves at nine, needs two hours and is there at eleven.", "Who was that? Nobody knows who was that.",
+            "How many legs a spider has, the book says."]  # fmt: skip
+    out = [f"He asked: {long.upper()} Nobody knew.", "So it leaves at nine and needs two\nhours and a half when is it",
+           "Well, how many legs - has a spider?"]  # fmt: skip
+    (tmp_path / "texts.txt").write_text("\n\n".join([*out, *kept]))
+    given = Input(ArtifactRef("dataset", "me/tests", "a" * 40), tmp_path / "tests")
+    settings = {"min_chars": 1, "valid_share": 0, "test_share": 0}
+    config = CorpusConfig.model_validate({"sources": [source(tmp_path / "texts.txt")]} | settings)
+    context = StepContext("c", tmp_path, tmp_path, {"against_tests": given})
+    assert build(config, context)["train"]["text"] == kept
+    assert context.report.counts["of_a_test"] == len(out)
+    assert "me/tests" in context.report.tables[0]["note"]
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=30), st.lists(st.sampled_from("abc"), max_size=12))
+def test_shared_runs_are_those_of_a_search_by_hand(text: list[str], question: list[str]) -> None:
+    length = 6
+    held = Questions(length)
+    held.add(" ".join(question))
+    runs = [question[i : i + length] for i in range(max(1, len(question) - length + 1))]
+    wanted = any(
+        text[i : i + len(run)] == run
+        for run in runs
+        if 2 * len(run) >= length
+        for i in range(len(text) - len(run) + 1)
+    )
+    assert held.within(" ".join(text)) == wanted

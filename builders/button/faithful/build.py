@@ -14,8 +14,8 @@ from pydantic import Field, field_validator
 from ....hub_sync.context import StepContext
 from ....hub_sync.errors import UsageError
 from ....inference.served import Served, ServingConfig, check_spec, serve_input
-from ..against import read_against
 from ..checks import check_all, faults_table
+from ..near import read_against
 from ..rows import calls_of, features, identity
 from .asking import Row
 from .pipeline import Phase, Pipeline

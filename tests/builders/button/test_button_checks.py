@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubwright.builders.button.against import requests, said
+from hubwright.builders.against import requests, said
 from hubwright.builders.button.checks import faults, quotes, realised_edges, run_checks
 from hubwright.builders.button.near import Seen
 from hubwright.builders.button.rows import call

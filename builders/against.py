@@ -7,26 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError
-from .near import Seen
+from ..hub_sync.context import Input, StepContext
+from ..hub_sync.errors import DataError
 
 # Columns that hold what a user asks: text, a list of turns, a list of lists of them, or either as JSON text.
 COLUMNS = ("query", "task", "question", "messages", "turns", "input")
 
 
-def read_against(context: StepContext, near: float = 0.8, *roles: str) -> Seen | None:
-    """The requests of a step's inputs `against`, `against_NAME` and of `roles`; None where there are none.
-
-    Raises DataError as `requests` does.
-    """
-    given = [i for role, i in sorted(context.inputs.items()) if role.startswith("against") or role in roles]
-    if not given:
-        return None
-    tests = Seen(near)
-    for source in given:
-        tests.add_all(requests(source.path, str(source.ref)))
-    return tests
+def inputs_against(context: StepContext, *roles: str) -> list[Input]:
+    """A step's inputs `against`, `against_NAME` and those of `roles`."""
+    return [one for role, one in sorted(context.inputs.items()) if role.startswith("against") or role in roles]
 
 
 def requests(folder: Path, cited: str) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,57 @@
+"""Does a document hold a test's question? Runs of words that both have, as is usual for web corpora."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from ...hub_sync.context import StepContext
+from ..against import inputs_against, requests
+from ..toolcalls.splits import words
+
+Run = tuple[str, ...]
+
+
+class Questions:
+    """Questions by their runs of words; case, marks and line ends do not count.
+
+    Args:
+        length: words of a run. A question with fewer is one run, or none where it has less than half as many: it
+            would be found in texts that have nothing to do with it.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self._runs: dict[Run, set[Run]] = defaultdict(set)  # by the first half, so that a text is walked through once
+
+    def add(self, question: str) -> None:
+        """Take a question up."""
+        found = _words(question)
+        for start in range(max(1, len(found) - self.length + 1)):
+            run = found[start : start + self.length]
+            if 2 * len(run) >= self.length:
+                self._runs[run[: self.length // 2]].add(run)
+
+    def within(self, text: str) -> bool:
+        """Whether a run of any question is in the text."""
+        found, half = _words(text), self.length // 2
+        return any(
+            found[start : start + len(run)] == run
+            for start in range(len(found) - half + 1)
+            for run in self._runs.get(found[start : start + half], ())
+        )
+
+
+def read_questions(context: StepContext, length: int) -> Questions | None:
+    """Those of a step's inputs `against` and `against_NAME`; None where there are none.
+
+    Raises DataError where an input has no column of questions.
+    """
+    given, found = inputs_against(context), Questions(length)
+    for source in given:
+        for question, _ in requests(source.path, str(source.ref)):
+            found.add(question)
+    return found if given else None
+
+
+def _words(text: str) -> Run:
+    return tuple(words(text, fold_digits=False))
