@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from merge_parts import SHAPES, Tensors, opened, put, read
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.hub_sync.refs import ArtifactRef
-from hubwright.trainers.maet.config import TransferConfig
+from hubwright.trainers.maet.config import LocateConfig, TransferConfig
+from hubwright.trainers.maet.importance import change
 from hubwright.trainers.maet.masks import check_fit, load_masks, save_masks
+from hubwright.trainers.maet.select import key_neurons
 from hubwright.trainers.maet.transfer import Parts, measure, select, transfer
 from hubwright.trainers.maet.transfer_step import transfer_step
 from hubwright.trainers.merge.checkpoint import open_checkpoint
@@ -78,6 +81,71 @@ def test_the_ability_is_lifted_out_exactly(tmp_path: Path, planted: Any) -> None
         a, lang = (held[key][name].double().reshape(-1) for key in "al")
         assert one.norms["x"] == pytest.approx(float(a.norm()), rel=1e-14)
         assert one.cosines["x"] == pytest.approx(float(a @ lang / (a.norm() * lang.norm() or 1)), rel=1e-12, abs=1e-15)
+
+
+LAYER = "model.layers.0."
+NET = {
+    f"{LAYER}mlp.gate_proj.weight": (12, 8), f"{LAYER}mlp.up_proj.weight": (12, 8),
+    f"{LAYER}mlp.down_proj.weight": (8, 12), f"{LAYER}self_attn.q_proj.weight": (8, 8),
+}  # fmt: skip
+
+
+def planted_neurons(granularity: str, random: torch.Generator) -> dict[str, torch.Tensor]:
+    """Some of a small net's weights, rows, columns or channels, as masks of the tensors' own shapes."""
+    shapes = {name: shape for name, shape in NET.items() if granularity != "ffn_channel" or "mlp" in name}
+    if granularity == "element":
+        return {name: torch.rand(shape, generator=random) < 0.2 for name, shape in shapes.items()}
+    channels = torch.randperm(12, generator=random)[:3]
+    found = {}
+    for name, shape in shapes.items():
+        by_row = granularity == "row" or (granularity == "ffn_channel" and "down" not in name)
+        units = torch.zeros(shape[0] if by_row else shape[1], dtype=torch.bool)
+        units[channels if granularity == "ffn_channel" else torch.randperm(len(units), generator=random)[:2]] = True
+        found[name] = (units[:, None] if by_row else units[None]).expand(shape)
+    return found
+
+
+@pytest.mark.parametrize("granularity", ["element", "row", "column", "ffn_channel"])
+def test_planted_neurons_are_found_and_lifted_out(tmp_path: Path, granularity: str) -> None:
+    """Locate, extract and transfer, with trainings whose changes are known: the planted ability comes out to the bit."""
+    random = torch.Generator().manual_seed(5)
+
+    def grid(low: int, high: int) -> Tensors:
+        return {
+            name: torch.randint(low, high, shape, generator=random) / 256
+            * (2 * torch.randint(0, 2, shape, generator=random) - 1)
+            for name, shape in NET.items()
+        }  # fmt: skip
+
+    bits = planted_neurons(granularity, random)
+    base, strong, noise, english, spanish = (grid(*ends) for ends in ((0, 256), (64, 256), (0, 16), (0, 64), (0, 256)))
+    inside = {name: bits.get(name, torch.zeros(shape, dtype=torch.bool)) for name, shape in NET.items()}
+    ability = {name: strong[name] * inside[name] for name in NET}
+
+    def model(name: str, *parts: Tensors) -> Any:
+        total = {n: (sum(part[n] for part in parts) + base[n]).float() for n in NET}
+        return open_checkpoint(put(tmp_path / name, total, torch.float32), name)
+
+    theta_0 = model("base")
+    looked_at = sum(math.prod(NET[name]) for name in bits)
+    share = (sum(int(one.sum()) for one in bits.values()) + 0.5) / looked_at
+    config = LocateConfig(granularity=granularity, fraction=share, max_steps=1)
+    save_masks(tmp_path / "masks", key_neurons(config, change(theta_0, model("short", ability, noise))))
+    masks = load_masks(tmp_path / "masks", "masks")
+    for name, one in inside.items():
+        held = np.broadcast_to(masks.whole(name), NET[name]) if name in masks.shapes else np.zeros(NET[name], np.bool_)
+        assert (held == one.numpy()).all(), name
+
+    drift = {name: english[name] * inside[name] for name in NET}
+    parts = Parts(
+        theta_0,
+        {"x": model("ability", ability, drift)},
+        {"x": model("general", drift)},
+        {},
+        {"l": model("l", spanish)},
+    )
+    found, _ = made(tmp_path / "out", TransferConfig(abilities={"x": ONE}, select={"keep": "all"}), parts)
+    assert all(torch.equal(found[name], base[name] + ability[name] + spanish[name]) for name in NET)
 
 
 def test_each_factor_is_where_the_equations_have_it(tmp_path: Path, planted: Any) -> None:
