@@ -1,8 +1,8 @@
 """Training in which only the weights of a mask move; all others keep their bits.
 
-Gradients outside of the mask are set to zero before anything sees them: clipping, accumulation and AdamW's moments,
-whose step is then exactly zero there. Weight decay, which moves a weight without a gradient, is done here, inside.
-Parameters without any weight in the mask are frozen, and cost neither gradients nor optimiser.
+Gradients outside of the mask are set to zero before accumulation and clipping see them, and the optimiser holds the
+weights of the mask alone, so that its moments need 8 bytes of each of them and none of the others. Parameters without
+any weight in the mask are frozen, and cost neither gradients nor optimiser.
 """
 
 from __future__ import annotations
@@ -57,29 +57,35 @@ class _Inside:
         return gradient.masked_fill(self.outside, 0.0)
 
 
-def decay_inside(optimizer: Any, masks: Mapping[int, torch.Tensor]) -> None:
-    """Take decoupled weight decay over from an AdamW, and do it before each step, inside the masks only.
+def hold_inside(optimizer: Any, masks: Mapping[int, torch.Tensor]) -> None:
+    """Let an optimiser hold the masked weights alone: it steps on vectors of them, which are put back afterwards.
+
+    What it keeps of every weight, and what it does without a gradient, as weight decay, is then inside of the masks.
 
     Args:
         masks: id of a parameter -> its mask.
     """
     import torch
 
-    decays = [group["weight_decay"] for group in optimizer.param_groups]
+    held: list[tuple[torch.nn.Parameter, torch.Tensor, torch.nn.Parameter]] = []
     for group in optimizer.param_groups:
-        group["weight_decay"] = 0.0
+        for place, parameter in enumerate(group["params"]):
+            mask = masks[id(parameter)].to(parameter.device)
+            group["params"][place] = torch.nn.Parameter(parameter.detach().masked_select(mask))
+            held.append((parameter, mask, group["params"][place]))
 
-    @torch.no_grad()
-    def decay(optimizer: Any, *_: Any) -> None:
-        for group, factor in zip(optimizer.param_groups, decays, strict=True):
-            if not factor:
-                continue
-            for parameter in group["params"]:
-                mask = masks[id(parameter)].to(parameter.device)
-                # A product with exactly 1 leaves every bit as it is.
-                parameter.mul_(torch.where(mask, 1 - group["lr"] * factor, 1.0).to(parameter.dtype))
+    def take(*_: Any) -> None:
+        for parameter, mask, own in held:
+            own.data = parameter.detach().masked_select(mask)
+            own.grad = None if parameter.grad is None else parameter.grad.masked_select(mask)
 
-    optimizer.register_step_pre_hook(decay)
+    def put_back(*_: Any) -> None:
+        for parameter, mask, own in held:
+            parameter.detach().masked_scatter_(mask, own.detach())
+            parameter.grad = own.grad = None
+
+    optimizer.register_step_pre_hook(take)
+    optimizer.register_step_post_hook(put_back)
 
 
 def moved(base: Checkpoint, trained: Checkpoint, masks: Masks, block: int = 1 << 20) -> tuple[int, int]:

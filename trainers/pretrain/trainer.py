@@ -149,7 +149,7 @@ class _Trainer(transformers.Trainer):
                     f"{', '.join(list(names.values())[:3])}"
                 )
         if self.masks:
-            masked.decay_inside(made, {key: self.masks[name] for key, name in names.items() if name in self.masks})
+            masked.hold_inside(made, {key: self.masks[name] for key, name in names.items() if name in self.masks})
         return made
 
     # What a stream needs: its place in every checkpoint.
