@@ -55,8 +55,9 @@ def test_a_recipe_merges_published_models(hubwright, api, parents, tmp_path: Pat
     assert run.returncode == 0, run.stderr[-3000:]
     assert hubwright("verify", f"models/{namespace}/merged@v1.0.0").returncode == 0
     folder = Path(api.snapshot_download(f"{namespace}/merged", revision="v1.0.0"))
-    header = (folder / "README.md").read_text().split("---")[1]
-    assert "base_model_relation: merge" in header and "- merge\n" in header
+    card = (folder / "README.md").read_text()
+    header = card.split("---")[1]
+    assert "base_model_relation: merge" in header and "- merge\n" in header and "\n## Merge\n" in card
     for name in ("base", "a", "b"):
         assert f"- {namespace}/{name}\n" in header
     assert len(list(folder.glob("model-*.safetensors"))) > 1
