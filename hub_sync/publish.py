@@ -114,7 +114,7 @@ def check_folder(folder: Path) -> None:
             continue
         if _LITTER.search(name):
             raise DataError(f"{name} is a left-over temporary file: remove it before publishing")
-        if path.suffix in _PICKLES:
+        if path.suffix.lower() in _PICKLES:
             raise DataError(f"{name} may hold a pickle, which runs code when it is loaded: use safetensors")
         if path.stat().st_size <= _TEXT_LIMIT and _TOKEN.search(path.read_bytes()):
             raise DataError(f"{name} contains what looks like a Hub token: remove it and revoke the token")

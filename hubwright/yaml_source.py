@@ -73,8 +73,9 @@ def _construct(loader: yaml.SafeLoader, node: yaml.Node, at: tuple[str | int, ..
 def _scalar(loader: yaml.SafeLoader, node: yaml.Node, path: Path) -> Any:
     try:
         return loader.construct_object(node)
-    except (yaml.YAMLError, ValueError) as error:
-        # A lone "=" has a type of its own in YAML 1.1 that nothing can read; PyYAML says so in three lines.
+    except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
+        # A lone "=" has a type of its own in YAML 1.1 that nothing can read; PyYAML says so in three lines. A tag
+        # that does not fit (`!!int ""`, `!!bool maybe`) ends in whatever its constructor stumbles over.
         said = getattr(error, "problem", None) or error
         line = node.start_mark.line + 1
         raise UsageError(f"{path}:{line}: {node.value!r} cannot be read ({' '.join(str(said).split())})") from error

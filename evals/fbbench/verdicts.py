@@ -9,6 +9,7 @@ A sample judged twice counts with its last complete set of lines. Verdicts are j
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,6 +183,7 @@ def read_official(record: Mapping[str, Any], where: str) -> Judged:
         raise DataError(f"{where}: has no second_response; is this an answer or judgement file?")
     answer = record["second_response"]
     judgement = record.get("judgement")
+    _check_judgement(judgement, where)
     verdicts, reasons = _by_index(sample.items, judgement if isinstance(judgement, dict) else {})
     given = sum(verdict is not None for verdict in verdicts)
     state: VerdictState = "refused" if not given else "complete" if given == len(verdicts) else "partial"
@@ -195,6 +197,19 @@ def read_official(record: Mapping[str, Any], where: str) -> Judged:
         judge=str(record.get("judge_model", "")),
         prompt_hash="official",
     )
+
+
+def _check_judgement(judgement: Any, where: str) -> None:
+    """Refuse verdicts that are not text; missing and other texts are left to count as no verdict, as published."""
+    if not isinstance(judgement, dict):
+        return
+    for item, value in judgement.items():
+        verdict = value.get(_RESULT) if isinstance(value, dict) else None
+        if not isinstance(verdict, str | None):
+            raise DataError(
+                f"{where}: the verdict on {item[:60]!r} is {json.dumps(verdict, ensure_ascii=False)[:60]}, not text: "
+                f"write one of {', '.join(_YES_NO)}"
+            )
 
 
 def _by_index(items: tuple[str, ...], judgement: Mapping[str, Any]) -> tuple[tuple[bool | None, ...], tuple[str, ...]]:

@@ -24,6 +24,7 @@ from . import (
     routes_discussions,
     routes_files,
     routes_lfs,
+    routes_login,
     routes_pages,
     routes_repos,
     routes_status,
@@ -45,6 +46,7 @@ _ROUTES: list[Route] = [
     *routes_discussions.ROUTES,
     *routes_lfs.ROUTES,
     *routes_xet.ROUTES,
+    *routes_login.ROUTES,
     *routes_pages.ROUTES,
 ]
 
@@ -132,7 +134,12 @@ class HubApp:
         return await run_in_threadpool(self._run, route, call)
 
     def _identify(self, request: Request) -> auth.Principal:
-        return auth.identify(self.hub.store, request.headers.get("authorization"))
+        """The sender by its token; a browser that only reads, by its session cookie."""
+        authorization = request.headers.get("authorization")
+        if authorization is None and request.method in ("GET", "HEAD"):
+            cookie = request.cookies.get(routes_login.cookie_name(self.hub))
+            return auth.of_session(self.hub.store, self.hub.secret, cookie)
+        return auth.identify(self.hub.store, authorization)
 
     def _run(self, route: Route, call: Call) -> Response:
         call.who = self._identify(call.request)

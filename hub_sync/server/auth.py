@@ -23,6 +23,7 @@ from .names import is_name
 from .store import Store
 
 TokenRole = Literal["read", "write"]
+SESSION_LIFETIME_S = 30 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -106,14 +107,42 @@ def identify(store: Store, authorization: str | None) -> Principal:
             raise problems.unknown_token() from None
     elif scheme.lower() != "bearer":
         raise problems.unknown_token()
+    who = _holder(store, token_digest(token))
+    if who is None:
+        raise problems.unknown_token()
+    return who
+
+
+def _holder(store: Store, digest: str) -> Principal | None:
+    """Whose token has this SHA-256; None for one that is unknown or expired."""
     row = store.db.execute(
         "SELECT u.id, u.name, u.admin, t.role, t.name AS token_name, t.expires FROM tokens t "
         "JOIN users u ON u.id = t.user WHERE t.sha256=?",
-        (token_digest(token),),
+        (digest,),
     ).fetchone()
     if row is None or (row["expires"] and row["expires"] < time.time()):
-        raise problems.unknown_token()
+        return None
     return Principal(row["id"], row["name"], bool(row["admin"]), row["role"], row["token_name"])
+
+
+def start_session(store: Store, secret: bytes, token: str) -> str | None:
+    """The value of a browser's session cookie for an access token; None for one that is unknown or expired.
+
+    It names the token by its SHA-256, so a revoked or expired token ends the session.
+    """
+    digest = token_digest(token)
+    if _holder(store, digest) is None:
+        return None
+    return sign(secret, {"use": "session", "token": digest}, SESSION_LIFETIME_S)
+
+
+def of_session(store: Store, secret: bytes, cookie: str | None) -> Principal:
+    """Whose session this cookie is; anonymous where there is none or it is over."""
+    try:
+        claims = unsign(secret, cookie or "", "session")
+    except problems.Problem:
+        return ANONYMOUS
+    return _holder(store, claims["token"]) or ANONYMOUS
 
 
 def role_in(store: Store, who: Principal, namespace: str) -> str | None:

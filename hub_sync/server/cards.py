@@ -2,79 +2,65 @@
 
 from __future__ import annotations
 
-import datetime
-import re
+import contextlib
+import threading
+from collections import OrderedDict
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import yaml
 
+from ..card_yaml import LimitError, check_limits, parse_metadata, split_card
+from .problems import bad_request
+
 CARD_MAX_BYTES = 2 << 20
-_FRONT = re.compile(r"\A\ufeff?(?:[ \t]*\r?\n){0,20}---[ \t]*\r?\n(.*?)(?:\r?\n)?^---[ \t]*(?:\r?\n|\Z)", re.S | re.M)
+# Rendering Markdown takes a second for 64 KiB of brackets and grows with the square of nested tags.
+RENDER_MAX_CHARS = 64 << 10
 
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+class _MetadataCache:
+    """Metadata by head, the least recently used dropped once the heads kept are longer than `limit` together."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._entries: OrderedDict[str, dict[str, Any] | None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, head: str) -> dict[str, Any] | None:
+        with self._lock:
+            if head in self._entries:
+                self._entries.move_to_end(head)
+                return self._entries[head]
+        try:
+            data: dict[str, Any] | None = parse_metadata(head)
+        except ValueError:
+            data = None
+        with self._lock:
+            if head not in self._entries:
+                self._entries[head] = data
+                self._size += len(head)
+            while self._size > self._limit:
+                self._size -= len(self._entries.popitem(last=False)[0])
+        return data
 
 
-def _load(head: str) -> Any:
-    """Plain data only, and no aliases: ten nested ones expand to gigabytes of JSON."""
-    for event in yaml.parse(head, _LOADER):
-        if isinstance(event, yaml.AliasEvent):
-            raise yaml.YAMLError("anchors and aliases are not supported in card metadata")
-    return yaml.load(head, _LOADER)  # noqa: S506 - one of the two safe loaders
+_cache = _MetadataCache(4 << 20)
 
 
-def split_card(text: str) -> tuple[str, str]:
-    """(YAML head, Markdown body); the head is empty where the card has none."""
-    match = _FRONT.match(text)
-    return (match[1], text[match.end() :]) if match else ("", text)
+def card_metadata(text: str) -> dict[str, Any] | None:
+    """The metadata of a card as stored; None where they cannot be read. Not to be changed: callers share it."""
+    return _cache.get(split_card(text)[0])
 
 
-def _plain(value: Any) -> Any:
-    """YAML's dates as text, keys as strings: what JSON can carry."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(item) for item in value]
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return str(value)
-    return value
-
-
-def parse_metadata(head: str) -> dict[str, Any]:
-    """The YAML head as a mapping. Raises ValueError with one line where it is not valid YAML or no mapping."""
-    try:
-        value = _load(head)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        raise ValueError(" ".join(f"{getattr(error, 'problem', None) or error}{where}".split())) from None
-    except (RecursionError, ValueError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from None
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise ValueError("The metadata of a card must be a mapping of keys to values")
-    plain: dict[str, Any] = _plain(value)
-    return plain
-
-
-@lru_cache(maxsize=256)
-def _cached_metadata(head: str) -> dict[str, Any]:
-    try:
-        return parse_metadata(head)
-    except ValueError:
-        return {}
-
-
-def card_metadata(text: str) -> dict[str, Any]:
-    """The metadata of a card as stored; an invalid head counts as none."""
-    return dict(_cached_metadata(split_card(text)[0]))
+def check_card(text: str) -> None:
+    """Raises Problem 400 where the metadata go beyond what the hub reads. Other faults are `validate`'s to report."""
+    with contextlib.suppress(yaml.YAMLError):
+        try:
+            check_limits(split_card(text)[0])
+        except LimitError as error:
+            raise bad_request(f"README.md: {error}") from None
 
 
 def validate(text: str, repo_type: str) -> tuple[list[str], list[str]]:
@@ -136,9 +122,19 @@ _TAGS = {
 }  # fmt: skip
 
 
+def _shown(body: str) -> str:
+    """The part of a body that is rendered, cut at the end of a line where there is one."""
+    if len(body) <= RENDER_MAX_CHARS:
+        return body
+    cut = body.rfind("\n", RENDER_MAX_CHARS // 2, RENDER_MAX_CHARS)
+    return body[: cut if cut > 0 else RENDER_MAX_CHARS]
+
+
+@lru_cache(maxsize=64)
 def render_markdown(body: str, resolve_prefix: str, blob_prefix: str) -> str:
     """A card's body as sanitised HTML: no scripts, styles, forms, frames or foreign schemes.
 
+    Of a body beyond RENDER_MAX_CHARS only the paragraphs up to there are rendered; a note links to the whole file.
     Relative images point below `resolve_prefix`, relative links below `blob_prefix` (both end in a slash).
     Images of other hosts are not loaded: that would tell those hosts who reads the page.
     """
@@ -146,7 +142,7 @@ def render_markdown(body: str, resolve_prefix: str, blob_prefix: str) -> str:
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-    html = parser.render(body[:CARD_MAX_BYTES])
+    html = parser.render(_shown(body))
 
     def attribute(tag: str, name: str, value: str) -> str | None:
         if (tag, name) not in (("img", "src"), ("a", "href")):
@@ -166,6 +162,9 @@ def render_markdown(body: str, resolve_prefix: str, blob_prefix: str) -> str:
         joined = prefix + quote(path, safe="/%") if path else value
         return joined + (f"#{parts.fragment}" if parts.fragment and path else "")
 
+    if len(body) > RENDER_MAX_CHARS:
+        note = f"a page shows {RENDER_MAX_CHARS} characters"
+        html += f'<p><em>The rest is in <a href="README.md">README.md</a>: {note}.</em></p>'
     return nh3.clean(
         html,
         tags=_TAGS,

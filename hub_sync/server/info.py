@@ -93,8 +93,8 @@ def commit_item(sha: str, commit: Commit, formatted: bool = False) -> dict[str, 
     return item
 
 
-def card_of(hub: HubState, tree: str) -> dict[str, Any]:
-    """The metadata of README.md in a tree; empty where there is none."""
+def card_of(hub: HubState, tree: str) -> dict[str, Any] | None:
+    """The metadata of README.md in a tree; empty where there is none, None where they cannot be read."""
     return card_metadata(read_text(hub, tree, "README.md") or "")
 
 
@@ -115,9 +115,10 @@ def repo_summary(hub: HubState, repo: Repo, commit: str | None = None) -> dict[s
         "disabled": False,
         "downloads": 0,
         "likes": 0,
-        "tags": tags_of(card, repo.type),
+        "tags": tags_of(card or {}, repo.type),
         "cardData": card,
     }
+    card = card or {}
     if repo.type == "model":
         value["modelId"] = repo.full_name
         for key in ("library_name", "pipeline_tag"):

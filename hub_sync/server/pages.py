@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 import jinja2
 
+from ..card_yaml import parse_metadata, split_card
 from . import commits, discussions, info, problems, repos
 from .auth import Principal
-from .cards import parse_metadata, render_markdown, split_card
+from .cards import render_markdown
 from .names import split_path
 from .objects import EMPTY_TREE
 from .repos import Repo
@@ -26,6 +27,7 @@ PAGE_POLICY = (
 )
 TEXT_MAX_BYTES = 512 << 10
 FILES_SHOWN = 1000
+METADATA_SHOWN = 200
 _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".avif")
 
 
@@ -116,7 +118,7 @@ def _card(text: str, base: str, commit: str) -> dict[str, Any]:
     head, body = split_card(text)
     rows: list[tuple[str, str]] = []
     try:
-        for key, value in parse_metadata(head).items():
+        for key, value in itertools.islice(parse_metadata(head).items(), METADATA_SHOWN):
             flat = isinstance(value, list) and all(isinstance(item, str | int | float) for item in value)
             if flat:
                 shown = ", ".join(str(item) for item in value)

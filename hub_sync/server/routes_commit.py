@@ -17,7 +17,7 @@ from typing import IO, Any
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from . import discussions, info, lfs, problems, repos
+from . import cards, discussions, info, lfs, problems, repos
 from .commits import MAX_OPERATIONS, Change, Operation, StaleParent, author_signature, commit_change, join_message
 from .names import split_path
 from .objects import GitObject, blob_hasher, encode_pointer, make_object, parse_pointer
@@ -151,6 +151,8 @@ class _Collector:
             raise problems.bad_request(f"The content of {value.get('path')!a} is not valid base64") from None
         if len(data) > REGULAR_MAX_BYTES:
             return self._oversized(data)
+        if value.get("path") == "README.md" and len(data) <= cards.CARD_MAX_BYTES:
+            cards.check_card(data.decode(errors="replace"))
         pointer = parse_pointer(data)
         if pointer:  # a pointer sent as a file gives no more rights than one sent as lfsFile
             self.large.append(pointer)

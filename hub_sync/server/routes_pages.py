@@ -6,14 +6,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from . import pages, problems
 from .problems import Problem
 from .routing import Call, Route
 
 
-def _page(call: Call, template: str, values: dict[str, Any], status: int = 200) -> Response:
+def page(call: Call, template: str, values: dict[str, Any], status: int = 200) -> Response:
+    """A template as a response; `values` are what it shows besides the visitor."""
     headers = {
         "Content-Security-Policy": pages.PAGE_POLICY,
         "X-Content-Type-Options": "nosniff",
@@ -24,47 +25,39 @@ def _page(call: Call, template: str, values: dict[str, Any], status: int = 200) 
 
 
 def index(call: Call) -> Response:
-    return _page(call, "page_index", pages.index(call.hub, call.who, call.query.get("q", "")))
+    return page(call, "page_index", pages.index(call.hub, call.who, call.query.get("q", "")))
 
 
 def repository(call: Call) -> Response:
-    return _page(call, "page_repo", pages.repository(call.hub, call.readable()))
+    return page(call, "page_repo", pages.repository(call.hub, call.readable()))
 
 
 def folder(call: Call) -> Response:
     path = call.params.get("path", "").strip("/")
-    return _page(call, "page_tree", pages.folder(call.hub, call.readable(), call.params["rev"], path))
+    return page(call, "page_tree", pages.folder(call.hub, call.readable(), call.params["rev"], path))
 
 
 def file(call: Call) -> Response:
-    return _page(call, "page_file", pages.file(call.hub, call.readable(), call.params["rev"], call.params["path"]))
+    return page(call, "page_file", pages.file(call.hub, call.readable(), call.params["rev"], call.params["path"]))
 
 
 def log(call: Call) -> Response:
-    page = call.int_query("p", 0, 0, 10**6)
-    return _page(call, "page_commits", pages.log(call.hub, call.readable(), call.params["rev"], page))
+    number = call.int_query("p", 0, 0, 10**6)
+    return page(call, "page_commits", pages.log(call.hub, call.readable(), call.params["rev"], number))
 
 
 def commit(call: Call) -> Response:
-    return _page(call, "page_commit", pages.commit(call.hub, call.readable(), call.params["rev"]))
+    return page(call, "page_commit", pages.commit(call.hub, call.readable(), call.params["rev"]))
 
 
 def pulls(call: Call) -> Response:
-    return _page(call, "page_pulls", pages.pulls(call.hub, call.readable()))
+    return page(call, "page_pulls", pages.pulls(call.hub, call.readable()))
 
 
 def pull(call: Call) -> Response:
     if not call.params["num"].isdecimal() or len(call.params["num"]) > 9:
         raise Problem(404, "There is no such pull request")
-    return _page(call, "page_pull", pages.pull(call.hub, call.readable(), int(call.params["num"])))
-
-
-def login(call: Call) -> Response:
-    """Let the browser ask for the token; it then sends it with every page of this hub."""
-    if call.who.anonymous:
-        realm = "any user name, and an access token as the password"
-        raise Problem(401, "Log in with an access token", headers={"WWW-Authenticate": f'Basic realm="{realm}"'})
-    return RedirectResponse("/", 303)
+    return page(call, "page_pull", pages.pull(call.hub, call.readable(), int(call.params["num"])))
 
 
 @lru_cache(maxsize=1)
@@ -89,7 +82,8 @@ def wants_page(call: Call) -> bool:
 
 
 def error_page(call: Call, problem: Problem, headers: dict[str, str]) -> Response:
-    response = _page(call, "page_error", {"status": problem.status, "message": problem.message}, problem.status)
+    values = {"status": problem.status, "message": problem.message, "here": call.request.url.path}
+    response = page(call, "page_error", values, problem.status)
     for key, value in headers.items():
         response.headers[key] = value
     if problem.message == problems.INVALID_CREDENTIALS:
@@ -100,7 +94,6 @@ def error_page(call: Call, problem: Problem, headers: dict[str, str]) -> Respons
 ROUTES = [
     Route("GET", "/", index),
     Route("GET", "/_hub/style.css", style),
-    Route("GET", "/_hub/login", login),
     Route("GET", "/favicon.ico", favicon),
     Route("GET", "/{P}{repo}", repository),
     Route("GET", "/{P}{repo}/tree/{rev}", folder),

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from . import problems, xet
-from .routing import Call, Route, read_body, stream_to
+from .routing import Call, Route, read_body, run_while_connected, stream_to
 from .xet_format import SHARD_MAX_BYTES, XORB_MAX_BYTES
 
 # A footer and per-chunk headers come on top of the data.
@@ -52,7 +52,7 @@ async def post_xorb(call: Call) -> Response:
 async def post_shard(call: Call) -> Response:
     claims = await run_in_threadpool(_claims, call)
     data = await read_body(call.request, SHARD_MAX_BYTES)
-    added = await run_in_threadpool(xet.store_shard, call.hub, data, claims)
+    added = await run_while_connected(call.request, lambda gone: xet.store_shard(call.hub, data, claims, gone))
     return JSONResponse({"result": 1 if added else 0})
 
 

@@ -12,14 +12,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from . import problems, repos
@@ -29,6 +30,7 @@ from .state import HubState
 
 JSON_MAX_BYTES = 16 << 20
 STREAM_BYTES = 1 << 20
+_T = TypeVar("_T")
 
 _SPECIAL = {
     "T": r"(?P<T>models|datasets|spaces)",
@@ -139,6 +141,31 @@ class Router:
                 return route, params
             allowed.append(route.method)
         return allowed
+
+
+class ClientGone(Exception):
+    """The client left before its request was done."""
+
+
+async def run_while_connected(request: Request, work: Callable[[threading.Event], _T]) -> _T:
+    """`work` in a worker thread; its event is set once the client has left. The body must have been read.
+
+    `work` raises ClientGone when it finds the event set; whoever awaits this sees ClientDisconnect.
+    """
+    gone = threading.Event()
+
+    async def watch() -> None:
+        while not await request.is_disconnected():
+            await asyncio.sleep(0.2)
+        gone.set()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        return await run_in_threadpool(work, gone)
+    except ClientGone:
+        raise ClientDisconnect from None
+    finally:
+        watcher.cancel()
 
 
 async def read_body(request: Request, limit: int = JSON_MAX_BYTES) -> bytes:

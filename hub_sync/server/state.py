@@ -67,10 +67,10 @@ def open_hub(root: Path) -> HubState:
     """
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _close_to_others(root)
         blobs = BlobStore(root)
         with _exclusive(root / "open.lock"):
             store = Store(root / "hub.sqlite3")
-            (root / "hub.sqlite3").chmod(0o600)
             if store.meta("hub_id") is None:
                 with store.write():
                     store.set_meta("secret", secrets.token_hex(32))
@@ -85,6 +85,20 @@ def open_hub(root: Path) -> HubState:
     hub_id, secret = store.meta("hub_id"), store.meta("secret")
     assert hub_id and secret
     return HubState(root, store, blobs, hub_id, bytes.fromhex(secret))
+
+
+def _close_to_others(root: Path) -> None:
+    """Keep other users of the machine out of the data, whatever mode the root has: it may be a folder of theirs.
+
+    SQLite gives its log the mode of the database, so the database is made before SQLite opens it.
+    """
+    for name in ("blobs", "xorbs", "tmp", "client"):
+        (root / name).mkdir(exist_ok=True, mode=0o700)
+        (root / name).chmod(0o700)
+    os.close(os.open(root / "hub.sqlite3", os.O_WRONLY | os.O_CREAT, 0o600))
+    for path in root.glob("hub.sqlite3*"):
+        with contextlib.suppress(FileNotFoundError):  # another process closed its log meanwhile
+            path.chmod(0o600)
 
 
 def _ensure_local_user(root: Path, store: Store) -> None:

@@ -14,7 +14,8 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,8 +24,10 @@ from . import auth, problems
 from .auth import Principal
 from .blobs import MAX_FILE_BYTES, disk_full
 from .repos import Repo
+from .routing import ClientGone
 from .state import HubState
 from .xet_format import (
+    Chunk,
     FileRecipe,
     FormatError,
     Segment,
@@ -38,6 +41,10 @@ from .xet_format import (
 TOKEN_LIFETIME_S = 3600.0
 XORB_LIFETIME_S = 7 * 24 * 3600.0
 PIECE_BYTES = 1 << 20
+# Files that a shard describes may be larger than the xorbs they are made of, since chunks repeat: by this factor, and
+# by this many bytes whatever the xorbs have.
+REPEATED_FACTOR = 8
+REPEATED_BYTES = 1 << 30
 # Unpacking and hashing is work for the processor: more at once only takes memory.
 _VERIFYING = threading.BoundedSemaphore(2)
 
@@ -146,62 +153,91 @@ def _mapped(path: Path) -> Iterator[memoryview]:
                 view.release()
 
 
-def store_shard(hub: HubState, data: bytes, claims: dict[str, Any]) -> int:
+def store_shard(hub: HubState, data: bytes, claims: dict[str, Any], gone: threading.Event) -> int:
     """Rebuild every file of a shard and link it to the repository of the token; return how many were new.
 
-    Raises Problem 400 where a file needs chunks this user never sent, or does not hash to what the shard claims.
+    Raises Problem 400 where a file needs chunks this user never sent, or does not hash to what the shard claims; 413
+    where the files are out of proportion to the chunks; 507 where the disk cannot hold them; ClientGone once `gone`
+    is set.
     """
     try:
         recipes = parse_shard(data)
     except FormatError as error:
         raise problems.bad_request(f"Invalid shard: {error}") from None
-    added = 0
+    new = [recipe for recipe in recipes if not _is_here(hub, recipe, claims["repo"])]
+    _check_claims(hub, new, claims["user"])
+    for recipe in new:
+        _rebuild(hub, recipe, claims, gone)
+    return len(new)
+
+
+def _is_here(hub: HubState, recipe: FileRecipe, repo: int) -> bool:
+    """True where the file is linked to this very repository already. A mere claim of a hash gives nothing."""
+    known = recipe.sha256 and hub.store.linked_size(repo, recipe.sha256)
+    return known is not None and known == recipe.size and hub.blobs.size(recipe.sha256 or "") == known
+
+
+def _check_claims(hub: HubState, recipes: Sequence[FileRecipe], user: int) -> None:
+    """Check all segments of all files before a byte is written; raises as `store_shard` does.
+
+    A segment may repeat chunks (zeros, tied weights), but a few kilobytes must not become gigabytes on disk.
+    """
+    ends: dict[str, list[int]] = {}  # of each xorb named, where each chunk ends in its raw bytes; 0 first
+    asked = sent = 0
     for recipe in recipes:
-        # Already linked to this very repository: no need to rebuild. A mere claim of a hash gives nothing.
-        known = recipe.sha256 and hub.store.linked_size(claims["repo"], recipe.sha256)
-        if known is not None and known == recipe.size and hub.blobs.size(recipe.sha256 or "") == known:
-            continue
-        _rebuild(hub, recipe, claims)
-        added += 1
-    return added
+        if recipe.size > MAX_FILE_BYTES:
+            raise problems.too_large(f"Files may have {MAX_FILE_BYTES} bytes")
+        for xorb, length, start, stop in recipe.segments:
+            if xorb not in ends:
+                ends[xorb] = list(accumulate((chunk.length for chunk in _index(hub, xorb, user)), initial=0))
+                sent += ends[xorb][-1]
+            count = len(ends[xorb]) - 1
+            if not 0 <= start < stop <= count:
+                raise problems.bad_request(f"Xorb {xorb} has {count} chunks, not [{start}, {stop})")
+            if ends[xorb][stop] - ends[xorb][start] != length:
+                raise problems.bad_request(f"Chunks [{start}, {stop}) of xorb {xorb} have other than {length} bytes")
+            asked += length
+    if asked > REPEATED_BYTES + REPEATED_FACTOR * sent:
+        raise problems.too_large(
+            f"The upload makes files of {asked} bytes out of blocks of {sent} bytes; at most {REPEATED_FACTOR} times "
+            f"as much and {REPEATED_BYTES} bytes are taken: set HF_HUB_DISABLE_XET=1 to send every byte"
+        )
+    free = shutil.disk_usage(hub.blobs.tmp).free
+    if asked > free:
+        raise problems.Problem(507, f"The hub's disk has {free} bytes free, the upload needs {asked}")
 
 
-def _rebuild(hub: HubState, recipe: FileRecipe, claims: dict[str, Any]) -> None:
-    if recipe.size > MAX_FILE_BYTES:
-        raise problems.too_large(f"Files may have {MAX_FILE_BYTES} bytes")
+def _rebuild(hub: HubState, recipe: FileRecipe, claims: dict[str, Any], gone: threading.Event) -> None:
     with hub.blobs.writer(recipe.size) as writer:
         buffer = bytearray()
         for segment in recipe.segments:
-            length = 0
             for chunk in _chunks(hub, segment, claims["user"]):
                 buffer += chunk
-                length += len(chunk)
                 if len(buffer) >= PIECE_BYTES:
+                    if gone.is_set():
+                        raise ClientGone
                     writer.write(buffer)
                     buffer.clear()
-            if length != segment.length:
-                raise problems.bad_request(
-                    f"A segment of xorb {segment.xorb} has {length} bytes, not {segment.length}"
-                )
         if buffer:
             writer.write(buffer)
         sha256 = writer.commit(recipe.sha256, recipe.size)
     hub.store.link_blob(claims["repo"], sha256, recipe.size)
 
 
-def _chunks(hub: HubState, segment: Segment, user: int) -> Iterator[bytes | bytearray]:
-    """The raw chunks of a segment, read one after the other."""
+def _index(hub: HubState, xorb: str, user: int) -> list[Chunk]:
+    """The chunks of a xorb. Raises Problem 400 where this user did not send it."""
     row = hub.store.db.execute(
         "SELECT x.chunks FROM xorbs x JOIN xorb_owners o ON o.hash = x.hash WHERE x.hash=? AND o.user=?",
-        (segment.xorb, user),
+        (xorb, user),
     ).fetchone()
     if row is None:
-        raise problems.bad_request(f"Xorb {segment.xorb} was not uploaded by you: upload it first")
-    chunks = unpack_index(row["chunks"])
-    if not 0 <= segment.start < segment.stop <= len(chunks):
-        raise problems.bad_request(
-            f"Xorb {segment.xorb} has {len(chunks)} chunks, not [{segment.start}, {segment.stop})"
-        )
+        raise problems.bad_request(f"Xorb {xorb} was not uploaded by you: upload it first")
+    return unpack_index(row["chunks"])
+
+
+def _chunks(hub: HubState, segment: Segment, user: int) -> Iterator[bytes | bytearray]:
+    """The raw chunks of a segment, read one after the other."""
+    chunks = _index(hub, segment.xorb, user)
     with _mapped(_path(hub, segment.xorb)) as data:
         for chunk in chunks[segment.start : segment.stop]:
             try:

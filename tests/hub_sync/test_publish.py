@@ -120,6 +120,13 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("suffix", ["bin", "pt", "pth", "pkl", "pickle", "ckpt", "dill", "PT", "Pkl"])
+def test_check_folder_with_any_pickle_is_refused(tmp_path, suffix):
+    folder = folder_of(tmp_path, {f"weights/model.{suffix}": b"x"})
+    with pytest.raises(DataError, match=rf"weights/model\.{suffix}.*use safetensors"):
+        module.check_folder(folder)
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_bad_content_sends_nothing(api, tmp_path, target, name):
     files, card, said = BAD[name]

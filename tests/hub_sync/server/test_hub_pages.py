@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from hubwright.hub_sync import card_yaml
 from hubwright.hub_sync.server import cards
 
 HTML = {"Accept": "text/html"}
@@ -34,7 +35,7 @@ print("<b>")
 
 
 def test_a_hostile_card_is_harmless():
-    html = cards.render_markdown(cards.split_card(HOSTILE)[1], "/r/", "/b/")
+    html = cards.render_markdown(card_yaml.split_card(HOSTILE)[1], "/r/", "/b/")
     # What the parser refused stays as text; no tag and no attribute may carry it.
     tags = " ".join(re.findall(r"<[^>]*>", html.lower()))
     hostile = ("script", "javascript:", "onerror", "onclick", "onload", "iframe", "style", "svg", "form", "input", "base",
@@ -93,10 +94,8 @@ def test_private_pages_need_the_token(admin, repo, anonymous, server):
     admin.update_repo_settings(repo, private=True)
     hidden = anonymous.get(f"/{repo}", headers=HTML)
     assert hidden.status_code == 401 and "log in" in hidden.text and repo not in anonymous.get("/", headers=HTML).text
-    assert "www-authenticate" in anonymous.get("/_hub/login", headers=HTML).headers
     basic = {"Authorization": "Basic " + base64.b64encode(f"me:{server.token}".encode()).decode(), **HTML}
     assert anonymous.get(f"/{repo}", headers=basic).status_code == 200
-    assert anonymous.get("/_hub/login", headers=basic).status_code == 303
     assert repo in anonymous.get("/", headers=basic).text
 
 

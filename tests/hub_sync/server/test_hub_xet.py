@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
-import time
 
 import lz4.frame
 import pytest
 from blake3 import blake3
-from conftest_server import plain_client
+from conftest_server import chunked, plain_client, shard, xet_post
 
 from hubwright.hub_sync.server import xet, xet_format
 from hubwright.hub_sync.server.problems import Problem
@@ -77,44 +75,10 @@ print(len(api.list_repo_files(repo)))
     assert run_python(code, xet=True).strip() == "26"
 
 
-def chunked(*chunks: bytes, scheme: int = 0) -> bytes:
-    """A xorb as a client would serialize it."""
-    out = b""
-    for chunk in chunks:
-        body = lz4.frame.compress(chunk) if scheme else chunk
-        out += bytes([0]) + len(body).to_bytes(3, "little") + bytes([scheme]) + len(chunk).to_bytes(3, "little") + body
-    return out
-
-
-def shard(sha256: str | None, segments: list[tuple[str, int, int, int]]) -> bytes:
-    """A shard with one file."""
-
-    def raw(text: str) -> bytes:
-        return struct.pack("<4Q", *(int(text[i : i + 16], 16) for i in range(0, 64, 16)))
-
-    flags = (1 << 30) if sha256 else 0
-    out = bytes(32) + struct.pack("<QQ", 2, 0) + struct.pack("<32sIIQ", bytes(32), flags, len(segments), 0)
-    for xorb, length, start, stop in segments:
-        out += struct.pack("<32sIIII", raw(xorb), 0, length, start, stop)
-    if sha256:
-        out += raw(sha256) + bytes(16)
-    return out + b"\xff" * 32 + bytes(16) + b"\xff" * 32 + bytes(16)
-
-
 @pytest.fixture
-def cas(server, admin, repo):
+def cas(server, repo):
     """post(path, body) with a Xet token for `repo`."""
-    token = plain_client().get(
-        f"{server.endpoint}/api/models/{repo}/xet-write-token/main",
-        headers={"Authorization": f"Bearer {server.token}"},
-    )
-    assert token.headers["X-Xet-Cas-Url"] == token.json()["casUrl"] and token.json()["exp"] > time.time()
-
-    def post(path: str, body: bytes, key: str | None = None):
-        headers = {"Authorization": f"Bearer {key or token.json()['accessToken']}"}
-        return plain_client().post(token.json()["casUrl"] + path, content=body, headers=headers)
-
-    return post
+    return xet_post(server, repo)
 
 
 def test_a_xorb_is_what_its_hash_says(server, cas):
