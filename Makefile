@@ -9,7 +9,7 @@ WORKERS ?= -n 2 --dist loadfile
 export OMP_NUM_THREADS ?= 2
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: help install demo test test-all lint format bench docs clean
+.PHONY: help install demo test test-all explore lint format bench docs clean
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
@@ -30,7 +30,11 @@ test: $(STAMP)   ## the default tests (under 10 minutes on 2 cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(WORKERS)
 
 test-all: $(STAMP)  ## with the slow ones
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[ray]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(WORKERS) -m "not gpu"
+
+explore: $(STAMP)  ## property tests on new examples, a thousand each; for a nightly run
+	HUBWRIGHT_HYPOTHESIS=explore OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(WORKERS) -m "hypothesis and not gpu" --timeout 1800
 
 # Type and import checks read an installed copy: static tools do not follow setuptools' editable finder.
 lint: $(STAMP)   ## ruff, mypy, import rules

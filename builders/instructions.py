@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError
+from ..hub_sync.licence_ids import LicenceId
 from .sources import Source, check_rejected, read_records
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class InstructionsConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sources: tuple[Source, ...] = Field(min_length=1, description="Files of JSON or JSON Lines, read in this order.")
-    license: str = Field(
+    license: LicenceId = Field(
         min_length=1, description="Licence of the sources (Hub identifier); the data set inherits it."
     )
     language: tuple[str, ...] = Field(("en",), description="Languages of the sources, for the card.")

@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .catalog import StepKind, config_class, did_you_mean, kind_of
 from .hub_sync.errors import UsageError
+from .hub_sync.licence_ids import LicenceId
 from .hub_sync.refs import ArtifactRef
 from .yaml_source import Where, read_yaml
 
@@ -48,7 +49,7 @@ class Publish(_Strict):
     space: str | None = Field(None, description="Repository for a Space: `name` or `org/name`.")
     tag: str | None = Field(None, description="Tag for the commit, such as v1.0.0. A tag is never moved.")
     private: bool = Field(False, description="Make the repository private when it is created.")
-    license: str | None = Field(
+    license: LicenceId | None = Field(
         None, description="Hub licence id of the result; by default it follows from the inputs' licences."
     )
     accept_unlicensed: str | None = Field(

@@ -31,12 +31,11 @@ from .hub_sync.lock import RecipeLock
 from .hub_sync.publish import find_published, publish
 from .hub_sync.pull import pull, same_model
 from .hub_sync.refs import ArtifactRef
+from .preflight import CARD, check_licences, step_rules
 from .recipe import Plan, PlannedStep
 from .sources import resolve_sources
 
 logger = logging.getLogger("hubwright")
-
-_CARD = ["README.md", ".gitattributes"]
 
 Event = Callable[[str, str, dict[str, Any]], None]
 """Called with (step name, state, details); states: input, run, skip, made, published."""
@@ -99,9 +98,22 @@ def run(plan: Plan, settings: Settings, event: Event = lambda *_: None) -> list[
     with holding, ExitStack() as resources:
         lock = RecipeLock(settings.lock_path, writable=not settings.dry_run)
         outcomes: dict[str, Outcome] = {}
+        checked = False
+
+        def before_work(first: PlannedStep) -> None:
+            nonlocal checked
+            if not checked:
+                left = plan.steps[plan.steps.index(first) :]
+                commits = {name: outcome.ref for name, outcome in outcomes.items()}
+                to_run = [step for step in left if settings.only in (None, step.name)]
+                check_licences(to_run, commits, lambda ref: _at_commit(ref, lock, settings.update))
+            checked = True
+
         for step in plan.steps:
             wanted = settings.only in (None, step.name) and not settings.dry_run
-            outcomes[step.name] = _run_step(step, plan, settings, lock, outcomes, base, wanted, event, resources)
+            outcomes[step.name] = _run_step(
+                step, plan, settings, lock, outcomes, base, wanted, event, resources, before_work
+            )
         return list(outcomes.values())
 
 
@@ -115,6 +127,7 @@ def _run_step(
     wanted: bool,
     event: Event,
     resources: ExitStack,
+    before_work: Callable[[PlannedStep], None],
 ) -> Outcome:
     started = time.monotonic()
     inputs: dict[str, ArtifactRef] = {}
@@ -145,6 +158,7 @@ def _run_step(
     folder = workdir.step_folder(base, step.name, mark)
     record = workdir.made(folder, mark)
     if record is None:
+        before_work(step)
         hashes = {name: source["sha256"] for name, source in sources.items()}
         settled = {"uses": step.uses, "version": step.kind.version, "with": config, "sources": hashes,
                    "inputs": {role: str(ref) for role, ref in inputs.items()}}  # fmt: skip
@@ -153,7 +167,7 @@ def _run_step(
         local = {}
         for role, ref in inputs.items():
             event(step.name, "input", {"role": role, "ref": str(ref)})
-            local[role] = Input(ref, pull(ref, _CARD if role in step.kind.served else None))
+            local[role] = Input(ref, pull(ref, CARD if role in step.kind.served else None))
         event(step.name, "run", {"uses": step.uses})
         context = StepContext(
             step.name,
@@ -207,6 +221,12 @@ def _earlier_records(step: PlannedStep, inputs: Mapping[str, Input]) -> list[dic
     return [record for record in records if shown({i["role"]: i["commit"] for i in record["inputs"]}) != ours]
 
 
+def _at_commit(ref: ArtifactRef, lock: RecipeLock, update: bool) -> ArtifactRef:
+    """What `_resolve` would give now, without locking it: an earlier step may still publish there."""
+    locked = None if update else lock.inputs.get(f"{ref.repo_type} {ref}")
+    return replace(ref, revision=locked) if locked else ref.resolve()
+
+
 def _resolve(ref: ArtifactRef, lock: RecipeLock, update: bool) -> ArtifactRef:
     """The commit of an outside reference: the locked one unless `update`, else what the hub says now."""
     key = f"{ref.repo_type} {ref}"
@@ -255,7 +275,7 @@ def _make(
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     context.workdir.mkdir(exist_ok=True)
-    rights = licences.of_inputs({r: i.path for r, i in inputs.items()})
+    rights = {role: licences.of_card(i.path, i.ref.repo_id) for role, i in inputs.items()}
     begun = provenance.now()
     result = run_function(step.kind)(given, context)
     if step.kind.room == "builder":
@@ -263,13 +283,10 @@ def _make(
     _check_output(step, output)
     licence = licences.decide(
         step.name,
-        # A test set that the result is kept apart from gives it nothing: its licence does not carry over.
-        {role: right for role, right in rights.items() if not role.startswith("against")},
+        licences.carrying(rights),
         own=context.report.card.pop("license", None),
         own_name=context.report.card.pop("license_name", None),
-        declared=step.publish.license,
-        accepted=step.publish.accept_unlicensed,
-        private=step.publish.private,
+        **step_rules(step),
     )
     record = {
         "step": {

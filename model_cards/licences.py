@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..hub_sync.card_yaml import parse_metadata, split_card
 from ..hub_sync.errors import DataError, UsageError
+from ..hub_sync.licence_ids import licence_id
 
 PUBLIC_DOMAIN = frozenset({"cc0-1.0", "unlicense", "pddl", "wtfpl"})
 ATTRIBUTION = frozenset(
@@ -33,39 +35,80 @@ UNSTATED = "none-stated-by-upstream"
 
 @dataclass(frozen=True)
 class Right:
-    """The licence one input states: a Hub licence id, or UNSTATED; `name` explains an id of "other"."""
+    """The licence one input states.
+
+    Attributes:
+        licence: a Hub licence id, or UNSTATED.
+        name: explains an id of "other".
+        fault: why a card that is there states none, for errors; empty where it is well.
+        repo: the repository that states it, for errors; empty where there is none.
+    """
 
     licence: str
     name: str | None = None
+    fault: str = ""
+    repo: str = ""
 
 
 def read_card_metadata(folder: Path) -> dict[str, Any]:
-    """The YAML header of a pulled repository's README.md; empty where there is none."""
-    from huggingface_hub import RepoCard
+    """The YAML header of a pulled repository's README.md; empty where there is none.
 
+    Raises ValueError in one line where it cannot be read.
+    """
     path = folder / "README.md"
     if not path.is_file():
         return {}
     try:
-        return RepoCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict()
-    except ValueError:
-        return {}
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 text (byte {error.start})") from None
+    return parse_metadata(split_card(text)[0])
 
 
-def of_inputs(folders: Mapping[str, Path]) -> dict[str, Right]:
-    """The licence of every pulled input by role, as its own card states it."""
-    rights = {}
-    for role, folder in folders.items():
+def of_card(folder: Path, repo: str = "") -> Right:
+    """The licence that the card of a pulled repository, `repo` in errors, states.
+
+    A licence as people write it (`MIT`, `Apache 2.0`) is read as its id; one that the Hub does not know is "other"
+    with that name.
+    """
+    return replace(_stated(folder), repo=repo)
+
+
+def _stated(folder: Path) -> Right:
+    try:
         data = read_card_metadata(folder)
-        said = data.get("license")
-        said = said[0] if isinstance(said, list) and len(said) == 1 else said
-        if not isinstance(said, str) or said in ("unknown", ""):
-            said = UNSTATED
-        name = data.get("license_name")
-        if said == "other" and name in (None, UNSTATED):
-            said = UNSTATED
-        rights[role] = Right(said, name)
-    return rights
+    except ValueError as error:
+        return Right(UNSTATED, fault=f"the metadata of README.md cannot be read: {error}")
+    licence, name = _single(data.get("license")), _single(data.get("license_name"))
+    if isinstance(licence, list):
+        return Right(UNSTATED, fault=f"README.md names {len(licence)} licences ({', '.join(map(str, licence))[:80]})")
+    if licence is None or licence in ("unknown", ""):
+        return Right(UNSTATED)
+    if not isinstance(licence, str) or not isinstance(name, str | None):
+        value = licence if not isinstance(licence, str) else name
+        return Right(UNSTATED, fault=f"README.md's licence {str(value)[:60]!r} is not text")
+    known = licence_id(licence)
+    if known is None:
+        return Right("other", licence.strip())
+    if known == "other" and name in (None, "", UNSTATED):
+        return Right(UNSTATED)
+    return Right(known, name)
+
+
+def _single(value: Any) -> Any:
+    """The item of a list with one item; anything else as it is."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def of_decision(decided: Mapping[str, Any], repo: str) -> Right:
+    """The licence that a result's card will state, from what `decide` gave."""
+    unstated = decided["id"] == "other" and decided["name"] in (None, UNSTATED)
+    return Right(UNSTATED if unstated else decided["id"], decided["name"], repo=repo)
+
+
+def carrying(rights: Mapping[str, Right]) -> dict[str, Right]:
+    """The inputs whose licence carries over: not the test sets that the result is only compared with."""
+    return {role: right for role, right in rights.items() if not role.startswith("against")}
 
 
 def decide(
@@ -82,7 +125,7 @@ def decide(
 
     Args:
         step: for the error's text.
-        inputs: what `of_inputs` gave.
+        inputs: what `of_card` gave, by role.
         own: licence of rows the step itself brings (a builder's source); "other" with no name means unstated.
         own_name: explains `own` where it is "other".
         declared: what the recipe says the result's licence is.
@@ -94,14 +137,17 @@ def decide(
     """
     everything = dict(inputs)
     if own is not None:
-        unstated = own == "other" and own_name in (None, UNSTATED)
-        everything = {"source": Right(UNSTATED if unstated else own, own_name), **everything}
+        nameless = own == "other" and own_name in (None, UNSTATED)
+        everything = {"source": Right(UNSTATED if nameless else own, own_name), **everything}
     chain = [{"from": role, "license": r.licence, "name": r.name} for role, r in everything.items()]
-    shown = ", ".join(f"{role} is {r.name or r.licence}" for role, r in everything.items())
+    called = {role: f"{role} {r.repo}".rstrip() for role, r in everything.items()}
+    shown = ", ".join(f"{called[role]} is {r.name or r.licence}" for role, r in everything.items())
     unstated_roles = [role for role, r in everything.items() if r.licence == UNSTATED]
     if unstated_roles and not private and not accepted:
+        faults = "".join(f": {everything[role].fault}" for role in unstated_roles if everything[role].fault)
+        unstated = " and ".join(called[role] for role in unstated_roles)
         raise DataError(
-            f"step {step}: {' and '.join(unstated_roles)} states no licence, so it must not be published in public "
+            f"step {step}: {unstated} states no licence, so it must not be published in public{faults} "
             "(set publish.private: true, or publish.accept_unlicensed: 'the reason why it is in order')"
         )
     restricting = {

@@ -16,11 +16,19 @@ from pathlib import Path
 
 import loopback_guard
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 _session: dict = {}
+
+# The same examples on every run; `make explore` draws new ones. No example fails for being slow.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HUBWRIGHT_HYPOTHESIS", "fixed"))
+
+pytest_plugins = ["skip_list"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

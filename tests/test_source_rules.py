@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,35 @@ def test_code(path):
             name = ast.unparse(node.func)
             assert name not in {"eval", "exec", "torch.load", "os.system", "yaml.unsafe_load"} or path in JAILED, name
             assert not any(k.arg == "shell" and ast.unparse(k.value) == "True" for k in node.keywords), name
+
+
+def declared() -> set[str]:
+    """Names of all dependencies in pyproject.toml, extras and groups included, as modules are called."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    lists = [project["project"]["dependencies"], *project["project"]["optional-dependencies"].values()]
+    lists += project["dependency-groups"].values()
+    names = {re.match(r"[\w.-]+", line)[0].lower().replace("-", "_") for lines in lists for line in lines}
+    return names | {"sklearn"} if "scikit_learn" in names else names
+
+
+def skipped_modules(text: str) -> set[str]:
+    """Modules whose absence skips a test in this source: importorskip, and find_spec in a skipif."""
+    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    asked = {"pytest.importorskip", "importlib.util.find_spec", "find_spec"}
+    return {
+        call.args[0].value.split(".")[0]
+        for call in calls
+        if ast.unparse(call.func) in asked and call.args and isinstance(call.args[0], ast.Constant)
+    }
+
+
+def test_no_test_is_skipped_for_want_of_a_declared_dependency():
+    assert {"torch", "lm_eval", "ray", "xllamacpp", "hypothesis"} <= declared()
+    assert skipped_modules("x = pytest.importorskip('torch.nn')\ny = find_spec('ray')") == {"torch", "ray"}
+    for path in tracked():
+        if path.suffix == ".py" and path.relative_to(ROOT).parts[0] == "tests":
+            wrong = skipped_modules(path.read_text(encoding="utf-8")) & declared()
+            assert not wrong, f"{path.name} skips for want of {wrong}, which the project declares: import it"
 
 
 def test_no_token_in_the_tree():

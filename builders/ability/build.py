@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
+from ...hub_sync.licence_ids import LicenceId
 from ..sources import fetch
 from ..toolcalls.splits import NEAR, is_test, tied
 from .clean import RULES, SPLITS, Item, clean
@@ -55,7 +56,7 @@ class AbilityConfig(BaseModel):
     max_rejected_share: float = Field(
         0.5, ge=0, le=1, description="Refuse to build where more of a file's records than this make no row."
     )
-    license: str | None = Field(
+    license: LicenceId | None = Field(
         None, min_length=1, description="Licence of the whole (Hub identifier); needed where the sources' differ."
     )
     derived_from: tuple[str, ...] = Field(

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from ...hub_sync.errors import DataError
+from ...hub_sync.licence_ids import LicenceId
 from ..sources import FolderSource, Source, load_json
 
 LARGEST = 256 << 20  # bytes of a file inside an archive, unpacked; our choice
@@ -40,7 +41,7 @@ class AbilitySource(FolderSource):
         "arc_hard.csv (question, four choices, letter), train alone."
     )
     name: str = Field(min_length=1, max_length=100, description="Name of the origin, for the column `source`.")
-    license: str | None = Field(
+    license: LicenceId | None = Field(
         min_length=1, description="Licence of the questions (Hub identifier); null: upstream states none."
     )
     languages: tuple[str, ...] = Field(

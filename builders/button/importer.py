@@ -18,6 +18,7 @@ from pydantic import ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
+from ...hub_sync.licence_ids import LicenceId
 from ..sources import Source, fetch, load_json
 from ..toolcalls.convert import Rejected
 from .checks import check_all, faults_table
@@ -33,7 +34,7 @@ class ImportConfig(Source):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    license: str = Field("cc-by-4.0", min_length=1, description="Licence of the file (Hub identifier).")
+    license: LicenceId = Field("cc-by-4.0", min_length=1, description="Licence of the file (Hub identifier).")
     made_by: str = Field(
         "gpt-4o-2024-05-13",
         min_length=1,

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
+from ...hub_sync.licence_ids import LicenceId
 from ..against import inputs_against
 from .overlap import read_questions
 from .read import TextSource, documents, read_files
@@ -45,7 +46,7 @@ class CorpusConfig(BaseModel):
         description="With inputs `against`, test sets: documents that share a run of so many words with a "
         "question are left out; a shorter question counts whole, down to half as many words.",
     )
-    license: str | None = Field(
+    license: LicenceId | None = Field(
         None, min_length=1, description="Licence of the whole (Hub identifier); needed where the sources' differ."
     )
     derived_from: tuple[str, ...] = Field(

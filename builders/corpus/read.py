@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...hub_sync.errors import DataError, UsageError
+from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.refs import ArtifactRef
 from ..sources import Source, fetch
 
@@ -53,7 +54,7 @@ class TextSource(BaseModel):
         description="Field or column with the text; null: `text`. For json, jsonl and parquet only.",
     )
     name: str = Field(min_length=1, max_length=100, description="Name of the origin, for the column `source`.")
-    license: str = Field(min_length=1, description="Licence of the texts (Hub identifier).")
+    license: LicenceId = Field(min_length=1, description="Licence of the texts (Hub identifier).")
     language: str | None = Field(None, description="Language of the texts (ISO 639), for the card.")
     expect_sha256: str | None = Field(
         None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the file or archive, 64 hex digits; null: any."

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
+from ...hub_sync.licence_ids import LicenceId
 from ..sources import Source, check_rejected, read_records
 from .convert import Rejected, convert
 from .splits import NEAR, groups, is_test, near_train, words
@@ -39,7 +40,7 @@ class ToolCallsConfig(BaseModel):
         description="JSON list or JSON Lines of `conversations` (from human, gpt, function_call, observation) and "
         "`tools`.",
     )
-    license: str = Field(
+    license: LicenceId = Field(
         min_length=1, description="Licence of the sources (Hub identifier); the data set inherits it."
     )
     derived_from: tuple[str, ...] = Field(

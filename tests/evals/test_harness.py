@@ -18,7 +18,6 @@ from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import UsageError
 from hubwright.hub_sync.refs import ArtifactRef
 
-pytest.importorskip("lm_eval")
 SETTINGS: dict[str, Any] = {
     "tasks": ["fbbench_sample"],
     "gen_kwargs": {"max_gen_toks": 6},

@@ -8,12 +8,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from huggingface_hub import HfApi
 
 from hubwright.evals.fbbench.answers import read_answers
-
-pytest.importorskip("lm_eval")
 
 RECIPE = """\
 name: imported

@@ -14,8 +14,6 @@ from hubwright.evals.maet.scorer import choice_scores
 from hubwright.evals.maet.words import FLEXIBLE, WORDS
 from hubwright.hub_sync.errors import DataError
 
-pytest.importorskip("lm_eval")
-
 
 @pytest.mark.parametrize(
     ("language", "reply", "gold", "strict", "flexible"),

@@ -15,8 +15,6 @@ from hubwright.evals.data import tasks_dir
 from hubwright.evals.maet.words import FLEXIBLE, WORDS
 from hubwright.hub_sync.errors import DataError, HubError
 
-pytest.importorskip("lm_eval")
-
 MGSM = sorted(WORDS)
 MSVAMP = [language for language in MGSM if language != "te"]
 EXAMS = "ar bg de es fr hr hu it lt mk pl pt sq sr tr vi".split()

@@ -33,7 +33,6 @@ for line in sys.stdin:
 
 
 def compute(asked: list[tuple[str, dict[str, Any]]], home: Path) -> list[dict[str, Any]]:
-    pytest.importorskip("evaluate")
     env = {**os.environ, "HF_HOME": str(home), "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
     text = "".join(json.dumps(one) + "\n" for one in asked)
     done = subprocess.run(

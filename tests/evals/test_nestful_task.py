@@ -99,7 +99,6 @@ def changed(rng: random.Random, calls: list[dict[str, Any]]) -> list[dict[str, A
 
 def test_all_calls_are_right_where_the_package_says_so(real: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`is_same_as` with values, references unresolved. It takes calls as a set, so that none is doubled here."""
-    pytest.importorskip("jmespath")
     with zipfile.ZipFile(REAL) as archive:
         archive.extractall(tmp_path, [name for name in archive.namelist() if name.startswith("nestful/")])
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -22,8 +22,6 @@ from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError, HubError, UsageError
 from hubwright.hub_sync.refs import ArtifactRef
 
-pytest.importorskip("lm_eval")
-
 SETS: dict[str, tuple[Any, Any]] = {
     "induction": (sequences.build_induction, sequences.InductionConfig(train_rows=1, test_rows=40)),
     "ngram": (sequences.build_ngram, sequences.NgramConfig(train_rows=1, test_rows=40)),

@@ -7,7 +7,6 @@ wheel in the folder HUBWRIGHT_TEST_WHEELS. Without it these tests are skipped; n
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import random
@@ -29,8 +28,6 @@ from hubwright.hub_sync.errors import DataError, HubError, UsageError
 from hubwright.hub_sync.refs import ArtifactRef
 from hubwright.inference import engine_state
 from hubwright.inference.engine import Engine, list_engines, shared_engine, start_engine, stop_engine
-
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,6 @@ from hubwright.hub_sync.errors import UsageError
 from hubwright.hub_sync.files import manifest
 
 HERE = Path(__file__).parent
-ray = pytest.importorskip("ray")
 
 
 def free_port() -> int:

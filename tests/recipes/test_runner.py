@@ -109,6 +109,18 @@ def test_verify_finds_a_changed_figure(hubwright, api, recipe, namespace):
     assert "README.md differs from line" in " ".join(c["detail"] for c in failed)
 
 
+def test_verify_with_a_file_that_no_record_names_fails(hubwright, api, recipe, namespace):
+    steps(hubwright("run", "small.yaml", "--only", "drills", "--format", "json"))
+    repo_id = f"{namespace}/drills"
+    good = json.loads(hubwright("verify", f"datasets/{repo_id}", "--format", "json").stdout)["checks"]
+    assert all(check["ok"] for check in good)
+    api.upload_file(path_or_fileobj=b"x", path_in_repo="data/more.txt", repo_id=repo_id, repo_type="dataset")
+    checked = hubwright("verify", f"datasets/{repo_id}", "--format", "json")
+    assert checked.returncode == 3
+    failed = {c["name"]: c["detail"] for c in json.loads(checked.stdout)["checks"] if c["ok"] is False}
+    assert failed["files match provenance.json"] == "data/more.txt is in the repository and in no record"
+
+
 def test_second_run_of_a_recipe_waits_its_turn(hubwright, recipe, tmp_path):
     command = [sys.executable, "-m", "hubwright", "run", "small.yaml"]
     first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -261,3 +273,39 @@ def test_unfinished_work_with_other_settings_is_not_passed_over(hubwright, recip
     assert (
         steps(hubwright("run", "small.yaml", "--only", "drills", "--format", "json"))["drills"]["state"] == "skipped"
     )
+
+
+def test_run_with_a_forbidden_licence_is_refused_before_any_step_works(hubwright, hub, api, namespace, tmp_path):
+    """The conflict is in the last step's input, two steps after the first that would work."""
+    from huggingface_hub.utils import get_session
+
+    for name, head in {"nd": "license: CC BY-ND 4.0", "broken": "license: [mit"}.items():
+        repo = api.create_repo(f"{namespace}/{name}", repo_type="dataset").repo_id
+        files = {"README.md": f"---\n{head}\n---\n", "data/train.jsonl": '{"messages": []}\n'}
+        lines = [{"key": "header", "value": {"summary": "m"}}]  # the client would refuse a broken card itself
+        lines += [{"key": "file", "value": {"path": p, "content": t, "encoding": "utf-8"}} for p, t in files.items()]
+        get_session().post(
+            f"{api.endpoint}/api/datasets/{repo}/commit/main",
+            content="".join(json.dumps(line) + "\n" for line in lines),
+            headers={"Authorization": f"Bearer {hub.token}"},
+        ).raise_for_status()
+    text = """\
+name: chain
+namespace: {namespace}
+steps:
+  drills:
+    uses: feedback_drills
+    with: {drills}
+    publish: {{dataset: drills}}
+  mixed:
+    uses: mix
+    inputs: {{part_a: steps.drills, part_b: {namespace}/{name}}}
+    publish: {{dataset: mixed}}
+"""
+    for name, reason in {"nd": "cc-by-nd-4.0 allows no derivatives", "broken": "README.md cannot be read"}.items():
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(text.format(namespace=namespace, drills=DRILLS, name=name))
+        done = hubwright("run", str(path))
+        assert done.returncode == 3 and len(done.stderr.strip().splitlines()) == 2, done.stderr
+        assert "step mixed: " in done.stderr and f"part_b {namespace}/{name}" in done.stderr and reason in done.stderr
+        assert not api.repo_exists(f"{namespace}/drills", repo_type="dataset"), "a step worked before the refusal"

@@ -38,7 +38,6 @@ STRICT = {
 
 @pytest.fixture
 def published(shared_data: Path) -> Path:
-    pytest.importorskip("openpyxl")
     folder = shared_data / "PKU-Baichuan-MLSystemLab/FB-Bench/data/feedback-benchmark"
     if not folder.is_dir():
         pytest.skip("the published judgements are not here")

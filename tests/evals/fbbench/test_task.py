@@ -23,7 +23,6 @@ from hubwright.evals.fbbench.judge import judge_answers, read_judge_config
 from hubwright.evals.fbbench.verdicts import read_verdicts
 from hubwright.hub_sync.errors import DataError, HubError, UsageError
 
-pytest.importorskip("lm_eval")
 SAMPLE = Path(scorer.__file__).with_name("sample.jsonl")
 
 

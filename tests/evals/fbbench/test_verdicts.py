@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,25 @@ def test_dropped_items_and_refusals_are_told_apart() -> None:
     assert partial.verdicts == (None, True) and partial.state == "partial"
     assert read_official(official(checklist, {"note": "repetitive"}), "x").state == "refused"
     assert read_official(official(checklist, None), "x").state == "refused"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "shown"), [(["是", "否"], '["是"'), ({"是": 1}, '{"是"'), (1, "1"), (True, "true")]
+)
+def test_read_verdicts_official_verdict_is_not_text_names_line_and_item(tmp_path, verdict, shown) -> None:
+    path = write(tmp_path / "v.jsonl", [official(["a", "b"], {"a": entry("是"), "b": entry(verdict)})])
+    with pytest.raises(DataError, match=re.escape(f"v.jsonl: line 1: the verdict on 'b' is {shown}")) as caught:
+        read_verdicts(path)
+    assert "write one of 是, 否" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["verdict", "state", "weight", "attempts", "item", "items"])
+def test_read_verdicts_own_row_with_a_list_for_a_value_names_the_line(tmp_path, field) -> None:
+    rows = judged_one().rows(answers=1)
+    path = write(tmp_path / "v.jsonl", [{**row, field: [{"x": ["y"]}]} for row in rows])
+    with pytest.raises(DataError, match=r"v\.jsonl: line \d is not a verdict") as caught:
+        read_verdicts(path)
+    assert "\n" not in str(caught.value)
 
 
 def judged_one() -> Judged:

@@ -6,7 +6,6 @@ shows that the whole way works and that the record replays.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -18,10 +17,7 @@ from hubwright.evals.fbbench import scorer
 from hubwright.evals.fbbench.verdicts import read_verdicts
 from hubwright.hub_sync.errors import HubError, HubwrightError
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="xllamacpp is not installed"),
-]
+pytestmark = pytest.mark.slow
 SAMPLE = Path(scorer.__file__).with_name("sample.jsonl")
 RECIPE = """\
 name: small

@@ -31,7 +31,6 @@ print(sorted(f for f in HfApi().list_repo_files("acme/{name}", repo_type="datase
 
 
 def test_models_are_pushed_and_loaded(run_python, name):
-    pytest.importorskip("transformers")
     out = run_python(f"""
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM

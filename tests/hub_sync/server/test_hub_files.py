@@ -372,6 +372,13 @@ def test_preupload_never_tells_a_hash(admin, repo, http):
     assert all(set(f) == {"path", "uploadMode", "shouldIgnore"} for f in files)
 
 
+def test_preupload_at_the_largest_regular_size_is_regular_and_one_byte_more_is_lfs(repo, http):
+    """10 MiB, as the Hub documents it for files that go with the commit."""
+    body = {"files": [{"path": "c.csv", "sample": "", "size": size} for size in (10 << 20, (10 << 20) + 1)]}
+    files = http.post(f"/api/models/{repo}/preupload/main", json=body).json()["files"]
+    assert [f["uploadMode"] for f in files] == ["regular", "lfs"]
+
+
 def test_html_is_never_run(admin, repo):
     put(admin, repo, **{"x.html": b"<script>1</script>", "x.svg": b"<svg/>", "x.js": b"1"})
     for path in ("x.html", "x.js"):

@@ -44,6 +44,17 @@ def test_branches(admin, repo):
         admin.create_branch(repo, branch="x", revision="nope")
 
 
+def test_revision_abbreviated_to_what_two_commits_share_is_not_found(admin, repo, server):
+    """Git refuses an ambiguous abbreviation; a second commit with the same start cannot be made, so it is noted."""
+    sha = admin.model_info(repo).sha
+    assert read(admin, repo, ".gitattributes", sha[:7]) != 404
+    number = server.state.store.db.execute("SELECT id FROM repos WHERE name=?", (repo.split("/")[1],)).fetchone()[0]
+    twin = sha[:8] + ("0" if sha[8] != "0" else "1") * 32
+    server.state.store.db.execute("INSERT INTO repo_commits VALUES (?,?)", (number, twin))
+    assert read(admin, repo, ".gitattributes", sha[:8]) == 404
+    assert read(admin, repo, ".gitattributes", sha[:9]) != 404
+
+
 @pytest.mark.parametrize(
     "bad", ["a..b", "-a", "a b", "a.lock", "refs/pr/1", "a" * 40, "a~1", "x:y", "/", "é\x7f", "HEAD"]
 )

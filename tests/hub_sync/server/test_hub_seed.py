@@ -97,7 +97,6 @@ def test_mistakes_are_named(cache, tmp_path, monkeypatch):
 @pytest.mark.timeout(600)
 def test_the_seeded_model_speaks(tmp_path, run_python, server):
     """The whole way: the package from the index, the conversion, the upload, and an unmodified transformers."""
-    pytest.importorskip("transformers")
     seed.seed([MODEL], root=server.state.root)
     out = run_python(f"""
 import torch

