@@ -12,11 +12,15 @@ from typing import Any
 
 MOST = 100_000  # characters of one reply; longer ones are no calls
 BITS = 12_000  # of an integer; Python writes no more than 4,300 digits
-_SIGNS: dict[type, Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos}
+_SIGNS: dict[type, Callable[[Any], Any]] = {
+    ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Invert: operator.invert, ast.Not: operator.not_,
+}  # fmt: skip
 _SUMS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow,
+    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow, ast.BitOr: operator.or_,
+    ast.BitAnd: operator.and_, ast.BitXor: operator.xor, ast.LShift: operator.lshift, ast.RShift: operator.rshift,
 }  # fmt: skip
+Reading = Callable[[ast.Call], ast.Call]
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,12 @@ class Call:
     positional: tuple[Any, ...] = ()
 
 
-def python_calls(text: str) -> list[Call]:
+def python_calls(text: str, reading: Reading | None = None) -> list[Call]:
     """`[f(a=1), g.h(b="x")]`, one call, or calls side by side, as Python would read them.
 
     Values are literals, sums of numbers, names (kept as text) and nested calls (kept as `{name: arguments}`, or as
-    text where they name no argument). Raises ValueError in one line for anything else.
+    text where they name no argument). `f(**{"a": 1})` is `f(a=1)`. `reading` changes each call's syntax tree first,
+    for a benchmark whose own reader differs from Python's. Raises ValueError in one line for anything else.
     """
     if len(text) > MOST:
         raise ValueError(f"a reply of {len(text):,} characters is no list of calls")
@@ -45,7 +50,8 @@ def python_calls(text: str) -> list[Call]:
         elements = [body] if isinstance(body, ast.Call) else getattr(body, "elts", None)
         if elements is None:
             raise ValueError(f"{type(body).__name__} is no list of calls")
-        return [_call(element) for element in elements]
+        calls = [reading(element) if reading and isinstance(element, ast.Call) else element for element in elements]
+        return [_call(element) for element in calls]
     except SyntaxError as error:
         raise ValueError(f"no Python: {error.msg}") from None
     except (RecursionError, MemoryError):
@@ -83,10 +89,23 @@ def _call(node: ast.expr) -> Call:
         target = target.value
     if isinstance(target, ast.Name):
         parts.append(target.id)
-    if any(keyword.arg is None for keyword in node.keywords):
-        raise ValueError("a call with ** has no arguments by name")
-    by_name = {str(k.arg): _value(k.value) for k in node.keywords}
+    by_name: dict[str, Any] = {}
+    for keyword in node.keywords:
+        for name, value in _named(keyword):
+            if name in by_name:
+                raise ValueError(f"argument {name} is given twice")
+            by_name[name] = value
     return Call(".".join(reversed(parts)), by_name, tuple(_value(argument) for argument in node.args))
+
+
+def _named(keyword: ast.keyword) -> list[tuple[str, Any]]:
+    """The arguments that `name=value` or `**{"name": value}` gives."""
+    if keyword.arg is not None:
+        return [(keyword.arg, _value(keyword.value))]
+    given = _value(keyword.value) if isinstance(keyword.value, ast.Dict) else None
+    if given is None or not all(isinstance(name, str) for name in given):
+        raise ValueError("a call with ** has no arguments by name")
+    return list(given.items())
 
 
 def _value(node: ast.expr) -> Any:
@@ -138,7 +157,7 @@ def _number(node: ast.expr) -> Any:
                 if isinstance(node.op, ast.Add):
                     return left + right
                 raise ValueError("text cannot be reckoned with")
-            if isinstance(node.op, ast.Pow) and (abs(right) > 64 or abs(left) > 1e6):
+            if isinstance(node.op, ast.Pow | ast.LShift) and (abs(right) > 64 or abs(left) > 1e6):
                 raise ValueError("a power that large is no argument")
             return _SUMS[type(node.op)](left, right)
     except (ArithmeticError, TypeError) as error:

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...hub_sync.errors import DataError
-from ...tools.calls import Call, as_python, python_calls
+from ...tools.calls import Call, as_python
+from .reader import bfcl_calls
 from .steps import Referee, asked, referee, results_text
 from .worlds import needless
 
@@ -67,7 +68,7 @@ class BFCLEpisode:
         self._said[-1].append(said)
         self._messages.append({"role": "assistant", "content": text})
         try:
-            calls = python_calls(text)
+            calls = bfcl_calls(text)
         except ValueError:
             calls = []
         if not calls:

@@ -41,11 +41,12 @@ def matches(calls: Sequence[Call], gold: Sequence[Gold], functions: Sequence[dic
     if "parallel" not in category:
         name = next(iter(gold[0])) if "multiple" in category else functions[0]["name"]
         return _one(calls[0], gold[0], by_name[name])
-    left = list(calls)
+    left = list(range(len(calls)))  # by place: equal calls may differ in types, as 1, 1.0 and True do
     for expected in gold:  # every gold call takes the first that fits
-        found = next((call for call in left if not _one(call, expected, by_name[next(iter(expected))])), None)
+        name = next(iter(expected))
+        found = next((place for place in left if not _one(calls[place], expected, by_name[name])), None)
         if found is None:
-            return f"no call is the {next(iter(expected))} that is expected"
+            return f"no call is the {name} that is expected"
         left.remove(found)
     return ""
 

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from ...tools.calls import Call, python_calls
+from ...tools.calls import Call
 from .matcher import Gold, matches
+from .reader import bfcl_calls
 
 METRICS = ("acc", "readable", "function")
 
@@ -22,7 +23,7 @@ def score(
     functions called are gold's, whatever the arguments.
     """
     try:
-        calls = python_calls(reply)
+        calls = bfcl_calls(reply)
     except ValueError:
         calls = []
     return score_calls(calls, gold, functions, category)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from ...hub_sync.errors import DataError
 from ...tools.calls import Call, python_calls
+from .reader import bfcl_calls
 from .worlds import Worlds, play
 
 Made = TypeVar("Made")
@@ -103,7 +104,7 @@ class Referee:
         """
         gold = json.loads(document["gold"])
         try:
-            calls = python_calls(reply)
+            calls = bfcl_calls(reply)
         except ValueError:
             calls = []
         if not gold:

@@ -1,5 +1,8 @@
 """Judge gold and mutated calls by the package's checker and by ours: `compare_driver.py WHEEL TRIES`; prints JSON.
 
+Every case is judged twice: as values, and as the text of a reply that each side reads by itself. The text is that of
+Python, and in one case of four has a sign, a sum or `**` written into it.
+
 The package's tables of model providers and its readers of Java and JavaScript need libraries that are not wanted here
 and decide nothing for Python calls; names stand in for them.
 """
@@ -9,11 +12,13 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 import sys
 import types
 import zipfile
 
 from hubwright.evals.bfcl.matcher import matches
+from hubwright.evals.bfcl.scorer import score
 from hubwright.tools.calls import Call, as_python, python_calls
 
 CATEGORIES = (
@@ -86,6 +91,51 @@ def calls_of(rng, gold, harm):
     return calls
 
 
+def disturb(rng, text):
+    """The text with a value, or the arguments, written in another way."""
+    numbers = list(re.finditer(r"(?<![\w.'\"])\d+(?![\w.'\"])", text))
+    if numbers and rng.random() < 0.8:
+        at = rng.choice(numbers)
+        forms = [
+            "+{}",
+            "~{}",
+            "not {}",
+            "-(-{})",
+            "+(+{})",
+            "{}|0",
+            "{}^1",
+            "{}<<1",
+            "{}*1",
+            "{}+0",
+            "-{}",
+            "({},)",
+            "{}.0",
+            "{}==1",
+            "[{}]+[]",
+            "'{}'*1",
+            "x[{}]",
+            "g({})",
+            "g(a=+{})",
+            "{} if 1 else 2",
+            "{}j",
+            "b'{}'",
+        ]
+        return text[: at.start()] + rng.choice(forms).format(at[0]) + text[at.end() :]
+    return re.sub(r"\)\]$", rng.choice([", **{})]", ", **{'a': 1})]", ", **x)]", ", a)]", ")", ")]]", ")];"]), text)
+
+
+def theirs_of(reader, checker, text):
+    """The package's verdict on a reply; its decoding errors are a wrong reply, as its runner counts them."""
+    try:
+        calls = reader(text)
+    except Exception:
+        return False
+    try:
+        return bool(calls) and checker(calls)
+    except Exception:
+        return None  # the package's checker ends in an error: it has no verdict
+
+
 def read(reader, text):
     try:
         return reader(text)
@@ -100,10 +150,25 @@ def main():
     converters = "bfcl_eval.eval_checker.ast_eval.type_convertor"
     stand_in(f"{converters}.java_type_converter", java_type_converter=None)
     stand_in(f"{converters}.js_type_converter", js_type_converter=None)
+    parsers = "bfcl_eval.model_handler.parser"
+    for kind in ("java", "js", "json"):
+        name = "javascript" if kind == "js" else kind
+        stand_in(f"{parsers}.{kind}_parser", **{f"parse_{name}_function_call": None})
+    stand_in(f"{parsers}.xml_parser", parse_concise_xml_function_call=None, parse_verbose_xml_function_call=None)
+    stand_in("bfcl_eval.utils")
     from bfcl_eval.constants.enums import Language
     from bfcl_eval.eval_checker.ast_eval.ast_checker import ast_checker
+    from bfcl_eval.model_handler.utils import default_decode_ast_prompting
 
-    found = {"cases": 0, "valid": 0, "differ": [], "not_read_back": []}
+    found = {
+        "cases": 0,
+        "valid": 0,
+        "differ": [],
+        "not_read_back": [],
+        "texts": 0,
+        "texts_differ": [],
+        "no_verdict": 0,
+    }
     with zipfile.ZipFile(wheel) as archive:
         for category in CATEGORIES:
             rows, answers = (
@@ -132,6 +197,19 @@ def main():
                         and read(python_calls, text) != mine
                     ):
                         found["not_read_back"].append(text)
+                    if rng.random() < 0.25:
+                        text = disturb(rng, text)
+                    theirs = theirs_of(
+                        default_decode_ast_prompting,
+                        lambda calls: ast_checker(row["function"], calls, gold, Language.PYTHON, category, "x")[
+                            "valid"
+                        ],
+                        text,
+                    )
+                    found["texts"] += 1
+                    found["no_verdict"] += theirs is None
+                    if theirs is not None and theirs != (score(text, gold, row["function"], category)["acc"] == 1.0):
+                        found["texts_differ"].append([row["id"], text, theirs])
     print(json.dumps(found))
 
 

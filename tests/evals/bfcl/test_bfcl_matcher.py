@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hubwright.evals.bfcl.matcher import matches
+from hubwright.evals.bfcl.reader import bfcl_calls
 from hubwright.tools.calls import Call, python_calls
 
 FUNCTION = {
@@ -79,6 +80,45 @@ def test_parallel_calls_come_in_any_order_and_others_do_not():
     assert matches([two], gold[:1], [FUNCTION], "simple_python").startswith("city is none of")
 
 
+def test_parallel_equal_calls_of_other_types_are_told_apart():
+    """1 == True in Python: the call that fits is taken by its place, or its twin would be taken instead."""
+    function = {"name": "f", "parameters": {"properties": {"a": {"type": "integer"}}, "required": ["a"]}}
+    both = {"name": "g", "parameters": {"properties": {"a": {"type": "boolean"}}, "required": ["a"]}}
+    gold = [{"f": {"a": [1]}}, {"f": {"a": [1]}}]
+    assert matches([Call("f", {"a": True}), Call("f", {"a": 1})], gold, [function, both], "parallel") != ""
+    assert matches([Call("f", {"a": 1}), Call("f", {"a": True})], gold, [function, both], "parallel") != ""
+    assert matches([Call("f", {"a": 1}), Call("f", {"a": 1})], gold, [function, both], "parallel") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("f(a=+5)", {"a": -5}),
+        ("f(a=-5)", {"a": -5}),
+        ("f(a=~5)", {"a": -5}),
+        ("f(a=not True)", {"a": -1}),
+        ("f(a=5|0, b=6^3, c=1<<4)", {"a": 5, "b": 5, "c": 16}),
+        ("f(a=+5 + 2)", {"a": 7}),
+        ("f(a=g(b=+5))", {"a": {"g": {"b": -5}}}),
+        ("f(a=x[+1])", {"a": "x[+1]"}),
+        ("f(**{})", {"**": {}}),
+        ("f(b=1, **{'a': 1})", {"b": 1, "**": {"a": 1}}),
+        ("f(a=(1, 2))", {"a": (1, 2)}),
+    ],
+)
+def test_bfcl_calls_reads_signs_and_stars_as_the_package(text, arguments):
+    """Read off `ast_parse` of bfcl-eval 2026.3.23, and compared with it below where the wheel is at hand."""
+    (call,) = bfcl_calls(text)
+    assert call.arguments == arguments
+
+
+@pytest.mark.parametrize("text", ["f(a=-(-5))", "f(a=-x)", "f(a=not x)", "f(a=[+(+1)])", "f(a=-'x')", "f(a={+x: 1})"])
+def test_bfcl_calls_with_a_sign_before_no_literal_reads_nothing(text):
+    with pytest.raises(ValueError) as caught:
+        bfcl_calls(text)
+    assert "\n" not in str(caught.value)
+
+
 def package() -> Path | None:
     """A folder in which bfcl_eval can be imported: a wheel, which Python reads as it is."""
     folder = os.environ.get("HUBWRIGHT_TEST_WHEELS")
@@ -94,5 +134,6 @@ def test_every_case_is_judged_as_the_package_judges_it():
     )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
-    assert found["differ"] == [] and found["not_read_back"] == []
+    assert found["differ"] == [] and found["not_read_back"] == [] and found["texts_differ"] == []
+    assert found["texts"] == found["cases"] and found["no_verdict"] == 0
     assert found["cases"] == 6 * 2351 and 0.3 < found["valid"] / found["cases"] < 0.8
