@@ -102,7 +102,7 @@ def moved(base: Checkpoint, trained: Checkpoint, masks: Masks, block: int = 1 <<
     for name, kind in base.kinds.items():
         if not kind.floating or name not in trained.kinds:
             continue
-        rows = kind.shape[0] if kind.shape else 1
+        rows = kind.rows
         step = max(1, block // max(1, kind.row))
         for start in range(0, rows, step):
             stop = min(start + step, rows)

@@ -55,11 +55,13 @@ class Masks:
 
     def whole(self, name: str) -> NDArray[np.bool_]:
         """The mask of a whole tensor, as `rows`."""
-        return self.rows(name, 0, self.shapes[name][0])
+        return self.rows(name, 0, Kind(self.shapes[name], "F32").rows)
 
     def _bits(self, name: str, start: int, stop: int) -> NDArray[np.bool_]:
         import numpy as np
 
+        if start == stop:  # safetensors has no empty slice at a tensor's end
+            return np.zeros((0,), np.bool_)
         first = start // 8
         packed = self._file.get_slice(name)[first : -(-stop // 8)]
         bits: NDArray[np.bool_] = np.unpackbits(packed)[start - 8 * first : stop - 8 * first].astype(np.bool_)
@@ -71,7 +73,8 @@ class Masks:
 
         shape = self.shapes[name]
         packed = self._file.get_tensor(name)
-        each = {"element": 1, "row": Kind(shape, "F32").row, "column": shape[0]}[self.forms[name]]
+        kind = Kind(shape, "F32")
+        each = {"element": 1, "row": kind.row, "column": kind.rows}[self.forms[name]]
         return int(np.bitwise_count(packed).sum()) * each
 
 
@@ -98,7 +101,10 @@ def load_masks(folder: Path, called: str) -> Masks:
         forms = {name: one["form"] for name, one in said.items()}
         shapes = {name: tuple(one["shape"]) for name, one in said.items()}
         for name, shape in shapes.items():
-            need = {"element": Kind(shape, "F32").elements, "row": shape[0], "column": shape[-1]}[forms[name]]
+            kind = Kind(shape, "F32")
+            if forms[name] == "column" and len(shape) != 2:
+                raise ValueError(f"{name} of {list(shape)} has no columns")
+            need = {"element": kind.elements, "row": kind.rows, "column": shape[-1] if shape else 1}[forms[name]]
             if file.get_slice(name).get_shape() != [-(-need // 8)]:
                 raise ValueError(f"{name} has not the {need} bits of its shape")
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:

@@ -33,7 +33,11 @@ def key_neurons(config: LocateConfig, scores: Scores) -> Chosen:
 
     Raises UsageError where no tensor is left to look at.
     """
-    names = [name for name in sorted(scores.kinds) if not any(part in name for part in config.exclude)]
+    names = [
+        name
+        for name, kind in sorted(scores.kinds.items())
+        if kind.elements and not any(part in name for part in config.exclude)
+    ]
     ways = {"element": _elements, "row": _rows, "column": _columns, "ffn_channel": _channels}
     found = ways[config.granularity](config, scores, names)
     if not found:
@@ -44,7 +48,7 @@ def key_neurons(config: LocateConfig, scores: Scores) -> Chosen:
 def _blocks(scores: Scores, name: str, elements: int = 1 << 20) -> Iterator[Array]:
     """Scores of a tensor in blocks of whole tiles."""
     kind = scores.kinds[name]
-    rows, tile = (kind.shape[0] if kind.shape else 1), tile_rows(kind.shape)
+    rows, tile = kind.rows, tile_rows(kind.shape)
     step = max(1, elements // max(1, kind.row * tile)) * tile
     for start in range(0, rows, step):
         yield scores.rows(name, start, min(start + step, rows))

@@ -41,6 +41,11 @@ class Kind:
         return math.prod(self.shape)
 
     @property
+    def rows(self) -> int:
+        """Number of rows: of a vector its elements, of a scalar 1."""
+        return self.shape[0] if self.shape else 1
+
+    @property
     def row(self) -> int:
         """Elements of a row: of one element of a vector, 1."""
         return math.prod(self.shape[1:])
@@ -205,7 +210,7 @@ def fold_adapter(base: Checkpoint, folder: Path, called: str) -> Checkpoint:
     scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
     matrices = open_checkpoint(folder, called, {folder / ADAPTER: None})
     held = {
-        name.removeprefix("base_model.model."): matrices.rows(name, 0, kind.shape[0]).astype("float64")
+        name.removeprefix("base_model.model."): matrices.rows(name, 0, kind.rows).astype("float64")
         for name, kind in matrices.kinds.items()
     }
     adapter: dict[str, tuple[NDArray[np.float64], NDArray[np.float64], float]] = {}

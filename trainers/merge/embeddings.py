@@ -84,6 +84,8 @@ class Aligned(Checkpoint):
             return super().rows(name, start, stop)
         found = self.base.rows(name, start, stop)
         wanted = self.order[name][start:stop]
+        if not len(wanted):
+            return found
         # Runs of tokens that stand side by side in both are read at once.
         ends = np.flatnonzero(np.diff(wanted) != 1) + 1
         for first, end in zip([0, *ends.tolist()], [*ends.tolist(), len(wanted)], strict=True):

@@ -114,7 +114,7 @@ def read_blocks(
         check: whether a number that is not finite is an error (DataError, with the model and the tensor).
     """
     kind = base.kinds[name]
-    rows = kind.shape[0] if kind.shape else 1
+    rows = kind.rows
     tile = tile_rows(kind.shape)
     step = max(1, block_mb * 250_000 // max(1, kind.row * tile)) * tile
     for start in range(0, rows, step):
@@ -153,7 +153,7 @@ def _merge_one(
 
     first = 0
     if not kind.floating:
-        rows = kind.shape[0] if kind.shape else 1
+        rows = kind.rows
         step = max(1, output.block_mb * 1_000_000 // max(1, kind.row * BYTES[dtype]))
         for start in range(0, rows, step):
             found = base.raw(name, start, min(start + step, rows))

@@ -31,7 +31,7 @@ class Sum:
     """A sum over blocks, each of whole tiles."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.tile = tile_rows(shape) * math.prod(shape[1:])
+        self.tile = tile_rows(shape) * max(1, math.prod(shape[1:]))
         self.parts: list[float] = []
 
     def add(self, left: Array, right: Array | float = 1.0) -> None:

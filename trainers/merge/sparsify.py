@@ -30,7 +30,9 @@ def keep_all(number: int, change: Array) -> Array:
 def trim(blocks: Blocks, elements: int, densities: Sequence[float]) -> Keep:
     """The largest magnitudes of each change, at least one (TIES' first step, arXiv 2306.01708). Of equal ones those
     that come first in the tensor."""
-    wanted = {n: max(1, int(density * elements)) for n, density in enumerate(densities) if 0 < density < 1}
+    wanted = {
+        n: max(1, int(density * elements)) for n, density in enumerate(densities) if 0 < density < 1 and elements
+    }
     ranks = _ranks(blocks, wanted)
     cuts = {number: (_Cut(rank), wanted[number] - rank.above) for number, rank in ranks.items()}
 
