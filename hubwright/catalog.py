@@ -34,6 +34,7 @@ class StepKind:
         served: roles whose files the step fetches itself, as a model server does; the runner reads their cards alone.
         version: raised when the method changes its output for the same config; part of the fingerprint.
         extra: the pip extra it needs.
+        order: a role with "*" of which the names, in the recipe's order, are written into the setting `order`.
         loads_models: True where it loads models through transformers' Auto classes, which then know ours as well.
     """
 
@@ -47,6 +48,7 @@ class StepKind:
     served: frozenset[str] = frozenset()
     version: int = 1
     extra: str = ""
+    order: str = ""
     loads_models: bool = False
 
     def input_type(self, role: str) -> RepoType | None:
@@ -260,7 +262,9 @@ CATALOG: dict[str, StepKind] = {
         "several models as one: linear, SLERP, task arithmetic, TIES, DARE, breadcrumbs, Model Stock",
         inputs={"base": "model", "model_*": "model"},
         optional=frozenset({"base"}),
+        version=2,
         extra="train",
+        order="model_*",
     ),
     "maet_locate": StepKind(
         "trainer",
@@ -293,6 +297,7 @@ CATALOG: dict[str, StepKind] = {
             "language_*": "model",
             "mask_*": "dataset",
         },
+        version=2,
         extra="train",
     ),
     "lm_eval": StepKind(

@@ -183,7 +183,8 @@ def from_mergekit(
         text = config.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{config} cannot be read: {error}") from error
-    print(yaml.safe_dump(recipe_of(text, str(config), name), sort_keys=False, allow_unicode=True), end="")
+    recipe = recipe_of(text, str(config), name, lambda line: typer.echo(f"warning: {line}", err=True))
+    print(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), end="")
 
 
 @app.command()

@@ -206,7 +206,11 @@ def _plan_step(path: Path, where: Where, recipe: Recipe, name: str, step: Step) 
     missing = [r for r in kind.inputs if r not in inputs and r not in kind.optional and not r.endswith("*")]
     if missing:
         raise refuse(f"{step.uses} needs the input {missing[0]!r}: add it below 'inputs'")
-    config: BaseModel = _validate(config_class(kind), step.with_, path, where, (*at, "with"))
+    settings = step.with_
+    if kind.order and settings.get("order") is None:
+        begin = kind.order.removesuffix("*")
+        settings = settings | {"order": [role.removeprefix(begin) for role in inputs if role.startswith(begin)]}
+    config: BaseModel = _validate(config_class(kind), settings, path, where, (*at, "with"))
     return PlannedStep(name, kind, step.uses, config, step.publish, target, inputs)
 
 

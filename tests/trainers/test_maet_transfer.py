@@ -49,6 +49,7 @@ def planted(tmp_path_factory) -> tuple[Path, dict[str, Tensors]]:
     models |= {"l": plus(base, held["l"]), "m": plus(base, held["m"])}
     for name, one in models.items():
         put(folder / name, one, torch.float32)
+        (folder / name / "config.json").write_text('{"model_type": "none"}')
     return folder, held
 
 

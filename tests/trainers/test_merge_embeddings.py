@@ -17,7 +17,8 @@ from hubwright.hub_sync.errors import DataError
 from hubwright.hub_sync.refs import ArtifactRef
 from hubwright.trainers.merge.checkpoint import open_checkpoint, same_tensors
 from hubwright.trainers.merge.config import MergeConfig
-from hubwright.trainers.merge.embeddings import align, drop_tied_heads
+from hubwright.trainers.merge.embeddings import align, settle_heads
+from hubwright.trainers.merge.parents import parent
 from hubwright.trainers.merge.step import merge
 
 HELD = {"model.embed_tokens.weight": torch.arange(700 * 3.0).reshape(700, 3), "model.norm.weight": torch.ones(3)}
@@ -30,23 +31,65 @@ def folder(path: Path, held: Any, **config: Any) -> Path:
     return path
 
 
-def dropped(*folders: Path) -> list[set[str]]:
-    models = [(open_checkpoint(path, path.name), path) for path in folders]
-    drop_tied_heads(models)
-    return [set(model.kinds) - set(HELD) for model, _ in models]
+def heads(*folders: Path) -> list[torch.Tensor | None]:
+    """The output layer that each model is merged with, None for none; the first gives the config."""
+    models = [(open_checkpoint(path, path.name), parent(path, path.name)) for path in folders]
+    settle_heads(models)
+    return [
+        torch.from_numpy(model.rows("lm_head.weight", 0, 700)) if "lm_head.weight" in model.kinds else None
+        for model, _ in models
+    ]
 
 
-def test_a_tied_head_that_only_one_parent_stores_is_dropped(tmp_path: Path) -> None:
-    without = folder(tmp_path / "without", HELD, tie_word_embeddings=True)
-    copy = folder(tmp_path / "copy", HELD | HEAD)
-    other = HEAD["lm_head.weight"].clone()
-    other[699, 2] += 1
-    said = folder(tmp_path / "said", HELD | {"lm_head.weight": other}, text_config={"tie_word_embeddings": True})
-    own = folder(tmp_path / "own", HELD | {"lm_head.weight": other}, tie_word_embeddings=False)
-    assert dropped(without, copy, said) == [set(), set(), set()]
-    assert dropped(copy, own) == [{"lm_head.weight"}] * 2
-    with pytest.raises(DataError, match=r"own has an lm_head.weight of its own, without uses its embeddings"):
-        dropped(without, own)
+OTHER = HEAD["lm_head.weight"] + torch.eye(700, 3)
+NAMED = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+
+
+def test_settle_heads_untied_first_model_gives_tied_ones_their_embeddings(tmp_path: Path) -> None:
+    """What an output layer is in transformers: the stored one, or the embeddings if the config ties them."""
+    tied = folder(tmp_path / "tied", HELD, tie_word_embeddings=True, **NAMED)
+    copy = folder(tmp_path / "copy", HELD | HEAD, tie_word_embeddings=False, **NAMED)
+    own = folder(tmp_path / "own", HELD | {"lm_head.weight": OTHER}, tie_word_embeddings=False, **NAMED)
+    embeddings = HELD["model.embed_tokens.weight"]
+    for first, wanted in ((copy, embeddings), (own, OTHER)):
+        found = heads(first, tied)
+        assert all(one is not None for one in found)
+        assert torch.equal(found[0], wanted) and torch.equal(found[1], embeddings)
+
+
+def test_settle_heads_tied_first_model_drops_equal_copies(tmp_path: Path) -> None:
+    tied = folder(tmp_path / "tied", HELD, tie_word_embeddings=True, **NAMED)
+    inside = folder(tmp_path / "inside", HELD, text_config=NAMED | {"tie_word_embeddings": True})
+    copy = folder(tmp_path / "copy", HELD | HEAD, tie_word_embeddings=False, **NAMED)
+    both = folder(tmp_path / "both", HELD | HEAD, tie_word_embeddings=True, **NAMED)
+    for first in (tied, inside, both):
+        assert heads(first, copy, both) == [None, None, None]
+
+
+def test_settle_heads_a_head_that_would_be_lost_is_refused(tmp_path: Path) -> None:
+    tied = folder(tmp_path / "tied", HELD, tie_word_embeddings=True, **NAMED)
+    own = folder(tmp_path / "own", HELD | {"lm_head.weight": OTHER}, tie_word_embeddings=False, **NAMED)
+    with pytest.raises(DataError, match=r"own has an lm_head.weight of its own, and tied, whose config is taken, uses"):
+        heads(tied, own)
+
+
+def test_settle_heads_a_tied_config_with_another_head_is_refused(tmp_path: Path) -> None:
+    both = folder(tmp_path / "both", HELD | {"lm_head.weight": OTHER}, tie_word_embeddings=True, **NAMED)
+    with pytest.raises(DataError, match=r"both stores an lm_head.weight that differs from its embeddings, .*: true:"):
+        heads(both, both)
+
+
+@pytest.mark.parametrize("said", [{"tie_word_embeddings": False}, {}])
+def test_settle_heads_a_missing_head_of_an_untied_config_is_refused(tmp_path: Path, said: Any) -> None:
+    """Llama's own default is untied, so a config without the key says the same."""
+    lost = folder(tmp_path / "lost", HELD, **NAMED, **said)
+    whole = folder(tmp_path / "whole", HELD | HEAD, **NAMED, **said)
+    for models in ((lost, lost), (whole, lost)):
+        with pytest.raises(DataError, match="lost has no lm_head.weight, and its config says .*: false.*download"):
+            heads(*models)
+    # gpt2's default is tied, and an encoder has no output layer.
+    assert heads(folder(tmp_path / "gpt2", HELD, model_type="gpt2", architectures=["GPT2LMHeadModel"])) == [None]
+    assert heads(folder(tmp_path / "encoder", HELD, model_type="llama", architectures=["LlamaModel"])) == [None]
 
 
 def test_rows_are_put_where_the_base_has_their_tokens(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def test_ties() -> None:
     assert step["with"] == {
         "method": "ties", "normalize": False, "scale": 0.9, "dtype": "float16",
         "models": {"math_7b": {"weight": 0.3, "density": 0.5}, "math_7b_2": {"weight": 1.0, "density": 0.2}},
+        "accept": ["rope", "sliding_window", "max_position_embeddings"],
     }  # fmt: skip
 
 
@@ -61,6 +62,8 @@ def test_ties() -> None:
 def test_what_mergekit_takes_by_default_is_written_out(tmp_path: Path, said: Any, wanted: Any) -> None:
     said = said | {"models": [{"model": name, "parameters": own} for name, own in said["models"]]}
     step = translated(said)
+    accept = step["with"].pop("accept")
+    assert accept == ["rope", "sliding_window", "max_position_embeddings"]
     assert step["with"] == {"method": said["merge_method"]} | wanted
     assert next(iter(step["inputs"])) == ("model_a" if said["merge_method"] == "linear" else "base")
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe_of(yaml.safe_dump(said), "m", "mine")))
@@ -75,6 +78,7 @@ def test_what_mergekit_takes_by_default_is_written_out(tmp_path: Path, said: Any
         ({"parameters": {"weight": [0.1, 0.9]}}, "parameters: weight: changes from layer to layer or by tensor"),
         ({"parameters": {"weight": [{"filter": "mlp", "value": 1}, {"value": 0}]}}, "weight: changes from layer"),
         ({"parameters": {"epsilon": 0.1}}, "parameters: epsilon: not known here"),
+        ({"parameters": {"sharpness": 0.1}}, "parameters: sharpness: not known here"),
         ({"parameters": {"rescale": True}}, "rescale: only dare rescales here"),
         ({"tokenizer_source": "union"}, "tokenizer: 'union': only the base's can be taken"),
         ({"dtype": "int8"}, "dtype: int8: write one of float32, bfloat16, float16"),
@@ -91,6 +95,6 @@ def test_what_cannot_be_translated_is_named(change: Any, reason: str) -> None:
 
 
 def test_what_is_no_configuration_is_told() -> None:
-    for text, reason in (("a: [", "no YAML"), ("- a", "no merge_method"), ("name: x", "no merge_method")):
+    for text, reason in (("a: [", "not valid YAML"), ("- a", "no merge_method"), ("name: x", "no merge_method")):
         with pytest.raises(UsageError, match=f"merge.yml: {reason}"):
             translated(text)

@@ -10,6 +10,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from .. import pretrain
 from ..merge.checkpoint import Checkpoint, open_checkpoint
+from ..merge.parents import parent, refuse_quantised
 from .config import ExtractConfig
 from .masked import moved
 from .masks import check_fit, load_masks
@@ -18,10 +19,11 @@ from .masks import check_fit, load_masks
 def extract(config: ExtractConfig, context: StepContext) -> None:
     """Train `context.inputs["model"]` on `dataset`, only the weights in `masks`; then compare every other bit.
 
-    Raises as `pretrain.train`, and DataError for masks of another model.
+    Raises as `pretrain.train`, and DataError for quantised weights and masks of another model.
     """
     given, mask = context.inputs["model"], context.inputs["masks"]
     base, masks = open_checkpoint(given.path, str(given.ref)), load_masks(mask.path, str(mask.ref))
+    refuse_quantised([(base, parent(given.path, base.called))])
     check_fit(masks, base.kinds, base.called)
     _check_dtypes(config, base, context)
     pretrain.train(config, context)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ...hub_sync.context import StepContext
 from .. import pretrain
 from ..merge.checkpoint import Checkpoint, Kind, open_checkpoint
+from ..merge.parents import parent, refuse_quantised
 from .config import LocateConfig
 
 if TYPE_CHECKING:
@@ -30,8 +31,10 @@ class Scores:
 
 
 def measure(config: LocateConfig, context: StepContext) -> Scores:
-    """Run over the ability corpus, below `context.workdir`, and score every weight. Raises as `pretrain.train`."""
+    """Run over the ability corpus, below `context.workdir`, and score every weight. Raises as `pretrain.train`, and
+    DataError for quantised weights."""
     base = open_checkpoint(context.inputs["model"].path, str(context.inputs["model"].ref))
+    refuse_quantised([(base, parent(context.inputs["model"].path, base.called))])
     run = StepContext(
         context.step, context.workdir / "run", context.workdir / "trained", context.inputs, context.report
     )

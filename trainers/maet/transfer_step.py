@@ -9,9 +9,7 @@ from typing import Any
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import UsageError
 from ...hub_sync.files import canonical_json, write_atomic
-from ..merge.checkpoint import open_checkpoint, same_tensors
-from ..merge.embeddings import drop_tied_heads
-from ..merge.step import in_one_vocabulary, inputs_of, open_model, take_over, weights_bar
+from ..merge.step import inputs_of, open_parents, report_accepted, take_over, weights_bar
 from .config import AbilitySettings, LanguageSettings, TransferConfig
 from .masks import check_fit, load_masks
 from .transfer import Measured, Parts, measure, select, transfer
@@ -31,18 +29,15 @@ def transfer_step(config: TransferConfig, context: StepContext) -> None:
     given = {role: _named(context, role) for role in _ROLES}
     _check(config, context, given)
     first = context.inputs["base"]
-    base = open_checkpoint(first.path, str(first.ref))
-    trained = {(role, name): one for role in ("ability", "general", "language") for name, one in given[role].items()}
-    models = {key: open_model(one, base, has_base=True) for key, one in trained.items()}
-    drop_tied_heads([(base, first.path), *((models[key], one.path) for key, one in trained.items())])
-    called = {f"{role}_{name}": one for (role, name), one in models.items()}
-    in_one_vocabulary(called, {f"{role}_{name}": one for (role, name), one in trained.items()}, first, base, "same")
-    same_tensors(base, called)
+    roles = ("ability", "general", "language")
+    trained = {f"{role}_{name}": one for role in roles for name, one in given[role].items()}
+    opened = open_parents(config, first, trained, has_base=True, vocabulary="same")
+    base = opened.base
     masks = {name: load_masks(one.path, str(one.ref)) for name, one in given["mask"].items()}
     for one in masks.values():
         check_fit(one, base.kinds, base.called)
     abilities, generals, languages = (
-        {name: models[role, name] for name in given[role]} for role in ("ability", "general", "language")
+        {name: opened.models[f"{role}_{name}"] for name in given[role]} for role in roles
     )
     parts = Parts(base, abilities, generals, masks, languages)
     with weights_bar(base, "cosines") as bar:
@@ -55,9 +50,10 @@ def transfer_step(config: TransferConfig, context: StepContext) -> None:
     context.output.mkdir(parents=True, exist_ok=True)
     rows = tensor_rows(measured, chosen)
     write_atomic(context.output / REPORT, canonical_json({"inputs": inputs_of(context), "tensors": rows}) + b"\n")
-    take_over(stage, first.path, config.dtype, context)
+    take_over(stage, first, opened.files, config.dtype, context)
     matrices = {name for name, kind in base.kinds.items() if len(kind.shape) > 1}
     _report(config, context, given, measured, chosen, matrices)
+    report_accepted(opened.accepted, context)
 
 
 def _named(context: StepContext, role: str) -> dict[str, Input]:

@@ -99,6 +99,12 @@ class Checkpoint:
         there = [path.stat() for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
         return any((one.st_dev, one.st_ino) in read for one in there)
 
+    def alias(self, name: str, other: str) -> None:
+        """Let a tensor be read under another name as well."""
+        self.kinds[name], self._places[name] = self.kinds[other], self._places[other]
+        if other in self.adapter:
+            self.adapter[name] = self.adapter[other]
+
     def rows(self, name: str, start: int, stop: int) -> Array:
         """Rows `start` to `stop` of a tensor (elements of a vector), float32; a scalar is a vector of one."""
         kind = self.kinds[name]
@@ -226,7 +232,7 @@ def fold_adapter(base: Checkpoint, folder: Path, called: str) -> Checkpoint:
         if b is None or kind is None or kind.shape != (b.shape[0], a.shape[1]):
             raise DataError(f"{called}: {module} does not fit {base.called}: is it an adapter of another model?")
         adapter[weight] = (a, b, scale)
-    return Checkpoint(called, base.kinds, base._places, base._files, adapter)
+    return Checkpoint(called, dict(base.kinds), dict(base._places), base._files, adapter)
 
 
 def same_tensors(base: Checkpoint, others: Mapping[str, Checkpoint]) -> None:

@@ -11,6 +11,8 @@ Method = Literal[
     "linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "breadcrumbs", "breadcrumbs_ties",
     "model_stock",
 ]  # fmt: skip
+# Fields of a config in which parents may differ if the recipe says so.
+Acceptable = Literal["rope", "sliding_window", "max_position_embeddings", "norm_eps", "experts_per_token"]
 _OWN = {  # settings of a model that not every method has
     "density": {"ties", "dare_linear", "dare_ties", "breadcrumbs", "breadcrumbs_ties"},
     "gamma": {"breadcrumbs", "breadcrumbs_ties"},
@@ -23,7 +25,7 @@ class ModelSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    weight: float = Field(default=1.0, description="Its factor; negative takes its change away.")
+    weight: float = Field(default=1.0, allow_inf_nan=False, description="Its factor; negative takes its change away.")
     density: float = Field(default=1.0, ge=0, le=1, description="Share of its change's elements that is kept.")
     gamma: float = Field(
         default=0.01, ge=0, lt=1, description="breadcrumbs: share of its largest elements that is left out."
@@ -37,11 +39,17 @@ class OutputSettings(BaseModel):
 
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
         None,
-        description="Type of the merged weights, rounded once; null: the base's (of linear, the first's).",
+        description="Type of the merged weights, rounded once; null: the base's, without one the first model's.",
     )
     shard_size: str = Field("5GB", description="Largest file of weights: a number with KB, MB or GB.")
     block_mb: int = Field(1, ge=1, description="Memory for a block of one model, in MB of float32.")
     threads: int | None = Field(None, ge=1, description="Tensors worked on at a time; null: all CPUs of this process.")
+
+    accept: list[Acceptable] = Field(
+        default_factory=list,
+        description="Fields of the models' configs that may differ; the merged model gets the base's value (without a "
+        "base the first model's). Any other difference is refused.",
+    )
 
     @property
     def shard_bytes(self) -> int:
@@ -64,13 +72,17 @@ class MergeConfig(OutputSettings):
     models: dict[str, ModelSettings] = Field(
         default_factory=dict, description="Settings by model's name; the input `model_NAME` is the model."
     )
+    order: list[str] | None = Field(
+        None,
+        description="Names of all inputs `model_NAME` in the order in which they are taken; null: the recipe's order.",
+    )
     t: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="slerp: from the base (0) to the model (1)."
     )
     normalize: bool | None = Field(
         None, description="Divide by the weights' sum; null: for linear and the methods that elect signs."
     )
-    scale: float = Field(default=1.0, description="Factor of the merged change (lambda of TIES).")
+    scale: float = Field(default=1.0, allow_inf_nan=False, description="Factor of the merged change (lambda of TIES).")
     rescale: Literal["none", "expected", "l1"] = Field(
         "expected", description="dare: how the rest makes up for what was dropped."
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...hub_sync.errors import DataError
 from .checkpoint import Checkpoint, Kind
+from .parents import Parent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,49 +20,95 @@ if TYPE_CHECKING:
     from .numbers import Array
 
 HEAD = "lm_head.weight"
+_INPUT = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
+_OTHER_HEADS = ("embed_out.weight", "output.weight", "output_layer.weight")
 # Tensors whose rows are tokens, by the end of their names.
-_OF_TOKENS = (
-    "embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "embed_out.weight", HEAD,
-    "lm_head.bias",
-)  # fmt: skip
+_OF_TOKENS = (*_INPUT, "embed_out.weight", HEAD, "lm_head.bias")
+# Buffers that older versions of transformers stored and newer ones compute.
+_LEFT_OVER = re.compile(r"(?:^|\.)(?:rotary_emb\.inv_freq|attn\.masked_bias|attention\.masked_bias)$")
 
 
-def drop_tied_heads(models: list[tuple[Checkpoint, Path]]) -> None:
-    """Where some models store the output layer that others tie to their embeddings, take it for tied in all.
+def settle_heads(models: Sequence[tuple[Checkpoint, Parent]]) -> None:
+    """Give all models an output layer of their own, or none, as the first model's config says.
+
+    If the first model ties it to its embeddings, stored copies are dropped; if not, a model that ties it gets its
+    embeddings for it, as mergekit does.
 
     Args:
-        models: the tensors, which are changed, and the folder of each.
+        models: the tensors, which are changed, and the config that they are read by; the first gives the merged
+            model's config.
 
-    Raises DataError where an output layer that is stored differs from the embeddings and its config does not tie it.
+    Raises DataError for a model that says its output layer is not tied and stores none, one that says it is tied and
+    stores another (transformers 4 takes the embeddings then, 5 the stored one), and one whose own output layer would
+    be lost in the first model's config.
     """
-    with_head = [(model, folder) for model, folder in models if HEAD in model.kinds]
-    if len(with_head) in (0, len(models)):
-        return
-    other = next(model for model, _ in models if HEAD not in model.kinds)
-    for model, folder in with_head:
-        if not (_says_tied(folder) or _same_rows(model, HEAD, "embed_tokens.weight")):
+    ties = [_ties(model, of) for model, of in models]
+    (first, _), tied = models[0], ties[0]
+    for (model, _), own in zip(models, ties, strict=True):
+        name = head(model)
+        if name and tied and not own and not _same_rows(model, name):
             raise DataError(
-                f"{model.called} has an {HEAD} of its own, {other.called} uses its embeddings for it: merge models of "
-                "one kind"
+                f"{model.called} has an {name} of its own, and {first.called}, whose config is taken, uses its "
+                "embeddings for it: give a model with an output layer of its own as base, or merge models of one kind"
             )
-    for model, _ in with_head:
-        model.kinds.pop(HEAD, None)
+    named = next((name for model, _ in models if (name := head(model))), None)
+    for model, _ in models:
+        name = head(model)
+        if name and tied:
+            del model.kinds[name]
+        elif named and not tied and not name:
+            model.alias(named, _embeddings(model))
 
 
-def _says_tied(folder: Path) -> bool:
-    path = folder / "config.json"
-    said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return bool(said.get("tie_word_embeddings", said.get("text_config", {}).get("tie_word_embeddings", False)))
+def drop_left_overs(models: Sequence[tuple[Checkpoint, Parent]]) -> None:
+    """Drop stored buffers that are computed at each load (`inv_freq` of rotary positions, constants of attention).
+
+    A model with code of its own keeps those that all models store: it may read them.
+    """
+    own_code = bool(models[0][1].config.get("auto_map"))
+    everywhere = set.intersection(*(set(model.kinds) for model, _ in models)) if own_code else set()
+    for model, _ in models:
+        for name in [name for name in model.kinds if _LEFT_OVER.search(name) and name not in everywhere]:
+            del model.kinds[name]
 
 
-def _same_rows(model: Checkpoint, name: str, end: str) -> bool:
-    other = next((one for one in model.kinds if one.endswith(end)), None)
-    if other is None or model.kinds[other] != model.kinds[name]:
+def head(model: Checkpoint) -> str | None:
+    """Name of the stored output layer, None if there is none."""
+    return next((name for name in model.kinds if name == HEAD or name.endswith(f".{HEAD}")), None)
+
+
+def _ties(model: Checkpoint, of: Parent) -> bool:
+    """Whether a model's output layer is its embeddings."""
+    name, said = head(model), of.ties
+    if name is None and said is False and of.causal and not any(n.endswith(_OTHER_HEADS) for n in model.kinds):
+        raise DataError(
+            f"{model.called} has no {HEAD}, and its config says tie_word_embeddings: false, so the output layer would "
+            "be drawn at random: download the model anew, or set tie_word_embeddings: true if it is tied"
+        )
+    if name and said and not _same_rows(model, name):
+        raise DataError(
+            f"{model.called} stores an {name} that differs from its embeddings, and its config says "
+            "tie_word_embeddings: true: correct the config, since versions of transformers read it differently"
+        )
+    return name is None if said is None else said
+
+
+def _embeddings(model: Checkpoint) -> str:
+    found = [name for name in model.kinds if name.endswith(_INPUT)]
+    if len(found) != 1:
+        raise DataError(f"{model.called} has no {HEAD} and {len(found) or 'no'} embeddings that could stand for it")
+    return found[0]
+
+
+def _same_rows(model: Checkpoint, name: str) -> bool:
+    """Whether the output layer is equal to the embeddings, adapter included."""
+    kind = model.kinds[name]
+    other = next((n for n in model.kinds if n.endswith(_INPUT) and model.kinds[n] == kind), None)
+    if other is None or model.adapter.get(name) is not model.adapter.get(other):
         return False
-    rows = model.kinds[name].shape[0]
     return all(
-        bool((model.raw(name, n, min(n + 256, rows)) == model.raw(other, n, min(n + 256, rows))).all())
-        for n in range(0, rows, 256)
+        bool((model.raw(name, n, min(n + 256, kind.rows)) == model.raw(other, n, min(n + 256, kind.rows))).all())
+        for n in range(0, kind.rows, 256)
     )
 
 
@@ -92,6 +140,14 @@ class Aligned(Checkpoint):
             if wanted[first] >= 0:
                 found[first:end] = super().rows(name, int(wanted[first]), int(wanted[first]) + end - first)
         return found
+
+
+def padded(model: Checkpoint, base: Checkpoint) -> bool:
+    """Whether a tensor whose rows are tokens has another number of rows than the base's."""
+    return any(
+        name.endswith(_OF_TOKENS) and name in base.kinds and base.kinds[name].rows != kind.rows
+        for name, kind in model.kinds.items()
+    )
 
 
 def align(model: Checkpoint, base: Checkpoint, tokens: Mapping[str, int], wanted: Mapping[str, int]) -> Checkpoint:

@@ -33,12 +33,12 @@ def merge_models(
     plan: object,
     told: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """`merge_tensors` by one of the methods of the config; `linear` is of the models alone."""
-    names = list(models)
+    """`merge_tensors` by one of the methods of the config; `linear` is of the models alone, in the base's dtypes."""
+    names, first = list(models), base
     if config.method == "linear":
-        base, *others = models.values()
+        first, *others = models.values()
         models = dict(zip(names[1:], others, strict=True))
-    merge_tensors(partial(_combine, config, names), config, base, models, folder, plan, told)
+    merge_tensors(partial(_combine, config, names), config, first, models, folder, plan, told, base)
 
 
 def merge_tensors(
@@ -49,6 +49,7 @@ def merge_tensors(
     folder: Path,
     plan: object,
     told: Callable[[int, int], None] = lambda done, total: None,
+    like: Checkpoint | None = None,
 ) -> None:
     """Write the merged weights below `folder`, taking up what an earlier process with the same `plan` has written.
 
@@ -59,17 +60,19 @@ def merge_tensors(
         folder: private to this merge; what another plan has left there is removed.
         plan: what the output follows from (config and inputs), as JSON.
         told: called with the elements done and those in all.
+        like: the model whose dtypes and tensors that are not floating the output has; None: `base`.
 
     Raises DataError for a number that is not finite, of a model or of the output, and for a folder in which one of the
     models lies; StorageError where the disk is full.
     Nothing then looks like a model below `folder`.
     """
-    for one in (base, *models.values()):
+    like = like or base
+    for one in (base, like, *models.values()):
         if one.lies_in(folder):
             raise DataError(f"{folder} is where {one.called} lies: write to another folder")
     kinds = {
         name: Kind(kind.shape, DTYPES[output.dtype]) if output.dtype and kind.floating else kind
-        for name, kind in base.kinds.items()
+        for name, kind in like.kinds.items()
     }
     writer = Writer(folder, kinds, output.shard_bytes, plan)
     total = sum(kind.elements for kind in kinds.values())
@@ -78,7 +81,7 @@ def merge_tensors(
     todo = sorted((n for n in kinds if n not in writer.done), key=lambda n: (-kinds[n].elements, n))
     try:
         told(done, total)
-        for name in each(todo, lambda name: _merge_one(name, method, output, base, models, writer), output.threads):
+        for name in each(todo, lambda n: _merge_one(n, method, output, base, models, writer, like), output.threads):
             done += kinds[name].elements
             told(done, total)
         writer.seal()
@@ -140,6 +143,7 @@ def _merge_one(
     base: Checkpoint,
     models: Mapping[str, Checkpoint],
     writer: Writer,
+    like: Checkpoint,
 ) -> None:
     import numpy as np
 
@@ -156,7 +160,7 @@ def _merge_one(
         rows = kind.rows
         step = max(1, output.block_mb * 1_000_000 // max(1, kind.row * BYTES[dtype]))
         for start in range(0, rows, step):
-            found = base.raw(name, start, min(start + step, rows))
+            found = like.raw(name, start, min(start + step, rows))
             writer.write(name, first, found)
             first += len(found)
     else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,20 +13,17 @@ from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.files import canonical_json, write_atomic
 from .._output import check_output
+from .beside import beside
 from .checkpoint import ADAPTER_CONFIG, Checkpoint, fold_adapter, open_checkpoint, same_tensors
-from .config import MergeConfig, ModelSettings
-from .embeddings import align, drop_tied_heads, vocabulary
+from .config import MergeConfig, ModelSettings, OutputSettings
+from .embeddings import align, drop_left_overs, padded, settle_heads, vocabulary
 from .engine import merge_models
+from .parents import all_layers, compare_configs, parent, refuse_quantised
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 ROLE = "model_"
-# What a model needs beside its weights, taken from the base (for `linear` without one, from the first model).
-_BESIDE = (
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "chat_template.jinja",
-)  # fmt: skip
 _MODELS = {"slerp": (1, 1), "model_stock": (2, None)}  # fewest and most models beside the base
 
 
@@ -33,23 +32,72 @@ def merge(config: MergeConfig, context: StepContext) -> None:
 
     Raises:
         UsageError: settings of a model nobody gave, too few or too many models, or no base.
-        DataError: weights that are missing, misshapen, not finite or no safetensors; vocabularies that differ.
+        DataError: configs, weights or vocabularies that do not go together; weights that are missing, misshapen,
+            quantised, not finite or not safetensors; files that the model needs and that are missing.
         StorageError: the merged model does not fit on the disk.
     """
-    named = {role.removeprefix(ROLE): one for role, one in sorted(context.inputs.items()) if role.startswith(ROLE)}
+    named = _in_order(config, context)
     _check(config, context, named)
     first = context.inputs.get("base") or next(iter(named.values()))
-    base = open_checkpoint(first.path, str(first.ref))
-    models = {name: open_model(one, base, "base" in context.inputs) for name, one in named.items()}
-    drop_tied_heads([(base, first.path), *((models[name], one.path) for name, one in named.items())])
-    models = in_one_vocabulary(models, named, first, base, config.vocabulary)
-    same_tensors(base, models)
+    parents = open_parents(config, first, named, "base" in context.inputs, config.vocabulary)
     stage = context.workdir / "weights"
     plan = {"config": config.model_dump(exclude={"threads", "block_mb"}), "inputs": inputs_of(context)}
-    with weights_bar(base, config.method) as bar:
-        merge_models(config, base, models, stage, plan, lambda done, _: bar.update(done - bar.n))
-    take_over(stage, first.path, config.dtype, context)
-    _report(config, context, named, base)
+    with weights_bar(parents.base, config.method) as bar:
+        merge_models(config, parents.base, parents.models, stage, plan, lambda done, _: bar.update(done - bar.n))
+    take_over(stage, first, parents.files, config.dtype, context)
+    _report(config, context, named, parents)
+
+
+@dataclass(frozen=True)
+class Parents:
+    """Opened parents that go together.
+
+    Attributes:
+        base: gives config, tokenizer, dtypes and what is not floating.
+        models: the others by name, in order.
+        files: of the base's folder, beside the weights.
+        accepted: a line for each difference of the configs that the recipe accepts.
+    """
+
+    base: Checkpoint
+    models: dict[str, Checkpoint]
+    files: list[str]
+    accepted: list[str]
+
+
+def open_parents(
+    config: OutputSettings, first: Input, named: dict[str, Input], has_base: bool, vocabulary: str
+) -> Parents:
+    """Open the inputs and check that they go together, before any weight is read for the merge.
+
+    Args:
+        first: the base, or the model that stands for it.
+        named: the others by name; adapters are folded into the base.
+        has_base: whether `first` is an input of its own.
+
+    Raises DataError, and UsageError for an adapter without a base, as `merge` does.
+    """
+    donor = parent(first.path, str(first.ref))
+    if not donor.config:
+        raise DataError(f"{first.ref} has no config.json, so the merged model could not be loaded: add it")
+    configs = {
+        # An adapter is read by its base's config.
+        name: donor if (one.path / ADAPTER_CONFIG).is_file() else parent(one.path, str(one.ref))
+        for name, one in named.items()
+    }
+    accepted = compare_configs(donor, list(configs.values()), config.accept)
+    files = beside(first.path, str(first.ref))
+    base = open_checkpoint(first.path, str(first.ref))
+    models = {name: open_model(one, base, has_base) for name, one in named.items()}
+    every = [(base, donor), *((models[name], configs[name]) for name in named)]
+    drop_left_overs(every)
+    for model, of in every:
+        all_layers(model, of)
+    refuse_quantised(every)
+    settle_heads(every)
+    models = in_one_vocabulary(models, named, first, base, vocabulary)
+    same_tensors(base, models)
+    return Parents(base, models, files, accepted)
 
 
 def inputs_of(context: StepContext) -> dict[str, str]:
@@ -57,14 +105,14 @@ def inputs_of(context: StepContext) -> dict[str, str]:
     return {role: str(one.ref) for role, one in sorted(context.inputs.items())}
 
 
-def take_over(stage: Path, beside: Path, dtype: str | None, context: StepContext) -> None:
-    """Move finished weights to the output, with the files beside them that a model needs, from the folder `beside`."""
+def take_over(stage: Path, source: Input, files: list[str], dtype: str | None, context: StepContext) -> None:
+    """Move finished weights to the output, and copy `files`, which a model needs beside them, from a model folder."""
     context.output.mkdir(parents=True, exist_ok=True)
     for path in sorted(stage.iterdir()):
         shutil.move(path, context.output / path.name)
-    for name in _BESIDE:
-        if (beside / name).is_file():
-            shutil.copyfile(beside / name, context.output / name)
+    for name in files:
+        (context.output / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source.path / name, context.output / name)
     _tell_dtype(dtype, context.output / "config.json")
     check_output(context)
 
@@ -75,6 +123,19 @@ def weights_bar(base: Checkpoint, said: str) -> tqdm:
 
     total = sum(kind.elements for kind in base.kinds.values())
     return tqdm(total=total, unit="weight", unit_scale=True, desc=said, disable=None)
+
+
+def _in_order(config: MergeConfig, context: StepContext) -> dict[str, Input]:
+    """The inputs model_NAME by name, in the order that the config says, or in which they were given."""
+    named = {role.removeprefix(ROLE): one for role, one in context.inputs.items() if role.startswith(ROLE)}
+    if config.order is None:
+        return named
+    if sorted(config.order) != sorted(named):
+        raise UsageError(
+            f"step {context.step}: order: [{', '.join(config.order)}] are not the inputs {ROLE}NAME "
+            f"({', '.join(named) or 'none'}): name each of them once, or drop `order`"
+        )
+    return {name: named[name] for name in config.order}
 
 
 def _check(config: MergeConfig, context: StepContext, named: dict[str, Input]) -> None:
@@ -91,6 +152,12 @@ def _check(config: MergeConfig, context: StepContext, named: dict[str, Input]) -
         raise UsageError(
             f"step {context.step}: {config.method} takes {wanted} inputs {ROLE}NAME"
             f"{'' if config.method == 'linear' else ' beside the base'}: {len(named)} given"
+        )
+    weights = [config.models.get(name, ModelSettings()).weight for name in named]
+    if config.method == "linear" and config.normalized and not math.fsum(weights):
+        raise UsageError(
+            f"step {context.step}: the weights {', '.join(f'{one:g}' for one in weights)} have the sum 0, by which "
+            "linear divides: change them, or set normalize: false"
         )
 
 
@@ -112,10 +179,21 @@ def in_one_vocabulary(
     found = dict(models)
     for name, one in named.items():
         tokens = vocabulary(one.path)
-        if how == "base" or wanted is None or tokens is None or tokens == wanted:
-            continue
-        if how == "align":
+        longer = padded(models[name], base)
+        if tokens is None and (one.path / ADAPTER_CONFIG).is_file():
+            continue  # the base's
+        if how == "align" and ((tokens is None) != (wanted is None) or (longer and tokens is None)):
+            without = one if tokens is None else first
+            raise DataError(f"{without.ref} has no tokenizer.json, so tokens cannot be aligned: add it")
+        if how == "align" and tokens is not None and wanted is not None and (longer or tokens != wanted):
             found[name] = align(models[name], base, tokens, wanted)
+            continue
+        if how != "base" and longer:
+            raise DataError(
+                f"the embeddings of {first.ref} and {one.ref} have other numbers of rows: set vocabulary: align to "
+                "put the rows of their tokens in the base's order"
+            )
+        if how == "base" or wanted is None or tokens is None or tokens == wanted:
             continue
         differ = sorted(token for token in {*wanted, *tokens} if wanted.get(token) != tokens.get(token))
         raise DataError(
@@ -132,15 +210,23 @@ def _tell_dtype(dtype: str | None, path: Path) -> None:
         write_atomic(path, json.dumps(said | {"dtype": dtype}, indent=2, ensure_ascii=False) + "\n")
 
 
-def _report(config: MergeConfig, context: StepContext, named: dict[str, Input], base: Checkpoint) -> None:
+def report_accepted(accepted: list[str], context: StepContext) -> None:
+    """Say on the card in which fields the parents' configs differ."""
+    if accepted:
+        body = "\n".join(f"- {line}" for line in accepted)
+        context.report.sections.append({"title": "Accepted differences", "body": body})
+
+
+def _report(config: MergeConfig, context: StepContext, named: dict[str, Input], parents: Parents) -> None:
     report = context.report
-    parents = [context.inputs["base"], *named.values()] if "base" in context.inputs else list(named.values())
+    base = parents.base
+    given = [context.inputs["base"], *named.values()] if "base" in context.inputs else list(named.values())
     report.summary = (
         f"{len(named)} model{'s' if len(named) > 1 else ''} merged by `{config.method}`"
-        f"{f' onto {parents[0].ref.repo_id}' if 'base' in context.inputs else ''}, in float32 and rounded once."
+        f"{f' onto {given[0].ref.repo_id}' if 'base' in context.inputs else ''}, in float32 and rounded once."
     )
     report.card |= {
-        "base_model": list(dict.fromkeys(one.ref.repo_id for one in parents)),
+        "base_model": list(dict.fromkeys(one.ref.repo_id for one in given)),
         "base_model_relation": "merge",
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
@@ -155,5 +241,6 @@ def _report(config: MergeConfig, context: StepContext, named: dict[str, Input], 
         "parameters": sum(kind.elements for kind in base.kinds.values()),
         "tensors": len(base.kinds),
     }
+    report_accepted(parents.accepted, context)
     settings = config.model_dump(exclude={"models"}, exclude_defaults=True)
     report.sections.append({"title": "Settings", "body": f"```json\n{canonical_json(settings).decode()}\n```"})
