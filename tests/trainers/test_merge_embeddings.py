@@ -69,7 +69,9 @@ def test_settle_heads_tied_first_model_drops_equal_copies(tmp_path: Path) -> Non
 def test_settle_heads_a_head_that_would_be_lost_is_refused(tmp_path: Path) -> None:
     tied = folder(tmp_path / "tied", HELD, tie_word_embeddings=True, **NAMED)
     own = folder(tmp_path / "own", HELD | {"lm_head.weight": OTHER}, tie_word_embeddings=False, **NAMED)
-    with pytest.raises(DataError, match=r"own has an lm_head.weight of its own, and tied, whose config is taken, uses"):
+    with pytest.raises(
+        DataError, match=r"own has an lm_head.weight of its own, and tied, whose config is taken, uses"
+    ):
         heads(tied, own)
 
 
@@ -85,7 +87,7 @@ def test_settle_heads_a_missing_head_of_an_untied_config_is_refused(tmp_path: Pa
     lost = folder(tmp_path / "lost", HELD, **NAMED, **said)
     whole = folder(tmp_path / "whole", HELD | HEAD, **NAMED, **said)
     for models in ((lost, lost), (whole, lost)):
-        with pytest.raises(DataError, match="lost has no lm_head.weight, and its config says .*: false.*download"):
+        with pytest.raises(DataError, match=r"lost has no lm_head.weight, and its config says .*: false.*download"):
             heads(*models)
     # gpt2's default is tied, and an encoder has no output layer.
     assert heads(folder(tmp_path / "gpt2", HELD, model_type="gpt2", architectures=["GPT2LMHeadModel"])) == [None]

@@ -66,6 +66,8 @@ def _code(folder: Path, called: str) -> dict[str, str]:
         try:
             found[name] = path.read_text(encoding="utf-8")
             wanted += [(one, name) for one in _imported(Path(name), found[name], folder)]
+            packages = [f"{at.as_posix()}/__init__.py" for at in Path(name).parents if at != Path()]
+            wanted += [(one, name) for one in packages if (folder / one).is_file()]
         except (SyntaxError, ValueError) as error:
             raise DataError(f"{called}: {name} is not valid Python: {error}") from error
     return found
