@@ -19,14 +19,16 @@ from hubwright.hub_sync.provenance import fingerprint
 from hubwright.hub_sync.refs import ArtifactRef
 from hubwright.recipe import load_plan
 
-ACCEPT = {"method": "linear", "accept": ["rope"]}
+LINEAR = {"method": "linear"}
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """t/a float32 and t/zfirst bfloat16, whose chat templates and rope differ."""
+    """t/a float32 and t/zfirst bfloat16, whose chat templates and ends of text differ."""
     folder = tmp_path_factory.mktemp("models")
     save(folder)
+    said = json.loads((folder / "t" / "a" / "config.json").read_text()) | {"eos_token_id": 7}
+    (folder / "t" / "zfirst" / "config.json").write_text(json.dumps(said))
     path = folder / "t" / "zfirst" / "model.safetensors"
     save_file({name: one.to(torch.bfloat16) for name, one in load_file(path).items()}, path, {"format": "pt"})
     return folder / "t"
@@ -45,10 +47,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_linear_base_else_first_listed_gives_config_tokenizer_and_dtype(
     tmp_path: Path, models: Path, roles: dict[str, str], donor: str
 ) -> None:
-    run(models, tmp_path / "out", ACCEPT, **roles)
+    run(models, tmp_path / "out", LINEAR, **roles)
     made = tmp_path / "out" / "made"
-    theta = json.loads((made / "config.json").read_text())["rope_parameters"]["rope_theta"]
-    assert theta == {"zfirst": 500000.0, "a": 10000.0}[donor]
+    assert json.loads((made / "config.json").read_text())["eos_token_id"] == {"zfirst": 7, "a": 2}[donor]
     assert ("{# of zfirst #}" in (made / "chat_template.jinja").read_text()) == (donor == "zfirst")
     dtype = {"zfirst": torch.bfloat16, "a": torch.float32}[donor]
     assert {one.dtype for one in read(made).values()} == {dtype}
@@ -62,11 +63,11 @@ def test_linear_base_else_first_listed_gives_config_tokenizer_and_dtype(
 
 
 def test_order_of_the_config_is_followed(tmp_path: Path, models: Path) -> None:
-    run(models, tmp_path / "out", ACCEPT | {"order": ["z", "a"]}, model_a="a", model_z="zfirst")
+    run(models, tmp_path / "out", LINEAR | {"order": ["z", "a"]}, model_a="a", model_z="zfirst")
     assert "{# of zfirst #}" in (tmp_path / "out" / "made" / "chat_template.jinja").read_text()
     for order in (["z"], ["z", "a", "a"], ["a", "q"], []):
         with pytest.raises(UsageError, match=r"step m: order: .* are not the inputs model_NAME \(a, z\)"):
-            run(models, tmp_path / "no", ACCEPT | {"order": order}, model_a="a", model_z="zfirst")
+            run(models, tmp_path / "no", LINEAR | {"order": order}, model_a="a", model_z="zfirst")
 
 
 def planned(path: Path, inputs: dict[str, str], **config: Any) -> tuple[list[str], str]:
@@ -76,13 +77,13 @@ def planned(path: Path, inputs: dict[str, str], **config: Any) -> tuple[list[str
     plan = load_plan(path).steps[0]
     config_ = plan.config.model_dump(mode="json")
     pinned = {role: ArtifactRef("model", ref.repo_id, "a" * 40) for role, ref in plan.inputs.items()}  # type: ignore[union-attr]
-    return config_["order"], fingerprint(plan.uses, plan.kind.version, config_, pinned, {})
+    return config_.get("order", []), fingerprint(plan.uses, plan.kind.version, config_, pinned, {})
 
 
 def test_recipe_order_of_the_inputs_is_in_the_fingerprint(tmp_path: Path) -> None:
     one = planned(tmp_path / "r.yaml", {"model_a": "t/a", "model_z": "t/z"})
     other = planned(tmp_path / "r.yaml", {"model_z": "t/z", "model_a": "t/a"})
-    assert one[0] == ["a", "z"] and other[0] == ["z", "a"] and one[1] != other[1]
+    assert one[1] != other[1] and one[0] == ["a", "z"] and other[0] == ["z", "a"]
     # Where the base stands does not matter, and an order that is written down is the same as one that is listed.
     based = [planned(tmp_path / "r.yaml", inputs) for inputs in (
         {"base": "t/b", "model_a": "t/a", "model_z": "t/z"}, {"model_a": "t/a", "base": "t/b", "model_z": "t/z"},

@@ -116,6 +116,7 @@ def test_merge_accepted_field_takes_the_bases_value_and_is_on_the_card(tmp_path:
         # The same model as transformers 4 and 5 write it.
         {"rope_parameters": ..., "rope_theta": 10000.0, "rope_scaling": None},
         {"rope_parameters": {"rope_theta": 10000, "rope_type": "default"}},
+        {"rope_parameters": ..., "rms_norm_eps": ..., "hidden_act": ...},  # as transformers' defaults are
         {"head_dim": ...}, {"head_dim": None}, {"sliding_window": 4096, "use_sliding_window": False},
         {"transformers_version": "4.30.0", "_name_or_path": "x", "eos_token_id": 0, "torch_dtype": "float32"},
     ],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -104,6 +104,8 @@ def compare_configs(donor: Parent, others: Sequence[Parent], accept: Sequence[Ac
         if not other.config or not donor.config or other.folder == donor.folder:
             continue
         ours, theirs = _fields(donor), _fields(other)
+        if ours != theirs:  # perhaps one config leaves out what the other writes down
+            ours, theirs = _fields(_complete(donor)), _fields(_complete(other))
         for key in _compared(donor.text, other.text):
             ours[key], theirs[key] = donor.text[key], other.text[key]
         for field in ours:
@@ -142,6 +144,19 @@ def _fields(of: Parent) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _complete(of: Parent) -> Parent:
+    """The parent with the values that transformers takes for keys its config leaves out."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    if of.text.get("model_type") not in CONFIG_MAPPING:
+        return of
+    try:
+        whole = CONFIG_MAPPING[of.text["model_type"]](**of.text).to_dict()
+    except Exception:  # a config that transformers does not take is compared as it is written
+        return of
+    return replace(of, config=whole if of.text is of.config else {**of.config, "text_config": whole})
+
+
 def _compared(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """Further keys that both configs have: of models with code of their own, all that may mean something."""
     plain = [key for key in ours if isinstance(ours[key], str | int | float | bool) and not _INERT.search(key)]
@@ -167,6 +182,8 @@ def _rope(text: Mapping[str, Any]) -> dict[str, Any] | None:
     for name in ("rope_theta", "partial_rotary_factor"):
         if said.get(name) is None and text.get(name) is not None:
             said[name] = text[name]
+    if said.get("partial_rotary_factor") == 1:
+        del said["partial_rotary_factor"]
     if said == {"rope_type": "default"}:
         return None
     return {key: float(value) if isinstance(value, int) else value for key, value in sorted(said.items())}
