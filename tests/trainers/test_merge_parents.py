@@ -268,3 +268,35 @@ def test_merge_linear_weights_of_sum_zero_are_refused(tmp_path: Path, models: Pa
     said = {"method": "linear", "models": {"a": {"weight": 1}, "b": {"weight": -1}}}
     with pytest.raises(UsageError, match="step m: the weights 1, -1 have the sum 0, by which linear divides"):
         run(models, tmp_path / "out", said, model_a="a", model_b="b")
+
+
+def test_merge_damaged_adapters_and_tokenizers_are_one_line(tmp_path: Path, models: Path) -> None:
+    adapter = models / "lora"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    for text in ("{", "[]", "{}", '{"r": 0, "lora_alpha": 1}', '{"r": null, "lora_alpha": 1}'):
+        (adapter / "adapter_config.json").write_text(text)
+        with pytest.raises(
+            DataError, match=r"t/lora@.*: adapter_config.json cannot be read .*: save the adapter anew"
+        ):
+            run(models, tmp_path / "out", SUM, base="base", model_a="lora")
+    path = models / "a" / "tokenizer.json"
+    whole = json.loads(path.read_text())
+    for text in ("[]", "{}", json.dumps(whole | {"model": {"vocab": {"a": -1}}}), '{"model": {"vocab": [1]}}'):
+        path.write_text(text)
+        with pytest.raises(DataError, match=r"t/a@.*: tokenizer.json cannot be read .*: download the model anew"):
+            run(models, tmp_path / "out", SUM | {"vocabulary": "align"}, base="base", model_a="a")
+
+
+def test_merge_config_with_a_byte_order_mark_is_read(tmp_path: Path, models: Path) -> None:
+    path = models / "base" / "config.json"
+    path.write_text("\ufeff" + path.read_text(), encoding="utf-8")
+    run(models, tmp_path / "out", SUM | {"dtype": "float32"}, base="base", model_a="a")
+    assert json.loads((tmp_path / "out" / "made" / "config.json").read_text())["dtype"] == "float32"
+
+
+def test_merge_causal_masks_of_gpt2_are_dropped(tmp_path: Path, models: Path) -> None:
+    mask = {"h.0.attn.bias": torch.ones(1, 1, 4, 4, dtype=torch.bool), "h.0.attn.masked_bias": torch.tensor(-1e4)}
+    weights(models / "a", lambda held: held.update(mask))
+    run(models, tmp_path / "out", SUM, base="base", model_a="a")
+    assert not set(mask) & set(read(tmp_path / "out" / "made"))

@@ -203,7 +203,12 @@ def fold_adapter(base: Checkpoint, folder: Path, called: str) -> Checkpoint:
     """
     if not (folder / ADAPTER).is_file():
         raise DataError(f"{called}: no {ADAPTER}: save the adapter as safetensors")
-    config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    try:
+        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8-sig"))
+        rank, alpha = config["r"], config["lora_alpha"]
+        scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
+    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise DataError(f"{called}: {ADAPTER_CONFIG} cannot be read ({error!r:.80}): save the adapter anew") from error
     for key, plain in (("peft_type", "LORA"), ("use_dora", False), ("fan_in_fan_out", False), ("bias", "none")):
         if config.get(key, plain) not in (plain, None):
             raise DataError(
@@ -212,8 +217,6 @@ def fold_adapter(base: Checkpoint, folder: Path, called: str) -> Checkpoint:
     for key in ("rank_pattern", "alpha_pattern", "modules_to_save", "trainable_token_indices", "target_parameters"):
         if config.get(key):
             raise DataError(f"{called}: {key} is set, which cannot be folded in here: merge the adapter with PEFT")
-    rank = config["r"]
-    scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
     matrices = open_checkpoint(folder, called, {folder / ADAPTER: None})
     held = {
         name.removeprefix("base_model.model."): matrices.rows(name, 0, kind.rows).astype("float64")

@@ -68,8 +68,10 @@ def drop_left_overs(models: Sequence[tuple[Checkpoint, Parent]]) -> None:
     own_code = bool(models[0][1].config.get("auto_map"))
     everywhere = set.intersection(*(set(model.kinds) for model, _ in models)) if own_code else set()
     for model, _ in models:
-        for name in [name for name in model.kinds if _LEFT_OVER.search(name) and name not in everywhere]:
-            del model.kinds[name]
+        for name, kind in list(model.kinds.items()):
+            causal_mask = name.endswith(("attn.bias", "attention.bias")) and len(kind.shape) == 4
+            if (causal_mask or _LEFT_OVER.search(name)) and name not in everywhere:
+                del model.kinds[name]
 
 
 def head(model: Checkpoint) -> str | None:
@@ -170,7 +172,7 @@ def align(model: Checkpoint, base: Checkpoint, tokens: Mapping[str, int], wanted
     return Aligned(model.called, kinds, model._places, model._files, model.adapter, base=base, order=order)
 
 
-def vocabulary(folder: Path) -> dict[str, int] | None:
+def vocabulary(folder: Path, called: str) -> dict[str, int] | None:
     """Token -> id of a fast tokenizer; None where the folder has none. Raises DataError for one that is damaged."""
     path = folder / "tokenizer.json"
     if not path.is_file():
@@ -179,6 +181,9 @@ def vocabulary(folder: Path) -> dict[str, int] | None:
         said = json.loads(path.read_text(encoding="utf-8"))
         vocab = said["model"]["vocab"]
         pairs = vocab.items() if isinstance(vocab, dict) else ((one[0], n) for n, one in enumerate(vocab))
-        return dict(pairs) | {one["content"]: one["id"] for one in said.get("added_tokens", ())}
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise DataError(f"{path.name} of a model to be merged cannot be read: {error!r:.80}") from error
+        found = dict(pairs) | {one["content"]: one["id"] for one in said.get("added_tokens", ())}
+        if bad := next((token for token, number in found.items() if type(number) is not int or number < 0), None):
+            raise ValueError(f"the id of {bad!r} is {found[bad]!r}")
+        return found
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise DataError(f"{called}: {path.name} cannot be read ({error!r:.80}): download the model anew") from error

@@ -41,7 +41,8 @@ def merge(config: MergeConfig, context: StepContext) -> None:
     first = context.inputs.get("base") or next(iter(named.values()))
     parents = open_parents(config, first, named, "base" in context.inputs, config.vocabulary)
     stage = context.workdir / "weights"
-    plan = {"config": config.model_dump(exclude={"threads", "block_mb"}), "inputs": inputs_of(context)}
+    settings = config.model_dump(exclude={"threads", "block_mb"}) | {"order": list(named)}
+    plan = {"config": settings, "inputs": inputs_of(context)}
     with weights_bar(parents.base, config.method) as bar:
         merge_models(config, parents.base, parents.models, stage, plan, lambda done, _: bar.update(done - bar.n))
     take_over(stage, first, parents.files, config.dtype, context)
@@ -66,7 +67,7 @@ class Parents:
 
 
 def open_parents(
-    config: OutputSettings, first: Input, named: dict[str, Input], has_base: bool, vocabulary: str
+    config: OutputSettings, first: Input, named: dict[str, Input], has_base: bool, vocabulary: str | None
 ) -> Parents:
     """Open the inputs and check that they go together, before any weight is read for the merge.
 
@@ -74,6 +75,7 @@ def open_parents(
         first: the base, or the model that stands for it.
         named: the others by name; adapters are folded into the base.
         has_base: whether `first` is an input of its own.
+        vocabulary: of `MergeConfig`; None: all have to be the base's.
 
     Raises DataError, and UsageError for an adapter without a base, as `merge` does.
     """
@@ -171,41 +173,40 @@ def open_model(given: Input, base: Checkpoint, has_base: bool) -> Checkpoint:
 
 
 def in_one_vocabulary(
-    models: dict[str, Checkpoint], named: dict[str, Input], first: Input, base: Checkpoint, how: str
+    models: dict[str, Checkpoint], named: dict[str, Input], first: Input, base: Checkpoint, how: str | None
 ) -> dict[str, Checkpoint]:
-    """The models, with their rows of tokens in the base's order if that is wanted. Raises DataError where vocabularies
-    differ and nothing was said about it."""
-    wanted = vocabulary(first.path)
+    """The models, with their rows of tokens in the base's order if `how` is "align". Raises DataError if vocabularies
+    or numbers of rows differ and `how` does not say what to do."""
+    wanted = vocabulary(first.path, str(first.ref))
     found = dict(models)
+    remedy = "set vocabulary: align to put them in the base's order" if how else "train it from this base"
     for name, one in named.items():
-        tokens = vocabulary(one.path)
+        tokens = vocabulary(one.path, str(one.ref))
+        if how == "base" or (tokens is None and (one.path / ADAPTER_CONFIG).is_file()):
+            continue  # an adapter without a tokenizer has its base's
         longer = padded(models[name], base)
-        if tokens is None and (one.path / ADAPTER_CONFIG).is_file():
-            continue  # the base's
-        if how == "align" and ((tokens is None) != (wanted is None) or (longer and tokens is None)):
-            without = one if tokens is None else first
-            raise DataError(f"{without.ref} has no tokenizer.json, so tokens cannot be aligned: add it")
-        if how == "align" and tokens is not None and wanted is not None and (longer or tokens != wanted):
+        if tokens == wanted and not longer:
+            continue
+        if how == "align":
+            if tokens is None or wanted is None:
+                without = one if tokens is None else first
+                raise DataError(f"{without.ref} has no tokenizer.json, so tokens cannot be aligned: add it")
             found[name] = align(models[name], base, tokens, wanted)
             continue
-        if how != "base" and longer:
+        if longer:
+            raise DataError(f"the embeddings of {first.ref} and {one.ref} have other numbers of rows: {remedy}")
+        if tokens is not None and wanted is not None:
+            differ = sorted(token for token in {*wanted, *tokens} if wanted.get(token) != tokens.get(token))
             raise DataError(
-                f"the embeddings of {first.ref} and {one.ref} have other numbers of rows: set vocabulary: align to "
-                "put the rows of their tokens in the base's order"
+                f"{first.ref} and {one.ref} have other vocabularies ({len(differ)} tokens differ, {differ[0]!r:.40} "
+                f"among them): their rows mean other words; {remedy}"
             )
-        if how == "base" or wanted is None or tokens is None or tokens == wanted:
-            continue
-        differ = sorted(token for token in {*wanted, *tokens} if wanted.get(token) != tokens.get(token))
-        raise DataError(
-            f"{first.ref} and {one.ref} have other vocabularies ({len(differ)} tokens differ, {differ[0]!r:.40} "
-            "among them): their rows mean other words; set vocabulary: align to put them in the base's order"
-        )
     return found
 
 
 def _tell_dtype(dtype: str | None, path: Path) -> None:
     if dtype and path.is_file():
-        said = json.loads(path.read_text(encoding="utf-8"))
+        said = json.loads(path.read_text(encoding="utf-8-sig"))
         said.pop("torch_dtype", None)
         write_atomic(path, json.dumps(said | {"dtype": dtype}, indent=2, ensure_ascii=False) + "\n")
 
