@@ -118,3 +118,20 @@ def test_an_adapter_is_a_parent_too(hubwright, api, parents, tmp_path: Path, nam
     wanted = PeftModel.from_pretrained(base, f"{namespace}/adapter").merge_and_unload().state_dict()
     for name, one in merged.state_dict().items():
         assert torch.allclose(one, wanted[name], rtol=0, atol=2**-20), name
+
+
+def test_run_reordered_linear_recipe_is_another_model(hubwright, api, parents, tmp_path: Path, namespace: str) -> None:
+    """The first listed model gives the config: the other order is not taken for what is published already."""
+    listed = [f"model_a: {namespace}/a", f"model_b: {namespace}/b"]
+    text = RECIPE.replace("base: {namespace}/base, model_a: {namespace}/a, model_b: {namespace}/b", "INPUTS")
+    text = text.format(namespace=namespace).replace("method: ties", "method: linear").replace(", density: 0.5", "")
+    states, records = [], []
+    for inputs in (listed, listed, listed[::-1]):
+        (tmp_path / "r.yaml").write_text(text.replace("INPUTS", ", ".join(inputs)).replace(", tag: v1.0.0", ""))
+        run = hubwright("run", "r.yaml", "--format", "json")
+        assert run.returncode == 0, run.stderr[-3000:]
+        states.append(json.loads(run.stdout)["steps"][0]["state"])
+        path = api.hf_hub_download(f"{namespace}/merged", "provenance.json")
+        records.append(json.loads(Path(path).read_text())["records"][0])
+    assert states == ["published", "skipped", "published"]
+    assert [one["config"]["order"] for one in records] == [["a", "b"], ["a", "b"], ["b", "a"]]
