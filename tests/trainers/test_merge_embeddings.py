@@ -94,6 +94,13 @@ def test_settle_heads_a_missing_head_of_an_untied_config_is_refused(tmp_path: Pa
     assert heads(folder(tmp_path / "encoder", HELD, model_type="llama", architectures=["LlamaModel"])) == [None]
 
 
+def test_settle_heads_parts_that_contradict_each_other_are_read_by_what_is_stored(tmp_path: Path) -> None:
+    said = {"tie_word_embeddings": False, "text_config": NAMED | {"tie_word_embeddings": True}, "architectures": ["X"]}
+    without, with_ = folder(tmp_path / "without", HELD, **said), folder(tmp_path / "with", HELD | HEAD, **said)
+    assert heads(without, with_) == [None, None]
+    assert all(one is not None for one in heads(with_, without))
+
+
 def test_rows_are_put_where_the_base_has_their_tokens(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     tokens = [f"t{n}" for n in range(500)]

@@ -127,6 +127,12 @@ def test_compare_configs_other_spellings_are_equal(tmp_path: Path, models: Path,
     assert compare_configs(donor, [other], []) == compare_configs(other, [donor], []) == []
 
 
+def test_compare_configs_damaged_fields_are_compared_as_they_are(tmp_path: Path, models: Path) -> None:
+    edit(models / "a", rope_parameters="x", rope_scaling=[1], text_config=None, num_attention_heads="4")
+    with pytest.raises(DataError, match='num_attention_heads is 4 in base and "4" in a'):
+        compare_configs(parent(models / "base", "base"), [parent(models / "a", "a")], [])
+
+
 def test_compare_configs_own_code_every_setting_is_compared(tmp_path: Path, models: Path) -> None:
     for name, gate in (("base", "none"), ("a", "sigmoid")):
         edit(models / name, auto_map={"AutoConfig": "x.Y"}, shift_gate=gate, shift_init=gate, use_cache=gate == "none")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HEAD = "lm_head.weight"
 _INPUT = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
-_OTHER_HEADS = ("embed_out.weight", "output.weight", "output_layer.weight")
+_OTHER_HEADS = ("head.weight", "embed_out.weight", "output.weight", "output_layer.weight", "proj_out.weight")
 # Tensors whose rows are tokens, by the end of their names.
 _OF_TOKENS = (*_INPUT, "embed_out.weight", HEAD, "lm_head.bias")
 # Buffers that older versions of transformers stored and newer ones compute.

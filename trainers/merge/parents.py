@@ -18,8 +18,9 @@ from .config import Acceptable
 
 CONFIG = "config.json"
 _QUANTISED = ("quantization_config", "compression_config")
-# Last parts of the names under which quantised weights are stored.
-_PACKED = ("weight", "qweight", "qzeros", "weight_packed", "weight_quantized", "blocks")
+# Types of codes, and last parts of the names under which codes of other types are stored.
+_CODES = ("U8", "I8", "F8_E4M3", "F8_E5M2")
+_PACKED = ("weight", "qweight", "qzeros", "weight_packed")
 _BLOCK = 1 << 20  # bytes compared at a time
 # Factors and limits inside of some architectures.
 _FACTORS = (
@@ -55,10 +56,10 @@ class Parent:
 
     @property
     def ties(self) -> bool | None:
-        """Whether the output layer is the embeddings; None if neither the config nor transformers says."""
-        for said in (self.config, self.text):
-            if isinstance(said.get("tie_word_embeddings"), bool):
-                return bool(said["tie_word_embeddings"])
+        """Whether the output layer is the embeddings; None if config and transformers do not say, or parts differ."""
+        said = [of["tie_word_embeddings"] for of in (self.config, self.text) if "tie_word_embeddings" in of]
+        if said:
+            return said[0] if said[0] == said[-1] and isinstance(said[0], bool) else None
         model_type = self.text.get("model_type")
         if not isinstance(model_type, str):
             return None
@@ -176,7 +177,9 @@ def _rope(text: Mapping[str, Any]) -> dict[str, Any] | None:
     new = text.get("rope_parameters")
     if isinstance(new, dict) and new and all(isinstance(one, dict) for one in new.values()):
         return new  # by kind of layer
-    said = dict(text.get("rope_scaling") or {}) | dict(new or {})
+    said: dict[str, Any] = {}
+    for one in (text.get("rope_scaling"), new):
+        said |= one if isinstance(one, dict) else {}
     kind = said.pop("type", None)
     said["rope_type"] = said.get("rope_type") or kind or "default"
     for name in ("rope_theta", "partial_rotary_factor"):
@@ -203,7 +206,7 @@ def refuse_quantised(models: Sequence[tuple[Checkpoint, Parent]]) -> None:
         for name, kind in model.kinds.items():
             if kind.floating or len(kind.shape) < 2:
                 continue
-            if kind.dtype.startswith("F8") or name.rpartition(".")[2] in _PACKED:
+            if kind.dtype in _CODES or name.rpartition(".")[2] in _PACKED:
                 raise _quantised(model, f"{name} is {kind.dtype}")
     first = models[0][0]
     for other, _ in models[1:]:
