@@ -294,6 +294,16 @@ def test_merge_damaged_adapters_and_tokenizers_are_one_line(tmp_path: Path, mode
             run(models, tmp_path / "out", SUM | {"vocabulary": "align"}, base="base", model_a="a")
 
 
+def test_merge_adapter_without_its_base_is_refused(tmp_path: Path, models: Path) -> None:
+    (models / "lora").mkdir()
+    (models / "lora" / "adapter_config.json").write_text("{}")
+    for roles in ({"model_x": "lora", "model_a": "a"}, {"model_a": "a", "model_x": "lora"}):
+        with pytest.raises(
+            UsageError, match=r"t/lora@.* is an adapter: give the model that it belongs to as input `b"
+        ):
+            run(models, tmp_path / "out", {"method": "linear"}, **roles)
+
+
 def test_merge_config_with_a_byte_order_mark_is_read(tmp_path: Path, models: Path) -> None:
     path = models / "base" / "config.json"
     path.write_text("\ufeff" + path.read_text(), encoding="utf-8")

@@ -31,7 +31,7 @@ def transfer_step(config: TransferConfig, context: StepContext) -> None:
     first = context.inputs["base"]
     roles = ("ability", "general", "language")
     trained = {f"{role}_{name}": one for role in roles for name, one in given[role].items()}
-    opened = open_parents(config, first, trained, has_base=True, vocabulary=None)
+    opened = open_parents(config, first, trained, has_base=True, how=None)
     base = opened.base
     masks = {name: load_masks(one.path, str(one.ref)) for name, one in given["mask"].items()}
     for one in masks.values():

@@ -67,7 +67,7 @@ class Parents:
 
 
 def open_parents(
-    config: OutputSettings, first: Input, named: dict[str, Input], has_base: bool, vocabulary: str | None
+    config: OutputSettings, first: Input, named: dict[str, Input], has_base: bool, how: str | None
 ) -> Parents:
     """Open the inputs and check that they go together, before any weight is read for the merge.
 
@@ -75,12 +75,14 @@ def open_parents(
         first: the base, or the model that stands for it.
         named: the others by name; adapters are folded into the base.
         has_base: whether `first` is an input of its own.
-        vocabulary: of `MergeConfig`; None: all have to be the base's.
+        how: `vocabulary` of `MergeConfig`; None: all have to be the base's.
 
     Raises DataError, and UsageError for an adapter without a base, as `merge` does.
     """
     donor = parent(first.path, str(first.ref))
     if not donor.config:
+        if (first.path / ADAPTER_CONFIG).is_file():
+            raise _adapter_alone(first)
         raise DataError(f"{first.ref} has no config.json, so the merged model could not be loaded: add it")
     configs = {
         # An adapter is read by its base's config.
@@ -97,7 +99,7 @@ def open_parents(
         all_layers(model, of)
     refuse_quantised(every)
     settle_heads(every)
-    models = in_one_vocabulary(models, named, first, base, vocabulary)
+    models = in_one_vocabulary(models, named, first, base, how)
     same_tensors(base, models)
     return Parents(base, models, files, accepted)
 
@@ -168,8 +170,12 @@ def open_model(given: Input, base: Checkpoint, has_base: bool) -> Checkpoint:
     if not (given.path / ADAPTER_CONFIG).is_file():
         return open_checkpoint(given.path, str(given.ref))
     if not has_base:
-        raise UsageError(f"{given.ref} is an adapter: give the model that it belongs to as input `base`")
+        raise _adapter_alone(given)
     return fold_adapter(base, given.path, str(given.ref))
+
+
+def _adapter_alone(given: Input) -> UsageError:
+    return UsageError(f"{given.ref} is an adapter: give the model that it belongs to as input `base`")
 
 
 def in_one_vocabulary(
