@@ -141,7 +141,7 @@ def load_rows(
 # Columns that a whole file may leave empty, with the type they have all the same.
 KINDS = {
     "answer": "string", "temperature": "float64", "seed": "int64", "verdict": "string", "weight": "float64",
-    "p_yes": "float64", "deficiencies": "list of string", "feedback": "list of string",
+    "p_yes": "float64", "mass": "float64", "deficiencies": "list of string", "feedback": "list of string",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ and `answer`. Out, below `context.output`:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from .fbbench.answers import outcome_state, read_answers, read_dataset
 from .fbbench.samples import answer_state
 from .fbbench.verdicts import collect
 from .judging.cases import Case, Row
-from .judging.rubric import outcomes, rubric_metrics
+from .judging.rubric import mass_figures, outcomes, rubric_metrics
 from .judging.stage import AskConfig, check_cases, judge_cases, traffic_keys
 
 SMALL_JUDGE = (
@@ -81,14 +81,20 @@ def judge(config: JudgeStepConfig, context: StepContext) -> None:
     write_parquet(done.rows, context.output / "data" / "verdicts-00000-of-00001.parquet")
     if config.publish_traffic:
         _write_traffic(traffic, set(traffic_keys(cases, config, served)), context.output / "traffic")
+    masses = mass_figures(done.rows)
     results: dict[str, Any] = {
         "tasks": {task: {"metrics": figures, "n": len(cases), "n_available": len(cases)}},
-        "judge": {"name": served.name, "revision": served.revision, **config.question()},
+        "judge": {"name": served.name, "revision": served.revision, **config.question(), **masses},
         "about": _tested_model(source),
     }
     text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False)
     (context.output / "results.json").write_text(text + "\n", encoding="utf-8")
     _report(config, context, served, task, figures, counts)
+    if masses:
+        context.report.metrics |= {f"judge/{name}": value for name, value in masses.items()}
+        context.report.sections.append(
+            {"title": "The judge's probability of a verdict", "body": _about_mass(config, masses)}
+        )
     if results["about"] and results["about"]["repo_id"] == served.name:
         context.report.sections.append({"title": "The judge is the tested model", "body": OWN_JUDGE})
     context.report.metrics |= {
@@ -162,6 +168,14 @@ def _write_traffic(folder: Path, keys: set[str], output: Path) -> None:
     with TrafficStore(folder, readonly=True) as store:
         rows = [row for row in export_rows(store) if row["key"] in keys]
     write_parquet(rows, output / "train-00000-of-00001.parquet")
+
+
+def _about_mass(config: JudgeStepConfig, masses: Mapping[str, float]) -> str:
+    return (
+        f"The words of yes and no hold {masses['mass_mean']:.1%} of the first token's probability on average, "
+        f"{masses['mass_min']:.1%} at least. Items below min_mass {config.min_mass:g}, or without any probability, are "
+        f"unparsable: {masses['unparsable_items']:.1%} of the items."
+    )
 
 
 def _tested_model(source: Input) -> dict[str, str] | None:

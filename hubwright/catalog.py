@@ -331,6 +331,7 @@ CATALOG: dict[str, StepKind] = {
         optional=frozenset({"model"}),
         served=frozenset({"model"}),
         extra="llm",
+        version=2,
     ),
     "judge": StepKind(
         "eval",
@@ -342,6 +343,7 @@ CATALOG: dict[str, StepKind] = {
         optional=frozenset({"judge", "dataset"}),
         served=frozenset({"judge"}),
         extra="llm",
+        version=2,
     ),
     "agreement": StepKind(
         "eval",

@@ -1,7 +1,7 @@
 """Verdict files: ours (one line per checklist item) and the official judgement JSONL, read into the same thing.
 
 Ours are the rows of `evals.judging.cases`, with FB-Bench's labels as columns: scenario, task, deficiencies, feedback.
-They need no other file to be scored. Older files lack p_yes, judge_revision, method and language.
+They need no other file to be scored. Older files lack p_yes, mass, judge_revision, method and language.
 
 A sample judged twice counts with its last complete set of lines. Verdicts are joined by item index, never by text:
 40 of the 15,957 published judgements carry item texts that differ from the data set's (lost backslashes).
@@ -47,6 +47,7 @@ class Judged:
     prompt_hash: str = ""
     attempts: int = 0
     p_yes: tuple[float | None, ...] = ()
+    mass: tuple[float | None, ...] = ()
     judge_revision: str = ""
     method: str = "text"
     language: str = ""
@@ -54,7 +55,9 @@ class Judged:
     def rows(self, answers: int) -> list[Row]:
         """The verdict rows, one per item."""
         none = (None,) * len(self.verdicts)
-        parts = zip(self.verdicts, self.reasons or ("",) * len(none), self.p_yes or none, strict=True)
+        parts = zip(
+            self.verdicts, self.reasons or ("",) * len(none), self.p_yes or none, self.mass or none, strict=True
+        )
         asked = Asked(self.judge, self.judge_revision, self.method, self.language)
         return verdict_rows(
             self.sample.case(None, self.answer),
@@ -169,11 +172,18 @@ def _from_rows(rows: list[dict[str, Any]]) -> Judged:
         judge=first["judge"],
         prompt_hash=first["prompt_hash"],
         attempts=int(first["attempts"]),
-        p_yes=tuple(row["p_yes"] for row in rows) if any(row.get("p_yes") is not None for row in rows) else (),
+        p_yes=_values(rows, "p_yes"),
+        mass=_values(rows, "mass"),
         judge_revision=str(first.get("judge_revision") or ""),
         method=str(first.get("method") or "text"),
         language=str(first.get("language") or ""),
     )
+
+
+def _values(rows: Sequence[Row], name: str) -> tuple[float | None, ...]:
+    """A column that older files lack; () where no row has a value."""
+    values = tuple(row.get(name) for row in rows)
+    return values if any(value is not None for value in values) else ()
 
 
 def read_official(record: Mapping[str, Any], where: str) -> Judged:

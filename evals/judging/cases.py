@@ -4,7 +4,7 @@ A row is complete in itself, so that scores can be made again years later from t
 
     id, item (from 0), items (their number), LABELS of the case, text, weight|null      : what was asked about
     answer_state "ok|empty|failed|refused", answer_sha256                               : the answer
-    verdict "yes|no|unparsable"|null, p_yes|null, reason                                : what the judge said
+    verdict "yes|no|unparsable"|null, p_yes|null, mass|null, reason                     : what the judge said
     state   complete: every item has its verdict; failed: at least one has none, after all attempts; refused: the
             judge would not judge; not_judged: there was no answer to judge
     attempts, judge, judge_revision, method, language, prompt_hash                      : which judge, asked how
@@ -50,11 +50,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Said:
-    """What a judge said of one item: met, not met or (None) nothing usable; probability of "yes" where it is known."""
+    """What a judge said of one item: met, not met or (None) nothing usable; of a label judge the probability of "yes"
+    against "no", and the mass that both hold of the first token's probability."""
 
     met: bool | None
     reason: str = ""
     p_yes: float | None = None
+    mass: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def verdict_rows(
             "answer_sha256": sha256,
             "verdict": words[said[index].met] if said else missing,
             "p_yes": said[index].p_yes if said else None,
+            "mass": said[index].mass if said else None,
             "reason": said[index].reason if said else "",
             "state": state,
             "attempts": attempts,

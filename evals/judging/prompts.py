@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .cases import Case, Said
@@ -133,8 +134,9 @@ Does the {answer} meet the criterion in full? Reply with "yes" or "no" only.""",
 }
 _YES = {"是", "yes", "true"}
 _NO = {"否", "no", "false"}
-_YES_TOKENS = {"是", "是的", "yes"}
-_NO_TOKENS = {"否", "不是", "no"}
+_YES_TOKENS = _YES | {"是的"}
+_NO_TOKENS = _NO | {"不是"}
+_AROUND = " \t\r\n。.，,:：!！*_`'\"“”‘’▁ĠĊ"  # blanks, quotes and marks, and how tokenizers write blanks
 
 
 def text_messages(
@@ -266,17 +268,53 @@ def _first(entry: Mapping[str, Any], names: Sequence[str]) -> Any:
     return next((entry[name] for name in names if name in entry), None)
 
 
-def read_label(logprobs: Sequence[Mapping[str, Any]]) -> float | None:
-    """The probability of "yes" against "no" in the first generated token, from its most likely alternatives.
+@dataclass(frozen=True)
+class LabelReading:
+    """What the likeliest first tokens of a reply say.
 
-    Mass of 是, 是的, yes over that of these and 否, 不是, no, whatever their case and the blanks around them (our
-    choice of words). None where neither is among the alternatives, or the server gave none.
+    Attributes:
+        p_yes: probability of yes over that of yes and no, 0..1; None where neither is among the tokens.
+        mass: probability that yes and no hold together, 0..1; None where the server gave no probabilities.
     """
-    yes = no = 0.0
-    top = (logprobs[0].get("top_logprobs") or [logprobs[0]]) if logprobs else []
-    for entry in top:
-        token = str(entry.get("token", "")).strip().strip("。.，,▁Ġ").lower()
-        mass = math.exp(min(0.0, float(entry.get("logprob", -math.inf))))
-        yes += mass if token in _YES_TOKENS else 0.0
-        no += mass if token in _NO_TOKENS else 0.0
-    return yes / (yes + no) if yes + no > 0 else None
+
+    p_yes: float | None = None
+    mass: float | None = None
+
+
+def read_label(logprobs: Sequence[Any]) -> LabelReading:
+    """The probability of "yes" against "no" in the first generated token, and how much both hold of the whole.
+
+    Words of yes: 是, 是的, yes, true; of no: 否, 不是, no, false, whatever their case and the blanks, quotes and marks
+    around them (our choice). Alternatives whose log probability is null or not a number are passed over.
+
+    Args:
+        logprobs: one entry per generated token, as in the chat completions protocol, natural logarithm.
+    """
+    first = logprobs[0] if logprobs and isinstance(logprobs[0], Mapping) else {}
+    found = [
+        (str(entry.get("token", "")), mass) for entry in _alternatives(first) if (mass := _mass(entry)) is not None
+    ]
+    if not found:
+        return LabelReading()
+    yes, no = (
+        math.fsum(mass for token, mass in found if _word(token) in words) for words in (_YES_TOKENS, _NO_TOKENS)
+    )
+    return LabelReading(yes / (yes + no) if yes + no > 0 else None, min(1.0, yes + no))
+
+
+def _alternatives(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The likeliest tokens of a place, or the one that was generated where the server lists none."""
+    top = entry.get("top_logprobs")
+    listed = [one for one in top if isinstance(one, Mapping)] if isinstance(top, list) else []
+    return listed or ([entry] if entry else [])
+
+
+def _mass(entry: Mapping[str, Any]) -> float | None:
+    value = entry.get("logprob")
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        return None
+    return math.exp(min(0.0, value))
+
+
+def _word(token: str) -> str:
+    return token.strip(_AROUND).lower()

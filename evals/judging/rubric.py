@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -32,6 +33,22 @@ def outcomes(rows: Sequence[Row]) -> dict[str, int]:
         else:
             found["scored" if any(row["verdict"] == "yes" for row in group) else "wrong"] += 1
     return found
+
+
+def mass_figures(rows: Sequence[Row]) -> dict[str, float]:
+    """How sure a label judge was of saying yes or no at all: `mass_mean` and `mass_min` over the items that it gave
+    probabilities for, 0..1, and `unparsable_items`, the share of all judged items without a verdict; {} without any
+    mass, as of a text judge."""
+    masses = [row["mass"] for row in rows if row.get("mass") is not None]
+    if not masses:
+        return {}
+    asked = [row["verdict"] == "unparsable" for row in rows if row["verdict"] is not None]
+    figures = {
+        "mass_mean": math.fsum(masses) / len(masses),
+        "mass_min": min(masses),
+        "unparsable_items": sum(asked) / len(asked),
+    }
+    return {name: round(value, 6) for name, value in figures.items()}
 
 
 def rubric_metrics(rows: Sequence[Row], resamples: int, seed: int) -> dict[str, dict[str, Any]]:

@@ -58,6 +58,13 @@ class AskConfig(ServingConfig):
     threshold: float = Field(
         0.5, gt=0, lt=1, description="label: an item is met where the probability of yes is at least this."
     )
+    min_mass: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="label: an item whose words of yes and no hold less than this of the first token's probability is "
+        "unparsable (our choice).",
+    )
     max_tokens: int = Field(4096, ge=1, description="text: length of a reply in tokens (published: 4096).")
     attempts: int = Field(
         3, ge=1, description="Whole attempts until a reply has a verdict on every item (published: 3)."
@@ -66,7 +73,7 @@ class AskConfig(ServingConfig):
     @model_validator(mode="after")
     def _no_idle_settings(self) -> AskConfig:
         """A setting that does nothing under the chosen method is a mistake."""
-        only = {"label": ("threshold",), "text": ("order", "json_schema", "max_tokens")}
+        only = {"label": ("threshold", "min_mass"), "text": ("order", "json_schema", "max_tokens")}
         for method, names in only.items():
             changed = [n for n in names if getattr(self, n) != type(self).model_fields[n].default]
             if method != self.method and changed:
@@ -75,7 +82,17 @@ class AskConfig(ServingConfig):
 
     def question(self) -> dict[str, Any]:
         """The settings that decide what is asked and how the reply is read, as JSON."""
-        names = ("method", "language", "prompt", "order", "json_schema", "threshold", "max_tokens", "attempts")
+        names = (
+            "method",
+            "language",
+            "prompt",
+            "order",
+            "json_schema",
+            "threshold",
+            "min_mass",
+            "max_tokens",
+            "attempts",
+        )
         return {name: getattr(self, name) for name in names}
 
 
@@ -103,20 +120,20 @@ def requests_of(case: Case, answer: str, config: Mapping[str, Any]) -> list[dict
 
 def prompt_hash(case: Case, config: Mapping[str, Any]) -> str:
     """SHA-256 (16 hex digits) of what is asked, without the answer, which has a hash of its own, and of a label's
-    threshold, without which the same probability is another verdict."""
+    threshold and least mass, without which the same probabilities are another verdict."""
     asked = requests_of(case, "", config)
     params = {name: value for name, value in asked[0].items() if name != "messages"}
     messages = [request["messages"] for request in asked] if config["method"] == "label" else asked[0]["messages"]
-    more = [config["threshold"]] if config["method"] == "label" else []
+    more = [config["threshold"], config["min_mass"]] if config["method"] == "label" else []
     return hashlib.sha256(canonical_json([messages, params, *more])).hexdigest()[:16]
 
 
 async def judge_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
-    """The stage's work: {"said": [[met, reason, p_yes] per item], "state", "attempts"} of one case."""
+    """The stage's work: {"said": [[met, reason, p_yes, mass] per item], "state", "attempts"} of one case."""
     case = _case(row)
     requests = requests_of(case, row["answer"], config)
     said, state, attempts = await (_label if config["method"] == "label" else _text)(case, requests, config, chat)
-    return {"said": [[one.met, one.reason, one.p_yes] for one in said], "state": state, "attempts": attempts}
+    return {"said": [[one.met, one.reason, one.p_yes, one.mass] for one in said], "state": state, "attempts": attempts}
 
 
 async def _text(
@@ -153,18 +170,23 @@ async def _label(
     if any(reply.outcome == "refused" for reply in replies):
         why = next(reply.error for reply in replies if reply.outcome == "refused")
         return [Said(None, why)] * len(requests), "refused", attempts
-    said = [_label_said(reply, config["threshold"]) for reply in replies]
+    said = [_label_said(reply, config) for reply in replies]
     return said, "failed" if any(one.met is None for one in said) else "complete", attempts
 
 
-def _label_said(reply: Reply, threshold: float) -> Said:
+def _label_said(reply: Reply, config: Mapping[str, Any]) -> Said:
     if not reply.ok and not reply.logprobs:
         return Said(None, reply.error)
-    p_yes = read_label(reply.logprobs)
-    if p_yes is None:
-        why = "neither yes nor no is among the likely tokens" if reply.logprobs else "the server gave no logprobs"
-        return Said(None, why)
-    return Said(p_yes >= threshold, "", round(p_yes, 6))
+    found = read_label(reply.logprobs)
+    if found.mass is None:
+        return Said(None, "the server gave no logprobs")
+    mass = round(found.mass, 6)
+    if found.p_yes is None:
+        return Said(None, "neither yes nor no is among the likely tokens", None, mass)
+    if found.mass < config["min_mass"]:
+        why = f"yes and no hold {mass:g} of the first token's probability, less than min_mass {config['min_mass']:g}"
+        return Said(None, why, None, mass)  # no p_yes, which readers would turn into a verdict
+    return Said(found.p_yes >= config["threshold"], "", round(found.p_yes, 6), mass)
 
 
 def judge_cases(

@@ -91,6 +91,16 @@ def test_groups_and_scores() -> None:
         compare(pair(a, b), by="colour")
 
 
+def test_scores_answer_that_one_judge_judged_in_part_has_none() -> None:
+    """Two of three items are shared: their sum is no score of the answer, though both judges gave both verdicts."""
+    whole = rows([[True, True, False], [True, False, False]], weight=1 / 3)
+    part = [row for row in whole if (row["id"], row["item"]) != ("s1", 2)]
+    scores = compare(pair(whole, part), resamples=10)["scores"]
+    assert scores["answers"] == 1 and scores["a"]["value"] == pytest.approx(2 / 3, abs=1e-6)
+    nothing = [row for row in whole if row["item"] != 2]
+    assert compare(pair(whole, nothing), resamples=10)["scores"] == {"answers": 0}
+
+
 def test_only_the_same_answer_is_joined() -> None:
     with pytest.raises(DataError, match="share no item"):
         pair(rows([[True]], model="m"), rows([[True]], model="other"))

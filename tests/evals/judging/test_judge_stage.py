@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 from chat_server import ChatServer, all_yes, failure, likely_tokens, verdict_items
 from pydantic import ValidationError
+from starlette.responses import JSONResponse
 
 from hubwright.evals.judging.cases import Case
 from hubwright.evals.judging.prompts import label_messages, read_label, reply_schema, text_messages
-from hubwright.evals.judging.rubric import outcomes, rubric_metrics
+from hubwright.evals.judging.rubric import mass_figures, outcomes, rubric_metrics
 from hubwright.evals.judging.stage import AskConfig, judge_cases, prompt_hash, traffic_keys
 from hubwright.hub_sync.errors import DataError
 from hubwright.inference.served import serve
@@ -72,13 +74,20 @@ def test_everything_that_changes_the_question_changes_its_hash(language: str, pr
     (case,) = cases(1)
     seen = {}
     for method in ("text", "label"):
-        for more in ({}, {"order": "reversed"}, {"json_schema": True}, {"max_tokens": 9}, {"threshold": 0.3}):
+        for more in (
+            {},
+            {"order": "reversed"},
+            {"json_schema": True},
+            {"max_tokens": 9},
+            {"threshold": 0.3},
+            {"min_mass": 0.1},
+        ):
             try:
                 config = AskConfig.model_validate({"method": method, "language": language, "prompt": prompt, **more})
             except ValidationError:
                 continue  # it would do nothing
             seen[method, str(more)] = prompt_hash(case, config.question())
-    assert len(set(seen.values())) == len(seen) == 6
+    assert len(set(seen.values())) == len(seen) == 7
     other = AskConfig.model_validate({"language": "en" if language == "zh" else "zh", "prompt": prompt})
     assert prompt_hash(case, other.question()) not in seen.values()
 
@@ -90,18 +99,72 @@ def test_a_setting_that_does_nothing_is_refused(settings: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("tokens", "p_yes"),
+    ("tokens", "p_yes", "mass"),
     [
-        ({"是": 0.6, "否": 0.2}, 0.75),
-        ({" yes": 0.3, "Yes": 0.3, "No": 0.2}, 0.75),
-        ({"▁是": 0.5, "x": 0.5}, 1.0),
-        ({"maybe": 0.9, "不": 0.1}, None),
+        ({"是": 0.6, "否": 0.2}, 0.75, 0.8),
+        ({" yes": 0.3, "Yes": 0.3, "No": 0.2}, 0.75, 0.8),
+        ({"▁是": 0.5, "x": 0.5}, 1.0, 0.5),
+        ({"maybe": 0.9, "不": 0.1}, None, 0.0),
+        ({"True": 0.98, "no": 0.01}, 0.98 / 0.99, 0.99),
+        ({"**Yes": 0.5, '"no': 0.25, "false\n": 0.25}, 0.5, 1.0),
+        ({"<think>": 0.99999, "no": 0.000001}, 0.0, 0.000001),
     ],
 )
-def test_mass_of_yes_over_yes_and_no(tokens: dict[str, float], p_yes: float | None) -> None:
+def test_read_label_words_of_yes_and_no_give_probability_and_mass(
+    tokens: dict[str, float], p_yes: float | None, mass: float
+) -> None:
     body = json.loads(bytes(likely_tokens(tokens).body))
-    assert read_label(body["choices"][0]["logprobs"]["content"]) == (pytest.approx(p_yes) if p_yes else None)
-    assert read_label([]) is None
+    found = read_label(body["choices"][0]["logprobs"]["content"])
+    assert found.p_yes == (pytest.approx(p_yes) if p_yes is not None else None)
+    assert found.mass == pytest.approx(mass)
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "p_yes"),
+    [
+        ([], None),
+        ([None], None),
+        ([{"token": "yes", "logprob": None, "top_logprobs": None}], None),
+        ([{"token": "yes", "logprob": None, "top_logprobs": [None, {"token": "yes", "logprob": None}]}], None),
+        ([{"token": "yes", "logprob": math.nan, "top_logprobs": []}], None),
+        ([{"token": "yes", "logprob": "-0.1"}], None),
+        ([{"token": "yes", "logprob": 0, "top_logprobs": [{"token": "no", "logprob": None}]}], None),
+        ([{"token": "Yes", "logprob": 0.0, "top_logprobs": []}], 1.0),
+        ([{"token": "No", "logprob": -9999.0, "top_logprobs": [{"token": "no", "logprob": -math.inf}]}], None),
+    ],
+)
+def test_read_label_null_or_odd_logprobs_are_no_probability(logprobs: list[Any], p_yes: float | None) -> None:
+    assert read_label(logprobs).p_yes == p_yes
+
+
+def test_label_judge_little_mass_on_yes_and_no_is_unparsable(tmp_path: Path) -> None:
+    """A judge that thinks first put .99999 on the tag, and every item became "no" at full coverage."""
+
+    def script(body: dict[str, Any], number: int) -> Any:
+        text = body["messages"][0]["content"]
+        if "item 0" in text:
+            return likely_tokens({"<think>": 0.99999, "no": 0.000009, "yes": 0.000001})
+        if "item 1" in text:
+            return likely_tokens({"True": 0.98, "no": 0.01})
+        body = json.loads(bytes(likely_tokens({"yes": 0.9}).body))
+        body["choices"][0]["logprobs"]["content"][0] |= {"logprob": None, "top_logprobs": None}
+        return JSONResponse(body)
+
+    with ChatServer(script) as server:
+        rows = judged(server, tmp_path, method="label")
+    assert [row["verdict"] for row in rows[:3]] == ["unparsable", "yes", "unparsable"]
+    assert [row["p_yes"] for row in rows[:3]] == [None, pytest.approx(0.98 / 0.99, abs=1e-6), None]
+    assert [row["mass"] for row in rows[:3]] == [pytest.approx(0.00001, abs=1e-6), pytest.approx(0.99), None]
+    assert "less than min_mass 0.5" in rows[0]["reason"] and "no logprobs" in rows[2]["reason"]
+    assert outcomes(rows)["failed"] == 4
+    figures = mass_figures(rows)
+    assert figures["unparsable_items"] == pytest.approx(2 / 3, abs=1e-6) and figures["mass_min"] < 0.0001
+
+
+def test_label_judge_min_mass_zero_takes_any_mass(tmp_path: Path) -> None:
+    with ChatServer(lambda body, number: likely_tokens({"x": 0.9, "yes": 0.02, "no": 0.01})) as server:
+        rows = judged(server, tmp_path, method="label", min_mass=0.0)
+    assert {row["verdict"] for row in rows} == {"yes"} and {row["mass"] for row in rows} == {0.03}
 
 
 def test_a_label_reply_without_yes_or_no_is_unparsable_and_its_neighbours_keep_theirs(tmp_path: Path) -> None:
