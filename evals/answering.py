@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError
+from ..hub_sync.text import utf8
 from ..inference.served import Served, ServingConfig, check_spec, serve_input
 from .data import read_split, write_parquet
 from .fbbench.samples import MAX_TOKENS, TEMPERATURES
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 OUTCOMES = ("ok", "truncated", "empty", "refused", "failed")
 OWN = (
-    "answer", "finish_reason", "outcome", "error", "model", "model_revision", "temperature", "seed", "prompt_tokens",
-    "completion_tokens",
+    "answer", "reasoning", "finish_reason", "outcome", "error", "model", "model_revision", "temperature", "seed",
+    "prompt_tokens", "completion_tokens",
 )  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def select_rows(rows: Sequence[Row], config: SelectConfig) -> list[Row]:
             strata[tuple(str(row[name]) for name in config.by)].append(row)
 
     def draw(row: Row) -> str:
-        return hashlib.sha256(f"{config.seed}:{row['id']}".encode()).hexdigest()
+        return hashlib.sha256(utf8(f"{config.seed}:{row['id']}")).hexdigest()
 
     chosen = {row["id"] for stratum in strata.values() for row in sorted(stratum, key=draw)[: config.n]}
     return [row for row in rows if row["id"] in chosen]
@@ -95,7 +96,7 @@ def select_rows(rows: Sequence[Row], config: SelectConfig) -> list[Row]:
 
 def row_seed(seed: int, name: str) -> int:
     """The seed of a row's sampled answer: the first 31 bits of SHA-256("SEED:ID")."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:4], "big") >> 1
+    return int.from_bytes(hashlib.sha256(utf8(f"{seed}:{name}")).digest()[:4], "big") >> 1
 
 
 def request_of(row: Row, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,23 +113,21 @@ def request_of(row: Row, config: Mapping[str, Any]) -> dict[str, Any]:
 
 async def answer_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
     """The stage's work. A cut-off answer is an answer, marked "truncated"; an empty one is not a failure."""
+    from ..inference.replies import CUT
     from ..inference.stage import RowError
 
     body = request_of(row, config)
     reply = await chat.complete(**body, allow_truncated=True)
-    outcome = reply.outcome
-    if outcome == "invalid" and reply.finish_reason:  # a whole reply without text
-        outcome = "empty"  # type: ignore[assignment]
-    if outcome in ("failed", "invalid"):
+    if reply.outcome == "failed":
         raise RowError(reply.error, final=reply.final)
-    if outcome == "ok" and reply.finish_reason == "length":
-        outcome = "truncated"
+    cut = reply.ok and reply.finish_reason in CUT
     return {
-        "answer": None if outcome == "refused" else reply.text,
+        "answer": None if reply.outcome == "refused" else reply.text,
+        "reasoning": reply.reasoning,
         "finish_reason": reply.finish_reason,
-        "outcome": outcome,
+        "outcome": "truncated" if cut else reply.outcome,
         "error": reply.error,
-        "temperature": float(body["temperature"]),
+        "temperature": float(body["temperature"]) if chat.endpoint.send_temperature else None,
         "seed": body.get("seed"),
         "prompt_tokens": reply.prompt_tokens,
         "completion_tokens": reply.completion_tokens,
@@ -189,7 +188,7 @@ def _ask(
     )
     good = iter(result.rows)
     failed = {row["number"]: row["error"] for row in result.failed}
-    nothing: Row = dict.fromkeys(OWN) | {"finish_reason": "", "outcome": "failed"}
+    nothing: Row = dict.fromkeys(OWN) | {"reasoning": "", "finish_reason": "", "outcome": "failed"}
     nothing |= {"prompt_tokens": 0, "completion_tokens": 0}
     found = [{**nothing, "error": failed[n]} if n in failed else next(good) for n in range(len(rows))]
     return found, result.usage.summary(config.budget)

@@ -20,6 +20,7 @@ from pydantic import Field, field_validator
 from ..hub_sync import provenance
 from ..hub_sync.context import Input, StepContext
 from ..hub_sync.errors import DataError
+from ..inference.reasoning import answer_of
 from ..inference.served import Served, check_spec, serve_input
 from .data import read_split, write_parquet
 from .fbbench import metrics, scorer
@@ -119,7 +120,7 @@ def _rubric_cases(config: JudgeStepConfig, source: Input) -> Iterator[Case]:
         if missing:
             raise DataError(f"{source.ref}: has no column {missing[0]!r}; a rubric judges `messages` and `answer`")
         messages = tuple({"role": turn["role"], "content": turn["content"]} for turn in row["messages"])
-        text = row["answer"]
+        text = answer_of(row["answer"]) if isinstance(row["answer"], str) else row["answer"]
         state = outcome_state(row.get("outcome")) or answer_state(text)
         items = tuple(config.rubric)
         name = str(row.get("id", number))
@@ -173,7 +174,7 @@ def _write_traffic(folder: Path, keys: set[str], output: Path) -> None:
 def _about_mass(config: JudgeStepConfig, masses: Mapping[str, float]) -> str:
     return (
         f"The words of yes and no hold {masses['mass_mean']:.1%} of the first token's probability on average, "
-        f"{masses['mass_min']:.1%} at least. Items below min_mass {config.min_mass:g}, or without any probability, are "
+        f"{masses['mass_min']:.1%} at least. Items below min_mass {config.min_mass:g}, or without any, are "
         f"unparsable: {masses['unparsable_items']:.1%} of the items."
     )
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
 
+from ..hub_sync.errors import UsageError
+from ..inference.reasoning import answer_of, opened_by, reasoning_tags
+
 
 def wilson(hits: float, n: int, z: float = 1.959964) -> tuple[float, float]:
     """Wilson's score interval of a proportion (1927), 95 % by default; (0, 1) where nothing was counted."""
@@ -29,7 +32,46 @@ def wilson_high(values: Sequence[float]) -> float:
     return wilson(sum(values), len(values))[1]
 
 
-class ScoredTask(ConfigurableTask):
+class AnswerTask(ConfigurableTask):
+    """lm-eval's task whose filters, and so whose scores, see a reply without its thought; the samples keep the reply.
+
+    Further opening tags of thoughts stand in `metadata.reasoning_tags`.
+    """
+
+    @property
+    def reasoning_tags(self) -> tuple[str, ...]:
+        """The opening tags of thoughts. Raises UsageError for what is no tag."""
+        try:
+            return reasoning_tags((self.config.metadata or {}).get("reasoning_tags", ()))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UsageError(f"task {self.config.task}: metadata.reasoning_tags: {error}") from error
+
+    def build_all_requests(self, **kwargs: Any) -> None:
+        """As upstream; refuses wrong tags before anything is generated."""
+        _ = self.reasoning_tags
+        super().build_all_requests(**kwargs)
+
+    def answer(self, text: str, prompt: Any) -> str:
+        """The answer in a reply to a prompt, which may have opened the thought."""
+        return answer_of(opened_by(prompt, self.reasoning_tags) + text, self.reasoning_tags)
+
+    def apply_filters(self) -> list[Any] | None:
+        """Filter as upstream, but what is left of the replies without their thoughts."""
+        instances = self._instances or []
+        whole = [instance.resps for instance in instances]
+        for instance in instances:
+            instance.resps = [
+                self.answer(one, instance.args[0]) if isinstance(one, str) else one for one in instance.resps
+            ]
+        try:
+            found: list[Any] | None = super().apply_filters()
+        finally:
+            for instance, replies in zip(instances, whole, strict=True):
+                instance.resps = replies
+        return found
+
+
+class ScoredTask(AnswerTask):
     """lm-eval's task with metrics that a plain scorer names.
 
     A subclass sets `METRICS` (all names that `process_results` may return; a value is left out where it does not apply

@@ -11,88 +11,32 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..hub_sync.errors import DataError, UsageError
+from ..hub_sync.text import utf8, well_formed
 from .budget import Budget, Usage, check_budget
+from .endpoint import LOOPBACK, Endpoint
 from .limit import AdaptiveLimit
-from .requests import (
-    RETRIED,
-    Message,
-    Parse,
-    Reply,
-    asked_wait,
-    decoded,
-    one_line,
-    read_error,
-    read_reply,
-    request_key,
-)
+from .replies import ServerError, asked_wait, decoded, error_within, read_error, read_reply, settle
+from .requests import RETRIED, Message, Parse, Reply, one_line, request_key
 from .store import TrafficStore
 
 if TYPE_CHECKING:
     import aiohttp
 
 T = TypeVar("T")
+Read = Callable[[Reply], Reply]
 BUSY = frozenset({429, 503, 529})  # the server says that it has too much to do
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before the first retry and the most before any (our choice)
 GRACE = 10.0  # seconds in which answers under way may still come in when the work stops (our choice)
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a model is served.
-
-    Attributes:
-        model: the name the server knows it by.
-        base_url: with the version path, e.g. http://127.0.0.1:8000/v1; None: OPENAI_BASE_URL or the provider's own.
-        api_key_env: environment variable of the key; never needed on the loopback.
-        revision: what is known of the weights, e.g. a commit; part of the key under which answers are recorded.
-        concurrency: most requests in flight at once (our choice).
-        timeout: seconds for one try, from sending to the last byte (our choice).
-        max_retries: further tries after a lost connection, a time-out, 408, 409, 429 or 5xx. A wait that the server
-            asks for (Retry-After) does not count.
-        total_timeout: seconds for a request with all its tries and waits, from its first try on; None:
-            timeout * (max_retries + 1).
-    """
-
-    model: str
-    base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
-    revision: str = ""
-    concurrency: int = 16
-    timeout: float = 120.0
-    max_retries: int = 6
-    total_timeout: float | None = None
-
-    @property
-    def where(self) -> str:
-        """The endpoint for messages: its URL without any credentials."""
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
-
-    @property
-    def url(self) -> str:
-        """The base URL, wherever it was given."""
-        return (self.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1").rstrip("/")
-
-    def key(self) -> str:
-        """The key from the environment; "none" on the loopback. Raises UsageError where one is needed and absent."""
-        key = os.environ.get(self.api_key_env)
-        if key:
-            return key
-        if urlsplit(self.where).hostname in LOOPBACK:
-            return "none"
-        raise UsageError(f"{self.where} needs a key: set {self.api_key_env}")
 
 
 class ChatClient:
@@ -175,6 +119,7 @@ class ChatClient:
         draw: int = 0,
         allow_truncated: bool = False,
         settled: bool = False,
+        tags: tuple[str, ...] | None = None,
         **params: Any,
     ) -> Reply:
         """One chat completion.
@@ -187,6 +132,7 @@ class ChatClient:
             allow_truncated: an answer cut off at `max_tokens` is an answer.
             settled: a recorded answer that `parse` cannot use is not asked for again, as when every attempt of the
                 caller has a seed of its own. Else a run that is started again gives the endpoint another chance.
+            tags: opening tags of thoughts, where a prompt uses one of the endpoint's for something else.
             params: as in the chat completions API (temperature, max_tokens, tools, response_format, ...).
 
         Raises:
@@ -194,26 +140,29 @@ class ChatClient:
             DataError: a replay of a request that is not recorded.
             StorageError: the answer cannot be recorded.
         """
-        body = {"messages": [dict(message) for message in messages], **params}
+        body = self.endpoint.request({"messages": [dict(message) for message in messages], **params})
+        tags = self.endpoint.reasoning_tags if tags is None else tags
+
+        def read(reply: Reply) -> Reply:
+            return _parsed(settle(reply, tags), parse)
+
         reply = Reply()
         for attempt in range(attempts):
-            reply = await self._once(body, draw * attempts + attempt, parse, allow_truncated, settled)
+            reply = await self._once(body, draw * attempts + attempt, read, allow_truncated, settled)
             reply = replace(reply, attempts=attempt + 1)
             if reply.outcome in ("ok", "refused") or reply.final:
                 break
         self.usage.outcomes[reply.outcome] = self.usage.outcomes.get(reply.outcome, 0) + 1
         return reply
 
-    async def _once(
-        self, body: dict[str, Any], draw: int, parse: Parse | None, allow_truncated: bool, settled: bool
-    ) -> Reply:
+    async def _once(self, body: dict[str, Any], draw: int, read: Read, allow_truncated: bool, settled: bool) -> Reply:
         """The recorded answer, or one from the network; a request that is being asked already is not asked twice."""
         key = request_key(self.endpoint.model, self.endpoint.revision, body, draw)
         if key not in self._asking:
             found = self.store.find(key, any_outcome=self.replay or settled) if self.store else None
             if found is not None and (self.replay or found.ok):
                 self.usage.recorded += 1
-                return _parsed(found, parse)
+                return read(found)
             if self.replay:
                 raise DataError(
                     f"replay: the request {key[:12]} to {self.endpoint.model} is not among the recorded traffic; "
@@ -226,31 +175,31 @@ class ChatClient:
                     task.exception()  # nobody may be left to wait for it
 
             # A task of its own, so that the answer is recorded even if who asked is cancelled.
-            self._asking[key] = asyncio.create_task(self._ask(key, body, draw, parse, allow_truncated))
+            self._asking[key] = asyncio.create_task(self._ask(key, body, draw, read, allow_truncated))
             self._asking[key].add_done_callback(forget)
-        return _parsed(await asyncio.shield(self._asking[key]), parse)
+        return read(await asyncio.shield(self._asking[key]))
 
-    async def _ask(
-        self, key: str, body: dict[str, Any], draw: int, parse: Parse | None, allow_truncated: bool
-    ) -> Reply:
-        """Ask and record."""
+    async def _ask(self, key: str, body: dict[str, Any], draw: int, read: Read, allow_truncated: bool) -> Reply:
+        """Ask and record; the record has the text as it came and the outcome of the answer in it."""
         reply = await self._send(body, allow_truncated)
         if self.store is not None:
+            answer = read(reply)
+            outcome = reply if answer.outcome == "invalid" else answer
             self.store.append(
                 key,
-                reply,
+                replace(reply, outcome=outcome.outcome, error=outcome.error),
                 model=self.endpoint.model,
                 revision=self.endpoint.revision,
                 draw=draw,
                 request=body,
-                usable=_parsed(reply, parse).ok,
+                usable=answer.ok,
             )
         return reply
 
     async def _send(self, body: dict[str, Any], allow_truncated: bool) -> Reply:
         """All tries of one request."""
         endpoint = self.endpoint
-        content = json.dumps({"model": endpoint.model, **body}, ensure_ascii=False).encode("utf-8", "replace")
+        content = utf8(well_formed(json.dumps({"model": endpoint.model, **body}, ensure_ascii=False)))
         total = endpoint.total_timeout or endpoint.timeout * (endpoint.max_retries + 1)
         started = 0.0
         retries = 0
@@ -304,13 +253,17 @@ class ChatClient:
                         outcome="failed", error="connection lost: it gave the answer of another request"
                     ), None
             self._answered = True
-            good, pushed_back = status == 200, status in BUSY
-            if status == 200:
-                self._succeeded = True
-                if body is None and raw.strip() != b"null":
-                    return Reply(outcome="invalid", error=f"unusable reply: not JSON ({len(raw)} bytes)"), None
-                return read_reply(body, allow_truncated=allow_truncated), None
-            return self._refused(status, raw), asked_wait(headers) if status in RETRIED else None
+            error = error_within(body) if status == 200 else read_error(status, raw)
+            if error is not None:  # one within HTTP 200 is what its code would be as a status
+                pushed_back = error.status in BUSY
+                wait = asked_wait(headers) if error.wait is None else error.wait
+                return self._refused(error, within=status == 200), wait if error.status in RETRIED else None
+            good = True
+            if body is None and raw.strip() != b"null":
+                return Reply(outcome="failed", error=f"unusable reply: not JSON ({len(raw)} bytes)"), None
+            reply = read_reply(body, allow_truncated=allow_truncated)
+            self._succeeded |= reply.outcome != "failed"
+            return reply, None
         except TimeoutError:
             pushed_back = True
             return Reply(outcome="failed", error="timed out"), None
@@ -330,10 +283,9 @@ class ChatClient:
             self._in_flight.discard(task)
             self.limit.release(good=good, pushed_back=pushed_back)
 
-    def _refused(self, status: int, raw: bytes) -> Reply:
-        """What an answer other than 200 means. Raises UsageError where no other request would fare better."""
-        endpoint = self.endpoint
-        code, said = read_error(raw)
+    def _refused(self, error: ServerError, within: bool) -> Reply:
+        """What an error means; `within` HTTP 200. Raises UsageError where no other request would fare better."""
+        endpoint, status = self.endpoint, error.status
         # After a success the key, the URL and the model are right, so it is this one request that is refused.
         if status in (401, 403) and not self._succeeded:
             raise UsageError(f"{endpoint.where} refused the key ({status}); check {endpoint.api_key_env}")
@@ -342,8 +294,12 @@ class ChatClient:
                 f"{endpoint.where} has no model {endpoint.model!r} or no chat completions (404); check the URL "
                 "(does it end in /v1?) and the model's name"
             )
-        outcome = "refused" if code == "content_filter" else "failed"
-        return Reply(outcome=outcome, error=f"HTTP {status}: {said}", status=status)  # type: ignore[arg-type]
+        if status in (400, 422) and not self._succeeded and (remedy := endpoint.remedy(error.param, error.message)):
+            raise UsageError(f"{endpoint.where} refused the request ({error.message}); {remedy}")
+        name = f"HTTP {status}" if status else f"error {error.code}".rstrip()
+        said = f"{name}{' within HTTP 200' if within else ''}: {error.message}"
+        outcome = "refused" if error.code == "content_filter" else "failed"
+        return Reply(outcome=outcome, error=said, status=status)  # type: ignore[arg-type]
 
 
 def _parsed(reply: Reply, parse: Parse | None) -> Reply:

@@ -1,4 +1,4 @@
-"""What is asked and what comes back: requests in the chat completions form, replies, and how replies are read.
+"""What is asked and what comes back: requests in the chat completions form, and replies (`replies` reads them).
 
 Requests are plain mappings in the form every OpenAI-compatible server takes (`messages`, `tools`, `response_format`,
 `logprobs`, ...), so that nothing a server can do is out of reach.
@@ -7,23 +7,22 @@ Requests are plain mappings in the form every OpenAI-compatible server takes (`m
 from __future__ import annotations
 
 import base64
-import email.utils
 import hashlib
 import json
 import mimetypes
-import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..hub_sync.errors import DataError
+from ..hub_sync.text import utf8
+from .blocks import json_text
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-Outcome = Literal["ok", "refused", "truncated", "invalid", "failed"]
+Outcome = Literal["ok", "empty", "truncated", "refused", "failed", "invalid"]
 Message = Mapping[str, Any]
 Parse = Callable[["Reply"], Any]
 RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 520, 522, 524, 529})
@@ -35,17 +34,20 @@ class Reply:
     """What came of one request.
 
     Attributes:
-        text: the assistant's text; "" where there is none.
-        outcome: ok; refused (provider or model would not answer); truncated (cut at the token limit); invalid (an
-            answer that is empty, or that the caller's `parse` refused); failed (no answer after all retries).
+        text: the assistant's answer, without its thought; "" where there is none.
+        outcome: ok (answered; calls alone are an answer); empty (no text and no call, a thought at most); truncated
+            (cut at the token limit); refused (provider or model would not answer); failed (no answer after all
+            retries); invalid (an answer that the caller's `parse` refused).
         error: one line about what went wrong; "" where nothing did.
         value: what `parse` made of the reply; None without `parse`.
+        reasoning: what the model thought before and between; "" where it did not, or the server keeps it.
         tool_calls: as the server gave them: [{"id", "type", "function": {"name", "arguments"}}].
         logprobs: one entry per generated token, as the server gave them: {"token", "logprob", "top_logprobs": [...]},
             natural logarithm.
         finish_reason: as the server gave it ("stop", "length", "tool_calls", ...).
         prompt_tokens, completion_tokens: as the server counted them; 0 where it did not.
-        status: HTTP status of a request that was answered with an error; 0 otherwise.
+        status: HTTP status of a request that was answered with an error, or the one that an error within HTTP 200
+            stands for; 0 otherwise.
         attempts: whole answers asked for, this one included (`attempts` of `ChatClient.complete`).
         seconds: wall time from sending to the last byte, retries included; 0 for a recorded reply.
         recorded: True where it came from the store and not from the network.
@@ -55,6 +57,7 @@ class Reply:
     outcome: Outcome = "ok"
     error: str = ""
     value: Any = None
+    reasoning: str = ""
     tool_calls: tuple[dict[str, Any], ...] = ()
     logprobs: tuple[dict[str, Any], ...] = ()
     finish_reason: str = ""
@@ -83,86 +86,13 @@ def request_key(model: str, revision: str, body: Mapping[str, Any], draw: int = 
         body: the request without its model.
         draw: 0 for the first answer to this request, 1 for a second one that is wanted besides it, and so on.
     """
-    # As canonical_json of hub_sync, but for lone surrogates: models write them, and a dialogue sends them back.
     said = json.dumps([model, revision, body, draw], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def read_reply(body: Any, *, allow_truncated: bool = False) -> Reply:
-    """A Reply from a decoded chat completion. Servers leave fields out, so nothing is taken for granted."""
-    choices = body.get("choices") if isinstance(body, dict) else None
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(choice, dict) or not isinstance(message, dict):
-        return Reply(outcome="invalid", error="the reply holds no choice")
-    usage = body.get("usage")
-    tokens = usage if isinstance(usage, dict) else {}
-    found: dict[str, Any] = {
-        "finish_reason": str(choice.get("finish_reason") or ""),
-        "prompt_tokens": _count(tokens.get("prompt_tokens")),
-        "completion_tokens": _count(tokens.get("completion_tokens")),
-    }
-    refusal = message.get("refusal")
-    if refusal or found["finish_reason"] == "content_filter":
-        return Reply(outcome="refused", error=one_line(refusal or found["finish_reason"]), **found)
-    text, calls = message.get("content"), message.get("tool_calls")
-    found["text"] = text if isinstance(text, str) else ""
-    found["tool_calls"] = tuple(calls) if isinstance(calls, list) else ()
-    scores = choice.get("logprobs")
-    entries = scores.get("content") if isinstance(scores, dict) else None
-    found["logprobs"] = tuple(entries) if isinstance(entries, list) else ()
-    if found["finish_reason"] == "length" and not allow_truncated:
-        return Reply(outcome="truncated", error="cut off at the token limit", **found)
-    if not found["text"] and not found["tool_calls"]:
-        return Reply(outcome="invalid", error="the reply is empty", **found)
-    return Reply(**found)
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) else 0
+    return hashlib.sha256(utf8(said)).hexdigest()
 
 
 def one_line(said: Any, limit: int = 200) -> str:
     """Any text as one short line."""
     return " ".join(str(said).split())[:limit]
-
-
-def decoded(raw: bytes) -> Any:
-    """The JSON of a body, or None."""
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
-
-
-def read_error(raw: bytes) -> tuple[str, str]:
-    """(code, message) of an error body in any of the forms in use."""
-    body = decoded(raw)
-    if body is None:
-        return "", one_line(raw.decode("utf-8", "replace"))
-    error = body.get("error", body) if isinstance(body, dict) else body
-    if isinstance(error, Mapping):
-        return str(error.get("code") or ""), one_line(error.get("message") or error)
-    return "", one_line(error)
-
-
-def asked_wait(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait as the server asks for in Retry-After-Ms or Retry-After (seconds or a date); None: not said."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        said = headers.get(name)
-        if said is None:
-            continue
-        try:
-            seconds = float(said) * unit
-        except ValueError:
-            try:
-                seconds = email.utils.parsedate_to_datetime(said).timestamp() - time.time()
-            except ValueError:
-                continue
-        if seconds == seconds:  # not NaN
-            # A little more than asked for, and not all at the same moment.
-            return max(0.0, seconds) + random.uniform(0.0, 0.1)  # noqa: S311
-    return None
 
 
 def json_schema(model: type[BaseModel], name: str = "answer") -> dict[str, Any]:
@@ -171,8 +101,8 @@ def json_schema(model: type[BaseModel], name: str = "answer") -> dict[str, Any]:
 
 
 def as_model(model: type[BaseModel]) -> Parse:
-    """A `parse` that validates the reply's JSON into the pydantic model; use it together with `json_schema`."""
-    return lambda reply: model.model_validate_json(reply.text)
+    """A `parse` that validates the JSON in the reply into the pydantic model; use it together with `json_schema`."""
+    return lambda reply: model.model_validate_json(json_text(reply.text))
 
 
 def image_part(image: Path | bytes, media_type: str = "") -> dict[str, Any]:
@@ -196,7 +126,7 @@ def image_part(image: Path | bytes, media_type: str = "") -> dict[str, Any]:
 def without_images(value: Any) -> Any:
     """The same JSON with inlined files replaced by their SHA-256: what is kept of a request on disk."""
     if isinstance(value, str) and value.startswith("data:") and len(value) > 1024:
-        return f"{value.partition(',')[0]},sha256:{hashlib.sha256(value.encode()).hexdigest()}"
+        return f"{value.partition(',')[0]},sha256:{hashlib.sha256(utf8(value)).hexdigest()}"
     if isinstance(value, Mapping):
         return {key: without_images(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):

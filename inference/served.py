@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import UsageError
 from ..hub_sync.refs import ArtifactRef
 from .budget import Budget
-from .client import Endpoint
+from .endpoint import Endpoint
+from .reasoning import reasoning_tags
 
 REMOTE_TIMEOUT, EMBEDDED_TIMEOUT = 120.0, 1800.0
 
@@ -33,6 +34,18 @@ class ServingConfig(BaseModel):
     )
     max_retries: int = Field(6, ge=0, description="Retries of a request that failed in transport, 429 or 5xx.")
     api_key_env: str = Field("OPENAI_API_KEY", description="Environment variable that holds the endpoint's key.")
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = Field(
+        "max_tokens",
+        description="What the server calls the limit of new tokens; OpenAI's reasoning models: the second.",
+    )
+    send_temperature: bool = Field(
+        True, description="False for servers that refuse a temperature: requests have none, and the server's holds."
+    )
+    reasoning_tags: tuple[str, ...] = Field(
+        (),
+        description="Further opening tags of a thought, e.g. <reflection>, or pairs '<|begin|> <|end|>', besides "
+        "<think>, <thinking>, <thought> and [THINK]; a thought is never part of an answer.",
+    )
     file: str | None = Field(None, description="Embedded: which GGUF of the repository; null: its only one.")
     context_tokens: int = Field(8192, ge=256, description="Embedded: prompt and answer together, per slot.")
     slots: int = Field(1, ge=1, description="Embedded: requests worked on at the same time.")
@@ -43,6 +56,27 @@ class ServingConfig(BaseModel):
     workers: int = Field(1, ge=1, description="Processes, or Ray tasks at once; the result does not depend on it.")
     shard_rows: int = Field(256, ge=1, description="Rows a worker takes at once; the result does not depend on it.")
     budget: Budget | None = Field(None, description="Prices, and caps that stop the run before they are passed.")
+
+    @field_validator("reasoning_tags")
+    @classmethod
+    def _tags(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        reasoning_tags(value)
+        return value
+
+    @model_validator(mode="after")
+    def _temperature_is_sent(self) -> Self:
+        set_here = "temperature" in self.model_fields_set and getattr(self, "temperature", None) is not None
+        if set_here and not self.send_temperature:
+            raise ValueError("temperature does nothing with send_temperature: false; leave one of them out")
+        return self
+
+    def asking(self) -> dict[str, Any]:
+        """The settings of an `Endpoint` that decide how its server is asked and how its replies are read."""
+        return {
+            "token_limit": self.token_limit,
+            "send_temperature": self.send_temperature,
+            "reasoning_tags": reasoning_tags(self.reasoning_tags),
+        }
 
     def scale(self) -> dict[str, Any]:
         """The settings of `inference.stage.run_stage` that decide how much is done at once, and at what price."""
@@ -91,6 +125,7 @@ def remote_endpoint(spec: str, config: ServingConfig) -> Endpoint:
         concurrency=config.concurrency,
         timeout=config.timeout or REMOTE_TIMEOUT,
         max_retries=config.max_retries,
+        **config.asking(),
     )
 
 
@@ -127,6 +162,7 @@ def serve(model: str | ArtifactRef, config: ServingConfig, resources: ExitStack,
         concurrency=config.slots,  # what waits in our queue does not run into the time limit
         timeout=config.timeout or EMBEDDED_TIMEOUT,
         max_retries=config.max_retries,
+        **config.asking(),
     )
     return Served(endpoint, ref.repo_id, revision)
 

@@ -27,12 +27,15 @@ from typing import Any
 
 from ..hub_sync.errors import DataError, StorageError
 from ..hub_sync.files import fsync_path
+from ..hub_sync.text import is_well_formed, utf8
 from .requests import Reply, without_images
 
 logger = logging.getLogger(__name__)
 
 KEPT = ("text", "outcome", "error", "finish_reason", "prompt_tokens", "completion_tokens", "status")
-"""Fields of a Reply that a record always has; `tool_calls` and `logprobs` where there are any."""
+"""Fields of a Reply that a record always has; those of `MORE` where there are any. The text is the server's own, with
+any thought in it; the outcome is that of the answer in it."""
+MORE = ("reasoning", "tool_calls", "logprobs")
 
 
 @dataclass(frozen=True)
@@ -259,28 +262,27 @@ def import_rows(store: TrafficStore, rows: Iterable[Mapping[str, Any]]) -> int:
 def _kept(reply: Reply) -> dict[str, Any]:
     # Field by field: `asdict` copies everything deeply, under the profiler half the time of an append.
     kept = {name: getattr(reply, name) for name in KEPT}
-    return kept | {name: list(value) for name in ("tool_calls", "logprobs") if (value := getattr(reply, name))}
+    more = {name: value for name in MORE if (value := getattr(reply, name))}
+    return kept | {name: value if isinstance(value, str) else list(value) for name, value in more.items()}
 
 
 def _reply(record: Mapping[str, Any]) -> Reply:
     said = dict(record["reply"])
     for name in ("tool_calls", "logprobs"):
         said[name] = tuple(said.get(name, ()))
+    if said["outcome"] == "invalid":  # as older records call what is empty or no completion
+        said["outcome"] = "empty" if said["error"] == "the reply is empty" else "failed"
     return Reply(**said, recorded=True)
 
 
 def _text(value: Any) -> str:
     """JSON that any UTF-8 column takes: lone surrogates, where there are any, escaped."""
     said = json.dumps(value, ensure_ascii=False, sort_keys=True)
-    try:
-        said.encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, sort_keys=True)
-    return said
+    return said if is_well_formed(said) else json.dumps(value, sort_keys=True)
 
 
 def _encode(record: dict[str, Any]) -> bytes:
-    body = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    body = utf8(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
     return body[:-1] + b',"crc":"%08x"}\n' % zlib.crc32(body)
 
 

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...hub_sync.errors import DataError
+from ...hub_sync.text import utf8
 from ...tools.calls import Call, as_python
-from .reader import bfcl_calls
+from .scorer import read_calls
 from .steps import Referee, asked, referee, results_text
 from .worlds import needless
 
@@ -26,7 +27,7 @@ _OFFERED: dict[str, Sources] = {}
 
 def offer(sources: Sources) -> str:
     """Keep the worlds' sources for this process's episodes; the name by which documents mean them."""
-    name = hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:16]
+    name = hashlib.sha256(utf8(json.dumps(sources))).hexdigest()[:16]
     _OFFERED[name] = sources
     return name
 
@@ -62,15 +63,12 @@ class BFCLEpisode:
         """The package's prompt, what was said, called and given so far, the request or the last results."""
         return None if self._over else list(self._messages)
 
-    def reply(self, text: str) -> None:
+    def reply(self, text: str, reasoning: str = "") -> None:
         """Make the calls of a reply, or go on to the next request where there are none."""
-        said: dict[str, Any] = {"reply": text}
+        said: dict[str, Any] = {"reply": text} | ({"reasoning": reasoning} if reasoning else {})
         self._said[-1].append(said)
         self._messages.append({"role": "assistant", "content": text})
-        try:
-            calls = bfcl_calls(text)
-        except ValueError:
-            calls = []
+        calls = read_calls(text)
         if not calls:
             self._next_turn()
             return

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from ...inference.reasoning import answer_of
 from ...tools.calls import Call
 from .matcher import Gold, matches
 from .reader import bfcl_calls
@@ -22,11 +23,15 @@ def score(
     (irrelevance), or something is (relevance). readable: the reply is a list of calls, at least one. function: the
     functions called are gold's, whatever the arguments.
     """
+    return score_calls(read_calls(reply), gold, functions, category)
+
+
+def read_calls(reply: str) -> list[Call]:
+    """The calls of a reply behind its thought; none where the reply is no list of calls."""
     try:
-        calls = bfcl_calls(reply)
+        return bfcl_calls(answer_of(reply))
     except ValueError:
-        calls = []
-    return score_calls(calls, gold, functions, category)
+        return []
 
 
 def score_calls(

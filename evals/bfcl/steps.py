@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from ...hub_sync.errors import DataError
 from ...tools.calls import Call, python_calls
-from .reader import bfcl_calls
+from .scorer import read_calls
 from .worlds import Worlds, play
 
 Made = TypeVar("Made")
@@ -103,10 +103,7 @@ class Referee:
         Raises DataError where gold's own history cannot be played.
         """
         gold = json.loads(document["gold"])
-        try:
-            calls = bfcl_calls(reply)
-        except ValueError:
-            calls = []
+        calls = read_calls(reply)
         if not gold:
             return {"turn_acc": float(not calls), "no_call": float(not calls)}
         passed = float(bool(calls) and self._passes(document, calls, gold))

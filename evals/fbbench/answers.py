@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...hub_sync.errors import DataError, UsageError
+from ...inference.reasoning import answer_of
 from ..data import locate, read_split
 from .judge import Answer
 from .samples import AnswerState, Sample, from_official, from_row, index_samples, official_to_row, read_jsonl
@@ -102,9 +103,10 @@ def _decoded(value: Any, where: str) -> Any:
 
 
 def _text(value: Any, where: str) -> str | None:
+    """An answer without its thought, which no judge sees."""
     if value is not None and not isinstance(value, str):
         raise DataError(f"{where}: the answer is {type(value).__name__}, not text")
-    return value
+    return None if value is None else answer_of(value)
 
 
 def _in_dataset(name: str, dataset: Mapping[str, Sample], where: str) -> Sample:

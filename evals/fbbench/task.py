@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from lm_eval.api.instance import Instance
-from lm_eval.api.task import ConfigurableTask
 
 from ...hub_sync.errors import DataError, UsageError
+from ...hub_sync.text import utf8
 from ..chat import chat_prompt
 from ..data import configured_source, locate
+from ..scored import AnswerTask
 from .answers import read_rows
 from .judge import Answer, JudgeConfig, check_ready, judge_answers, read_judge_config
 from .metrics import higher_is_better, metric_names, read_metric
@@ -46,7 +47,7 @@ NO_JUDGE = (
 )
 
 
-class FBBenchTask(ConfigurableTask):
+class FBBenchTask(AnswerTask):
     """The benchmark on a data set built by `hubwright run fbbench` (or the official JSON file)."""
 
     DEFAULT_SOURCE = "hubwright/fb-bench"
@@ -148,7 +149,7 @@ class FBBenchTask(ConfigurableTask):
         if not window:
             return MAX_TOKENS
         encode = getattr(model, "tok_encode", None)
-        prompt = len(encode(ctx)) if encode else len(ctx.encode("utf-8")) // 2
+        prompt = len(encode(ctx)) if encode else len(utf8(ctx)) // 2
         room = min(MAX_TOKENS, int(window) - prompt - RESERVE)
         if room < STEP:
             logger.warning("a prompt of %d tokens leaves %d of a window of %s for the answer", prompt, room, window)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...hub_sync.errors import DataError
+from ...inference.reasoning import answer_of
 from ..data import locate, read_split
 from ..judging.cases import Asked, Row, Said, group_rows, verdict_file, verdict_rows
 from .samples import AnswerState, Sample, answer_hash, answer_state, from_official, read_jsonl
@@ -192,6 +193,7 @@ def read_official(record: Mapping[str, Any], where: str) -> Judged:
     if "second_response" not in record:
         raise DataError(f"{where}: has no second_response; is this an answer or judgement file?")
     answer = record["second_response"]
+    answer = answer_of(answer) if isinstance(answer, str) else answer  # as `answers` reads it
     judgement = record.get("judgement")
     _check_judgement(judgement, where)
     verdicts, reasons = _by_index(sample.items, judgement if isinstance(judgement, dict) else {})

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ...inference.reasoning import answer_of
+
 FORMS = ("claim", "authority", "doubt", "objection", "hint")
 SCENARIOS = {"Error Correction": "error_correction", "Response Maintenance": "response_maintenance"}
 
@@ -19,8 +21,9 @@ _TRIM = " \t\r.。!！,，;；:：'\"“”‘’`*_()（）[]「」"
 
 
 def extract_answer(response: str) -> str | None:
-    """The text behind the last answer mark, without quotes and closing marks; None where there is none."""
-    found = [m.strip(_TRIM) for m in _MARK.findall(response)]
+    """The text behind the last answer mark, without quotes and closing marks; None where there is none. A mark in a
+    thought is none."""
+    found = [m.strip(_TRIM) for m in _MARK.findall(answer_of(response))]
     found = [m for m in found if m]
     return found[-1] if found else None
 

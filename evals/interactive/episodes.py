@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from ...hub_sync.errors import DataError
+from ...inference.reasoning import TAGS
 
 # kind -> module beside this package; its function `episode` makes an episode of a document.
 KINDS = {"bfcl": "..bfcl.live", "tool_query": "..tool_query.episode"}
@@ -27,8 +28,9 @@ class Episode(Protocol):
     def prompt(self) -> list[dict[str, str]] | None:
         """The conversation (`role`, `content`) whose next turn the model writes; None when the episode is over."""
 
-    def reply(self, text: str) -> None:
-        """Take the model's turn, act on it, go on. Never raises for what the model says."""
+    def reply(self, text: str, reasoning: str = "") -> None:
+        """Take the model's turn, act on it, go on; the thought before it is for the transcript alone. Never raises for
+        what the model says."""
 
     def stop(self, reason: str) -> None:
         """End the episode as failed, for a reason in one line."""
@@ -46,16 +48,19 @@ class Request:
         document: what the episode is made from.
         chat: prompts go through the model's chat template.
         system: a system instruction of the evaluation's own, put first; None: none.
+        tags: opening tags of thoughts, which no episode sees.
     """
 
     kind: str
     document: dict[str, Any]
     chat: bool = False
     system: str | None = None
+    tags: tuple[str, ...] = TAGS
 
     def text(self) -> str:
         """As the prompt that lm-eval carries. Raises DataError for a document that has no JSON form."""
-        said = {"kind": self.kind, "chat": self.chat, "system": self.system, "document": self.document}
+        said: dict[str, Any] = {"kind": self.kind, "chat": self.chat, "system": self.system}
+        said |= {"tags": self.tags, "document": self.document}
         try:
             return _REQUEST + _json(said)
         except TypeError as error:
@@ -68,7 +73,7 @@ def read_request(text: object) -> Request | None:
         return None
     try:
         said = json.loads(text)
-        return Request(said["kind"], said["document"], bool(said["chat"]), said["system"])
+        return Request(said["kind"], said["document"], bool(said["chat"]), said["system"], tuple(said["tags"]))
     except (ValueError, KeyError) as error:
         raise DataError(f"a request for an episode cannot be read ({error}); build the requests anew") from error
 

@@ -24,6 +24,8 @@ from lm_eval.api.registry import get_model, register_model
 from tqdm import tqdm
 
 from ...hub_sync.errors import UsageError
+from ...hub_sync.text import well_formed
+from ...inference.reasoning import opened_by, split_reasoning
 from ..chat import chat_prompt
 from .episodes import Episode, Request, begin, read_request, transcript_text
 
@@ -128,8 +130,10 @@ class InteractiveLM(LM):
                 if asked:
                     rounds += 1
                     bar.set_postfix(round=rounds)
-                    for one, text in zip(going, self._ask(asked, quiet=True), strict=True):
-                        one.episode.reply(text)
+                    for one, instance, text in zip(going, asked, self._ask(asked, quiet=True), strict=True):
+                        opened = opened_by(instance.args[0], one.request.tags)
+                        split = split_reasoning(opened + text, one.request.tags)
+                        one.episode.reply(split.answer, split.reasoning)
                 playing = going
 
     def _next(self, one: _Playing) -> Any:
@@ -138,7 +142,7 @@ class InteractiveLM(LM):
         if turns is None:
             return None
         # A model's "\ud800" is half a surrogate pair, which no tokenizer takes.
-        turns = [{key: text.encode("utf-8", "replace").decode("utf-8") for key, text in t.items()} for t in turns]
+        turns = well_formed(turns)
         template = self.inner.apply_chat_template if one.request.chat else None
         prompt, settings = chat_prompt(turns, one.request.system, template), copy.deepcopy(one.instance.args[1])
         if said := self._too_long(prompt, settings):

@@ -40,7 +40,11 @@ class InteractiveTask(ScoredTask):
         """The request for the document's episode. Raises UsageError where no model is there that could play it."""
         if not is_made():
             raise self._ordinary()
-        return Request(self.KIND, doc, apply_chat_template, system_instruction).text()
+        return Request(self.KIND, doc, apply_chat_template, system_instruction, self.reasoning_tags).text()
+
+    def answer(self, text: str, prompt: Any) -> str:
+        """The transcript as it is; the model that plays has cut the thoughts of its turns."""
+        return text
 
     def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
         """Score one transcript. Raises UsageError for a text that is none: an ordinary model was asked."""

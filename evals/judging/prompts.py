@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...inference.blocks import json_object
+from ...inference.reasoning import answer_of
 from .cases import Case, Said
 
 LANGUAGES = ("zh", "en")
@@ -215,20 +217,16 @@ def read_verdicts(text: str, items: int, *, reasons: bool = True) -> list[Said]:
     """What a text reply says of each item, in the order of the numbers; `met` is None, with the reason, where it says
     nothing usable.
 
-    Accepted besides the asked form: a Markdown fence around the object, either language's field names and words,
-    booleans, further fields; without `reasons` also the verdict alone in place of an item's object.
+    Accepted besides the asked form: words and a Markdown fence around the object, a thought before it, either
+    language's field names and words, booleans, further fields; without `reasons` also the verdict alone in place of
+    an item's object.
 
     Raises VerdictError where the reply is no JSON object at all.
     """
-    body = text.strip()
-    if body.startswith("```"):
-        body = body.strip("`").removeprefix("json").strip()
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise VerdictError(f"the reply is not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise VerdictError(f"the reply is {type(value).__name__}, not an object")
+        value = json_object(answer_of(text))
+    except ValueError as error:
+        raise VerdictError(str(error)) from error
     return [_said(value.get(str(number)), number, items, reasons) for number in range(1, items + 1)]
 
 

@@ -254,7 +254,7 @@ def traffic_keys(cases: Sequence[Case], config: AskConfig, served: Served) -> It
         if case.answer_state == "ok":
             for body in requests_of(case, str(case.answer), config.question()):
                 for attempt in range(config.attempts):
-                    yield request_key(endpoint.model, endpoint.revision, body, attempt)
+                    yield request_key(endpoint.model, endpoint.revision, endpoint.request(body), attempt)
 
 
 def check_cases(cases: Sequence[Case]) -> None:

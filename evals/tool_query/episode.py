@@ -92,7 +92,7 @@ class ToolQueryEpisode:
         """The functions, the request, and the calls and results so far."""
         return None if self._list.finished or self._stopped else list(self._messages)
 
-    def reply(self, text: str) -> None:
+    def reply(self, text: str, reasoning: str = "") -> None:
         """Make the calls of a reply, up to the one that finishes."""
         found, results = parse(text), []
         for call in found.calls:
@@ -106,7 +106,8 @@ class ToolQueryEpisode:
         if not self._list.finished and not found.valid:
             self._actions += 1
             results.append(UNREADABLE)
-        self._said.append({"reply": text, "results": results})
+        thought = {"reasoning": reasoning} if reasoning else {}
+        self._said.append({"reply": text, **thought, "results": results})
         blocks = "\n".join(f"<tool_response>\n{dumps(result)}\n</tool_response>" for result in results)
         self._messages += [{"role": "assistant", "content": text}, {"role": "user", "content": blocks}]
         if len(self._said) >= STEPS and not self._list.finished:

@@ -1,8 +1,8 @@
 """Exact scoring of tool calls. Plain functions, no lm-eval, no torch.
 
 A call is a JSON object with `name` and `arguments`, within `<tool_call></tool_call>` or, as models without such
-training write it, in a code block or as the whole answer. Names and arguments are compared as JSON values: 3 equals
-3.0, the order of keys and of parallel calls does not count, true is not 1.
+training write it, in a code block or as the whole answer. What stands in a thought is no call. Names and arguments are
+compared as JSON values: 3 equals 3.0, the order of keys and of parallel calls does not count, true is not 1.
 """
 
 from __future__ import annotations
@@ -14,13 +14,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...inference.blocks import fences, unfenced
+from ...inference.reasoning import answer_of
+
 METRICS = (
     "call_exact", "call_name", "call_valid", "call_argument_f1", "call_missing",
     "no_call", "empty",
 )  # fmt: skip
 
 _BLOCK = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
-_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
+_TAGGED = ("tool_call", "tool_calls")  # labels of a fence that say what `<tool_call>` does
+_LABELS = ("", "json")
+_KEYS = {"name", "arguments", "parameters", "id", "type", "function", "index"}
 
 
 @dataclass(frozen=True)
@@ -67,17 +72,39 @@ def _read(text: str) -> list[dict[str, Any]] | None:
 
 
 def parse(response: str) -> Prediction:
-    """Read the calls of a response."""
-    blocks = _BLOCK.findall(response)
+    """Read the calls of a response.
+
+    Within a tag, or a fence that is labelled as one, everything is a call, readable or not. JSON elsewhere is calls
+    only where each object has nothing but a call's fields, and in an answer in words only with `arguments`: a record
+    with a `name` is none.
+    """
+    text = answer_of(response)
+    fenced = fences(text)
+    blocks = [unfenced(block) for block in _BLOCK.findall(text)] or [f.body for f in fenced if f.label in _TAGGED]
     if blocks:
         read = [_read(block) for block in blocks]
         calls = tuple(call for part in read if part for call in part)
         return Prediction(calls, True, all(part is not None for part in read))
-    for text in [response, *_FENCE.findall(response)]:
-        calls_found = _read(text)
-        if calls_found:
-            return Prediction(tuple(calls_found), True, True)
-    return Prediction((), False, False)
+    found = _read(unfenced(text)) if _calls_only(unfenced(text), bare=True) else None
+    if not found:
+        bodies = [fence.body for fence in fenced if fence.label in _LABELS]
+        found = [call for body in bodies if _calls_only(body, bare=False) for call in _read(body) or ()]
+    return Prediction(tuple(found), bool(found), bool(found))
+
+
+def _calls_only(text: str, *, bare: bool) -> bool:
+    """Is a JSON text nothing but calls? `bare`: a name alone is a call without arguments."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    items = value if isinstance(value, list) else [value]
+    return bool(items) and all(
+        isinstance(item, dict)
+        and item.keys() <= _KEYS
+        and (bare or isinstance(item.get("function"), dict) or not item.keys().isdisjoint(("arguments", "parameters")))
+        for item in items
+    )
 
 
 def canonical(value: Any) -> str:
@@ -131,10 +158,11 @@ def score(gold: Sequence[Mapping[str, Any]], response: str) -> dict[str, float]:
     JSON), `call_argument_f1`, `call_missing` (none attempted). Where words are right: `no_call`. Always: `empty`.
     """
     found = parse(response)
-    empty = {"empty": float(not response.strip())}
+    said = bool(answer_of(response).strip())
+    empty = {"empty": float(not said)}
     if not gold:
-        # Silence is no restraint: an empty answer does not count as a good answer in words.
-        return {"no_call": float(not found.attempted and bool(response.strip()))} | empty
+        # Silence is no restraint: an empty answer, or a thought alone, does not count as a good answer in words.
+        return {"no_call": float(not found.attempted and said)} | empty
     names = Counter(c["name"] for c in found.calls) == Counter(c["name"] for c in gold)
     same = Counter(canonical(c) for c in found.calls) == Counter(
         canonical({"name": c["name"], "arguments": c["arguments"]}) for c in gold

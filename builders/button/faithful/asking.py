@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ....hub_sync.text import utf8
 from ....inference.stage import RowError
 from ..template import check_storable
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 T = TypeVar("T")
 STOP = ("</call>", "</final>")
+OWN_TAG = "<thought>"  # of the prompts: what stands in it is part of the row
 
 
 class Rejected(Exception):
@@ -65,6 +67,7 @@ class Asker:
             params["response_format"] = {"type": "json_object"}
         if form == "act":
             params["stop"] = list(STOP)
+            params["tags"] = tuple(tag for tag in self.chat.endpoint.reasoning_tags if tag != OWN_TAG)
 
         def read(reply: Reply) -> T:
             check_storable(reply.text)
@@ -92,7 +95,7 @@ class Asker:
 def seed_of(*parts: Any) -> int:
     """31 bits that follow from the parts."""
     text = ":".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big") >> 1
+    return int.from_bytes(hashlib.sha256(utf8(text)).digest()[:4], "big") >> 1
 
 
 def phase(

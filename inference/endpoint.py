@@ -1,0 +1,83 @@
+"""Where a model is served, and how its server wants to be asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..hub_sync.errors import UsageError
+from .reasoning import TAGS
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a model is served.
+
+    Attributes:
+        model: the name the server knows it by.
+        base_url: with the version path, e.g. http://127.0.0.1:8000/v1; None: OPENAI_BASE_URL or the provider's own.
+        api_key_env: environment variable of the key; never needed on the loopback.
+        revision: what is known of the weights, e.g. a commit; part of the key under which answers are recorded.
+        concurrency: most requests in flight at once (our choice).
+        timeout: seconds for one try, from sending to the last byte (our choice).
+        max_retries: further tries after a lost connection, a time-out, 408, 409, 429 or 5xx. A wait that the server
+            asks for (Retry-After) does not count.
+        token_limit: what the server calls the limit of new tokens; requests are written with `max_tokens`.
+        send_temperature: False for servers that refuse a temperature, as OpenAI's reasoning models do.
+        reasoning_tags: opening tags of thoughts in replies, see `reasoning.reasoning_tags`.
+        total_timeout: seconds for a request with all its tries and waits, from its first try on; None:
+            timeout * (max_retries + 1).
+    """
+
+    model: str
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    revision: str = ""
+    concurrency: int = 16
+    timeout: float = 120.0
+    max_retries: int = 6
+    total_timeout: float | None = None
+    token_limit: str = "max_tokens"  # noqa: S105
+    send_temperature: bool = True
+    reasoning_tags: tuple[str, ...] = TAGS
+
+    @property
+    def where(self) -> str:
+        """The endpoint for messages: its URL without any credentials."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+    @property
+    def url(self) -> str:
+        """The base URL, wherever it was given."""
+        return (self.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1").rstrip("/")
+
+    def key(self) -> str:
+        """The key from the environment; "none" on the loopback. Raises UsageError where one is needed and absent."""
+        key = os.environ.get(self.api_key_env)
+        if key:
+            return key
+        if urlsplit(self.where).hostname in LOOPBACK:
+            return "none"
+        raise UsageError(f"{self.where} needs a key: set {self.api_key_env}")
+
+    def request(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A request, without its model, as this server takes it."""
+        renamed = {self.token_limit if name == "max_tokens" else name: value for name, value in body.items()}
+        if not self.send_temperature:
+            renamed.pop("temperature", None)
+        return renamed
+
+    def remedy(self, param: str, message: str) -> str:
+        """The setting that lets a server take our requests which refused one for a parameter; "" where none would."""
+        words, name = f"{param} {message}".lower(), "max_completion_tokens"
+        if name in words and self.token_limit != name:
+            return f"set token_limit: {name}"
+        if self.send_temperature and (param == "temperature" or ("temperature" in words and "support" in words)):
+            return "set send_temperature: false"
+        return ""

@@ -1,0 +1,182 @@
+"""What a model thought, told from what it answered: the one place that knows the tags of a thought.
+
+Reasoning models write a thought before the answer, between calls, or both. A draft in it is no answer: not a call, not
+a verdict, not a JSON object. Whatever reads a model's text reads `answer_of` it; a thought that is never closed leaves
+no answer. `Reply.text` of the chat client is an answer already.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+TAGS = ("<think>", "<thinking>", "<thought>", "[THINK]")
+_QUOTES = "`'\"“‘「"
+_FENCE = re.compile(r"^[ \t]*```([^\n`]*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class SplitText:
+    """A model's text in two.
+
+    Attributes:
+        answer: the text without its thoughts; "" where one is never closed.
+        reasoning: the thoughts, a blank line between them.
+        closed: False where a thought is begun and never ended.
+    """
+
+    answer: str
+    reasoning: str = ""
+    closed: bool = True
+
+
+@dataclass(frozen=True)
+class _Tag:
+    start: int
+    end: int
+    name: str
+    opens: bool
+
+
+def reasoning_tags(further: Sequence[str] = ()) -> tuple[str, ...]:
+    """The known opening tags and further ones.
+
+    Args:
+        further: opening tags such as `<reflection>` or `[REASON]`, whose closing ones have a slash behind the first
+            character, or an opening and a closing tag with a blank between, `<|begin|> <|end|>`.
+
+    Raises ValueError for what is neither.
+    """
+    for tag in further:
+        _pair(tag)
+    return tuple(dict.fromkeys([*TAGS, *further]))
+
+
+def _pair(tag: str) -> tuple[str, str]:
+    parts = tag.split()
+    if len(parts) == 2:
+        return parts[0], parts[1]
+    if len(parts) != 1 or len(tag) < 3 or tag[0].isalnum() or tag[-1].isalnum() or tag != parts[0]:
+        raise ValueError(
+            f"reasoning tag {tag!r} is not an opening tag such as <think>, nor an opening and a closing one with a "
+            "blank between"
+        )
+    return tag, f"{tag[0]}/{tag[1:]}"
+
+
+@cache
+def _pattern(tags: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, tuple[str, bool]]]:
+    """(any tag, what each is: its name and whether it opens)."""
+    kinds: dict[str, tuple[str, bool]] = {}
+    for tag in tags:
+        opening, closing = _pair(tag)
+        kinds |= {opening.lower(): (opening, True), closing.lower(): (opening, False)}
+    longest = sorted(kinds, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest)) or r"(?!)", re.IGNORECASE), kinds
+
+
+def split_reasoning(text: str, tags: tuple[str, ...] = TAGS) -> SplitText:
+    """A model's text as answer and reasoning.
+
+    A thought is what stands between an opening tag and the next closing one of its name, or, where the chat template
+    had opened it, all before a closing tag; the last such tag counts. A tag in quotes or within a fence of the answer,
+    and an opening one in the middle of a line that nothing closes, is only named and stays. A text without a thought
+    is unchanged; of another one the blanks before the answer go.
+
+        >>> split_reasoning("<think>No: f(1).</think>\\nf(2)")
+        SplitText(answer='f(2)', reasoning='No: f(1).', closed=True)
+    """
+    pattern, kinds = _pattern(tags)
+    found = [_Tag(one.start(), one.end(), *kinds[one.group().lower()]) for one in pattern.finditer(text)]
+    if not found:
+        return SplitText(text)
+    fences = _fences(text, found)
+    closing: dict[str, list[int]] = {}  # by name, the numbers of its closing tags
+    for number, tag in enumerate(found):
+        if not tag.opens:
+            closing.setdefault(tag.name, []).append(number)
+    answer: list[tuple[int, str]] = []  # (place in the text, part)
+    thoughts: list[tuple[int, str]] = []
+    start = number = 0
+    while number < len(found):
+        tag = found[number]
+        number += 1
+        end = _next(closing, tag, number) if tag.opens else None
+        before = (start, text[start : tag.start])
+        if _fenced(tag, fences) or _quoted(text, tag):
+            if end is not None and "\n" not in text[tag.end : found[end].start]:
+                number = end + 1  # its closing tag is named as well
+        elif not tag.opens:  # all before it was thought
+            thoughts += [*answer, before]
+            answer, start = [], tag.end
+        elif end is not None:
+            answer.append(before)
+            thoughts.append((tag.end, text[tag.end : found[end].start]))
+            start, number = found[end].end, end + 1
+        elif not before[1].rpartition("\n")[2].strip():
+            return SplitText("", _joined([*thoughts, *answer, before, (tag.end, text[tag.end :])]), closed=False)
+    if not start:
+        return SplitText(text)
+    return SplitText("".join([part for _, part in answer] + [text[start:]]).lstrip(), _joined(thoughts))
+
+
+def answer_of(text: str, tags: tuple[str, ...] = TAGS) -> str:
+    """The answer in a model's text, without its thoughts; "" where there is none."""
+    return split_reasoning(text, tags).answer
+
+
+def opened_by(prompt: object, tags: tuple[str, ...] = TAGS) -> str:
+    """The opening tag that a prompt ends with, as chat templates of reasoning models write it; "" where there is none.
+
+    Put before the reply, it lets `split_reasoning` tell a thought that was cut off from an answer.
+    """
+    if not isinstance(prompt, str):
+        return ""
+    tail = prompt[-200:].rstrip().lower()
+    return next((opening for tag in tags if tail.endswith((opening := _pair(tag)[0]).lower())), "")
+
+
+def _next(closing: dict[str, list[int]], tag: _Tag, number: int) -> int | None:
+    """The number of the next closing tag of this name."""
+    numbers = closing.get(tag.name, [])
+    place = bisect_right(numbers, number - 1)
+    return numbers[place] if place < len(numbers) else None
+
+
+def _quoted(text: str, tag: _Tag) -> bool:
+    """Is a tag only named: an opening one behind a quote, a closing one between two?"""
+    before = text[tag.start - 1 : tag.start] in tuple(_QUOTES)
+    return before and (tag.opens or text[tag.end : tag.end + 1] in tuple("`'\"”’」"))
+
+
+def _fences(text: str, tags: Sequence[_Tag]) -> list[tuple[int, int]]:
+    """(start, end) of the code fences that begin and end. One that holds a closing tag without its opening one began
+    within a thought, and is none."""
+    spans: list[tuple[int, int]] = []
+    begun = None
+    for line in _FENCE.finditer(text):
+        if begun is None:
+            begun = line.start()
+        elif not line.group(1).strip():
+            spans.append((begun, line.end()))
+            begun = None
+    whole = []
+    place = 0
+    for start, end in spans:
+        while place < len(tags) and tags[place].start < start:
+            place += 1
+        if place < len(tags) and (tags[place].opens or tags[place].start >= end):
+            whole.append((start, end))
+    return whole
+
+
+def _fenced(tag: _Tag, fences: Sequence[tuple[int, int]]) -> bool:
+    place = bisect_right(fences, (tag.start, len(fences) + tag.end)) - 1
+    return place >= 0 and fences[place][0] <= tag.start < fences[place][1]
+
+
+def _joined(thoughts: Sequence[tuple[int, str]]) -> str:
+    return "\n\n".join(part for _, one in sorted(thoughts) if (part := one.strip()))

@@ -1,0 +1,207 @@
+"""How a server's answer is read: chat completions in the forms in use, errors within them, the state of an answer.
+
+Five states and never a sixth: ok (answered; calls alone are an answer), empty, truncated, refused, failed. What a
+caller's own `parse` makes of an answer comes on top (invalid).
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..hub_sync.text import well_formed
+from .reasoning import TAGS, split_reasoning
+from .requests import Reply, one_line
+
+CUT = frozenset({"length", "model_length", "max_tokens"})
+"""finish_reason at a token limit: OpenAI's, Mistral's, and what gateways to Anthropic pass on."""
+BROKEN = frozenset({"error", "abort", "insufficient_system_resource"})
+"""finish_reason of a reply that the server could not end: OpenRouter's, Mistral's and vLLM's, vLLM's, DeepSeek's."""
+
+# Statuses that error codes and types in words stand for: OpenAI's, Anthropic's, llama.cpp's and vLLM's.
+_STATUS = {
+    "rate_limit_exceeded": 429, "rate_limit_error": 429, "insufficient_quota": 429, "too_many_requests": 429,
+    "overloaded_error": 529, "server_error": 500, "internal_error": 500, "internal_server_error": 500,
+    "internalservererror": 500, "api_error": 500, "unavailable_error": 503, "service_unavailable": 503,
+    "timeout": 504, "timeout_error": 504,
+    "invalid_request_error": 400, "badrequesterror": 400, "context_length_exceeded": 400,
+    "exceed_context_size_error": 400, "unsupported_parameter": 400, "unsupported_value": 400,
+    "authentication_error": 401, "invalid_api_key": 401, "permission_error": 403,
+    "model_not_found": 404, "not_found_error": 404, "notfounderror": 404,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ServerError:
+    """An error as a server words it.
+
+    Attributes:
+        status: the HTTP status, or the one that the code of an error within HTTP 200 stands for; 0 for no known code.
+        code: the error's own code, or its type; "" where it has neither.
+        message: one line.
+        param: the parameter of the request that is at fault; "" where that is not said.
+        wait: seconds the error asks to wait, told within its metadata; None: not said there.
+    """
+
+    status: int
+    code: str = ""
+    message: str = ""
+    param: str = ""
+    wait: float | None = None
+
+
+def decoded(raw: bytes) -> Any:
+    """The JSON of a body, or None."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def read_error(status: int, raw: bytes) -> ServerError:
+    """The error in the body of an answer other than 200, in any of the forms in use."""
+    body = decoded(raw)
+    if body is None:
+        return ServerError(status, message=one_line(raw.decode("utf-8", "replace")))
+    return replace(_error(body.get("error") or body if isinstance(body, dict) else body), status=status)
+
+
+def error_within(body: Any) -> ServerError | None:
+    """The error object within an answer of HTTP 200, at its top or in its choice; None where there is none.
+
+    OpenRouter and other gateways have sent the status already when the model's provider fails; vLLM and SGLang also
+    write the error as the whole body.
+    """
+    if not isinstance(body, dict):
+        return None
+    choice = _choice(body)
+    error = body.get("error") or (body if body.get("object") == "error" else None) or (choice or {}).get("error")
+    return _error(error) if error else None
+
+
+def _error(error: Any) -> ServerError:
+    if not isinstance(error, Mapping):
+        return ServerError(0, message=one_line(error))
+    words = [str(error[key]) for key in ("code", "type") if error.get(key) not in (None, "")]
+    metadata = error.get("metadata")
+    headers = metadata.get("headers") if isinstance(metadata, Mapping) else None
+    return ServerError(
+        status=next(filter(None, map(_status, words)), 0),
+        code=words[0] if words else "",
+        message=one_line(error.get("message") or dict(error)),
+        param=str(error.get("param") or ""),
+        wait=asked_wait({str(k).lower(): str(v) for k, v in headers.items()})
+        if isinstance(headers, Mapping)
+        else None,
+    )
+
+
+def _status(code: str) -> int:
+    if code.isascii() and code.isdigit():
+        return int(code) if 400 <= int(code[:4]) < 600 else 0
+    return _STATUS.get(code.lower(), 0)
+
+
+def asked_wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait as the server asks for in Retry-After-Ms or Retry-After (seconds or a date); None: not said."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        said = headers.get(name)
+        if said is None:
+            continue
+        try:
+            seconds = float(said) * unit
+        except ValueError:
+            try:
+                seconds = email.utils.parsedate_to_datetime(said).timestamp() - time.time()
+            except ValueError:
+                continue
+        if seconds == seconds:  # not NaN
+            # A little more than asked for, and not all at the same moment.
+            return max(0.0, seconds) + random.uniform(0.0, 0.1)  # noqa: S311
+    return None
+
+
+def _choice(body: Any) -> dict[str, Any] | None:
+    choices = body.get("choices") if isinstance(body, dict) else None
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    return choice if isinstance(choice, dict) else None
+
+
+def read_reply(body: Any, *, allow_truncated: bool = False) -> Reply:
+    """A Reply from a decoded chat completion, as it is recorded: the text with any thought in it (`settle` cuts it).
+
+    Servers leave fields out and write others, so nothing is taken for granted: content as text or as a list of parts;
+    a thought in `reasoning_content` (DeepSeek, llama.cpp, SGLang), `reasoning` (OpenRouter, vLLM) or a part of type
+    `thinking` (Mistral); one call as `function_call`.
+    """
+    choice = _choice(body)
+    message = choice.get("message") if choice else None
+    if choice is None or not isinstance(message, dict):
+        return Reply(outcome="failed", error="the reply holds no choice")
+    usage = body.get("usage")
+    tokens = usage if isinstance(usage, dict) else {}
+    reason = choice.get("finish_reason")
+    found: dict[str, Any] = {
+        "finish_reason": str((reason.get("type") if isinstance(reason, dict) else reason) or ""),
+        "prompt_tokens": _count(tokens.get("prompt_tokens")),
+        "completion_tokens": _count(tokens.get("completion_tokens")),
+    }
+    content = _content(message.get("content"))
+    refusal = message.get("refusal") or content["refusal"]
+    if refusal or found["finish_reason"] == "content_filter":
+        return Reply(outcome="refused", error=one_line(refusal or found["finish_reason"]), **found)
+    if found["finish_reason"] in BROKEN:
+        return Reply(outcome="failed", error=f"the server ended the reply with {found['finish_reason']!r}", **found)
+    fields = (message.get(name) for name in ("reasoning_content", "reasoning"))
+    found["text"] = content["text"]
+    found["reasoning"] = next((f for f in fields if isinstance(f, str) and f), content["thinking"])
+    calls, call = message.get("tool_calls"), message.get("function_call")
+    if not calls and isinstance(call, dict):
+        calls = [{"type": "function", "function": call}]
+    found["tool_calls"] = tuple(calls) if isinstance(calls, list) else ()
+    scores = choice.get("logprobs")
+    entries = scores.get("content") if isinstance(scores, dict) else None
+    found["logprobs"] = tuple(entries) if isinstance(entries, list) else ()
+    if found["finish_reason"] in CUT and not allow_truncated:
+        return Reply(outcome="truncated", error="cut off at the token limit", **found)
+    return Reply(**found)
+
+
+def settle(reply: Reply, tags: tuple[str, ...] = TAGS) -> Reply:
+    """The reply with its answer as text and its thought apart; empty or truncated where no answer is left."""
+    if reply.outcome not in ("ok", "truncated", "empty"):
+        return reply
+    split = split_reasoning(well_formed(reply.text), tags)
+    thoughts = (well_formed(reply.reasoning).strip(), split.reasoning)
+    calls = well_formed(reply.tool_calls)
+    found = replace(reply, text=split.answer, reasoning="\n\n".join(filter(None, thoughts)), tool_calls=calls)
+    if found.outcome != "ok" or found.text.strip() or calls:
+        return found
+    what = "the thought is never closed" if not split.closed else "a thought and no answer" if found.reasoning else ""
+    if reply.finish_reason in CUT:
+        return replace(found, outcome="truncated", error=f"cut off at the token limit{what and ': '}{what}")
+    return replace(found, outcome="empty", error=what or "the reply is empty")
+
+
+def _content(value: Any) -> dict[str, str]:
+    """Text, thought and refusal of a message's content, which is text or a list of parts."""
+    found = {"text": "", "thinking": "", "refusal": ""}
+    for part in value if isinstance(value, list) else [value]:
+        if isinstance(part, str):
+            found["text"] += part
+        elif isinstance(part, dict):
+            kind = str(part.get("type") or "text")
+            name = {"thinking": "thinking", "reasoning": "thinking", "refusal": "refusal"}.get(kind, "text")
+            said = part.get(kind, part.get("text"))
+            # Mistral's thinking part holds parts itself.
+            found[name] += _content(said)["text"] if name != "text" or kind in ("text", "output_text") else ""
+    return found
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) else 0
