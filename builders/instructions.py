@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError
 from ..hub_sync.licence_ids import LicenceId
+from ..hub_sync.text import is_well_formed, utf8
 from .sources import Source, check_rejected, read_records
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def conversation(record: Any) -> list[dict[str, str]]:
         raise Rejected("a turn of another role")
     if any(not isinstance(text, str) or not text.strip() for _, text in turns):
         raise Rejected("a turn without text")
-    if any("\ud800" <= letter <= "\udfff" for _, text in turns for letter in text):
+    if not all(is_well_formed(text) for _, text in turns):
         raise Rejected("half a surrogate pair, which is no text")
     spoken = [message["role"] for message in messages[messages[0]["role"] == "system" :]] if messages else []
     if not spoken or len(spoken) % 2 or spoken != ["user", "assistant"] * (len(spoken) // 2):
@@ -101,7 +102,7 @@ def build(config: InstructionsConfig, context: StepContext) -> DatasetDict:
             except (Rejected, TypeError, AttributeError, ValueError) as reason:
                 rejected[str(reason) if isinstance(reason, Rejected) else "not of its form"] += 1
                 continue
-            mark = hashlib.sha256(json.dumps(messages, ensure_ascii=False).encode()).hexdigest()[:16]
+            mark = hashlib.sha256(utf8(json.dumps(messages, ensure_ascii=False))).hexdigest()[:16]
             if mark in rows:
                 rejected["the same conversation again"] += 1
             rows.setdefault(mark, {"id": mark, "messages": messages, "source": name})

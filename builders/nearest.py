@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..hub_sync.text import utf8
+
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 
@@ -57,4 +59,4 @@ def offer(needed: Sequence[str], nearest: Nearest, query: str, total: int, seed:
     `seed`, the same on every machine."""
     others = [name for name in nearest.rank(query, total) if name not in needed]
     offered = [*needed, *others[: max(total - len(needed), 0)]]
-    return sorted(offered, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    return sorted(offered, key=lambda name: hashlib.sha256(utf8(f"{seed}:{name}")).digest())

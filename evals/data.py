@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..hub_sync.errors import DataError, HubError, UsageError
 from ..hub_sync.refs import ArtifactRef
+from ..hub_sync.text import well_formed
 
 if TYPE_CHECKING:
     import datasets
@@ -148,12 +149,13 @@ KINDS = {
 def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Rows as one Parquet file, whole or not at all, in the layout the Hub reads without a loading script.
 
-    A column of `KINDS` has its type also where no row has a value, so that two such files can be put together.
+    A column of `KINDS` has its type also where no row has a value, so that two such files can be put together. Half a
+    surrogate pair in a text, which models write and no file takes, becomes U+FFFD.
     """
     import datasets
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = datasets.Dataset.from_list([dict(row) for row in rows])
+    found = datasets.Dataset.from_list([well_formed(dict(row)) for row in rows])
     features = found.features.copy()
     for name in KINDS.keys() & features.keys():
         value = datasets.Value(KINDS[name].removeprefix("list of "))

@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError, HubwrightError, UsageError
+from ..hub_sync.text import utf8
 from .data import tasks_dir, write_parquet
 
 if TYPE_CHECKING:
@@ -305,7 +306,7 @@ def _task_hash(samples: list[dict[str, Any]]) -> str:
     """
     ordered = sorted(samples, key=lambda sample: (sample["filter"], sample["doc_id"]))
     joined = "".join(s["doc_hash"] + s["prompt_hash"] + s["target_hash"] for s in ordered)
-    return hashlib.sha256(joined.encode()).hexdigest()
+    return hashlib.sha256(utf8(joined)).hexdigest()
 
 
 _COLUMNS = ("metric", "value", "standard error", "95 % low", "95 % high")

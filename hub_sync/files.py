@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from .errors import ConflictError
+from .text import utf8, well_formed
 
 _BLOCK = 1 << 20
 
@@ -32,7 +33,7 @@ class FileEntry(TypedDict):
 
 def canonical_json(value: Any) -> bytes:
     """JSON with sorted keys and no spaces: the same value gives the same bytes in every process."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return utf8(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
 
 
 def sha256_file(path: Path) -> str:
@@ -79,7 +80,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     """Write a whole file or nothing: temporary file beside it, fsync, rename, fsync of the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    data = content.encode() if isinstance(content, str) else content
+    data = utf8(well_formed(content)) if isinstance(content, str) else content
     try:
         with temporary.open("wb") as stream:
             stream.write(data)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubwrightError, UsageError
+from ...hub_sync.text import utf8
 from .checks import faults, run_checks
 from .near import Seen, read_against
 from .own_tools import read_module
@@ -79,7 +80,7 @@ class GoldConfig(BaseModel):
 
 def is_test(tools: frozenset[str], share: float) -> bool:
     """Side of a set of functions: a hash of their names alone, so that no seed or size can move it across."""
-    digest = hashlib.sha256(",".join(sorted(tools)).encode()).digest()
+    digest = hashlib.sha256(utf8(",".join(sorted(tools)))).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < share
 
 
@@ -254,7 +255,7 @@ def build(config: GoldConfig, context: StepContext) -> DatasetDict:
                     gen_kwargs={"split": split, "number": number},
                     features=features(),
                     cache_dir=str(context.workdir / "datasets"),
-                    fingerprint=hashlib.sha256(f"{config.model_dump_json()}:{split}".encode()).hexdigest()[:32],
+                    fingerprint=hashlib.sha256(utf8(f"{config.model_dump_json()}:{split}")).hexdigest()[:32],
                     split=Split(split),
                 )
             except DatasetGenerationError as error:

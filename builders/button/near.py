@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ...hub_sync.context import StepContext
+from ...hub_sync.text import utf8
 from ..against import inputs_against, requests
 from ..toolcalls.splits import words
 
@@ -67,7 +68,7 @@ def sign(text: str) -> np.ndarray:
     found = words(text, fold_digits=False)
     runs = {" ".join(found[i : i + RUN]) for i in range(max(1, len(found) - RUN + 1))}
     marks = np.array(
-        [int.from_bytes(hashlib.blake2b(run.encode(), digest_size=8).digest(), "big") for run in sorted(runs)],
+        [int.from_bytes(hashlib.blake2b(utf8(run), digest_size=8).digest(), "big") for run in sorted(runs)],
         dtype=np.uint64,
     )
     return (_MIX[:, :1] * marks + _MIX[:, 1:]).min(axis=1)

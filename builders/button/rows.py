@@ -13,6 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...hub_sync.text import utf8
+
 if TYPE_CHECKING:
     from datasets import Features
 
@@ -81,4 +83,4 @@ def results_of(messages: Messages) -> dict[str, Any]:
 def identity(messages: Messages, tools: Sequence[Any]) -> str:
     """A row's id: 16 hexadecimal digits of its content's SHA-256."""
     text = json.dumps([list(messages), list(tools)], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(utf8(text)).hexdigest()[:16]

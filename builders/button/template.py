@@ -21,6 +21,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ...hub_sync.text import is_well_formed
 from ..sources import load_json
 from ..toolcalls.convert import Rejected
 from .rows import Messages, call, results_of
@@ -292,7 +293,7 @@ def check_storable(value: Any, depth: int = 0) -> None:
     if depth > DEEPEST:
         raise Rejected("nested_too_deeply")
     if isinstance(value, str):
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        if not is_well_formed(value):
             raise Rejected("text_not_unicode")
     elif isinstance(value, int):
         if not -LARGEST <= value < LARGEST:

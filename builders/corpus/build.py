@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
+from ...hub_sync.text import is_well_formed, utf8
 from ..against import inputs_against
 from .overlap import read_questions
 from .read import TextSource, documents, read_files
@@ -72,12 +73,12 @@ class CorpusConfig(BaseModel):
 
 def document_id(text: str) -> str:
     """16 hex digits of the SHA-256 of a document: equal texts have one id, and so one split."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(utf8(text)).hexdigest()[:16]
 
 
 def split_of(document: str, config: CorpusConfig) -> str:
     """Split of a document by its id and the seed alone."""
-    digest = hashlib.sha256(f"{config.seed}:{document}".encode()).digest()
+    digest = hashlib.sha256(utf8(f"{config.seed}:{document}")).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
     if place < config.test_share:
         return "test"
@@ -113,6 +114,9 @@ def build(config: CorpusConfig, context: StepContext) -> DatasetDict:
         for name, data in files:
             for text in documents(source, name, data):
                 count["read"] += 1
+                if not is_well_formed(text):  # half a surrogate pair, which JSON can spell
+                    count["not Unicode"] += 1
+                    continue
                 if len(text) < config.min_chars:
                     count["too short"] += 1
                     continue
@@ -174,18 +178,22 @@ def _report(
     report.counts |= {
         "files_read": total["files"],
         "documents_read": total["read"],
+        **({"not_unicode": total["not Unicode"]} if total["not Unicode"] else {}),
         "too_short": total["too short"],
         "duplicates": total["duplicates"],
         **({"of_a_test": total["of a test"]} if tests else {}),
         **{f"{name}_rows": len(rows) for name, rows in splits.items()},
     }
-    columns = ["files", "read", "too short", "duplicates", *(["of a test"] if tests else []), *splits, "characters"]
+    odd = ["not Unicode"] if total["not Unicode"] else []
+    found = ["files", "read", *odd, "too short", "duplicates", *(["of a test"] if tests else [])]
+    columns = [*found, *splits, "characters"]
     report.tables.append(
         {
             "title": "Documents by source",
             "columns": ["source", *columns],
             "rows": [[name, *(count[column] for column in columns)] for name, count in counts.items()],
             "note": f"Too short: fewer than {config.min_chars} characters."
+            + (" Not Unicode: with half a surrogate pair." if odd else "")
             + (
                 f" Of a test: {config.against_words} words in a row of a question in {', '.join(tests)}."
                 if tests

@@ -7,10 +7,13 @@ must satisfy is what every published row satisfies; a record that does not would
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from ...hub_sync.text import is_well_formed, utf8
 
 EC = "Error Correction"
 RM = "Response Maintenance"
@@ -79,7 +82,7 @@ class Problem:
 
 def sample_id(user_query: str) -> str:
     """A stable id: "fb-" and the first 12 hex digits of the SHA-1 of the query (our choice; upstream has none)."""
-    return "fb-" + hashlib.sha1(user_query.encode("utf-8"), usedforsecurity=False).hexdigest()[:12]
+    return "fb-" + hashlib.sha1(utf8(user_query), usedforsecurity=False).hexdigest()[:12]
 
 
 def _show(value: Any, limit: int = 60) -> str:
@@ -105,6 +108,9 @@ def _check(record: Any) -> Iterator[tuple[str, Any, str]]:
     if not isinstance(record, dict):
         yield "record", record, "write a JSON object"
         return
+    for field, value in record.items():
+        if not is_well_formed(json.dumps([field, value], ensure_ascii=False)):
+            yield field, value, "write whole characters; it holds half a surrogate pair"
     for field in REQUIRED:
         if field not in record:
             yield field, None, "add this field"

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
+from ...hub_sync.text import utf8
 from .dialogues import (
     ASK_FORM,
     CORRECTED,
@@ -62,7 +63,7 @@ class FeedbackDrillsConfig(BaseModel):
 
 def is_test_problem(problem: Problem) -> bool:
     """Side of a problem: a function of its key alone, so no seed or size can move it across."""
-    digest = hashlib.sha256(f"{problem.skill}:{problem.key}".encode()).digest()
+    digest = hashlib.sha256(utf8(f"{problem.skill}:{problem.key}")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < TEST_SHARE
 
 
@@ -110,7 +111,7 @@ def make_row(
     answer_turn = [{"role": "assistant", "content": good}]
     content = "\n".join(turn["content"] for turn in prompt)
     return {
-        "id": hashlib.sha256(content.encode()).hexdigest()[:16],
+        "id": hashlib.sha256(utf8(content)).hexdigest()[:16],
         "prompt": prompt,
         "completion": answer_turn,
         "chosen": answer_turn,

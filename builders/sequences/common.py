@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
+from ...hub_sync.text import utf8
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
@@ -46,7 +47,7 @@ class Draws:
     """
 
     def __init__(self, *parts: object) -> None:
-        digest = hashlib.sha256(":".join(map(str, parts)).encode()).digest()
+        digest = hashlib.sha256(utf8(":".join(map(str, parts)))).digest()
         self.random = random.Random(int.from_bytes(digest, "big")).random  # noqa: S311 - not for secrets
 
     def below(self, n: int) -> int:
@@ -84,7 +85,7 @@ def scored_row(words: Sequence[str], targets: Sequence[str], position: int, **mo
 
 def is_test(key: str) -> bool:
     """Side of a row: a function of what it asks, so no seed, split or number of rows can move it across."""
-    digest = hashlib.sha256(key.encode()).digest()
+    digest = hashlib.sha256(utf8(key)).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < TEST_SHARE
 
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
+from ...hub_sync.text import utf8
 from ..sources import Source, check_rejected, read_records
 from .convert import Rejected, convert
 from .splits import NEAR, groups, is_test, near_train, words
@@ -131,7 +132,7 @@ def choose(rows: list[Row], config: ToolCallsConfig) -> tuple[list[Row], dict[st
         kept.append(row)
     if config.max_rows is not None and len(kept) > config.max_rows:
         # The choice is a hash of the content: it does not depend on the order of the sources.
-        ranked = sorted(kept, key=lambda r: hashlib.sha256(f"{config.seed}:{r['id']}".encode()).digest())
+        ranked = sorted(kept, key=lambda r: hashlib.sha256(utf8(f"{config.seed}:{r['id']}")).digest())
         chosen = {r["id"] for r in ranked[: config.max_rows]}
         dropped["above_max_rows"] = len(kept) - config.max_rows
         kept = [r for r in kept if r["id"] in chosen]

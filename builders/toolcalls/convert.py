@@ -12,6 +12,7 @@ import json
 import re
 from typing import Any
 
+from ...hub_sync.text import is_well_formed, utf8
 from ...tools.schema import violation
 from ..sources import load_json
 
@@ -31,8 +32,10 @@ def convert(record: Any) -> dict[str, Any]:
     messages = read_messages(record["conversations"], tools)
     text = "".join(m["content"] for m in messages if m["role"] != "system")
     canonical = json.dumps([messages, tools], sort_keys=True, ensure_ascii=False)
+    if not is_well_formed(canonical):
+        raise Rejected("text_not_unicode")
     return {
-        "id": hashlib.sha256(canonical.encode()).hexdigest()[:16],
+        "id": hashlib.sha256(utf8(canonical)).hexdigest()[:16],
         "messages": messages,
         "tools": tools,
         "n_tools": len(tools),

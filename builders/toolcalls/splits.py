@@ -13,6 +13,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from ...hub_sync.text import utf8
+
 SHINGLE = 5  # words, or Chinese characters
 NEAR = 0.5  # Jaccard similarity from which two conversations count as nearly identical
 
@@ -60,7 +62,7 @@ def tied(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def is_test(group: str, fraction: float, seed: int) -> bool:
     """Side of a group: a hash of its name and the seed, below `fraction` for the test split."""
-    digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
+    digest = hashlib.sha256(utf8(f"{seed}:{group}")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < fraction
 
 
@@ -68,7 +70,7 @@ def shingles(row: dict[str, Any]) -> set[int]:
     """Hashes of the runs of SHINGLE words in all turns; calls have no text and do not count."""
     text = words(" ".join(m["content"] for m in row["messages"]))
     runs = [" ".join(text[i : i + SHINGLE]) for i in range(max(1, len(text) - SHINGLE + 1))]
-    return {int.from_bytes(hashlib.blake2b(run.encode(), digest_size=8).digest(), "big") for run in runs}
+    return {int.from_bytes(hashlib.blake2b(utf8(run), digest_size=8).digest(), "big") for run in runs}
 
 
 def near_train(test: list[dict[str, Any]], train: list[dict[str, Any]]) -> list[float]:

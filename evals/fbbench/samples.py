@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...hub_sync.errors import DataError
+from ...hub_sync.text import utf8
 from ..judging.cases import AnswerState, Case, answer_hash
 
 __all__ = ["EC", "RM", "AnswerState", "Sample", "answer_hash", "answer_state", "from_row", "read_jsonl"]
@@ -78,7 +79,7 @@ class Sample:
 
 def sample_id(user_query: str) -> str:
     """The id that the builder gives to a query: "fb-" and 12 hex digits of its SHA-1."""
-    return "fb-" + hashlib.sha1(user_query.encode("utf-8"), usedforsecurity=False).hexdigest()[:12]
+    return "fb-" + hashlib.sha1(utf8(user_query), usedforsecurity=False).hexdigest()[:12]
 
 
 def from_row(row: Mapping[str, Any]) -> Sample:

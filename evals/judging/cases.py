@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...hub_sync.errors import DataError
+from ...hub_sync.text import utf8
 
 AnswerState = Literal["ok", "empty", "failed", "refused"]
 VERDICTS = ("yes", "no", "unparsable", None)
@@ -71,7 +72,7 @@ class Asked:
 
 def answer_hash(answer: Any) -> str:
     """SHA-256 of the answer's UTF-8: what ties a verdict to the answer it was given for."""
-    return hashlib.sha256(str(answer).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(utf8(str(answer))).hexdigest()
 
 
 def verdict_rows(

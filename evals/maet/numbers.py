@@ -9,6 +9,7 @@ import unicodedata
 from fractions import Fraction
 
 from ...hub_sync.errors import DataError
+from ...hub_sync.text import utf8
 
 _IN_TEXT = re.compile(r"\d+(?:[.,]\d+)*")
 # (form, what groups thousands, what begins the decimals). Bengali and Telugu group by two before the last three.
@@ -112,7 +113,7 @@ def distractors(question: str, answer: str) -> list[str]:
         return value in asked or len(str(value)) != len(str(size))
 
     def order(value: int) -> bytes:
-        return hashlib.sha256(f"{question}\n{gold}\n{value}".encode()).digest()
+        return hashlib.sha256(utf8(f"{question}\n{gold}\n{value}")).digest()
 
     results = {int(value * unit) for value in _results(numbers) if (value * unit).denominator == 1}
     step = 10 ** (len(str(size)) - len(str(size).rstrip("0"))) if size else 1

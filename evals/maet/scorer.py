@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ...hub_sync.text import utf8
+
 
 def choice_scores(log_likelihoods: Sequence[float], options: Sequence[str], gold: int) -> dict[str, float]:
     """Metrics of one document.
@@ -28,5 +30,5 @@ def choice_scores(log_likelihoods: Sequence[float], options: Sequence[str], gold
         "acc": float(list(log_likelihoods).index(best) == gold),
         "acc_norm": float(normed.index(max(normed)) == gold),
         "choice_loss": total - log_likelihoods[gold],
-        "loss_per_byte": -log_likelihoods[gold] / max(len(options[gold].encode()), 1),
+        "loss_per_byte": -log_likelihoods[gold] / max(len(utf8(options[gold])), 1),
     }

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.errors import DataError
+from ...hub_sync.text import utf8
 from ..data import configured_source, locate, read_config, read_split
 from ..scored import ScoredTask
 from .numbers import distractors, exact_match, number_match, plain
@@ -249,7 +250,7 @@ class GeneralTextTask(ScoredTask):
         """(log-likelihood, length) in words and in UTF-8 bytes, to be put together over the documents."""
         if self.bypassed:
             return {"bypass": 0.0}
-        words, size = len(re.split(r"\s+", doc["text"])), len(doc["text"].encode())
+        words, size = len(re.split(r"\s+", doc["text"])), len(utf8(doc["text"]))
         return {name: (results[0], words if name == "word_perplexity" else size) for name in self.METRICS}
 
     def aggregation(self) -> dict[str, Any]:

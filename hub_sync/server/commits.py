@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..text import well_formed
 from . import problems
 from .names import split_path
 from .objects import Commit, Signature, encode_commit, make_object
@@ -64,7 +65,7 @@ def join_message(summary: object, description: object) -> str:
         raise problems.bad_request("A commit needs a summary")
     if len(title) + len(body) > MAX_MESSAGE_CHARS:
         raise problems.bad_request(f"The commit message is longer than {MAX_MESSAGE_CHARS} characters")
-    return f"{title}\n\n{body}" if body else title
+    return well_formed(f"{title}\n\n{body}" if body else title)
 
 
 def apply_operations(store: Store, tree: str, operations: Sequence[Operation]) -> tuple[str, list]:

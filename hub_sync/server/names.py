@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from ..text import is_well_formed
 from .problems import Problem, bad_request, invalid_path
 
 REPO_TYPES = ("model", "dataset", "space")
@@ -48,7 +49,7 @@ def check_ref_name(name: object) -> None:
         or name.startswith("refs/")
         or name == "HEAD"
         or not name.isprintable()
-        or not _encodes(name)
+        or not is_well_formed(name)
     ):
         raise bad_request(f"Invalid reference name: {name!r}")
 
@@ -70,19 +71,11 @@ def split_path(path: object) -> list[str]:
     return path.split("/")
 
 
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _path_problem(path: object) -> Problem | None:
     if not isinstance(path, str) or not path:
         return invalid_path("A file path is missing")
     shown = ascii(path[:200])
-    if not _encodes(path):
+    if not is_well_formed(path):
         return invalid_path(f"Invalid path {shown}: it is not valid Unicode")
     if len(path.encode()) > PATH_MAX_BYTES:
         return invalid_path(f"Invalid path {shown}: longer than {PATH_MAX_BYTES} bytes")

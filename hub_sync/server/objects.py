@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from ..text import utf8, well_formed
+
 Kind = Literal["blob", "tree", "commit", "tag"]
 
 MODE_FILE = "100644"
@@ -122,7 +124,7 @@ def encode_commit(commit: Commit) -> bytes:
     lines = [f"tree {commit.tree}", *(f"parent {parent}" for parent in commit.parents)]
     who = commit.author.encode()
     lines += [f"author {who}", f"committer {who}"]
-    return ("\n".join(lines) + "\n\n" + commit.message + "\n").encode()
+    return utf8(well_formed("\n".join(lines) + "\n\n" + commit.message + "\n"))
 
 
 def decode_commit(data: bytes) -> Commit:
@@ -142,7 +144,7 @@ def decode_commit(data: bytes) -> Commit:
 def encode_tag(name: str, target: str, tagger: Signature, message: str) -> bytes:
     """An annotated tag on a commit."""
     head = f"object {target}\ntype commit\ntag {name}\ntagger {tagger.encode()}\n\n"
-    return (head + message.rstrip("\n") + "\n").encode()
+    return utf8(well_formed(head + message.rstrip("\n") + "\n"))
 
 
 def encode_pointer(sha256: str, size: int) -> bytes:

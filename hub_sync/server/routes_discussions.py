@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from ..text import well_formed
 from . import auth, discussions, problems
 from .routing import Call, Route
 
@@ -23,7 +24,7 @@ def _text(body: dict[str, Any], key: str, default: str = "") -> str:
     value = body.get(key) or default
     if not isinstance(value, str):
         raise problems.bad_request(f"{key} must be a string")
-    return value
+    return well_formed(value)
 
 
 def list_all(call: Call) -> Response:
@@ -79,8 +80,8 @@ def status(call: Call) -> Response:
     if discussions.find(call.hub.store, repo, number)["author"] != call.who.name:
         auth.require_write(call.hub.store, call.who, repo.namespace)
     event = discussions.change_status(call.hub.store, repo, number, call.who, _text(body, "status"))
-    if _text(body, "comment").strip():
-        discussions.comment(call.hub.store, repo, number, call.who, body["comment"])
+    if (text := _text(body, "comment")).strip():
+        discussions.comment(call.hub.store, repo, number, call.who, text)
     return JSONResponse({"newStatus": event})
 
 

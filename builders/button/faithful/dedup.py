@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....hub_sync.errors import UsageError
+from ....hub_sync.text import utf8
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +39,7 @@ def tfidf(texts: Sequence[str]) -> np.ndarray:
     for text in texts:
         plain = f" {' '.join(text.casefold().split())} "
         runs = Counter(plain[i : i + 3] for i in range(len(plain) - 2))
-        counted.append(Counter({zlib.crc32(run.encode()) % BUCKETS: n for run, n in runs.items()}))
+        counted.append(Counter({zlib.crc32(utf8(run)) % BUCKETS: n for run, n in runs.items()}))
     spread = Counter(bucket for counts in counted for bucket in counts)
     vectors = np.zeros((len(texts), BUCKETS), np.float32)
     for vector, counts in zip(vectors, counted, strict=True):
