@@ -47,8 +47,12 @@ def json_text(text: str) -> str:
             break
         try:
             _, end = _DECODER.raw_decode(text, place)
-        except (ValueError, RecursionError):
+        except json.JSONDecodeError as error:
+            if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
+                return text  # cut off: an object within it is not what was asked for
             end = place + 1
+        except RecursionError:
+            return text
         else:
             found = text[place:end]
         place = text.find("{", end)
