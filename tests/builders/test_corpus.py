@@ -87,6 +87,17 @@ def test_json_lists_objects_and_lines(tmp_path: Path) -> None:
     assert texts(source(tmp_path / "lines.jsonl", "jsonl", field="extract")) == expected
 
 
+def test_documents_with_half_a_surrogate_pair_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "One \\ud83d."}\n{"text": "Two \\ud83d\\ude00."}\n', encoding="utf-8")
+    splits, context = built(source(path, "jsonl"))
+    assert [row["text"] for row in splits["train"]] == ["Two \U0001f600."]
+    counts = context.report.counts
+    assert counts["documents_read"] == counts["not_unicode"] + counts["train_rows"] == 2
+    (table,) = context.report.tables
+    assert table["rows"][0][table["columns"].index("not Unicode")] == 1 and "half a surrogate pair" in table["note"]
+
+
 def test_parquet(tmp_path: Path) -> None:
     import datasets
 

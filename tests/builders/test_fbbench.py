@@ -148,6 +148,8 @@ BROKEN: dict[str, tuple[Callable[[list[Record]], Any], str]] = {
     "no items": (set_("checklist", []), "list at least one item"),
     "weight in maintenance": (lambda r: r[2].__setitem__("checklist", [["a", 1.0]]), "row 2, checklist[0]"),
     "deficiency in maintenance": (lambda r: r[2].__setitem__("error_type", []), "write null"),
+    "half a pair": (set_("feedback", "a \ud83d"), "holds half a surrogate pair"),
+    "half a pair in an item": (set_("checklist", [["\ude00", 1.0]]), "checklist = [['\\ude00', 1.0]]: write whole"),
     "query twice": (lambda r: r[1].__setitem__("user_query", r[0]["user_query"]), "repeats row 0"),
     "not an object": (lambda r: r.__setitem__(1, cast(Any, "text")), "row 1, record = 'text': write a JSON object"),
 }

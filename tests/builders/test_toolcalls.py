@@ -41,6 +41,13 @@ def record(call: Any = None, tools: Any = None, **changes: Any) -> dict[str, Any
     return {"conversations": turns, "tools": tools if isinstance(tools, str) else json.dumps(tools)} | changes
 
 
+@pytest.mark.parametrize("changes", [{"value": "\ud83d"}, {"value": "a \ude00 b"}])
+def test_convert_half_a_surrogate_pair_is_a_reason(changes: dict[str, Any]) -> None:
+    turns = [{**TURNS[0], **changes}, *TURNS[1:]]
+    with pytest.raises(Rejected, match="text_not_unicode"):
+        convert(record() | {"conversations": turns})
+
+
 def test_a_record_becomes_trl_messages() -> None:
     row = convert(record())
     assert row["messages"] == [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hubwright.evals.data import tasks_dir
 from hubwright.evals.toolcall.render import plain_turns
-from hubwright.evals.toolcall.scorer import METRICS, argument_f1, canonical, score
+from hubwright.evals.toolcall.scorer import METRICS, Prediction, argument_f1, canonical, parse, score
 from hubwright.evals.toolcall.task import turns_to_answer
 
 GOLD = [{"name": "tip", "arguments": {"bill": 20, "split": [1, 2], "who": {"a": "x"}}}]
@@ -43,6 +43,48 @@ def test_what_is_written_is_read(calls: list[dict[str, Any]]) -> None:
     assert result["call_exact"] == result["call_name"] == result["call_valid"] == 1.0
     assert result["call_argument_f1"] == pytest.approx(1.0)
     assert score(calls, written(calls[::-1]))["call_exact"] == 1.0
+
+
+ONE, TWO = (json.dumps({"name": name, "arguments": {"a": 1}}) for name in ("f", "g"))
+
+
+@pytest.mark.parametrize(
+    ("response", "names", "valid"),
+    [
+        # What servers and models write in place of plain <tool_call> blocks.
+        (f"```JSON\n{ONE}\n```", ["f"], True),
+        (f"```tool_call\n{ONE}\n```", ["f"], True),
+        (f"```tool_calls\n[{ONE}, {TWO}]\n```", ["f", "g"], True),
+        (f"<tool_call>\n```json\n{ONE}\n```\n</tool_call>", ["f"], True),
+        (f"<tool_call>```\n{ONE}```</tool_call>\n<tool_call>{TWO}</tool_call>", ["f", "g"], True),
+        (f"First:\n```json\n{ONE}\n```\nthen:\n```json\n{TWO}\n```", ["f", "g"], True),
+        (f"```json\n{ONE}\n```", ["f"], True),
+        ("```tool_call\nf(a=1)\n```", [], False),
+        ('<tool_call>{"name": "f"}</tool_call>', ["f"], True),
+        ('{"name": "f"}', ["f"], True),
+        (json.dumps({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}), ["f"], True),
+        (json.dumps({"name": "f", "parameters": {}}), ["f"], True),
+    ],
+)
+def test_parse_call_in_the_forms_in_use_is_read(response: str, names: list[str], valid: bool) -> None:
+    found = parse(response)
+    assert [call["name"] for call in found.calls] == names and found.attempted and found.valid == valid
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        'Here is the profile:\n```json\n{"name": "Alice", "age": 3}\n```\nAnything else?',
+        'Here is the name:\n```json\n{"name": "Alice"}\n```',
+        'As a table:\n```\n[{"name": "Alice"}, {"name": "Bob"}]\n```',
+        '{"name": "Alice", "age": 3}',
+        'Edited:\n```json\n{"name": "lint", "arguments": {"fix": true}, "version": "1.0"}\n```',
+        'In Python:\n```python\n{"name": "f", "arguments": {}}\n```',
+    ],
+)
+def test_parse_record_with_a_name_is_no_call(response: str) -> None:
+    assert parse(response) == Prediction((), False, False)
+    assert score([], response)["no_call"] == 1.0
 
 
 @given(st.text(), CALLS)

@@ -89,6 +89,22 @@ def test_an_unusable_reply_says_why(reply: str, said: str) -> None:
         parse_verdicts(reply, 2)
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "Here are my verdicts:\n\n```json\n{reply}\n```\nItem 2 was close.",
+        "<think>\n```json\n{draft}\n```\n</think>\n```json\n{reply}\n```",
+        "The form was {draft}. Mine: {reply}",
+        "{draft}\n</think>\n{reply}",
+    ],
+)
+def test_read_verdicts_words_fences_and_thoughts_around_the_object_do_not_count(shape: str) -> None:
+    draft, reply = (
+        json.dumps({"1": {"reason": "a", "verdict": w}, "2": {"reason": "b", "verdict": "no"}}) for w in ("no", "yes")
+    )
+    assert [one.met for one in parse_verdicts(shape.format(draft=draft, reply=reply), 2)] == [True, False]
+
+
 def test_words_are_read_with_care() -> None:
     reply = json.dumps({"1": {"reason": "a", "verdict": " Yes."}, "2": {"reason": "a", "verdict": False}})
     assert [one.met for one in parse_verdicts(reply, 2)] == [True, False]
