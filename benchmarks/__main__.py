@@ -7,7 +7,10 @@ import platform
 import subprocess
 import sys
 
-CASES = ("cli_help", "publish", "hub", "judge", "inference", "kv_shift", "button_gold", "button_throughput", "merge")
+CASES = (
+    "cli_help", "publish", "hub", "judge", "inference", "inference_limits", "kv_shift", "button_gold",
+    "button_throughput", "merge",
+)  # fmt: skip
 
 
 def run() -> None:

@@ -12,7 +12,7 @@ from chat_server import ChatServer, completion
 from starlette.responses import JSONResponse, Response
 
 from hubwright.evals.answering import AnswersConfig, answer_row
-from hubwright.evals.bfcl.scorer import read_calls, score
+from hubwright.evals.bfcl import scorer as bfcl
 from hubwright.evals.data import tasks_dir, write_parquet
 from hubwright.evals.fbbench.answers import read_answers
 from hubwright.evals.feedback_drills.scorer import extract_answer
@@ -37,8 +37,8 @@ def test_every_reader_draft_in_a_thought_is_passed_over(shape: str) -> None:
     assert words == {"no_call": 1.0, "empty": 0.0}
     assert toolcall.score(GOLD, reply("<tool_call>oops", call))["call_exact"] == 1.0
     assert toolcall.score(GOLD, reply(f"```json\n{CALL}\n```", "I cannot."))["call_missing"] == 1.0
-    assert [c.name for c in read_calls(reply("[f(a=1)]", "[g(a=2)]"))] == ["g"]
-    assert score(reply("[f(a=1)]", "None fits."), None, [], "irrelevance")["acc"] == 1.0
+    assert [c.name for c in bfcl.read_calls(reply("[f(a=1)]", "[g(a=2)]"))] == ["g"]
+    assert bfcl.score(reply("[f(a=1)]", "None fits."), None, [], "irrelevance")["acc"] == 1.0
     assert extract_answer(reply("Answer: 3", "Answer: 4")) == "4"
     assert extract_answer(reply("Answer: 3", "I do not know.")) is None
     yes, no = (json.dumps({"1": {"reason": "r", "verdict": word}}) for word in ("yes", "no"))
@@ -51,7 +51,7 @@ def test_every_reader_draft_in_a_thought_is_passed_over(shape: str) -> None:
 def test_every_reader_unclosed_thought_is_no_answer(shape: str) -> None:
     assert toolcall.score(GOLD, shape.format(draft=f"<tool_call>{CALL}</tool_call>"))["call_missing"] == 1.0
     assert toolcall.score([], shape.format(draft="No call.")) == {"no_call": 0.0, "empty": 1.0}
-    assert read_calls(shape.format(draft="[f(a=1)]")) == []
+    assert bfcl.read_calls(shape.format(draft="[f(a=1)]")) == []
     assert extract_answer(shape.format(draft="Answer: 3")) is None
     with pytest.raises(VerdictError):
         read_verdicts(shape.format(draft='{"1": {"reason": "r", "verdict": "yes"}}'), 1)

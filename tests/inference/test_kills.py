@@ -21,13 +21,15 @@ def kill_and_resume(tmp_path: Path, *, kills: int, count: int, in_flight: int, *
         settings |= {"count": count, "endpoint": {"concurrency": in_flight}, "shard_rows": 200}
         points = sorted(dice.sample(range(in_flight, count - in_flight), kills))
         for number, point in enumerate(points):
-            process = start(tmp_path / "run", server.url, **settings)
-            # Killed once this many rows were asked for, duplicates by former kills included.
+            # Killed once this many rows were asked for, duplicates by former kills included; no more are answered.
             target = point + number * in_flight // 2
-            wait_for(lambda: server.stats()["requests"] >= target or process.poll() is not None, 60)
+            server.hold(target)
+            process = start(tmp_path / "run", server.url, **settings)
+            wait_for(lambda: server.stats()["requests"] >= target or process.poll() is not None)
             assert process.poll() is None, process.communicate()[1]  # a kill that hits nothing counts for nothing
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            server.hold()
             wait_for(lambda: server.stats()["running"] == 0)
         process = start(tmp_path / "run", server.url, **settings)
         assert process.wait(120) == 0, process.communicate()[1]
@@ -66,13 +68,15 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
         process = start(tmp_path / "run", server.url, **settings)
         killed: list[int] = []
         for point in (150, 350):
+            server.hold(point)
             wait_for(lambda: server.stats()["requests"] >= point)
             # The workers are the spawned ones, not multiprocessing's resource tracker.
             pids = [pid for pid in children(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
             assert len(pids) == 2, pids
             os.kill(pids[0], signal.SIGKILL)
             killed.append(pids[0])
-        assert process.wait(60) == 0, process.communicate()[1]
+        server.hold()
+        assert process.wait(120) == 0, process.communicate()[1]
         assert server.stats()["requests"] - 600 <= 2 * 8
     assert json.loads((tmp_path / "run" / "result.json").read_text())["rows"] == echoes(600)
     assert len(set(killed)) == 2
@@ -80,12 +84,13 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
 
 def test_workers_end_with_the_process_that_feeds_them(tmp_path: Path) -> None:
     with RawServer("echo", delay=0.1) as server:
+        server.hold(100)
         process = start(tmp_path / "run", server.url, count=2000, workers=2, shard_rows=50)
         wait_for(lambda: server.stats()["requests"] >= 100)
         workers = children(process.pid)
         process.kill()
         process.wait()
-        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() and not zombie(pid) for pid in workers), 10)
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() and not zombie(pid) for pid in workers))
 
 
 def zombie(pid: int) -> bool:

@@ -13,7 +13,6 @@ from starlette.responses import JSONResponse, Response
 
 from hubwright.hub_sync.errors import UsageError
 from hubwright.inference.client import ChatClient, Endpoint
-from hubwright.inference.replies import error_within, read_reply, settle
 from hubwright.inference.requests import Reply
 from hubwright.inference.store import TrafficStore
 
@@ -66,12 +65,16 @@ def body(content: Any, finish: str | None = "stop", **message: Any) -> dict[str,
 def test_settle_shapes_of_servers_are_one_of_five_states(
     said: dict[str, Any], outcome: str, text: str, reasoning: str, allow_truncated: bool
 ) -> None:
+    from hubwright.inference.replies import read_reply, settle
+
     found = settle(read_reply(said, allow_truncated=allow_truncated))
     assert (found.outcome, found.text, found.reasoning) == (outcome, text, reasoning)
     assert bool(found.error) == (outcome != "ok") and "\n" not in found.error
 
 
 def test_settle_cut_answer_is_one_where_that_is_allowed() -> None:
+    from hubwright.inference.replies import read_reply, settle
+
     found = body("<think>2 + 2</think>4 is", "length")
     assert settle(read_reply(found, allow_truncated=True)).outcome == "ok"
     assert settle(read_reply(found)) == settle(read_reply(found))
@@ -97,11 +100,15 @@ def test_settle_cut_answer_is_one_where_that_is_allowed() -> None:
     ],
 )
 def test_error_within_keeps_code_and_words(said: dict[str, Any], status: int, words: str) -> None:
+    from hubwright.inference.replies import error_within
+
     found = error_within(said)
     assert found is not None and (found.status, found.message) == (status, words)
 
 
 def test_error_within_null_is_none() -> None:
+    from hubwright.inference.replies import error_within
+
     assert error_within(body("4") | {"error": None}) is None and error_within([]) is None
 
 
@@ -180,6 +187,16 @@ def test_complete_refusal_after_a_success_is_that_requests_own(status: int) -> N
         replies = ask(server, 3)
     assert [reply.outcome for reply in replies] == ["ok", "failed", "ok"] and replies[1].status == status
     assert replies[1].final
+
+
+@pytest.mark.parametrize("first", [{"choices": []}, {"error": {"code": 500, "message": "m"}}, body("par", "error")])
+def test_complete_key_refused_after_a_failure_within_200_stops_all(first: dict[str, Any]) -> None:
+    """Such a reply is no success: it says nothing of the key."""
+    with (
+        ChatServer(lambda asked, number: failure(401) if number else JSONResponse(first)) as server,
+        pytest.raises(UsageError, match="refused the key"),
+    ):
+        ask(server, 2)
 
 
 def test_complete_thought_is_in_the_record_and_not_in_the_text(tmp_path: Path) -> None:

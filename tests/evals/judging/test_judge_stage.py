@@ -290,3 +290,19 @@ def test_rubric_figures() -> None:
     assert found["rubric_2"]["value"] == pytest.approx(1 / 3, abs=1e-6)
     assert found["rubric_ci_low"]["value"] <= 0.5 <= found["rubric_ci_high"]["value"]
     assert rubric_metrics(rows[6:], 10, 0) == {}
+
+
+def test_traffic_keys_of_a_server_with_other_parameters_are_those_recorded(tmp_path: Path) -> None:
+    settings = {"token_limit": "max_completion_tokens", "send_temperature": False, "max_retries": 0}
+    config = AskConfig.model_validate(settings)
+    with ChatServer(all_yes) as server, ExitStack() as resources:
+        served = serve(f"openai:judge@{server.url}", config, resources)
+        judge_cases(cases(2), config, served, traffic=tmp_path)
+        assert {"max_tokens", "temperature"}.isdisjoint(server.bodies[0]) and "max_completion_tokens" in server.bodies[
+            0
+        ]
+        with TrafficStore(tmp_path, readonly=True) as store:
+            keys = {record["key"] for record in store.records()}
+        assert len(keys) == 2 and keys <= set(traffic_keys(cases(2), config, served))
+        again = judge_cases(cases(2), config, served, traffic=tmp_path, replay=True)
+    assert {row["verdict"] for row in again.rows} == {"yes"} and len(server.bodies) == 2
