@@ -204,7 +204,7 @@ CATALOG: dict[str, StepKind] = {
         inputs={"teacher": "model", "dataset": "dataset", "embedder": "model", "against_*": "dataset"},
         optional=frozenset({"teacher", "dataset", "embedder"}),
         served=frozenset({"teacher"}),
-        version=3,
+        version=4,
         extra="llm",
     ),
     "button_import": StepKind(
@@ -223,7 +223,7 @@ CATALOG: dict[str, StepKind] = {
         inputs={"dataset": "dataset", "teacher": "model", "against_*": "dataset"},
         optional=frozenset({"teacher"}),
         served=frozenset({"teacher"}),
-        version=2,
+        version=3,
         extra="llm",
     ),
     "sft": StepKind(
@@ -310,6 +310,7 @@ CATALOG: dict[str, StepKind] = {
         optional=frozenset({"dataset"}),
         extra="eval",
         loads_models=True,
+        version=2,
     ),
     "lm_eval_output": StepKind(
         "eval",

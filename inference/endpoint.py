@@ -66,6 +66,12 @@ class Endpoint:
             return "none"
         raise UsageError(f"{self.where} needs a key: set {self.api_key_env}")
 
+    def manner(self) -> dict[str, Any]:
+        """What changes requests or how replies are read, where it is not the default: part of a shard's identity."""
+        names = ("token_limit", "send_temperature", "reasoning_tags")
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value != getattr(type(self), name)}
+
     def request(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """A request, without its model, as this server takes it."""
         renamed = {self.token_limit if name == "max_tokens" else name: value for name, value in body.items()}

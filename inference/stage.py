@@ -149,6 +149,7 @@ class _Stage:
             "config": job.config,
             "model": job.endpoint.model,
             "revision": job.endpoint.revision,
+            **job.endpoint.manner(),
         }
         claim(folder, identity)
         self.usage = Usage()

@@ -269,3 +269,22 @@ def test_complete_half_a_surrogate_pair_is_replaced_in_the_text_and_kept_in_the_
             (again,) = ask(server, 1, store)
             (record,) = store.records()
     assert reply.text == again.text == "a\ufffd b\U0001f600" and record["reply"]["text"].startswith("a\ud83d")
+
+
+def test_stage_shards_of_another_manner_are_not_gone_on_from(tmp_path: Path) -> None:
+    """Read with other tags, the same recorded replies are other answers."""
+    from stage_work import numbered, stage
+
+    with ChatServer(lambda asked, number: "<plan>a</plan>b") as server:
+        first = stage(server.url, tmp_path / "one", numbered(2), traffic=tmp_path / "traffic")
+        with pytest.raises(UsageError, match="another reasoning_tags"):
+            stage(server.url, tmp_path / "one", numbered(2), endpoint={"reasoning_tags": ("<plan>",)})
+        found = stage(
+            server.url,
+            tmp_path / "two",
+            numbered(2),
+            traffic=tmp_path / "traffic",
+            endpoint={"reasoning_tags": ("<plan>",)},
+        )
+    assert [row["text"] for row in first.rows] == ["<plan>a</plan>b"] * 2
+    assert [row["text"] for row in found.rows] == ["b"] * 2 and len(server.bodies) == 2

@@ -126,6 +126,17 @@ def test_what_cannot_be_used_is_refused_with_its_reason(tmp_path: Path, said: An
     assert sum(reason.rpartition(": ")[0] in text for text in counted) == int(reason[-1])
 
 
+def test_build_teacher_that_thinks_first_gives_the_rows_of_one_that_does_not(tmp_path: Path) -> None:
+    """Drafts in a thought are no task, verdict, call or answer; the prompts' own tag <thought> stays part of the row."""
+    teacher = Teacher()
+    draft = '<think>\nScenario: a draft {"task": "x"} <answer>no</answer> <call>[]</call> <final>Draft.</final>\n</think>\n'
+    with ChatServer(teacher) as server:
+        plain, _ = run(server.url, tmp_path / "plain")
+    with ChatServer(lambda body, number: draft + teacher(body, number)) as server:
+        thinking, _ = run(server.url, tmp_path / "thinking")
+    assert thinking == plain and thinking[0]["messages"][1]["content"] == "Seen.\nFirst the museum."
+
+
 def test_a_function_that_is_there_already_is_the_one_that_is_meant(tmp_path: Path) -> None:
     def functions(body: dict[str, Any]) -> str:
         return json.dumps({"functions": [FIND, HOURS] if "opening" in said_last(body).splitlines()[-1] else [FIND]})
