@@ -52,8 +52,13 @@ class AnswerTask(ConfigurableTask):
         super().build_all_requests(**kwargs)
 
     def answer(self, text: str, prompt: Any) -> str:
-        """The answer in a reply to a prompt, which may have opened the thought."""
-        return answer_of(opened_by(prompt, self.reasoning_tags) + text, self.reasoning_tags)
+        """The answer in a reply to a prompt, which may have opened the thought.
+
+        Where lm-eval's model has its own `think_end_token`, which lm-eval puts into the metadata, it has cut already.
+        """
+        cut = (self.config.metadata or {}).get("think_end_token")
+        opened = "" if cut else opened_by(prompt, self.reasoning_tags)
+        return answer_of(opened + text, self.reasoning_tags)
 
     def apply_filters(self) -> list[Any] | None:
         """Filter as upstream, but what is left of the replies without their thoughts."""

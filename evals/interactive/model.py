@@ -131,7 +131,8 @@ class InteractiveLM(LM):
                     rounds += 1
                     bar.set_postfix(round=rounds)
                     for one, instance, text in zip(going, asked, self._ask(asked, quiet=True), strict=True):
-                        opened = opened_by(instance.args[0], one.request.tags)
+                        cut = getattr(self.inner, "think_end_token", None)  # by lm-eval itself
+                        opened = "" if cut else opened_by(instance.args[0], one.request.tags)
                         split = split_reasoning(opened + text, one.request.tags)
                         one.episode.reply(split.answer, split.reasoning)
                 playing = going

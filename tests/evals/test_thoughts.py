@@ -173,6 +173,12 @@ def test_lm_eval_task_scores_the_answer_and_keeps_the_reply(
         assert sample["filtered_resps"][0] != "0" and "Answer: 0" not in sample["filtered_resps"][0]
 
 
+def test_lm_eval_task_reply_that_lm_eval_has_cut_is_not_cut_again(tmp_path: Path) -> None:
+    """`think_end_token` among the model's arguments, which the command puts into the metadata: no closing tag is left."""
+    found = drills(tmp_path, {"think_end_token": "</think>"}, "Answer: {answer}", "<think>\n")
+    assert found["results"]["feedback_drills"]["acc,none"] == 1.0
+
+
 def test_lm_eval_task_wrong_tag_is_refused_before_anything_is_generated(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"reasoning_tags.*is not an opening tag"):
         drills(tmp_path, {"reasoning_tags": ["plan"]}, "Answer: 1")

@@ -58,6 +58,7 @@ def test_split_reasoning_forms_in_use_are_told_apart(reply: str, answer: str, re
         "In DeepSeek's template:\n```\n<think>\nthought\n</think>\n```\nis the form.",
         "a < think > b, <thinker>c</thinker>",
         "The tag <think> opens it.",
+        "<th\u0131nk>dotless</th\u0131nk>, <thin\u212a>of Kelvin",
     ],
 )
 def test_split_reasoning_tag_that_is_only_named_stays(reply: str) -> None:
