@@ -134,10 +134,13 @@ def test_model_text_every_reader_cuts_thoughts() -> None:
 
 
 def test_model_text_no_task_or_parser_reads_it_past_the_cut() -> None:
-    """lm-eval's tasks of ours that generate are `AnswerTask`s (CMMLU's are a choice); nothing but BFCL's reader calls `python_calls` on a reply."""
+    """lm-eval's tasks of ours that generate are `AnswerTask`s (CMMLU's are a choice); nothing but BFCL's scorer reads a
+    reply's Python calls."""
     for path in sorted([*PACKAGE.glob("evals/**/*.py"), *PACKAGE.glob("builders/**/*.py")]):
         text, file = path.read_text("utf-8"), path.relative_to(PACKAGE).as_posix()
         bases = [ast.unparse(b) for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ClassDef) for b in n.bases]
         assert "ConfigurableTask" not in bases or file in ("evals/scored.py", "evals/kv_shifting/cmmlu.py"), file
-        if "python_calls(" in text:
-            assert file in ("evals/bfcl/scorer.py", "evals/bfcl/steps.py", "evals/bfcl/worlds.py"), file
+        if "python_calls(" in text:  # steps and worlds read gold's texts with it
+            assert file in ("evals/bfcl/reader.py", "evals/bfcl/steps.py", "evals/bfcl/worlds.py"), file
+        if "bfcl_calls(" in text:
+            assert file in ("evals/bfcl/reader.py", "evals/bfcl/scorer.py"), file
