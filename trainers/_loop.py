@@ -12,15 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError, UsageError
+from ..inference import device
 from . import _callbacks, _checkpoints, _output, _report
-from .config import BaseTrainingConfig, TrainingConfig
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from .config import BaseTrainingConfig
 
 logger = logging.getLogger("hubwright.trainers")
 
@@ -117,113 +115,18 @@ def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: boo
     return splits
 
 
-def has_tools(dataset: Dataset) -> bool:
-    """True where some row offers tools."""
-    return "tools" in dataset.column_names and any(tools and tools != "[]" for tools in dataset["tools"])
-
-
-def load_model(config: TrainingConfig, context: StepContext) -> tuple[Any, Any]:
-    """`read_model`, with the chosen chat template."""
-    from ._templates import install_chatml_tools
-
-    model, tokenizer = read_model(config, context)
-    if config.chat_template == "chatml_tools":
-        install_chatml_tools(model, tokenizer)
-    return model, tokenizer
-
-
-def read_model(config: BaseTrainingConfig, context: StepContext) -> tuple[Any, Any]:
-    """The causal language model, in `config.dtype`, and its tokenizer.
-
-    Only safetensors are read and no code from a repository is run. Raises DataError in one line.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from .kv_shift import register
-
-    register()
-    cited, path = name(context, "model"), str(context.inputs["model"].path)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        model = AutoModelForCausalLM.from_pretrained(
-            path,
-            dtype=getattr(torch, config.dtype),
-            attn_implementation=config.attn_implementation,
-            use_safetensors=True,
-        )
-    except (OSError, ValueError, ImportError) as error:
-        said = str(error).splitlines()[0].replace(path, cited)
-        raise DataError(f"{cited} cannot be loaded as a causal language model: {said}") from error
-    return model, tokenizer
-
-
-def check_isolation(model: Any, cited: str) -> None:
-    """Refuse packing where tokens of one packed row reach the next one's.
-
-    The first of two packed documents is changed; the second's logits must not move at all, in any dtype. Works for
-    every model class and attention kernel, because it runs the model itself. FlashAttention alone is not tried: it
-    runs on GPUs only, and separates rows by the lengths that TRL's collator hands it. Raises UsageError.
-    """
-    import torch
-
-    if model.config._attn_implementation == "flash_attention_2":
-        return
-    generator = torch.Generator().manual_seed(0)
-    size = min(model.config.get_text_config().vocab_size, 1000)
-    first, other, second = (torch.randint(size, (1, n), generator=generator) for n in (7, 7, 9))
-    other[0, -1] = (first[0, -1] + 1) % size
-    positions = torch.cat([torch.arange(7), torch.arange(9)])[None].to(model.device)
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        a, b = (
-            model(
-                input_ids=torch.cat([head, second], dim=1).to(model.device),
-                position_ids=positions,
-                use_cache=False,
-            ).logits[0, 7:]
-            for head in (first, other)
-        )
-    model.train(was_training)
-    difference = (a.float() - b.float()).abs().max().item()
-    if not difference <= 1e-5:
-        raise UsageError(
-            f"packing: {cited} with attention {model.config._attn_implementation} lets packed rows see one another "
-            f"(logits move by {difference:.2g}): set packing: false"
-        )
-
-
-def peft_config(config: TrainingConfig) -> Any:
-    """`peft.LoraConfig`, or None for full training."""
-    if config.lora is None:
-        return None
-    from peft import LoraConfig
-
-    lora = config.lora
-    modules = lora.target_modules
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=modules if isinstance(modules, str) else list(modules),
-    )
-
-
 def training_arguments(config: BaseTrainingConfig, context: StepContext, evaluated: bool) -> dict[str, Any]:
     """What `trl.SFTConfig`, `trl.DPOConfig` and `transformers.TrainingArguments` are all given."""
     own = {
         "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size",
         "per_device_eval_batch_size", "gradient_accumulation_steps", "lr_scheduler_type", "warmup_steps",
-        "weight_decay", "adam_beta1", "adam_beta2", "max_grad_norm", "activation_checkpointing", "bf16", "seed",
-        "logging_steps", "save_steps", "save_total_limit", "use_cpu",
+        "weight_decay", "adam_beta1", "adam_beta2", "max_grad_norm", "activation_checkpointing", "seed",
+        "logging_steps", "save_steps", "save_total_limit",
     }  # fmt: skip
     arguments = config.model_dump(include=own)
+    cpu = on_cpu(config)
     if config.lr_scheduler_type == "cosine_with_min_lr":
         arguments["lr_scheduler_kwargs"] = {"min_lr_rate": 0.1}
-    elif config.lr_scheduler_type == "warmup_stable_decay":
-        arguments["lr_scheduler_kwargs"] = {"num_decay_steps": max(1, config.max_steps // 5)}
     return arguments | {
         "output_dir": str(context.workdir / "checkpoints"),
         "data_seed": config.seed if config.data_seed is None else config.data_seed,
@@ -234,9 +137,25 @@ def training_arguments(config: BaseTrainingConfig, context: StepContext, evaluat
         "disable_tqdm": not sys.stderr.isatty(),
         # TRL's default true is deprecated by transformers and warns; activation_checkpointing is its new name.
         "gradient_checkpointing": False,
-        "dataloader_pin_memory": not config.use_cpu,
-        "ddp_backend": "gloo" if config.use_cpu and config.num_processes > 1 else None,
+        "use_cpu": cpu,
+        "bf16": autocasts(config),
+        "dataloader_pin_memory": not cpu,
+        "ddp_backend": "gloo" if cpu and config.num_processes > 1 else None,
     }
+
+
+def on_cpu(config: BaseTrainingConfig) -> bool:
+    """Whether the training runs on CPU, by choice or for want of anything else."""
+    return device.choose("cpu" if config.use_cpu else config.device) == "cpu"
+
+
+def autocasts(config: BaseTrainingConfig) -> bool:
+    """Whether bfloat16 autocast is on. Raises UsageError if it is asked for on a device without bfloat16."""
+    chosen = device.choose("cpu" if config.use_cpu else config.device)
+    works = device.has_bfloat16(chosen)
+    if config.bf16 and not works:
+        raise UsageError(f"bf16: device {chosen} does not compute in bfloat16: drop bf16, or set it to false")
+    return works and config.dtype == "float32" if config.bf16 is None else config.bf16
 
 
 class SafeCheckpoints:
@@ -286,6 +205,12 @@ class SafeCheckpoints:
         # float32 holds what any of our dtypes says.
         saved = AutoModelForCausalLM.from_pretrained(resume_from_checkpoint, dtype="float32", use_safetensors=True)
         target.load_state_dict(saved.state_dict())
+
+    def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
+        """The schedule; a decay that is a share of all steps needs their number, which epochs leave to the data."""
+        if self.args.lr_scheduler_type == "warmup_stable_decay":  # type: ignore[attr-defined]
+            self.args.lr_scheduler_kwargs = {"num_decay_steps": max(1, num_training_steps // 5)}  # type: ignore[attr-defined]
+        return super().create_scheduler(num_training_steps, *args, **kwargs)  # type: ignore[misc]
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         start = time.perf_counter()

@@ -28,8 +28,8 @@ _CALL = {
 _RESULT = {"role": "tool", "name": "hubwright_called", "content": "resulted"}
 
 
-def install_chatml_tools(model: Any, tokenizer: Any) -> None:
-    """Give the tokenizer our template, and make tokenizer and model stop at its end-of-turn token.
+def install_chatml_tools(tokenizer: Any) -> None:
+    """Give the tokenizer our template, and make it stop at its end-of-turn token.
 
     Raises UsageError where the vocabulary lacks ChatML's two tokens: they would be spelt out in pieces.
     """
@@ -44,8 +44,31 @@ def install_chatml_tools(model: Any, tokenizer: Any) -> None:
     end = "<|im_end|>"
     if tokenizer.eos_token != end:
         tokenizer.eos_token = end
-    model.config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
+
+
+def choose(tokenizer: Any, model: str, *, tools: bool) -> Any:
+    """Let one template stand in the tokenizer where it has several by name. Returns what it had, to be put back.
+
+    Args:
+        tools: rows may have tools: as in transformers, `tool_use` comes before `default` then.
+
+    Raises UsageError where neither is there.
+    """
+    had = tokenizer.chat_template
+    if isinstance(had, dict):
+        name = next((n for n in (["tool_use"] * tools + ["default"]) if n in had), None)
+        if name is None:
+            raise UsageError(
+                f"model {model} has the chat templates {', '.join(sorted(had))} and no `default` among them: {REMEDY}"
+            )
+        tokenizer.chat_template = had[name]
+    return had
+
+
+def check_end(tokenizer: Any, model: str) -> None:
+    """Refuse plain text for a tokenizer that cannot end it. Raises UsageError."""
+    if tokenizer.eos_token is None:
+        raise UsageError(f"the tokenizer of model {model} has no eos token to end plain text with: set one")
 
 
 def check_template(tokenizer: Any, *, tools: bool, assistant_mask: bool, model: str) -> None:

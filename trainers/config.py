@@ -39,7 +39,11 @@ class BaseTrainingConfig(BaseModel):
 
     # Model
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the weights while they are trained.")
-    bf16: bool = Field(True, description="bfloat16 autocast over float32 weights (TRL's default, also on CPU).")
+    bf16: bool | None = Field(
+        None,
+        description="bfloat16 autocast over float32 weights; null: where the device computes in bfloat16 (CPU and "
+        "newer GPUs do) and dtype is float32.",
+    )
     save_dtype: Literal["float32", "bfloat16"] | None = Field(
         None, description="Type of the published weights; null: as trained."
     )
@@ -83,7 +87,10 @@ class BaseTrainingConfig(BaseModel):
     save_total_limit: int = Field(
         2, ge=2, description="Checkpoints kept; two, so that one is whole while the next is written."
     )
-    use_cpu: bool = Field(False, description="Train on CPU even where there is an accelerator.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="auto: the first of CUDA, MPS and CPU that the machine has."
+    )
+    use_cpu: bool = Field(False, description="The same as device: cpu.")
     threads: int | None = Field(None, ge=1, description="torch.set_num_threads; null: torch's choice.")
     num_processes: int = Field(1, ge=1, description="1: in this process; more: data parallel, by accelerate launch.")
 
@@ -91,6 +98,8 @@ class BaseTrainingConfig(BaseModel):
     def _one_precision(self) -> Self:
         if self.dtype == "bfloat16" and self.bf16:
             raise ValueError("bf16 is autocast over float32 weights: with dtype bfloat16 set bf16: false")
+        if self.use_cpu and self.device not in ("auto", "cpu"):
+            raise ValueError(f"use_cpu means device: cpu: drop it, or device: {self.device}")
         return self
 
 
@@ -102,6 +111,11 @@ class TrainingConfig(BaseTrainingConfig):
         description="keep: the model's own. chatml_tools: ours, which renders tools and is saved with "
         "the model; needs the tokens <|im_start|> and <|im_end|>.",
     )
+    max_refused_share: float = Field(
+        0.05, ge=0, le=1,
+        description="Refuse to train where more of the rows than this cannot be read as what they should be; fewer "
+        "are left out and counted by reason. Our choice.",
+    )  # fmt: skip
     lora: LoraSettings | None = Field(None, description="Train adapters only; null: all weights.")
     merge_adapter: bool = Field(False, description="Publish the full model with the adapter merged in. Needs lora.")
 

@@ -8,7 +8,8 @@ pi_ref never changes, so its log-probabilities are computed once, before the fir
 the reference model need not stay in memory. TRL switches dropout layers off for DPO, but not a model's
 `attention_dropout`, which acts on the policy only; the models in use have none.
 
-Data, in TRL's conversational preference form: `prompt`, `chosen`, `rejected` (+ `tools`).
+Data: `prompt`, `chosen`, `rejected` (+ `tools`), as text or turns. A prompt that the responses repeat is taken out of
+them; without a column `prompt` it is what the responses have in common.
 """
 
 from __future__ import annotations
@@ -62,19 +63,21 @@ def _fit(config: DPOConfig, context: StepContext) -> None:
     """One process's training. Only ever called through `_loop.run`."""
     import trl
 
-    from . import _loop
-    from ._templates import check_template
+    from . import _loop, _model, _rows, _templates
 
     splits = _loop.load_splits(config, context)
     columns = set(splits["train"].column_names)
-    missing = {"prompt", "chosen", "rejected"} - columns
+    missing = {"chosen", "rejected"} - columns
     if missing:
         raise DataError(
             f"{_loop.name(context, 'dataset')} lacks `{min(missing)}`: DPO reads prompt, chosen and rejected, "
             f"its columns are {', '.join(sorted(columns))}"
         )
-    keep = [c for c in ("prompt", "chosen", "rejected", "tools") if c in columns]
-    splits = {k: d.select_columns(keep) for k, d in splits.items()}
+    cited = _loop.name(context, "model")
+    tokenizer = _model.load_tokenizer(config, context)
+    template = _templates.choose(tokenizer, cited, tools="tools" in columns)
+    form = _rows.Form(prompt="prompt" in columns, responses=("chosen", "rejected"))
+    splits, conversations = _rows.prepare(splits, form, tokenizer, config, context)
     for split, dataset in splits.items():
         same = sum(c == r for c, r in zip(dataset["chosen"], dataset["rejected"], strict=True))
         context.report.counts |= {
@@ -83,14 +86,15 @@ def _fit(config: DPOConfig, context: StepContext) -> None:
         }
         if same == len(dataset):
             raise DataError(f"chosen and rejected are equal in every row of the {split} split")
+    if conversations:
+        tools = "tools" in splits["train"].column_names
+        _templates.check_template(tokenizer, tools=tools, assistant_mask=False, model=cited)
+    else:
+        _templates.check_end(tokenizer, cited)
 
-    model, tokenizer = _loop.load_model(config, context)
-    check_template(
-        tokenizer,
-        tools=_loop.has_tools(splits["train"]),
-        assistant_mask=False,
-        model=_loop.name(context, "model"),
-    )
+    model = _model.read_model(config, context)
+    _model.stop_at_end_of_turn(model, tokenizer, config)
+    adapter = _model.peft_config(config, model, cited)
 
     class DPOTrainer(_loop.SafeCheckpoints, trl.DPOTrainer):
         """TRL's trainer with cut pairs accounted for and checkpoints that prove themselves."""
@@ -113,7 +117,12 @@ def _fit(config: DPOConfig, context: StepContext) -> None:
                     f"in {len(pairs) - len(kept)} of {len(pairs)} pairs of the {dataset_name} split the prompt alone "
                     f"fills max_length {config.max_length}: raise max_length or max_cut_share"
                 )
-            return pairs if len(kept) == len(pairs) else pairs.select(kept)
+            context.report.counts[f"{dataset_name}_rows_used"] = len(kept)
+            pairs = pairs if len(kept) == len(pairs) else pairs.select(kept)
+            for column in ("chosen_ids", "rejected_ids"):
+                ids = (a + b for a, b in zip(pairs["prompt_ids"], pairs[column], strict=True))
+                _model.check_sequences(ids, config.max_length, model, tokenizer, cited)
+            return pairs
 
     trainer = DPOTrainer(
         model=model,
@@ -128,6 +137,7 @@ def _fit(config: DPOConfig, context: StepContext) -> None:
         train_dataset=splits["train"],
         eval_dataset=splits.get("eval"),
         processing_class=tokenizer,
-        peft_config=_loop.peft_config(config),
+        peft_config=adapter,
     )
+    tokenizer.chat_template = template
     _loop.fit(trainer, config, context)

@@ -22,7 +22,7 @@ from typing import Any
 from ..hub_sync.context import Input, Report, StepContext
 from ..hub_sync.errors import HubwrightError, UsageError
 from ..hub_sync.refs import ArtifactRef
-from ._loop import LAUNCHED
+from ._loop import LAUNCHED, on_cpu
 
 METHODS = {"sft": "SFTConfig", "dpo": "DPOConfig", "pretrain": "PretrainConfig"}
 INTERRUPTED = 130
@@ -53,7 +53,7 @@ def launch(method: str, config: Any, context: StepContext, options: Sequence[str
     job.write_text(json.dumps(describe(method, config, context)), encoding="utf-8")
     environment = os.environ | {LAUNCHED: "1", "ACCELERATE_MIXED_PRECISION": "no"}
     environment["OMP_NUM_THREADS"] = str(config.threads or 1)
-    if config.use_cpu:
+    if on_cpu(config):
         environment["ACCELERATE_USE_CPU"] = "true"
     process = subprocess.Popen(command(config.num_processes, options, job), env=environment)
     previous = None

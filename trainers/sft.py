@@ -1,8 +1,11 @@
 """Supervised fine-tuning on TRL's SFTTrainer: conversations, with or without tools, in; a model out.
 
-Data, in TRL's own forms:
-- `messages` (+ `tools`): every assistant turn is supervised, tool calls and end of turn included, nothing else;
-- `prompt` + `completion`: the completion alone is supervised.
+Data:
+- `messages` or `conversations` (+ `tools`): every assistant turn is supervised, tool calls and end of turn included,
+  nothing else, and no turn of `weight: 0`;
+- `prompt` + `completion`, as text or turns: the completion alone is supervised.
+
+Turns may be in any form that `inference.conversations` reads; what it changes or refuses is counted.
 
 Every row is accounted for: cut ones and ones without a supervised token are counted, and the run is refused where
 there are too many of the latter. Killed at any moment and started again, a run ends with the same bytes.
@@ -22,8 +25,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 __all__ = ["LoraSettings", "SFTConfig", "train"]
-
-COLUMNS = ("messages", "tools", "prompt", "completion", "chat_template_kwargs")
 
 
 class SFTConfig(TrainingConfig):
@@ -63,31 +64,35 @@ def _fit(config: SFTConfig, context: StepContext) -> None:
     """One process's training. Only ever called through `_loop.run`."""
     import trl
 
-    from . import _loop
-    from ._templates import check_template
+    from . import _loop, _model, _rows, _templates
 
     splits = _loop.load_splits(config, context)
     columns = set(splits["train"].column_names)
-    conversations = "messages" in columns
-    if not conversations and not {"prompt", "completion"} <= columns:
+    whole = next((c for c in ("messages", "conversations") if c in columns), None)
+    if whole is None and not {"prompt", "completion"} <= columns:
         raise DataError(
             f"{_loop.name(context, 'dataset')} has neither `messages` nor `prompt` + `completion`: "
             f"its columns are {', '.join(sorted(columns))}"
         )
-    keep = ("messages", "tools") if conversations else ("prompt", "completion", "tools")
-    splits = {k: d.select_columns([c for c in keep if c in columns]) for k, d in splits.items()}
-    if conversations and config.assistant_only_loss:
+    cited = _loop.name(context, "model")
+    tokenizer = _model.load_tokenizer(config, context)
+    template = _templates.choose(tokenizer, cited, tools="tools" in columns)
+    marked = whole is not None and config.assistant_only_loss
+    form = _rows.Form(whole, responses=() if whole else ("completion",), weighted=marked)
+    splits, conversations = _rows.prepare(splits, form, tokenizer, config, context)
+    if marked:
         splits = {k: _with_assistant_turn(d, k, context) for k, d in splits.items()}
+    if conversations:
+        tools = "tools" in splits["train"].column_names
+        _templates.check_template(tokenizer, tools=tools, assistant_mask=marked, model=cited)
+    else:
+        _templates.check_end(tokenizer, cited)
 
-    model, tokenizer = _loop.load_model(config, context)
-    check_template(
-        tokenizer,
-        tools=_loop.has_tools(splits["train"]),
-        assistant_mask=conversations and config.assistant_only_loss,
-        model=_loop.name(context, "model"),
-    )
+    model = _model.read_model(config, context)
+    _model.stop_at_end_of_turn(model, tokenizer, config)
     if config.packing:
-        _loop.check_isolation(model, _loop.name(context, "model"))
+        _model.check_isolation(model, cited)
+    adapter = _model.peft_config(config, model, cited)
 
     class SFTTrainer(_loop.SafeCheckpoints, trl.SFTTrainer):
         """TRL's trainer with every row accounted for and checkpoints that prove themselves."""
@@ -99,7 +104,9 @@ def _fit(config: SFTConfig, context: StepContext) -> None:
             whole = copy.copy(args)
             whole.max_length, whole.shuffle_dataset = None, False
             tokenized = super()._prepare_dataset(dataset, processing_class, whole, False, *rest)
+            tokenized = _rows.weigh(tokenized, _loop.name(context, "dataset"))
             checked = _account(tokenized, str(rest[-1]), config, context)
+            _model.check_sequences(checked["input_ids"], config.max_length, model, tokenizer, cited)
             return super()._prepare_dataset(checked, processing_class, args, packing, *rest)
 
         def compute_loss(
@@ -119,15 +126,16 @@ def _fit(config: SFTConfig, context: StepContext) -> None:
             max_length=config.max_length,
             packing=config.packing,
             eval_packing=False,
-            assistant_only_loss=conversations and config.assistant_only_loss,
-            completion_only_loss=config.completion_only_loss and not conversations,
+            assistant_only_loss=marked,
+            completion_only_loss=config.completion_only_loss and whole is None,
             loss_type=config.loss_type,
         ),
         train_dataset=splits["train"],
         eval_dataset=splits.get("eval"),
         processing_class=tokenizer,
-        peft_config=_loop.peft_config(config),
+        peft_config=adapter,
     )
+    tokenizer.chat_template = template
     _loop.fit(trainer, config, context)
 
 
@@ -164,6 +172,7 @@ def _account(dataset: Dataset, split: str, config: SFTConfig, context: StepConte
         f"{split}_rows": len(dataset),
         f"{split}_rows_cut_at_max_length": cut,
         f"{split}_rows_without_supervised_token": idle,
+        f"{split}_rows_used": len(kept),
         f"{split}_tokens": tokens,
         f"{split}_supervised_tokens": supervised,
     }

@@ -73,4 +73,4 @@ def test_vocabulary_without_chatml_is_refused() -> None:
 
     bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE(vocab={"a": 0}, merges=[])))
     with pytest.raises(UsageError, match="needs the token <|im_start|>".replace("|", r"\|")):
-        install_chatml_tools(None, bare)
+        install_chatml_tools(bare)

@@ -12,7 +12,7 @@ import torch
 from trainer_parts import QUICK, TOOLS, context, make_model, save_drills, save_tools, tool_conversation
 
 from hubwright.hub_sync.errors import DataError, UsageError
-from hubwright.trainers import _loop, _output, sft
+from hubwright.trainers import _loop, _model, _output, sft
 from hubwright.trainers._templates import CHATML_TOOLS
 
 Capture = Callable[..., Any]
@@ -227,7 +227,7 @@ def test_packing_is_refused_for_a_model_that_mixes_rows(tmp_path: Path) -> None:
         MambaConfig(vocab_size=64, hidden_size=16, state_size=4, num_hidden_layers=1, intermediate_size=32)
     )
     with pytest.raises(UsageError, match="packing"):
-        _loop.check_isolation(mixing, "org/model@1")
+        _model.check_isolation(mixing, "org/model@1")
 
 
 @pytest.mark.parametrize("packing", [False, True])
@@ -329,6 +329,6 @@ def test_settings_are_checked_without_torch() -> None:
     with pytest.raises(ValueError, match="merge_adapter needs lora"):
         sft.SFTConfig(merge_adapter=True)
     with pytest.raises(ValueError, match="set bf16: false"):
-        sft.SFTConfig(dtype="bfloat16")
+        sft.SFTConfig(dtype="bfloat16", bf16=True)
     with pytest.raises(ValueError, match="Extra inputs"):
         sft.SFTConfig(learning_rte=1.0)

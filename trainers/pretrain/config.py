@@ -125,8 +125,8 @@ class PretrainConfig(BaseTrainingConfig):
             raise ValueError("streaming runs for max_steps, however many passes that is: drop num_train_epochs")
         if self.shuffle_block is not None and not self.streaming:
             raise ValueError("shuffle_block is for streaming: without it all rows are shuffled; drop it")
-        if self.fsdp and self.use_cpu:
-            raise ValueError("fsdp shards over accelerators: drop fsdp or use_cpu")
+        if self.fsdp and (self.use_cpu or self.device == "cpu"):
+            raise ValueError("fsdp shards over accelerators: drop fsdp, or device: cpu and use_cpu")
         if self.fsdp and self.save_dtype:
             raise ValueError("fsdp publishes the weights as trained: drop save_dtype, or set dtype")
         return self

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
-from .. import _loop
+from .. import _loop, _model
 from .config import PretrainConfig
 
 
@@ -43,7 +43,8 @@ def load(config: PretrainConfig, context: StepContext, made: Any, tokenizer: Any
     from transformers import AutoModelForCausalLM, set_seed
 
     if made is not None:
-        made.vocab_size, made.pad_token_id = len(tokenizer), tokenizer.pad_token_id
+        # Ids may have holes: the largest one counts, not their number.
+        made.vocab_size, made.pad_token_id = max(tokenizer.get_vocab().values()) + 1, tokenizer.pad_token_id
         made.bos_token_id, made.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
         set_seed(config.seed)  # whatever was drawn before: the weights follow from the seed alone
         kernel = config.attn_implementation
@@ -54,7 +55,7 @@ def load(config: PretrainConfig, context: StepContext, made: Any, tokenizer: Any
         except (ValueError, ImportError) as error:
             said = str(error).splitlines()[0].split(". ")[0]
             raise UsageError(f"attn_implementation {kernel}, {made.model_type}: {said}; try eager or sdpa") from error
-    model, _ = _loop.read_model(config, context)
+    model = _model.read_model(config, context)
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if window is not None and window < config.max_length:
         raise UsageError(

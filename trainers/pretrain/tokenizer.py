@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError, UsageError
+from ...hub_sync.errors import UsageError
 from ...hub_sync.files import fsync_path
+from .. import _model
 from .config import BPE_SIZE, PretrainConfig
 
 PAD, BOS, EOS, UNKNOWN = SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
@@ -40,11 +41,7 @@ def load(config: PretrainConfig, context: StepContext, rows: Iterable[dict[str, 
                 "kind: bpe or words"
             )
         given = context.inputs[role]
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(str(given.path))
-        except (OSError, ValueError, ImportError) as error:
-            said = str(error).splitlines()[0].replace(str(given.path), str(given.ref))
-            raise DataError(f"{given.ref} has no tokenizer that can be loaded: {said}") from error
+        tokenizer = _model.read_tokenizer(context, role)
         if not tokenizer.is_fast:
             raise UsageError(f"the tokenizer of {given.ref} has no tokenizer.json: only fast tokenizers can be used")
         return tokenizer

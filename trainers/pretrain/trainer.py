@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
-from .. import _live, _loop
+from .. import _live, _loop, _model
 from ..kv_shift.report import describe as describe_pairs
 from ..maet import masked
 from ..maet.masks import load_masks
@@ -231,7 +231,7 @@ def fit(
     called = _loop.name(context, "model") if "model" in context.inputs else f"model_type {net.config.model_type}"
     check_labels(net, called)
     if packing:
-        _loop.check_isolation(net, called)
+        _model.check_isolation(net, called)
     with arguments.main_process_first(local=False):
         rows = {role: _rows(role, split, read, packing, context) for role, split in splits.items()}
     pad = words.pad_token_id if words.pad_token_id is not None else (words.eos_token_id or 0)

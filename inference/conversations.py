@@ -1,0 +1,331 @@
+"""Conversations as people store them, in the one form that chat templates read.
+
+A row's turns come as OpenAI's messages, as ShareGPT's `from` and `value`, as JSON text of either, with content as text
+or as a list of parts, with arguments as an object or as JSON text. Out come turns with text content and calls with
+arguments as objects. What cannot be read without a guess is refused with a reason that is counted.
+
+Arrow structs give every row the keys of all rows, absent ones as null. In a column of structs null keys are therefore
+padding: `padded` tells whether a column is one. `Json` columns and JSON text hold null only where somebody wrote it.
+
+    >>> read_messages('[{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]', [])
+    [{'role': 'user', 'content': 'Hi'}, {'role': 'assistant', 'content': 'Hello'}]
+
+Sources: OpenAI's fine-tuning format (`weight`, content parts, arguments as JSON text), `trl.data_utils` (from and
+value, implicit prompts), transformers' chat templates (arguments as objects, text parts joined without a separator).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ROLES = {
+    "system": "system", "developer": "developer", "human": "user", "user": "user", "gpt": "assistant",
+    "chatgpt": "assistant", "bot": "assistant", "model": "assistant", "assistant": "assistant", "tool": "tool",
+    "function": "tool", "function_response": "tool", "observation": "tool",
+}  # fmt: skip
+_TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text"}
+_THOUGHT = ("reasoning_content", "reasoning", "thinking")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+Turn = dict[str, Any]
+Changes = Counter[str]
+
+
+class RowRejected(ValueError):
+    """A row that cannot be used.
+
+    Args:
+        reason: a phrase that is counted, the same for all rows of the kind.
+        value: the offending value, for the message about the first such row.
+    """
+
+    def __init__(self, reason: str, value: Any = None) -> None:
+        self.reason = reason
+        super().__init__(reason if value is None else f"{reason} ({value!r:.80})")
+
+
+def padded(feature: Any, *path: str) -> bool:
+    """True if the value at `path` below a column's feature lies in an Arrow struct, which pads absent keys with null.
+
+    Args:
+        feature: a `datasets` feature; lists on the way are passed through.
+        path: keys, such as "tool_calls", "function", "arguments".
+    """
+    for key in (*path, None):
+        while not isinstance(feature, dict) and (inner := _element(feature)) is not None:
+            feature = inner
+        if key is None or not isinstance(feature, dict):
+            break
+        feature = feature.get(key)
+    return isinstance(feature, dict)
+
+
+def _element(feature: Any) -> Any:
+    if isinstance(feature, list):
+        return feature[0] if feature else None
+    return getattr(feature, "feature", None)
+
+
+def read_tools(value: Any, is_padded: bool = False, changes: Changes | None = None) -> list[dict[str, Any]]:
+    """The functions that a row offers; [] for null. Raises RowRejected.
+
+    Args:
+        value: a list of objects, or JSON text of one, or a list of JSON texts.
+        is_padded: the column is one of structs: null keys are dropped.
+        changes: gets the number of changes by kind.
+    """
+    if value is None or value == "":
+        return []
+    if isinstance(value, str):
+        value, is_padded = _parse(value, "tools are not JSON"), False
+    if not isinstance(value, list):
+        raise RowRejected("tools are not a list", value)
+    tools: list[dict[str, Any]] = []
+    for tool in value:
+        if isinstance(tool, str):
+            tool = _parse(tool, "tools are not JSON")
+        if not isinstance(tool, dict):
+            raise RowRejected("a tool is not an object", tool)
+        if is_padded:
+            tool = _without_null_keys(tool)
+        function = tool.get("function", tool)
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise RowRejected("a tool has no name", tool)
+        if isinstance(function.get("parameters"), str):
+            function = function | {"parameters": _parse(function["parameters"], "parameters of a tool are not JSON")}
+            tool = tool | {"function": function} if "function" in tool else function
+            note(changes, "JSON text read")
+        tools.append(tool)
+    return tools
+
+
+def _without_null_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_null_keys(item) for key, item in value.items() if item is not None}
+    return [_without_null_keys(item) for item in value] if isinstance(value, list) else value
+
+
+def read_messages(
+    value: Any,
+    tools: Sequence[Mapping[str, Any]],
+    *,
+    is_padded: bool = False,
+    empty_answers: bool = False,
+    changes: Changes | None = None,
+) -> list[Turn]:
+    """The turns of a conversation: `role`, `content` (text), perhaps `tool_calls`, `weight: 0` and what templates of
+    their own read. Raises RowRejected.
+
+    Args:
+        value: a list of turns, or JSON text of one.
+        tools: of the row, from `read_tools`: their schemas say which null arguments are padding.
+        is_padded: arguments lie in an Arrow struct.
+        empty_answers: an assistant's turn may be empty text, as in a rejected response.
+        changes: gets the number of changes by kind.
+    """
+    if isinstance(value, str):
+        value, is_padded = _parse(value, "turns are text that is not JSON"), False
+        note(changes, "JSON text read")
+    if value is None:
+        raise RowRejected("null in place of turns")
+    if isinstance(value, dict):
+        value = value.get("messages", [value])
+    if not isinstance(value, list) or not value:
+        raise RowRejected("turns are not a list with something in it", value)
+    schemas = {str(f.get("name")): f.get("parameters") for f in (tool.get("function", tool) for tool in tools)}
+    return [_turn(turn, schemas, is_padded, empty_answers, changes) for turn in value]
+
+
+def is_turns(value: Any) -> bool:
+    """True for a list of turns, one turn, and JSON text of a list of turns; false for other text."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(value, list) and bool(value) and _looks_like_turn(value[0])
+    return isinstance(value, list) or _looks_like_turn(value)
+
+
+def _looks_like_turn(value: Any) -> bool:
+    return isinstance(value, dict) and ("role" in value or "from" in value)
+
+
+def _turn(
+    turn: Any, schemas: Mapping[str, Any], is_padded: bool, empty_answers: bool, changes: Changes | None
+) -> Turn:
+    if not isinstance(turn, dict):
+        raise RowRejected("a turn is not an object", turn)
+    # At the level of a turn null says nothing in any of the formats, except of the content.
+    found = {key: item for key, item in turn.items() if item is not None}
+    if "role" not in found and "from" in found:
+        found = {"role": found.pop("from"), "content": found.pop("value", None), **found}
+        note(changes, "from and value read as role and content")
+    role = ROLES.get(str(found.get("role")).lower())
+    if role is None:
+        raise RowRejected("a turn has a role that no chat template knows", turn.get("role", turn.get("from")))
+    read: Turn = {**found, "role": role, "content": _text(found.get("content"), changes)}
+    if isinstance(found.get("function_call"), dict):  # OpenAI's earlier form of one call
+        read["tool_calls"] = [{"type": "function", "function": read.pop("function_call")}]
+    calls = read.pop("tool_calls", None)
+    if calls := _calls(calls, schemas, is_padded, changes):
+        read["tool_calls"] = calls
+    _set_weight(read, role)
+    if read["content"] is None and not calls and not any(read.get(key) for key in _THOUGHT):
+        raise RowRejected(f"a turn of role {role} has null in place of content")
+    read["content"] = read["content"] or ""
+    spoken = read["content"].strip() or calls or any(read.get(key) for key in _THOUGHT)
+    if role == "assistant" and not spoken and not empty_answers and read.get("weight") != 0:
+        raise RowRejected("an assistant turn is empty, which would teach to end at once")
+    return read
+
+
+def _text(content: Any, changes: Changes | None) -> str | None:
+    """Content as text: parts are joined as multimodal chat templates join them, without a separator."""
+    if isinstance(content, list):
+        texts = []
+        for part in content:
+            kind = part.get("type") if isinstance(part, dict) else None
+            said = part if isinstance(part, str) else part.get(_TEXT_PARTS.get(str(kind), "")) if kind else None
+            if not isinstance(said, str):
+                raise RowRejected("a content part is not text", kind or part)
+            texts.append(said)
+        note(changes, "content parts joined")
+        content = "".join(texts)
+    if content is not None and not isinstance(content, str):
+        raise RowRejected("content is neither text nor a list of parts", content)
+    if content and _SURROGATE.search(content):
+        raise RowRejected("half a surrogate pair, which is not text")
+    return content
+
+
+def _set_weight(turn: Turn, role: str) -> None:
+    """`weight: 0` where a turn is not to be learnt; no `weight` elsewhere. OpenAI allows 0 and 1."""
+    weight = turn.pop("weight", 1)
+    if isinstance(weight, str) or weight not in (0, 1):
+        raise RowRejected("a turn has a weight other than 0 and 1", weight)
+    if role == "assistant" and weight == 0:
+        turn["weight"] = 0
+
+
+def unlearnt(messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Which assistant turns have `weight: 0`, by their number among the assistant turns, from 0."""
+    spoken = [turn for turn in messages if turn["role"] == "assistant"]
+    return [number for number, turn in enumerate(spoken) if turn.get("weight") == 0]
+
+
+def _calls(value: Any, schemas: Mapping[str, Any], is_padded: bool, changes: Changes | None) -> list[Turn]:
+    if isinstance(value, str):
+        value, is_padded = _parse(value, "tool calls are not JSON"), False
+    if not value:
+        return []
+    if not isinstance(value, list):
+        raise RowRejected("tool calls are not a list", value)
+    calls = []
+    for call in value:
+        if call is None:
+            continue
+        if not isinstance(call, dict):
+            raise RowRejected("a tool call is not an object", call)
+        call = {key: item for key, item in call.items() if item is not None}
+        function = call.get("function", call)
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise RowRejected("a tool call has no name", call)
+        arguments = _arguments(function, schemas, is_padded, changes)
+        read = {key: item for key, item in function.items() if item is not None} | {"arguments": arguments}
+        calls.append(call | {"function": read} if "function" in call else read)
+    return calls
+
+
+def _arguments(
+    function: Mapping[str, Any], schemas: Mapping[str, Any], is_padded: bool, changes: Changes | None
+) -> dict[str, Any]:
+    value, name = function.get("arguments"), function["name"]
+    if isinstance(value, str):
+        value, is_padded = _parse(value or "{}", "arguments of a call are not JSON"), False
+        note(changes, "JSON text read")
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise RowRejected("arguments of a call are not an object", value)
+    if not is_padded or not _has_null_key(value):
+        return value
+    schema = schemas.get(name)
+    if not _is_schema(schema):
+        raise RowRejected(
+            "arguments in a struct column have null keys, and no JSON Schema of the tool says which are padding", name
+        )
+    return _unpadded(value, schema, schema, changes)
+
+
+def _is_schema(value: Any) -> bool:
+    """False for the flat tables of parameters that some data sets call a schema: they do not say what is required."""
+    if not isinstance(value, dict):
+        return False
+    return (
+        not value or isinstance(value.get("type"), str | list) or bool({"properties", "$ref", "anyOf"} & value.keys())
+    )
+
+
+def _has_null_key(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(item is None or _has_null_key(item) for item in value.values())
+    return isinstance(value, list) and any(map(_has_null_key, value))
+
+
+def _unpadded(value: Any, schema: Any, root: Mapping[str, Any], changes: Changes | None) -> Any:
+    """A value without the null keys that its schema does not require. Raises RowRejected for a required one."""
+    parts = list(_parts(schema, root))
+    if isinstance(value, list):
+        items: Any = next((part["items"] for part in parts if "items" in part), {})
+        return [_unpadded(item, items, root, changes) for item in value]
+    if not isinstance(value, dict):
+        return value
+    read = {}
+    for key, item in value.items():
+        own = next((p["properties"][key] for p in parts if key in (p.get("properties") or {})), {})
+        if item is None:
+            if not any(key in (part.get("required") or ()) for part in parts):
+                note(changes, "null arguments dropped")
+                continue
+            if not any(_takes_null(part) for part in _parts(own, root)):
+                raise RowRejected("a required argument is null", key)
+        read[key] = _unpadded(item, own, root, changes)
+    return read
+
+
+def _parts(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Any:
+    """A schema and the ones it is put together from: local references, anyOf, oneOf and allOf."""
+    if not isinstance(schema, dict) or depth > 16:
+        return
+    yield schema
+    if isinstance(reference := schema.get("$ref"), str) and reference.startswith("#"):
+        target: Any = root
+        for key in reference.removeprefix("#").strip("/").split("/"):
+            target = target.get(key) if key and isinstance(target, dict) else target
+        yield from _parts(target, root, depth + 1)
+    for word in ("anyOf", "oneOf", "allOf"):
+        for one in schema.get(word) or ():
+            yield from _parts(one, root, depth + 1)
+
+
+def _takes_null(schema: Mapping[str, Any]) -> bool:
+    kind = schema.get("type")
+    return "null" in (kind if isinstance(kind, list) else [kind]) or None in (schema.get("enum") or ())
+
+
+def _parse(text: str, reason: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RowRejected(reason, text) from error
+
+
+def note(changes: Changes | None, what: str) -> None:
+    """Count a change of a row under what was done."""
+    if changes is not None:
+        changes[what] += 1

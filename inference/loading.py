@@ -1,0 +1,154 @@
+"""Models as they are on disk: every weight read from a file, none drawn at random; an adapter folded into its base.
+
+transformers draws what a checkpoint lacks at random and warns; here that is an error, in training and evaluation.
+torch, transformers and peft are imported inside the functions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..hub_sync.errors import DataError, UsageError
+
+ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+def causal_lm(folder: Path, cited: str, dtype: str, new: Sequence[str] = (), **options: Any) -> Any:
+    """The causal language model of a folder, from safetensors, without code of the repository.
+
+    Args:
+        folder: config and weights.
+        cited: the model's name in messages.
+        dtype: of the weights, such as "float32".
+        new: parts of names of parameters that the caller declares as new, which may be absent.
+        options: of `from_pretrained`.
+
+    Raises DataError in one line if the model cannot be loaded, or a weight is missing or has another shape.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return CompleteModels(AutoModelForCausalLM, cited, new).from_pretrained(
+            str(folder), dtype=dtype, use_safetensors=True, **options
+        )
+    except DataError:
+        raise
+    except Exception as error:  # safetensors, transformers and torch raise classes of their own
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].replace(str(folder), cited)
+        raise DataError(f"{cited} cannot be loaded as a causal language model: {said}") from error
+
+
+class CompleteModels:
+    """An Auto class of transformers whose models are complete. `from_pretrained` raises DataError for others.
+
+    Args:
+        auto: such as AutoModelForCausalLM.
+        cited: the model's name in messages; "": what `from_pretrained` is given.
+        new: as in `causal_lm`.
+    """
+
+    def __init__(self, auto: Any, cited: str = "", new: Sequence[str] = ()) -> None:
+        self._auto, self._cited, self._new = auto, cited, new
+
+    def from_pretrained(self, name: str, *args: Any, **options: Any) -> Any:
+        """The model. Misshapen weights are read as missing, so that they can be named."""
+        model, info = self._auto.from_pretrained(
+            name, *args, **options, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+        cited = self._cited or name
+        if misshapen := sorted(info["mismatched_keys"]):
+            key, stored, wanted = misshapen[0]
+            raise DataError(
+                f"{cited}: {key} is {list(stored)} in the file and {list(wanted)} by config.json"
+                f"{_more(misshapen)}: the two belong to different models"
+            )
+        missing = sorted(key for key in info["missing_keys"] if not any(part in key for part in self._new))
+        if missing:
+            raise DataError(
+                f"{cited}: {missing[0]} is not in its files{_more(missing)}, and would be drawn at random: "
+                "save the whole model, or correct tie_word_embeddings in config.json"
+            )
+        return model
+
+
+def _more(several: Sequence[Any]) -> str:
+    return f" (and {len(several) - 1} more)" if len(several) > 1 else ""
+
+
+def is_adapter(folder: Path) -> bool:
+    """True for a folder that holds an adapter and no model."""
+    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
+
+
+def adapter_base(config: Path, cited: str) -> tuple[str, str]:
+    """(repository, revision) of the model that an adapter belongs to, as its `adapter_config.json` says.
+
+    Raises DataError in one line if it says none.
+    """
+    try:
+        said = json.loads(config.read_text(encoding="utf-8"))
+        base, revision = said["base_model_name_or_path"], said.get("revision") or "main"
+        if not isinstance(base, str) or not isinstance(revision, str) or not base:
+            raise TypeError
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{cited}: {ADAPTER_CONFIG} does not say base_model_name_or_path: add the repository it was trained on"
+        ) from error
+    return base, revision
+
+
+def check_adapter(folder: Path, cited: str) -> None:
+    """Raises DataError unless the adapter is stored as safetensors."""
+    if not (folder / ADAPTER).is_file():
+        raise DataError(f"{cited}: no {ADAPTER}: save the adapter as safetensors")
+
+
+def fold(model: Any, folder: Path, cited: str) -> Any:
+    """The model with an adapter of PEFT merged into its weights, in their dtype.
+
+    Raises DataError in one line for an adapter that is stored as a pickle or does not fit the model.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
+
+    check_adapter(folder, cited)
+    try:
+        adapted = PeftModel.from_pretrained(model, str(folder))
+        with safe_open(folder / ADAPTER, framework="pt") as file:
+            stored = set(file.keys())
+        wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+        if wanted - stored:
+            raise ValueError(f"{min(wanted - stored)} is not in {ADAPTER}")
+        return adapted.merge_and_unload()
+    except Exception as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].replace(str(folder), cited)
+        raise DataError(f"{cited} does not fit its base model: {said}") from error
+
+
+def check_ids(ids: Iterable[int], embeddings: int, tokenizer: Any, cited: str) -> None:
+    """Raises DataError if a token has no row in the embeddings of the model.
+
+    Args:
+        ids: the largest of every text.
+        embeddings: rows of the model's input embeddings.
+    """
+    largest = max(ids, default=-1)
+    if largest >= embeddings:
+        raise DataError(
+            f"{cited}: the token {tokenizer.convert_ids_to_tokens(largest)!r} has id {largest}, and the model has "
+            f"{embeddings} embeddings: use the model's own tokenizer, or resize the model"
+        )
+
+
+def check_window(lengths: Collection[int], config: Any, cited: str) -> None:
+    """Raises UsageError if a sequence is longer than the positions that the model's config allows."""
+    window = getattr(config.get_text_config(), "max_position_embeddings", None)
+    longest = max(lengths, default=0)
+    if window is not None and longest > window:
+        raise UsageError(
+            f"a sequence of {longest} tokens is longer than the {window} positions of {cited}: "
+            f"set max_length: {window}"
+        )

@@ -1,0 +1,158 @@
+"""The model that a training starts from, its tokenizer, and what it cannot do, found out before anything is trained.
+
+torch and transformers are imported inside the functions: importing this module costs nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from ..hub_sync.context import StepContext
+from ..hub_sync.errors import DataError, UsageError
+from ..inference import loading
+from . import _loop
+from .config import BaseTrainingConfig, TrainingConfig
+
+
+def load_tokenizer(config: TrainingConfig, context: StepContext) -> Any:
+    """The tokenizer of the `model` input, with the chosen chat template."""
+    from ._templates import install_chatml_tools
+
+    tokenizer = read_tokenizer(context)
+    if config.chat_template == "chatml_tools":
+        install_chatml_tools(tokenizer)
+    return tokenizer
+
+
+def read_tokenizer(context: StepContext, role: str = "model") -> Any:
+    """The tokenizer of an input; an adapter without one has its base's. Raises DataError in one line."""
+    from transformers import AutoTokenizer
+
+    found = context.inputs[role]
+    if f"{role}.base" in context.inputs and not (found.path / "tokenizer_config.json").is_file():
+        found = context.inputs[f"{role}.base"]
+    try:
+        return AutoTokenizer.from_pretrained(str(found.path))
+    except Exception as error:  # tokenizers raises plain Exceptions
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].replace(str(found.path), str(found.ref))
+        raise DataError(f"{found.ref} has no tokenizer that can be loaded: {said}") from error
+
+
+def read_model(config: BaseTrainingConfig, context: StepContext) -> Any:
+    """The causal language model in `config.dtype`, every weight from its files; an adapter is folded into its base.
+
+    Only safetensors are read and no code from a repository is run. Raises DataError in one line.
+    """
+    import torch
+
+    from .kv_shift import register
+
+    register()
+    cited, given = _loop.name(context, "model"), context.inputs["model"]
+    base = context.inputs.get("model.base")
+    if base is None:
+        if loading.is_adapter(given.path):
+            raise DataError(f"{cited} is an adapter, and its base was not resolved: run it through a recipe")
+        return loading.causal_lm(given.path, cited, config.dtype, attn_implementation=config.attn_implementation)
+    # Folded in float32 and rounded once.
+    kernel = config.attn_implementation
+    model = loading.causal_lm(base.path, str(base.ref), "float32", attn_implementation=kernel)
+    return loading.fold(model, given.path, cited).to(getattr(torch, config.dtype))
+
+
+def stop_at_end_of_turn(model: Any, tokenizer: Any, config: TrainingConfig) -> None:
+    """Let the model stop at the end of turn of our template, which is the tokenizer's eos token."""
+    if config.chat_template == "chatml_tools":
+        model.config.eos_token_id = tokenizer.eos_token_id
+        model.generation_config.eos_token_id = tokenizer.eos_token_id
+
+
+def check_isolation(model: Any, cited: str) -> None:
+    """Refuse packing where tokens of one packed row reach the next one's.
+
+    The first of two packed documents is changed; the second's logits must not move at all, in any dtype. Works for
+    every model class and attention kernel, because it runs the model itself. FlashAttention alone is not tried: it
+    runs on GPUs only, and separates rows by the lengths that TRL's collator hands it. Raises UsageError.
+    """
+    import torch
+
+    if model.config._attn_implementation == "flash_attention_2":
+        return
+    generator = torch.Generator().manual_seed(0)
+    size = min(model.config.get_text_config().vocab_size, 1000)
+    first, other, second = (torch.randint(size, (1, n), generator=generator) for n in (7, 7, 9))
+    other[0, -1] = (first[0, -1] + 1) % size
+    positions = torch.cat([torch.arange(7), torch.arange(9)])[None].to(model.device)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        a, b = (
+            model(
+                input_ids=torch.cat([head, second], dim=1).to(model.device),
+                position_ids=positions,
+                use_cache=False,
+            ).logits[0, 7:]
+            for head in (first, other)
+        )
+    model.train(was_training)
+    difference = (a.float() - b.float()).abs().max().item()
+    if not difference <= 1e-5:
+        raise UsageError(
+            f"packing: {cited} with attention {model.config._attn_implementation} lets packed rows see one another "
+            f"(logits move by {difference:.2g}): set packing: false"
+        )
+
+
+def check_sequences(sequences: Iterable[list[int]], max_length: int, model: Any, tokenizer: Any, cited: str) -> None:
+    """Refuse sequences that the model cannot read: ids beyond its embeddings, more tokens than it has positions.
+
+    Args:
+        sequences: token ids, before they are cut at `max_length`.
+
+    Raises DataError and UsageError.
+    """
+    largest, longest = -1, 0
+    for ids in sequences:
+        cut = ids[:max_length]
+        largest, longest = max(largest, max(cut, default=-1)), max(longest, len(cut))
+    loading.check_ids([largest], model.get_input_embeddings().weight.shape[0], tokenizer, cited)
+    loading.check_window([longest], model.config, cited)
+
+
+def peft_config(config: TrainingConfig, model: Any, cited: str) -> Any:
+    """`peft.LoraConfig`, or None for full training.
+
+    Raises UsageError for target modules that the model does not have; PEFT passes over all but the last of them.
+    """
+    if config.lora is None:
+        return None
+    from peft import LoraConfig
+
+    lora = config.lora
+    modules = lora.target_modules
+    names = [name for name, _ in model.named_modules() if name]
+    short = sorted({name.rpartition(".")[2] for name in names if not name.rpartition(".")[2].isdigit()})
+    for target in (modules,) if isinstance(modules, str) else modules:
+        if target == "all-linear":
+            continue
+        if isinstance(modules, str):
+            try:
+                matches = any(re.fullmatch(target, name) for name in names)
+            except re.error as error:
+                raise UsageError(f"lora.target_modules: {target!r} is not a regular expression ({error})") from error
+        else:
+            matches = any(name == target or name.endswith(f".{target}") for name in names)
+        if not matches:
+            near = difflib.get_close_matches(target, short, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"its modules are {', '.join(short)}"
+            raise UsageError(f"lora.target_modules: {cited} has no module {target!r}; {hint}")
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=modules if isinstance(modules, str) else list(modules),
+    )

@@ -1,0 +1,227 @@
+"""The rows of a data set of conversations as TRL's trainers read them, every one accounted for.
+
+A row is used as it is, used after a change that is counted, or refused for a reason that is counted. What is read is
+what lies in the row: the data set's columns say where to look and whether nulls are Arrow's padding.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..hub_sync.context import StepContext
+from ..hub_sync.errors import DataError
+from ..inference.conversations import RowRejected, padded, read_messages, read_tools, unlearnt
+from ..inference.responses import ABSENT, read_responses
+from . import _loop
+from .config import TrainingConfig
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_CALL = ("tool_calls", "function", "arguments")
+_VERSION = 1  # of what is cached
+
+
+@dataclass(frozen=True)
+class Form:
+    """Which columns hold what.
+
+    Attributes:
+        messages: the column of whole conversations, or None.
+        prompt: whether there is a column `prompt` (not with `messages`).
+        responses: columns that continue the prompt.
+        weighted: turns may have `weight: 0`, since assistant turns are told apart.
+    """
+
+    messages: str | None = None
+    prompt: bool = True
+    responses: tuple[str, ...] = ()
+    weighted: bool = False
+
+
+def prepare(
+    splits: Mapping[str, Dataset], form: Form, tokenizer: Any, config: TrainingConfig, context: StepContext
+) -> tuple[dict[str, Dataset], bool]:
+    """The usable rows of every split, and whether they are conversations (else plain text).
+
+    Columns: `messages`, or `prompt` and the form's responses; `tools` if some row has any; `unlearnt` (numbers of the
+    assistant turns with weight 0) if some row has any.
+
+    Raises DataError if more rows are refused than `max_refused_share`, naming the first one.
+    """
+    reader = _Reader(form, tokenizer)
+    cited = _loop.name(context, "dataset")
+    reader.plain = not form.messages and _is_plain(splits["train"], reader)
+    read = {split: _read(dataset, split, reader, cited, config, context) for split, dataset in splits.items()}
+    for column in ("tools", "unlearnt"):
+        if not any(any(dataset[column]) for dataset in read.values()):
+            read = {split: dataset.remove_columns(column) for split, dataset in read.items()}
+    return read, not reader.plain
+
+
+class _Reader:
+    """Reads a row by its form. `plain`: text is wanted, not turns."""
+
+    def __init__(self, form: Form, tokenizer: Any) -> None:
+        self.form, self.tokenizer, self.plain = form, tokenizer, False
+        controls = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+        controls |= set(tokenizer.all_special_tokens)
+        longest = sorted((c for c in controls if c.strip()), key=len, reverse=True)
+        self.controls = re.compile("|".join(map(re.escape, longest))) if longest else None
+
+    def pads(self, features: Mapping[str, Any]) -> tuple[bool, bool]:
+        """Whether arguments of calls, and tools, lie in structs."""
+        columns = [self.form.messages] if self.form.messages else ["prompt", *self.form.responses]
+        arguments = any(padded(features[c], *_CALL) or padded(features[c], "tool_calls", "arguments")
+                        for c in columns if c in features)  # fmt: skip
+        return arguments, "tools" in features and padded(features["tools"])
+
+    def read(self, row: Mapping[str, Any], pads: tuple[bool, bool], changes: Counter[str]) -> dict[str, Any]:
+        """The row's columns; raises RowRejected."""
+        tools = read_tools(row.get("tools"), pads[1], changes)
+        if self.form.messages:
+            turns = read_messages(row[self.form.messages], tools, is_padded=pads[0], changes=changes)
+            found: dict[str, Any] = {"messages": turns, "unlearnt": unlearnt(turns)}
+            if found["unlearnt"] and not self.form.weighted:
+                raise RowRejected("a turn has weight 0, which needs assistant_only_loss")
+            if found["unlearnt"] and len(found["unlearnt"]) == sum(t["role"] == "assistant" for t in turns):
+                raise RowRejected("every assistant turn has weight 0")
+            return found | {"tools": tools}
+        prompt = row["prompt"] if self.form.prompt else ABSENT
+        responses = {name: row[name] for name in self.form.responses}
+        pair = read_responses(prompt, responses, tools, is_padded=pads[0], changes=changes)
+        return {**pair, "unlearnt": [], "tools": tools}
+
+    def check(self, found: Mapping[str, Any]) -> None:
+        """Raises RowRejected for a row of the other form, or one that the chat template cannot render as it is."""
+        plain = isinstance(found.get("prompt"), str)
+        if plain != self.plain:
+            raise RowRejected("plain text among conversations" if plain else "a conversation among plain text")
+        if plain:
+            return
+        tools = found["tools"] or None
+        prompt, responses = found.get("prompt", []), [found[name] for name in self.form.responses]
+        for turns in [prompt + response for response in responses] or [found["messages"]]:
+            text = json.dumps([turns, tools], ensure_ascii=False)
+            if self.controls and (match := self.controls.search(text)):
+                raise RowRejected("a text spells a control token of the model, which it would become", match[0])
+            if self.tokenizer.chat_template:
+                try:
+                    self.tokenizer.apply_chat_template(turns, tools=tools, tokenize=False)
+                except Exception as error:  # a template may raise anything
+                    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+                    raise RowRejected("the chat template refuses the row", said) from error
+
+
+def _is_plain(dataset: Dataset, reader: _Reader) -> bool:
+    """Whether the first row that can be read is plain text."""
+    pads = reader.pads(dataset.features)
+    for row in dataset:
+        try:
+            return isinstance(reader.read(row, pads, Counter())["prompt"], str)
+        except RowRejected:
+            continue
+    return False
+
+
+def _read(
+    dataset: Dataset, split: str, reader: _Reader, cited: str, config: TrainingConfig, context: StepContext
+) -> Dataset:
+    from datasets import Features, Json, List, Value
+    from datasets.fingerprint import Hasher
+
+    turns: Any = Value("string") if reader.plain else List(Json())
+    names = ["messages"] if reader.form.messages else ["prompt", *reader.form.responses]
+    columns = dict.fromkeys(names, turns)
+    columns |= {"tools": List(Json()), "unlearnt": List(Value("int64")), "why": Value("string"),
+                "changes": Value("string")}  # fmt: skip
+    core = reader.tokenizer.chat_template, sorted(reader.tokenizer.get_vocab())[:3], str(reader.controls)
+    key = Hasher.hash([_VERSION, dataset._fingerprint, reader.form, reader.plain, core])
+    read: Dataset = dataset.map(
+        _row_reader(reader, names, reader.pads(dataset.features)),
+        remove_columns=dataset.column_names,
+        features=Features(columns),
+        new_fingerprint=key,
+        desc=f"Reading {split} rows",
+    )
+    why = [json.loads(text) if text else None for text in read["why"]]
+    refused = [(row, reason) for row, reason in enumerate(why) if reason]
+    counts = context.report.counts
+    counts[f"{split}_rows_read"] = len(dataset)
+    for reason, number in sorted(Counter(reason for _, (reason, _) in refused).items()):
+        counts[f"{split}_rows_refused: {reason}"] = number
+    changed: Counter[str] = Counter()
+    for text in read["changes"]:
+        changed.update({what: number if what.startswith("null") else 1 for what, number in json.loads(text).items()})
+    for what, number in sorted(changed.items()):
+        counts[f"{split}_{'' if what.startswith('null') else 'rows_changed: '}{what}"] = number
+    if len(refused) > config.max_refused_share * len(dataset):
+        row, (_, message) = refused[0]
+        raise DataError(
+            f"{cited}: {len(refused)} of {len(dataset)} rows of the {split} split cannot be used, more than "
+            f"max_refused_share {config.max_refused_share}; row {row}: {message}: repair these rows, or raise it"
+        )
+    if len(refused) == len(dataset):
+        raise DataError(f"{cited}: no row of the {split} split can be used; row 0: {refused[0][1][1]}")
+    kept = [row for row, reason in enumerate(why) if not reason]
+    return (read.select(kept) if refused else read).remove_columns(["why", "changes"])
+
+
+def _row_reader(reader: _Reader, names: list[str], pads: tuple[bool, bool]) -> Callable[..., dict[str, Any]]:
+    empty: dict[str, Any] = {name: "" if reader.plain else [] for name in names} | {"tools": [], "unlearnt": []}
+
+    def read(row: dict[str, Any]) -> dict[str, Any]:
+        changes: Counter[str] = Counter()
+        why = ""
+        found = empty
+        try:
+            found = reader.read(row, pads, changes)
+            reader.check(found)
+        except RowRejected as error:
+            found, why, changes = empty, json.dumps([error.reason, str(error)]), Counter()
+        return found | {"why": why, "changes": json.dumps(changes)}
+
+    return read
+
+
+def weigh(dataset: Dataset, cited: str) -> Dataset:
+    """Labels without the assistant turns of weight 0.
+
+    Args:
+        dataset: tokenised, with `labels`, and `unlearnt` if some turn is not to be learnt. Each assistant turn is one
+            run of labels, apart from the next by the tokens that open a turn.
+
+    Raises DataError if the template marks other runs than the assistant's turns.
+    """
+    if "unlearnt" not in dataset.column_names:
+        return dataset
+
+    def weigh_row(row: dict[str, Any]) -> dict[str, Any]:
+        if not row["unlearnt"]:
+            return {"labels": row["labels"]}
+        runs = [(i, j) for i, j in _runs(row["labels"])]
+        spoken = sum(turn["role"] == "assistant" for turn in row["messages"])
+        if len(runs) != spoken:
+            raise DataError(
+                f"{cited}: a row has {spoken} assistant turns, of which some have weight 0, and the chat template "
+                f"marks {len(runs)} stretches as the assistant's: set chat_template: chatml_tools, or drop the weights"
+            )
+        labels = list(row["labels"])
+        for number in row["unlearnt"]:
+            first, stop = runs[number]
+            labels[first:stop] = [-100] * (stop - first)
+        return {"labels": labels}
+
+    return dataset.map(weigh_row)
+
+
+def _runs(labels: list[int]) -> list[tuple[int, int]]:
+    """(first, stop) of every stretch of labels that are learnt."""
+    edges = [i for i in range(len(labels) + 1)
+             if (i < len(labels) and labels[i] != -100) != (i > 0 and labels[i - 1] != -100)]  # fmt: skip
+    return list(zip(edges[::2], edges[1::2], strict=True))
