@@ -9,6 +9,7 @@ from typing import Any
 
 from ..hub_sync.context import Input, StepContext
 from ..hub_sync.errors import DataError
+from ..inference.conversations import ROLES
 
 # Columns that hold what a user asks: text, a list of turns, a list of lists of them, or either as JSON text.
 COLUMNS = ("query", "task", "question", "messages", "turns", "input")
@@ -50,8 +51,10 @@ def said(value: Any) -> str:
             except (ValueError, RecursionError):
                 return value
         return value
-    if isinstance(value, dict):
-        return said(value.get("content")) if value.get("role", "user") == "user" else ""
+    if isinstance(value, dict):  # a turn, or a part of its content
+        role = value.get("role") or value.get("from") or "user"
+        words = (value[key] for key in ("content", "value", "text") if value.get(key))
+        return said(next(words, "")) if ROLES.get(role) == "user" else ""
     if isinstance(value, list):
         return "\n".join(filter(None, map(said, value)))
     return ""

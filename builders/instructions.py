@@ -20,12 +20,11 @@ from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError
 from ..hub_sync.licence_ids import LicenceId
 from ..hub_sync.text import is_well_formed, utf8
+from ..inference.conversations import RowRejected, read_messages, unlearnt
 from .sources import Source, check_rejected, read_records
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
-
-ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 
 class InstructionsConfig(BaseModel):
@@ -60,16 +59,20 @@ def conversation(record: Any) -> list[dict[str, str]]:
             turns += [("user", asked), ("assistant", answered)]
         asked = "\n\n".join(part for part in (record["instruction"], record.get("input")) if part)
         turns += [("user", asked), ("assistant", record.get("output"))]
-    elif isinstance(record.get("conversations"), list):
-        turns = [(turn.get("from"), turn.get("value")) for turn in record["conversations"]]
-    elif isinstance(record.get("messages"), list):
-        turns = [(turn.get("role"), turn.get("content")) for turn in record["messages"]]
-        if any(turn.get("tool_calls") for turn in record["messages"]):
+    elif record.get("conversations") or record.get("messages"):
+        try:
+            read = read_messages(record.get("conversations") or record["messages"], [])
+        except RowRejected as error:
+            raise Rejected(error.reason) from error
+        if any("tool_calls" in turn for turn in read):
             raise Rejected("a turn that calls functions")
+        if unlearnt(read):
+            raise Rejected("a turn of weight 0, which this data set cannot say")
+        turns = [(turn["role"], turn["content"]) for turn in read]
     else:
         raise Rejected("neither instruction, conversations nor messages")
-    messages = [{"role": ROLES.get(str(role), ""), "content": text} for role, text in turns]
-    if any(not message["role"] for message in messages):
+    messages = [{"role": role, "content": text} for role, text in turns]
+    if any(message["role"] not in ("system", "user", "assistant") for message in messages):
         raise Rejected("a turn of another role")
     if any(not isinstance(text, str) or not text.strip() for _, text in turns):
         raise Rejected("a turn without text")

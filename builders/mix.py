@@ -6,7 +6,6 @@ apart, weighted and counted later.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..hub_sync.context import Input, StepContext
 from ..hub_sync.errors import DataError, UsageError
+from ..inference.conversations import CALL, RowRejected, padded, read_messages, read_tools
 from .sources import read_rows
 
 if TYPE_CHECKING:
@@ -68,25 +68,27 @@ def _draw(name: str, source: Input, config: MixConfig, context: StepContext) -> 
         raise DataError(f"part {name}: {source.ref} has {len(rows):,} rows, {wanted:,} are asked for: lower `rows`")
     chosen = sorted(random.Random(f"{config.seed}:{name}").sample(range(len(rows)), wanted))  # noqa: S311
     cited = f"part {name}: {source.ref}"
+    pads = padded(rows.features["messages"], *CALL), "tools" in rows.features and padded(rows.features["tools"])
     drawn: Dataset = rows.select(chosen).map(
-        lambda row: _row(row, name, cited), remove_columns=rows.column_names, features=_features()
+        lambda row, place: _row(row, name, f"{cited}: row {chosen[place]}", pads),
+        with_indices=True,
+        remove_columns=rows.column_names,
+        features=_features(),
     )
     return drawn
 
 
-def _row(row: Mapping[str, Any], part: str, cited: str) -> dict[str, Any]:
-    """A row of the mixture. `tools` may be JSON text, as TRL takes it too. Raises DataError."""
-    messages, tools = row["messages"], row.get("tools") or []
-    if isinstance(tools, str):
-        try:
-            tools = json.loads(tools)
-        except (ValueError, RecursionError):
-            tools = None
-    for column, value in (("messages", messages), ("tools", tools)):
-        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            raise DataError(
-                f"{cited}: a row's `{column}` is no list of objects: build it with a step of conversations"
-            )
+def _row(row: Mapping[str, Any], part: str, cited: str, pads: tuple[bool, bool]) -> dict[str, Any]:
+    """A row of the mixture, in whatever form its turns are. Raises DataError.
+
+    Args:
+        pads: whether arguments of calls, and tools, lie in Arrow structs.
+    """
+    try:
+        tools = read_tools(row.get("tools"), pads[1])
+        messages = read_messages(row["messages"], tools, is_padded=pads[0])
+    except RowRejected as error:
+        raise DataError(f"{cited}: {error}: build it with a step of conversations, or repair the row") from error
     return {"messages": messages, "tools": tools, "part": part}
 
 
@@ -107,7 +109,7 @@ def _report(context: StepContext, parts: dict[str, Input], drawn: dict[str, Data
     report.summary = "A mixture of conversations; `part` says where a row comes from."
     table = []
     for name, rows in drawn.items():
-        letters = sum(len(turn.get("content") or "") for turns in rows["messages"] for turn in turns)
+        letters = sum(len(turn["content"]) for turns in rows["messages"] for turn in turns)
         report.counts[f"{name}_rows"] = len(rows)
         table.append([name, f"`{parts[name].ref}`", len(rows), f"{len(rows) / total:.1%}", letters])
     columns = ["part", "data set", "rows", "of all", "characters of the turns"]

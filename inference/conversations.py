@@ -28,6 +28,8 @@ ROLES = {
     "function": "tool", "function_response": "tool", "observation": "tool",
 }  # fmt: skip
 _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text"}
+CALL = ("tool_calls", "function", "arguments")
+"""Where in a turn the arguments of a call are."""
 _THOUGHT = ("reasoning_content", "reasoning", "thinking")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -168,7 +170,7 @@ def _turn(
     role = ROLES.get(str(found.get("role")).lower())
     if role is None:
         raise RowRejected("a turn has a role that no chat template knows", turn.get("role", turn.get("from")))
-    read: Turn = {**found, "role": role, "content": _text(found.get("content"), changes)}
+    read: Turn = {**found, "role": role, "content": text_of(found.get("content"), changes)}
     if isinstance(found.get("function_call"), dict):  # OpenAI's earlier form of one call
         read["tool_calls"] = [{"type": "function", "function": read.pop("function_call")}]
     calls = read.pop("tool_calls", None)
@@ -184,8 +186,8 @@ def _turn(
     return read
 
 
-def _text(content: Any, changes: Changes | None) -> str | None:
-    """Content as text: parts are joined as multimodal chat templates join them, without a separator."""
+def text_of(content: Any, changes: Changes | None = None) -> str | None:
+    """Content as text: parts are joined as multimodal chat templates join them, without a separator. Raises RowRejected."""
     if isinstance(content, list):
         texts = []
         for part in content:

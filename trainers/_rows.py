@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError
-from ..inference.conversations import RowRejected, padded, read_messages, read_tools, unlearnt
+from ..inference.conversations import CALL, RowRejected, padded, read_messages, read_tools, unlearnt
 from ..inference.responses import ABSENT, read_responses
 from . import _loop
 from .config import TrainingConfig
@@ -23,7 +23,6 @@ from .config import TrainingConfig
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_CALL = ("tool_calls", "function", "arguments")
 _VERSION = 1  # of what is cached
 
 
@@ -77,7 +76,7 @@ class _Reader:
     def pads(self, features: Mapping[str, Any]) -> tuple[bool, bool]:
         """Whether arguments of calls, and tools, lie in structs."""
         columns = [self.form.messages] if self.form.messages else ["prompt", *self.form.responses]
-        arguments = any(padded(features[c], *_CALL) or padded(features[c], "tool_calls", "arguments")
+        arguments = any(padded(features[c], *CALL) or padded(features[c], "tool_calls", "arguments")
                         for c in columns if c in features)  # fmt: skip
         return arguments, "tools" in features and padded(features["tools"])
 

@@ -60,16 +60,20 @@ def test_the_three_forms_become_messages(tmp_path: Path) -> None:
         ("text", "no object"),
         ({"text": "x"}, "neither instruction, conversations nor messages"),
         ({"instruction": "x", "output": ""}, "a turn without text"),
-        ({"conversations": [{"from": "function_call", "value": "x"}]}, "a turn of another role"),
+        (
+            {"conversations": [{"from": "function_call", "value": "x"}]},
+            "a turn has a role that no chat template knows",
+        ),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "a turn of another role"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "user and assistant do not take turns"),
-        ({"messages": []}, "user and assistant do not take turns"),
-        ({"messages": ["x"]}, "not of its form"),
+        ({"messages": []}, "neither instruction, conversations nor messages"),
+        ({"messages": ["x"]}, "a turn is not an object"),
         ({"instruction": "\ud800", "output": "y"}, "half a surrogate pair, which is no text"),
         (
             {
                 "messages": [
                     MESSAGES["messages"][0],
-                    {"role": "assistant", "content": "So:", "tool_calls": [{"id": "1"}]},
+                    {"role": "assistant", "content": "So:", "tool_calls": [{"id": "1", "name": "f"}]},
                 ]
             },
             "a turn that calls functions",
@@ -161,11 +165,15 @@ def test_a_mixture_that_cannot_be_made(
     [
         ({}, {"split": "test"}, r"me/part_calls@a+: split 'test' cannot be read \(ValueError: Unknown split"),
         ({}, {"configs": {"x": "huge"}}, "config 'huge' split 'train' cannot be read .*Available: "),
-        ({"messages": "Hello"}, {}, r"part x: me/part_x@a+: a row's `messages` is no list of objects: build it with"),
-        ({"messages": None}, {}, "`messages` is no list of objects"),
-        ({"messages": ["Hello"]}, {}, "`messages` is no list of objects"),
-        ({"tools": "add"}, {}, "`tools` is no list of objects"),
-        ({"tools": "[1]"}, {}, "`tools` is no list of objects"),
+        (
+            {"messages": "Hello"},
+            {},
+            r"part x: me/part_x@a+: row 0: turns are text that is not JSON \('Hello'\): build it with",
+        ),
+        ({"messages": None}, {}, "null in place of turns"),
+        ({"messages": ["Hello"]}, {}, "a turn is not an object"),
+        ({"tools": "add"}, {}, "tools are not JSON"),
+        ({"tools": "[1]"}, {}, "a tool is not an object"),
     ],
 )
 def test_a_part_that_cannot_be_mixed_is_one_line(
@@ -180,14 +188,36 @@ def test_a_part_that_cannot_be_mixed_is_one_line(
     assert "\n" not in str(caught.value) and str(tmp_path) not in str(caught.value)
 
 
+def test_mix_of_struct_rows_drops_padded_nulls_and_keeps_weights(tmp_path: Path) -> None:
+    """The part's Arrow structs pad arguments with null; what the rows say is what went in."""
+    import pyarrow as pa
+
+    def row(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        tool = {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
+        call = {"type": "function", "function": {"name": name, "arguments": arguments}}
+        turns = [
+            {"role": "user", "content": "Do"},
+            {"role": "assistant", "content": "I call.", "tool_calls": [call], "weight": 0},
+            {"role": "assistant", "content": "Done."},
+        ]
+        return {"messages": turns, "tools": json.dumps([tool])}
+
+    rows = [row("weather", {"city": "Rome"}), row("add", {"a": 1})]
+    (tmp_path / "x").mkdir()
+    datasets.Dataset(pa.Table.from_pylist(rows)).to_parquet(str(tmp_path / "x" / "train.parquet"))
+    made = mix.build(mix.MixConfig(), context(tmp_path, part_x=tmp_path / "x", **parts(tmp_path)))["train"]
+    read = sorted((r["messages"] for r in made if r["part"] == "x"), key=str, reverse=True)
+    assert read == sorted((r["messages"] for r in rows), key=str, reverse=True)
+
+
 def test_functions_may_be_json_text(tmp_path: Path) -> None:
     given = parts(tmp_path)
     (tmp_path / "x").mkdir()
-    datasets.Dataset.from_list([{**MESSAGES, "tools": '[{"type": "function"}]'}]).to_parquet(
-        str(tmp_path / "x" / "train.parquet")
-    )
+    datasets.Dataset.from_list(
+        [{**MESSAGES, "tools": '[{"type": "function", "function": {"name": "f"}}]'}]
+    ).to_parquet(str(tmp_path / "x" / "train.parquet"))
     made = mix.build(mix.MixConfig(rows={"general": 1}), context(tmp_path, part_x=tmp_path / "x", **given))["train"]
-    assert [row["tools"] for row in made if row["part"] == "x"] == [[{"type": "function"}]]
+    assert [row["tools"] for row in made if row["part"] == "x"] == [[{"type": "function", "function": {"name": "f"}}]]
     with pytest.raises(ValueError, match="greater than or equal to 1"):
         mix.MixConfig(rows={"x": -1})
 
@@ -197,3 +227,24 @@ def test_an_address_with_a_token_is_refused_before_it_is_read(tmp_path: Path) ->
     with pytest.raises(UsageError, match="holds a user name or token") as caught:
         instructions.build(instructions.InstructionsConfig(sources=(source,), license="mit"), context(tmp_path))
     assert "hf_secret" not in str(caught.value)
+
+
+def test_instructions_with_content_parts_become_text(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "Gr"}, {"type": "text", "text": "ass?"}]
+    record = {"messages": [{"role": "user", "content": parts}, MESSAGES["messages"][1]]}
+    made, _ = built(tmp_path, [record])
+    assert made["train"][0]["messages"] == MESSAGES["messages"]
+
+
+@pytest.mark.parametrize("form", ["text", "parts", "from and value"])
+def test_requests_of_test_set_are_read_in_every_form(tmp_path: Path, form: str) -> None:
+    """A test set whose requests are not seen would be trained on."""
+    from hubwright.builders.against import requests
+
+    turns: dict[str, Any] = {
+        "text": [{"role": "user", "content": "Grass?"}, {"role": "assistant", "content": "Green."}],
+        "parts": [{"role": "user", "content": [{"type": "text", "text": "Grass?"}]}],
+        "from and value": [{"from": "human", "value": "Grass?"}, {"from": "gpt", "value": "Green."}],
+    }
+    datasets.Dataset.from_list([{"messages": turns[form]}]).to_parquet(str(tmp_path / "test.parquet"))
+    assert [text for text, _ in requests(tmp_path, "me/test@1")] == ["Grass?"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ....hub_sync.context import StepContext
 from ....hub_sync.errors import DataError
 from ....inference.budget import Usage
+from ....inference.conversations import RowRejected, text_of
 from ....inference.served import Served
 from . import dedup, prompts
 from .asking import Row
@@ -150,7 +151,13 @@ def conversations(folder: Path, config: FaithfulConfig) -> list[str]:
         turns = row.get("messages") or row.get("conversations")
         if not turns:
             raise DataError(f"dataset: split {config.split!r} has no messages or conversations in every row")
-        heard = [(turn.get("role") or turn.get("from"), turn.get("content") or turn.get("value")) for turn in turns]
+        try:
+            heard = [
+                (turn.get("role") or turn.get("from"), text_of(turn.get("content") or turn.get("value")))
+                for turn in turns
+            ]
+        except RowRejected as error:
+            raise DataError(f"dataset: split {config.split!r}, row {len(found)}: {error}: repair the row") from error
         text = "\n".join(f"{role}: {words}" for role, words in heard if role != "system" and words)
         found.append(text[: config.conversation_chars])
     if not found:
