@@ -32,6 +32,7 @@ class StepKind:
         inputs: role -> repository type; every role is required unless it is in `optional`. A role that ends with "*"
             stands for any number of roles that begin so and end with a name, none included.
         served: roles whose files the step fetches itself, as a model server does; the runner reads their cards alone.
+        folds: roles whose adapter is folded into its base, which becomes an input of its own, ROLE.base.
         version: raised when the method changes its output for the same config; part of the fingerprint.
         extra: the pip extra it needs.
         order: a role with "*" of which the names, in the recipe's order, are written into the setting `order`.
@@ -46,6 +47,7 @@ class StepKind:
     inputs: dict[str, RepoType] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
     served: frozenset[str] = frozenset()
+    folds: frozenset[str] = frozenset()
     version: int = 1
     extra: str = ""
     order: str = ""
@@ -233,6 +235,8 @@ CATALOG: dict[str, StepKind] = {
         "model",
         "supervised fine-tuning on TRL's SFTTrainer",
         inputs={"model": "model", "dataset": "dataset"},
+        folds=frozenset({"model"}),
+        version=2,
         extra="train",
     ),
     "dpo": StepKind(
@@ -242,6 +246,8 @@ CATALOG: dict[str, StepKind] = {
         "model",
         "direct preference optimisation on TRL's DPOTrainer",
         inputs={"model": "model", "dataset": "dataset"},
+        folds=frozenset({"model"}),
+        version=2,
         extra="train",
     ),
     "pretrain": StepKind(
@@ -252,6 +258,8 @@ CATALOG: dict[str, StepKind] = {
         "pre-training from random weights, or of a trained model further, on transformers' Trainer",
         inputs={"dataset": "dataset", "model": "model", "tokenizer": "model"},
         optional=frozenset({"model", "tokenizer"}),
+        folds=frozenset({"model"}),
+        version=2,
         extra="train",
     ),
     "merge": StepKind(
@@ -308,6 +316,7 @@ CATALOG: dict[str, StepKind] = {
         "lm-eval tasks on a model; every answer and figure as a data set",
         inputs={"model": "model", "dataset": "dataset"},
         optional=frozenset({"dataset"}),
+        folds=frozenset({"model"}),
         extra="eval",
         loads_models=True,
         version=2,

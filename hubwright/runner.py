@@ -23,6 +23,7 @@ from typing import Any
 from . import workdir
 from .catalog import run_function
 from .hub_sync import provenance
+from .hub_sync.adapters import adapter_base
 from .hub_sync.context import Input, StepContext
 from .hub_sync.errors import DataError, HubError, HubwrightError, UsageError
 from .hub_sync.files import exclusive_lock, list_files, manifest, write_atomic
@@ -142,6 +143,9 @@ def _run_step(
             inputs[role], asked[role] = made, f"steps.{said}"
         else:
             inputs[role], asked[role] = _resolve(said, lock, settings.update), str(said)
+    for role in sorted(step.kind.folds & inputs.keys()):
+        if (changed := adapter_base(inputs[role])) is not None:
+            inputs[f"{role}.base"], asked[f"{role}.base"] = _resolve(changed, lock, settings.update), str(changed)
     config, sources, given = resolve_sources(step.config, f"steps.{step.name}.with")
     mark = provenance.fingerprint(
         step.uses, step.kind.version, config, inputs, {k: v["sha256"] for k, v in sources.items()}

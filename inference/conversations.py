@@ -187,7 +187,10 @@ def _turn(
 
 
 def text_of(content: Any, changes: Changes | None = None) -> str | None:
-    """Content as text: parts are joined as multimodal chat templates join them, without a separator. Raises RowRejected."""
+    """Content as text: parts are joined as multimodal chat templates join them, without a separator.
+
+    Raises RowRejected.
+    """
     if isinstance(content, list):
         texts = []
         for part in content:

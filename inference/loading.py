@@ -6,14 +6,14 @@ torch, transformers and peft are imported inside the functions.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..hub_sync.adapters import holds_adapter
 from ..hub_sync.errors import DataError, UsageError
 
-ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+ADAPTER = "adapter_model.safetensors"
 
 
 def causal_lm(folder: Path, cited: str, dtype: str, new: Sequence[str] = (), **options: Any) -> Any:
@@ -80,24 +80,7 @@ def _more(several: Sequence[Any]) -> str:
 
 def is_adapter(folder: Path) -> bool:
     """True for a folder that holds an adapter and no model."""
-    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
-
-
-def adapter_base(config: Path, cited: str) -> tuple[str, str]:
-    """(repository, revision) of the model that an adapter belongs to, as its `adapter_config.json` says.
-
-    Raises DataError in one line if it says none.
-    """
-    try:
-        said = json.loads(config.read_text(encoding="utf-8"))
-        base, revision = said["base_model_name_or_path"], said.get("revision") or "main"
-        if not isinstance(base, str) or not isinstance(revision, str) or not base:
-            raise TypeError
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{cited}: {ADAPTER_CONFIG} does not say base_model_name_or_path: add the repository it was trained on"
-        ) from error
-    return base, revision
+    return holds_adapter(path.name for path in folder.iterdir())
 
 
 def check_adapter(folder: Path, cited: str) -> None:
@@ -122,7 +105,7 @@ def fold(model: Any, folder: Path, cited: str) -> Any:
         wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
         if wanted - stored:
             raise ValueError(f"{min(wanted - stored)} is not in {ADAPTER}")
-        return adapted.merge_and_unload()
+        return adapted.merge_and_unload().requires_grad_(True)  # PEFT freezes the base
     except Exception as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0].replace(str(folder), cited)
         raise DataError(f"{cited} does not fit its base model: {said}") from error

@@ -100,8 +100,9 @@ def _header(records: list[dict[str, Any]]) -> str:
 
 def _model_metadata(records: list[dict[str, Any]]) -> dict[str, Any]:
     making = records[0]
-    # A model that lends its tokenizer alone is no base.
-    base = [i["repo_id"] for i in making["inputs"] if i["type"] == "model" and i["role"] != "tokenizer"]
+    # A model that lends its tokenizer alone is no base; the base of an adapter is the adapter's.
+    models = [i for i in making["inputs"] if i["type"] == "model" and not i["role"].endswith(".base")]
+    base = [i["repo_id"] for i in models if i["role"] != "tokenizer"]
     used = [i["repo_id"] for i in making["inputs"] if i["type"] == "dataset"]
     data: dict[str, Any] = {
         "library_name": "peft" if _is_adapter(making) else "transformers",

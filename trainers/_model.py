@@ -17,6 +17,18 @@ from . import _loop
 from .config import BaseTrainingConfig, TrainingConfig
 
 
+def check(config: TrainingConfig, context: StepContext) -> None:
+    """Refuse what the inputs do not allow. Raises UsageError.
+
+    A new adapter would name its base, and an adapter that was folded in is in no repository's weights.
+    """
+    if "model.base" in context.inputs and config.lora is not None and not config.merge_adapter:
+        raise UsageError(
+            f"step {context.step}: {_loop.name(context, 'model')} is an adapter, and a new adapter on top of it has no "
+            "base that could be named: set merge_adapter: true, or drop lora"
+        )
+
+
 def load_tokenizer(config: TrainingConfig, context: StepContext) -> Any:
     """The tokenizer of the `model` input, with the chosen chat template."""
     from ._templates import install_chatml_tools

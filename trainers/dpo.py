@@ -65,6 +65,7 @@ def _fit(config: DPOConfig, context: StepContext) -> None:
 
     from . import _loop, _model, _rows, _templates
 
+    _model.check(config, context)
     splits = _loop.load_splits(config, context)
     columns = set(splits["train"].column_names)
     missing = {"chosen", "rejected"} - columns

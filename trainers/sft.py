@@ -66,6 +66,7 @@ def _fit(config: SFTConfig, context: StepContext) -> None:
 
     from . import _loop, _model, _rows, _templates
 
+    _model.check(config, context)
     splits = _loop.load_splits(config, context)
     columns = set(splits["train"].column_names)
     whole = next((c for c in ("messages", "conversations") if c in columns), None)

@@ -115,7 +115,7 @@ def test_struct_column_without_schema_is_refused(train: Callable[..., Any]) -> N
         {"messages": conversation_of("weather", {"city": "Rome"})},
         {"messages": conversation_of("add", {"a": "1"})},
     ]
-    with pytest.raises(DataError, match="2 of 2 rows .* row 0: arguments in a struct column have null keys"):
+    with pytest.raises(DataError, match=r"2 of 2 rows .* row 0: arguments in a struct column have null keys"):
         train(structs(rows))
 
 
@@ -177,7 +177,7 @@ def test_content_part_that_is_not_text_is_refused(train: Callable[..., Any]) -> 
 @pytest.mark.parametrize("content", [None, "", " \n"])
 def test_assistant_turn_without_content_is_refused(train: Callable[..., Any], content: str | None) -> None:
     good, bad = {"messages": [ASK, ANSWER]}, {"messages": [ASK, {"role": "assistant", "content": content}]}
-    with pytest.raises(DataError, match="1 of 3 rows of the train split cannot be used, .* row 1: a"):
+    with pytest.raises(DataError, match=r"1 of 3 rows of the train split cannot be used, .* row 1: a"):
         train([good, bad, good])
     assert len(train([good, bad, good], max_refused_share=0.5).train_dataset) == 2
 

@@ -1,0 +1,39 @@
+"""Adapters: repositories that hold changes of a model, and name the model in `adapter_config.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from .errors import DataError, UsageError
+from .pull import list_remote_files, pull
+from .refs import ArtifactRef
+
+CONFIG = "adapter_config.json"
+
+
+def holds_adapter(files: Iterable[str]) -> bool:
+    """True if these files, at the root of a repository, are an adapter and no model."""
+    names = set(files)
+    return CONFIG in names and "config.json" not in names
+
+
+def adapter_base(ref: ArtifactRef) -> ArtifactRef | None:
+    """The model that an adapter belongs to, as it names it; None if `ref` is no adapter.
+
+    Raises DataError in one line if it names none, a folder, or another adapter.
+    """
+    if not holds_adapter(list_remote_files(ref)):
+        return None
+    try:
+        said = json.loads((pull(ref, [CONFIG]) / CONFIG).read_text(encoding="utf-8"))
+        base, revision = said["base_model_name_or_path"], said.get("revision") or "main"
+        found = ArtifactRef.parse(f"{base}@{revision}", "model")
+    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        raise DataError(
+            f"{ref} is an adapter, and base_model_name_or_path in its {CONFIG} names no repository "
+            f"({error}): write the repository that it was trained on"
+        ) from error
+    if holds_adapter(list_remote_files(found)):
+        raise DataError(f"{ref} is an adapter of {found}, which is an adapter itself: merge that one first")
+    return found
