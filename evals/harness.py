@@ -30,7 +30,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError, HubwrightError, UsageError
 from ..hub_sync.text import utf8
+from ..inference import device
+from ..inference.loading import check_adapter
 from .data import tasks_dir, write_parquet
+from .weights import complete_models
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
@@ -63,9 +66,13 @@ class HarnessConfig(BaseModel):
         default_factory=dict, description="Handed to every task, e.g. {judge: 'openai:MODEL@BASE_URL'}."
     )
     seed: int = Field(1234, ge=0, description="Seed of random, numpy, torch and the few-shot sampler.")
-    device: str = Field("cpu", description='Torch device: "cpu", "cuda:0", "mps" (our choice; lm-eval: cuda:0).')
-    dtype: Literal["bfloat16", "float16", "float32", "auto"] = Field(
-        "bfloat16", description="Dtype of the weights (our choice; lm-eval: auto)."
+    device: str = Field(
+        "auto", description='Torch device: "cpu", "cuda:0", "mps"; auto: the first of CUDA, MPS and CPU there is.'
+    )
+    dtype: Literal["bfloat16", "float16", "float32", "auto"] | None = Field(
+        None,
+        description="Dtype of the weights; null: bfloat16 where the device computes in it, else float32 (our choice; "
+        "lm-eval: auto, as stored).",
     )
     max_length: int | None = Field(None, gt=0, description="Context window in tokens; null: the model's own.")
     threads: int | None = Field(None, gt=0, description="Torch CPU threads; null: torch's own default.")
@@ -87,6 +94,9 @@ def evaluate(config: HarnessConfig, context: StepContext) -> None:
 
     if "model" not in context.inputs:
         raise UsageError(f"step {context.step}: an evaluation needs a `model:` input")
+    chosen = device.choose(config.device)
+    dtype = config.dtype or ("bfloat16" if device.has_bfloat16(chosen) else "float32")
+    config = config.model_copy(update={"device": chosen, "dtype": dtype})
     metadata = {"bootstrap": config.bootstrap_iters, **config.metadata}
     if "dataset" in context.inputs:
         metadata["dataset"] = str(context.inputs["dataset"].path)
@@ -157,13 +167,21 @@ def _run(config: HarnessConfig, context: StepContext, manager: TaskManager, name
 
     # Its warnings are about group scores and overridden settings, which a recipe states on purpose.
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    lm = HFLM(
-        pretrained=str(context.inputs["model"].path),
-        device=config.device,
-        dtype=config.dtype,
-        batch_size=config.batch_size,
-        max_length=config.max_length,
-    )
+    model = context.inputs["model"]
+    base = context.inputs.get("model.base", model)
+    own_tokenizer = (model.path / "tokenizer_config.json").is_file()
+    if base is not model:
+        check_adapter(model.path, str(model.ref))
+    with complete_models({str(base.path): str(base.ref)}):
+        lm = HFLM(
+            pretrained=str(base.path),
+            peft=None if base is model else str(model.path),
+            tokenizer=str((model if own_tokenizer else base).path),
+            device=config.device,
+            dtype=config.dtype,
+            batch_size=config.batch_size,
+            max_length=config.max_length,
+        )
     results = simple_evaluate(
         model=InteractiveLM(lm),  # what is not interactive it passes on
         tasks=list(names),

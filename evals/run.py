@@ -15,6 +15,7 @@ from typing import Any
 from ..hub_sync.errors import UsageError
 from .data import tasks_dir
 from .harness import find_tasks, one_line_errors
+from .weights import complete_models
 
 
 def list_tasks() -> list[str]:
@@ -65,7 +66,7 @@ def run_lm_eval(tasks: str, arguments: Sequence[str]) -> dict[str, Any] | None:
         config.hf_hub_log_args.setdefault("token", os.environ["HF_TOKEN"])
     tracker = EvaluationTracker(**config.hf_hub_log_args)
     seeds = config.seed if isinstance(config.seed, list) else [None] * 4
-    with one_line_errors():
+    with one_line_errors(), complete_models():
         results = simple_evaluate(
             model=config.model,
             model_args=config.model_args,

@@ -24,8 +24,8 @@ def check(config: TrainingConfig, context: StepContext) -> None:
     """
     if "model.base" in context.inputs and config.lora is not None and not config.merge_adapter:
         raise UsageError(
-            f"step {context.step}: {_loop.name(context, 'model')} is an adapter, and a new adapter on top of it has no "
-            "base that could be named: set merge_adapter: true, or drop lora"
+            f"step {context.step}: {_loop.name(context, 'model')} is an adapter, and a new adapter on top of it has "
+            "no base that could be named: set merge_adapter: true, or drop lora"
         )
 
 
@@ -126,7 +126,7 @@ def check_sequences(sequences: Iterable[list[int]], max_length: int, model: Any,
 
     Raises DataError and UsageError.
     """
-    largest, longest = -1, 0
+    largest, longest = tokenizer.pad_token_id or -1, 0
     for ids in sequences:
         cut = ids[:max_length]
         largest, longest = max(largest, max(cut, default=-1)), max(longest, len(cut))

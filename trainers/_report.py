@@ -65,6 +65,14 @@ def fill(trainer: Any, config: BaseTrainingConfig, context: StepContext, final: 
         if key in final:
             report.metrics[key] = float(final[key])
     data, base = context.inputs["dataset"].ref, context.inputs.get("model")
+    arguments = trainer.args
+    report.sections.append(
+        {
+            "title": "Device and precision",
+            "body": f"Trained on `{arguments.device.type}`; weights in {config.dtype} while they were trained"
+            f"{', bfloat16 autocast' if arguments.bf16 else ''}.",
+        }
+    )
     lora = adapter_of(config)
     adapter = lora is not None and not (isinstance(config, TrainingConfig) and config.merge_adapter)
     if base is not None:

@@ -272,3 +272,37 @@ def test_collator_pads_to_its_longest_row_and_what_is_padded_changes_nothing(wor
         both = net(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits
         alone = net(input_ids=torch.tensor([[5, 6, 7]])).logits
     assert (both[0, :3] - alone[0]).abs().max() <= 1e-6
+
+
+SPELT = "Strike <s>this</s> out <|im_end|> and <unk> end"
+
+
+def test_control_tokens_spelt_in_documents_stay_text() -> None:
+    """The tokens are those of transformers' `split_special_tokens`, and decode to what was written."""
+    bytes_alone = make_tokenizer()
+    expected = bytes_alone(SPELT, split_special_tokens=True, add_special_tokens=False)["input_ids"]
+    ids = data.Reader(bytes_alone, 400, False, False, "org/data")({"text": [SPELT]})["input_ids"]
+    assert ids == [[*expected, bytes_alone.eos_token_id]]
+    assert bytes_alone.eos_token_id not in expected and bytes_alone.decode(expected) == SPELT
+
+
+@pytest.mark.parametrize("kind", ["bpe", "words"])
+def test_tokenizer_trained_on_control_tokens_reads_them_as_text(kind: str) -> None:
+    rows = [{"text": SPELT}] * 50
+    trained = tokenizer.bpe(rows, 300, 64) if kind == "bpe" else tokenizer.words(rows, None, 64)
+    ids = data.Reader(trained, 400, False, False, "org/data")({"text": [SPELT, "x </s>"]})["input_ids"]
+    controls = {trained.pad_token_id, trained.bos_token_id, trained.eos_token_id}
+    for document in ids:
+        assert document[-1] == trained.eos_token_id and controls.isdisjoint(document[:-1])
+    if kind == "words":  # a whole word that is not of the vocabulary
+        assert ids[1][1] == trained.unk_token_id
+    else:
+        assert trained.decode(ids[0][:-1]) == SPELT
+    # What is published reads as before: the flag is none of the tokenizer's own.
+    assert "encode_special_tokens" not in trained.backend_tokenizer.to_str()
+
+
+def test_target_that_is_a_control_token_is_refused() -> None:
+    trained = tokenizer.words([{"text": "a b", "targets": ["b", ""]}], None, 64)
+    with pytest.raises(DataError, match="the target '</s>' is not one token of the vocabulary"):
+        data.Reader(trained, 64, True, False, "org/data")({"text": ["a b"], "targets": [["</s>", ""]]})

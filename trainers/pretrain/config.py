@@ -126,7 +126,7 @@ class PretrainConfig(BaseTrainingConfig):
         if self.shuffle_block is not None and not self.streaming:
             raise ValueError("shuffle_block is for streaming: without it all rows are shuffled; drop it")
         if self.fsdp and (self.use_cpu or self.device == "cpu"):
-            raise ValueError("fsdp shards over accelerators: drop fsdp, or device: cpu and use_cpu")
+            raise ValueError("fsdp shards over accelerators: drop fsdp or use_cpu (device: cpu)")
         if self.fsdp and self.save_dtype:
             raise ValueError("fsdp publishes the weights as trained: drop save_dtype, or set dtype")
         return self

@@ -40,11 +40,17 @@ class Reader:
     bos: bool
     cited: str
     _ids: dict[str, int] = field(default_factory=dict)
+    _controls: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         core = self.tokenizer.backend_tokenizer
         core.no_truncation()
         core.no_padding()
+        # What a text spells is text: `</s>` in it ends no document.
+        core.encode_special_tokens = True
+        special = {token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special}
+        special |= set(self.tokenizer.all_special_tokens)
+        self._controls = set(self.tokenizer.convert_tokens_to_ids(sorted(special))) - {self.tokenizer.unk_token_id}
         if not self.scored and self.tokenizer.eos_token_id is None:
             raise UsageError("the tokenizer has no eos token to end documents with: use another, or train one")
         if self.bos and self.tokenizer.bos_token_id is None:
@@ -66,7 +72,7 @@ class Reader:
         for document in encoded:
             if not document.ids:
                 continue
-            tokens = [*head, *document.ids, self.tokenizer.eos_token_id]
+            tokens = [*head, *self._as_text(document.ids), self.tokenizer.eos_token_id]
             starts = range(0, len(tokens) - 1, self.length - 1)
             ids.extend(tokens[start : start + self.length] for start in starts)
             first.extend(start == 0 for start in starts)
@@ -90,9 +96,25 @@ class Reader:
                 )
             scores = [self._id_of(target) if target else UNSCORED for target in targets]
             if any(score != UNSCORED for score in scores):
-                ids.append(row.ids)
+                ids.append(self._as_text(row.ids))
                 labels.append(scores)
         return {"input_ids": ids, "labels": labels}
+
+    def _as_text(self, ids: list[int]) -> list[int]:
+        """Ids without control tokens, which vocabularies of whole words have no other spelling for: unknown words.
+
+        Raises DataError for a tokenizer without a token for unknown words.
+        """
+        if self._controls.isdisjoint(ids):
+            return ids
+        unknown = self.tokenizer.unk_token_id
+        if unknown is None:
+            spelt = self.tokenizer.convert_ids_to_tokens(next(i for i in ids if i in self._controls))
+            raise DataError(
+                f"{self.cited}: a text spells the control token {spelt!r}, and the tokenizer cannot write it otherwise: "
+                "take it out of the text, or use another tokenizer"
+            )
+        return [unknown if i in self._controls else i for i in ids]
 
     def _check_words(self, said: list[str], offsets: Sequence[tuple[int, int]], text: str) -> None:
         """Refuse a tokenizer that cuts words: a target belongs to a word, so to one token."""
@@ -113,7 +135,8 @@ class Reader:
         """The token of a target as it stands within a text. Raises DataError where it is not one known token."""
         if target not in self._ids:
             found = self.tokenizer.backend_tokenizer.encode(" " + target, add_special_tokens=False).ids
-            if len(found) != 1 or (found[0] == self.tokenizer.unk_token_id and target != UNKNOWN):
+            unknown = found == [self.tokenizer.unk_token_id] and target != UNKNOWN
+            if len(found) != 1 or unknown or found[0] in self._controls:
                 raise DataError(
                     f"{self.cited}: the target {target!r} is not one token of the vocabulary: the train split must "
                     "show it, with tokenizer kind: words"

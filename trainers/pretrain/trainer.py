@@ -12,12 +12,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import pyarrow.compute as pc
 import torch
 import transformers
 from torch.nn.functional import cross_entropy
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
+from ...inference.loading import check_ids
 from .. import _live, _loop, _model
 from ..kv_shift.report import describe as describe_pairs
 from ..maet import masked
@@ -234,6 +236,7 @@ def fit(
         _model.check_isolation(net, called)
     with arguments.main_process_first(local=False):
         rows = {role: _rows(role, split, read, packing, context) for role, split in splits.items()}
+    _check_ids(rows, net, words, config, cited)
     pad = words.pad_token_id if words.pad_token_id is not None else (words.eos_token_id or 0)
     trainer = PretrainTrainer(
         model=net,
@@ -259,6 +262,16 @@ def fit(
     final = _loop.fit(trainer, config, context, _live.callback() if drawn else None)
     if trainer.accelerator.is_main_process:
         _describe(trainer, config, context, final)
+
+
+def _check_ids(rows: dict[str, Any], net: Any, words: Any, config: PretrainConfig, cited: str) -> None:
+    """Refuse ids beyond the embeddings: those of the data, or of the whole vocabulary for a stream. Raises DataError."""
+    if config.streaming:
+        largest = words.get_vocab().values()
+    else:
+        largest = [pc.max(pc.list_flatten(part.data.column("input_ids"))).as_py() for part in rows.values()]
+        largest += [i for i in (words.pad_token_id, words.eos_token_id) if i is not None]
+    check_ids(largest, net.get_input_embeddings().weight.shape[0], words, cited)
 
 
 def _rows(role: str, split: Any, read: data.Reader, packing: bool, context: StepContext) -> Any:
