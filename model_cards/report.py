@@ -168,7 +168,8 @@ def _table(
     for name in names:
         first = [_cell(interval(before["metrics"], name))] if before else []
         rows.append([name, *first, _cell(interval(values["metrics"], name))])
-    note = f"{values['n']} documents; in brackets the 95 % interval."
+    bounded = any("(" in cell for row in rows for cell in row[1:])
+    note = f"{values['n']} documents{'; in brackets the 95 % interval' if bounded else ''}."
     return {"title": task, "columns": columns, "rows": rows, "note": note}
 
 

@@ -10,8 +10,8 @@ HEIGHT, WIDTH = 8, 64
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 # key of the log: (name, format)
 FIGURES = {
-    "loss": ("loss", "{:.4f}"),
-    "eval_loss": ("eval loss", "{:.4f}"),
+    "loss": ("loss", "{:.4g}"),
+    "eval_loss": ("eval loss", "{:.4g}"),
     "eval_accuracy": ("accuracy", "{:.4f}"),
     "tokens_per_second": ("tokens/s", "{:,.0f}"),
     "learning_rate": ("lr", "{:.2e}"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from trainer_parts import QUICK, context, make_model
+from trainer_parts import QUICK, context, make_model, make_tokenizer
 
 from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.trainers import dpo, pretrain, sft
@@ -36,8 +36,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("base"))
 
 
-def make_adapter(base: Path, folder: Path, cited: str) -> Path:
-    """A LoRA adapter with weights drawn at random, as PEFT saves it."""
+def make_adapter(base: Path, folder: Path, cited: str, tokenizer: bool = True) -> Path:
+    """A LoRA adapter with weights drawn at random, as PEFT saves it, and perhaps the tokenizer, as TRL saves it."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
@@ -47,6 +47,8 @@ def make_adapter(base: Path, folder: Path, cited: str) -> Path:
     adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
     adapted.peft_config["default"].base_model_name_or_path = cited
     adapted.save_pretrained(folder, save_embedding_layers=False)
+    if tokenizer:
+        make_tokenizer().save_pretrained(folder)
     return folder
 
 
@@ -75,7 +77,7 @@ def test_adapter_as_model_starts_from_base_plus_its_changes(tmp_path: Path, base
     """A learning rate of almost nothing leaves what the training began with."""
     from safetensors.torch import load_file
 
-    adapter = make_adapter(base, tmp_path / "adapter", "org/absent")
+    adapter = make_adapter(base, tmp_path / "adapter", "org/absent", tokenizer=False)
     data = save_rows(tmp_path / "data", method)
     step = context(tmp_path, {"model": adapter, "dataset": data})
     step.inputs["model.base"] = context(tmp_path, {"model": base}).inputs["model"]  # type: ignore[index]

@@ -281,7 +281,7 @@ def test_control_tokens_spelt_in_documents_stay_text() -> None:
     """The tokens are those of transformers' `split_special_tokens`, and decode to what was written."""
     bytes_alone = make_tokenizer()
     expected = bytes_alone(SPELT, split_special_tokens=True, add_special_tokens=False)["input_ids"]
-    ids = data.Reader(bytes_alone, 400, False, False, "org/data")({"text": [SPELT]})["input_ids"]
+    ids = data.Reader(make_tokenizer(), 400, False, False, "org/data")({"text": [SPELT]})["input_ids"]
     assert ids == [[*expected, bytes_alone.eos_token_id]]
     assert bytes_alone.eos_token_id not in expected and bytes_alone.decode(expected) == SPELT
 

@@ -46,8 +46,6 @@ class Reader:
         core = self.tokenizer.backend_tokenizer
         core.no_truncation()
         core.no_padding()
-        # What a text spells is text: `</s>` in it ends no document.
-        core.encode_special_tokens = True
         special = {token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special}
         special |= set(self.tokenizer.all_special_tokens)
         self._controls = set(self.tokenizer.convert_tokens_to_ids(sorted(special))) - {self.tokenizer.unk_token_id}
@@ -58,14 +56,19 @@ class Reader:
         if self.bos and self.scored:
             raise UsageError("add_bos: rows with `targets` are read word by word as they are: set add_bos: false")
 
+    @property
+    def _core(self) -> Any:
+        """The tokenizer that reads what a text spells as text: `</s>` in it ends no document."""
+        core = self.tokenizer.backend_tokenizer
+        core.encode_special_tokens = True  # every call of the tokenizer itself sets it back
+        return core
+
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Columns of pieces: `input_ids`, and `first` (of its document) or, where targets are given, `labels`."""
         return self._read_scored(batch) if self.scored else self._read_documents(batch["text"])
 
     def _read_documents(self, texts: list[str | None]) -> dict[str, list[Any]]:
-        encoded = self.tokenizer.backend_tokenizer.encode_batch_fast(
-            [text or "" for text in texts], add_special_tokens=False
-        )
+        encoded = self._core.encode_batch_fast([text or "" for text in texts], add_special_tokens=False)
         head = [self.tokenizer.bos_token_id] if self.bos else []
         ids: list[list[int]] = []
         first: list[bool] = []
@@ -80,7 +83,7 @@ class Reader:
 
     def _read_scored(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         texts = [text or "" for text in batch["text"]]
-        encoded = self.tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+        encoded = self._core.encode_batch(texts, add_special_tokens=False)
         ids, labels = [], []
         for text, given, row in zip(texts, batch["targets"], encoded, strict=True):
             said, targets = text.split(" "), given or []
@@ -111,8 +114,8 @@ class Reader:
         if unknown is None:
             spelt = self.tokenizer.convert_ids_to_tokens(next(i for i in ids if i in self._controls))
             raise DataError(
-                f"{self.cited}: a text spells the control token {spelt!r}, and the tokenizer cannot write it otherwise: "
-                "take it out of the text, or use another tokenizer"
+                f"{self.cited}: a text spells the control token {spelt!r}, and the tokenizer has no other way to "
+                "write it: take it out of the text, or use another tokenizer"
             )
         return [unknown if i in self._controls else i for i in ids]
 
@@ -134,7 +137,7 @@ class Reader:
     def _id_of(self, target: str) -> int:
         """The token of a target as it stands within a text. Raises DataError where it is not one known token."""
         if target not in self._ids:
-            found = self.tokenizer.backend_tokenizer.encode(" " + target, add_special_tokens=False).ids
+            found = self._core.encode(" " + target, add_special_tokens=False).ids
             unknown = found == [self.tokenizer.unk_token_id] and target != UNKNOWN
             if len(found) != 1 or unknown or found[0] in self._controls:
                 raise DataError(

@@ -265,7 +265,10 @@ def fit(
 
 
 def _check_ids(rows: dict[str, Any], net: Any, words: Any, config: PretrainConfig, cited: str) -> None:
-    """Refuse ids beyond the embeddings: those of the data, or of the whole vocabulary for a stream. Raises DataError."""
+    """Refuse ids beyond the embeddings: those of the data, or for a stream of the whole vocabulary.
+
+    Raises DataError.
+    """
     if config.streaming:
         largest = words.get_vocab().values()
     else:
