@@ -345,3 +345,26 @@ def test_users_words_within_a_response_are_refused(train: Callable[..., Any]) ->
     with pytest.raises(DataError, match="row 1: a user turn within the completion would be learnt"):
         pair = {"prompt": [ASK], "completion": [ANSWER]}
         train([pair, pair | {"completion": [ANSWER, ASK, ANSWER]}])
+
+
+def test_refused_share_is_inclusive(train: Callable[..., Any]) -> None:
+    good = {"messages": [ASK, ANSWER]}
+    assert len(train([*[good] * 3, {"messages": None}], max_refused_share=0.25).train_dataset) == 3
+    with pytest.raises(
+        DataError, match=r"1 of 4 rows of the train split cannot be used, more than max_refused_share 0.24"
+    ):
+        train([*[good] * 3, {"messages": None}], max_refused_share=0.24)
+    with pytest.raises(DataError, match="no row of the train split can be used; row 0: null in place of turns"):
+        train([{"messages": None}, {"messages": []}], max_refused_share=1.0)
+
+
+def test_pair_that_fills_max_length_is_not_cut(train: Callable[..., Any]) -> None:
+    pair = {"prompt": "Q: How many?", "chosen": " Seven.", "rejected": " Blue."}
+    whole = train([pair] * 2, dpo).train_dataset[0]
+    length = len(whole["prompt_ids"]) + max(len(whole["chosen_ids"]), len(whole["rejected_ids"]))
+    for limit, cut in ((length, 0), (length - 1, 2), (len(whole["prompt_ids"]) + 1, 2)):
+        trainer = train([pair] * 2, dpo, max_length=limit)
+        assert trainer.counts["train_rows_cut_at_max_length"] == cut
+        assert trainer.counts["train_rows_used"] == 2
+    with pytest.raises(UsageError, match="2 of 2 pairs of the train split the prompt alone fills max_length"):
+        train([pair] * 2, dpo, max_length=len(whole["prompt_ids"]))

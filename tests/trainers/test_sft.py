@@ -332,3 +332,24 @@ def test_settings_are_checked_without_torch() -> None:
         sft.SFTConfig(dtype="bfloat16", bf16=True)
     with pytest.raises(ValueError, match="Extra inputs"):
         sft.SFTConfig(learning_rte=1.0)
+
+
+def test_account_row_of_exactly_max_length_is_not_cut_and_share_is_inclusive(tmp_path: Path) -> None:
+    """What fills max_length to the last token is whole, and as many idle rows as the share allows may be left out."""
+    from datasets import Dataset
+
+    ids = [[1] * 16, [1] * 17, *[[1] * 4] * 18]
+    labels = [[*[-100] * 15, 1], [-100] * 17, *[[1] * 4] * 18]  # the second learns nothing
+    step = context(tmp_path, {})
+    kept = sft._account(
+        Dataset.from_dict({"input_ids": ids, "labels": labels}), "train", sft.SFTConfig(max_length=16), step
+    )
+    assert len(kept) == 19 and sft.SFTConfig().max_unsupervised_share * 20 == 1
+    counts = step.report.counts
+    assert counts["train_rows_cut_at_max_length"] == 1
+    assert (counts["train_rows"], counts["train_rows_without_supervised_token"], counts["train_rows_used"]) == (
+        20,
+        1,
+        19,
+    )
+    assert counts["train_tokens"] == 16 + 16 + 18 * 4 and counts["train_supervised_tokens"] == 1 + 18 * 4
