@@ -372,4 +372,7 @@ def report_results(
                 f"{values['n']} of {values['n_available']} documents; task version {values['version']}, "
                 f"task hash `{values['task_hash'][:12]}`."
             )
-        report.tables.append({"title": task, "columns": list(_COLUMNS), "rows": table, "note": note})
+        # A column of which no metric has a figure would promise one.
+        held = [place for place in range(len(_COLUMNS)) if place < 2 or any(row[place] is not None for row in table)]
+        rows = [[row[place] for place in held] for row in table]
+        report.tables.append({"title": task, "columns": [_COLUMNS[i] for i in held], "rows": rows, "note": note})

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def render(records: list[dict[str, Any]]) -> str:
         tag=latest["target"]["tag"] or making["target"]["tag"],
         is_model=model,
         title=making["report"]["card"].get("pretty_name") or making["target"]["repo_id"].split("/")[1],
-        config_json={r["fingerprint"]: json.dumps(r["config"], indent=1, ensure_ascii=False) for r in records},
+        recipes={r["fingerprint"]: _fenced(recipe(r)) for r in records},
         configs=making.get("parquet") or {},
         default_config=default_config(making),
         columns=_columns(making.get("parquet") or {}),
@@ -56,6 +56,31 @@ def render(records: list[dict[str, Any]]) -> str:
         unstated=UNSTATED,
     )
     return f"---\n{_header(records)}---\n\n{body}"
+
+
+def recipe(record: Mapping[str, Any]) -> str:
+    """A recipe of the one step that made a record, its inputs by commit: run again, it has the same fingerprint."""
+    import yaml
+
+    step, target = record["step"], record["target"]
+    inputs = {i["role"]: f"{i['repo_id']}@{i['commit']}" for i in record["inputs"] if not i["role"].endswith(".base")}
+    publish = {target["type"]: target["repo_id"], "tag": target["tag"]}
+    publish["accept_unlicensed"] = record["license"].get("accepted")
+    said = {
+        "uses": step["uses"],
+        "inputs": inputs,
+        "with": record["config"],
+        "publish": {key: value for key, value in publish.items() if value},
+    }
+    whole = {"name": step["recipe"], "steps": {step["name"]: {key: value for key, value in said.items() if value}}}
+    return str(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=1000))
+
+
+def _fenced(text: str) -> str:
+    """YAML as a block of Markdown; its fence is longer than any in the text."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}yaml\n{text}{fence}"
 
 
 def _columns(configs: dict[str, Any]) -> list[tuple[list[str], list[list[str]]]]:

@@ -177,3 +177,14 @@ def test_an_ablation_must_be_of_a_model_and_says_where_it_is_another_test(tmp_pa
     report(ReportConfig(headline=["drills/accuracy"]), step)
     (table,) = [table for table in step.report.tables if table["title"] == "Ablations"]
     assert "Not to be compared: less has 8 documents of drills, this model 16." in table["note"]
+
+
+@pytest.mark.parametrize(
+    ("stderr", "note"), [(None, "3 documents."), (0.1, "3 documents; in brackets the 95 % interval.")]
+)
+def test_table_without_interval_promises_none(stderr: float | None, note: str) -> None:
+    from hubwright.model_cards.report import _table
+
+    values = {"n": 3, "metrics": {"score": {"value": 1.0, "stderr": stderr}}}
+    table = _table("task", values, None, [], ("before", "after"))
+    assert table["note"] == note and ("(" in table["rows"][0][1]) is (stderr is not None)
