@@ -94,6 +94,7 @@ CATALOG: dict[str, StepKind] = {
         "hubwright.builders.instructions:build",
         "dataset",
         "conversations without functions, from Alpaca's, ShareGPT's and OpenAI's files",
+        version=2,
     ),
     "mix": StepKind(
         "builder",
@@ -102,6 +103,7 @@ CATALOG: dict[str, StepKind] = {
         "dataset",
         "several data sets of conversations as one, in proportions that are told",
         inputs={"part_*": "dataset"},
+        version=2,
     ),
     "induction": StepKind(
         "builder",
@@ -290,6 +292,7 @@ CATALOG: dict[str, StepKind] = {
         "model",
         "MAET: training in which only the weights of a mask move",
         inputs={"model": "model", "dataset": "dataset", "masks": "dataset"},
+        version=2,
         extra="train",
     ),
     "maet_transfer": StepKind(
