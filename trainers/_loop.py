@@ -150,10 +150,10 @@ def on_cpu(config: BaseTrainingConfig) -> bool:
 
 
 def autocasts(config: BaseTrainingConfig) -> bool:
-    """Whether bfloat16 autocast is on. Raises UsageError if it is asked for on a device without bfloat16."""
+    """Whether bfloat16 autocast is on. Raises UsageError if it is asked for on an accelerator without bfloat16."""
     chosen = device.choose("cpu" if config.use_cpu else config.device)
     works = device.has_bfloat16(chosen)
-    if config.bf16 and not works:
+    if config.bf16 and not works and chosen != "cpu":
         raise UsageError(f"bf16: device {chosen} does not compute in bfloat16: drop bf16, or set it to false")
     return works and config.dtype == "float32" if config.bf16 is None else config.bf16
 

@@ -41,8 +41,8 @@ class BaseTrainingConfig(BaseModel):
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the weights while they are trained.")
     bf16: bool | None = Field(
         None,
-        description="bfloat16 autocast over float32 weights; null: where the device computes in bfloat16 (CPU and "
-        "newer GPUs do) and dtype is float32.",
+        description="bfloat16 autocast over float32 weights; null: where the device has instructions "
+        "for bfloat16 and dtype is float32.",
     )
     save_dtype: Literal["float32", "bfloat16"] | None = Field(
         None, description="Type of the published weights; null: as trained."
