@@ -21,6 +21,7 @@ from ..hub_sync.errors import DataError
 from ..hub_sync.licence_ids import LicenceId
 from ..hub_sync.text import is_well_formed, utf8
 from ..inference.conversations import RowRejected, read_messages, unlearnt
+from ..inference.conversations import RowRejected, read_messages, unlearnt, with_system
 from .sources import Source, check_rejected, read_records
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def conversation(record: Any) -> list[dict[str, str]]:
     elif record.get("conversations") or record.get("messages"):
         try:
             read = read_messages(record.get("conversations") or record["messages"], [])
+            read = with_system(read, record.get("system") or None)
         except RowRejected as error:
             raise Rejected(error.reason) from error
         if any("tool_calls" in turn for turn in read):

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..hub_sync.context import Input, StepContext
 from ..hub_sync.errors import DataError, UsageError
-from ..inference.conversations import CALL, RowRejected, padded, read_messages, read_tools
+from ..inference.conversations import CALL, RowRejected, padded, read_messages, read_tools, with_system
 from .sources import read_rows
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _row(row: Mapping[str, Any], part: str, cited: str, pads: tuple[bool, bool])
     """
     try:
         tools = read_tools(row.get("tools"), pads[1])
-        messages = read_messages(row["messages"], tools, is_padded=pads[0])
+        messages = with_system(read_messages(row["messages"], tools, is_padded=pads[0]), row.get("system") or None)
     except RowRejected as error:
         raise DataError(f"{cited}: {error}: build it with a step of conversations, or repair the row") from error
     return {"messages": messages, "tools": tools, "part": part}

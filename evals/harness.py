@@ -71,8 +71,8 @@ class HarnessConfig(BaseModel):
     )
     dtype: Literal["bfloat16", "float16", "float32", "auto"] | None = Field(
         None,
-        description="Dtype of the weights; null: bfloat16 where the device has instructions for it, else float32 (ours; "
-        "lm-eval: auto, as stored).",
+        description="Dtype of the weights; null: bfloat16 where the device has instructions for it, else float32 "
+        "(our choice; lm-eval: auto, as stored).",
     )
     max_length: int | None = Field(None, gt=0, description="Context window in tokens; null: the model's own.")
     threads: int | None = Field(None, gt=0, description="Torch CPU threads; null: torch's own default.")

@@ -17,6 +17,11 @@ The exit codes are part of the command line's contract (docs/reference/exit-code
 from __future__ import annotations
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its class if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
 class HubwrightError(Exception):
     """Base of every error that is the user's to mend; `exit_code` is the process's exit status."""
 

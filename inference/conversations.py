@@ -142,6 +142,20 @@ def read_messages(
     return [_turn(turn, schemas, is_padded, empty_answers, changes) for turn in value]
 
 
+def with_system(turns: list[Turn], system: Any, changes: Changes | None = None) -> list[Turn]:
+    """Turns that begin with the system text that some formats keep in a column of its own. Raises RowRejected.
+
+    Args:
+        system: text, or None.
+    """
+    if system is None or (turns[0]["role"] == "system" and turns[0]["content"] == system):
+        return turns
+    if not isinstance(system, str) or turns[0]["role"] == "system":
+        raise RowRejected("the column system is not text, or says other than the system turn", system)
+    note(changes, "system text put first")
+    return [{"role": "system", "content": system}, *turns]
+
+
 def is_turns(value: Any) -> bool:
     """True for a list of turns, one turn, and JSON text of a list of turns; false for other text."""
     if isinstance(value, str) and value.lstrip().startswith("["):
@@ -260,14 +274,14 @@ def _arguments(
     if not is_padded or not _has_null_key(value):
         return value
     schema = schemas.get(name)
-    if not _is_schema(schema):
+    if not isinstance(schema, dict) or not _is_schema(schema):
         raise RowRejected(
             "arguments in a struct column have null keys, and no JSON Schema of the tool says which are padding", name
         )
     return _unpadded(value, schema, schema, changes)
 
 
-def _is_schema(value: Any) -> bool:
+def _is_schema(value: dict[str, Any]) -> bool:
     """False for the flat tables of parameters that some data sets call a schema: they do not say what is required."""
     if not isinstance(value, dict):
         return False
@@ -292,7 +306,7 @@ def _unpadded(value: Any, schema: Any, root: Mapping[str, Any], changes: Changes
         return value
     read = {}
     for key, item in value.items():
-        own = next((p["properties"][key] for p in parts if key in (p.get("properties") or {})), {})
+        own: Any = next((p["properties"][key] for p in parts if key in (p.get("properties") or {})), {})
         if item is None:
             if not any(key in (part.get("required") or ()) for part in parts):
                 note(changes, "null arguments dropped")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..hub_sync.adapters import holds_adapter
-from ..hub_sync.errors import DataError, UsageError
+from ..hub_sync.errors import DataError, UsageError, first_line
 
 ADAPTER = "adapter_model.safetensors"
 
@@ -37,7 +37,7 @@ def causal_lm(folder: Path, cited: str, dtype: str, new: Sequence[str] = (), **o
     except DataError:
         raise
     except Exception as error:  # safetensors, transformers and torch raise classes of their own
-        said = (str(error).strip() or type(error).__name__).splitlines()[0].replace(str(folder), cited)
+        said = first_line(error).replace(str(folder), cited)
         raise DataError(f"{cited} cannot be loaded as a causal language model: {said}") from error
 
 
@@ -107,7 +107,7 @@ def fold(model: Any, folder: Path, cited: str) -> Any:
             raise ValueError(f"{min(wanted - stored)} is not in {ADAPTER}")
         return adapted.merge_and_unload().requires_grad_(True)  # PEFT freezes the base
     except Exception as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0].replace(str(folder), cited)
+        said = first_line(error).replace(str(folder), cited)
         raise DataError(f"{cited} does not fit its base model: {said}") from error
 
 

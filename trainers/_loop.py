@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..hub_sync.context import StepContext
-from ..hub_sync.errors import DataError, UsageError
+from ..hub_sync.errors import DataError, UsageError, first_line
 from ..inference import device
 from . import _callbacks, _checkpoints, _output, _report
 from .config import BaseTrainingConfig
@@ -106,7 +106,7 @@ def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: boo
                 splits[role] = datasets.Dataset.from_list(list(rows), features=rows.features)
             empty = next(iter(splits[role]), None) is None
         except Exception as error:  # datasets raises anything from ValueError to its own classes
-            said = str(error.__cause__ or error).splitlines()[0].replace(folder, cited)
+            said = first_line(error.__cause__ or error).replace(folder, cited)
             raise DataError(f"{cited}: split {split!r}{part} cannot be read: {said}") from error
         if empty:
             raise DataError(f"{cited}: split {split!r} has no rows")

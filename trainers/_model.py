@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..hub_sync.context import StepContext
-from ..hub_sync.errors import DataError, UsageError
+from ..hub_sync.errors import DataError, UsageError, first_line
 from ..inference import loading
 from . import _loop
 from .config import BaseTrainingConfig, TrainingConfig
@@ -49,7 +49,7 @@ def read_tokenizer(context: StepContext, role: str = "model") -> Any:
     try:
         return AutoTokenizer.from_pretrained(str(found.path))
     except Exception as error:  # tokenizers raises plain Exceptions
-        said = (str(error).strip() or type(error).__name__).splitlines()[0].replace(str(found.path), str(found.ref))
+        said = first_line(error).replace(str(found.path), str(found.ref))
         raise DataError(f"{found.ref} has no tokenizer that can be loaded: {said}") from error
 
 

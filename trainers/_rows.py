@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..hub_sync.context import StepContext
-from ..hub_sync.errors import DataError
-from ..inference.conversations import CALL, RowRejected, padded, read_messages, read_tools, unlearnt
+from ..hub_sync.errors import DataError, first_line
+from ..inference.conversations import CALL, RowRejected, padded, read_messages, read_tools, unlearnt, with_system
 from ..inference.responses import ABSENT, read_responses
 from . import _loop
 from .config import TrainingConfig
@@ -83,8 +83,10 @@ class _Reader:
     def read(self, row: Mapping[str, Any], pads: tuple[bool, bool], changes: Counter[str]) -> dict[str, Any]:
         """The row's columns; raises RowRejected."""
         tools = read_tools(row.get("tools"), pads[1], changes)
+        system = row.get("system") or None
         if self.form.messages:
             turns = read_messages(row[self.form.messages], tools, is_padded=pads[0], changes=changes)
+            turns = with_system(turns, system, changes)
             found: dict[str, Any] = {"messages": turns, "unlearnt": unlearnt(turns)}
             if found["unlearnt"] and not self.form.weighted:
                 raise RowRejected("a turn has weight 0, which needs assistant_only_loss")
@@ -94,6 +96,10 @@ class _Reader:
         prompt = row["prompt"] if self.form.prompt else ABSENT
         responses = {name: row[name] for name in self.form.responses}
         pair = read_responses(prompt, responses, tools, is_padded=pads[0], changes=changes)
+        if isinstance(pair["prompt"], str) and system is not None:
+            raise RowRejected("a system text beside plain text, which no template shows to the model")
+        if system is not None:
+            pair["prompt"] = with_system(pair["prompt"], system, changes)
         return {**pair, "unlearnt": [], "tools": tools}
 
     def check(self, found: Mapping[str, Any]) -> None:
@@ -113,8 +119,7 @@ class _Reader:
                 try:
                     self.tokenizer.apply_chat_template(turns, tools=tools, tokenize=False)
                 except Exception as error:  # a template may raise anything
-                    said = (str(error).strip() or type(error).__name__).splitlines()[0]
-                    raise RowRejected("the chat template refuses the row", said) from error
+                    raise RowRejected("the chat template refuses the row", first_line(error)) from error
 
 
 def _is_plain(dataset: Dataset, reader: _Reader) -> bool:

@@ -223,6 +223,26 @@ def test_from_and_value_turns_train_as_trl_reads_them(train: Callable[..., Any],
     assert learnt(trainer, trainer.train_dataset[0]) == ["Seven.<|im_end|>"]
 
 
+def test_system_text_in_a_column_of_its_own_is_not_dropped(train: Callable[..., Any]) -> None:
+    """ShareGPT's `system` column is the conversation's first turn."""
+    apart = {
+        "system": "Be short.",
+        "conversations": [{"from": "human", "value": "How many?"}, {"from": "gpt", "value": "Seven."}],
+    }
+    inside = {"messages": [SYSTEM, ASK, ANSWER]}
+    assert ids(train([apart] * 2)) == ids(train([inside] * 2))
+    pair = {"prompt": [ASK], "chosen": [ANSWER], "rejected": [WRONG]}
+    rows = train([pair | {"system": "Be short."}] * 2, dpo), train([pair | {"prompt": [SYSTEM, ASK]}] * 2, dpo)
+    assert rows[0].train_dataset[0]["prompt_ids"] == rows[1].train_dataset[0]["prompt_ids"]
+    with pytest.raises(DataError, match="row 0: the column system is not text, or says other than the system turn"):
+        train([inside | {"system": "Be long."}] * 2)
+
+
+def test_empty_file_is_refused_in_one_line(train: Callable[..., Any]) -> None:
+    with pytest.raises(DataError, match=r"org/dataset@\w+: split 'train' cannot be read: \w+"):
+        train([])
+
+
 def test_null_and_unreadable_rows_are_refused_by_reason(train: Callable[..., Any]) -> None:
     good = {"messages": [ASK, ANSWER], "tools": None}
     bad = [
