@@ -283,8 +283,6 @@ def _arguments(
 
 def _is_schema(value: dict[str, Any]) -> bool:
     """False for the flat tables of parameters that some data sets call a schema: they do not say what is required."""
-    if not isinstance(value, dict):
-        return False
     return (
         not value or isinstance(value.get("type"), str | list) or bool({"properties", "$ref", "anyOf"} & value.keys())
     )

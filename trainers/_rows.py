@@ -92,7 +92,7 @@ class _Reader:
                 raise RowRejected("a turn has weight 0, which needs assistant_only_loss")
             if found["unlearnt"] and len(found["unlearnt"]) == sum(t["role"] == "assistant" for t in turns):
                 raise RowRejected("every assistant turn has weight 0")
-            return found | {"tools": tools}
+            return found | {"tools": tools or None}
         prompt = row["prompt"] if self.form.prompt else ABSENT
         responses = {name: row[name] for name in self.form.responses}
         pair = read_responses(prompt, responses, tools, is_padded=pads[0], changes=changes)
@@ -100,7 +100,7 @@ class _Reader:
             raise RowRejected("a system text beside plain text, which no template shows to the model")
         if system is not None:
             pair["prompt"] = with_system(pair["prompt"], system, changes)
-        return {**pair, "unlearnt": [], "tools": tools}
+        return {**pair, "unlearnt": [], "tools": tools or None}
 
     def check(self, found: Mapping[str, Any]) -> None:
         """Raises RowRejected for a row of the other form, or one that the chat template cannot render as it is."""
@@ -109,7 +109,7 @@ class _Reader:
             raise RowRejected("plain text among conversations" if plain else "a conversation among plain text")
         if plain:
             return
-        tools = found["tools"] or None
+        tools = found["tools"]
         prompt, responses = found.get("prompt", []), [found[name] for name in self.form.responses]
         for turns in [prompt + response for response in responses] or [found["messages"]]:
             text = json.dumps([turns, tools], ensure_ascii=False)
@@ -144,8 +144,8 @@ def _read(
     columns = dict.fromkeys(names, turns)
     columns |= {"tools": List(Json()), "unlearnt": List(Value("int64")), "why": Value("string"),
                 "changes": Value("string")}  # fmt: skip
-    core = reader.tokenizer.chat_template, sorted(reader.tokenizer.get_vocab())[:3], str(reader.controls)
-    key = Hasher.hash([_VERSION, dataset._fingerprint, reader.form, reader.plain, core])
+    rendering = reader.tokenizer.chat_template, str(reader.controls)
+    key = Hasher.hash([_VERSION, dataset._fingerprint, reader.form, reader.plain, rendering])
     read: Dataset = dataset.map(
         _row_reader(reader, names, reader.pads(dataset.features)),
         remove_columns=dataset.column_names,
@@ -208,7 +208,7 @@ def weigh(dataset: Dataset, cited: str) -> Dataset:
     def weigh_row(row: dict[str, Any]) -> dict[str, Any]:
         if not row["unlearnt"]:
             return {"labels": row["labels"]}
-        runs = [(i, j) for i, j in _runs(row["labels"])]
+        runs = _runs(row["labels"])
         spoken = sum(turn["role"] == "assistant" for turn in row["messages"])
         if len(runs) != spoken:
             raise DataError(

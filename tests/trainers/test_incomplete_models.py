@@ -74,6 +74,15 @@ def test_checkpoint_without_weights_is_refused(tmp_path: Path, model: Path, meth
     assert "\n" not in str(caught.value) and str(tmp_path) not in str(caught.value)
 
 
+def test_parameter_declared_as_new_may_be_absent(tmp_path: Path, model: Path) -> None:
+    from hubwright.inference.loading import causal_lm
+
+    headless = changed(model, tmp_path / "headless", lambda held: None, tie_word_embeddings=False)
+    assert causal_lm(headless, "org/model", "float32", new=("lm_head",)).lm_head.weight.isfinite().all()
+    with pytest.raises(DataError, match=r"lm_head\.weight"):
+        causal_lm(headless, "org/model", "float32", new=("score",))
+
+
 @pytest.mark.parametrize("method", list(METHODS))
 def test_damaged_file_is_refused_in_one_line(tmp_path: Path, model: Path, method: str) -> None:
     shutil.copytree(model, tmp_path / "cut")

@@ -223,6 +223,19 @@ def test_from_and_value_turns_train_as_trl_reads_them(train: Callable[..., Any],
     assert learnt(trainer, trainer.train_dataset[0]) == ["Seven.<|im_end|>"]
 
 
+def test_row_without_tools_is_rendered_without_them(train: Callable[..., Any], model: Path, tmp_path: Path) -> None:
+    """Some templates write about tools for an empty list of them (`trl.data_utils.apply_chat_template` says so)."""
+    import shutil
+
+    wordy = tmp_path / "wordy"
+    shutil.copytree(model, wordy)
+    make_tokenizer("{% if tools is not none %}Call functions!{% endif %}" + PLAIN_CHATML).save_pretrained(wordy)
+    rows = [{"messages": [ASK, ANSWER], "tools": tools} for tools in ([], None, "[]")]
+    trainer = train(rows, given=wordy, chat_template="keep", assistant_only_loss=False)
+    for row in ids(trainer):
+        assert "Call" not in trainer.processing_class.decode(row)
+
+
 def test_system_text_in_a_column_of_its_own_is_not_dropped(train: Callable[..., Any]) -> None:
     """ShareGPT's `system` column is the conversation's first turn."""
     apart = {
