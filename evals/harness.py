@@ -374,5 +374,5 @@ def report_results(
             )
         # A column of which no metric has a figure would promise one.
         held = [place for place in range(len(_COLUMNS)) if place < 2 or any(row[place] is not None for row in table)]
-        rows = [[row[place] for place in held] for row in table]
-        report.tables.append({"title": task, "columns": [_COLUMNS[i] for i in held], "rows": rows, "note": note})
+        shown = [[row[place] for place in held] for row in table]
+        report.tables.append({"title": task, "columns": [_COLUMNS[i] for i in held], "rows": shown, "note": note})

@@ -44,3 +44,18 @@ def test_eval_command_without_output_head_is_refused(hubwright: Any, headless: P
     )
     assert done.returncode == 3, done.stderr
     assert "lm_head.weight is not in its files" in done.stderr
+
+
+@pytest.mark.parametrize("stderr", [None, 0.1])
+def test_results_table_without_interval_has_no_column_for_one(tmp_path: Path, stderr: float | None) -> None:
+    from hubwright.evals.harness import report_results
+
+    given = {"model": Input(ArtifactRef("model", "org/model", "a" * 40), tmp_path)}
+    step = StepContext("scores", tmp_path / "work", tmp_path / "out", given)
+    metric = {"value": 0.5, "stderr": stderr, "higher_is_better": True}
+    task = {"metrics": {"score": metric}, "n": 3, "n_available": 3, "version": 1, "task_hash": "b" * 64}
+    summary = {"tasks": {"drills": task}, "packages": {"lm_eval": "0"}, "config": {}}
+    report_results(step, summary, 3, predict_only=False, limit=None)
+    expected = ["metric", "value"] if stderr is None else ["metric", "value", "standard error"]
+    assert step.report.tables[0]["columns"] == expected
+    assert all(len(row) == len(expected) for row in step.report.tables[0]["rows"])

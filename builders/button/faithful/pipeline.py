@@ -146,7 +146,7 @@ def conversations(folder: Path, config: FaithfulConfig) -> list[str]:
     except Exception as error:  # datasets raises everything from ValueError to its own DatasetGenerationError
         said = next(iter(str(error).splitlines()), "no reason given")
         raise DataError(f"dataset: split {config.split!r} cannot be read ({type(error).__name__}: {said})") from error
-    found = []
+    found: list[str] = []
     for row in rows.select(range(min(config.conversations, len(rows)))):
         turns = row.get("messages") or row.get("conversations")
         if not turns:
