@@ -20,7 +20,6 @@ from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError
 from ..hub_sync.licence_ids import LicenceId
 from ..hub_sync.text import is_well_formed, utf8
-from ..inference.conversations import RowRejected, read_messages, unlearnt
 from ..inference.conversations import RowRejected, read_messages, unlearnt, with_system
 from .sources import Source, check_rejected, read_records
 

@@ -80,14 +80,14 @@ def check_limits(head: str) -> None:
             depth -= 1
         elif isinstance(event, yaml.NodeEvent):
             nodes += 1
-            line = event.start_mark.line + 1
+            line = event.start_mark.line + 1 if event.start_mark else 0
             if nodes > MAX_NODES:
                 raise LimitError(f"The metadata of a card may have {MAX_NODES} values (line {line})")
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 if depth > MAX_DEPTH:
                     raise LimitError(f"The metadata of a card may be nested {MAX_DEPTH} levels deep (line {line})")
-            elif _is_long_number(event):
+            elif isinstance(event, yaml.ScalarEvent) and _is_long_number(event):
                 raise LimitError(
                     f"A number in a card's metadata may have {MAX_NUMBER_CHARS} characters (line {line}): quote it"
                 )
