@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .hub_sync.adapters import adapter_base
 from .hub_sync.errors import HubError
 from .hub_sync.pull import pull
 from .hub_sync.refs import ArtifactRef
@@ -45,8 +46,19 @@ def check_licences(
         except HubError:
             return None
 
+    def base_of(source: str | ArtifactRef) -> ArtifactRef | None:
+        """The base of an adapter from outside; a step's own adapter has its base's licence."""
+        try:
+            return None if isinstance(source, str) else adapter_base(at_commit(source))
+        except HubError:
+            return None
+
     for step in steps:
-        rights = {role: right_of(source) for role, source in step.inputs.items()}
+        sources: dict[str, str | ArtifactRef] = dict(step.inputs)
+        for role in sorted(step.kind.folds & step.inputs.keys()):
+            if (base := base_of(step.inputs[role])) is not None:
+                sources[f"{role}.base"] = base
+        rights = {role: right_of(source) for role, source in sources.items()}
         known = {role: right for role, right in rights.items() if right is not None}
         own = getattr(step.config, "license", None)
         decided = licences.decide(
