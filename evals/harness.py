@@ -33,6 +33,7 @@ from ..hub_sync.text import utf8
 from ..inference import device
 from ..inference.loading import check_adapter
 from .data import tasks_dir, write_parquet
+from .thoughts import note_thoughts
 from .weights import complete_models
 
 if TYPE_CHECKING:
@@ -73,6 +74,12 @@ class HarnessConfig(BaseModel):
         None,
         description="Dtype of the weights; null: bfloat16 where the device has instructions for it, else float32 "
         "(our choice; lm-eval: auto, as stored).",
+    )
+    think_end_token: str | None = Field(
+        None,
+        min_length=1,
+        description="What ends a thought, such as </think>: lm-eval's own tasks then see what follows it (ours cut "
+        "thoughts anyway); null: they score whole replies, and the card says where that had a thought.",
     )
     max_length: int | None = Field(None, gt=0, description="Context window in tokens; null: the model's own.")
     threads: int | None = Field(None, gt=0, description="Torch CPU threads; null: torch's own default.")
@@ -115,6 +122,8 @@ def evaluate(config: HarnessConfig, context: StepContext) -> None:
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
     (context.output / "results.json").write_text(text + "\n", encoding="utf-8")
     report_results(context, summary, len(rows), predict_only=config.predict_only, limit=config.limit)
+    if not config.predict_only:
+        note_thoughts(context, results["samples"])
 
 
 def find_tasks(
@@ -181,6 +190,7 @@ def _run(config: HarnessConfig, context: StepContext, manager: TaskManager, name
             dtype=config.dtype,
             batch_size=config.batch_size,
             max_length=config.max_length,
+            think_end_token=config.think_end_token,
         )
     results = simple_evaluate(
         model=InteractiveLM(lm),  # what is not interactive it passes on

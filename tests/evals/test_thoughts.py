@@ -240,3 +240,21 @@ def test_interactive_model_episodes_see_no_thought_and_the_transcript_keeps_it()
     assert found is not None and found["success"] and found["answer"] == "4" and found["steps"] == 2
     assert "<think>" not in prompts[1] and "Wait." in prompts[1]
     assert [one["reply"] for one in found["said"]] == ["Wait.", done] and "3" in found["said"][0]["reasoning"]
+
+
+def test_note_thoughts_of_foreign_tasks_are_told_and_ours_are_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from hubwright.evals.thoughts import note_thoughts
+    from hubwright.hub_sync.context import StepContext
+
+    context = StepContext("s", tmp_path / "w", tmp_path / "o", {})
+    thought = {"resps": [["<think>5</think>6"], ["<think>cut"]]}
+    note_thoughts(
+        context, {"toolcall": [thought], "gsm8k": [{"resps": [["6"]]}], "arc_easy": [{"resps": [[(-1.0, False)]]}]}
+    )
+    assert context.report.sections == [] and not caplog.records
+    note_thoughts(context, {"toolcall": [thought], "gsm8k": [thought, {"resps": [["6"]]}]})
+    (section,) = context.report.sections
+    assert "gsm8k: 2 of 3 replies." in section["body"] and "toolcall" not in section["body"]
+    assert "think_end_token" in caplog.text and "gsm8k: 2 of 3" in caplog.text
