@@ -31,6 +31,10 @@ ATTRIBUTION = frozenset(
 _NO_DERIVATIVES = re.compile(r"^cc-by(-nc)?-nd-")
 UNSTATED = "none-stated-by-upstream"
 """license_name of rows whose authors state no licence; "other" with this name, or with none, counts as it."""
+# What people write for having no licence.
+_NONE = frozenset(
+    {"", "none", "n/a", "na", "null", "-", "unlicensed", "unspecified", "not specified", "no license", "tbd"}
+)
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,14 @@ def _stated(folder: Path) -> Right:
     licence, name = _single(data.get("license")), _single(data.get("license_name"))
     if isinstance(licence, list):
         return Right(UNSTATED, fault=f"README.md names {len(licence)} licences ({', '.join(map(str, licence))[:80]})")
-    if licence is None or licence in ("unknown", ""):
+    if licence is None:
         return Right(UNSTATED)
     if not isinstance(licence, str) or not isinstance(name, str | None):
         value = licence if not isinstance(licence, str) else name
         return Right(UNSTATED, fault=f"README.md's licence {str(value)[:60]!r} is not text")
     known = licence_id(licence)
+    if known == "unknown" or licence.strip().lower() in _NONE:
+        return Right(UNSTATED)
     if known is None:
         return Right("other", licence.strip())
     if known == "other" and name in (None, "", UNSTATED):

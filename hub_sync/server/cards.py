@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections import OrderedDict
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -19,39 +17,12 @@ CARD_MAX_BYTES = 2 << 20
 RENDER_MAX_CHARS = 64 << 10
 
 
-class _MetadataCache:
-    """Metadata by head, the least recently used dropped once the heads kept are longer than `limit` together."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._size = 0
-        self._entries: OrderedDict[str, dict[str, Any] | None] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, head: str) -> dict[str, Any] | None:
-        with self._lock:
-            if head in self._entries:
-                self._entries.move_to_end(head)
-                return self._entries[head]
-        try:
-            data: dict[str, Any] | None = parse_metadata(head)
-        except ValueError:
-            data = None
-        with self._lock:
-            if head not in self._entries:
-                self._entries[head] = data
-                self._size += len(head)
-            while self._size > self._limit:
-                self._size -= len(self._entries.popitem(last=False)[0])
-        return data
-
-
-_cache = _MetadataCache(4 << 20)
-
-
 def card_metadata(text: str) -> dict[str, Any] | None:
-    """The metadata of a card as stored; None where they cannot be read. Not to be changed: callers share it."""
-    return _cache.get(split_card(text)[0])
+    """The metadata of a card; None where they cannot be read."""
+    try:
+        return parse_metadata(split_card(text)[0])
+    except ValueError:
+        return None
 
 
 def check_card(text: str) -> None:

@@ -95,7 +95,10 @@ def commit_item(sha: str, commit: Commit, formatted: bool = False) -> dict[str, 
 
 def card_of(hub: HubState, tree: str) -> dict[str, Any] | None:
     """The metadata of README.md in a tree; empty where there is none, None where they cannot be read."""
-    return card_metadata(read_text(hub, tree, "README.md") or "")
+    entry = find(hub.store, tree, ["README.md"])
+    if entry is None or entry.is_tree:
+        return {}
+    return hub.store.card(entry.sha, lambda: card_metadata(read_text(hub, tree, "README.md") or ""))
 
 
 def repo_summary(hub: HubState, repo: Repo, commit: str | None = None) -> dict[str, Any]:

@@ -151,12 +151,16 @@ class _Collector:
             raise problems.bad_request(f"The content of {value.get('path')!a} is not valid base64") from None
         if len(data) > REGULAR_MAX_BYTES:
             return self._oversized(data)
-        if value.get("path") == "README.md" and len(data) <= cards.CARD_MAX_BYTES:
-            cards.check_card(data.decode(errors="replace"))
+        card = data.decode(errors="replace") if value.get("path") == "README.md" else ""
+        if len(data) <= cards.CARD_MAX_BYTES:
+            cards.check_card(card)
         pointer = parse_pointer(data)
         if pointer:  # a pointer sent as a file gives no more rights than one sent as lfsFile
             self.large.append(pointer)
-        return self.add(make_object("blob", data))
+        made = make_object("blob", data)
+        if card and not pointer and len(data) <= cards.CARD_MAX_BYTES:  # parsed once, by whoever sends it
+            self._call.hub.store.card(made.sha, lambda: cards.card_metadata(card))
+        return self.add(made)
 
     def _oversized(self, data: bytes) -> str:
         hub = self._call.hub

@@ -7,13 +7,15 @@ returned survives a crash of the process and of the machine.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .objects import Commit, GitObject, TreeEntry, decode_commit, decode_tree, parse_pointer
 
@@ -69,6 +71,8 @@ CREATE TABLE events (
     FOREIGN KEY (repo, num) REFERENCES discussions (repo, num) ON DELETE CASCADE);
 CREATE INDEX events_by_discussion ON events (repo, num);
 """
+# Added since: the metadata of cards as JSON by their blob, NULL where they cannot be read. A card is parsed once.
+_CARDS = "CREATE TABLE IF NOT EXISTS cards (blob TEXT PRIMARY KEY, data TEXT) WITHOUT ROWID"
 
 
 class BlobInfo:
@@ -109,6 +113,7 @@ class Store:
                 db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             elif version != SCHEMA_VERSION:
                 raise ValueError(f"{path} has schema {version}, this version reads {SCHEMA_VERSION}")
+            db.execute(_CARDS)
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(
@@ -231,6 +236,16 @@ class Store:
             for row in self.db.execute(query, chunk):
                 found[row["sha"]] = BlobInfo(row["size"], row["lfs"], row["lfs_size"])
         return found
+
+    def card(self, blob: str, read: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
+        """The metadata of the card that this git blob is; `read` gives them the first time. None: cannot be read."""
+        row = self.db.execute("SELECT data FROM cards WHERE blob=?", (blob,)).fetchone()
+        if row is None:
+            found = read()
+            row = (None if found is None else json.dumps(found, ensure_ascii=False),)
+            with self.write() as db:
+                db.execute("INSERT INTO cards VALUES (?,?) ON CONFLICT DO NOTHING", (blob, row[0]))
+        return None if row[0] is None else dict(json.loads(row[0]))
 
     # Blobs and who may use them
 

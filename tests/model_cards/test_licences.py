@@ -141,3 +141,8 @@ def test_recipe_and_builder_fields_hold_the_licence_id_and_refuse_others():
         Publish(model="x", license="apache-2.00")
     with pytest.raises(ValidationError, match="'my own' is not a licence id of the Hub; write 'other'"):
         InstructionsConfig(sources=[source], license="my own")
+
+
+@pytest.mark.parametrize("text", ["unknown", "Unknown", "UNKNOWN", "none", "N/A", "UNLICENSED", "''", "Not specified"])
+def test_of_card_with_a_word_for_no_licence_is_unstated(tmp_path, text):
+    assert card_with(tmp_path, f"---\nlicense: {text}\n---\n".encode()).licence == UNSTATED

@@ -125,6 +125,21 @@ def test_page_of_long_card_is_cut_at_a_line_and_links_to_the_file():
     assert "The rest is in" not in cards.render_markdown("short", "/r/", "/b/")
 
 
+def test_list_with_large_cards_parses_none_of_them_again(server, admin, http, monkeypatch):
+    """Five cards near every limit made each list take half a minute for everyone."""
+    head = "x:\n" + "".join(f"- {{a{i}: [1, 2, {{b: [c]}}]}}\n" for i in range(9000))
+    for number in range(5):
+        name = admin.create_repo(f"acme/large{number}").repo_id
+        lines = commit_lines("card", regular("README.md", card(f"{head}n: {number}")))
+        assert http.post(f"/api/models/{name}/commit/main", content=lines, timeout=60).status_code == 200
+    from hubwright.hub_sync.server import info
+
+    monkeypatch.setattr(info, "card_metadata", lambda text: pytest.fail("a card was parsed for a list"))
+    found = http.get("/api/models?author=acme&search=large&full=true", timeout=60).json()
+    assert [item["cardData"]["n"] for item in sorted(found, key=lambda item: item["id"])] == [0, 1, 2, 3, 4]
+    assert len(found[0]["cardData"]["x"]) == 9000
+
+
 # Browser login
 
 
