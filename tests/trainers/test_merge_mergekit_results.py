@@ -250,6 +250,8 @@ TWO = "models: [{model: t/a, parameters: {weight: 1}}, {model: t/b, parameters: 
         ("merge_method: ties\nbase_model: t/base\nmodels: [{model: t/a, parameters: {weight: 1, density: -1}}]",
          "models.a.density: Input should be greater than or equal to 0"),
         ("merge_method: linear\nmodels: [{model: t/a}, {model: t/b, parameters: {weight: 1}}]", "t/a: weight is missing"),
+        ("merge_method: linear\nmodels: [{model: t/a, parameters: {weight: 0}}, {model: t/b, parameters: {weight: 0}}]",
+         "the weights 0, 0 have the sum 0, by which linear divides"),
         ("", "no merge_method"),
     ],
 )  # fmt: skip

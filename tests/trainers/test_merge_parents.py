@@ -140,6 +140,60 @@ def test_compare_configs_own_code_every_setting_is_compared(tmp_path: Path, mode
         compare_configs(parent(models / "base", "base"), [parent(models / "a", "a")], [])
 
 
+NEOX = {"model_type": "gpt_neox", "architectures": ["GPTNeoXForCausalLM"], "num_attention_heads": 4, "hidden_size": 64}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "field"),
+    [
+        ({"rotary_pct": 0.25}, {"rotary_pct": 1.0}, "rope"),
+        ({"rotary_emb_base": 10000}, {"rotary_emb_base": 1000000}, "rope"),
+        ({"use_parallel_residual": True}, {"use_parallel_residual": False}, "use_parallel_residual"),
+        ({"use_parallel_residual": False}, {}, "use_parallel_residual"),
+    ],
+)
+def test_compare_configs_older_names_and_switches_are_compared(
+    tmp_path: Path, ours: Any, theirs: Any, field: str
+) -> None:
+    """GPT-NeoX as Pythia is published: equal weights give other logits."""
+    for name, more in (("a", ours), ("b", theirs)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(NEOX | more))
+    one, other = (parent(tmp_path / name, name) for name in "ab")
+    for donor, second in ((one, other), (other, one)):
+        with pytest.raises(DataError, match=f"^{field} is"):
+            compare_configs(donor, [second], [])
+    assert compare_configs(one, [one], []) == []
+
+
+def test_compare_configs_switch_that_is_left_out_is_transformers_own(tmp_path: Path) -> None:
+    for name, more in (("a", {"use_parallel_residual": True}), ("b", {})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(NEOX | more))
+    assert compare_configs(parent(tmp_path / "a", "a"), [parent(tmp_path / "b", "b")], []) == []
+
+
+def test_compare_configs_completed_twice_says_the_same(tmp_path: Path, models: Path) -> None:
+    """transformers changes nested values of a config in place (Phi-3's `su` becomes `longrope`)."""
+    scaling = {"type": "su", "short_factor": [1.0] * 8, "long_factor": [2.0] * 8}
+    for name, kind in (("base", "su"), ("a", "longrope")):
+        edit(
+            models / name,
+            model_type="phi3",
+            rope_scaling=scaling | {"type": kind},
+            original_max_position_embeddings=64,
+        )
+    donor, other = (parent(models / name, name) for name in ("base", "a"))
+
+    def outcome() -> str:
+        try:
+            return str(compare_configs(donor, [other], []))
+        except DataError as error:
+            return str(error)
+
+    assert outcome() == outcome()
+
+
 def quantised(folder: Path, how: str) -> str:
     """Quantise a model as tools store it; returns what the refusal names."""
     name = "model.layers.0.mlp.up_proj.weight"

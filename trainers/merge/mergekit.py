@@ -6,6 +6,7 @@ tensor, and methods that only mergekit has. The form is that of mergekit 0.1.5.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -200,13 +201,19 @@ def _check(with_: dict[str, Any], method: str, count: int, source: str) -> None:
         beside = "" if method == "linear" else " beside the base"
         raise UsageError(f"{source}: models: {method} takes {wanted}{beside}, and {count} are given")
     try:
-        MergeConfig(**with_)
+        config = MergeConfig(**with_)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise UsageError(
             f"{source}: {place}: {first['msg'].removeprefix('Value error, ')} (found {first['input']!r:.60})"
         ) from error
+    weights = [one.weight for one in config.models.values()]
+    if method == "linear" and config.normalized and len(weights) == count and not math.fsum(weights):
+        raise UsageError(
+            f"{source}: the weights {', '.join(f'{one:g}' for one in weights)} have the sum 0, by which linear "
+            "divides: write `normalize: false`, or other weights"
+        )
 
 
 def _reference(said: Any, where: str) -> str:

@@ -5,6 +5,7 @@ Only JSON and headers of weights are read here, so that parents that do not go t
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -22,14 +23,15 @@ _QUANTISED = ("quantization_config", "compression_config")
 _CODES = ("U8", "I8", "F8_E4M3", "F8_E5M2")
 _PACKED = ("weight", "qweight", "qzeros", "weight_packed")
 _BLOCK = 1 << 20  # bytes compared at a time
-# Factors and limits inside of some architectures.
+# Factors, limits and switches inside of some architectures.
 _FACTORS = (
     "final_logit_softcapping", "attn_logit_softcapping", "query_pre_attn_scalar", "logit_scale", "logits_scaling",
-    "embedding_multiplier", "residual_multiplier", "attention_multiplier",
+    "embedding_multiplier", "residual_multiplier", "attention_multiplier", "use_parallel_residual", "parallel_attn",
+    "alibi", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "no_rope_layers", "norm_topk_prob", "clip_qkv",
 )  # fmt: skip
 # Keys of a config that change nothing in what trained weights compute.
 _INERT = re.compile(
-    r"^_|_token_ids?$|dropout|version|dtype|use_cache|^init|_init$|initializer|vocab_size|^tie_|_implementation$|_coef$"
+    r"^_|_token_ids?$|dropout|version|dtype|use_cache|^init|_init$|initializer|vocab_size|^tie_|_implementation$|_coef$|pdrop$"
 )
 _ACTIVATIONS = ("hidden_act", "hidden_activation", "activation_function")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
@@ -109,6 +111,8 @@ def compare_configs(donor: Parent, others: Sequence[Parent], accept: Sequence[Ac
             ours, theirs = _fields(_complete(donor)), _fields(_complete(other))
         for key in _compared(donor.text, other.text):
             ours[key], theirs[key] = donor.text[key], other.text[key]
+        if not donor.text.get("auto_map"):
+            ours, theirs = ours | _switches(donor, other), theirs | _switches(other, donor)
         for field in ours:
             if ours[field] == theirs[field]:
                 continue
@@ -152,10 +156,18 @@ def _complete(of: Parent) -> Parent:
     if of.text.get("model_type") not in CONFIG_MAPPING:
         return of
     try:
-        whole = CONFIG_MAPPING[of.text["model_type"]](**of.text).to_dict()
+        # It changes nested values in place.
+        whole = CONFIG_MAPPING[of.text["model_type"]](**copy.deepcopy(dict(of.text))).to_dict()
     except Exception:  # a config that transformers does not take is compared as it is written
         return of
     return replace(of, config=whole if of.text is of.config else {**of.config, "text_config": whole})
+
+
+def _switches(of: Parent, other: Parent) -> dict[str, Any]:
+    """The factors and switches that two configs write differently, with transformers' values for what is left out."""
+    keys = [key for key in _FACTORS if of.text.get(key) != other.text.get(key)]
+    whole = _complete(of).text if keys else {}
+    return {key: whole.get(key) for key in keys}
 
 
 def _compared(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
@@ -164,7 +176,7 @@ def _compared(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     known = {*_ACTIVATIONS, "use_sliding_window", "max_window_layers", "rope_theta", "sliding_window", "head_dim",
              "partial_rotary_factor", "max_position_embeddings", "n_positions", "rms_norm_eps", "layer_norm_eps",
              "layer_norm_epsilon", "num_key_value_heads", "num_experts_per_tok"}  # fmt: skip
-    keys = [key for key in plain if key not in known] if ours.get("auto_map") else list(_FACTORS)
+    keys = [key for key in plain if key not in known] if ours.get("auto_map") else []
     return [key for key in keys if ours.get(key) is not None and theirs.get(key) is not None]
 
 
@@ -182,9 +194,11 @@ def _rope(text: Mapping[str, Any]) -> dict[str, Any] | None:
         said |= one if isinstance(one, dict) else {}
     kind = said.pop("type", None)
     said["rope_type"] = said.get("rope_type") or kind or "default"
+    older = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}  # GPT-NeoX
     for name in ("rope_theta", "partial_rotary_factor"):
-        if said.get(name) is None and text.get(name) is not None:
-            said[name] = text[name]
+        value = _first(text, name, older[name])
+        if said.get(name) is None and value is not None:
+            said[name] = value
     if said.get("partial_rotary_factor") == 1:
         del said["partial_rotary_factor"]
     if said == {"rope_type": "default"}:
