@@ -113,14 +113,14 @@ def request_of(row: Row, config: Mapping[str, Any]) -> dict[str, Any]:
 
 async def answer_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
     """The stage's work. A cut-off answer is an answer, marked "truncated"; an empty one is not a failure."""
-    from ..inference.replies import CUT
+    from ..inference.replies import is_cut
     from ..inference.stage import RowError
 
     body = request_of(row, config)
     reply = await chat.complete(**body, allow_truncated=True)
     if reply.outcome == "failed":
         raise RowError(reply.error, final=reply.final)
-    cut = reply.ok and reply.finish_reason in CUT
+    cut = reply.ok and is_cut(reply.finish_reason)
     return {
         "answer": None if reply.outcome == "refused" else reply.text,
         "reasoning": reply.reasoning,

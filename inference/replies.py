@@ -18,10 +18,23 @@ from ..hub_sync.text import well_formed
 from .reasoning import TAGS, split_reasoning
 from .requests import Reply, one_line
 
-CUT = frozenset({"length", "model_length", "max_tokens"})
-"""finish_reason at a token limit: OpenAI's, Mistral's, and what gateways to Anthropic pass on."""
-BROKEN = frozenset({"error", "abort", "insufficient_system_resource"})
-"""finish_reason of a reply that the server could not end: OpenRouter's, Mistral's and vLLM's, vLLM's, DeepSeek's."""
+# What a finish_reason says, in lower case; any other word is a reply that the server could not end, such as `error`
+# (OpenRouter, Mistral, vLLM), `abort` (vLLM), `insufficient_system_resource` (DeepSeek) or `network_error` (Zhipu).
+ENDED = frozenset(
+    {
+        "", "none", "null", "stop", "eos", "eos_token", "end", "end_turn", "stop_sequence", "stop_token", "complete",
+        "completed", "finish", "finished", "done", "tool_calls", "tool_call", "tool_use", "function_call",
+    }
+)  # fmt: skip
+CUT = frozenset({"length", "max_length", "model_length", "max_tokens", "max_output_tokens", "max_completion_tokens"})
+"""At a token limit: OpenAI's, Mistral's, Gemini's, and what gateways to Anthropic pass on."""
+DECLINED = frozenset(
+    {
+        "content_filter", "content_filtered", "sensitive", "safety", "refusal", "recitation", "prohibited_content",
+        "blocklist", "spii", "image_safety",
+    }
+)  # fmt: skip
+"""By a filter or by the model: OpenAI's, Zhipu's, Gemini's, Anthropic's."""
 
 # Statuses that error codes and types in words stand for: OpenAI's, Anthropic's, llama.cpp's and vLLM's.
 _STATUS = {
@@ -68,6 +81,8 @@ def read_error(status: int, raw: bytes) -> ServerError:
     body = decoded(raw)
     if body is None:
         return ServerError(status, message=one_line(raw.decode("utf-8", "replace")))
+    if isinstance(body, list) and body and isinstance(body[0], dict):  # Gemini's gateway
+        body = body[0]
     return replace(_error(body.get("error") or body if isinstance(body, dict) else body), status=status)
 
 
@@ -88,6 +103,9 @@ def _error(error: Any) -> ServerError:
     if not isinstance(error, Mapping):
         return ServerError(0, message=one_line(error))
     words = [str(error[key]) for key in ("code", "type") if error.get(key) not in (None, "")]
+    inner = error.get("innererror")
+    if isinstance(inner, Mapping) and inner.get("code") == "ResponsibleAIPolicyViolation":  # Azure's content filter
+        words.insert(0, "content_filter")
     metadata = error.get("metadata")
     headers = metadata.get("headers") if isinstance(metadata, Mapping) else None
     return ServerError(
@@ -153,9 +171,10 @@ def read_reply(body: Any, *, allow_truncated: bool = False) -> Reply:
     }
     content = _content(message.get("content"))
     refusal = message.get("refusal") or content["refusal"]
-    if refusal or found["finish_reason"] == "content_filter":
+    ending = ending_of(found["finish_reason"])
+    if refusal or ending in DECLINED:
         return Reply(outcome="refused", error=one_line(refusal or found["finish_reason"]), **found)
-    if found["finish_reason"] in BROKEN:
+    if ending not in ENDED | CUT:
         return Reply(outcome="failed", error=f"the server ended the reply with {found['finish_reason']!r}", **found)
     fields = (message.get(name) for name in ("reasoning_content", "reasoning"))
     found["text"] = content["text"]
@@ -167,9 +186,19 @@ def read_reply(body: Any, *, allow_truncated: bool = False) -> Reply:
     scores = choice.get("logprobs")
     entries = scores.get("content") if isinstance(scores, dict) else None
     found["logprobs"] = tuple(entries) if isinstance(entries, list) else ()
-    if found["finish_reason"] in CUT and not allow_truncated:
+    if ending in CUT and not allow_truncated:
         return Reply(outcome="truncated", error="cut off at the token limit", **found)
     return Reply(**found)
+
+
+def is_cut(finish_reason: str) -> bool:
+    """True where a reply ended at a token limit."""
+    return ending_of(finish_reason) in CUT
+
+
+def ending_of(finish_reason: str) -> str:
+    """The word of a finish_reason: `content_filter: PROHIBITED_CONTENT` and `MAX_TOKENS` as the others write them."""
+    return finish_reason.partition(":")[0].strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def settle(reply: Reply, tags: tuple[str, ...] = TAGS) -> Reply:
@@ -183,7 +212,7 @@ def settle(reply: Reply, tags: tuple[str, ...] = TAGS) -> Reply:
     if found.outcome != "ok" or found.text.strip() or calls:
         return found
     what = "the thought is never closed" if not split.closed else "a thought and no answer" if found.reasoning else ""
-    if reply.finish_reason in CUT:
+    if is_cut(reply.finish_reason):
         return replace(found, outcome="truncated", error=f"cut off at the token limit{what and ': '}{what}")
     return replace(found, outcome="empty", error=what or "the reply is empty")
 

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from hubwright.hub_sync.errors import UsageError
 from hubwright.inference.client import ChatClient, Endpoint
+from hubwright.inference.replies import read_error
 from hubwright.inference.requests import Reply
 from hubwright.inference.store import TrafficStore
 
@@ -58,6 +59,17 @@ def body(content: Any, finish: str | None = "stop", **message: Any) -> dict[str,
         (body("par", "content_filter"), "refused", "", ""),
         (body("par", "error"), "failed", "", ""),
         (body("par", "abort"), "failed", "", ""),
+        (body("par", "network_error"), "failed", "", ""),
+        (body("par", "timeout"), "failed", "", ""),
+        (body("par", "sensitive"), "refused", "", ""),
+        (body(None, "SAFETY"), "refused", "", ""),
+        (body(None, "content_filter: PROHIBITED_CONTENT"), "refused", "", ""),
+        (body("", "refusal"), "refused", "", ""),
+        (body("<think>2 + 2", "MAX_TOKENS"), "truncated", "", "2 + 2"),
+        (body("4", "STOP"), "ok", "4", ""),
+        (body("4", "end_turn"), "ok", "4", ""),
+        (body("4", "eos_token"), "ok", "4", ""),
+        (body("4", None), "ok", "4", ""),
         ({"choices": []}, "failed", "", ""),
     ],
 )  # fmt: skip
@@ -288,3 +300,13 @@ def test_stage_shards_of_another_manner_are_not_gone_on_from(tmp_path: Path) -> 
         )
     assert [row["text"] for row in first.rows] == ["<plan>a</plan>b"] * 2
     assert [row["text"] for row in found.rows] == ["b"] * 2 and len(server.bodies) == 2
+
+
+def test_read_error_of_gateways_keeps_the_code_inside() -> None:
+    """Azure's content filter says it in `innererror` alone; Gemini's OpenAI gateway wraps its error in a list."""
+    azure = {"error": {"code": None, "type": None, "message": "filtered", "param": "prompt",
+                       "innererror": {"code": "ResponsibleAIPolicyViolation"}}}  # fmt: skip
+    assert read_error(400, json.dumps(azure).encode()).code == "content_filter"
+    listed = [{"error": {"code": 429, "message": "slow down", "status": "RESOURCE_EXHAUSTED"}}]
+    found = read_error(429, json.dumps(listed).encode())
+    assert (found.status, found.code, found.message) == (429, "429", "slow down")
