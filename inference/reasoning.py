@@ -15,7 +15,11 @@ from functools import cache
 
 TAGS = ("<think>", "<thinking>", "<thought>", "[THINK]")
 _QUOTES = "`'\"“‘「"
-_FENCE = re.compile(r"^[ \t]*```([^\n`]*)$", re.MULTILINE)
+_NAMING = f" \t(*_|{_QUOTES}"  # characters before a tag that a sentence names
+_NEXT_LINE = re.compile(r"[ \t]*\n\s*\S")
+_LINE = 2000  # characters of a line that are looked at for quotes around a tag
+_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})([^\n`]*)$", re.MULTILINE)
+_CALL = re.compile(r"<tool_call>(?:(?!</?tool_call>).)*</tool_call>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,11 @@ def _pattern(tags: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, tuple[st
 def split_reasoning(text: str, tags: tuple[str, ...] = TAGS) -> SplitText:
     """A model's text as answer and reasoning.
 
-    A thought is what stands between an opening tag and the next closing one of its name, or, where the chat template
-    had opened it, all before a closing tag; the last such tag counts. A tag in quotes or within a fence of the answer,
-    and an opening one in the middle of a line that nothing closes, is only named and stays. A text without a thought
-    is unchanged; of another one the blanks before the answer go.
+    A thought is what stands between an opening tag that begins a line, or follows another thought, and the next
+    closing one of its name, or, where the chat template had opened it, all before a closing tag; the last such tag
+    counts. A tag in quotes, a text of JSON, a tool call or a fence of the answer, an opening one in the middle of a
+    line, and a closing one in the middle of a sentence, is only named and stays. A text without a thought is
+    unchanged; of another one the blanks before the answer go.
 
         >>> split_reasoning("<think>No: f(1).</think>\\nf(2)")
         SplitText(answer='f(2)', reasoning='No: f(1).', closed=True)
@@ -96,7 +101,8 @@ def split_reasoning(text: str, tags: tuple[str, ...] = TAGS) -> SplitText:
     found = [_Tag(one.start(), one.end(), *kinds[one.group().lower()]) for one in pattern.finditer(text)]
     if not found:
         return SplitText(text)
-    fences = _fences(text, found)
+    spans = sorted([*_fences(text, found), *(one.span() for one in _CALL.finditer(text))])
+    named = False
     closing: dict[str, list[int]] = {}  # by name, the numbers of its closing tags
     for number, tag in enumerate(found):
         if not tag.opens:
@@ -109,9 +115,12 @@ def split_reasoning(text: str, tags: tuple[str, ...] = TAGS) -> SplitText:
         number += 1
         end = _next(closing, tag, number) if tag.opens else None
         before = (start, text[start : tag.start])
-        if _fenced(tag, fences) or _quoted(text, tag):
+        if _within(tag, spans) or _quoted(text, tag) or (tag.opens and not _begins(text, tag, start)):
+            named = True
             if end is not None and "\n" not in text[tag.end : found[end].start]:
                 number = end + 1  # its closing tag is named as well
+        elif not tag.opens and not _closes(text, tag, start, strictly=named):
+            named = True
         elif not tag.opens:  # all before it was thought
             thoughts += [*answer, before]
             answer, start = [], tag.end
@@ -149,21 +158,45 @@ def _next(closing: dict[str, list[int]], tag: _Tag, number: int) -> int | None:
     return numbers[place] if place < len(numbers) else None
 
 
+def _begins(text: str, tag: _Tag, start: int) -> bool:
+    """Does an opening tag begin its line, follow the thought that ends at `start`, or a word with nothing between?"""
+    before = text[max(text.rfind("\n", 0, tag.start) + 1, start) : tag.start]
+    return not before.strip() or before[-1] not in _NAMING
+
+
+def _closes(text: str, tag: _Tag, start: int, *, strictly: bool) -> bool:
+    """Does a closing tag without an opening one end a thought, or is it named in a sentence?
+
+    It does at the beginning of a line; if no tag was named before it (`strictly`), also behind the last word of a
+    sentence, or at the end of a line that another follows.
+    """
+    before = text[max(text.rfind("\n", 0, tag.start) + 1, start) : tag.start]
+    if not before.strip():
+        return True
+    if strictly:
+        return False
+    return before[-1] not in _NAMING or bool(_NEXT_LINE.match(text, tag.end))
+
+
 def _quoted(text: str, tag: _Tag) -> bool:
-    """Is a tag only named: an opening one behind a quote, a closing one between two?"""
+    """Is a tag only named: an opening one behind a quote, a closing one between two, any within quotes of a line?"""
     before = text[tag.start - 1 : tag.start] in tuple(_QUOTES)
-    return before and (tag.opens or text[tag.end : tag.end + 1] in tuple("`'\"”’」"))
+    if before and (tag.opens or text[tag.end : tag.end + 1] in tuple("`'\"”’」")):
+        return True
+    line = text[max(text.rfind("\n", 0, tag.start) + 1, tag.start - _LINE) : tag.start]
+    rest = text[tag.end : tag.end + _LINE].partition("\n")[0]
+    return any(len(re.findall(rf"(?<!\\){mark}", line)) % 2 and mark in rest for mark in '"`')
 
 
 def _fences(text: str, tags: Sequence[_Tag]) -> list[tuple[int, int]]:
     """(start, end) of the code fences that begin and end. One that holds a closing tag without its opening one began
     within a thought, and is none."""
     spans: list[tuple[int, int]] = []
-    begun = None
+    begun, mark = None, ""
     for line in _FENCE.finditer(text):
         if begun is None:
-            begun = line.start()
-        elif not line.group(1).strip():
+            begun, mark = line.start(), line.group(1)
+        elif not line.group(2).strip() and line.group(1).startswith(mark):
             spans.append((begun, line.end()))
             begun = None
     whole = []
@@ -176,9 +209,10 @@ def _fences(text: str, tags: Sequence[_Tag]) -> list[tuple[int, int]]:
     return whole
 
 
-def _fenced(tag: _Tag, fences: Sequence[tuple[int, int]]) -> bool:
-    place = bisect_right(fences, (tag.start, len(fences) + tag.end)) - 1
-    return place >= 0 and fences[place][0] <= tag.start < fences[place][1]
+def _within(tag: _Tag, spans: Sequence[tuple[int, int]]) -> bool:
+    """Does a tag stand within one of these spans, which are in order and do not overlap by much?"""
+    place = bisect_right(spans, (tag.start, len(spans) + tag.end)) - 1
+    return place >= 0 and spans[place][0] <= tag.start < spans[place][1]
 
 
 def _joined(thoughts: Sequence[tuple[int, str]]) -> str:

@@ -86,6 +86,35 @@ def test_split_reasoning_any_order_of_tags_loses_nothing_and_adds_nothing(text: 
     assert found.closed or not found.answer
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '<tool_call>{"name": "save", "arguments": {"text": "Wrap reasoning in <think></think> tags"}}</tool_call>',
+        '<tool_call>\n{"name": "save", "arguments": {"text": "Close with </think> always"}}\n</tool_call>',
+        '{"text": "begin with <think> and end with </think>, please"}',
+        '```python\nx = text.split("</think>\\n")[-1]\n```',
+        'x = text.split("</think>\\n")[-1]',
+        're.sub(r"(?s)<think>.*?</think>", "", text)',
+        "re.sub('<think>.*?</think>', '', text)",
+        "Models end a thought with </think>",
+        "Reasoning models write (<think>) and then **<think>** or `<think>`.",
+        "| tag | use |\n|---|---|\n| <think> | begins |\n| </think> | ends |",
+        "~~~\n<think>\na\n</think>\n~~~\nThat is how.",
+        "````\n```\n<think>\n```\n````\nThat is how.",
+        "Wrap it in <think>...</think> and go on.",
+    ],
+)
+def test_answer_of_a_text_that_names_tags_is_unchanged(answer: str) -> None:
+    assert answer_of(answer) == answer
+    assert answer_of(f"<think>hm</think>\n{answer}") == answer
+    assert answer_of(f"hm, the <think> tag\n</think>\n\n{answer}") == answer
+
+
+@pytest.mark.parametrize("end", ["\n</think>\n\n", "</think>\n", " </think>\n", "</think>", "\n</think> "])
+def test_answer_of_a_thought_that_the_template_opened_is_what_follows(end: str) -> None:
+    assert answer_of(f"First, 2 + 2.\nSo it is 4.{end}Four.") == "Four."
+
+
 @given(PIECES.map("".join))
 def test_answer_of_an_answer_is_itself(text: str) -> None:
     once = answer_of(text.replace("`", ""))
