@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...tools.definition import fault
-from ...tools.schema import violation
+from ...tools.schema import argument_violation, violation
 from .near import Seen
 from .rows import CHECKS, Row, calls_of, results_of
 
@@ -109,7 +109,7 @@ def calls(row: Row, responses: Schemas) -> str:
             return f"{name} is not offered"
         if not isinstance(arguments, dict):
             return f"the arguments of {name} are no object"
-        if said := violation(arguments, offered[name].get("parameters")):
+        if said := argument_violation(arguments, offered[name].get("parameters")):
             return f"the arguments of {name}: {said}"
     return ""
 
@@ -127,8 +127,7 @@ def results(row: Row, responses: Schemas) -> str:
             except (ValueError, TypeError, RecursionError):
                 return f"the result of {name} is no JSON"
             schema = responses.get(name)
-            # More fields than were declared are noise, and no fault.
-            if schema and not is_error(value) and (said := violation(value, {"additionalProperties": True} | schema)):
+            if schema and not is_error(value) and (said := violation(value, schema)):
                 return f"the result of {name}: {said}"
             continue
         if waiting:

@@ -13,7 +13,8 @@ import re
 from typing import Any
 
 from ...hub_sync.text import is_well_formed, utf8
-from ...tools.schema import violation
+from ...tools.schema import argument_violation
+from ...tools.signatures import Unreadable, as_function
 from ..sources import load_json
 
 ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
@@ -52,25 +53,10 @@ def read_tools(value: Any) -> list[dict[str, Any]]:
         raise Rejected("tools_not_json") from error
     if not isinstance(tools, list):
         raise Rejected("tools_not_a_list")
-    read: list[dict[str, Any]] = []
-    for tool in tools:
-        function = tool.get("function", tool) if isinstance(tool, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
-            raise Rejected("tool_without_name")
-        parameters = function.get("parameters") or {"type": "object", "properties": {}}
-        if not isinstance(parameters, dict):
-            raise Rejected("tool_parameters_not_a_schema")
-        description = function.get("description") or ""
-        read.append(
-            {
-                "type": "function",
-                "function": {
-                    "name": function["name"],
-                    "description": description if isinstance(description, str) else json.dumps(description),
-                    "parameters": parameters,
-                },
-            }
-        )
+    try:
+        read = [as_function(tool) for tool in tools]
+    except Unreadable as reason:
+        raise Rejected(str(reason)) from reason
     if len({t["function"]["name"] for t in read}) < len(read):
         raise Rejected("tool_names_not_unique")
     return read
@@ -138,7 +124,7 @@ def read_calls(text: str, tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
             raise Rejected("arguments_not_an_object")
         if name not in schemas:
             raise Rejected("unknown_function")
-        if fault := violation(arguments, schemas[name]):
+        if fault := argument_violation(arguments, schemas[name]):
             raise Rejected(f"arguments_{fault}")
         read.append({"type": "function", "function": {"name": name, "arguments": arguments}})
     return read

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...tools.definition import as_openai, from_function
-from ...tools.schema import violation
+from ...tools.schema import argument_violation
 
 TOOLS = (
     "get_user_current_date", "get_projects", "update_project", "get_tasks", "get_task_description",
@@ -57,9 +57,7 @@ class ToDoList:
         """(the call could be made, its result or what is wrong with it). Never raises."""
         if name not in self._schemas:
             return False, f"error: there is no function {name[:100]}"
-        # A schema without properties would let any argument pass.
-        closed = self._schemas[name]["parameters"] | {"additionalProperties": False}
-        if fault := violation(dict(arguments), closed):
+        if fault := argument_violation(dict(arguments), self._schemas[name]["parameters"]):
             return False, f"error: the arguments of {name} do not fit its definition ({fault})"
         try:
             return True, getattr(self, name)(**arguments)

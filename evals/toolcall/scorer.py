@@ -16,6 +16,7 @@ from typing import Any
 
 from ...inference.blocks import fences, unfenced
 from ...inference.reasoning import answer_of
+from ...tools.schema import canonical
 
 METRICS = (
     "call_exact", "call_name", "call_valid", "call_argument_f1", "call_missing",
@@ -105,23 +106,6 @@ def _calls_only(text: str, *, bare: bool) -> bool:
         and (bare or isinstance(item.get("function"), dict) or not item.keys().isdisjoint(("arguments", "parameters")))
         for item in items
     )
-
-
-def canonical(value: Any) -> str:
-    """A text that is equal for equal JSON values."""
-
-    def plain(item: Any) -> Any:
-        if isinstance(item, bool) or item is None or isinstance(item, str):
-            return item
-        if isinstance(item, float) and item.is_integer():
-            return int(item)
-        if isinstance(item, dict):
-            return {key: plain(part) for key, part in item.items()}
-        if isinstance(item, list):
-            return [plain(part) for part in item]
-        return item
-
-    return json.dumps(plain(value), sort_keys=True, ensure_ascii=False)
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

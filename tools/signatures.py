@@ -1,0 +1,207 @@
+"""Functions as public data sets describe them, in OpenAI's form with JSON Schema.
+
+Read: OpenAI's `{"type": "function", "function": {...}}`, the bare function (glaive, ToolACE, BFCL), `input_schema` or
+`inputSchema` (Anthropic, MCP), and xLAM's parameters without a schema around them, `{"city": {"type": "str, optional",
+"description": ...}}`. Types of Python and of others are mapped: `str`, `dict`, `float`, `tuple`, `any`, `List[int]`,
+`Optional[str]`, `Union[int, str]`, `STRING`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .schema import MOST_DEPTH, schema_fault
+
+JSON_TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
+TYPES = {name: name for name in JSON_TYPES} | {
+    "str": "string", "text": "string", "char": "string", "int": "integer", "long": "integer", "float": "number",
+    "double": "number", "bool": "boolean", "list": "array", "tuple": "array", "set": "array", "sequence": "array",
+    "arraylist": "array", "dict": "object", "dictionary": "object", "map": "object", "hashmap": "object",
+    "none": "null", "nonetype": "null",
+}  # fmt: skip
+ANY = ("any", "enum")  # says nothing; what an enumeration allows stands in `enum`
+
+# Keywords by what they hold: one schema, a list of schemas, schemas by name.
+_ONE = ("items", "additionalProperties", "not", "contains", "if", "then", "else", "propertyNames")
+_MANY = ("anyOf", "oneOf", "allOf", "prefixItems")
+_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_SUFFIX = re.compile(r"\s*[,(]\s*(optional|required|default\b.*?)\s*\)?\s*$", re.IGNORECASE)
+
+
+class Unreadable(ValueError):
+    """A definition that is no function's; the text is a reason that can be counted."""
+
+
+def as_function(tool: Any) -> dict[str, Any]:
+    """`{"type": "function", "function": {name, description, parameters}}`, `parameters` a JSON Schema of an object.
+
+    Raises Unreadable: tool_without_name, tool_parameters_not_a_schema, tool_type_unknown, and "tool_" with a word of
+    `schema_fault`.
+    """
+    function = tool.get("function") or tool if isinstance(tool, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"].strip():
+        raise Unreadable("tool_without_name")
+    given = next((function[key] for key in ("parameters", "input_schema", "inputSchema") if function.get(key)), {})
+    parameters = _parameters(_parsed(given))
+    required = function.get("required")
+    if isinstance(required, list) and required and "required" not in parameters:  # beside the parameters in ToolACE
+        parameters["required"] = required
+    if fault := schema_fault(parameters):
+        raise Unreadable(f"tool_{fault}")
+    description = function.get("description") or ""
+    return {
+        "type": "function",
+        "function": {
+            "name": function["name"],
+            "description": description if isinstance(description, str) else json.dumps(description),
+            "parameters": parameters,
+        },
+    }
+
+
+def _parsed(given: Any) -> Mapping[str, Any]:
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except (ValueError, RecursionError):
+            raise Unreadable("tool_parameters_not_a_schema") from None
+    if not isinstance(given, Mapping):
+        raise Unreadable("tool_parameters_not_a_schema")
+    return given
+
+
+def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    if given and all(_is_field(value) for value in given.values()):
+        given = {"type": "object", "properties": given, "required": [k for k, v in given.items() if not _optional(v)]}
+    found = json_schema(given)
+    if found.setdefault("type", "object") != "object":
+        raise Unreadable("tool_parameters_not_a_schema")
+    if not any(key in found for key in (*_NAMED, *_MANY, "$ref")):
+        found["properties"] = {}
+    return found
+
+
+def _is_field(value: Any) -> bool:
+    """Is it a parameter's description, not a keyword's value?"""
+    return isinstance(value, Mapping) and any(isinstance(value.get(key), str) for key in ("type", "description"))
+
+
+def _optional(field: Mapping[str, Any]) -> bool:
+    kind = field.get("type")
+    said = str(kind).lower() if isinstance(kind, str) else ""
+    return "default" in field or "optional" in said or "default" in said or field.get("required") is False
+
+
+def json_schema(schema: Any, depth: int = 0) -> Any:
+    """A schema with JSON Schema's types at any depth; a property that is called `type` stays one.
+
+    Keywords that are null are left out (Arrow's structs fill them in), and a property's own `required: true` becomes
+    an entry of the list around it. Raises Unreadable("tool_type_unknown").
+    """
+    if not isinstance(schema, Mapping):
+        return schema
+    if depth > MOST_DEPTH:
+        raise Unreadable("tool_schema_too_deep")
+    found = {key: value for key, value in schema.items() if value is not None or key in ("default", "const")}
+    properties = found.get("properties")
+    if isinstance(properties, Mapping):
+        found |= _required(found.get("required"), properties)
+        named = {k: _without_flag(v) for k, v in properties.items() if v is not None}
+        found["properties"] = named
+    for key in _ONE:
+        if key in found:
+            found[key] = json_schema(found[key], depth + 1)
+    for key in _MANY:
+        if isinstance(found.get(key), list):
+            found[key] = [json_schema(one, depth + 1) for one in found[key]]
+    for key in _NAMED:
+        if isinstance(found.get(key), Mapping):
+            found[key] = {name: json_schema(one, depth + 1) for name, one in found[key].items()}
+    kind = found.pop("type", None)
+    if isinstance(kind, list):
+        return _either([_type(one, 0) for one in kind]) | found
+    return (_type(kind, 0) if kind is not None else {}) | found
+
+
+def _required(given: Any, properties: Mapping[str, Any]) -> dict[str, Any]:
+    flagged = [k for k, v in properties.items() if isinstance(v, Mapping) and v.get("required") is True]
+    if not flagged or not isinstance(given, list | None):
+        return {}
+    return {"required": [*(given or ()), *(name for name in flagged if name not in (given or ()))]}
+
+
+def _without_flag(value: Any) -> Any:
+    if isinstance(value, Mapping) and isinstance(value.get("required"), bool):
+        return {key: item for key, item in value.items() if key != "required"}
+    return value
+
+
+def _type(text: Any, depth: int) -> dict[str, Any]:
+    """The schema that a type's name says: `int`, `List[str]`, `Optional[int]`, `str | None`, `int, optional`."""
+    if not isinstance(text, str) or depth > 8 or len(text) > 500:
+        raise Unreadable("tool_type_unknown")
+    while (shorter := _SUFFIX.sub("", text)) != text:
+        text = shorter
+    text = text.strip()
+    if len(parts := _split(text, "|")) > 1 or (len(parts := re.split(r"\s+or\s+", text)) > 1 and "[" not in text):
+        return _either([_type(part, depth + 1) for part in parts])
+    name, bracket, inside = text.partition("[")
+    name = name.strip().lower().removeprefix("typing.")
+    if not bracket:
+        if name in ANY or not name:
+            return {}
+        if name not in TYPES:
+            raise Unreadable("tool_type_unknown")
+        return {"type": TYPES[name]}
+    if not inside.endswith("]"):
+        raise Unreadable("tool_type_unknown")
+    if name == "literal":
+        return {"enum": _literals(inside[:-1])}
+    inner = _split(inside[:-1], ",")
+    if name in ("optional", "union"):
+        return _either([_type(part, depth + 1) for part in inner] + [{"type": "null"}] * (name == "optional"))
+    kind = TYPES.get(name)
+    if kind == "array" and (len(inner) == 1 or inner[1:] == ["..."]):
+        return {"type": "array", "items": _type(inner[0], depth + 1)}
+    if kind == "array" and name == "tuple":
+        return {
+            "type": "array",
+            "prefixItems": [_type(part, depth + 1) for part in inner],
+            "minItems": len(inner),
+            "maxItems": len(inner),
+        }
+    if kind == "object" and len(inner) == 2:
+        return {"type": "object", "additionalProperties": _type(inner[1], depth + 1)}
+    raise Unreadable("tool_type_unknown")
+
+
+def _either(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    """One schema that allows what any of them allows."""
+    if {} in schemas:
+        return {}
+    if all(list(one) == ["type"] and isinstance(one["type"], str) for one in schemas):
+        return {"type": list(dict.fromkeys(one["type"] for one in schemas))}
+    return {"anyOf": schemas}
+
+
+def _split(text: str, mark: str) -> list[str]:
+    """The parts between marks that stand in no brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "[(") - (character in "])")
+        if character == mark and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
+
+
+def _literals(text: str) -> list[Any]:
+    try:
+        values = json.loads("[" + text.replace("'", '"') + "]")
+    except ValueError:
+        raise Unreadable("tool_type_unknown") from None
+    return list(values)
