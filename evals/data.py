@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..hub_sync.errors import DataError, HubError, UsageError
+from ..hub_sync.json_columns import make_dataset
 from ..hub_sync.refs import ArtifactRef
 from ..hub_sync.text import well_formed
 
@@ -146,20 +147,25 @@ KINDS = {
 }  # fmt: skip
 
 
-def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path, features: Mapping[str, Any] | None = None) -> None:
     """Rows as one Parquet file, whole or not at all, in the layout the Hub reads without a loading script.
 
     A column of `KINDS` has its type also where no row has a value, so that two such files can be put together. Half a
-    surrogate pair in a text, which models write and no file takes, becomes U+FFFD.
+    surrogate pair in a text, which models write and no file takes, becomes U+FFFD. Values with objects are Json.
+
+    Args:
+        features: types of columns that were read with them, such as a data set's own.
+
+    Raises DataError for a value that would not be read back equal.
     """
     import datasets
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = datasets.Dataset.from_list([well_formed(dict(row)) for row in rows])
-    features = found.features.copy()
-    for name in KINDS.keys() & features.keys():
+    names = {name for row in rows for name in row}
+    types = {name: kind for name, kind in (features or {}).items() if name in names}
+    for name in KINDS.keys() & (names - types.keys()):
         value = datasets.Value(KINDS[name].removeprefix("list of "))
-        features[name] = datasets.List(value) if KINDS[name].startswith("list of ") else value
+        types[name] = datasets.List(value) if KINDS[name].startswith("list of ") else value
     partial = path.with_suffix(".partial")
-    found.cast(features).to_parquet(partial)
+    make_dataset([well_formed(dict(row)) for row in rows], datasets.Features(types)).to_parquet(partial)
     partial.replace(path)

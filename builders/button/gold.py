@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubwrightError, UsageError
+from ...hub_sync.json_columns import encode_row
 from ...hub_sync.text import utf8
 from .checks import faults, run_checks
 from .near import Seen, read_against
@@ -246,14 +247,14 @@ def build(config: GoldConfig, context: StepContext) -> DatasetDict:
     generator = Generator(config, tests, read)
     # Half a split of a killed run would be taken for a whole one, and its draws would not be counted.
     shutil.rmtree(context.workdir / "datasets", ignore_errors=True)
-    splits = {}
+    splits, columns = {}, features()
     for split, number in (("train", config.train_rows), ("test", config.test_rows)):
         if number:
             try:
                 splits[split] = Dataset.from_generator(
-                    generator.rows,
+                    lambda split, number: (encode_row(row, columns) for row in generator.rows(split, number)),
                     gen_kwargs={"split": split, "number": number},
-                    features=features(),
+                    features=columns,
                     cache_dir=str(context.workdir / "datasets"),
                     fingerprint=hashlib.sha256(utf8(f"{config.model_dump_json()}:{split}")).hexdigest()[:32],
                     split=Split(split),

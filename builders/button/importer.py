@@ -18,6 +18,7 @@ from pydantic import ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
+from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.licence_ids import LicenceId
 from ..sources import Source, fetch, load_json
 from ..toolcalls.convert import Rejected
@@ -55,7 +56,7 @@ def build(config: ImportConfig, context: StepContext) -> DatasetDict:
         HubError: a URL or the hub does not give it.
         DataError: another file than expected, no records, or too many that are rejected.
     """
-    from datasets import Dataset, DatasetDict, Features, Value
+    from datasets import DatasetDict, Features, Value
 
     name, data, origin = fetch(config, config.timeout)
     digest = hashlib.sha256(data).hexdigest()
@@ -84,7 +85,7 @@ def build(config: ImportConfig, context: StepContext) -> DatasetDict:
     rows = check_all(rows)
     _report(config, context, rows, f"{origin}, sha256 `{digest}`", len(lines), rejected)
     columns = Features(features() | {"original": Value("string")})
-    return DatasetDict({"train": Dataset.from_list(rows, features=columns).select_columns(list(columns))})
+    return DatasetDict({"train": make_dataset(rows, columns).select_columns(list(columns))})
 
 
 def import_line(line: bytes, made_by: str) -> Row:

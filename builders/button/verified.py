@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
+from ...hub_sync.json_columns import make_dataset
 from ...inference.served import ServingConfig, check_spec, serve_input
 from ..sources import read_rows
 from .checks import faults, run_checks
@@ -238,7 +239,7 @@ def build(config: VerifiedConfig, context: StepContext) -> dict[str, DatasetDict
         worst, count = refused.most_common(1)[0]
         raise DataError(f"none of {len(chosen)} rows is accepted ({worst}: {count}); use a stronger teacher")
     _report(context, served.name, len(chosen), len(accepted), refused, used)
-    return {"verified": datasets.DatasetDict({"train": datasets.Dataset.from_list(accepted, features=features())})}
+    return {"verified": datasets.DatasetDict({"train": make_dataset(accepted, features())})}
 
 
 def _report(

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
+from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import utf8
 from ..sources import Source, check_rejected, read_records
@@ -91,7 +92,7 @@ def build(config: ToolCallsConfig, context: StepContext) -> DatasetDict:
         HubError: a URL or the hub does not give it.
         DataError: a file is not the expected one or cannot be parsed, or too many records are rejected.
     """
-    from datasets import Dataset, DatasetDict
+    from datasets import DatasetDict
 
     rows: list[Row] = []
     rejected: Counter[str] = Counter()
@@ -111,7 +112,7 @@ def build(config: ToolCallsConfig, context: StepContext) -> DatasetDict:
     if not splits["train"]:
         raise DataError(f"no row is left for the train split of {read} records: lower test_fraction or add sources")
     _report(config, context, splits, origins, read, rejected, dropped)
-    return DatasetDict({name: Dataset.from_list(part, features=features()) for name, part in splits.items() if part})
+    return DatasetDict({name: make_dataset(part, features()) for name, part in splits.items() if part})
 
 
 def choose(rows: list[Row], config: ToolCallsConfig) -> tuple[list[Row], dict[str, int]]:

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 
 from ....hub_sync.context import StepContext
 from ....hub_sync.errors import UsageError
+from ....hub_sync.json_columns import make_dataset
 from ....inference.served import Served, ServingConfig, check_spec, serve_input
 from ..checks import check_all, faults_table
 from ..near import read_against
@@ -77,7 +78,7 @@ def build(config: FaithfulConfig, context: StepContext) -> dict[str, DatasetDict
         UsageError: no teacher, one that cannot be served, or `dedup` and the input `embedder` that do not fit.
         DataError: a data set without conversations; a phase that leaves no row; more failures than `max_failed`.
     """
-    from datasets import Dataset, DatasetDict
+    from datasets import DatasetDict
 
     if (config.dedup == "embeddings") != ("embedder" in context.inputs):
         raise UsageError(f"step {context.step}: dedup: embeddings and the input `embedder` go together; give both")
@@ -87,7 +88,7 @@ def build(config: FaithfulConfig, context: StepContext) -> dict[str, DatasetDict
     rows = check_all([finished(row, served) for row in pipeline.run()], tests)
     _report(config, context, served, pipeline, rows)
     columns = features()
-    train = Dataset.from_list(rows, features=columns).select_columns(list(columns))
+    train = make_dataset(rows, columns).select_columns(list(columns))
     return {"faithful": DatasetDict({"train": train})}
 
 

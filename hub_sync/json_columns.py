@@ -1,0 +1,123 @@
+"""Rows with values of any form as data sets that read back equal: the one place where such columns are written.
+
+Arrow gives one type to all values of a column: in a struct the arguments `{"city": "Rome"}` and `{"bill": 2}` come
+back with each other's keys as null, and `{"a": 1}` beside `{"a": "x"}` ends in an error. Columns of datasets' `Json`
+type hold JSON text instead. datasets' own encoder keeps ten decimals (1e-12 becomes 0.0) and takes the text "5" for a
+number, so values are encoded here before it sees them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .errors import DataError
+from .text import is_well_formed
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+Row = Mapping[str, Any]
+DEEPEST = 64  # levels of JSON that every reader takes
+LEAST, MOST = -(2**63), 2**64 - 1  # integers that datasets' reader gives back as integers
+
+
+def unstorable(value: Any, depth: int = 0) -> str:
+    """Why a JSON value would not be read back equal: not_unicode, number_out_of_range, too_deep, not_json; else ""."""
+    if depth > DEEPEST:
+        return "too_deep"
+    if isinstance(value, str):
+        return "" if is_well_formed(value) else "not_unicode"
+    if value is None or isinstance(value, bool):
+        return ""
+    if isinstance(value, int):
+        return "" if LEAST <= value <= MOST else "number_out_of_range"
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else "number_out_of_range"
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            return "not_json"
+        return next((why for part in (*value, *value.values()) if (why := unstorable(part, depth + 1))), "")
+    if isinstance(value, list | tuple):
+        return next((why for part in value if (why := unstorable(part, depth + 1))), "")
+    return "not_json"
+
+
+def make_dataset(rows: Iterable[Row], features: Features | None = None) -> Dataset:
+    """The rows as a data set. Columns that `features` does not name get the type of `infer_features`; if there are
+    any, the columns are in the order of the rows, else in that of `features`.
+
+    Raises DataError, naming row and column, for a value that would not be read back equal.
+    """
+    from datasets import Dataset, Features
+
+    rows = list(rows)
+    whole = dict(features or {})
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    if missing := [name for name in names if name not in whole]:
+        found = infer_features(rows, missing) | whole
+        whole = {name: found[name] for name in [*names, *(name for name in whole if name not in names)]}
+    whole = Features(whole)
+    return Dataset.from_list([encode_row(row, whole, number) for number, row in enumerate(rows)], features=whole)
+
+
+def encode_row(row: Row, features: Mapping[str, Any], number: int = 0) -> dict[str, Any]:
+    """The row as `Dataset.from_list` or a generator of rows takes it: values of Json columns are JSON text.
+
+    Raises DataError for a value that would not be read back equal; `number` of the row is for the message.
+    """
+    where = f"row {number}, column"
+    return {name: _encoded(row.get(name), feature, f"{where} {name}") for name, feature in features.items()}
+
+
+def infer_features(rows: Sequence[Row], names: Iterable[str]) -> Features:
+    """Features of columns: Arrow's own type where values are plain or lists of plain ones, Json where objects occur or
+    the types are mixed, `List(Json())` for lists of objects."""
+    import pyarrow
+    from datasets import Features, Json, List
+    from datasets.features.features import generate_from_arrow_type
+
+    found: dict[str, Any] = {}
+    for name in names:
+        values = [row[name] for row in rows if row.get(name) is not None]
+        if values and all(isinstance(v, list) and all(isinstance(part, Mapping) for part in v) for v in values):
+            objects = any(values)
+            found[name] = List(Json()) if objects else generate_from_arrow_type(pyarrow.array(values).type)
+            continue
+        try:
+            if any(map(_has_object, values)):
+                raise pyarrow.ArrowInvalid("objects")
+            found[name] = generate_from_arrow_type(pyarrow.array(values).type)
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError):
+            found[name] = Json()
+    return Features(found)
+
+
+def _has_object(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list | tuple) and any(map(_has_object, value)))
+
+
+def _encoded(value: Any, feature: Any, where: str) -> Any:
+    from datasets import Json, List
+
+    if value is None:
+        return None
+    if isinstance(feature, Json):
+        if why := unstorable(value):
+            raise DataError(f"{where}: {value!r:.80} cannot be stored ({why}); leave the row out or give it as text")
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(feature, List) and _holds_json(feature) and isinstance(value, list | tuple):
+        return [_encoded(part, feature.feature, where) for part in value]
+    if isinstance(feature, Mapping) and _holds_json(feature) and isinstance(value, Mapping):
+        return {key: _encoded(value.get(key), part, where) for key, part in feature.items()}
+    return value
+
+
+def _holds_json(feature: Any) -> bool:
+    from datasets import Json, List
+
+    if isinstance(feature, Mapping):
+        return any(map(_holds_json, feature.values()))
+    return isinstance(feature, Json) or (isinstance(feature, List) and _holds_json(feature.feature))
