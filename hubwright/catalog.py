@@ -87,6 +87,7 @@ CATALOG: dict[str, StepKind] = {
         "hubwright.builders.toolcalls:build",
         "dataset",
         "function-calling conversations, validated, in TRL's messages + tools form",
+        version=2,
     ),
     "instructions": StepKind(
         "builder",

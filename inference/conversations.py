@@ -255,7 +255,8 @@ def _calls(value: Any, schemas: Mapping[str, Any], is_padded: bool, changes: Cha
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise RowRejected("a tool call has no name", call)
         arguments = _arguments(function, schemas, is_padded, changes)
-        read = {key: item for key, item in function.items() if item is not None} | {"arguments": arguments}
+        kept = {key: item for key, item in function.items() if item is not None and key != "parameters"}
+        read = kept | {"arguments": arguments}  # `parameters` is Llama's word for them
         calls.append(call | {"function": read} if "function" in call else read)
     return calls
 
@@ -263,7 +264,7 @@ def _calls(value: Any, schemas: Mapping[str, Any], is_padded: bool, changes: Cha
 def _arguments(
     function: Mapping[str, Any], schemas: Mapping[str, Any], is_padded: bool, changes: Changes | None
 ) -> dict[str, Any]:
-    value, name = function.get("arguments"), function["name"]
+    value, name = function.get("arguments", function.get("parameters")), function["name"]
     if isinstance(value, str):
         value, is_padded = _parse(value or "{}", "arguments of a call are not JSON"), False
         note(changes, "JSON text read")

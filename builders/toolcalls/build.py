@@ -1,4 +1,4 @@
-"""Build a function-calling data set: glaive-style ShareGPT files in, validated conversations with tools out.
+"""Build a function-calling data set: files of public formats in, validated conversations with tools out.
 
     config = ToolCallsConfig(sources=[Source(source="glaive_toolcall_en_demo.json")], license="apache-2.0")
     splits = build(config, context)        # DatasetDict with train and test
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +23,7 @@ from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import utf8
 from ..sources import Source, check_rejected, read_records
 from .convert import Rejected, convert
+from .language import UNKNOWN
 from .splits import NEAR, groups, is_test, near_train, words
 
 if TYPE_CHECKING:
@@ -37,10 +38,10 @@ class ToolCallsConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sources: tuple[Source, ...] = Field(min_length=1, description="Files, read in this order.")
-    format: Literal["glaive_sharegpt"] = Field(
-        "glaive_sharegpt",
-        description="JSON list or JSON Lines of `conversations` (from human, gpt, function_call, observation) and "
-        "`tools`.",
+    language: str | None = Field(
+        None,
+        pattern=r"^[a-z]{2,3}$",
+        description="Language (ISO 639 code such as en) of conversations whose script does not tell it; null: und.",
     )
     license: LicenceId = Field(
         min_length=1, description="Licence of the sources (Hub identifier); the data set inherits it."
@@ -96,13 +97,14 @@ def build(config: ToolCallsConfig, context: StepContext) -> DatasetDict:
 
     rows: list[Row] = []
     rejected: Counter[str] = Counter()
+    changes: Counter[str] = Counter()
     origins, read = [], 0
     for name, records, origin in read_records(config.sources, config.timeout):
         origins.append(origin)
         read += len(records)
         for record in records:
             try:
-                rows.append(convert(record) | {"source": name})
+                rows.append(convert(record, config.language, changes) | {"source": name})
             except Rejected as reason:
                 rejected[str(reason)] += 1
     check_rejected(rejected, read, config.max_rejected_share)
@@ -111,7 +113,7 @@ def build(config: ToolCallsConfig, context: StepContext) -> DatasetDict:
     dropped["near_duplicates_of_train_left_out_of_test"] = near
     if not splits["train"]:
         raise DataError(f"no row is left for the train split of {read} records: lower test_fraction or add sources")
-    _report(config, context, splits, origins, read, rejected, dropped)
+    _report(config, context, splits, origins, read, rejected, dropped, changes)
     return DatasetDict({name: make_dataset(part, features()) for name, part in splits.items() if part})
 
 
@@ -159,12 +161,13 @@ def _report(
     read: int,
     rejected: Counter[str],
     dropped: dict[str, int],
+    changes: Counter[str],
 ) -> None:
     report = context.report
     rows = [row for part in splits.values() for row in part]
     report.card |= {
         "pretty_name": "Tool Calls",
-        "language": sorted({row["language"] for row in rows}),
+        "language": sorted({row["language"] for row in rows} - {UNKNOWN}),
         "license": config.license,
         "task_categories": ["text-generation"],
         "tags": ["function-calling", "tool-use", "conversational", "trl"],
@@ -189,6 +192,10 @@ def _report(
             "title": "What is in it",
             "columns": ["", *splits],
             "rows": [[title, *(int(measure(part)) for part in splits.values())] for title, measure in _MEASURES]
+            + [
+                [f"in language {code}", *(sum(r["language"] == code for r in part) for part in splits.values())]
+                for code in sorted({row["language"] for row in rows})
+            ]
             + [["different functions", *(len(names[name]) for name in splits)]],
             "note": f"{len(shared)} function names occur in both splits, next to others.",
         }
@@ -201,6 +208,14 @@ def _report(
                 "rows": [[reason, count] for reason, count in rejected.most_common()],
             }
         )
+    if changes:
+        report.tables.append(
+            {
+                "title": "What was changed to read the records",
+                "columns": ["change", "records"],
+                "rows": [[what, count] for what, count in changes.most_common()],
+            }
+        )
 
 
 _MEASURES: tuple[tuple[str, Any], ...] = (
@@ -210,6 +225,4 @@ _MEASURES: tuple[tuple[str, Any], ...] = (
     ("calls", lambda part: sum(r["n_calls"] for r in part)),
     ("turns", lambda part: sum(len(r["messages"]) for r in part)),
     ("characters of JSON", lambda part: sum(len(json.dumps(r["messages"], ensure_ascii=False)) for r in part)),
-    ("in English", lambda part: sum(r["language"] == "en" for r in part)),
-    ("in Chinese", lambda part: sum(r["language"] == "zh" for r in part)),
 )

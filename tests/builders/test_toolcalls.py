@@ -61,7 +61,7 @@ def test_a_record_becomes_trl_messages() -> None:
         {"role": "assistant", "content": "3."},
     ]
     assert row["tools"] == [{"type": "function", "function": SIGNATURE}]
-    assert (row["n_calls"], row["n_tools"], row["language"]) == (1, 1, "en")
+    assert (row["n_calls"], row["n_tools"], row["language"]) == (1, 1, "und")
 
 
 TURNS = record()["conversations"]
@@ -79,7 +79,7 @@ TURNS = record()["conversations"]
         (record(tools=[SIGNATURE, SIGNATURE]), "tool_names_not_unique"),
         (record(tools=[{"name": "tip", "parameters": "none"}]), "tool_parameters_not_a_schema"),
         (record("tip(20)"), "call_not_json"),
-        (record("[]"), "call_not_json"),
+        (record("[]"), "no_call"),
         (record({"arguments": {}}), "call_without_name"),
         (record({"name": "tip", "arguments": "{"}), "arguments_not_json"),
         (record({"name": "tip", "arguments": [20]}), "arguments_not_an_object"),
@@ -89,15 +89,15 @@ TURNS = record()["conversations"]
         (record({"name": "tip", "arguments": {"bill": True}}), "arguments_wrong_type"),
         (record({"name": "tip", "arguments": {"bill": 2, "kind": "so"}}), "arguments_not_in_enum"),
         (record({"name": "tip", "arguments": {"bill": 2, "city": None}}), "arguments_unexpected_property"),
-        (record(conversations=TURNS[:2]), "does_not_end_with_assistant|call_without_result"),
+        (record(conversations=[*TURNS[:2], TURNS[0]]), "call_without_result"),
         (record(conversations=TURNS[1:]), "call_out_of_order"),
         (record(conversations=[TURNS[0], TURNS[2], TURNS[3]]), "result_without_call"),
         (record(conversations=[*TURNS[:2], TURNS[3]]), "call_without_result"),
         (record(conversations=[TURNS[0], TURNS[0]]), "turns_out_of_order"),
         (record(conversations=[TURNS[0]]), "does_not_end_with_assistant"),
-        (record(conversations=[]), "does_not_end_with_assistant"),
+        (record(conversations=[]), "no_conversation"),
         (record(conversations=[TURNS[0], {"from": "gpt", "value": " "}]), "empty_turn"),
-        (record(conversations=[{"from": "bot", "value": "x"}]), "unknown_role"),
+        (record(conversations=[{"from": "narrator", "value": "x"}]), "unknown_role"),
         (record(conversations=[{"from": "human"}]), "turn_without_text"),
         (record(conversations=["x"]), "turn_without_text"),
     ],
@@ -274,7 +274,7 @@ def test_the_real_glaive_demo(shared_data: Path, tmp_path: Path) -> None:
     if not path.is_file():
         pytest.skip("the glaive demo is not here")
     context = StepContext("c", tmp_path, tmp_path)
-    splits = build(config(path, derived_from=("glaiveai/glaive-function-calling-v2",)), context)
+    splits = build(config(path, derived_from=("glaiveai/glaive-function-calling-v2",), language="en"), context)
     assert context.report.counts["records_read"] == 300 and context.report.counts["records_rejected"] == 1
     assert {r["language"] for r in splits["train"]} == {"en"}
     assert sum(r["n_calls"] for s in splits.values() for r in s) > 150
