@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..hub_sync.context import Input, StepContext
 from ..hub_sync.errors import DataError, UsageError
+from ..hub_sync.json_columns import encode_row
 from ..inference.conversations import CALL, RowRejected, padded, read_messages, read_tools, with_system
 from .sources import read_rows
 
@@ -67,13 +68,13 @@ def _draw(name: str, source: Input, config: MixConfig, context: StepContext) -> 
     if wanted > len(rows):
         raise DataError(f"part {name}: {source.ref} has {len(rows):,} rows, {wanted:,} are asked for: lower `rows`")
     chosen = sorted(random.Random(f"{config.seed}:{name}").sample(range(len(rows)), wanted))  # noqa: S311
-    cited = f"part {name}: {source.ref}"
+    cited, columns = f"part {name}: {source.ref}", _features()
     pads = padded(rows.features["messages"], *CALL), "tools" in rows.features and padded(rows.features["tools"])
     drawn: Dataset = rows.select(chosen).map(
-        lambda row, place: _row(row, name, f"{cited}: row {chosen[place]}", pads),
+        lambda row, place: encode_row(_row(row, name, f"{cited}: row {chosen[place]}", pads), columns, chosen[place]),
         with_indices=True,
         remove_columns=rows.column_names,
-        features=_features(),
+        features=columns,
     )
     return drawn
 

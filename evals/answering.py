@@ -8,6 +8,7 @@ to it, and two rows never share a random stream. What the requests and answers w
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError
+from ..hub_sync.json_columns import make_dataset
 from ..hub_sync.text import utf8
+from ..inference.conversations import CALL, RowRejected, padded, read_messages, read_tools
 from ..inference.served import Served, ServingConfig, check_spec, serve_input
 from .data import read_split, write_parquet
 from .fbbench.samples import MAX_TOKENS, TEMPERATURES
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 OUTCOMES = ("ok", "truncated", "empty", "refused", "failed")
 OWN = (
-    "answer", "reasoning", "finish_reason", "outcome", "error", "model", "model_revision", "temperature", "seed",
-    "prompt_tokens", "completion_tokens",
+    "answer", "reasoning", "tool_calls", "finish_reason", "outcome", "error", "model", "model_revision", "temperature",
+    "seed", "prompt_tokens", "completion_tokens",
 )  # fmt: skip
 
 
@@ -84,7 +87,7 @@ def select_rows(rows: Sequence[Row], config: SelectConfig) -> list[Row]:
         missing = [name for name in ("id", *config.by) if name not in row]
         if missing:
             raise DataError(f"select: the data set has no column {missing[0]!r}; it has {', '.join(row)}")
-        if config.max_chars is None or sum(len(t["content"]) for t in row["messages"]) <= config.max_chars:
+        if config.max_chars is None or _characters(row) <= config.max_chars:
             strata[tuple(str(row[name]) for name in config.by)].append(row)
 
     def draw(row: Row) -> str:
@@ -92,6 +95,13 @@ def select_rows(rows: Sequence[Row], config: SelectConfig) -> list[Row]:
 
     chosen = {row["id"] for stratum in strata.values() for row in sorted(stratum, key=draw)[: config.n]}
     return [row for row in rows if row["id"] in chosen]
+
+
+def _characters(row: Row) -> int:
+    try:
+        return sum(len(turn["content"]) for turn in read_messages(row["messages"], [], empty_answers=True))
+    except RowRejected as error:
+        raise DataError(f"select: row {row['id']}: {error}; repair the row or leave it out") from error
 
 
 def row_seed(seed: int, name: str) -> int:
@@ -104,11 +114,38 @@ def request_of(row: Row, config: Mapping[str, Any]) -> dict[str, Any]:
     temperature = config["temperature"]
     if temperature is None:
         temperature = TEMPERATURES.get(str(row.get("task_type")), 0.0)
-    messages = [{"role": turn["role"], "content": turn["content"]} for turn in row["messages"]]
+    messages = list(row["messages"])
     if config["system"]:
         messages.insert(0, {"role": "system", "content": config["system"]})
     body = {"messages": messages, "temperature": temperature, "max_tokens": config["max_tokens"]}
+    body |= {"tools": row["tools"]} if row.get("tools") else {}
     return body | ({"seed": row_seed(config["seed"], str(row["id"]))} if temperature > 0 else {})
+
+
+def api_turns(turns: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Turns as the chat completions API takes them: calls with ids and arguments as JSON text, results by id."""
+    sent: list[Row] = []
+    pending: list[str] = []
+    for number, turn in enumerate(turns):
+        message = {"role": turn["role"], "content": turn["content"]}
+        if calls := turn.get("tool_calls"):
+            message["tool_calls"] = [_api_call(call, f"call_{number}_{place}") for place, call in enumerate(calls)]
+            pending = [call["id"] for call in message["tool_calls"]]
+        if turn["role"] == "tool":
+            known = turn.get("tool_call_id")
+            message["tool_call_id"] = known or (pending[0] if pending else "")
+            pending = [name for name in pending if name != message["tool_call_id"]]
+        sent.append(message)
+    return sent
+
+
+def _api_call(call: Mapping[str, Any], name: str) -> Row:
+    """One call in the API's form, whatever a row or a server gave; arguments that are no text become JSON text."""
+    inner = call.get("function", call)
+    given = inner.get("arguments", {}) if isinstance(inner, Mapping) else inner
+    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    named = str(inner.get("name") or "") if isinstance(inner, Mapping) else ""
+    return {"id": str(call.get("id") or name), "type": "function", "function": {"name": named, "arguments": text}}
 
 
 async def answer_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
@@ -124,6 +161,7 @@ async def answer_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> R
     return {
         "answer": None if reply.outcome == "refused" else reply.text,
         "reasoning": reply.reasoning,
+        "tool_calls": [_api_call(call, f"call_{place}") for place, call in enumerate(reply.tool_calls)],
         "finish_reason": reply.finish_reason,
         "outcome": "truncated" if cut else reply.outcome,
         "error": reply.error,
@@ -142,15 +180,19 @@ def answer(config: AnswersConfig, context: StepContext) -> None:
         DataError: no such split or column, nothing selected, more than `max_failed` failed.
     """
     source = context.inputs["dataset"]
-    rows: list[Row] = [dict(row) for row in read_split(source.path, config.split)]
+    read = read_split(source.path, config.split)
+    rows: list[Row] = [dict(row) for row in read]
     _check(rows, str(source.ref))
     chosen = select_rows(rows, config.select) if config.select else rows
     if not chosen:
         raise DataError(f"step {context.step}: the selection leaves no row of {source.ref}")
+    requests = [_request_row(row, read.features, str(source.ref)) for row in chosen]
+    make_dataset(chosen, read.features)  # before anything is asked: what could not be written afterwards
     served = serve_input("model", config.model, config, context)
-    answered, usage = _ask(chosen, config, served, context)
+    answered, usage = _ask(requests, config, served, context)
     path = context.output / "data" / "answers-00000-of-00001.parquet"
-    write_parquet([{**row, **_own(found, served)} for row, found in zip(chosen, answered, strict=True)], path)
+    finished = [{**row, **_own(found, served)} for row, found in zip(chosen, answered, strict=True)]
+    write_parquet(finished, path, read.features)
     _report(config, context, served, answered, len(rows), usage)
 
 
@@ -167,17 +209,32 @@ def _check(rows: Sequence[Row], cited: str) -> None:
         raise DataError(f"{cited}: an id occurs twice")
 
 
+def _request_row(row: Row, features: Mapping[str, Any], cited: str) -> Row:
+    """What a row's request is made from: id, turns and functions in the API's form. Raises DataError."""
+    try:
+        tools = read_tools(row.get("tools"), "tools" in features and padded(features["tools"]))
+        turns = read_messages(
+            row["messages"], tools, is_padded=padded(features["messages"], *CALL), empty_answers=True
+        )
+    except RowRejected as error:
+        raise DataError(f"{cited}: row {row['id']}: {error}; repair the row or leave it out") from error
+    if turns[-1]["role"] == "assistant":
+        raise DataError(
+            f"{cited}: row {row['id']}: the last turn is the assistant's, so nothing is left to answer; cut it off"
+        )
+    found = {name: row[name] for name in ("id", "task_type") if name in row}
+    offered = [tool if "function" in tool else {"type": "function", "function": tool} for tool in tools]
+    return found | {"messages": api_turns(turns)} | ({"tools": offered} if offered else {})
+
+
 def _ask(
     rows: Sequence[Row], config: AnswersConfig, served: Served, context: StepContext
 ) -> tuple[list[Row], dict[str, Any]]:
     from ..inference.stage import run_stage
 
-    asked: list[Row] = [{name: row[name] for name in ("id", "messages", "task_type") if name in row} for row in rows]
-    for row in asked:
-        row["messages"] = [{"role": turn["role"], "content": turn["content"]} for turn in row["messages"]]
     result = run_stage(
         f"{__name__}:answer_row",
-        [{**row, "number": number} for number, row in enumerate(asked)],
+        [{**row, "number": number} for number, row in enumerate(rows)],
         {name: getattr(config, name) for name in ("system", "temperature", "max_tokens", "seed")},
         endpoint=served.endpoint,
         folder=context.workdir / "answers",
@@ -188,7 +245,7 @@ def _ask(
     )
     good = iter(result.rows)
     failed = {row["number"]: row["error"] for row in result.failed}
-    nothing: Row = dict.fromkeys(OWN) | {"reasoning": "", "finish_reason": "", "outcome": "failed"}
+    nothing: Row = dict.fromkeys(OWN) | {"reasoning": "", "tool_calls": [], "finish_reason": "", "outcome": "failed"}
     nothing |= {"prompt_tokens": 0, "completion_tokens": 0}
     found = [{**nothing, "error": failed[n]} if n in failed else next(good) for n in range(len(rows))]
     return found, result.usage.summary(config.budget)

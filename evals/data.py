@@ -163,6 +163,8 @@ def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path, features: Mappi
     path.parent.mkdir(parents=True, exist_ok=True)
     names = {name for row in rows for name in row}
     types = {name: kind for name, kind in (features or {}).items() if name in names}
+    if "tool_calls" in names - types.keys():
+        types["tool_calls"] = datasets.List(datasets.Json())
     for name in KINDS.keys() & (names - types.keys()):
         value = datasets.Value(KINDS[name].removeprefix("list of "))
         types[name] = datasets.List(value) if KINDS[name].startswith("list of ") else value

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError, UsageError, first_line
+from ..hub_sync.json_columns import make_dataset
 from ..inference import device
 from . import _callbacks, _checkpoints, _output, _report
 from .config import BaseTrainingConfig
@@ -103,7 +104,7 @@ def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: boo
             if streaming and role == "eval":
                 # A cached eval split would bring the train split into the cache with it.
                 rows = splits[role] if config.eval_rows is None else splits[role].take(config.eval_rows)
-                splits[role] = datasets.Dataset.from_list(list(rows), features=rows.features)
+                splits[role] = make_dataset(list(rows), rows.features)
             empty = next(iter(splits[role]), None) is None
         except Exception as error:  # datasets raises anything from ValueError to its own classes
             said = first_line(error.__cause__ or error).replace(folder, cited)
