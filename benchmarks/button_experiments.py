@@ -45,6 +45,7 @@ def choose(arm: str, seed: int, tokens: int, arguments: argparse.Namespace, fold
     from hubwright.builders.button.rows import features
     from hubwright.builders.button.spoil import Unfit, spoil
     from hubwright.evals.toolcall.render import plain_turns
+    from hubwright.hub_sync.json_columns import make_dataset
 
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     source = arguments.glaive if arm == "glaive" else arguments.gold
@@ -72,7 +73,7 @@ def choose(arm: str, seed: int, tokens: int, arguments: argparse.Namespace, fold
         held += size
         chosen.append(row)
     (folder / "data").mkdir(parents=True, exist_ok=True)
-    made = datasets.Dataset.from_list(chosen, features=rows.features if arm == "glaive" else features())
+    made = make_dataset(chosen, rows.features if arm == "glaive" else features())
     made.to_parquet(str(folder / "data" / "train-00000-of-00001.parquet"))
     (folder / "chosen.json").write_text(json.dumps({"rows": len(chosen), "tokens": held}))
 

@@ -14,15 +14,33 @@ from ..sources import load_json
 
 NAME_OF_CALLS = "tool_calls"
 ARGUMENTS = ("arguments", "parameters", "args", "input")
-_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
-_GLAIVE = re.compile(r"<functioncall>(.*?)(?:</functioncall>|<\|endoftext\|>|\Z)", re.DOTALL)
 _OPEN = re.compile(r"</?tool_call>|</?functioncall>")
-_RESPONSE = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
 _QUOTED = re.compile(r"(\"(?:arguments|parameters)\"\s*:\s*)'(.*)'(\s*\}\s*)\Z", re.DOTALL)
 
 
 class Rejected(ValueError):
     """A record that does not become a row; the text is a reason that is counted."""
+
+
+def blocks(text: str, opening: str, *closing: str, to_end: bool = False, mark: str = "") -> tuple[list[str], str]:
+    """(what stands between the tags, the text without it), in time that is linear in the text, unlike `.*?`.
+
+    Args:
+        closing: any of these ends a block.
+        to_end: the end of the text does as well.
+        mark: stands in the text in place of a block.
+    """
+    found, rest, place = [], [], 0
+    while (start := text.find(opening, place)) >= 0:
+        inside = start + len(opening)
+        ends = [(at, at + len(tag)) for tag in closing if (at := text.find(tag, inside)) >= 0]
+        if not ends and not to_end:
+            break
+        end, after = min(ends, default=(len(text), len(text)))
+        found.append(text[inside:end])
+        rest += [text[place:start], mark]
+        place = after
+    return found, "".join([*rest, text[place:]])
 
 
 def read_json(text: str) -> Any:
@@ -35,7 +53,7 @@ def read_json(text: str) -> Any:
         return load_json(text)
     except (ValueError, RecursionError):
         pass
-    if quoted := _QUOTED.search(text):
+    if quoted := _QUOTED.search(text) if len(text) < 20_000 else None:
         inner = quoted[2].replace("\\'", "'")
         try:
             return load_json(text[: quoted.start()] + quoted[1] + json.dumps(inner) + quoted[3])
@@ -85,13 +103,14 @@ def calls_in(text: str, names: set[str]) -> tuple[str, list[Any]]:
     is nothing but a JSON object with such a name and arguments. Raises Rejected for a tag that is not closed or holds
     no JSON.
     """
-    for pattern in (_CALL, _GLAIVE):
-        if blocks := pattern.findall(text):
-            words = pattern.sub("", text).strip()
-            if _OPEN.search(words):
+    for found, rest in (
+        blocks(text, "<tool_call>", "</tool_call>"),
+        blocks(text, "<functioncall>", "</functioncall>", "<|endoftext|>", to_end=True),
+    ):
+        if found:
+            if _OPEN.search(rest):
                 raise Rejected("call_not_closed")
-            values = [read_json(block) for block in blocks]
-            return words, [call for value in values for call in as_calls(value)]
+            return rest.strip(), [call for block in found for call in as_calls(read_json(block))]
     if _OPEN.search(text):
         raise Rejected("call_not_closed")
     return (text, []) if not (calls := _bare(text.strip(), names)) else ("", calls)
@@ -147,14 +166,14 @@ def result_texts(text: str, expected: int = 1) -> list[str]:
     """The results in a turn: one for each `<tool_response>`; the items of a JSON list if so many are `expected`, as in
     ToolACE; else the text. Raises Rejected for words beside the tags.
     """
-    blocks = _RESPONSE.findall(text)
-    if blocks and _RESPONSE.sub("", text).strip():
+    found, rest = blocks(text, "<tool_response>", "</tool_response>")
+    if found and rest.strip():
         raise Rejected("words_beside_results")
-    if not blocks and expected > 1:
+    if not found and expected > 1:
         try:
             value = load_json(text)
         except (ValueError, RecursionError):
             value = None
         if isinstance(value, list) and len(value) == expected:
             return [json.dumps(one, ensure_ascii=False) for one in value]
-    return [block.strip() for block in blocks] or [text]
+    return [block.strip() for block in found] or [text]

@@ -18,12 +18,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
 from ...inference.conversations import RowRejected, read_messages, read_tools, with_system
 from ...inference.reasoning import split_reasoning
 from ..sources import load_json
-from .called import NAME_OF_CALLS, Rejected, as_calls, calls_in, read_json, result_texts
+from .called import NAME_OF_CALLS, Rejected, as_calls, blocks, calls_in, read_json, result_texts
 
 Turn = dict[str, Any]
 CALLING = ("function_call", "tool_call", "function-call")
@@ -33,7 +34,8 @@ _KNOWN = re.compile(
     r"You are a helpful assistant,? with access to the following functions\b).*",
     re.DOTALL,
 )
-_TAGGED = re.compile(r"<tools>(.*?)</tools>", re.DOTALL)
+_ABOUT_CALLS = re.compile(r"<tools>|tool_call|function.?call", re.IGNORECASE)
+_STARTS = 2000  # places of a system turn at which a function may begin
 _SPEAKER = re.compile(r"^[ \t]*(SYSTEM|USER|ASSISTANT|FUNCTION RESPONSE):", re.MULTILINE)
 _SPEAKERS = {"SYSTEM": "system", "USER": "user", "ASSISTANT": "assistant", "FUNCTION RESPONSE": "tool"}
 _END = re.compile(r"\s*<\|endoftext\|>\s*")
@@ -145,12 +147,13 @@ def _system_tools(messages: list[Turn], changes: Counter[str]) -> tuple[list[Tur
     if not messages or messages[0]["role"] != "system":
         return messages, []
     system = messages[0]["content"]
-    tagged = [block for block in _TAGGED.findall(system) if block.strip()]
+    tagged, around = blocks(system, "<tools>", "</tools>", mark="<tools>")
+    tagged = [block for block in tagged if block.strip()]
     known = _KNOWN.search(system)
     tools: list[Any] = []
     if tagged:
         tools = _listed(tagged[-1], whole=True)
-        kept = system[: known.start()] if known else _outside(system)
+        kept = system[: known.start()] if known else _outside(around)
     elif known:
         tools = _listed(known[0], whole=False)
         kept = system[: known.start()]
@@ -165,16 +168,18 @@ def _system_tools(messages: list[Turn], changes: Counter[str]) -> tuple[list[Tur
     return ([{**messages[0], "content": kept}, *rest] if kept else rest), tools
 
 
-def _outside(system: str) -> str:
-    """The paragraphs that speak neither of the functions nor of the form of calls."""
-    paragraphs = re.split(r"\n\s*\n", _TAGGED.sub("<tools>", system))
-    return "\n\n".join(part for part in paragraphs if "<tools>" not in part and "<tool_call>" not in part)
+def _outside(around: str) -> str:
+    """The paragraphs in which no functions stood and that do not tell the form of calls."""
+    kept = [part for part in re.split(r"\n[ \t]*\n", around) if part.strip() and not _ABOUT_CALLS.search(part)]
+    return "\n\n".join(kept)
 
 
 def _listed(text: str, whole: bool) -> list[Any]:
     """Functions as one JSON list, or as objects one after another, in a text that may say more unless `whole`."""
     decoder, found, place = json.JSONDecoder(), [], 0
-    while (start := _next_json(text, place)) is not None:
+    for _ in range(_STARTS):
+        if (start := _next_json(text, place)) is None:
+            break
         try:
             value, place = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
@@ -202,7 +207,7 @@ def _name(tool: Mapping[str, Any]) -> str:
 def _texts_read(messages: list[Turn], names: set[str], changes: Counter[str]) -> list[Turn]:
     """Thoughts, calls and results that stand in texts, each in its own place."""
     read: list[Turn] = []
-    for message, after in zip(messages, [*messages[1:], None], strict=True):
+    for message, after in zip_longest(messages, messages[1:]):
         if message["role"] == "user" and message["content"].lstrip().startswith("<tool_response>"):
             message = {**message, "role": "tool"}  # Qwen's template writes results as the user's
         if message["role"] == "assistant":

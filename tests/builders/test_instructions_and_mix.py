@@ -210,6 +210,23 @@ def test_mix_of_struct_rows_drops_padded_nulls_and_keeps_weights(tmp_path: Path)
     assert read == sorted((r["messages"] for r in rows), key=str, reverse=True)
 
 
+def test_mix_arguments_of_other_types_keep_their_values(tmp_path: Path) -> None:
+    from hubwright.hub_sync.json_columns import make_dataset
+
+    values: list[dict[str, Any]] = [{"a": 1e-12}, {"a": "5"}, {"a": {"b": None}}, {"a": 3.141592653589793}]
+    turns = [
+        [
+            {"role": "user", "content": "Do"},
+            {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": value}}]},
+        ]
+        for value in values
+    ]
+    (tmp_path / "x").mkdir()
+    make_dataset([{"messages": one, "tools": []} for one in turns]).to_parquet(str(tmp_path / "x" / "train.parquet"))
+    made = mix.build(mix.MixConfig(), context(tmp_path, part_x=tmp_path / "x", **parts(tmp_path)))["train"]
+    assert sorted((r["messages"] for r in made if r["part"] == "x"), key=str) == sorted(turns, key=str)
+
+
 def test_functions_may_be_json_text(tmp_path: Path) -> None:
     given = parts(tmp_path)
     (tmp_path / "x").mkdir()

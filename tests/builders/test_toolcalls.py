@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +124,37 @@ JSON = st.recursive(
 )
 
 
+PIECES = [
+    "<tools>", "</tools>", "<tool_call>", "</tool_call>", "<functioncall>", "<tool_response>", "</tool_response>", "<think>",
+    "</think>", "SYSTEM:", "USER: ", "\nASSISTANT: ", "FUNCTION RESPONSE:", '[{"name": "f", "parameters": {}}]', "[f(a=1)]",
+    '{"name": "f", "arguments": {}}', "# Tools\n", "x", "\n\n", "'", '"',
+]  # fmt: skip
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
+
+
+@given(st.lists(TEXTS, max_size=4), TEXTS)
+def test_convert_any_mixture_of_tags_is_a_row_or_a_reason(texts: list[str], system: str) -> None:
+    roles = ["user", "assistant", "tool", "assistant"]
+    turns = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]
+    try:
+        row = convert({"messages": [{"role": "system", "content": system}, *turns], "tools": [SIGNATURE]})
+    except Rejected as reason:
+        assert re.fullmatch(r"\w+", str(reason))
+    else:
+        assert all("<tool_call>" not in m["content"] for m in row["messages"] if m["role"] == "assistant")
+
+
 @given(JSON, JSON)
 def test_the_schema_check_takes_anything(value: Any, schema: Any) -> None:
     assert violation(value, schema) is None or isinstance(violation(value, schema), str)
 
 
-@given(st.dictionaries(st.sampled_from(["conversations", "tools"]), JSON))
+@given(
+    st.dictionaries(
+        st.sampled_from(["conversations", "messages", "tools", "system", "chat", "text", "query", "answers"]),
+        JSON | TEXTS,
+    )
+)
 def test_the_converter_rejects_or_converts_anything(value: dict[str, Any]) -> None:
     try:
         assert convert(value)["messages"]

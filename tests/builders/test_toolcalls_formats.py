@@ -260,6 +260,13 @@ def test_convert_words_and_thoughts_beside_a_call_are_kept_apart() -> None:
     }
 
 
+def test_convert_other_words_of_a_system_turn_with_tools_stay() -> None:
+    system = f"{SYSTEM}\n\nThese tools are there: <tools>{json.dumps(BARE)}</tools>\n\nBe brief."
+    turns = [{"from": "system", "value": system}, *sharegpt()["conversations"]]
+    row = convert({"conversations": turns})
+    assert row["messages"][0] == {"role": "system", "content": f"{SYSTEM}\n\nBe brief."} and row["tools"] == TOOLS
+
+
 def test_convert_function_with_a_name_of_words_is_called_in_pythons_form() -> None:
     tools = [{"name": "Get Weather (v2)", "parameters": {"type": "dict", "properties": {"at": {"type": "tuple"}}}}]
     row = convert(said("[Get Weather (v2)(at=(1.5, 2))]", tools))

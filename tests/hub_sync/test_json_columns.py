@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,28 @@ def test_make_dataset_arguments_of_other_types_in_every_row_read_back_equal(tmp_
         for number, value in enumerate(ARGUMENTS)
     ]
     assert list(stored(rows, tmp_path)) == rows
+
+
+# Rows of plain columns, or of JSON text; every other maker of rows goes through make_dataset or encode_row.
+PLAIN = {
+    "builders/ability/build.py", "builders/bfcl/build.py", "builders/corpus/build.py", "builders/fbbench/build.py",
+    "builders/feedback_drills/builder.py", "builders/instructions.py", "builders/nestful/build.py",
+    "builders/seal_tools/build.py", "builders/sequences/common.py", "builders/tool_query/build.py",
+    "evals/bfcl/multi_turn_task.py", "evals/button/task.py", "evals/fbbench/task.py", "evals/kv_shifting/cmmlu.py",
+    "evals/maet/task.py", "evals/toolcall/task.py", "trainers/maet/locate.py",
+}  # fmt: skip
+
+
+def test_make_dataset_is_the_one_place_for_rows_with_calls() -> None:
+    root = Path(__file__).parents[2]
+    makers = {
+        path.relative_to(root).as_posix()
+        for package in ("builders", "evals", "hub_sync", "inference", "trainers", "tools", "model_cards", "hubwright")
+        for path in (root / package).rglob("*.py")
+        if re.search(r"Dataset\.from_(list|dict)\(", path.read_text())
+    }
+    assert makers - PLAIN == {"hub_sync/json_columns.py"}
+    assert makers >= PLAIN
 
 
 def exact(text: str) -> Any:
