@@ -44,7 +44,9 @@ def as_function(tool: Any) -> dict[str, Any]:
     function = tool.get("function") or tool if isinstance(tool, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"].strip():
         raise Unreadable("tool_without_name")
-    given = next((function[key] for key in ("parameters", "input_schema", "inputSchema") if function.get(key)), {})
+    given: Any = next(
+        (function[key] for key in ("parameters", "input_schema", "inputSchema") if function.get(key)), {}
+    )
     parameters = _parameters(_parsed(given))
     required = function.get("required")
     if isinstance(required, list) and required and "required" not in parameters:  # beside the parameters in ToolACE

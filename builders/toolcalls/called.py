@@ -86,7 +86,7 @@ def _as_call(call: Any) -> dict[str, Any]:
         raise Rejected("call_with_two_sets_of_arguments")
     if not given and not inner.keys() <= {"name", "id", "type", "index", *ARGUMENTS}:
         raise Rejected("call_without_arguments")
-    arguments = next(iter(given.values()), {})
+    arguments: Any = next(iter(given.values()), {})
     if isinstance(arguments, str):
         try:
             arguments = load_json(arguments) if arguments.strip() else {}
