@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..hub_sync.context import Input, StepContext
 from ..hub_sync.errors import DataError, UsageError
 from ..hub_sync.json_columns import encode_row
-from ..inference.conversations import CALL, RowRejected, padded, read_messages, read_tools, with_system
+from ..inference.conversations import RowRejected, padded, pads_arguments, read_messages, read_tools, with_system
 from .sources import read_rows
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _draw(name: str, source: Input, config: MixConfig, context: StepContext) -> 
         raise DataError(f"part {name}: {source.ref} has {len(rows):,} rows, {wanted:,} are asked for: lower `rows`")
     chosen = sorted(random.Random(f"{config.seed}:{name}").sample(range(len(rows)), wanted))  # noqa: S311
     cited, columns = f"part {name}: {source.ref}", _features()
-    pads = padded(rows.features["messages"], *CALL), "tools" in rows.features and padded(rows.features["tools"])
+    pads = pads_arguments(rows.features["messages"]), "tools" in rows.features and padded(rows.features["tools"])
     drawn: Dataset = rows.select(chosen).map(
         lambda row, place: encode_row(_row(row, name, f"{cited}: row {chosen[place]}", pads), columns, chosen[place]),
         with_indices=True,

@@ -19,18 +19,22 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 ROLES = {
     "system": "system", "developer": "developer", "human": "user", "user": "user", "gpt": "assistant",
     "chatgpt": "assistant", "bot": "assistant", "model": "assistant", "assistant": "assistant", "tool": "tool",
-    "function": "tool", "function_response": "tool", "observation": "tool",
+    "function": "tool", "function_response": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool",
+    "function_call": "assistant", "tool_call": "assistant",
 }  # fmt: skip
+"""The role by the names that formats give it. Another role is the template's to render or to refuse."""
 _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text"}
-CALL = ("tool_calls", "function", "arguments")
-"""Where in a turn the arguments of a call are."""
-_THOUGHT = ("reasoning_content", "reasoning", "thinking")
+_CALL_ROLES = ("function_call", "tool_call")  # of LLaMA-Factory and ms-swift: the content is the call
+_ARGUMENTS = ("arguments", "parameters")
+_BESIDE = {"name", "id", "call_id", "type", "index"}  # what a call without arguments may say
+_LEARNT = ("train", "training", "loss")  # of axolotl and ms-swift
+THOUGHT = ("reasoning_content", "reasoning", "thinking")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 Turn = dict[str, Any]
@@ -64,6 +68,12 @@ def padded(feature: Any, *path: str) -> bool:
             break
         feature = feature.get(key)
     return isinstance(feature, dict)
+
+
+def pads_arguments(feature: Any) -> bool:
+    """True if the arguments of calls in a column of turns lie in an Arrow struct."""
+    at = (("tool_calls", "function"), ("tool_calls",), ("function_call",))
+    return any(padded(feature, *path, key) for path in at for key in _ARGUMENTS)
 
 
 def _element(feature: Any) -> Any:
@@ -139,7 +149,19 @@ def read_messages(
     if not isinstance(value, list) or not value:
         raise RowRejected("turns are not a list with something in it", value)
     schemas = {str(f.get("name")): f.get("parameters") for f in (tool.get("function", tool) for tool in tools)}
-    return [_turn(turn, schemas, is_padded, empty_answers, changes) for turn in value]
+    turns: list[Turn] = []
+    for turn in value:
+        read = _turn(turn, schemas, is_padded, empty_answers, changes)
+        if (
+            _is_call(turn)
+            and turns
+            and turns[-1]["role"] == "assistant"
+            and turns[-1].get("weight") == read.get("weight")
+        ):
+            turns[-1] = turns[-1] | {"tool_calls": [*turns[-1].get("tool_calls", []), *read["tool_calls"]]}
+        else:
+            turns.append(read)
+    return turns
 
 
 def with_system(turns: list[Turn], system: Any, changes: Changes | None = None) -> list[Turn]:
@@ -171,6 +193,10 @@ def _looks_like_turn(value: Any) -> bool:
     return isinstance(value, dict) and ("role" in value or "from" in value)
 
 
+def _is_call(turn: Mapping[str, Any]) -> bool:
+    return str(turn.get("role") or turn.get("from")).lower() in _CALL_ROLES
+
+
 def _turn(
     turn: Any, schemas: Mapping[str, Any], is_padded: bool, empty_answers: bool, changes: Changes | None
 ) -> Turn:
@@ -181,9 +207,23 @@ def _turn(
     if "role" not in found and "from" in found:
         found = {"role": found.pop("from"), "content": found.pop("value", None), **found}
         note(changes, "from and value read as role and content")
-    role = ROLES.get(str(found.get("role")).lower())
+    named = found.get("role")
+    if not isinstance(named, str) or not named.strip():
+        raise RowRejected("a turn has no role", turn.get("role", turn.get("from")))
+    role = ROLES.get(named.lower())
     if role is None:
-        raise RowRejected("a turn has a role that no chat template knows", turn.get("role", turn.get("from")))
+        role = named
+        note(changes, "a role of its own left to the chat template")
+    if _is_call(found):
+        if found.get("tool_calls") or found.get("function_call"):
+            raise RowRejected("a turn that is a call holds further calls", named)
+        content = found.pop("content", None)
+        if not isinstance(content, dict | list):
+            content = _parse(str(content or ""), f"a turn of role {named} is not the JSON of a call")
+        found["tool_calls"] = content if isinstance(content, list) else [content]
+        if not all(isinstance(call, dict) for call in found["tool_calls"]) or not content:
+            raise RowRejected(f"a turn of role {named} is not the JSON of a call", content)
+        note(changes, "turns that are calls read as tool_calls")
     read: Turn = {**found, "role": role, "content": text_of(found.get("content"), changes)}
     if isinstance(found.get("function_call"), dict):  # OpenAI's earlier form of one call
         read["tool_calls"] = [{"type": "function", "function": read.pop("function_call")}]
@@ -191,10 +231,10 @@ def _turn(
     if calls := _calls(calls, schemas, is_padded, changes):
         read["tool_calls"] = calls
     _set_weight(read, role)
-    if read["content"] is None and not calls and not any(read.get(key) for key in _THOUGHT):
+    if read["content"] is None and not calls and not any(read.get(key) for key in THOUGHT):
         raise RowRejected(f"a turn of role {role} has null in place of content")
     read["content"] = read["content"] or ""
-    spoken = read["content"].strip() or calls or any(read.get(key) for key in _THOUGHT)
+    spoken = read["content"].strip() or calls or any(read.get(key) for key in THOUGHT)
     if role == "assistant" and not spoken and not empty_answers and read.get("weight") != 0:
         raise RowRejected("an assistant turn is empty, which would teach to end at once")
     return read
@@ -223,11 +263,22 @@ def text_of(content: Any, changes: Changes | None = None) -> str | None:
 
 
 def _set_weight(turn: Turn, role: str) -> None:
-    """`weight: 0` where a turn is not to be learnt; no `weight` elsewhere. OpenAI allows 0 and 1."""
-    weight = turn.pop("weight", 1)
-    if isinstance(weight, str) or weight not in (0, 1):
-        raise RowRejected("a turn has a weight other than 0 and 1", weight)
-    if role == "assistant" and weight == 0:
+    """`weight: 0` if a turn is not to be learnt; no `weight` otherwise. OpenAI's `weight` is 0 or 1, `train` and
+    `training` of axolotl and `loss` of ms-swift are true or false."""
+    weights = set()
+    for key in ("weight", *_LEARNT):
+        weight = turn.pop(key, None)
+        if weight is None:
+            continue
+        if isinstance(weight, str) or weight not in (0, 1):
+            allowed = "0 and 1" if key == "weight" else "true and false"
+            raise RowRejected(f"a turn has a {key} other than {allowed}", weight)
+        weights.add(int(weight))
+    if len(weights) > 1:
+        raise RowRejected(f"weight, {', '.join(_LEARNT)} of a turn contradict one another")
+    if turn.get("train_detail") or turn.get("training_detail"):
+        raise RowRejected("a turn marks parts of its text to be learnt, and turns are learnt whole")
+    if role == "assistant" and weights == {0}:
         turn["weight"] = 0
 
 
@@ -254,22 +305,45 @@ def _calls(value: Any, schemas: Mapping[str, Any], is_padded: bool, changes: Cha
         function = call.get("function", call)
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise RowRejected("a tool call has no name", call)
-        arguments = _arguments(function, schemas, is_padded, changes)
-        kept = {key: item for key, item in function.items() if item is not None and key != "parameters"}
-        read = kept | {"arguments": arguments}  # `parameters` is Llama's word for them
+        arguments = _arguments(function, call.keys(), schemas, is_padded, changes)
+        read = {key: item for key, item in function.items() if item is not None and key not in _ARGUMENTS}
+        read["arguments"] = arguments
         calls.append(call | {"function": read} if "function" in call else read)
     return calls
 
 
 def _arguments(
-    function: Mapping[str, Any], schemas: Mapping[str, Any], is_padded: bool, changes: Changes | None
+    function: Mapping[str, Any],
+    around: Collection[str],
+    schemas: Mapping[str, Any],
+    is_padded: bool,
+    changes: Changes | None,
 ) -> dict[str, Any]:
-    value, name = function.get("arguments", function.get("parameters")), function["name"]
-    if isinstance(value, str):
-        value, is_padded = _parse(value or "{}", "arguments of a call are not JSON"), False
-        note(changes, "JSON text read")
-    if value is None:
+    """The arguments of a call. Raises RowRejected if there are none and nothing says that there need be none.
+
+    Args:
+        around: keys of the call that holds the function.
+    """
+    given = {key: function[key] for key in _ARGUMENTS if function.get(key) is not None}
+    name = function["name"]
+    if len(given) > 1 and given["arguments"] != given["parameters"]:
+        raise RowRejected("a call has arguments and parameters that differ", name)
+    value = next(iter(given.values()), None)
+    if "arguments" not in given and given:
+        if isinstance(value, dict) and isinstance(value.get("properties"), dict):
+            raise RowRejected("parameters of a call are a JSON Schema, which belongs to the tools", name)
+        note(changes, "parameters of a call read as arguments")
+    if value is None or value == "":
+        says = {key for key in function if function[key] is not None} | set(around) - {"function"}
+        if further := sorted(says - _BESIDE - set(_ARGUMENTS)):
+            raise RowRejected("a call has no arguments, and keys that no chat template reads", further[0])
+        required = _required(schemas.get(name))
+        if required or (value is None and name not in schemas):
+            raise RowRejected("a call has no arguments, and no schema says that its function needs none", name)
         return {}
+    if isinstance(value, str):
+        value, is_padded = _parse(value, "arguments of a call are not JSON"), False
+        note(changes, "JSON text read")
     if not isinstance(value, dict):
         raise RowRejected("arguments of a call are not an object", value)
     if not is_padded or not _has_null_key(value):
@@ -280,6 +354,15 @@ def _arguments(
             "arguments in a struct column have null keys, and no JSON Schema of the tool says which are padding", name
         )
     return _unpadded(value, schema, schema, changes)
+
+
+def _required(schema: Any) -> bool:
+    """True if a schema requires an argument, or does not say which."""
+    if not schema:
+        return False
+    if not isinstance(schema, dict) or not _is_schema(schema):
+        return True
+    return any(part.get("required") for part in _parts(schema, schema))
 
 
 def _is_schema(value: dict[str, Any]) -> bool:

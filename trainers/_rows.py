@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError, first_line
-from ..inference.conversations import CALL, RowRejected, padded, read_messages, read_tools, unlearnt, with_system
+from ..inference.conversations import (
+    RowRejected,
+    padded,
+    pads_arguments,
+    read_messages,
+    read_tools,
+    unlearnt,
+    with_system,
+)
 from ..inference.responses import ABSENT, read_responses
 from . import _loop
 from .config import TrainingConfig
@@ -76,8 +84,7 @@ class _Reader:
     def pads(self, features: Mapping[str, Any]) -> tuple[bool, bool]:
         """Whether arguments of calls, and tools, lie in structs."""
         columns = [self.form.messages] if self.form.messages else ["prompt", *self.form.responses]
-        arguments = any(padded(features[c], *CALL) or padded(features[c], "tool_calls", "arguments")
-                        for c in columns if c in features)  # fmt: skip
+        arguments = any(pads_arguments(features[c]) for c in columns if c in features)
         return arguments, "tools" in features and padded(features["tools"])
 
     def read(self, row: Mapping[str, Any], pads: tuple[bool, bool], changes: Counter[str]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def test_the_three_forms_become_messages(tmp_path: Path) -> None:
         ({"instruction": "x", "output": ""}, "a turn without text"),
         (
             {"conversations": [{"from": "function_call", "value": "x"}]},
-            "a turn has a role that no chat template knows",
+            "a turn of role function_call is not the JSON of a call",
         ),
         ({"messages": [{"role": "tool", "content": "x"}]}, "a turn of another role"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "user and assistant do not take turns"),
@@ -73,7 +73,7 @@ def test_the_three_forms_become_messages(tmp_path: Path) -> None:
             {
                 "messages": [
                     MESSAGES["messages"][0],
-                    {"role": "assistant", "content": "So:", "tool_calls": [{"id": "1", "name": "f"}]},
+                    {"role": "assistant", "content": "So:", "tool_calls": [{"name": "f", "arguments": {}}]},
                 ]
             },
             "a turn that calls functions",

@@ -1,0 +1,157 @@
+"""Turns and calls in the spellings of other tools: read as they mean them, or refused by reason before training."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trainer_parts import TOOLS, context, make_tokenizer
+
+from hubwright.hub_sync.errors import DataError
+from hubwright.inference.conversations import RowRejected, read_messages
+from hubwright.trainers import _rows
+from hubwright.trainers._templates import CHATML_TOOLS
+from hubwright.trainers.sft import SFTConfig
+
+ASK, ANSWER = {"role": "user", "content": "How many?"}, {"role": "assistant", "content": "Seven."}
+WHOLE = _rows.Form("messages", weighted=True)
+PAIR = _rows.Form(responses=("completion",))
+PREFERENCE = _rows.Form(responses=("chosen", "rejected"))
+
+
+def prepare(
+    folder: Path, rows: list[dict[str, Any]], form: _rows.Form = WHOLE, template: str | None = None, **settings: Any
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """The usable rows as the trainers get them, and the counts of the card."""
+    from datasets import Dataset, Features, Json, List, Value
+
+    kinds = {key: List(Json()) if isinstance(value, list) else Value("string") for key, value in rows[0].items()}
+    dataset = Dataset.from_list(rows, features=Features(kinds))
+    tokenizer = settings.pop("tokenizer", None) or make_tokenizer(template or CHATML_TOOLS.read_text())
+    step = context(folder, {"dataset": folder})
+    config = SFTConfig(**{"max_refused_share": 0.0} | settings)
+    splits, _ = _rows.prepare({"train": dataset}, form, tokenizer, config, step)
+    return splits["train"].to_list(), step.report.counts
+
+
+def said(call: dict[str, Any]) -> list[dict[str, Any]]:
+    return [ASK, {"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "content": "7"}, ANSWER]
+
+
+# Arguments of calls
+
+
+def required(*names: str) -> list[dict[str, Any]]:
+    tools = json.loads(json.dumps(TOOLS[:1]))
+    tools[0]["function"]["parameters"]["required"] = list(names)
+    return tools
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_call_with_parameters_is_read_as_arguments_and_counted(tmp_path: Path, wrapped: bool) -> None:
+    """Llama 3's template renders calls as `{"name": ..., "parameters": ...}`."""
+    function = {"name": "weather", "parameters": {"city": "Rome"}}
+    call = {"type": "function", "function": function} if wrapped else function
+    rows, counts = prepare(tmp_path, [{"messages": said(call), "tools": required("city")}])
+    read = rows[0]["messages"][1]["tool_calls"][0]
+    read = read["function"] if wrapped else read
+    assert read == {"name": "weather", "arguments": {"city": "Rome"}}
+    assert counts["train_rows_changed: parameters of a call read as arguments"] == 1
+
+
+@pytest.mark.parametrize(
+    ("function", "tools", "reason"),
+    [
+        ({"name": "weather"}, required("city"), "a call has no arguments, and no schema"),
+        ({"name": "weather", "arguments": ""}, required("city"), "a call has no arguments, and no schema"),
+        ({"name": "weather"}, [], "a call has no arguments, and no schema"),
+        ({"name": "weather", "args": {"city": "R"}}, TOOLS, "keys that no chat template reads .'args'"),
+        ({"name": "weather", "input": "R"}, TOOLS, "keys that no chat template reads .'input'"),
+        ({"name": "weather", "arguments": {}, "parameters": {"city": "R"}}, TOOLS, "arguments and parameters that"),
+        (TOOLS[0]["function"], TOOLS, "keys that no chat template|JSON Schema"),
+    ],
+)
+def test_call_without_readable_arguments_is_refused(
+    function: dict[str, Any], tools: list[dict[str, Any]], reason: str
+) -> None:
+    with pytest.raises(RowRejected, match=reason):
+        read_messages(said({"type": "function", "function": function}), tools)
+
+
+def test_call_without_arguments_of_function_that_needs_none_is_read() -> None:
+    bare = [{"type": "function", "function": {"name": "now", "description": "The time."}}]
+    for tools, name in ((TOOLS, "weather"), (bare, "now")):
+        for function in ({"name": name}, {"name": name, "arguments": ""}, {"name": name, "arguments": None}):
+            read = read_messages(said({"id": "1", "type": "function", "function": function}), tools)
+            assert read[1]["tool_calls"][0]["function"]["arguments"] == {}
+
+
+def test_arguments_by_any_spelling_in_structs_are_padded() -> None:
+    from datasets import List, Value
+
+    from hubwright.inference.conversations import pads_arguments
+
+    text, struct = {"content": Value("string")}, {"city": Value("string")}
+    for key in ("arguments", "parameters"):
+        assert pads_arguments(List(text | {"tool_calls": List({"function": {key: struct}})}))
+        assert pads_arguments(List(text | {"tool_calls": List({key: struct})}))
+        assert pads_arguments(List(text | {"function_call": {key: struct}}))
+    assert not pads_arguments(List(text | {"tool_calls": List({"function": {"arguments": Value("string")}})}))
+
+
+# Weights
+
+
+@pytest.mark.parametrize("key", ["train", "training", "loss"])
+def test_turn_with_false_in_place_of_weight_is_not_learnt(tmp_path: Path, key: str) -> None:
+    """axolotl's `message_field_training` (`train`, `training`) and ms-swift's `loss`."""
+    first, second = ANSWER | {"content": "Eight.", key: False}, ANSWER | {key: True}
+    rows, _ = prepare(tmp_path, [{"messages": [ASK | {key: False}, first, ASK, second]}])
+    assert rows[0]["unlearnt"] == [0]
+    with pytest.raises(RowRejected, match=f"a {key} other than true and false .'maybe'"):
+        read_messages([ASK, ANSWER | {key: "maybe"}], [])
+    with pytest.raises(RowRejected, match="contradict one another"):
+        read_messages([ASK, ANSWER | {key: False, "weight": 1}], [])
+
+
+# Roles
+
+
+@pytest.mark.parametrize("role", ["ipython", "tool_response", "observation"])
+def test_result_of_tool_by_any_name_is_a_tool_turn(role: str) -> None:
+    turns = said({"function": {"name": "weather", "arguments": {}}})
+    turns[2] = {"role": role, "content": "7"}
+    assert read_messages(turns, TOOLS)[2] == {"role": "tool", "content": "7"}
+
+
+@pytest.mark.parametrize(("role", "as_text"), [("function_call", True), ("tool_call", True), ("tool_call", False)])
+def test_turn_that_is_a_call_is_read_as_tool_calls(role: str, as_text: bool) -> None:
+    """LLaMA-Factory's ShareGPT form and ms-swift's; consecutive calls of ms-swift are made at once."""
+    rome, town = ({"name": "weather", "arguments": {"city": city}} for city in ("Rome", "Town"))
+    changes: Counter[str] = Counter()
+    turns = [
+        {"from": "human", "value": "Weather?"},
+        *({"from": role, "value": json.dumps(call) if as_text else call} for call in (rome, town)),
+        {"from": "observation", "value": "20"},
+        {"from": "gpt", "value": "20 degrees."},
+    ]
+    read = read_messages(turns, TOOLS, changes=changes)
+    assert [turn["role"] for turn in read] == ["user", "assistant", "tool", "assistant"]
+    assert read[1] == {"role": "assistant", "content": "", "tool_calls": [rome, town]}
+    assert changes["turns that are calls read as tool_calls"] == 2
+    assert read_messages([turns[0], {"from": role, "value": json.dumps([rome, town])}], TOOLS)[1] == read[1]
+    for bad in ("weather(Rome)", "", "[]", "7", "null"):
+        with pytest.raises(RowRejected, match=f"a turn of role {role} is not the JSON of a call"):
+            read_messages([turns[0], {"from": role, "value": bad}], TOOLS)
+
+
+def test_role_that_the_template_renders_is_kept_and_counted(tmp_path: Path) -> None:
+    critic = {"role": "critic", "content": "Too short."}
+    rows, counts = prepare(tmp_path, [{"messages": [ASK, ANSWER, critic, ANSWER]}])
+    assert rows[0]["messages"][2] == critic
+    assert counts["train_rows_changed: a role of its own left to the chat template"] == 1
+    with pytest.raises(DataError, match="row 0: a turn has no role"):
+        prepare(tmp_path, [{"messages": [{"content": "x"}, ANSWER]}])
