@@ -6,7 +6,7 @@ taken out, and the user's or a tool's words within it are refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from .conversations import Changes, RowRejected, Turn, is_turns, note, read_messages
@@ -21,6 +21,7 @@ def read_responses(
     tools: Sequence[Mapping[str, Any]],
     *,
     is_padded: bool = False,
+    repeats: bool = False,
     changes: Changes | None = None,
 ) -> dict[str, Any]:
     """`prompt` and the responses by name: all text, or all lists of turns. Raises RowRejected.
@@ -29,6 +30,7 @@ def read_responses(
         prompt: text, turns, JSON text of turns, or ABSENT.
         responses: by name, in the same forms; `rejected` may be empty.
         tools, is_padded, changes: as `read_messages` takes them.
+        repeats: text responses repeat the prompt throughout the data set, as `repeats_prompt` finds per row.
     """
     given = responses if prompt is ABSENT else {"prompt": prompt, **responses}
     for name, value in given.items():
@@ -37,7 +39,7 @@ def read_responses(
         if not isinstance(value, str) and not is_turns(value):
             raise RowRejected(f"the {name} is neither text nor turns", value)
     if not any(is_turns(value) for value in given.values()):
-        return _plain(given, tools, changes)
+        return _plain(given, tools, repeats, changes)
     turns: dict[str, list[Turn]] = {}
     for name, value in given.items():
         if not is_turns(value):
@@ -57,14 +59,31 @@ def read_responses(
     return heads
 
 
-def _plain(given: Mapping[str, str], tools: Sequence[Any], changes: Changes | None) -> dict[str, Any]:
+def repeats_prompt(prompt: str, responses: Collection[str]) -> bool:
+    """True if every text response begins with the prompt, and the prompt does not end within a word of it.
+
+    One row says little: "Berlin" may be the answer to "Berlin", and "A" begins many sentences. Only a data set in which
+    nearly all rows do this repeats its prompts.
+    """
+    return bool(prompt.strip()) and all(
+        text.startswith(prompt) and not _within_word(prompt[-1], text[len(prompt) : len(prompt) + 1])
+        for text in responses
+    )
+
+
+def _within_word(before: str, after: str) -> bool:
+    """True between two letters or digits of a script that has upper and lower case, and so writes blanks."""
+    return all(one.isdigit() or one.lower() != one.upper() for one in (before, after)) and after != ""
+
+
+def _plain(given: Mapping[str, str], tools: Sequence[Any], repeats: bool, changes: Changes | None) -> dict[str, Any]:
     if "prompt" not in given:
         raise RowRejected("text responses without a prompt")
     if tools:
         raise RowRejected("tools beside plain text, which no template shows to the model")
     prompt = given["prompt"]
     responses = {name: text for name, text in given.items() if name != "prompt"}
-    if prompt.strip() and all(text.startswith(prompt) for text in responses.values()):
+    if repeats and repeats_prompt(prompt, responses.values()):
         responses = {name: text[len(prompt) :] for name, text in responses.items()}
         note(changes, "prompt repeated in the responses taken out")
     for name, text in responses.items():

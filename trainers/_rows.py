@@ -24,14 +24,16 @@ from ..inference.conversations import (
     unlearnt,
     with_system,
 )
-from ..inference.responses import ABSENT, read_responses
+from ..inference.responses import ABSENT, read_responses, repeats_prompt
 from . import _loop
 from .config import TrainingConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_VERSION = 1  # of what is cached
+_VERSION = 2  # of what is cached
+_REPEATING = 0.9
+"""Share of the rows of plain text from which on a data set repeats its prompts in the responses. Our choice."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def prepare(
     reader = _Reader(form, tokenizer)
     cited = _loop.name(context, "dataset")
     reader.plain = not form.messages and _is_plain(splits["train"], reader)
+    if reader.plain:
+        reader.repeats = _repeats(splits["train"], form, context)
     read = {split: _read(dataset, split, reader, cited, config, context) for split, dataset in splits.items()}
     for column in ("tools", "unlearnt"):
         if not any(any(dataset[column]) for dataset in read.values()):
@@ -72,10 +76,10 @@ def prepare(
 
 
 class _Reader:
-    """Reads a row by its form. `plain`: text is wanted, not turns."""
+    """Reads a row by its form. `plain`: text is wanted, not turns; `repeats`: text responses begin with the prompt."""
 
     def __init__(self, form: Form, tokenizer: Any) -> None:
-        self.form, self.tokenizer, self.plain = form, tokenizer, False
+        self.form, self.tokenizer, self.plain, self.repeats = form, tokenizer, False, False
         controls = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
         controls |= set(tokenizer.all_special_tokens)
         longest = sorted((c for c in controls if c.strip()), key=len, reverse=True)
@@ -102,7 +106,7 @@ class _Reader:
             return found | {"tools": tools or None}
         prompt = row["prompt"] if self.form.prompt else ABSENT
         responses = {name: row[name] for name in self.form.responses}
-        pair = read_responses(prompt, responses, tools, is_padded=pads[0], changes=changes)
+        pair = read_responses(prompt, responses, tools, is_padded=pads[0], repeats=self.repeats, changes=changes)
         if isinstance(pair["prompt"], str) and system is not None:
             raise RowRejected("a system text beside plain text, which no template shows to the model")
         if system is not None:
@@ -140,6 +144,21 @@ def _is_plain(dataset: Dataset, reader: _Reader) -> bool:
     return False
 
 
+def _repeats(dataset: Dataset, form: Form, context: StepContext) -> bool:
+    """Whether the responses of a data set of plain text repeat the prompt; rows that do so by chance are counted."""
+    rows = repeating = 0
+    for row in dataset.select_columns(["prompt", *form.responses]):
+        texts = [row[name] for name in form.responses]
+        usable = all(isinstance(text, str) for text in (row["prompt"], *texts))
+        if usable and any(text != row["prompt"] for text in texts):  # an echo is no sign of either
+            rows += 1
+            repeating += repeats_prompt(row["prompt"], texts)
+    repeats = repeating >= _REPEATING * max(rows, 1)
+    if repeating and not repeats:
+        context.report.counts["train_rows_whose_responses_begin_with_the_prompt"] = repeating
+    return repeats
+
+
 def _read(
     dataset: Dataset, split: str, reader: _Reader, cited: str, config: TrainingConfig, context: StepContext
 ) -> Dataset:
@@ -152,7 +171,7 @@ def _read(
     columns |= {"tools": List(Json()), "unlearnt": List(Value("int64")), "why": Value("string"),
                 "changes": Value("string")}  # fmt: skip
     rendering = reader.tokenizer.chat_template, str(reader.controls)
-    key = Hasher.hash([_VERSION, dataset._fingerprint, reader.form, reader.plain, rendering])
+    key = Hasher.hash([_VERSION, dataset._fingerprint, reader.form, reader.plain, reader.repeats, rendering])
     read: Dataset = dataset.map(
         _row_reader(reader, names, reader.pads(dataset.features)),
         remove_columns=dataset.column_names,

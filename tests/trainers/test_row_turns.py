@@ -155,3 +155,29 @@ def test_role_that_the_template_renders_is_kept_and_counted(tmp_path: Path) -> N
     assert counts["train_rows_changed: a role of its own left to the chat template"] == 1
     with pytest.raises(DataError, match="row 0: a turn has no role"):
         prepare(tmp_path, [{"messages": [{"content": "x"}, ANSWER]}])
+
+
+# Plain text
+
+
+def test_prompt_that_begins_a_response_by_chance_is_left(tmp_path: Path) -> None:
+    pairs = [("The", "There you go"), ("Berlin", "Berlin"), ("A", "A cat"), ("Q:", "Seven."), ("7", "70")]
+    rows, counts = prepare(tmp_path, [{"prompt": p, "completion": c} for p, c in pairs], PAIR)
+    assert [(row["prompt"], row["completion"]) for row in rows] == pairs
+    assert counts["train_rows_whose_responses_begin_with_the_prompt"] == 1
+    for prompt, completion in pairs[:2]:
+        rows, _ = prepare(tmp_path, [{"prompt": prompt, "completion": completion}] * 2, PAIR)
+        assert rows[0]["completion"] == completion
+    preferences = [("A", "A cat", "A dog"), ("B", " cat", " dog")]
+    named = [dict(zip(("prompt", "chosen", "rejected"), one, strict=True)) for one in preferences]
+    rows, _ = prepare(tmp_path, named, PREFERENCE)
+    assert [row["chosen"] for row in rows] == ["A cat", " cat"]
+
+
+def test_prompt_that_nearly_all_responses_repeat_is_cut(tmp_path: Path) -> None:
+    """In a script without blanks as well; a row that does not repeat it is left."""
+    given = [{"prompt": f"Q{n}: how many?", "completion": f"Q{n}: how many? {n}"} for n in range(18)]
+    given += [{"prompt": "今天天气", "completion": "今天天气很好"}, {"prompt": "The", "completion": "There you go"}]
+    rows, counts = prepare(tmp_path, given, PAIR)
+    assert [row["completion"] for row in rows] == [*(f" {n}" for n in range(18)), "很好", "There you go"]
+    assert counts["train_rows_changed: prompt repeated in the responses taken out"] == 19
