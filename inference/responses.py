@@ -62,8 +62,8 @@ def read_responses(
 def repeats_prompt(prompt: str, responses: Collection[str]) -> bool:
     """True if every text response begins with the prompt, and the prompt does not end within a word of it.
 
-    One row says little: "Berlin" may be the answer to "Berlin", and "A" begins many sentences. Only a data set in which
-    nearly all rows do this repeats its prompts.
+    One row says little: "Berlin" may be the answer to "Berlin", and "A" begins many sentences. Only a data set
+    of which nearly all rows do this repeats its prompts.
     """
     return bool(prompt.strip()) and all(
         text.startswith(prompt) and not _within_word(prompt[-1], text[len(prompt) : len(prompt) + 1])

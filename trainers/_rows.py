@@ -25,7 +25,8 @@ from ..inference.conversations import (
     with_system,
 )
 from ..inference.responses import ABSENT, read_responses, repeats_prompt
-from . import _loop
+from . import _loop, _templates
+from ._shown import check_shown, render
 from .config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -55,24 +56,31 @@ class Form:
 
 def prepare(
     splits: Mapping[str, Dataset], form: Form, tokenizer: Any, config: TrainingConfig, context: StepContext
-) -> tuple[dict[str, Dataset], bool]:
-    """The usable rows of every split, and whether they are conversations (else plain text).
+) -> dict[str, Dataset]:
+    """The usable rows of every split.
 
     Columns: `messages`, or `prompt` and the form's responses; `tools` if some row has any; `unlearnt` (numbers of the
     assistant turns with weight 0) if some row has any.
 
-    Raises DataError if more rows are refused than `max_refused_share`, naming the first one.
+    Raises UsageError if the tokenizer cannot do what the rows need, DataError if more rows are refused than
+    `max_refused_share`, naming the first one.
     """
     reader = _Reader(form, tokenizer)
     cited = _loop.name(context, "dataset")
     reader.plain = not form.messages and _is_plain(splits["train"], reader)
+    model = _loop.name(context, "model")
     if reader.plain:
+        _templates.check_end(tokenizer, model)
         reader.repeats = _repeats(splits["train"], form, context)
+    else:
+        _templates.check_template(
+            tokenizer, tools=any(map(_has_tools, splits.values())), assistant_mask=form.weighted, model=model
+        )
     read = {split: _read(dataset, split, reader, cited, config, context) for split, dataset in splits.items()}
     for column in ("tools", "unlearnt"):
         if not any(any(dataset[column]) for dataset in read.values()):
             read = {split: dataset.remove_columns(column) for split, dataset in read.items()}
-    return read, not reader.plain
+    return read
 
 
 class _Reader:
@@ -113,7 +121,7 @@ class _Reader:
             pair["prompt"] = with_system(pair["prompt"], system, changes)
         return {**pair, "unlearnt": [], "tools": tools or None}
 
-    def check(self, found: Mapping[str, Any]) -> None:
+    def check(self, found: Mapping[str, Any], changes: Counter[str]) -> None:
         """Raises RowRejected for a row of the other form, or one that the chat template cannot render as it is."""
         plain = isinstance(found.get("prompt"), str)
         if plain != self.plain:
@@ -126,11 +134,11 @@ class _Reader:
             text = json.dumps([turns, tools], ensure_ascii=False)
             if self.controls and (match := self.controls.search(text)):
                 raise RowRejected("a text spells a control token of the model, which it would become", match[0])
-            if self.tokenizer.chat_template:
-                try:
-                    self.tokenizer.apply_chat_template(turns, tools=tools, tokenize=False)
-                except Exception as error:  # a template may raise anything
-                    raise RowRejected("the chat template refuses the row", first_line(error)) from error
+            try:
+                render(self.tokenizer, turns, tools)
+            except Exception as error:  # a template may raise anything
+                raise RowRejected("the chat template refuses the row", first_line(error)) from error
+            check_shown(self.tokenizer, turns, tools, changes)
 
 
 def _is_plain(dataset: Dataset, reader: _Reader) -> bool:
@@ -142,6 +150,11 @@ def _is_plain(dataset: Dataset, reader: _Reader) -> bool:
         except RowRejected:
             continue
     return False
+
+
+def _has_tools(dataset: Dataset) -> bool:
+    """True if some row seems to offer tools, before any is read."""
+    return "tools" in dataset.column_names and any(str(t).strip() not in ("", "[]", "None") for t in dataset["tools"])
 
 
 def _repeats(dataset: Dataset, form: Form, context: StepContext) -> bool:
@@ -211,7 +224,7 @@ def _row_reader(reader: _Reader, names: list[str], pads: tuple[bool, bool]) -> C
         found = empty
         try:
             found = reader.read(row, pads, changes)
-            reader.check(found)
+            reader.check(found, changes)
         except RowRejected as error:
             found, why, changes = empty, json.dumps([error.reason, str(error)]), Counter()
         return found | {"why": why, "changes": json.dumps(changes)}

@@ -78,7 +78,7 @@ def _fit(config: DPOConfig, context: StepContext) -> None:
     tokenizer = _model.load_tokenizer(config, context)
     template = _templates.choose(tokenizer, cited, tools="tools" in columns)
     form = _rows.Form(prompt="prompt" in columns, responses=("chosen", "rejected"))
-    splits, conversations = _rows.prepare(splits, form, tokenizer, config, context)
+    splits = _rows.prepare(splits, form, tokenizer, config, context)
     for split, dataset in splits.items():
         same = sum(c == r for c, r in zip(dataset["chosen"], dataset["rejected"], strict=True))
         context.report.counts |= {
@@ -87,12 +87,6 @@ def _fit(config: DPOConfig, context: StepContext) -> None:
         }
         if same == len(dataset):
             raise DataError(f"chosen and rejected are equal in every row of the {split} split")
-    if conversations:
-        tools = "tools" in splits["train"].column_names
-        _templates.check_template(tokenizer, tools=tools, assistant_mask=False, model=cited)
-    else:
-        _templates.check_end(tokenizer, cited)
-
     model = _model.read_model(config, context)
     _model.stop_at_end_of_turn(model, tokenizer, config)
     adapter = _model.peft_config(config, model, cited)

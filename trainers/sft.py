@@ -80,15 +80,9 @@ def _fit(config: SFTConfig, context: StepContext) -> None:
     template = _templates.choose(tokenizer, cited, tools="tools" in columns)
     marked = whole is not None and config.assistant_only_loss
     form = _rows.Form(whole, responses=() if whole else ("completion",), weighted=marked)
-    splits, conversations = _rows.prepare(splits, form, tokenizer, config, context)
+    splits = _rows.prepare(splits, form, tokenizer, config, context)
     if marked:
         splits = {k: _with_assistant_turn(d, k, context) for k, d in splits.items()}
-    if conversations:
-        tools = "tools" in splits["train"].column_names
-        _templates.check_template(tokenizer, tools=tools, assistant_mask=marked, model=cited)
-    else:
-        _templates.check_end(tokenizer, cited)
-
     model = _model.read_model(config, context)
     _model.stop_at_end_of_turn(model, tokenizer, config)
     if config.packing:

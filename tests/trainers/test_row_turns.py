@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainer_parts import TOOLS, context, make_tokenizer
+from trainer_parts import PLAIN_CHATML, TOOLS, context, make_tokenizer
 
 from hubwright.hub_sync.errors import DataError
 from hubwright.inference.conversations import RowRejected, read_messages
@@ -17,6 +17,8 @@ from hubwright.trainers._templates import CHATML_TOOLS
 from hubwright.trainers.sft import SFTConfig
 
 ASK, ANSWER = {"role": "user", "content": "How many?"}, {"role": "assistant", "content": "Seven."}
+SPOKEN = "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}{% elif m.role in ('user', 'tool') %}{{ m.content }}{% endif %}{% endfor %}"
+"""A template that shows the text of users, tools and assistants, and nothing else."""
 WHOLE = _rows.Form("messages", weighted=True)
 PAIR = _rows.Form(responses=("completion",))
 PREFERENCE = _rows.Form(responses=("chosen", "rejected"))
@@ -31,9 +33,9 @@ def prepare(
     kinds = {key: List(Json()) if isinstance(value, list) else Value("string") for key, value in rows[0].items()}
     dataset = Dataset.from_list(rows, features=Features(kinds))
     tokenizer = settings.pop("tokenizer", None) or make_tokenizer(template or CHATML_TOOLS.read_text())
-    step = context(folder, {"dataset": folder})
+    step = context(folder, {"dataset": folder, "model": folder})
     config = SFTConfig(**{"max_refused_share": 0.0} | settings)
-    splits, _ = _rows.prepare({"train": dataset}, form, tokenizer, config, step)
+    splits = _rows.prepare({"train": dataset}, form, tokenizer, config, step)
     return splits["train"].to_list(), step.report.counts
 
 
@@ -181,3 +183,55 @@ def test_prompt_that_nearly_all_responses_repeat_is_cut(tmp_path: Path) -> None:
     rows, counts = prepare(tmp_path, given, PAIR)
     assert [row["completion"] for row in rows] == [*(f" {n}" for n in range(18)), "很好", "There you go"]
     assert counts["train_rows_changed: prompt repeated in the responses taken out"] == 19
+
+
+# What the template shows
+
+THOUGHT = {"role": "assistant", "content": "", "reasoning_content": "Hmm"}
+
+
+def test_turn_of_a_thought_that_the_template_leaves_out_is_refused(tmp_path: Path) -> None:
+    reason = "row 0: an assistant turn of thoughts alone is not shown by the chat template"
+    with pytest.raises(DataError, match=reason):
+        prepare(tmp_path, [{"messages": [ASK, THOUGHT]}])
+    with pytest.raises(DataError, match=reason):
+        prepare(tmp_path, [{"prompt": [ASK], "chosen": [THOUGHT], "rejected": [ANSWER]}], PREFERENCE)
+
+
+@pytest.mark.parametrize("template", [SPOKEN, PLAIN_CHATML])
+def test_calls_that_the_template_leaves_out_are_refused(tmp_path: Path, template: str) -> None:
+    form = _rows.Form("messages", weighted=template == SPOKEN)
+    call = {"name": "weather", "arguments": {"city": "Rome"}}
+    for turn in ({"tool_calls": [{"type": "function", "function": call}]}, {"function_call": call}):
+        turns = [ASK, {"role": "assistant", "content": ""} | turn, {"role": "tool", "content": "7"}, ANSWER]
+        with pytest.raises(DataError, match="row 0: an assistant turn of calls alone is not shown"):
+            prepare(tmp_path, [{"messages": turns}], form, template)
+        turns[1] = turns[1] | {"content": "Let me see."}
+        with pytest.raises(DataError, match=r"row 0: the chat template leaves out tool calls: .* chatml_tools"):
+            prepare(tmp_path, [{"messages": turns}], form, template)
+
+
+def test_thought_that_the_template_leaves_out_is_counted(tmp_path: Path) -> None:
+    turns = [ASK, ANSWER | {"reasoning_content": "Hmm"}]
+    rows, counts = prepare(tmp_path, [{"messages": turns}])
+    assert len(rows) == 1
+    assert counts["train_rows_changed: thoughts of turns not shown by the chat template"] == 1
+    shows = PLAIN_CHATML.replace("message['content']", "(message.reasoning_content or '') + message['content']")
+    _, counts = prepare(tmp_path, [{"messages": turns}], _rows.Form("messages"), shows)
+    assert not [key for key in counts if "not shown" in key]
+
+
+def test_role_that_the_template_leaves_out_is_refused(tmp_path: Path) -> None:
+    turns = [ASK, ANSWER, {"role": "critic", "content": "Seven."}, ANSWER]
+    with pytest.raises(DataError, match="row 0: a turn of role critic is not shown by the chat template"):
+        prepare(tmp_path, [{"messages": turns}], template=SPOKEN)
+
+
+def test_template_that_refuses_marks_is_checked_by_the_texts_themselves(tmp_path: Path) -> None:
+    """A template may look into the values: this one takes no other words than its own."""
+    fixed = "{% for m in messages %}{% if m.content not in ('How many?', 'Seven.') %}{{ raise_exception('no') }}{% endif %}{% endfor %}"
+    rows, _ = prepare(tmp_path, [{"messages": [ASK, ANSWER]}], template=fixed + SPOKEN)
+    assert len(rows) == 1
+    silent = fixed + SPOKEN.replace("{{ m.content }}<|im_end|>", "<|im_end|>")
+    with pytest.raises(DataError, match="an assistant turn of text alone is not shown"):
+        prepare(tmp_path, [{"messages": [ASK, ANSWER]}], template=silent)
