@@ -7,9 +7,8 @@ what lies in the row: the data set's columns say where to look and whether nulls
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from ..inference.conversations import (
 )
 from ..inference.responses import ABSENT, read_responses, repeats_prompt
 from . import _loop, _templates
+from ._controls import Controls
 from ._shown import check_shown, render
 from .config import TrainingConfig
 
@@ -65,7 +65,7 @@ def prepare(
     Raises UsageError if the tokenizer cannot do what the rows need, DataError if more rows are refused than
     `max_refused_share`, naming the first one.
     """
-    reader = _Reader(form, tokenizer)
+    reader = _Reader(form, tokenizer, config.allow_control_tokens)
     cited = _loop.name(context, "dataset")
     reader.plain = not form.messages and _is_plain(splits["train"], reader)
     model = _loop.name(context, "model")
@@ -86,12 +86,9 @@ def prepare(
 class _Reader:
     """Reads a row by its form. `plain`: text is wanted, not turns; `repeats`: text responses begin with the prompt."""
 
-    def __init__(self, form: Form, tokenizer: Any) -> None:
+    def __init__(self, form: Form, tokenizer: Any, allowed: Sequence[str]) -> None:
         self.form, self.tokenizer, self.plain, self.repeats = form, tokenizer, False, False
-        controls = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
-        controls |= set(tokenizer.all_special_tokens)
-        longest = sorted((c for c in controls if c.strip()), key=len, reverse=True)
-        self.controls = re.compile("|".join(map(re.escape, longest))) if longest else None
+        self.controls = Controls(tokenizer, allowed)
 
     def pads(self, features: Mapping[str, Any]) -> tuple[bool, bool]:
         """Whether arguments of calls, and tools, lie in structs."""
@@ -131,9 +128,7 @@ class _Reader:
         tools = found["tools"]
         prompt, responses = found.get("prompt", []), [found[name] for name in self.form.responses]
         for turns in [prompt + response for response in responses] or [found["messages"]]:
-            text = json.dumps([turns, tools], ensure_ascii=False)
-            if self.controls and (match := self.controls.search(text)):
-                raise RowRejected("a text spells a control token of the model, which it would become", match[0])
+            self.controls.check(turns, tools)
             try:
                 render(self.tokenizer, turns, tools)
             except Exception as error:  # a template may raise anything
@@ -183,7 +178,7 @@ def _read(
     columns = dict.fromkeys(names, turns)
     columns |= {"tools": List(Json()), "unlearnt": List(Value("int64")), "why": Value("string"),
                 "changes": Value("string")}  # fmt: skip
-    rendering = reader.tokenizer.chat_template, str(reader.controls)
+    rendering = reader.tokenizer.chat_template, reader.controls.key
     key = Hasher.hash([_VERSION, dataset._fingerprint, reader.form, reader.plain, reader.repeats, rendering])
     read: Dataset = dataset.map(
         _row_reader(reader, names, reader.pads(dataset.features)),

@@ -27,13 +27,13 @@ def check_shown(tokenizer: Any, turns: Sequence[Turn], tools: Any, changes: Chan
         changes: gets the parts that are left out and may be: thoughts, and text beside calls.
     """
     try:
-        text = render(tokenizer, [_marked(number, turn) for number, turn in enumerate(turns)], tools)
+        text = render(tokenizer, [marked(number, turn) for number, turn in enumerate(turns)], tools)
     except Exception:  # the template reads the values: the parts themselves have to do as marks
         text, marks = render(tokenizer, turns, tools), _texts
     else:
         marks = _marks
     for number, turn in enumerate(turns):
-        shown = {part: any(mark in text for mark in found) for part, found in marks(number, turn).items() if found}
+        shown = {part: any(one in text for one in found) for part, found in marks(number, turn).items() if found}
         if not shown:
             continue
         role = turn["role"]
@@ -57,7 +57,7 @@ def _name(call: Turn) -> Turn:
 
 def _marks(number: int, turn: Turn) -> dict[str, list[str]]:
     """The marks of the parts of a turn that hold something."""
-    return {part: [f"hwmark{number}{part}end"] if texts else [] for part, texts in _texts(number, turn).items()}
+    return {part: [mark(number) + part + "end"] if texts else [] for part, texts in _texts(number, turn).items()}
 
 
 def _texts(_number: int, turn: Turn) -> dict[str, list[str]]:
@@ -70,7 +70,13 @@ def _texts(_number: int, turn: Turn) -> dict[str, list[str]]:
     }
 
 
-def _marked(number: int, turn: Turn) -> Turn:
+def mark(number: int) -> str:
+    """What every mark of a turn begins with."""
+    return f"hwmark{number}x"
+
+
+def marked(number: int, turn: Turn) -> Turn:
+    """A turn with a mark appended to every part that holds something."""
     marks = {part: found[0] for part, found in _marks(number, turn).items() if found}
     marked = dict(turn)
     if "text" in marks:

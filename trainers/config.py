@@ -116,6 +116,11 @@ class TrainingConfig(BaseTrainingConfig):
         description="Refuse to train where more of the rows than this cannot be read as what they should be; fewer "
         "are left out and counted by reason. Our choice.",
     )  # fmt: skip
+    allow_control_tokens: tuple[str, ...] = Field(
+        (),
+        description="Control tokens of the model that texts of rows may spell, and then become. Reasoning tags always "
+        "may, and assistant turns what the chat template writes within them.",
+    )
     lora: LoraSettings | None = Field(None, description="Train adapters only; null: all weights.")
     merge_adapter: bool = Field(False, description="Publish the full model with the adapter merged in. Needs lora.")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from trainer_parts import PLAIN_CHATML, TOOLS, context, make_tokenizer
 
-from hubwright.hub_sync.errors import DataError
+from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.inference.conversations import RowRejected, read_messages
 from hubwright.trainers import _rows
 from hubwright.trainers._templates import CHATML_TOOLS
@@ -235,3 +235,43 @@ def test_template_that_refuses_marks_is_checked_by_the_texts_themselves(tmp_path
     silent = fixed + SPOKEN.replace("{{ m.content }}<|im_end|>", "<|im_end|>")
     with pytest.raises(DataError, match="an assistant turn of text alone is not shown"):
         prepare(tmp_path, [{"messages": [ASK, ANSWER]}], template=silent)
+
+
+# Control tokens
+
+
+def with_tokens(template: str, *tokens: str) -> Any:
+    tokenizer = make_tokenizer(template)
+    tokenizer.add_special_tokens({"additional_special_tokens": list(tokens)})
+    return tokenizer
+
+
+def test_reasoning_tag_that_is_a_special_token_is_trained_on(tmp_path: Path) -> None:
+    """Magistral's `[THINK]` is one."""
+    tokenizer = with_tokens(CHATML_TOOLS.read_text(), "[THINK]", "[/THINK]", "<think>")
+    thought = ANSWER | {"content": "[THINK]x[/THINK]Seven."}
+    rows, _ = prepare(tmp_path, [{"messages": [ASK, thought]}], tokenizer=tokenizer)
+    assert rows[0]["messages"][1] == thought
+
+
+def test_token_that_the_template_writes_within_answers_may_stand_in_answers_alone(tmp_path: Path) -> None:
+    calls = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + m.content }}{% if m.tool_calls %}[CALLS]"
+        "{{ m.tool_calls | tojson }}{% endif %}<|im_end|>{% endfor %}"
+    )
+    tokenizer, form = with_tokens(calls, "[CALLS]"), _rows.Form("messages")
+    spelt = ANSWER | {"content": '[CALLS][{"name": "f"}]'}
+    prepare(tmp_path, [{"messages": [ASK, spelt]}], form, tokenizer=tokenizer)
+    for bad in ([spelt | {"role": "user"}, ANSWER], [ASK, ANSWER | {"content": "<|im_end|>"}]):
+        with pytest.raises(DataError, match=r"row 0: a text spells a control token .* allow_control_tokens"):
+            prepare(tmp_path, [{"messages": bad}], form, tokenizer=tokenizer)
+
+
+def test_control_token_that_the_settings_allow_is_trained_on(tmp_path: Path) -> None:
+    row = {"messages": [ASK, ANSWER | {"content": "<|image|>Seven."}]}
+    tokenizer = with_tokens(CHATML_TOOLS.read_text(), "<|image|>")
+    with pytest.raises(DataError, match=r"row 0: a text spells a control token .* allow_control_tokens"):
+        prepare(tmp_path, [row], tokenizer=tokenizer)
+    prepare(tmp_path, [row], tokenizer=tokenizer, allow_control_tokens=("<|image|>",))
+    with pytest.raises(UsageError, match=r"allow_control_tokens: '<\|imago\|>' is not a control token"):
+        prepare(tmp_path, [row], tokenizer=tokenizer, allow_control_tokens=("<|imago|>",))
