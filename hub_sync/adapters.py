@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 
 from .errors import DataError, UsageError
@@ -10,12 +11,17 @@ from .pull import list_remote_files, pull
 from .refs import ArtifactRef
 
 CONFIG = "adapter_config.json"
+_WEIGHTS = re.compile(r"(?!adapter_)[^/]*\.safetensors(\.index\.json)?|pytorch_model[^/]*\.bin(\.index\.json)?")
+"""Files of a model's weights."""
 
 
 def holds_adapter(files: Iterable[str]) -> bool:
-    """True if these files, at the root of a repository, are an adapter and no model."""
+    """True if these files, at the root of a repository, are an adapter and no model.
+
+    A `config.json` makes no model: trainers of adapters save their base's beside them. Weights do.
+    """
     names = set(files)
-    return CONFIG in names and "config.json" not in names
+    return CONFIG in names and not any(map(_WEIGHTS.fullmatch, names))
 
 
 def adapter_base(ref: ArtifactRef) -> ArtifactRef | None:

@@ -126,12 +126,29 @@ def check_ids(ids: Iterable[int], embeddings: int, tokenizer: Any, cited: str) -
         )
 
 
+def window(config: Any) -> int | None:
+    """The number of positions that a model's config allows; None if it says none.
+
+    With scaled rotary embeddings (YaRN, arXiv:2309.00071) `max_position_embeddings` may be the window before scaling:
+    as long as the factor says is long enough.
+    """
+    config = config.get_text_config()
+    positions = getattr(config, "max_position_embeddings", None)
+    rope = getattr(config, "rope_parameters", None) or {}
+    for part in (rope, *rope.values()):  # some models have one by type of layer
+        if positions is not None and isinstance(part, dict):
+            original, factor = part.get("original_max_position_embeddings"), part.get("factor")
+            if original and factor and part.get("rope_type", "default") != "default":
+                positions = max(positions, int(original * factor))
+    return positions
+
+
 def check_window(lengths: Collection[int], config: Any, cited: str) -> None:
     """Raises UsageError if a sequence is longer than the positions that the model's config allows."""
-    window = getattr(config.get_text_config(), "max_position_embeddings", None)
+    positions = window(config)
     longest = max(lengths, default=0)
-    if window is not None and longest > window:
+    if positions is not None and longest > positions:
         raise UsageError(
-            f"a sequence of {longest} tokens is longer than the {window} positions of {cited}: "
-            f"set max_length: {window}"
+            f"a sequence of {longest} tokens is longer than the {positions} positions of {cited}: "
+            f"set max_length: {positions}"
         )

@@ -167,6 +167,17 @@ def test_adapter_as_model_pins_its_base_in_lock_provenance_and_licence(
     assert run(tmp_path, namespace, "sft")[0].state == "skipped"
 
 
+def test_adapter_with_config_of_its_base_beside_is_folded(
+    api: Any, namespace: str, base: Path, tmp_path: Path, published: dict[str, str]
+) -> None:
+    """Unsloth and Axolotl save the base's config.json beside the adapter."""
+    config = (base / "config.json").read_bytes()
+    api.upload_file(repo_id=f"{namespace}/adapter", path_or_fileobj=config, path_in_repo="config.json")
+    upload(api, save_rows(tmp_path / "rows", "sft"), f"{namespace}/rows", "apache-2.0", "dataset")
+    assert run(tmp_path, namespace, "sft")[0].state == "published"
+    assert f"{namespace}/base@{published['base']}" in (tmp_path / "again.lock").read_text()
+
+
 def test_new_adapter_on_adapter_is_refused(
     api: Any, namespace: str, tmp_path: Path, published: dict[str, str]
 ) -> None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.files import canonical_json, write_atomic
+from ...inference.loading import is_adapter
 from .._output import check_output
 from .beside import beside
-from .checkpoint import ADAPTER_CONFIG, Checkpoint, fold_adapter, open_checkpoint, same_tensors
+from .checkpoint import Checkpoint, fold_adapter, open_checkpoint, same_tensors
 from .config import MergeConfig, ModelSettings, OutputSettings
 from .embeddings import align, drop_left_overs, padded, settle_heads, vocabulary
 from .engine import merge_models
@@ -81,12 +82,12 @@ def open_parents(
     """
     donor = parent(first.path, str(first.ref))
     if not donor.config:
-        if (first.path / ADAPTER_CONFIG).is_file():
+        if is_adapter(first.path):
             raise _adapter_alone(first)
         raise DataError(f"{first.ref} has no config.json, so the merged model could not be loaded: add it")
     configs = {
         # An adapter is read by its base's config.
-        name: donor if (one.path / ADAPTER_CONFIG).is_file() else parent(one.path, str(one.ref))
+        name: donor if is_adapter(one.path) else parent(one.path, str(one.ref))
         for name, one in named.items()
     }
     accepted = compare_configs(donor, list(configs.values()), config.accept)
@@ -167,7 +168,7 @@ def _check(config: MergeConfig, context: StepContext, named: dict[str, Input]) -
 
 def open_model(given: Input, base: Checkpoint, has_base: bool) -> Checkpoint:
     """The tensors of an input, an adapter folded into the base. Raises UsageError for an adapter without a base."""
-    if not (given.path / ADAPTER_CONFIG).is_file():
+    if not is_adapter(given.path):
         return open_checkpoint(given.path, str(given.ref))
     if not has_base:
         raise _adapter_alone(given)
@@ -188,7 +189,7 @@ def in_one_vocabulary(
     remedy = "set vocabulary: align to put them in the base's order" if how else "train it from this base"
     for name, one in named.items():
         tokens = vocabulary(one.path, str(one.ref))
-        if how == "base" or (tokens is None and (one.path / ADAPTER_CONFIG).is_file()):
+        if how == "base" or (tokens is None and is_adapter(one.path)):
             continue  # an adapter without a tokenizer has its base's
         longer = padded(models[name], base)
         if tokens == wanted and not longer:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
+from ...inference import loading
 from .. import _loop, _model
 from .config import PretrainConfig
 
@@ -56,7 +57,7 @@ def load(config: PretrainConfig, context: StepContext, made: Any, tokenizer: Any
             said = str(error).splitlines()[0].split(". ")[0]
             raise UsageError(f"attn_implementation {kernel}, {made.model_type}: {said}; try eager or sdpa") from error
     model = _model.read_model(config, context)
-    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    window = loading.window(model.config)
     if window is not None and window < config.max_length:
         raise UsageError(
             f"max_length {config.max_length} is more than the {window} positions of {_loop.name(context, 'model')}: "
