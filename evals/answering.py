@@ -19,7 +19,7 @@ from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError
 from ..hub_sync.json_columns import make_dataset
 from ..hub_sync.text import utf8
-from ..inference.conversations import CALL, RowRejected, padded, read_messages, read_tools
+from ..inference.conversations import RowRejected, padded, pads_arguments, read_messages, read_tools
 from ..inference.served import Served, ServingConfig, check_spec, serve_input
 from .data import read_split, write_parquet
 from .fbbench.samples import MAX_TOKENS, TEMPERATURES
@@ -214,7 +214,7 @@ def _request_row(row: Row, features: Mapping[str, Any], cited: str) -> Row:
     try:
         tools = read_tools(row.get("tools"), "tools" in features and padded(features["tools"]))
         turns = read_messages(
-            row["messages"], tools, is_padded=padded(features["messages"], *CALL), empty_answers=True
+            row["messages"], tools, is_padded=pads_arguments(features["messages"]), empty_answers=True
         )
     except RowRejected as error:
         raise DataError(f"{cited}: row {row['id']}: {error}; repair the row or leave it out") from error
