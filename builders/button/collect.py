@@ -6,7 +6,6 @@ same code. Nothing is changed in a row; what an input's card says of its making 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, UsageError
 from ..sources import read_rows
 from .rows import CHECKS, features
+from .splits import FUNCTIONS, TEST, TRAIN, functions_of
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -41,8 +41,8 @@ def build(config: ButtonConfig, context: StepContext) -> dict[str, DatasetDict]:
 
     Raises:
         UsageError: no input.
-        DataError: an input that cannot be read or has not BUTTON's columns, or a train row that uses a test row's
-            set of functions.
+        DataError: an input that cannot be read or has not BUTTON's columns, or a train row that uses what a test row
+            holds out.
     """
     from datasets import DatasetDict
 
@@ -75,24 +75,34 @@ def _read(source: Input, context: StepContext) -> dict[str, Dataset]:
 
 
 def _held_out(made: dict[str, DatasetDict]) -> None:
-    """Whoever trains on several configs must not meet the functions of a test row."""
-    tests = {used for name, splits in made.items() if "test" in splits for used in _sets(name, splits["test"]) if used}
-    for name, splits in made.items():
-        if "train" in splits and (shared := tests.intersection(_sets(name, splits["train"]))):
-            raise DataError(
-                f"config {name}: train rows use the functions {', '.join(min(map(sorted, shared)))}, which a test row "
-                "uses as well: build it from the train split of the same gold rows"
-            )
+    """Refuse train rows that use what a test row holds out: its set of functions, or in `test_functions` any of them."""
+    sets: set[frozenset[str]] = set()
+    names: set[str] = set()
+    for config, splits in made.items():
+        if TEST in splits:
+            sets.update(*_functions(config, splits[TEST]))
+        if FUNCTIONS in splits:
+            names.update(*(planned | offered for planned, offered in _functions(config, splits[FUNCTIONS])))
+    sets.discard(frozenset())
+    for config, splits in made.items():
+        for both in _functions(config, splits[TRAIN]) if TRAIN in splits else ():
+            shared = next((used for used in both if used in sets), None)
+            split, shared = (TEST, shared) if shared else (FUNCTIONS, names & (both[0] | both[1]))
+            if shared:
+                raise DataError(
+                    f"config {config}: train rows use the functions {', '.join(sorted(shared))}, which a {split} row "
+                    "uses as well: build it from the train split of the same gold rows"
+                )
 
 
-def _sets(config: str, rows: Dataset) -> Iterator[frozenset[str]]:
-    """The functions of every row that has a plan. Raises DataError for a plan that is none."""
-    for number, text in enumerate(rows["plan"]):
+def _functions(config: str, rows: Dataset) -> Iterator[tuple[frozenset[str], frozenset[str]]]:
+    """The functions that every row plans, and those that it offers. Raises DataError for columns that say neither."""
+    for number, row in enumerate(rows.select_columns(["plan", "tools"])):
         try:
-            yield frozenset(node["tool"] for node in json.loads(text)["nodes"]) if text else frozenset()
+            yield functions_of(row)
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise DataError(
-                f"config {config}: row {number}: `plan` cannot be read ({error!r}); build the data anew"
+                f"config {config}: row {number}: `plan` or `tools` cannot be read ({error!r}); build the data anew"
             ) from error
 
 

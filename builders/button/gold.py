@@ -11,9 +11,8 @@ import hashlib
 import random
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,14 +22,15 @@ from ...hub_sync.errors import DataError, HubwrightError, UsageError
 from ...hub_sync.json_columns import encode_row
 from ...hub_sync.text import utf8
 from .checks import faults, run_checks
+from .gold_card import describe_rows
 from .near import Seen, read_against
 from .own_tools import read_module
 from .plan import SHAPES, Broken, Failed, draw, run
 from .reach import Reach
-from .registry import Ground, named, read_worlds
-from .rows import CHECKS, Row, features
+from .registry import Ground, Tool, named, read_worlds
+from .rows import Row, features
+from .splits import FUNCTIONS, TEST, TRAIN, functions_of, is_held_out, split_of
 from .spoil import Unfit, spoil
-from .stub_card import describe
 from .stubs import Read, read_definitions
 from .variants import VARIANTS, conversation
 
@@ -55,7 +55,12 @@ class GoldConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     train_rows: int = Field(1000, ge=0, description="Rows of the train split.")
-    test_rows: int = Field(0, ge=0, description="Rows of the test split; its sets of functions are in no train row.")
+    test_rows: int = Field(
+        0, ge=0, description="Rows of the split test: no train row plans or offers one of its sets of functions."
+    )
+    function_test_rows: int = Field(
+        0, ge=0, description="Rows of the split test_functions: no other row plans or offers one of its functions."
+    )
     seed: int = Field(0, ge=0, description="Seed of the generator; equal seeds give equal rows.")
     worlds: tuple[str, ...] = Field((), description="Worlds to draw tools from; empty: all.")
     tools: str | None = Field(
@@ -76,13 +81,21 @@ class GoldConfig(BaseModel):
         le=1,
         description="Share of the train rows that get one fault and are kept, for ablations (spoil.py).",
     )
-    test_share: float = Field(0.2, gt=0, lt=1, description="Share of all sets of functions that are the test split's.")
+    test_share: float = Field(
+        0.2, gt=0, lt=1, description="Share of all sets of functions that are held out, where there are test_rows."
+    )
+    function_share: float = Field(
+        0.2, gt=0, lt=1, description="Share of all functions that are held out, where there are function_test_rows."
+    )
 
+    def split_of(self, planned: Set[str], offered: Set[str]) -> str:
+        """The split that a row with these functions belongs to (splits.py)."""
+        share = self.test_share if self.test_rows else 0.0
+        return split_of(planned, offered, share, self.function_share if self.function_test_rows else 0.0)
 
-def is_test(tools: frozenset[str], share: float) -> bool:
-    """Side of a set of functions: a hash of their names alone, so that no seed or size can move it across."""
-    digest = hashlib.sha256(utf8(",".join(sorted(tools)))).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64 < share
+    def splits(self) -> dict[str, int]:
+        """Split -> rows to make."""
+        return {TRAIN: self.train_rows, TEST: self.test_rows, FUNCTIONS: self.function_test_rows}
 
 
 class Generator:
@@ -95,10 +108,12 @@ class Generator:
     Attributes:
         failed: reason -> draws that came to nothing.
         rejected: check -> rows that did not pass it.
+        whole, ground: all functions, and those of the split that is being made.
         made: (composition, variant) -> rows that passed.
         faulty: check -> rows that were spoilt on purpose and do not pass it.
         sets: functions of a row -> rows that passed.
         exhausted: compositions of definitions of which there were no more rows.
+        planned, used: split -> sets of functions planned or offered together; functions planned or offered.
     """
 
     def __init__(self, config: GoldConfig, tests: Seen | None = None, read: Read | None = None) -> None:
@@ -115,7 +130,7 @@ class Generator:
             if unknown := sorted(set(values) - set(known)):
                 raise UsageError(f"button_gold: {what}: {unknown[0]!r} is unknown: use some of {', '.join(known)}")
         chosen = {name: tool for name, tool in every.items() if not config.worlds or tool.world in config.worlds}
-        self.ground = replace(ground, tools=chosen)
+        self.whole = self.ground = replace(ground, tools=chosen)
         self.reach = Reach(chosen, ground.fields) if ground.fields else None
         self.responses = {name: tool.definition["responses"] for name, tool in chosen.items()}
         self.failed: Counter[str] = Counter()
@@ -124,6 +139,8 @@ class Generator:
         self.faulty: Counter[str] = Counter()
         self.sets: Counter[frozenset[str]] = Counter()
         self.exhausted: set[str] = set()
+        self.planned: dict[str, set[frozenset[str]]] = {}
+        self.used: dict[str, set[str]] = {}
         self.draws = 0
 
     def cells(self) -> list[tuple[str, str, float]]:
@@ -142,7 +159,11 @@ class Generator:
         return found
 
     def rows(self, split: str, number: int) -> Iterator[Row]:
-        """`number` rows of a split, all of which pass every check. Raises DataError where no more are to be found."""
+        """`number` rows of a split, all of which pass every check.
+
+        Raises UsageError where too few functions are the split's, DataError where no more rows are to be found.
+        """
+        self.take(self.functions(split))
         cells, seen = self.cells(), Seen(self.config.near)
         rng = random.Random(f"{self.config.seed}:{split}")  # noqa: S311 - not for secrets
         left, given_up = number, 0
@@ -161,12 +182,32 @@ class Generator:
                     given_up += 1
                     if not cells or given_up > 50 + number // 10:
                         raise DataError(
-                            f"button_gold: after {number - left:,} {split} rows there are hardly any new ones: "
-                            "ask for fewer, or give more worlds, compositions or variants"
+                            f"button_gold: after {number - left:,} rows of the split {split} there are hardly any new "
+                            "ones: ask for fewer, or give more worlds, compositions or variants"
                         )
                     continue
                 left -= 1
-                yield self.spoilt(row, rng) if split == "train" else row
+                yield self.spoilt(row, rng) if split == TRAIN else row
+
+    def functions(self, split: str) -> dict[str, Tool]:
+        """The functions that a split's rows may plan and offer. Raises UsageError for fewer than two."""
+        if not self.config.function_test_rows:
+            return self.whole.tools
+        share = self.config.function_share
+        tools = {
+            name: tool for name, tool in self.whole.tools.items() if is_held_out(name, share) == (split == FUNCTIONS)
+        }
+        if len(tools) < 2 and self.config.splits()[split]:
+            raise UsageError(
+                f"button_gold: function_test_rows: of {len(self.whole.tools)} functions {len(tools)} are left to the "
+                f"split {split}, and two are needed: change function_share ({share}), or give more worlds or tools"
+            )
+        return tools
+
+    def take(self, tools: dict[str, Tool]) -> None:
+        """Draw from these functions from now on."""
+        self.ground = replace(self.whole, tools=tools)
+        self.reach = Reach(tools, self.whole.fields) if self.whole.fields else None
 
     def spoilt(self, row: Row, rng: random.Random) -> Row:
         """The row, or with the chance of `spoilt_share` one with a fault, its reason in its columns."""
@@ -188,13 +229,15 @@ class Generator:
         try:
             plan = draw(composition, self.ground.tools, pools, seed, box, self.reach)
             functions = frozenset(node.tool for node in plan.nodes)
-            held_out = is_test(functions, self.config.test_share)
             if self.reach and self.sets[functions] >= max(ANYHOW, self.config.train_rows // SHARE):
                 raise Failed("the same functions have their share of rows")
-            if self.config.test_rows and held_out != (split == "test"):
+            if self.config.split_of(functions, frozenset()) != split:
                 raise Failed("the set of functions belongs to the other split")
             run(plan, box, parallel)
-            row = conversation(plan, variant, self.ground, parallel, self.config.distractors, self.config.thoughts)
+            row = conversation(
+                plan, variant, self.ground, parallel, self.config.distractors, self.config.thoughts,
+                lambda offered: self.config.split_of(functions, offered) == split,
+            )  # fmt: skip
             if self.ground.origin:
                 row["made_by"] += f" over {self.ground.origin}"
         except Failed as reason:
@@ -202,11 +245,11 @@ class Generator:
             return None
         except Broken as tool:
             self.failed[f"{tool} ended the sandbox and is left out"] += 1
+            self.whole = replace(self.whole, tools={n: t for n, t in self.whole.tools.items() if n != str(tool)})
             left = {name: one for name, one in self.ground.tools.items() if name != str(tool)}
             if len(left) < 2:
                 raise DataError(f"button_gold: {tool} ended the sandbox, and too few functions are left") from None
-            self.ground = replace(self.ground, tools=left)
-            self.reach = Reach(left, self.ground.fields) if self.reach else None
+            self.take(left)
             box.begin_again()
             return None
         row = run_checks(row, self.responses, seen, self.tests)
@@ -215,6 +258,9 @@ class Generator:
             return None
         self.made[composition, variant] += 1
         self.sets[functions] += 1
+        both = functions_of(row)
+        self.planned.setdefault(split, set()).update(both)
+        self.used.setdefault(split, set()).update(*both)
         return row
 
 
@@ -232,23 +278,27 @@ def build(config: GoldConfig, context: StepContext) -> DatasetDict:
 
     read, definitions = None, context.inputs.get("definitions")
     if definitions:
-        if config.test_rows:
-            raise UsageError(
-                f"button_gold: test_rows: {config.test_rows} with definitions, whose rows the task button_gold cannot "
-                "replay: set test_rows to 0"
-            )
+        for name in ("test_rows", "function_test_rows"):
+            if rows := getattr(config, name):
+                raise UsageError(
+                    f"button_gold: {name}: {rows} with definitions, whose rows the tasks button_gold and "
+                    f"button_gold_functions cannot replay: set {name} to 0"
+                )
         if config.tools:
             raise UsageError("button_gold: tools and the input definitions are both given: leave one out")
         read = read_definitions(definitions.path, str(definitions.ref), config.seed)
     own_tests = definitions is not None and (definitions.path / "instances").is_dir()
     tests = read_against(context, config.near, *(["definitions"] if own_tests else []))
-    if not config.train_rows and not config.test_rows:
-        raise UsageError("button_gold: train_rows and test_rows are both 0: ask for some rows")
+    if not any(config.splits().values()):
+        raise UsageError("button_gold: train_rows, test_rows and function_test_rows are all 0: ask for some rows")
     generator = Generator(config, tests, read)
+    for split, number in config.splits().items():
+        if number:
+            generator.functions(split)  # refused before any row is made
     # Half a split of a killed run would be taken for a whole one, and its draws would not be counted.
     shutil.rmtree(context.workdir / "datasets", ignore_errors=True)
     splits, columns = {}, features()
-    for split, number in (("train", config.train_rows), ("test", config.test_rows)):
+    for split, number in config.splits().items():
         if number:
             try:
                 splits[split] = Dataset.from_generator(
@@ -264,89 +314,5 @@ def build(config: GoldConfig, context: StepContext) -> DatasetDict:
                 if isinstance(error.__cause__, HubwrightError):
                     raise error.__cause__ from None
                 raise
-    _report(context, generator, splits)
+    describe_rows(context, generator, splits)
     return DatasetDict(splits)
-
-
-def _report(context: StepContext, generator: Generator, splits: dict[str, Any]) -> None:
-    report = context.report
-    report.card |= {
-        "pretty_name": "BUTTON, the gold path",
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "tool-use", "multi-turn", "synthetic", "trl", "arxiv:2410.12952"],
-        "annotations_creators": ["machine-generated"],
-        "source_datasets": ["original"],
-    }
-    if generator.read:
-        report.card["source_datasets"] = ["extended"]  # the licence follows from the input
-    elif generator.config.tools:  # whose they are, and under what licence, their owner knows
-        path = Path(generator.config.tools).expanduser()
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        report.sections.append(
-            {"title": "Functions", "body": f"From a local copy of `{path.name}`, sha256 `{digest}`."}
-        )
-    else:
-        report.card["license"] = "cc0-1.0"
-    report.summary = (
-        "Conversations in which an assistant calls functions, one after another, several at once, over one to three "
-        "turns of the user. The functions run: every result is what a small world with state gave, and every row "
-        "passes all checks in its columns `check_*`. Words are from templates; no language model took part. "
-        "`messages` and `tools` are in OpenAI's and TRL's form; `plan` is the typed graph of the calls."
-    )
-    if generator.read:
-        report.summary = report.summary.replace("what a small world with state gave", "what a typed stub gave")
-    rows = sum(generator.made.values())
-    report.counts |= {f"{name}_rows": len(part) for name, part in splits.items()}
-    report.counts |= {"draws": generator.draws, "rows_accepted": rows}
-    report.tables.append(
-        {
-            "title": "What became of the draws",
-            "columns": ["", "draws", "of all"],
-            "rows": [
-                ["accepted", rows, _share(rows, generator.draws)],
-                *([reason, n, _share(n, generator.draws)] for reason, n in generator.failed.most_common()),
-                *(
-                    [f"check: {name}", generator.rejected[name], _share(generator.rejected[name], generator.draws)]
-                    for name in CHECKS
-                ),
-            ],
-            "note": "No model was asked: 0 tokens a row.",
-        }
-    )
-    if generator.faulty:
-        report.summary += " **Part of the train rows were given a fault on purpose; see below.**"
-        report.tables.append(
-            {
-                "title": "Faults made on purpose",
-                "columns": ["check that finds it", "rows"],
-                "rows": [[name, generator.faulty[name]] for name in CHECKS if generator.faulty[name]],
-                "note": "The columns `check_*` say which rows. A row may fail several checks.",
-            }
-        )
-    compositions = sorted({composition for composition, _ in generator.made})
-    variants = [v for v in VARIANTS if any(v == variant for _, variant in generator.made)]
-    report.tables.append(
-        {
-            "title": "Accepted rows",
-            "columns": ["composition", *variants],
-            "rows": [[c, *(generator.made[c, v] for v in variants)] for c in compositions],
-        }
-    )
-    if generator.read:
-        describe(report, generator.read, str(context.inputs["definitions"].ref), generator.sets, generator.exhausted)
-        return
-    worlds: dict[str, list[str]] = {}
-    for tool in generator.ground.tools.values():
-        worlds.setdefault(tool.world, []).append(tool.name)
-    report.tables.append(
-        {
-            "title": "Functions",
-            "columns": ["world", "functions"],
-            "rows": [[world, ", ".join(f"`{name}`" for name in names)] for world, names in sorted(worlds.items())],
-        }
-    )
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.1%}" if whole else "–"

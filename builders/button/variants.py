@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...tools.definition import as_openai
@@ -27,6 +27,7 @@ from .words import Speaker
 VARIANTS = (
     "plain", "distractors", "irrelevant", "missing_parameter", "missing_function", "tool_error", "noisy_output",
 )  # fmt: skip
+OFFERS = 40  # draws of functions to offer beside the needed ones, before a plan is given up
 ERRORS = ("the service is busy, try again", "time-out, no answer was received", "internal error 503, try again")
 
 
@@ -37,6 +38,7 @@ def conversation(
     parallel: bool,
     distractors: int,
     thoughts: bool = True,
+    fits: Callable[[frozenset[str]], bool] = lambda offered: True,
 ) -> Row:
     """The row of a plan that was run, its checks still open.
 
@@ -44,18 +46,22 @@ def conversation(
         parallel: calls that do not need one another stand in one turn.
         distractors: functions beside those that are needed, in the variants that have some.
         thoughts: the assistant says what it is about to do.
+        fits: whether these functions may be offered together.
 
-    Raises Failed where the plan does not have what the variant changes.
+    Raises Failed where the plan does not have what the variant changes, or nothing that fits can be offered.
     """
     rng = random.Random(f"{plan.composition}:{plan.seed}:{variant}")  # noqa: S311 - not for secrets
     tools, named = ground.tools, ground.named
     writer = _Writer(plan, variant, Speaker(plan, tools, named, rng), rng, parallel, thoughts)
     messages = writer.write()
     needed = {node.tool for node in plan.nodes}
-    offered = needed - writer.absent
-    if variant in ("distractors", "irrelevant", "missing_function"):
-        others = ground.beside(needed)
-        offered |= set(rng.sample(others, min(distractors, len(others))))
+    others = ground.beside(needed) if variant in ("distractors", "irrelevant", "missing_function") else []
+    for _ in range(OFFERS):
+        offered = (needed - writer.absent).union(rng.sample(others, min(distractors, len(others))))
+        if fits(frozenset(offered)):
+            break
+    else:
+        raise Failed("the set of functions offered belongs to another split")
     shown = [as_openai(tools[name].definition) for name in rng.sample(sorted(offered), len(offered))]
     return {
         "id": identity(messages, shown),

@@ -1,7 +1,11 @@
-"""The held-out turns of `button_gold` as an lm-eval task: the calls of a turn are compared, and made for real.
+"""The held-out turns of `button_gold` as lm-eval tasks: the calls of a turn are compared, and made for real.
 
-    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks button_gold \\
+    lm_eval run --model hf --model_args pretrained=... --apply_chat_template \\
+        --tasks button_gold,button_gold_functions \\
         --metadata '{"dataset": "org/button-gold@v1.0.0"}'
+
+`button_gold` has sets of functions that no train row plans or offers (split `test`; each function may be in train rows
+beside others), `button_gold_functions` has functions that no train row plans or offers (split `test_functions`).
 
 The model continues the conversation as it went up to that turn (teacher forcing), greedily. Beside the metrics of
 `toolcall`, the state of the worlds is brought to that turn and the model's calls are made: `call_runs` where all give
@@ -63,21 +67,22 @@ def played(box: Sandbox, document: Mapping[str, Any], calls: Iterable[Mapping[st
 
 
 class ButtonGoldTask(ToolCallTask):
-    """A conversation with tools that run."""
+    """A conversation with tools that run; held-out sets of functions."""
 
+    SPLIT = "test"
     METRICS = (*METRICS, "call_runs", "call_result")
     INTERVALS = (*ToolCallTask.INTERVALS, "call_runs", "call_result")
     _box: Sandbox | None = None
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the test split from `--metadata` or HUBWRIGHT_BUTTON_GOLD and cut it into turns."""
+        """Read the split from `--metadata` or HUBWRIGHT_BUTTON_GOLD and cut it into turns."""
         import datasets
 
         rows = load_rows(
             self.config.metadata,
             "HUBWRIGHT_BUTTON_GOLD",
             "hubwright/button-gold",
-            "test",
+            self.SPLIT,
             hint="build it with `hubwright run button_gold --set namespace=YOU`",
         )
         if missing := [name for name in COLUMNS if name not in rows.column_names]:
@@ -103,3 +108,9 @@ class ButtonGoldTask(ToolCallTask):
         found = played(self.box, doc, calls) if calls else None
         right = found is not None and found == played(self.box, doc, gold)
         return figures | self.with_intervals({"call_runs": float(found is not None), "call_result": float(right)})
+
+
+class ButtonGoldFunctionsTask(ButtonGoldTask):
+    """The same over held-out functions."""
+
+    SPLIT = "test_functions"

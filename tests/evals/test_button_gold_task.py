@@ -18,12 +18,14 @@ from hubwright.tools.world_sandbox import open_worlds
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """A published form of 30 held-out rows, and their documents."""
+    """A published form of 30 rows of held-out sets and 10 of held-out functions, and the documents of the former."""
     folder = tmp_path_factory.mktemp("gold")
-    rows = build(GoldConfig(train_rows=0, test_rows=30), StepContext("gold", folder, folder))["test"]
+    config = GoldConfig(train_rows=0, test_rows=30, function_test_rows=10)
+    splits = build(config, StepContext("gold", folder, folder))
     (folder / "out" / "data").mkdir(parents=True)
-    rows.to_parquet(str(folder / "out" / "data" / "test-00000-of-00001.parquet"))
-    return folder / "out", turns_with_state(rows)
+    for split, rows in splits.items():
+        rows.to_parquet(str(folder / "out" / "data" / f"{split}-00000-of-00001.parquet"))
+    return folder / "out", turns_with_state(splits["test"])
 
 
 def reply(calls: list[dict[str, Any]]) -> str:
@@ -48,7 +50,7 @@ def test_the_state_before_every_turn_is_the_recorded_one(data: tuple[Path, list[
     assert compared > 20
 
 
-def run(data: Path, answer: Any) -> dict[str, float]:
+def run(data: Path, answer: Any, task: str = "button_gold", asked: list[Any] | None = None) -> dict[str, float]:
     import lm_eval
     from lm_eval.api.model import LM
     from lm_eval.tasks import TaskManager
@@ -63,6 +65,8 @@ def run(data: Path, answer: Any) -> dict[str, float]:
             return "scripted"
 
         def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+            if asked is not None:
+                asked.extend(request.doc for request in requests)
             return [answer(json.loads(request.doc["gold"])) for request in requests]
 
         def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> Any:
@@ -73,9 +77,9 @@ def run(data: Path, answer: Any) -> dict[str, float]:
 
     manager = TaskManager(include_defaults=False, include_path=str(tasks_dir()), metadata={"dataset": str(data)})
     results = lm_eval.simple_evaluate(
-        model=Scripted(), tasks=["button_gold"], task_manager=manager, apply_chat_template=True, bootstrap_iters=10
+        model=Scripted(), tasks=[task], task_manager=manager, apply_chat_template=True, bootstrap_iters=10
     )
-    return {name.partition(",")[0]: value for name, value in results["results"]["button_gold"].items()}
+    return {name.partition(",")[0]: value for name, value in results["results"][task].items()}
 
 
 def test_gold_is_one_silence_is_none_and_another_call_gives_another_result(data: Any) -> None:
@@ -102,6 +106,19 @@ def test_gold_is_one_silence_is_none_and_another_call_gives_another_result(data:
     assert hidden["call_runs"] == 0.0 and hidden["call_name"] == 0.0
     broken = run(data[0], lambda calls: reply([{"name": "begin", "arguments": {"seed": "x"}} for _ in calls]))
     assert broken["call_result"] == 0.0
+
+
+def test_task_of_held_out_functions_reads_their_split_alone(data: Any) -> None:
+    asked: dict[str, list[Any]] = {"button_gold": [], "button_gold_functions": []}
+    for task, documents in asked.items():
+        gold = run(data[0], lambda calls: reply(calls) if calls else "Done.", task, documents)
+        assert gold["call_result"] == gold["call_exact"] == gold["no_call"] == 1.0
+    offered = {
+        task: {tool["function"]["name"] for document in documents for tool in json.loads(document["tools"])}
+        for task, documents in asked.items()
+    }
+    assert offered["button_gold"] and offered["button_gold_functions"]
+    assert not offered["button_gold"] & offered["button_gold_functions"]
 
 
 def test_the_task_refuses_rows_without_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

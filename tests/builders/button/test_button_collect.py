@@ -94,8 +94,8 @@ def rewritten(source: Input, column: str, values: list[Any]) -> Input:
     ("column", "value", "said"),
     [
         ("n_calls", "many", r"me/x@a+: split 'train' has columns of other types \(.*; build it anew"),
-        ("plan", "[1", r"config gold: row 0: `plan` cannot be read \(JSONDecodeError"),
-        ("plan", '{"nodes": [{}]}', r"config gold: row 0: `plan` cannot be read \(KeyError\('tool'\)\)"),
+        ("plan", "[1", r"config gold: row 0: `plan` or `tools` cannot be read \(JSONDecodeError"),
+        ("plan", '{"nodes": [{}]}', r"config gold: row 0: `plan` or `tools` cannot be read \(KeyError\('tool'\)\)"),
     ],
 )
 def test_columns_that_hold_something_else_are_one_line(tmp_path: Path, column: str, value: Any, said: str) -> None:

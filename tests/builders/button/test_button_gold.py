@@ -9,7 +9,8 @@ import pytest
 
 from hubwright.builders.button import plan, registry, variants
 from hubwright.builders.button.checks import faults, realised_edges, run_checks
-from hubwright.builders.button.gold import Generator, GoldConfig, build, is_test
+from hubwright.builders.button.gold import Generator, GoldConfig, build
+from hubwright.builders.button.splits import is_test
 from hubwright.builders.button.rows import CHECKS, calls_of, features, results_of
 from hubwright.builders.button.spoil import FAULTS, spoil
 from hubwright.hub_sync.context import StepContext
@@ -218,7 +219,7 @@ def test_spoilt_rows_are_a_share_of_the_train_rows_and_say_so(tmp_path: Path) ->
 
 
 def test_no_rows_at_all_are_refused_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="train_rows and test_rows are both 0"):
+    with pytest.raises(UsageError, match="train_rows, test_rows and function_test_rows are all 0"):
         build(GoldConfig(train_rows=0), StepContext("gold", tmp_path, tmp_path))
 
 
