@@ -2,7 +2,8 @@
 
     definitions    every function offered has a sound definition, and a name of its own
     calls          every call names a function that is offered, and its arguments fit that function's schema
-    results        every call has one result, JSON, right after its turn; it fits the function's schema where known
+    results        every call has an id of its own and one result, JSON, right after its turn; it fits the function's
+                   schema where known
     provenance     every value of an argument was said by the user, given by an earlier result, or is one that the
                    function's definition declares
     graph          which call uses which result is what was planned; without a plan, what the composition's name says
@@ -25,7 +26,7 @@ from typing import Any
 from ...tools.definition import fault
 from ...tools.schema import argument_violation, violation
 from .near import Seen
-from .rows import CHECKS, Row, calls_of, results_of
+from .rows import CHECKS, Row, calls_of, results_of, without_switch
 
 Schemas = Mapping[str, Any]
 _LETTER = r"[^\W\u3400-\u9fff]"  # of a script that parts its words
@@ -117,6 +118,7 @@ def calls(row: Row, responses: Schemas) -> str:
 def results(row: Row, responses: Schemas) -> str:
     """See the top."""
     waiting: dict[str, str] = {}
+    given: set[str] = set()
     for message in row["messages"]:
         if message["role"] == "tool":
             name = waiting.pop(message.get("tool_call_id", ""), None)
@@ -133,8 +135,9 @@ def results(row: Row, responses: Schemas) -> str:
         if waiting:
             return f"{next(iter(waiting.values()))} has no result"
         for one in message.get("tool_calls") or ():
-            if one["id"] in waiting:
+            if one["id"] in given:
                 return f"two calls have the id {one['id']}"
+            given.add(one["id"])
             waiting[one["id"]] = one["function"]["name"]
     return f"{next(iter(waiting.values()))} has no result" if waiting else ""
 
@@ -150,7 +153,7 @@ def provenance(row: Row, responses: Schemas) -> str:
                 if not known.has(value) and plain(value) not in declared.get(name, ()):
                     return f"{path}={value!r:.60} of {name} comes from nowhere"
         if message["role"] in ("user", "system", "tool"):
-            known.add(message["content"] or "")
+            known.add(without_switch(message["content"] or ""))
     return ""
 
 
@@ -266,7 +269,7 @@ def _uses(row: Row) -> list[tuple[str, str, str]]:
             known.add(message["content"] or "")
             givers.append((message["tool_call_id"], known))
         elif message["role"] in ("user", "system"):
-            said.add(message["content"] or "")
+            said.add(without_switch(message["content"] or ""))
     return found
 
 

@@ -75,7 +75,7 @@ def _read(source: Input, context: StepContext) -> dict[str, Dataset]:
 
 
 def _held_out(made: dict[str, DatasetDict]) -> None:
-    """Refuse train rows that use what a test row holds out: its set of functions, or in `test_functions` any of them."""
+    """Refuse train rows that use what a test row holds out: its set of functions, or any of `test_functions`."""
     sets: set[frozenset[str]] = set()
     names: set[str] = set()
     for config, splits in made.items():

@@ -2,7 +2,8 @@
 
 `messages` and `tools` are OpenAI's and TRL's: an assistant turn has `content` and perhaps `tool_calls`, each `{"id",
 "type": "function", "function": {"name", "arguments": object}}`; a turn of role tool has `tool_call_id` and `content`,
-a JSON text. Chat templates and TRL's trainers take them as they are.
+a JSON text. Chat templates and TRL's trainers take them as they are. The first turn is the system's and says whether
+calls may stand side by side (`parallel`), where that is known.
 """
 
 from __future__ import annotations
@@ -32,6 +33,25 @@ ASSISTANT = re.compile(
     r"you would need|provide me with the necessary|please provide|provide the",
     re.IGNORECASE,
 )
+
+# BUTTON's switch, in our words. Without it, of two rows that ask the same one would call side by side and one not.
+SWITCH = {
+    True: "Calls that do not need one another's results may stand side by side in one reply.",
+    False: "Make one call in a reply, and wait for its result before the next.",
+}
+
+
+def system_turn(parallel: bool, before: str = "") -> dict[str, str]:
+    """The system turn that says whether calls may stand side by side, after other words where there are some."""
+    return {"role": "system", "content": f"{before}\n\n{SWITCH[parallel]}" if before else SWITCH[parallel]}
+
+
+def without_switch(text: str) -> str:
+    """What else a system turn says, "" for nothing."""
+    for sentence in SWITCH.values():
+        if text.endswith(sentence):
+            return text.removesuffix(sentence).removesuffix("\n\n")
+    return text
 
 
 def features() -> Features:

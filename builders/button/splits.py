@@ -5,7 +5,7 @@
                     is in train rows as well, beside others
     test_functions  held-out FUNCTIONS: no row of another split plans or offers one of them
 
-A row that would mix them (a held-out function among others, or planned and offered sets of different splits) is in none.
+A row that would mix them (a held-out function among others, planned and offered sets of different splits) is in none.
 """
 
 from __future__ import annotations

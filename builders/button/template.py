@@ -8,7 +8,7 @@ where JSON Schema has an object.
     parts = from_button(record)          # messages, tools, parallel; Rejected where it is no such record
     record = to_button(row)              # the very text of an imported row, or our own template
 
-OpenAI's form has no place for the system turn's wording, the prose before a final answer or the spacing of JSON. An
+The rows have no place for the system turn's wording, the prose before a final answer or the spacing of JSON. An
 imported row keeps its line in `original`, and `to_button` gives that back as long as the row still says the same.
 Text of our own template needs none: it is read and written again byte for byte.
 """
@@ -24,7 +24,7 @@ from typing import Any
 from ...hub_sync.text import is_well_formed
 from ..sources import load_json
 from ..toolcalls.convert import Rejected
-from .rows import Messages, call, results_of
+from .rows import SWITCH, Messages, call, results_of, system_turn, without_switch
 
 PREAMBLE = "You complete tasks by calling functions. These are the functions that you have, as a JSON list:\n<tool>\n"
 RULES = (
@@ -32,10 +32,6 @@ RULES = (
     'calls to be made now, <call>[{"name": "...", "arguments": {...}}]</call>, each to a function of the list with '
     "arguments that fit its definition; or, when nothing is left to call, with <final>your answer</final>.\n"
 )
-SWITCH = {
-    True: "Calls that do not need one another's results may stand side by side in one reply.",
-    False: "Make one call in a reply, and wait for its result before the next.",
-}
 ALIASES = {
     "str": "string", "text": "string", "int": "integer", "float": "number", "double": "number", "bool": "boolean",
     "list": "array", "dict": "object", "map": "object", "none": "null",
@@ -59,7 +55,8 @@ def to_button(row: Mapping[str, Any]) -> dict[str, Any]:
     system = PREAMBLE + _TAG.sub(r"\\u003c", definitions) + RULES + SWITCH[row["parallel"] is not False]
     messages = list(row["messages"])
     if messages and messages[0]["role"] == "system":
-        system = f"{messages.pop(0)['content']}\n\n{system}"
+        before = without_switch(messages.pop(0)["content"])
+        system = f"{before}\n\n{system}" if before else system
     return {"messages": [{"role": "system", "content": system}, *_turns(messages)]}
 
 
@@ -91,7 +88,8 @@ def _turns(messages: Messages) -> list[dict[str, str]]:
 def from_button(record: Any) -> dict[str, Any]:
     """`messages`, `tools` and `parallel` of a record; the last is None where nothing tells it.
 
-    The system turn is not among the messages, but for what stands before our own template. A final turn's content is
+    Of the system turn the messages have what stands before our own template, and whether calls may stand side by side,
+    in our words. A final turn's content is
     the answer alone. Whether calls fit their functions is left to the checks. Raises Rejected with a countable reason.
     """
     turns = record.get("messages") if isinstance(record, dict) else None
@@ -107,11 +105,15 @@ def from_button(record: Any) -> dict[str, Any]:
     system = turns[0]["content"]
     before, found, _ = system.partition(PREAMBLE)
     tools = read_tools(system.removeprefix(before) if found else system)
-    head = [{"role": "system", "content": before.removesuffix("\n\n")}] if found and before else []
-    messages = head + _read_turns(turns[1:])
-    several = any(len(message.get("tool_calls", ())) > 1 for message in messages)
+    before = before.removesuffix("\n\n") if found else ""
+    messages = _read_turns(turns[1:])
+    parallel = _switch(system, any(len(message.get("tool_calls", ())) > 1 for message in messages))
+    if parallel is not None:
+        messages.insert(0, system_turn(parallel, before))
+    elif before:
+        messages.insert(0, {"role": "system", "content": before})
     check_storable([messages, tools])
-    return {"messages": messages, "tools": tools, "parallel": _switch(system, several)}
+    return {"messages": messages, "tools": tools, "parallel": parallel}
 
 
 def _switch(system: str, several: bool) -> bool | None:

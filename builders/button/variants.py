@@ -21,7 +21,7 @@ from typing import Any
 from ...tools.definition import as_openai
 from .plan import Failed, Node, Plan, order
 from .registry import Ground
-from .rows import Row, call, identity
+from .rows import Row, call, identity, system_turn
 from .words import Speaker
 
 VARIANTS = (
@@ -53,7 +53,7 @@ def conversation(
     rng = random.Random(f"{plan.composition}:{plan.seed}:{variant}")  # noqa: S311 - not for secrets
     tools, named = ground.tools, ground.named
     writer = _Writer(plan, variant, Speaker(plan, tools, named, rng), rng, parallel, thoughts)
-    messages = writer.write()
+    messages = [system_turn(parallel), *writer.write()]
     needed = {node.tool for node in plan.nodes}
     others = ground.beside(needed) if variant in ("distractors", "irrelevant", "missing_function") else []
     for _ in range(OFFERS):

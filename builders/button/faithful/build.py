@@ -17,7 +17,7 @@ from ....hub_sync.json_columns import make_dataset
 from ....inference.served import Served, ServingConfig, check_spec, serve_input
 from ..checks import check_all, faults_table
 from ..near import read_against
-from ..rows import calls_of, features, identity
+from ..rows import calls_of, features, identity, system_turn
 from .asking import Row
 from .pipeline import Phase, Pipeline
 
@@ -95,9 +95,10 @@ def build(config: FaithfulConfig, context: StepContext) -> dict[str, DatasetDict
 def finished(row: Row, served: Served) -> Row:
     """The row in the form that all of BUTTON's configs share (rows.py), its checks still open."""
     tools = [{"type": "function", "function": definition} for part in row["functions"] for definition in part]
+    messages = [system_turn(row["parallel"]), *row["messages"]]
     return {
-        "id": identity(row["messages"], tools),
-        "messages": row["messages"],
+        "id": identity(messages, tools),
+        "messages": messages,
         "tools": tools,
         "variant": "plain",
         "plan": "",

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..template import SWITCH, flat_of
+from ..rows import SWITCH
+from ..template import flat_of
 
 Definition = Mapping[str, Any]
 Messages = list[dict[str, str]]

@@ -104,6 +104,10 @@ def broken(place: str) -> dict[str, Any]:
         messages.pop(4)
     elif place == "result without call":
         messages.insert(1, result(7, {}))
+    elif place == "id twice in a turn":
+        messages[3]["tool_calls"].append(call(1, "get_status", {"flight": "HW12"}))
+    elif place == "id twice":
+        messages[3]["tool_calls"][0]["id"] = messages[4]["tool_call_id"] = "call_0"
     elif place == "result no JSON":
         messages[4]["content"] = "it is on time"
     elif place == "result of another form":
@@ -139,6 +143,8 @@ def broken(place: str) -> dict[str, Any]:
         ("not in enum", "calls", "the arguments of get_status: not_in_enum"),
         ("no result", "results", "get_status has no result"),
         ("result without call", "results", "a result without a call"),
+        ("id twice in a turn", "results", "two calls have the id call_1"),
+        ("id twice", "results", "two calls have the id call_0"),
         ("result no JSON", "results", "the result of get_status is no JSON"),
         ("result of another form", "results", "the result of search_flight: missing_required"),
         ("made up", "provenance", "flight='HW13' of get_status comes from nowhere"),

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubwright.builders.button.faithful import FaithfulConfig, build, dedup, parse, prompts
-from hubwright.builders.button.rows import CHECKS, calls_of, features, results_of
+from hubwright.builders.button.rows import CHECKS, SWITCH, calls_of, features, results_of
 from hubwright.builders.button.template import definition_of, from_button, to_button
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
@@ -49,9 +49,10 @@ def test_the_whole_pipeline(tmp_path: Path) -> None:
             name, arguments = one["function"]["name"], one["function"]["arguments"]
             assert violation(arguments, functions[name]["parameters"]) is None
             assert violation(results[one["id"]], functions[name]["responses"]) is None
-        assert [m["role"] for m in row["messages"]][:2] == ["user", "assistant"]
-        assert row["messages"][0]["content"] == "Hello! When is the museum open that shows The Scream?"
-        assert row["messages"][1]["content"] == "Seen.\nFirst the museum."
+        assert [m["role"] for m in row["messages"]][:3] == ["system", "user", "assistant"]
+        assert row["messages"][0]["content"] == SWITCH[row["parallel"]]
+        assert row["messages"][1]["content"] == "Hello! When is the museum open that shows The Scream?"
+        assert row["messages"][2]["content"] == "Seen.\nFirst the museum."
         assert row["messages"][-1] == {"role": "assistant", "content": "At 9."}
         assert row["n_calls"] == len(results) == (3 if row["parallel"] else 2)
         assert row["made_by"] == "local" and row["variant"] == "plain" and row["plan"] == ""
@@ -198,7 +199,7 @@ def test_the_vote(tmp_path: Path, replies: list[str], settings: dict[str, Any], 
     with ChatServer(teacher) as server:
         if taken:
             rows, _ = run(server.url, tmp_path, rows=1, attempts=1, **settings)
-            first = rows[0]["messages"][1]
+            first = rows[0]["messages"][2]
             assert first["content"] == f"Seen.\n{taken}" and len(first["tool_calls"]) == len(calls[taken])
         else:
             reason = "neither call nor final" if replies == ["nothing"] else "candidates disagree"
@@ -274,7 +275,7 @@ def test_the_ablations(tmp_path: Path) -> None:
         teacher.roles.clear()
         rows, _ = run(server.url, tmp_path / "down", top_down=False)
     assert teacher.roles.count("direct_trajectory") == 4 and "assistant" not in teacher.roles
-    assert [m["role"] for m in rows[0]["messages"]] == ["user", "assistant", "tool", "assistant"]
+    assert [m["role"] for m in rows[0]["messages"]] == ["system", "user", "assistant", "tool", "assistant"]
     teacher = Teacher(direct_trajectory='{"question": "x", "turns": [{"final": "y"}]}')
     refused = pytest.raises(DataError, match="an answer without any call: 4")
     with ChatServer(teacher) as server, refused:

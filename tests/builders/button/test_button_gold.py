@@ -10,8 +10,8 @@ import pytest
 from hubwright.builders.button import plan, registry, variants
 from hubwright.builders.button.checks import faults, realised_edges, run_checks
 from hubwright.builders.button.gold import Generator, GoldConfig, build
-from hubwright.builders.button.splits import is_test
 from hubwright.builders.button.rows import CHECKS, calls_of, features, results_of
+from hubwright.builders.button.splits import is_test
 from hubwright.builders.button.spoil import FAULTS, spoil
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
@@ -101,8 +101,8 @@ def test_every_variant_passes_and_keeps_the_oracle(box: Sandbox, variant: str, c
     needed = {node["tool"] for node in planned}
     called = [one["function"]["name"] for one in calls_of(row["messages"])]
     if variant == "irrelevant":
-        assert not called and not offered & needed and len(row["messages"]) == 2
-        assert ("So the rest cannot" in row["messages"][1]["content"]) == (composition != "single")
+        assert not called and not offered & needed and len(row["messages"]) == 3
+        assert ("So the rest cannot" in row["messages"][2]["content"]) == (composition != "single")
     elif variant == "missing_function":
         assert called == [node["tool"] for node in planned[:-1]] and planned[-1]["tool"] not in offered
         assert not planned[-1]["runs"]
@@ -110,8 +110,8 @@ def test_every_variant_passes_and_keeps_the_oracle(box: Sandbox, variant: str, c
         failed = [m for m in row["messages"] if m["role"] == "tool" and set(json.loads(m["content"])) == {"error"}]
         assert len(failed) == 1 and len(called) == len(planned) + 1
     elif variant == "missing_parameter":
-        assert row["n_user_turns"] == 2 and "a certain" in row["messages"][0]["content"]
-        assert "tool_calls" not in row["messages"][1]
+        assert row["n_user_turns"] == 2 and "a certain" in row["messages"][1]["content"]
+        assert "tool_calls" not in row["messages"][2]
     elif variant == "noisy_output":
         assert all("request_id" in result for result in results_of(row["messages"]).values())
     assert (offered - needed != set()) == (variant in ("distractors", "irrelevant", "missing_function"))

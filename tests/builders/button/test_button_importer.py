@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubwright.builders.button.importer import ImportConfig, build, import_line
-from hubwright.builders.button.rows import CHECKS, call, features
-from hubwright.builders.button.template import SWITCH, definition_of, flat_of, from_button, to_button
+from hubwright.builders.button.rows import CHECKS, SWITCH, call, features, system_turn
+from hubwright.builders.button.template import definition_of, flat_of, from_button, to_button
 from hubwright.builders.toolcalls.convert import Rejected
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError
@@ -52,6 +52,7 @@ def test_a_record_becomes_a_row_and_its_very_bytes_again() -> None:
     text = line(record(), separators=(",  ", ":"))
     row = import_line(text, "somebody")
     assert row["messages"] == [
+        {"role": "system", "content": SWITCH[False]},
         {"role": "user", "content": "Who wrote 北京\u2028折叠?"},
         {"role": "assistant", "content": "I see.\n\n", "tool_calls": [call(0, "find_author", {"title": "北"})]},
         {"role": "tool", "tool_call_id": "call_0", "content": '{"author": "Hao"}'},
@@ -73,7 +74,7 @@ def test_a_record_becomes_a_row_and_its_very_bytes_again() -> None:
 
 def test_a_row_that_was_changed_is_written_anew() -> None:
     row = import_line(line(record()), "x")
-    row["messages"][0]["content"] = "Who?"
+    row["messages"][1]["content"] = "Who?"
     written = to_button(row)["messages"]
     assert written[1]["content"] == "Who?"
     assert "fountions" not in written[0]["content"]
@@ -98,7 +99,11 @@ def test_the_switch_where_it_can_be_told(rules: str, calls: int, told: bool | No
         ("tool", json.dumps([one | {"results": 1}] * calls)),
         ("assistant", "<final>1</final>"),
     )
-    assert from_button(record(SYSTEM.format(json.dumps([BORN]), rules), *turns))["parallel"] is told
+    read = from_button(record(SYSTEM.format(json.dumps([BORN]), rules), *turns))
+    assert read["parallel"] is told
+    # What a model is trained on says it too, where it is known.
+    head = [m["content"] for m in read["messages"] if m["role"] == "system"]
+    assert head == ([] if told is None else [SWITCH[told]])
 
 
 def test_definitions_one_behind_the_other_and_in_blocks_of_their_own() -> None:
@@ -218,9 +223,8 @@ def rows(draw: st.DrawFn) -> dict[str, Any]:
     names = draw(st.lists(texts.filter(bool), min_size=1, max_size=3, unique=True))
     tools = [{"type": "function", "function": {"name": name, **draw(definitions)}} for name in names]
     messages: list[dict[str, Any]] = []
-    head = draw(texts.filter(lambda text: "<tool>" not in text))
-    if head:
-        messages.append({"role": "system", "content": head})
+    parallel = draw(st.booleans())
+    messages.append(system_turn(parallel, draw(texts.filter(lambda text: "<tool>" not in text))))
     number = 0
     for _ in range(draw(st.integers(1, 2))):
         messages.append({"role": "user", "content": draw(texts)})
@@ -234,7 +238,7 @@ def rows(draw: st.DrawFn) -> dict[str, Any]:
                 content = json.dumps(draw(values), ensure_ascii=False)
                 messages.append({"role": "tool", "tool_call_id": one["id"], "content": content})
         messages.append({"role": "assistant", "content": draw(texts)})
-    return {"messages": messages, "tools": tools, "parallel": draw(st.booleans())}
+    return {"messages": messages, "tools": tools, "parallel": parallel}
 
 
 @given(rows())

@@ -80,7 +80,7 @@ def test_functions_become_conversations_that_pass_every_check(tmp_path: Path) ->
             if one["function"]["name"] == "main_station" and "error" not in result:
                 assert result["result"] == f"{one['function']['arguments']['city']} Central"
     chained = next(row for row in rows if row["composition"] == "sequential" and row["variant"] == "plain")
-    assert "main station of a city, with city" in chained["messages"][0]["content"]
+    assert "main station of a city, with city" in chained["messages"][1]["content"]
 
 
 @pytest.mark.parametrize(

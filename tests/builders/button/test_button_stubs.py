@@ -179,7 +179,7 @@ def test_rows_pass_every_check_and_a_seed_gives_the_same(tmp_path: Path) -> None
     [
         (
             {"test_rows": 5},
-            "button_gold: test_rows: 5 with definitions, whose rows the task button_gold cannot replay",
+            "button_gold: test_rows: 5 with definitions, whose rows the tasks button_gold and button_gold_functions cannot replay",
         ),
         ({"tools": "mine.py"}, "button_gold: tools and the input definitions are both given"),
     ],

@@ -122,7 +122,7 @@ def test_rows_keep_their_calls_and_pass_all_checks(gold: Any, tmp_path: Path) ->
     for new, old in zip(rows, gold[1], strict=True):
         assert calls_of(new["messages"]) == calls_of(old["messages"]) and new["tools"] == old["tools"]
         assert new["plan"] == old["plan"] and new["made_by"] == "local" and new["id"] != old["id"]
-        assert new["messages"][0]["content"].startswith("Hello there") and not faults(new)
+        assert new["messages"][1]["content"].startswith("Hello there") and not faults(new)
         assert [m for m in new["messages"] if m["role"] == "tool"] == [
             m for m in old["messages"] if m["role"] == "tool"
         ]
