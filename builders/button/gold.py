@@ -32,7 +32,7 @@ from .rows import Row, features
 from .splits import FUNCTIONS, TEST, TRAIN, functions_of, is_held_out, split_of
 from .spoil import Unfit, spoil
 from .stubs import Read, read_definitions
-from .variants import VARIANTS, conversation
+from .variants import VARIANTS, conversation, prepare
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -228,6 +228,7 @@ class Generator:
         pools = self.ground.begin(box, seed)
         try:
             plan = draw(composition, self.ground.tools, pools, seed, box, self.reach)
+            prepare(plan, variant, self.ground.tools)
             functions = frozenset(node.tool for node in plan.nodes)
             if self.reach and self.sets[functions] >= max(ANYHOW, self.config.train_rows // SHARE):
                 raise Failed("the same functions have their share of rows")

@@ -14,7 +14,8 @@
         \"\"\"
 
 Everything else is optional: `TOOLS` (else all public functions of the file), `begin(seed)` where the tools have state,
-and the words `ASK`, `TELL`, `CALLED`, `NAMED`, `TESTS` of `tools/worlds/__init__.py`, tool by tool. The file is the
+and `ASK`, `TELL`, `CALLED`, `NAMED`, `TESTS`, `CHANGES` of `tools/worlds/__init__.py`, tool by tool. Without `CHANGES`
+any tool may change something, and no call whose outcome is unknown is made again. The file is the
 user's and is imported as any module; its calls run in the sandbox.
 """
 
@@ -107,4 +108,6 @@ def _tool(function: Callable[..., Any], module: ModuleType) -> Tool:
         tuple(getattr(module, "TESTS", {}).get(name, ())),
         {key: schema.get("kind", "") for key, schema in parameters.items()},
         {key: results[key]["kind"] for key in called},
+        name in getattr(module, "CHANGES", {name: None}),
+        getattr(module, "CHANGES", {}).get(name),
     )  # fmt: skip

@@ -69,6 +69,7 @@ class Node:
         when: (node, field, comparison, bound, words, wanted outcome) that it depends on, or None.
         runs: False for the branch that is not taken.
         layer: calls of a turn that can be made at once have one layer.
+        looks: number of the node of which it looks up whether it took effect; the user did not ask for it.
     """
 
     tool: str
@@ -77,6 +78,7 @@ class Node:
     when: tuple[int, str, str, Any, str, bool] | None = None
     runs: bool = True
     layer: int = 0
+    looks: int | None = None
     result: Any = None
 
     def needs(self) -> set[int]:
@@ -87,11 +89,17 @@ class Node:
 
 @dataclass
 class Plan:
-    """A composition with the results of its calls."""
+    """A composition with the results of its calls.
+
+    Attributes:
+        failing: number of the node whose call fails at first, with `error`.
+    """
 
     composition: str
     seed: int
     nodes: list[Node] = field(default_factory=list)
+    failing: int | None = None
+    error: str = ""
 
     def values(self, node: Node) -> dict[str, Any]:
         """A node's arguments as they are called with."""
@@ -165,9 +173,19 @@ def make(tool: str, values: dict[str, Any], box: Sandbox, otherwise: str) -> dic
 
 
 def order(plan: Plan, parallel: bool) -> list[Node]:
-    """The nodes that run, as a conversation makes them: by turn, and with `parallel` by layer."""
-    ran = [node for node in plan.nodes if node.runs]
-    return sorted(ran, key=lambda n: (n.turn, n.layer)) if parallel else sorted(ran, key=lambda n: n.turn)
+    """The nodes that run, as a conversation makes them: by turn, and with `parallel` by layer.
+
+    A call that fails at first takes effect after those beside it, and after the look at what it did.
+    """
+
+    def place(number: int) -> tuple[int, int, float]:
+        node = plan.nodes[number]
+        late = number if node.looks is None else node.looks - 0.5
+        if plan.failing is not None and plan.failing in (number, node.looks):
+            late += len(plan.nodes) if parallel else 0
+        return node.turn, node.layer if parallel else 0, late
+
+    return [plan.nodes[n] for n in sorted(range(len(plan.nodes)), key=place) if plan.nodes[n].runs]
 
 
 def _holds(plan: Plan, when: tuple[int, str, str, Any, str, bool]) -> bool:

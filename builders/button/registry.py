@@ -26,6 +26,8 @@ class Tool:
         called: field -> (short, full).
         kinds: parameter -> kind, or "" for an enumeration.
         gives: field of the result -> kind, of those that can be spoken of.
+        changes: it may change the state, so that a call whose outcome is unknown is not simply made again.
+        look: how to see whether it did (tools/worlds/shared.py), None if nothing shows it.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Tool:
     tests: tuple[tuple[str, str, tuple[Any, ...], str], ...]
     kinds: dict[str, str]
     gives: dict[str, str]
+    changes: bool = True
+    look: tuple[str, dict[str, str], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ def read_worlds() -> dict[str, Tool]:
                 tuple(world.TESTS.get(name, ())),
                 {key: schema.get("kind", "") for key, schema in parameters.items()},
                 {field: results[field]["kind"] for field in called if "kind" in results[field]},
+                name in world.CHANGES,
+                world.CHANGES.get(name),
             )  # fmt: skip
             for key, schema in parameters.items():
                 if "kind" not in schema and "enum" not in schema and schema.get("type") != "boolean":

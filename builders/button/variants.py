@@ -5,7 +5,7 @@
     irrelevant         none of the functions that are needed; nothing may be called
     missing_parameter  the user leaves out a value, is asked, and says it
     missing_function   the last call has no function; the others are made, and the answer says what could not be done
-    tool_error         a call fails at first and is made again
+    tool_error         a call fails at first and is made again; where it may have changed something, after a look
     noisy_output       results hold fields that nobody asked for
 
 Our choice; the paper has the first alone.
@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...tools.definition import as_openai
 from .plan import Failed, Node, Plan, order
-from .registry import Ground
+from .registry import Ground, Tool
 from .rows import Row, call, identity, system_turn
 from .words import Speaker
 
@@ -28,7 +29,44 @@ VARIANTS = (
     "plain", "distractors", "irrelevant", "missing_parameter", "missing_function", "tool_error", "noisy_output",
 )  # fmt: skip
 OFFERS = 40  # draws of functions to offer beside the needed ones, before a plan is given up
-ERRORS = ("the service is busy, try again", "time-out, no answer was received", "internal error 503, try again")
+# Nothing was done; and nobody knows whether it was.
+REFUSED = (
+    "the service is busy and did not take the request", "503: refused before anything was done, try again",
+    "too many requests, this one was not processed",
+)  # fmt: skip
+UNKNOWN = (
+    "time-out, no answer was received", "the connection was lost before an answer came", "gateway time-out (504)",
+)  # fmt: skip
+
+
+def prepare(plan: Plan, variant: str, tools: Mapping[str, Tool]) -> None:
+    """Change a plan that was drawn as a variant needs it, before its calls are made in order.
+
+    `tool_error`: a call that fails at first. After a time-out nobody knows whether it took effect, so a call that may
+    change something is made again only after a look; where nothing shows it, its error says that nothing was done.
+    """
+    if variant != "tool_error":
+        return
+    rng = random.Random(f"{plan.composition}:{plan.seed}:error")  # noqa: S311 - not for secrets
+    plan.failing = rng.choice([number for number, node in enumerate(plan.nodes) if node.runs])
+    node = plan.nodes[plan.failing]
+    tool, unknown = tools[node.tool], rng.random() < 0.5
+    if tool.changes and unknown:
+        look = _look(plan, node, tool) if tool.look and tool.look[0] in tools else None
+        unknown = look is not None
+        plan.nodes += [look] if look else []
+    plan.error = rng.choice(UNKNOWN if unknown else REFUSED)
+
+
+def _look(plan: Plan, node: Node, tool: Tool) -> Node | None:
+    """The call that shows whether that of `node` took effect; None where it is one of the plan's own."""
+    assert tool.look is not None
+    arguments = {parameter: node.arguments[name] for parameter, name in tool.look[1].items()}
+    look = replace(node, tool=tool.look[0], arguments=arguments, looks=plan.failing, result=None)
+    values = plan.values(look)
+    if any(other.tool == look.tool and other.runs and plan.values(other) == values for other in plan.nodes):
+        return None
+    return look
 
 
 def conversation(
@@ -40,7 +78,7 @@ def conversation(
     thoughts: bool = True,
     fits: Callable[[frozenset[str]], bool] = lambda offered: True,
 ) -> Row:
-    """The row of a plan that was run, its checks still open.
+    """The row of a plan that was prepared for the variant and run, its checks still open.
 
     Args:
         parallel: calls that do not need one another stand in one turn.
@@ -72,7 +110,9 @@ def conversation(
         "variant": variant,
         "scenario": " and ".join(sorted({tools[node.tool].world for node in plan.nodes})),
         "task": " ".join(m["content"] for m in messages if m["role"] == "user"),
-        "sub_tasks": [writer.speaker.ask(number, short=False) for number in range(len(plan.nodes))],
+        "sub_tasks": [
+            writer.speaker.ask(number, short=False) for number, node in enumerate(plan.nodes) if node.looks is None
+        ],
         "plan": json.dumps(plan.as_json(), ensure_ascii=False),
         "n_calls": writer.calls,
         "n_user_turns": sum(m["role"] == "user" for m in messages),
@@ -103,8 +143,8 @@ class _Writer:
         if self.variant == "missing_function":
             self.leave_out_a_function(ran)
             ran = [node for node in ran if node.runs]
-        if self.variant == "tool_error":
-            self.failing = self.rng.choice(ran)
+        if self.plan.failing is not None:
+            self.failing = self.plan.nodes[self.plan.failing]
         for turn in range(max(node.turn for node in self.plan.nodes) + 1):
             self.turn(turn, [node for node in ran if node.turn == turn])
         return self.messages
@@ -154,6 +194,8 @@ class _Writer:
             self.say("assistant", self.speaker.question(parameter))
             self.say("user", self.speaker.reply(self.plan.nodes[number].arguments[parameter].value))
             self.speaker.vague = None
+        look = next((node for node in ran if node.looks is not None), None)
+        ran = [node for node in ran if node is not look]
         groups: list[list[Node]] = []
         for node in ran:
             if self.parallel and groups and groups[-1][0].layer == node.layer:
@@ -164,9 +206,12 @@ class _Writer:
             self.make(nodes, self.speaker.thought(nodes, not place) if self.thoughts else "")
             if self.failing in nodes:
                 failed, self.failing = self.failing, None
-                self.make([failed], "That call failed, so I will try it again." if self.thoughts else "")
+                if look:
+                    self.make([look], self.speaker.looking() if self.thoughts else "")
+                self.make([failed], self.speaker.again(look) if self.thoughts else "")
         left = [n for n, node in enumerate(self.plan.nodes) if node.turn == turn and node.tool in self.absent]
         told = [self.speaker.answer(ran)] if ran else []
+        told += [self.speaker.first_attempt(look)] if look else []
         self.say("assistant", " ".join([*told, *(self.speaker.unable(number) for number in left)]))
 
     def make(self, nodes: Sequence[Node], thought: str) -> None:
@@ -179,7 +224,7 @@ class _Writer:
         for node, one in zip(nodes, made, strict=True):
             content: Any = node.result
             if node is self.failing:
-                content = {"error": self.rng.choice(ERRORS)}
+                content = {"error": self.plan.error}
             elif self.variant == "noisy_output":
                 content = self.noisy(content)
             text = json.dumps(content, ensure_ascii=False)

@@ -157,7 +157,7 @@ def prompt(request: str) -> list[dict[str, str]]:
 
 async def _reword(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
     """The row with other words in every turn of the user; raises Rejected."""
-    nodes = json.loads(row["plan"])["nodes"]
+    nodes = [node for node in json.loads(row["plan"])["nodes"] if node.get("looks") is None]  # what the user asked for
     messages, turn, said = [], 0, 0
     for message in row["messages"]:
         if message["role"] == "user":

@@ -24,6 +24,21 @@ OPENINGS = (
 LATER = ("Now please {}.", "Thanks. Next, {}.", "Great. Now {}, please.", "One more thing: {}.")
 PLANNED = ("I will {}.", "Let me {}.", "First I will {}.")
 NEXT = ("Now I will {}.", "With that I can {}.", "Next I will {}.")
+AGAIN = ("That call failed, so I will try it again.", "That did not go through; I will try once more.")
+LOOK = (
+    "No answer came, so I will first check whether that took effect.",
+    "It is not clear whether that went through, so I will look before I try again.",
+    "Before I repeat that, I will see whether it was done.",
+)
+SEEN = (
+    "So nothing was changed: {}. I will try again.",
+    "It did not take effect, since {}. I will make the call again.",
+    "As {}, it is safe to try once more.",
+)
+FIRST_ATTEMPT = (
+    "The first attempt got no answer and had changed nothing: {}.",
+    "It took two attempts; after the first, {}.",
+)
 UNABLE = ("I have no function with which I could {}.", "None of the functions I have can {}.")
 ASK_BACK = ("Which {} do you mean?", "I need one more thing: which {} is it?", "For that I have to know the {}.")
 REPLY = ("It is {}.", "{}, please.", "Sorry, I meant {}.")
@@ -64,8 +79,8 @@ class Speaker:
 
     def alone(self, giver: int, kind: str) -> bool:
         """Is `giver` the only call so far whose result has something of this kind?"""
-        gives = [n for n, node in enumerate(self.plan.nodes) if kind in self.tools[node.tool].gives.values()]
-        return gives == [giver]
+        asked = [(n, node) for n, node in enumerate(self.plan.nodes) if node.looks is None]
+        return [n for n, node in asked if kind in self.tools[node.tool].gives.values()] == [giver]
 
     def ask(self, number: int, short: bool = True) -> str:
         """What a call is for, as a phrase in the imperative."""
@@ -74,7 +89,7 @@ class Speaker:
 
     def request(self, turn: int) -> str:
         """What the user says in a turn."""
-        numbers = [n for n, node in enumerate(self.plan.nodes) if node.turn == turn]
+        numbers = [n for n, node in enumerate(self.plan.nodes) if node.turn == turn and node.looks is None]
         free = [n for n in numbers if self.plan.nodes[n].when is None]
         text = self.ask(free[0])
         for before, number in itertools.pairwise(free):
@@ -108,6 +123,26 @@ class Speaker:
             template = self.tools[node.tool].tell
             sentences.append(template.format_map({name: said(values[name]) for name in places(template)}))
         return " ".join(sentences)
+
+    def looking(self) -> str:
+        """The assistant looks whether a call that got no answer took effect."""
+        return self.rng.choice(LOOK)
+
+    def again(self, look: Node | None) -> str:
+        """The assistant makes a call again, after a look at what it did where there was one."""
+        return self.rng.choice(SEEN if look else AGAIN).format(look and self.still(look, "is"))
+
+    def first_attempt(self, look: Node) -> str:
+        """What the answer tells of a call that was made again after a look."""
+        return self.rng.choice(FIRST_ATTEMPT).format(self.still(look, "was"))
+
+    def still(self, look: Node, tense: str) -> str:
+        """What a look at a call that did not take effect has shown."""
+        assert look.looks is not None
+        found = self.tools[self.plan.nodes[look.looks].tool].look
+        assert found is not None
+        values = {**self.plan.values(look), **look.result}
+        return found[2].format_map({"is": tense} | {name: said(value) for name, value in values.items()})
 
     def unable(self, number: int) -> str:
         """That there is no function for a call."""

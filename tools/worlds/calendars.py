@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import DAYS, STATE, City, Day, NotFound, Person, next_number, number, one
+from .shared import DAYS, STATE, City, Day, Look, NotFound, Person, next_number, number, one
 
 Event = Annotated[str, "event"]
 Occasion = Annotated[str, "occasion"]
@@ -160,4 +160,8 @@ TESTS = {
     "get_event": (("title", "==", OCCASIONS, "it is a {}"),),
     "find_first_event": (("title", "==", OCCASIONS, "that event is a {}"),),
     "find_free_day": (("day", "==", tuple(DAYS[:2]), "that day is {}"),),
+}
+CHANGES: dict[str, Look | None] = {
+    "create_event": None,
+    "move_event": ("get_event", {"event": "event"}, "event {event} {is} still on {day}"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import CITIES, STATE, Amount, City, Currency, Day, NotFound, Person, next_number, number, one
+from .shared import CITIES, STATE, Amount, City, Currency, Day, Look, NotFound, Person, next_number, number, one
 
 Cuisine = Annotated[str, "cuisine"]
 Restaurant = Annotated[str, "restaurant"]
@@ -186,4 +186,10 @@ TESTS = {
         ("cuisine", "==", CUISINES, "it serves {} food"),
     ),
     "cancel_reservation": (("fee", ">", (5.0, 10.0, 15.0), "the fee is above {}"),),
+}
+CHANGES: dict[str, Look | None] = {
+    "reserve_table": None,
+    "cancel_reservation": (
+        "get_reservation", {"reservation": "reservation"}, "reservation {reservation} {is} still {status}",
+    ),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import DAYS, FIRST, LAST, STATE, City, Day, NotFound, Person, next_number, number, one
+from .shared import DAYS, FIRST, LAST, STATE, City, Day, Look, NotFound, Person, next_number, number, one
 
 Topic = Annotated[str, "topic"]
 Book = Annotated[str, "book"]
@@ -159,3 +159,4 @@ TESTS = {
     "get_book": (("copies", ">", (1, 2, 3), "more than {} copies are left"),),
     "extend_loan": (("renewals", "<", (2,), "it has been extended fewer than {} times"),),
 }
+CHANGES: dict[str, Look | None] = {"borrow_book": None, "extend_loan": None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import CITIES, STATE, Amount, City, Currency, NotFound, Person, next_number, number, one
+from .shared import CITIES, STATE, Amount, City, Currency, Look, NotFound, Person, next_number, number, one
 
 Transfer = Annotated[str, "transfer"]
 # About what one euro buys.
@@ -176,3 +176,4 @@ TESTS = {
     "get_balance": (("balance", "<", (2000.0, 5000.0, 20000.0), "the balance is below {}"),),
     "get_transfer": (("amount", ">", (50.0, 100.0, 200.0), "the amount is above {}"),),
 }
+CHANGES: dict[str, Look | None] = {"send_transfer": None}

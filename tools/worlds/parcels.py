@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Annotated, Any, Literal, TypedDict
 
-from .shared import CITIES, STATE, Amount, City, Currency, Day, NotFound, Person, next_number, number, one
+from .shared import CITIES, STATE, Amount, City, Currency, Day, Look, NotFound, Person, next_number, number, one
 
 Parcel = Annotated[str, "parcel"]
 Order = Annotated[str, "order"]
@@ -175,4 +175,13 @@ TELL = {
 TESTS = {
     "get_postage": (("postage", "<", (20.0, 25.0, 35.0), "the postage is below {}"),),
     "track_parcel": (("status", "==", ("in transit", "at customs", "out for delivery"), "it is {}"),),
+}
+CHANGES: dict[str, Look | None] = {
+    "send_parcel": None,
+    "redirect_parcel": (
+        "track_parcel",
+        {"parcel": "parcel"},
+        "parcel {parcel} {is} still on its way to {destination}",
+    ),
+    "ship_order": ("get_order", {"order": "order"}, "order {order} {is} still {status}"),
 }

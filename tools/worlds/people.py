@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import STATE, City, Day, NotFound, Person, one
+from .shared import STATE, City, Day, Look, NotFound, Person, one
 
 Email = Annotated[str, "email"]
 
@@ -140,4 +140,7 @@ TELL = {
 TESTS = {
     "get_birthday": (("turns", ">", (30, 40, 50), "the new age is above {}"),),
     "get_emergency_contact": (("relation", "==", ("friend", "cousin"), "that contact is a {}"),),
+}
+CHANGES: dict[str, Look | None] = {
+    "change_home_city": ("get_contact", {"person": "person"}, "the home city of {person} {is} still {home_city}"),
 }

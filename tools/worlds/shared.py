@@ -11,6 +11,10 @@ Person = Annotated[str, "person"]
 Amount = Annotated[float, "amount"]
 Currency = Annotated[str, "currency"]
 
+# How to see whether a call took effect: a function that changes nothing, its parameters from the call's arguments,
+# and words for a result that says no, with places for its fields and for "is" or "was".
+Look = tuple[str, dict[str, str], str]
+
 STATE: dict[str, Any] = {}
 CITIES = {
     "Oslo": "NOK", "Lisbon": "EUR", "Kyoto": "JPY", "Toronto": "CAD", "Nairobi": "KES", "Prague": "CZK", "Lima": "PEN",

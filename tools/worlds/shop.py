@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import STATE, Amount, City, Currency, NotFound, Person, next_number, number, one
+from .shared import STATE, Amount, City, Currency, Look, NotFound, Person, next_number, number, one
 
 Category = Annotated[str, "category"]
 Product = Annotated[str, "product"]
@@ -182,4 +182,8 @@ TESTS = {
         ("price", ">", (100.0, 200.0, 300.0), "it costs more than {}"),
     ),
     "get_order": (("status", "==", ("placed", "packed"), "its status is {}"),),
+}
+CHANGES: dict[str, Look | None] = {
+    "place_order": None,
+    "cancel_order": ("get_order", {"order": "order"}, "order {order} {is} still {status}"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Annotated, Any, Literal, TypedDict
 
-from .shared import STATE, Day, NotFound, Person, next_number, number, one
+from .shared import STATE, Day, Look, NotFound, Person, next_number, number, one
 
 Ticket = Annotated[str, "ticket"]
 Problem = Annotated[str, "problem"]
@@ -165,4 +165,10 @@ TESTS = {
     "get_ticket": (("status", "==", ("open", "in progress", "waiting"), "its status is {}"),),
     "assign_ticket": (("open_tickets", ">", (1, 2, 3), "that agent now has more than {} open tickets"),),
     "close_ticket": (("messages", ">", (5, 10), "it took more than {} messages"),),
+}
+CHANGES: dict[str, Look | None] = {
+    "open_ticket": None,
+    "assign_ticket": ("get_ticket", {"ticket": "ticket"}, "ticket {ticket} {is} still with {agent}"),
+    "watch_ticket": None,
+    "close_ticket": ("get_ticket", {"ticket": "ticket"}, "ticket {ticket} {is} still {status}"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import CITIES, DAYS, STATE, Amount, City, Currency, Day, NotFound, Person, next_number, number, one
+from .shared import CITIES, DAYS, STATE, Amount, City, Currency, Day, Look, NotFound, Person, next_number, number, one
 
 Flight = Annotated[str, "flight"]
 Hotel = Annotated[str, "hotel"]
@@ -186,3 +186,4 @@ TESTS = {
     "search_flight": (("price", "<", (200.0, 400.0, 600.0), "the fare is below {}"),),
     "search_hotel": (("price_per_night", "<", (100.0, 150.0, 200.0), "a night costs less than {}"),),
 }
+CHANGES: dict[str, Look | None] = {"book_flight": None}

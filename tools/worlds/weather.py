@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any, Literal, TypedDict
 
-from .shared import CITIES, DAYS, STATE, City, Day, NotFound, one
+from .shared import CITIES, DAYS, STATE, City, Day, Look, NotFound, one
 
 
 class Temperature(TypedDict):
@@ -143,3 +143,4 @@ TESTS = {
     "get_air_quality": (("index", ">", (50, 80, 100), "the air quality index is above {}"),),
     "find_driest_day": (("rain_percent", "<", (5, 10), "the chance of rain is below {} percent"),),
 }
+CHANGES: dict[str, Look | None] = {}

@@ -1,5 +1,6 @@
 """The gold-path generator: plans that run, words that say them, rows that pass every check."""
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from hubwright.builders.button import plan, registry, variants
-from hubwright.builders.button.checks import faults, realised_edges, run_checks
+from hubwright.builders.button.checks import faults, good_calls, realised_edges, run_checks
 from hubwright.builders.button.gold import Generator, GoldConfig, build
 from hubwright.builders.button.rows import CHECKS, calls_of, features, results_of
 from hubwright.builders.button.splits import is_test
@@ -29,12 +30,13 @@ def box() -> Any:
         yield opened
 
 
-def drawn(box: Sandbox, composition: str, first: int = 0, parallel: bool = True) -> plan.Plan:
+def drawn(box: Sandbox, composition: str, first: int = 0, parallel: bool = True, variant: str = "plain") -> plan.Plan:
     """The first plan of a composition from seed `first` on, run."""
     for seed in range(first, first + 2000):
         box.call("begin", {"seed": seed})
         try:
             found = plan.draw(composition, TOOLS, box.call("pools", {}).value, seed, box)
+            variants.prepare(found, variant, TOOLS)
             plan.run(found, box, parallel)
             return found
         except plan.Failed:
@@ -44,7 +46,7 @@ def drawn(box: Sandbox, composition: str, first: int = 0, parallel: bool = True)
 
 def written(box: Sandbox, composition: str, variant: str = "plain", parallel: bool = True, first: int = 0) -> Any:
     for start in range(first, first + 50_000, 1000):
-        found = drawn(box, composition, start, parallel)
+        found = drawn(box, composition, start, parallel, variant)
         try:
             row = variants.conversation(found, variant, GROUND, parallel, distractors=3)
         except plan.Failed:
@@ -81,11 +83,11 @@ def test_the_graph_has_the_composition_s_shape(box: Sandbox) -> None:
 
 def test_results_are_what_the_worlds_give(box: Sandbox) -> None:
     """Each recorded call, made again on the recorded state in the recorded order, gives the recorded result."""
-    for composition in plan.SHAPES:
-        row = written(box, composition, first=500)
+    for composition, variant in itertools.product(plan.SHAPES, ("plain", "tool_error")):
+        row = written(box, composition, variant, first=500)
         box.call("begin", {"seed": json.loads(row["plan"])["seed"]})
         results = results_of(row["messages"])
-        for one in calls_of(row["messages"]):
+        for one in good_calls(row):
             assert box.call(one["function"]["name"], one["function"]["arguments"]).value == results[one["id"]]
 
 
@@ -108,7 +110,7 @@ def test_every_variant_passes_and_keeps_the_oracle(box: Sandbox, variant: str, c
         assert not planned[-1]["runs"]
     elif variant == "tool_error":
         failed = [m for m in row["messages"] if m["role"] == "tool" and set(json.loads(m["content"])) == {"error"}]
-        assert len(failed) == 1 and len(called) == len(planned) + 1
+        assert len(failed) == 1 and sorted(called) != sorted(set(called)) and len(called) == len(planned) + 1
     elif variant == "missing_parameter":
         assert row["n_user_turns"] == 2 and "a certain" in row["messages"][1]["content"]
         assert "tool_calls" not in row["messages"][2]
