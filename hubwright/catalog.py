@@ -198,7 +198,7 @@ CATALOG: dict[str, StepKind] = {
         "verified multi-turn function calling: compositions of tools that run, without a language model",
         inputs={"against": "dataset", "against_*": "dataset", "definitions": "dataset"},
         optional=frozenset({"against", "definitions"}),
-        version=3,
+        version=4,
     ),
     "button_faithful": StepKind(
         "builder",
@@ -218,6 +218,7 @@ CATALOG: dict[str, StepKind] = {
         "hubwright.builders.button.importer:build",
         "dataset",
         "BUTTONInstruct's own file as rows of BUTTON's shared form, every line kept byte for byte",
+        version=2,
     ),
     "button_verified": StepKind(
         "builder",

@@ -29,7 +29,7 @@ from .near import Seen
 from .rows import CHECKS, Row, calls_of, results_of, without_switch
 
 Schemas = Mapping[str, Any]
-_LETTER = r"[^\W\u3400-\u9fff]"  # of a script that parts its words
+_LETTER = re.compile(r"[^\W\u3400-\u9fff]")  # of a script that parts its words
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -290,12 +290,20 @@ class _Known:
         if isinstance(value, int | float):
             return float(value) in self.numbers
         wanted = plain(value)
-        left = rf"(?<!{_LETTER})" if re.match(_LETTER, wanted) else ""
-        right = rf"(?!{_LETTER})" if re.search(rf"{_LETTER}\Z", wanted) else ""
         return bool(wanted) and (
-            re.search(f"{left}{re.escape(wanted)}{right}", self.text) is not None
-            or (_NUMBER.fullmatch(wanted) is not None and float(wanted) in self.numbers)
+            self.stands(wanted) or (_NUMBER.fullmatch(wanted) is not None and float(wanted) in self.numbers)
         )
+
+    def stands(self, wanted: str) -> bool:
+        """Whether a text stands here by itself, not within a word; a pattern per value would be slow."""
+        first, last = _LETTER.match(wanted[0]), _LETTER.match(wanted[-1])
+        at = self.text.find(wanted)
+        while at >= 0:
+            before, after = self.text[at - 1 : at], self.text[at + len(wanted) : at + len(wanted) + 1]
+            if not (first and _LETTER.match(before)) and not (last and _LETTER.match(after)):
+                return True
+            at = self.text.find(wanted, at + 1)
+        return False
 
 
 def plain(value: Any) -> str:

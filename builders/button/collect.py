@@ -86,8 +86,8 @@ def _held_out(made: dict[str, DatasetDict]) -> None:
     sets.discard(frozenset())
     for config, splits in made.items():
         for both in _functions(config, splits[TRAIN]) if TRAIN in splits else ():
-            shared = next((used for used in both if used in sets), None)
-            split, shared = (TEST, shared) if shared else (FUNCTIONS, names & (both[0] | both[1]))
+            whole = next((used for used in both if used in sets), frozenset[str]())
+            split, shared = (TEST, whole) if whole else (FUNCTIONS, names & (both[0] | both[1]))
             if shared:
                 raise DataError(
                     f"config {config}: train rows use the functions {', '.join(sorted(shared))}, which a {split} row "

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -102,8 +102,8 @@ def _tool(function: Callable[..., Any], module: ModuleType) -> Tool:
     called |= own
     return Tool(
         name, module.__name__, definition,
-        tuple(getattr(module, "ASK", {}).get(name, (plain_ask,))),
-        getattr(module, "TELL", {}).get(name, f"About {words}: {told}."),
+        _several(getattr(module, "ASK", {}).get(name, plain_ask)),
+        _several(getattr(module, "TELL", {}).get(name, f"About {words}: {told}.")),
         called,
         tuple(getattr(module, "TESTS", {}).get(name, ())),
         {key: schema.get("kind", "") for key, schema in parameters.items()},
@@ -111,3 +111,7 @@ def _tool(function: Callable[..., Any], module: ModuleType) -> Tool:
         name in getattr(module, "CHANGES", {name: None}),
         getattr(module, "CHANGES", {}).get(name),
     )  # fmt: skip
+
+
+def _several(words: str | Sequence[str]) -> tuple[str, ...]:
+    return (words,) if isinstance(words, str) else tuple(words)

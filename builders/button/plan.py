@@ -281,11 +281,14 @@ class _Drawer:
             raise Failed("no tool takes what the calls before it give")
         # Every tool has the same chance, however many links it has.
         name = self.rng.choice(sorted({name for name, _ in choices}))
-        links = self.with_currency(name, self.rng.choice([links for tool, links in choices if tool == name]))
+        links = self.rng.choice([links for tool, links in choices if tool == name])
+        currencies = self.currencies(name, links)
         node = Node(name, {}, turn, when, runs)
         parameters = self.tools[name].definition["parameters"]["properties"]
         for parameter in self.tools[name].kinds:  # others are optional and left out
-            if parameter in links:
+            if parameter in currencies:
+                node.arguments[parameter] = currencies[parameter]
+            elif parameter in links:
                 number, key = links[parameter]
                 node.arguments[parameter] = Source(node=number, field=key)
             else:
@@ -297,8 +300,8 @@ class _Drawer:
         same_kind = [repr(values[p]) for p in values if self.tools[name].kinds[p]]
         if len(set(same_kind)) < len(same_kind):
             raise Failed("one value stands for two arguments")
-        for parameter in links:
-            if self.known(values[parameter], links[parameter][0]):
+        for parameter, source in node.arguments.items():
+            if source.node is not None and self.known(values[parameter], source.node):
                 raise Failed("a value that is handed on is known from elsewhere")
         if any(other.tool == name and self.plan.values(other) == values for other in self.plan.nodes):
             raise Failed("the same call twice")
@@ -344,15 +347,29 @@ class _Drawer:
             ]
         return found
 
-    def with_currency(self, name: str, links: dict[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:
-        """An amount that is handed on takes its currency along, to the first parameter for one."""
-        free = [p for p, kind in self.tools[name].kinds.items() if kind == "currency" and p not in links]
-        for parameter, (feed, _) in list(links.items()):
-            gives = self.tools[self.plan.nodes[feed].tool].gives
-            currency = next((key for key, kind in gives.items() if kind == "currency"), None)
-            if self.tools[name].kinds[parameter] == "amount" and currency and free:
-                links = links | {free.pop(0): (feed, currency)}
-        return links
+    def currencies(self, name: str, links: dict[str, tuple[int, str]]) -> dict[str, Source]:
+        """The currency that an amount takes along where it is handed on: the tool's first parameter for one -> source.
+
+        It is a field of the result that the amount is from, or else what the last currency of that call was.
+        """
+        found: dict[str, Source] = {}
+        first = next((p for p, kind in self.tools[name].kinds.items() if kind == "currency"), None)
+        for parameter, (feed, _) in links.items():
+            if first is None or self.tools[name].kinds[parameter] != "amount":
+                continue
+            giver = self.plan.nodes[feed]
+            if giver.tool == name:
+                raise Failed("an amount would be converted twice")
+            tool = self.tools[giver.tool]
+            field = next((key for key, kind in tool.gives.items() if kind == "currency"), None)
+            stated = [source for key, source in giver.arguments.items() if tool.kinds[key] == "currency"]
+            if field is None and not stated:
+                continue
+            source = Source(node=feed, field=field) if field else stated[-1]
+            if first in links and links[first] != (source.node, source.field):
+                raise Failed("an amount would stand beside another's currency")
+            found[first] = source
+        return found
 
     def known(self, value: Any, giver: int) -> bool:
         """Is a value said by the user, or in the result of another node?"""

@@ -22,7 +22,7 @@ class Tool:
 
     Attributes:
         definition: name, description, parameters, responses (tools/definition.py).
-        ask, tell, tests: as the worlds say (tools/worlds/__init__.py).
+        ask, carried, tell, tests: as the worlds say (tools/worlds/__init__.py).
         called: field -> (short, full).
         kinds: parameter -> kind, or "" for an enumeration.
         gives: field of the result -> kind, of those that can be spoken of.
@@ -34,13 +34,14 @@ class Tool:
     world: str
     definition: dict[str, Any]
     ask: tuple[str, ...]
-    tell: str
+    tell: tuple[str, ...]
     called: dict[str, tuple[str, str]]
     tests: tuple[tuple[str, str, tuple[Any, ...], str], ...]
     kinds: dict[str, str]
     gives: dict[str, str]
     changes: bool = True
     look: tuple[str, dict[str, str], str] | None = None
+    carried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,14 @@ def read_worlds() -> dict[str, Tool]:
             results = definition["responses"]["properties"]
             parameters = definition["parameters"]["properties"]
             found[name] = Tool(
-                name, world.__name__.rpartition(".")[2], definition, tuple(world.ASK[name]), world.TELL[name], called,
+                name, world.__name__.rpartition(".")[2], definition, tuple(world.ASK[name]), tuple(world.TELL[name]),
+                called,
                 tuple(world.TESTS.get(name, ())),
                 {key: schema.get("kind", "") for key, schema in parameters.items()},
                 {field: results[field]["kind"] for field in called if "kind" in results[field]},
                 name in world.CHANGES,
                 world.CHANGES.get(name),
+                getattr(world, "CARRIED", {}).get(name, ()),
             )  # fmt: skip
             for key, schema in parameters.items():
                 if "kind" not in schema and "enum" not in schema and schema.get("type") != "boolean":

@@ -365,7 +365,7 @@ def _tool(one: _Stub, parameters: dict[str, Any], kinds: dict[str, str], taken: 
         "responses": one.record["responses"] | {"required": list(results)},
     }  # fmt: skip
     return Tool(
-        one.name, one.domain, definition, words.ways(one.ask), " ".join(told), called, tuple(tests), kinds, gives
+        one.name, one.domain, definition, words.ways(one.ask), (" ".join(told),), called, tuple(tests), kinds, gives
     )
 
 

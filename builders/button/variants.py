@@ -163,7 +163,7 @@ class _Writer:
         first = [number for number, node in enumerate(self.plan.nodes) if not node.needs()]
         told = [self.speaker.unable(number) for number in first]
         if len(first) < len(ran):
-            told.append("So the rest cannot be done, either.")
+            told.append(self.speaker.rest())
         self.say("assistant", " ".join(told))
         return self.messages
 
@@ -203,7 +203,8 @@ class _Writer:
             else:
                 groups.append([node])
         for place, nodes in enumerate(groups):
-            self.make(nodes, self.speaker.thought(nodes, not place) if self.thoughts else "")
+            previous, more = groups[place - 1] if place else [], place + 1 < len(groups)
+            self.make(nodes, self.speaker.thought(nodes, previous, more) if self.thoughts else "")
             if self.failing in nodes:
                 failed, self.failing = self.failing, None
                 if look:

@@ -8,10 +8,13 @@ A world is a module with
 - `GIVEN`: the kinds a user may state: kind -> table of the state, or the values themselves;
 - `NAMED`: how a user speaks of a value of a kind ("flight {}");
 - `ASK`: tool -> ways to ask for it, with a place for each parameter;
+- `CARRIED`, where there is such a case: the same where an amount and its currency are handed on together;
 - `CALLED`: "tool.field" -> how the field is spoken of later, shortly and in full; kinds without are never handed on;
-- `TELL`: tool -> how a result is told, with places for the result's fields, and for arguments it does not name;
+- `TELL`: tool -> ways to tell a result, with places for the result's fields, and for arguments it does not name;
 - `TESTS`: tool -> (field, comparison, values, words), what later steps may depend on;
 - `CHANGES`: every tool that changes the state -> how to see whether it did (`shared.Look`), None if nothing shows it.
+
+In `ASK`, `CALLED` and `TELL` one part of `[this|that]` is chosen each time.
 
 All worlds share one state: a contact's city has weather, and a flight's price can be converted. They also run as the
 top-level package `worlds` in the sandbox, so they import the standard library and one another alone.

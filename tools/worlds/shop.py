@@ -136,23 +136,43 @@ def cancel_order(order: Order) -> Refunded:
 
 TOOLS = (find_cheapest_product, get_product, place_order, get_order, cancel_order)
 GIVEN = {"category": CATEGORIES, "product": "products", "order": "orders"}
-NAMED = {"category": "the {} section", "product": "the {}", "order": "order {}"}
+NAMED = {"category": "the {} section", "product": "the {}", "order": "[order|order number|the order] {}"}
 ASK = {
     "find_cheapest_product": (
-        "find the cheapest product in {category} of the shop",
-        "find out which product costs least in {category} of the shop",
+        "[find|look for] the [cheapest|least expensive] [product|item] in {category} [of the|in the|in our] shop",
+        "find out [which product|which item|what] costs least in {category} [of the|in the|in our] shop",
+        "[look for|search for] the lowest-priced [product|item] in {category} [of the|in the|in our] shop",
     ),
-    "get_product": ("look up {product} in the shop", "check the price and stock of {product}"),
+    "get_product": (
+        "[look up|check] {product} in [the|our] shop",
+        "check the price and [stock|availability] of {product}",
+        "[find out|see|check] what {product} costs and how many are in stock",
+    ),
     "place_order": (
-        "order {product} for {customer}, with delivery to {city}",
-        "buy {product} for {customer} and have it delivered to {city}",
+        "[order|buy|purchase] {product} for {customer}, [with delivery to|to be delivered to] {city}",
+        "buy {product} for {customer} and have it [delivered|sent] to {city}",
+        "place an order of {product} for {customer}, [with delivery to|going to] {city}",
     ),
-    "get_order": ("check the status of {order}", "look up {order}"),
-    "cancel_order": ("cancel {order}", "call off {order} and get the money back"),
+    "get_order": (
+        "[check|look up] the status of {order}",
+        "[look up|pull up] {order}",
+        "[check|find out|see] how {order} stands",
+    ),
+    "cancel_order": (
+        "[cancel|call off] {order}",
+        "[cancel|call off] {order} and get the money back",
+        "[cancel|call off] {order} for a refund",
+    ),
 }
 CALLED = {
-    "find_cheapest_product.product": ("that product", "the cheapest product in {category}"),
-    "find_cheapest_product.price": ("its price", "the price of the cheapest product in {category}"),
+    "find_cheapest_product.product": (
+        "that product",
+        "the [cheapest|least expensive|lowest-priced] product in {category}",
+    ),
+    "find_cheapest_product.price": (
+        "its price",
+        "the price of the [cheapest|least expensive|lowest-priced] product in {category}",
+    ),
     "find_cheapest_product.currency": ("the currency of its price", "the currency of the prices in {category}"),
     "get_product.category": ("its section", "the section of {product}"),
     "get_product.price": ("its price", "the price of {product}"),
@@ -168,12 +188,32 @@ CALLED = {
     "cancel_order.currency": ("the currency of the refund", "the currency of the refund for {order}"),
 }
 TELL = {
-    "find_cheapest_product": "The cheapest product in the {category} section is the {product}, at {price} {currency}.",
-    "get_product": "The {product} in the {category} section costs {price} {currency}, with a stock of {stock} in "
-    "{warehouse}.",
-    "place_order": "Order {order} is placed: the {product} for {customer} to {city}, at {price} {currency}.",
-    "get_order": "Order {order} is {status}: the {product} for {customer}, to be delivered to {city}.",
-    "cancel_order": "Order {order} is cancelled, and {refund} {currency} will be refunded.",
+    "find_cheapest_product": (
+        "The [cheapest|least expensive] product in the {category} section is the {product}, at {price} {currency}.",
+        "In the {category} section the {product} costs least: {price} {currency}.",
+        "The {product} is the [cheapest|lowest-priced] product of the {category} section, for {price} {currency}.",
+    ),
+    "get_product": (
+        "The {product} in the {category} section costs {price} {currency}, with a stock of {stock} in {warehouse}.",
+        "The price of the {product} ({category} section) is {price} {currency}; there are {stock} of them in "
+        "{warehouse}.",
+        "The {category} section has the {product} for {price} {currency}; the stock in {warehouse} is {stock}.",
+    ),
+    "place_order": (
+        "[Order|The order] {order} is placed: the {product} for {customer} to {city}, at {price} {currency}.",
+        "The {product} is ordered for {customer} as {order}; it goes to {city} and costs {price} {currency}.",
+        "{customer} will get the {product} in {city}: [|the ]order {order}, {price} {currency}.",
+    ),
+    "get_order": (
+        "[Order|The order] {order} is {status}: the {product} for {customer}, to be delivered to {city}.",
+        "The status of [|order ]{order} is {status}; it is the {product} for {customer} in {city}.",
+        "[|Order |The order ]{order} is for {customer}, the {product} with delivery to {city}, and is {status}.",
+    ),
+    "cancel_order": (
+        "[Order|The order] {order} is cancelled, and {refund} {currency} will be refunded.",
+        "[|Order |The order ]{order} has been called off; {refund} {currency} [come|go] back.",
+        "The refund for the cancelled order {order} is {refund} {currency}.",
+    ),
 }
 TESTS = {
     "find_cheapest_product": (("price", "<", (50.0, 100.0, 150.0), "it costs less than {}"),),

@@ -149,17 +149,44 @@ def search_hotel(city: City) -> HotelFound:
 
 TOOLS = (search_flight, get_flight_status, book_flight, get_booking, search_hotel)
 GIVEN = {"flight": "flights", "booking": "bookings"}
-NAMED = {"flight": "flight {}", "booking": "booking {}"}
+NAMED = {"flight": "[flight|flight number|the flight] {}", "booking": "[booking|booking number|the booking] {}"}
 ASK = {
-    "search_flight": ("find the cheapest flight from {origin} to {destination}",),
-    "get_flight_status": ("check whether {flight} is on time", "look up the status of {flight}"),
-    "book_flight": ("book {flight} for {passenger}", "reserve a seat on {flight} for {passenger}"),
-    "get_booking": ("look up {booking}", "open the record of {booking}"),
-    "search_hotel": ("find the best hotel in {city}", "find the hotel with the most stars in {city}"),
+    "search_flight": (
+        "[find|look for|search for] the [cheapest|least expensive|lowest-priced] flight from {origin} to "
+        "{destination}",
+        "[find out|see|check] which flight from {origin} to {destination} [is cheapest|costs least|has the lowest "
+        "fare]",
+    ),
+    "get_flight_status": (
+        "[check|find out|see] whether {flight} is [on time|running on time|late]",
+        "[look up|check] the [|current ]status of {flight}",
+        "[check|see|find out] how {flight} is [doing|running]",
+    ),
+    "book_flight": (
+        "[book|reserve] a [seat|place] on {flight} for {passenger}",
+        "book {flight} for {passenger}",
+        "[get|buy] {passenger} a [seat|ticket] on {flight}",
+    ),
+    "get_booking": (
+        "[look up|pull up|check] {booking}",
+        "[open|pull up|look up] the [record|details] of {booking}",
+        "[find out|see] whom {booking} is for and [where the trip goes|what its route is|between which cities]",
+    ),
+    "search_hotel": (
+        "[find|look for|search for] the [best hotel|hotel with the most stars|hotel with the highest star rating] "
+        "in {city}",
+        "[find out|see|check] which hotel in {city} has the [most stars|highest star rating|best star rating]",
+    ),
 }
 CALLED = {
-    "search_flight.flight": ("that flight", "the cheapest flight from {origin} to {destination}"),
-    "search_flight.price": ("its price", "the price of the cheapest flight from {origin} to {destination}"),
+    "search_flight.flight": (
+        "that flight",
+        "the [cheapest|least expensive|lowest-priced] flight from {origin} to {destination}",
+    ),
+    "search_flight.price": (
+        "its price",
+        "the price of the [cheapest|least expensive|lowest-priced] flight from {origin} to {destination}",
+    ),
     "search_flight.currency": ("its currency", "the currency of the fare from {origin} to {destination}"),
     "book_flight.booking": ("that booking", "the new booking on {flight}"),
     "book_flight.price": ("the price of that booking", "the price of the seat of {passenger} on {flight}"),
@@ -169,16 +196,52 @@ CALLED = {
     "get_booking.origin": ("the city where that trip begins", "the city of departure of {booking}"),
     "get_booking.destination": ("the city where that trip ends", "the destination of {booking}"),
     "get_booking.day": ("the day of that trip", "the day of travel of {booking}"),
-    "search_hotel.price_per_night": ("its price for a night", "a night's price at the best hotel in {city}"),
-    "search_hotel.currency": ("the currency of its price", "the currency of the best hotel in {city}"),
+    "search_hotel.price_per_night": (
+        "its price for a night",
+        "a night's price at the [best hotel|hotel with the most stars] in {city}",
+    ),
+    "search_hotel.currency": (
+        "the currency of its price",
+        "the currency of the [best hotel|hotel with the most stars] in {city}",
+    ),
 }
 TELL = {
-    "search_flight": "The cheapest flight from {origin} to {destination} is {flight}, leaving at {departure_time} for "
-    "{price} {currency}.",
-    "get_flight_status": "Flight {flight} is {status}, gate {gate}, with a delay of {delay_minutes} minutes.",
-    "book_flight": "Flight {flight} is booked for {passenger} as {booking}, at {price} {currency}.",
-    "get_booking": "Booking {booking} is for {passenger} on {flight} from {origin} to {destination} on {day}.",
-    "search_hotel": "The best hotel in {city} is {hotel} with {stars} stars, at {price_per_night} {currency} a night.",
+    "search_flight": (
+        "The [cheapest|least expensive] flight from {origin} to {destination} is {flight}, [leaving|departing] at "
+        "{departure_time} for {price} {currency}.",
+        "[|Flight |The flight ]{flight} is the [cheapest|least expensive] flight from {origin} to {destination}: it "
+        "[leaves|departs] at {departure_time} and costs {price} {currency}.",
+        "From {origin} to {destination}, [|the ]flight {flight} at {departure_time} is [the cheapest|the best "
+        "deal], at {price} {currency}.",
+    ),
+    "get_flight_status": (
+        "[Flight|The flight] {flight} is {status}, gate {gate}, with a delay of {delay_minutes} minutes.",
+        "[|Flight |The flight ]{flight} [leaves from|uses|departs from] gate {gate}; its status is {status} and its "
+        "delay {delay_minutes} minutes.",
+        "The status of [|flight ]{flight} is {status}: gate {gate}, {delay_minutes} minutes behind schedule.",
+    ),
+    "book_flight": (
+        "[Flight|The flight] {flight} is booked for {passenger} as {booking}, at {price} {currency}.",
+        "{passenger} now has a [seat|place] on [|flight ]{flight} under [|the ]booking {booking}, for {price} "
+        "{currency}.",
+        "[Booking|The booking] {booking} puts {passenger} on [|flight ]{flight}; the [price|fare] is {price} "
+        "{currency}.",
+    ),
+    "get_booking": (
+        "[Booking|The booking] {booking} is for {passenger} on [|flight ]{flight} from {origin} to {destination} on "
+        "{day}.",
+        "Under [|the booking ]{booking}, {passenger} [flies|travels] from {origin} to {destination} on {day} with "
+        "{flight}.",
+        "[|Booking |The booking ]{booking} [covers|holds] a seat for {passenger} on [|flight ]{flight}, {origin} to "
+        "{destination}, on {day}.",
+    ),
+    "search_hotel": (
+        "The [best|top|finest] hotel in {city} is {hotel} with {stars} stars, at {price_per_night} "
+        "{currency} a night.",
+        "{hotel} has the most stars in {city}: {stars}, for {price_per_night} {currency} a night.",
+        "In {city} the [top|best] choice is {hotel}, with {stars} stars and {price_per_night} {currency} [a|per] "
+        "night.",
+    ),
 }
 # What a user may make a later step depend on: field, comparison, values, words.
 TESTS = {

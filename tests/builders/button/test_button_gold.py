@@ -104,7 +104,8 @@ def test_every_variant_passes_and_keeps_the_oracle(box: Sandbox, variant: str, c
     called = [one["function"]["name"] for one in calls_of(row["messages"])]
     if variant == "irrelevant":
         assert not called and not offered & needed and len(row["messages"]) == 3
-        assert ("So the rest cannot" in row["messages"][2]["content"]) == (composition != "single")
+        later = ("rest cannot be done", "builds on that has to wait", "other steps cannot be done")
+        assert any(text in row["messages"][2]["content"] for text in later) == (composition != "single")
     elif variant == "missing_function":
         assert called == [node["tool"] for node in planned[:-1]] and planned[-1]["tool"] not in offered
         assert not planned[-1]["runs"]
