@@ -6,7 +6,7 @@ rendered once more: a part is shown if its mark is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..inference.conversations import THOUGHT, Changes, RowRejected, Turn, note
@@ -26,12 +26,11 @@ def check_shown(tokenizer: Any, turns: Sequence[Turn], tools: Any, changes: Chan
         turns: of a row that the template renders.
         changes: gets the parts that are left out and may be: thoughts, and text beside calls.
     """
+    marks: Callable[[int, Turn], dict[str, list[str]]] = _marks
     try:
         text = render(tokenizer, [marked(number, turn) for number, turn in enumerate(turns)], tools)
     except Exception:  # the template reads the values: the parts themselves have to do as marks
         text, marks = render(tokenizer, turns, tools), _texts
-    else:
-        marks = _marks
     for number, turn in enumerate(turns):
         shown = {part: any(one in text for one in found) for part, found in marks(number, turn).items() if found}
         if not shown:
