@@ -218,6 +218,8 @@ def _turn(
         if found.get("tool_calls") or found.get("function_call"):
             raise RowRejected("a turn that is a call holds further calls", named)
         content = found.pop("content", None)
+        if isinstance(content, list) and content and all(isinstance(p, dict) and "type" in p for p in content):
+            content = content if "name" in content[0] or "function" in content[0] else text_of(content, changes)
         if not isinstance(content, dict | list):
             content = _parse(str(content or ""), f"a turn of role {named} is not the JSON of a call")
         found["tool_calls"] = content if isinstance(content, list) else [content]
@@ -231,13 +233,22 @@ def _turn(
     if calls := _calls(calls, schemas, is_padded, changes):
         read["tool_calls"] = calls
     _set_weight(read, role)
-    if read["content"] is None and not calls and not any(read.get(key) for key in THOUGHT):
+    thought = _thought(read)
+    if read["content"] is None and not calls and not thought:
         raise RowRejected(f"a turn of role {role} has null in place of content")
     read["content"] = read["content"] or ""
-    spoken = read["content"].strip() or calls or any(read.get(key) for key in THOUGHT)
+    spoken = read["content"].strip() or calls or thought
     if role == "assistant" and not spoken and not empty_answers and read.get("weight") != 0:
         raise RowRejected("an assistant turn is empty, which would teach to end at once")
     return read
+
+
+def _thought(turn: Turn) -> bool:
+    """True if a turn holds a thought. Raises RowRejected for one that is not text; true and false are flags."""
+    thoughts = [turn[key] for key in THOUGHT if not isinstance(turn.get(key), bool | None)]
+    if odd := [thought for thought in thoughts if not isinstance(thought, str)]:
+        raise RowRejected("a thought of a turn is not text", odd[0])
+    return any(thought.strip() for thought in thoughts)
 
 
 def text_of(content: Any, changes: Changes | None = None) -> str | None:

@@ -145,6 +145,8 @@ def test_turn_that_is_a_call_is_read_as_tool_calls(role: str, as_text: bool) -> 
     assert read[1] == {"role": "assistant", "content": "", "tool_calls": [rome, town]}
     assert changes["turns that are calls read as tool_calls"] == 2
     assert read_messages([turns[0], {"from": role, "value": json.dumps([rome, town])}], TOOLS)[1] == read[1]
+    parts = [{"type": "text", "text": json.dumps(rome)}]
+    assert read_messages([turns[0], {"role": role, "content": parts}], TOOLS)[1]["tool_calls"] == [rome]
     for bad in ("weather(Rome)", "", "[]", "7", "null"):
         with pytest.raises(RowRejected, match=f"a turn of role {role} is not the JSON of a call"):
             read_messages([turns[0], {"from": role, "value": bad}], TOOLS)
@@ -196,6 +198,12 @@ def test_turn_of_a_thought_that_the_template_leaves_out_is_refused(tmp_path: Pat
         prepare(tmp_path, [{"messages": [ASK, THOUGHT]}])
     with pytest.raises(DataError, match=reason):
         prepare(tmp_path, [{"prompt": [ASK], "chosen": [THOUGHT], "rejected": [ANSWER]}], PREFERENCE)
+
+
+@pytest.mark.parametrize(("thought", "reason"), [(" ", "is empty"), (True, "is empty"), ({"a": 1}, "is not text")])
+def test_turn_of_a_thought_without_text_is_refused(thought: Any, reason: str) -> None:
+    with pytest.raises(RowRejected, match=reason):
+        read_messages([ASK, THOUGHT | {"reasoning_content": thought}], [])
 
 
 @pytest.mark.parametrize("template", [SPOKEN, PLAIN_CHATML])
