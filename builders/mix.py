@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..hub_sync.context import Input, StepContext
 from ..hub_sync.errors import DataError, UsageError
 from ..hub_sync.json_columns import encode_row
-from ..inference.conversations import RowRejected, padded, pads_arguments, read_messages, read_tools, with_system
+from ..inference.conversations import RowRejected, read_messages, read_tools, with_system
+from ..inference.padding import padded, pads_arguments
 from .sources import read_rows
 
 if TYPE_CHECKING:

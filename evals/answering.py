@@ -19,7 +19,8 @@ from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError
 from ..hub_sync.json_columns import make_dataset
 from ..hub_sync.text import utf8
-from ..inference.conversations import RowRejected, padded, pads_arguments, read_messages, read_tools
+from ..inference.conversations import RowRejected, read_messages, read_tools
+from ..inference.padding import padded, pads_arguments
 from ..inference.served import Served, ServingConfig, check_spec, serve_input
 from .data import read_split, write_parquet
 from .fbbench.samples import MAX_TOKENS, TEMPERATURES

@@ -5,7 +5,8 @@ or as a list of parts, with arguments as an object or as JSON text. Out come tur
 arguments as objects. What cannot be read without a guess is refused with a reason that is counted.
 
 Arrow structs give every row the keys of all rows, absent ones as null. In a column of structs null keys are therefore
-padding: `padded` tells whether a column is one. `Json` columns and JSON text hold null only where somebody wrote it.
+padding: `padding.padded` tells whether a column is one. `Json` columns and JSON text hold null only where somebody
+wrote it.
 
     >>> read_messages('[{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]', [])
     [{'role': 'user', 'content': 'Hi'}, {'role': 'assistant', 'content': 'Hello'}]
@@ -22,6 +23,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from .padding import ARGUMENTS
+
 ROLES = {
     "system": "system", "developer": "developer", "human": "user", "user": "user", "gpt": "assistant",
     "chatgpt": "assistant", "bot": "assistant", "model": "assistant", "assistant": "assistant", "tool": "tool",
@@ -31,7 +34,6 @@ ROLES = {
 """The role by the names that formats give it. Another role is the template's to render or to refuse."""
 _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text"}
 _CALL_ROLES = ("function_call", "tool_call")  # of LLaMA-Factory and ms-swift: the content is the call
-_ARGUMENTS = ("arguments", "parameters")
 _BESIDE = {"name", "id", "call_id", "type", "index"}  # what a call without arguments may say
 _LEARNT = ("train", "training", "loss")  # of axolotl and ms-swift
 THOUGHT = ("reasoning_content", "reasoning", "thinking")
@@ -52,34 +54,6 @@ class RowRejected(ValueError):
     def __init__(self, reason: str, value: Any = None) -> None:
         self.reason = reason
         super().__init__(reason if value is None else f"{reason} ({value!r:.80})")
-
-
-def padded(feature: Any, *path: str) -> bool:
-    """True if the value at `path` below a column's feature lies in an Arrow struct, which pads absent keys with null.
-
-    Args:
-        feature: a `datasets` feature; lists on the way are passed through.
-        path: keys, such as "tool_calls", "function", "arguments".
-    """
-    for key in (*path, None):
-        while not isinstance(feature, dict) and (inner := _element(feature)) is not None:
-            feature = inner
-        if key is None or not isinstance(feature, dict):
-            break
-        feature = feature.get(key)
-    return isinstance(feature, dict)
-
-
-def pads_arguments(feature: Any) -> bool:
-    """True if the arguments of calls in a column of turns lie in an Arrow struct."""
-    at = (("tool_calls", "function"), ("tool_calls",), ("function_call",))
-    return any(padded(feature, *path, key) for path in at for key in _ARGUMENTS)
-
-
-def _element(feature: Any) -> Any:
-    if isinstance(feature, list):
-        return feature[0] if feature else None
-    return getattr(feature, "feature", None)
 
 
 def read_tools(value: Any, is_padded: bool = False, changes: Changes | None = None) -> list[dict[str, Any]]:
@@ -317,7 +291,7 @@ def _calls(value: Any, schemas: Mapping[str, Any], is_padded: bool, changes: Cha
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise RowRejected("a tool call has no name", call)
         arguments = _arguments(function, call.keys(), schemas, is_padded, changes)
-        read = {key: item for key, item in function.items() if item is not None and key not in _ARGUMENTS}
+        read = {key: item for key, item in function.items() if item is not None and key not in ARGUMENTS}
         read["arguments"] = arguments
         calls.append(call | {"function": read} if "function" in call else read)
     return calls
@@ -335,7 +309,7 @@ def _arguments(
     Args:
         around: keys of the call that holds the function.
     """
-    given = {key: function[key] for key in _ARGUMENTS if function.get(key) is not None}
+    given = {key: function[key] for key in ARGUMENTS if function.get(key) is not None}
     name = function["name"]
     if len(given) > 1 and given["arguments"] != given["parameters"]:
         raise RowRejected("a call has arguments and parameters that differ", name)
@@ -346,7 +320,7 @@ def _arguments(
         note(changes, "parameters of a call read as arguments")
     if value is None or value == "":
         says = {key for key in function if function[key] is not None} | set(around) - {"function"}
-        if further := sorted(says - _BESIDE - set(_ARGUMENTS)):
+        if further := sorted(says - _BESIDE - set(ARGUMENTS)):
             raise RowRejected("a call has no arguments, and keys that no chat template reads", further[0])
         required = _required(schemas.get(name))
         if required or (value is None and name not in schemas):

@@ -16,13 +16,12 @@ from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError, first_line
 from ..inference.conversations import (
     RowRejected,
-    padded,
-    pads_arguments,
     read_messages,
     read_tools,
     unlearnt,
     with_system,
 )
+from ..inference.padding import padded, pads_arguments
 from ..inference.responses import ABSENT, read_responses, repeats_prompt
 from . import _loop, _templates
 from ._controls import Controls

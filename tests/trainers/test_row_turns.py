@@ -94,7 +94,7 @@ def test_call_without_arguments_of_function_that_needs_none_is_read() -> None:
 def test_arguments_by_any_spelling_in_structs_are_padded() -> None:
     from datasets import List, Value
 
-    from hubwright.inference.conversations import pads_arguments
+    from hubwright.inference.padding import pads_arguments
 
     text, struct = {"content": Value("string")}, {"city": Value("string")}
     for key in ("arguments", "parameters"):
