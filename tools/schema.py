@@ -66,7 +66,8 @@ def argument_violation(arguments: Any, parameters: Any) -> str | None:
     """As `violation`, for a call's arguments and a function's `parameters`.
 
     JSON Schema allows properties that a schema does not name; a function does not take arguments that it does not
-    name, unless `additionalProperties` says so. A function without `parameters` takes none, as OpenAI's does.
+    name, unless `additionalProperties` says so. A function without `parameters` takes none, as OpenAI's does. Where
+    `allOf` and its like may name arguments, `unevaluatedProperties` says it; draft 7 has no word for it there.
     """
     if not isinstance(arguments, dict):
         return "wrong_type"
