@@ -172,6 +172,7 @@ CATALOG: dict[str, StepKind] = {
         "hubwright.builders.nestful:build",
         "dataset",
         "NESTFUL: requests served by sequences of nested calls, from the wheel of nestful-wrapper",
+        version=2,
     ),
     "button": StepKind(
         "builder",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ...tools.definition import JSON_TYPES
+from ...tools.signatures import TYPES
 
 KEPT = ("description", "enum", "default", "format", "minimum", "maximum")
 REFERENCE = re.compile(r"\$var(\d+)(?:\.([^$]*))?\$")  # $var1$, $var1.field$, $var1.list[0].field$
@@ -29,12 +29,12 @@ def _object(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def schema(said: Any) -> dict[str, Any]:
-    """A field's description as JSON Schema. A bare word is a type; what is no type of JSON's is text."""
+    """A field's description as JSON Schema. A bare word is a type, Python's mapped; any other word is text."""
     if not isinstance(said, Mapping):
         said = {"type": said}
     found: dict[str, Any] = {}
     if "type" in said:
-        found["type"] = said["type"] if said["type"] in JSON_TYPES else "string"
+        found["type"] = TYPES.get(str(said["type"]).lower(), "string")
     found |= {key: said[key] for key in KEPT if key in said}
     if said.get("allowed_values"):
         found["enum"] = list(said["allowed_values"])

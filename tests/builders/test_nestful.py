@@ -108,6 +108,9 @@ def test_definitions_are_json_schema(tmp_path: Path):
         ),
         ({"allowed_values": []}, {}),
         ({"type": "number", "example": 3}, {"type": "number", "examples": [3]}),
+        ({"type": "float"}, {"type": "number"}),
+        ({"type": "int"}, {"type": "integer"}),
+        ("dict", {"type": "object"}),
         (
             {"type": "object", "properties": {"count": "string"}, "required": ["count"]},
             {"type": "object", "properties": {"count": {"type": "string"}}, "required": ["count"]},
