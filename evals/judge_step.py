@@ -27,7 +27,7 @@ from .fbbench import metrics, scorer
 from .fbbench.answers import outcome_state, read_answers, read_dataset
 from .fbbench.samples import answer_state
 from .fbbench.verdicts import collect
-from .judging.cases import Case, Row
+from .judging.cases import Case, Row, with_calls
 from .judging.rubric import mass_figures, outcomes, rubric_metrics
 from .judging.stage import AskConfig, check_cases, judge_cases, traffic_keys
 
@@ -121,6 +121,7 @@ def _rubric_cases(config: JudgeStepConfig, source: Input) -> Iterator[Case]:
             raise DataError(f"{source.ref}: has no column {missing[0]!r}; a rubric judges `messages` and `answer`")
         messages = tuple({"role": turn["role"], "content": turn["content"]} for turn in row["messages"])
         text = answer_of(row["answer"]) if isinstance(row["answer"], str) else row["answer"]
+        text = with_calls(text, row.get("tool_calls"))
         state = outcome_state(row.get("outcome")) or answer_state(text)
         items = tuple(config.rubric)
         name = str(row.get("id", number))

@@ -19,7 +19,10 @@ from .formats import read_record
 from .language import language_of
 
 __all__ = ["Rejected", "convert"]
-FOLLOWS = {"user": ("", "system", "assistant"), "assistant": ("user", "tool"), "tool": ("assistant", "tool")}
+FOLLOWS = {
+    "system": ("",), "developer": ("",), "user": ("", "system", "developer", "assistant"),
+    "assistant": ("user", "tool"), "tool": ("assistant", "tool"),
+}  # fmt: skip
 
 
 def convert(record: Any, language: str | None = None, changes: Counter[str] | None = None) -> dict[str, Any]:
@@ -78,6 +81,8 @@ def read_messages(turns: list[dict[str, Any]], tools: list[dict[str, Any]]) -> l
     for turn in turns:
         role, text = turn["role"], turn["content"]
         last = messages[-1]["role"] if messages else ""
+        if role not in FOLLOWS:
+            raise Rejected("unknown_role")
         if role == "tool":
             if not pending:
                 raise Rejected("result_without_call")
@@ -87,7 +92,7 @@ def read_messages(turns: list[dict[str, Any]], tools: list[dict[str, Any]]) -> l
         if pending:
             raise Rejected("call_without_result")
         calls = turn.get("tool_calls") or ()
-        if last not in FOLLOWS.get(role, ("",)):
+        if last not in FOLLOWS[role]:
             raise Rejected("call_out_of_order" if calls else "turns_out_of_order")
         if not text.strip() and not calls:
             raise Rejected("empty_turn")

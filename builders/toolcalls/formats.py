@@ -69,7 +69,7 @@ _WORDS = {
     "a tool is not an object": "tool_without_name", "a tool has no name": "tool_without_name",
     "parameters of a tool are not JSON": "tool_parameters_not_a_schema",
     "turns are not a list with something in it": "no_conversation", "a turn is not an object": "turn_without_text",
-    "a turn has a role that no chat template knows": "unknown_role",
+    "a turn has no role": "unknown_role",
     "arguments of a call are not an object": "arguments_not_an_object",
     "half a surrogate pair, which is not text": "text_not_unicode",
 }  # fmt: skip

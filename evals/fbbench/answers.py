@@ -17,6 +17,7 @@ from typing import Any
 from ...hub_sync.errors import DataError, UsageError
 from ...inference.reasoning import answer_of
 from ..data import locate, read_split
+from ..judging.cases import with_calls
 from .judge import Answer
 from .samples import AnswerState, Sample, from_official, from_row, index_samples, official_to_row, read_jsonl
 
@@ -70,7 +71,8 @@ def _answer(where: str, record: Mapping[str, Any], dataset: Mapping[str, Sample]
             raise DataError(f"{where}: is not an answer to a row of fbbench ({error!r})") from error
         sample = sample if dataset is None else _in_dataset(sample.id, dataset, where)
         state = outcome_state(record.get("outcome"))
-        return Answer(sample, None if state else _text(record["answer"], where), state)
+        text = with_calls(_text(record["answer"], where), record.get("tool_calls"))
+        return Answer(sample, None if state else text, state)
     elif "user_query" in record and "second_response" in record:
         sample, text = from_official(record, where), record["second_response"]
     elif "id" in record and "answer" in record:

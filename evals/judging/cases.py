@@ -13,6 +13,7 @@ A row is complete in itself, so that scores can be made again years later from t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -117,6 +118,23 @@ def verdict_rows(
         }
         for index, text in enumerate(case.items)
     ]
+
+
+def with_calls(answer: str | None, calls: Any) -> str | None:
+    """What a judge reads of an answer: its words, then its calls as chat templates write them.
+
+    Args:
+        calls: in the API's form, the column `tool_calls` of the step `answers`; None or empty: the words alone.
+    """
+    written = []
+    for call in calls if isinstance(calls, list | tuple) else ():
+        function = call.get("function", call) if isinstance(call, Mapping) else {}
+        arguments = function.get("arguments")
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
+            arguments = json.loads(arguments)
+        text = json.dumps({"name": function.get("name"), "arguments": arguments}, ensure_ascii=False)
+        written.append(f"<tool_call>\n{text}\n</tool_call>")
+    return "\n".join([answer, *written] if answer else written) if written else answer
 
 
 def lines(rows: list[Row]) -> str:

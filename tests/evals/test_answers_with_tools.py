@@ -133,7 +133,7 @@ def test_answers_padding_of_structs_is_not_sent(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}, "nothing is left to answer"),
-        ({"messages": [{"role": "narrator", "content": "q"}]}, "a role that no chat template knows"),
+        ({"messages": [{"role": "", "content": "q"}]}, "a turn has no role"),
         ({"tools": "["}, "tools are not JSON"),
         ({"messages": None}, "null in place of turns"),
     ],
@@ -143,3 +143,16 @@ def test_answers_row_that_cannot_be_asked_is_one_line_before_any_request(
 ) -> None:
     bodies, error = ask(tmp_path, make_dataset([rows()[0], rows()[1] | change]))
     assert not bodies and error is not None and said in error and "row 1" in error and "\n" not in error
+
+
+def test_judge_reads_calls_of_an_answer_without_words() -> None:
+    """An answer of calls alone was booked as empty, and never shown to a judge."""
+    from hubwright.evals.fbbench.samples import answer_state
+    from hubwright.evals.judging.cases import with_calls
+
+    call = {"id": "call_0", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+    shown = with_calls("", [call])
+    assert shown == '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>' and answer_state(shown) == "ok"
+    assert with_calls("Wait.", [call, call]).startswith("Wait.\n<tool_call>\n")
+    assert with_calls("Wait.", []) == "Wait." and with_calls(None, None) is None and with_calls("", []) == ""
+    assert "not JSON" in with_calls("", [call | {"function": {"name": "f", "arguments": "not JSON"}}])
