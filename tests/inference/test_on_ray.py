@@ -89,6 +89,7 @@ def busy_workers(folder: Path) -> list[psutil.Process]:
     ]
 
 
+@pytest.mark.slow  # needs the extra `ray`, which `make test-all` installs
 def test_no_cluster_is_one_line(tmp_path: Path) -> None:
     process = start("", tmp_path / "ray", "http://127.0.0.1:9/v1", count=1)
     said = process.communicate(timeout=60)[1].decode()

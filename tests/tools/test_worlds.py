@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
+import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,15 +97,22 @@ def test_words_are_of_tools_and_fields_that_exist(world: ModuleType) -> None:
     assert set(world.CALLED) == spoken_of
 
 
+def variants(template: str) -> list[str]:
+    """Every text that a template with choices `[this|that]` may become."""
+    parts = re.split(r"\[([^\]]*\|[^\]]*)\]", template)
+    choices = [part.split("|") if number % 2 else [part] for number, part in enumerate(parts)]
+    return ["".join(one) for one in itertools.product(*choices)]
+
+
 @every_tool
 def test_words_have_a_place_for_every_value(name: str) -> None:
     world, parameters, fields = WORLD_OF[name], set(PARAMETERS[name]), set(FIELDS[name])
-    for words in world.ASK[name]:
+    for words in (one for template in world.ASK[name] for one in variants(template)):
         assert sorted(names_in(words)) == sorted(parameters), words
         assert words[0].islower() and words[-1] not in ".?!", words
-    told = names_in(world.TELL[name])
-    assert fields <= set(told) <= fields | parameters
-    assert world.TELL[name].endswith(".")
+    for words in (one for template in world.TELL[name] for one in variants(template)):
+        assert fields <= set(names_in(words)) <= fields | parameters
+        assert words.endswith(".")
     for key in fields:
         if f"{name}.{key}" in world.CALLED:
             short, full = world.CALLED[f"{name}.{key}"]

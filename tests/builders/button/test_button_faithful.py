@@ -135,7 +135,7 @@ def test_build_teacher_that_thinks_first_gives_the_rows_of_one_that_does_not(tmp
         plain, _ = run(server.url, tmp_path / "plain")
     with ChatServer(lambda body, number: draft + teacher(body, number)) as server:
         thinking, _ = run(server.url, tmp_path / "thinking")
-    assert thinking == plain and thinking[0]["messages"][1]["content"] == "Seen.\nFirst the museum."
+    assert thinking == plain and thinking[0]["messages"][2]["content"] == "Seen.\nFirst the museum."
 
 
 def test_a_function_that_is_there_already_is_the_one_that_is_meant(tmp_path: Path) -> None:
