@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from huggingface_hub import HfApi
 
 from hubwright.evals.fbbench.answers import read_answers
@@ -28,6 +29,7 @@ steps:
 """
 
 
+@pytest.mark.slow
 def test_the_stock_commands_answers_become_a_data_set(
     hubwright: Callable[..., subprocess.CompletedProcess[str]],
     api: HfApi,

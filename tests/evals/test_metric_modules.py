@@ -97,6 +97,7 @@ def test_a_folder_gives_the_figures_of_the_plain_functions(tmp_path: Path) -> No
         assert {key: found[key] for key in expected} == pytest.approx(expected), name
 
 
+@pytest.mark.slow
 def test_a_space_of_the_hub_gives_them_too(hubwright: Any, namespace: str, tmp_path: Path) -> None:
     done = hubwright("run", "metrics", "--set", f"namespace={namespace}", "--format", "json")
     assert done.returncode == 0, done.stderr[-2000:]

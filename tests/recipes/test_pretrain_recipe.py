@@ -33,6 +33,7 @@ steps:
 """
 
 
+@pytest.mark.slow
 def test_a_recipe_makes_a_language_model_from_nothing(hubwright, api, tmp_path: Path, namespace: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

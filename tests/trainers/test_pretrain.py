@@ -280,6 +280,7 @@ def test_streaming_reports_and_learns_like_a_cached_data_set(texts: Path, tmp_pa
 
 
 @pytest.mark.parametrize("packed", ["one document", "many documents"])
+@pytest.mark.slow
 def test_rows_of_12288_tokens_train(tmp_path: Path, packed: str) -> None:
     """One optimiser step, forward and backward, of one layer of width 32; what it takes is printed by -s."""
     import time

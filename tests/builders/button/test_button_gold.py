@@ -184,6 +184,7 @@ def test_too_many_rows_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) 
         list(Generator(config).rows("train", 500))
 
 
+@pytest.mark.slow
 def test_an_amount_that_is_handed_on_takes_its_currency_along(box: Sandbox) -> None:
     found = 0
     for seed in range(3000):

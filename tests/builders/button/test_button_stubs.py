@@ -265,6 +265,7 @@ def test_a_request_is_made_of_a_description(description: str, spoken: dict[str, 
 
 
 @pytest.mark.skipif(not SEAL_TOOLS.is_dir(), reason="Seal-Tools' files are not here")
+@pytest.mark.slow
 def test_seal_tools_definitions_give_rows(tmp_path: Path) -> None:
     from hubwright.builders.seal_tools import SealToolsConfig
     from hubwright.builders.seal_tools import build as build_seal

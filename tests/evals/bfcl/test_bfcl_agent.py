@@ -367,6 +367,7 @@ def test_our_command_and_the_recipe_step(tmp_path: Path, tiny_model: Path):
 
 
 @pytest.mark.parametrize("right", [True, False], ids=["gold", "silence"])
+@pytest.mark.slow
 def test_gold_passes_all_rows_and_silence_none(real: Path, right: bool):  # noqa: F811
     model = InteractiveLM(Scripted(replayed if right else silent))
     found = evaluate("button_bfcl_agent", model, {"dataset": str(real)})

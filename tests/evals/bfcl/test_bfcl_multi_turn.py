@@ -230,6 +230,7 @@ def real(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("right", [True, False], ids=["gold", "silence"])
+@pytest.mark.slow
 def test_gold_passes_every_turn_of_all_rows_and_silence_none_with_calls(real: Path, right: bool):
     found = evaluate("button_bfcl_multi_turn", replay if right else lambda doc: "", {"dataset": str(real)})
     turns = {"base": (734, 731), "miss_func": (934, 731), "miss_param": (934, 731), "long_context": (734, 731)}

@@ -150,6 +150,7 @@ def test_from_rows_to_agreement(hubwright: Any, api: Any, namespace: str, tmp_pa
         assert (again / f"data/{name}-00000-of-00001.parquet").read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_killed_judge_step_asks_only_what_was_in_flight(hubwright: Any, namespace: str, tmp_path: Path) -> None:
     recipe = RECIPE.format(namespace=namespace, url="URL")
     recipe = recipe.split("  text:")[0].replace("n: 4}", "n: 9}").replace("max_retries: 0", "concurrency: 2")
@@ -174,6 +175,7 @@ def test_a_killed_judge_step_asks_only_what_was_in_flight(hubwright: Any, namesp
     assert len(asked) <= len(set(asked)) + 2 * 2  # two kills, two in flight
 
 
+@pytest.mark.slow
 def test_workers_change_no_byte_and_caps_stop_before_the_money_is_spent(
     hubwright: Any, namespace: str, tmp_path: Path
 ) -> None:
