@@ -129,7 +129,7 @@ def with_calls(answer: str | None, calls: Any) -> str | None:
     written = []
     for call in calls if isinstance(calls, list | tuple) else ():
         function = call.get("function", call) if isinstance(call, Mapping) else {}
-        arguments = function.get("arguments")
+        arguments: Any = function.get("arguments")
         with contextlib.suppress(ValueError, TypeError, RecursionError):
             arguments = json.loads(arguments)
         text = json.dumps({"name": function.get("name"), "arguments": arguments}, ensure_ascii=False)
