@@ -13,9 +13,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .definition import JSON_TYPES
 from .schema import MOST_DEPTH, schema_fault
 
-JSON_TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
 TYPES = {name: name for name in JSON_TYPES} | {
     "str": "string", "text": "string", "char": "string", "int": "integer", "long": "integer", "float": "number",
     "double": "number", "bool": "boolean", "list": "array", "tuple": "array", "set": "array", "sequence": "array",
