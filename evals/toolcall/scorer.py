@@ -26,7 +26,10 @@ METRICS = (
 _BLOCK = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 _TAGGED = ("tool_call", "tool_calls")  # labels of a fence that say what `<tool_call>` does
 _LABELS = ("", "json")
-_KEYS = {"name", "arguments", "parameters", "id", "type", "function", "index"}
+# Fields of a call in the forms that models and servers write.
+_KEYS = {
+    "name", "arguments", "parameters", "id", "call_id", "tool_call_id", "type", "function", "index", "thought",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def parse(response: str) -> Prediction:
 
     Within a tag, or a fence that is labelled as one, everything is a call, readable or not. JSON elsewhere is calls
     only where each object has nothing but a call's fields, and in an answer in words only with `arguments`: a record
-    with a `name` is none.
+    with a `name` is none, nor is a tool's definition.
     """
     text = answer_of(response)
     fenced = fences(text)
@@ -94,17 +97,35 @@ def parse(response: str) -> Prediction:
 
 
 def _calls_only(text: str, *, bare: bool) -> bool:
-    """Is a JSON text nothing but calls? `bare`: a name alone is a call without arguments."""
+    """True for a JSON text that is nothing but calls. Definitions of tools are none.
+
+    Args:
+        bare: the text is the whole answer, where a name alone is a call without arguments, and a call may have
+            fields of its own beside `arguments`.
+    """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return False
     items = value if isinstance(value, list) else [value]
-    return bool(items) and all(
-        isinstance(item, dict)
-        and item.keys() <= _KEYS
-        and (bare or isinstance(item.get("function"), dict) or not item.keys().isdisjoint(("arguments", "parameters")))
-        for item in items
+    return bool(items) and all(isinstance(item, dict) and _is_call(item, bare=bare) for item in items)
+
+
+def _is_call(item: Mapping[str, Any], *, bare: bool) -> bool:
+    wrapped = isinstance(item.get("function"), dict)
+    call = item["function"] if wrapped else item
+    if _is_schema(call.get("parameters")):
+        return False
+    has_arguments = wrapped or "arguments" in call or "parameters" in call
+    return (item.keys() <= _KEYS and (bare or has_arguments)) or (bare and "arguments" in call)
+
+
+def _is_schema(value: Any) -> bool:
+    """True for the JSON Schema of a function's parameters."""
+    return (
+        isinstance(value, dict)
+        and value.get("type") in ("object", "dict")
+        and isinstance(value.get("properties"), dict)
     )
 
 

@@ -18,6 +18,8 @@ from hubwright.evals.toolcall.task import turns_to_answer
 GOLD = [{"name": "tip", "arguments": {"bill": 20, "split": [1, 2], "who": {"a": "x"}}}]
 TOOL = {"type": "function", "function": {"name": "tip", "description": "Trinkgeld für 好", "parameters": {}}}
 
+DEFINITION = {"name": "tip", "parameters": {"type": "object", "properties": {"bill": {"type": "number"}}}}
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
@@ -64,6 +66,11 @@ ONE, TWO = (json.dumps({"name": name, "arguments": {"a": 1}}) for name in ("f", 
         ('{"name": "f"}', ["f"], True),
         (json.dumps({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}), ["f"], True),
         (json.dumps({"name": "f", "parameters": {}}), ["f"], True),
+        (json.dumps({"name": "f", "arguments": {"a": 1}, "call_id": "1"}), ["f"], True),
+        (json.dumps({"thought": "The user wants f.", "name": "f", "arguments": {"a": 1}}), ["f"], True),
+        (json.dumps([{"name": "f", "arguments": {}, "confidence": 0.9}]), ["f"], True),
+        ("So:\n```json\n" + json.dumps({"name": "f", "arguments": {"a": 1}, "call_id": "1"}) + "\n```", ["f"], True),
+        (json.dumps({"name": "f", "parameters": {"type": "object"}}), ["f"], True),
     ],
 )
 def test_parse_call_in_the_forms_in_use_is_read(response: str, names: list[str], valid: bool) -> None:
@@ -80,6 +87,11 @@ def test_parse_call_in_the_forms_in_use_is_read(response: str, names: list[str],
         '{"name": "Alice", "age": 3}',
         'Edited:\n```json\n{"name": "lint", "arguments": {"fix": true}, "version": "1.0"}\n```',
         'In Python:\n```python\n{"name": "f", "arguments": {}}\n```',
+        # Definitions of tools.
+        f"I have:\n```json\n{json.dumps(DEFINITION)}\n```",
+        f"I have:\n```json\n{json.dumps([{'type': 'function', 'function': DEFINITION}])}\n```",
+        json.dumps([DEFINITION]),
+        json.dumps({"name": "f", "parameters": {"type": "dict", "properties": {}}}),
     ],
 )
 def test_parse_record_with_a_name_is_no_call(response: str) -> None:
