@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,22 @@ def test_merge_parents_of_other_configs_are_refused(tmp_path: Path, models: Path
     with pytest.raises(DataError, match=reason):
         transfer_step(TransferConfig(**ability), context)
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("lost", ["model.norm.weight", "model.layers.1.input_layernorm.weight"])
+def test_merge_weight_that_all_parents_lack_is_refused(tmp_path: Path, models: Path, lost: str) -> None:
+    for name in ("base", "a"):
+        weights(models / name, lambda held: held.pop(lost))
+    reason = f"t/base@.* has no weights for {lost}, and they would be drawn at random at each load"
+    with pytest.raises(DataError, match=reason):
+        run(models, tmp_path / "out", SUM, base="base", model_a="a")
+    # In a process of its own, as `hubwright run` does it.
+    code = "import sys; from hubwright.trainers.merge import complete, parents; from pathlib import Path\n"
+    code += "complete.refuse_incomplete(parents.parent(Path(sys.argv[1]), sys.argv[2]))"
+    for name, said in (("base", f"DataError: t/base has no weights for {lost}"), ("b", "")):
+        command = [sys.executable, "-c", code, str(models / name), f"t/{name}"]
+        alone = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert said in alone.stderr and bool(said) == bool(alone.returncode)
 
 
 def test_merge_accepted_field_takes_the_bases_value_and_is_on_the_card(tmp_path: Path, models: Path) -> None:

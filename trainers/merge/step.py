@@ -16,6 +16,7 @@ from ...inference.loading import is_adapter
 from .._output import check_output
 from .beside import beside
 from .checkpoint import Checkpoint, fold_adapter, open_checkpoint, same_tensors
+from .complete import refuse_incomplete
 from .config import MergeConfig, ModelSettings, OutputSettings
 from .embeddings import align, drop_left_overs, padded, settle_heads, vocabulary
 from .engine import merge_models
@@ -102,6 +103,7 @@ def open_parents(
     settle_heads(every)
     models = in_one_vocabulary(models, named, first, base, how)
     same_tensors(base, models)
+    refuse_incomplete(donor)
     return Parents(base, models, files, accepted)
 
 
