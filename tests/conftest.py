@@ -16,6 +16,7 @@ from pathlib import Path
 
 import loopback_guard
 import pytest
+from command_line import run_in_process
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,6 +95,16 @@ def hubwright(hub, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]
             text=True,
             timeout=timeout,
         )
+
+    return call
+
+
+@pytest.fixture
+def hubwright_in_process(hub, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """Run the `hubwright` command in this process, in `tmp_path`: what needs no process of its own is imported once."""
+
+    def call(*arguments: str) -> subprocess.CompletedProcess:
+        return run_in_process(arguments, tmp_path)
 
     return call
 

@@ -42,6 +42,17 @@ steps:
 """
 
 
+# transformers' own loading, then the lm_eval script as it is installed.
+CLIENTS = """
+import runpy, sys
+from transformers import AutoModelForCausalLM as M, AutoTokenizer as T
+_, repo_id, *sys.argv = sys.argv
+m, t = M.from_pretrained(repo_id, revision="v1.0.0"), T.from_pretrained(repo_id, revision="v1.0.0")
+print(sum(p.numel() for p in m.parameters()), t.chat_template is not None, flush=True)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 @pytest.fixture
 def ready(api, tmp_path, namespace) -> Path:
     """The recipe in `tmp_path`, its tiny base model on the hub."""
@@ -54,8 +65,8 @@ def ready(api, tmp_path, namespace) -> Path:
     return path
 
 
-def test_whole_job(hubwright, api, ready, namespace, tmp_path):
-    run = hubwright("run", "whole.yaml", "--format", "json")
+def test_whole_job(hubwright_in_process, api, ready, namespace, tmp_path):
+    run = hubwright_in_process("run", "whole.yaml", "--format", "json")
     assert run.returncode == 0, run.stderr[-3000:]
     steps = {s["step"]: s for s in json.loads(run.stdout)["steps"]}
     assert {s["state"] for s in steps.values()} == {"published"}
@@ -65,14 +76,14 @@ def test_whole_job(hubwright, api, ready, namespace, tmp_path):
         steps["report"]["commit"],
         steps["tuned"]["commit"],
     ]
-    again = hubwright("run", "whole.yaml", "--format", "json")
+    again = hubwright_in_process("run", "whole.yaml", "--format", "json")
     assert {s["state"] for s in json.loads(again.stdout)["steps"]} == {"skipped"}
-    checked = hubwright("verify", f"models/{repo_id}@v1.0.0", "--format", "json")
+    checked = hubwright_in_process("verify", f"models/{repo_id}@v1.0.0", "--format", "json")
     assert checked.returncode == 0 and all(c["ok"] for c in json.loads(checked.stdout)["checks"]), checked.stdout
 
     # A second report of the same result goes on top of the first and takes its place on the card.
     changes = ["--set", "steps.report.with.notes=said again", "--set", "steps.report.publish.tag=v1.1.0"]
-    more = hubwright("run", "whole.yaml", *changes, "--format", "json")
+    more = hubwright_in_process("run", "whole.yaml", *changes, "--format", "json")
     assert more.returncode == 0, more.stderr[-2000:]
     (record,) = [s for s in json.loads(more.stdout)["steps"] if s["step"] == "report"]
     assert record["state"] == "published"
@@ -80,7 +91,7 @@ def test_whole_job(hubwright, api, ready, namespace, tmp_path):
     records = json.loads(Path(api.hf_hub_download(repo_id, "provenance.json")).read_text())
     found = [r["step"]["name"] for r in (records["records"] if isinstance(records, dict) else records)]
     assert found == ["tuned", "report"]
-    checked = hubwright("verify", f"models/{repo_id}@v1.1.0", "--format", "json")
+    checked = hubwright_in_process("verify", f"models/{repo_id}@v1.1.0", "--format", "json")
     assert checked.returncode == 0 and all(c["ok"] for c in json.loads(checked.stdout)["checks"]), checked.stdout
 
     # The card: lineage, licence, figures, plots, and the Hub's own form of results, which the client's parser accepts.
@@ -104,26 +115,23 @@ def test_whole_job(hubwright, api, ready, namespace, tmp_path):
         content = Path(api.hf_hub_download(repo_id, name)).read_bytes()
         assert str(tmp_path).encode() not in content and os.environ["HF_HOME"].encode() not in content, name
 
-    # Unmodified clients, in processes that know nothing but HF_ENDPOINT.
+    # Unmodified clients, in a process that knows nothing but HF_ENDPOINT.
     env = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     env |= {"HF_ENDPOINT": os.environ["HF_ENDPOINT"], "HF_HOME": str(tmp_path / "home")}
-    load = (
-        "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T;"
-        f"m = M.from_pretrained({repo_id!r}, revision='v1.0.0'); t = T.from_pretrained({repo_id!r}, revision='v1.0.0');"
-        "print(sum(p.numel() for p in m.parameters()), t.chat_template is not None)"
-    )
-    loaded = subprocess.run([sys.executable, "-c", load], env=env, capture_output=True, text=True)
-    assert loaded.returncode == 0 and loaded.stdout.split()[1] == "True", loaded.stderr[-2000:]
-    tasks = hubwright("tasks", "path").stdout.strip()
+    script = Path(sys.executable).parent / "lm_eval"
+    tasks = hubwright_in_process("tasks", "path").stdout.strip()
     metadata = json.dumps({"dataset": f"{namespace}/drills@v1.0.0"})
+    arguments = [
+        script, "run", "--model", "hf", "--device", "cpu", "--limit", "6",
+        "--model_args", f"pretrained={repo_id},revision=v1.0.0,dtype=float32", "--tasks", "feedback_drills",
+        "--include_path", tasks, "--metadata", metadata, "--apply_chat_template", "--gen_kwargs", "max_gen_toks=8",
+        "--output_path", "out",
+    ]  # fmt: skip
     stock = subprocess.run(
-        [Path(sys.executable).parent / "lm_eval", "run", "--model", "hf", "--device", "cpu", "--limit", "6",
-         "--model_args", f"pretrained={repo_id},revision=v1.0.0,dtype=float32", "--tasks", "feedback_drills",
-         "--include_path", tasks, "--metadata", metadata, "--apply_chat_template", "--gen_kwargs", "max_gen_toks=8",
-         "--output_path", "out"],
-        env=env, cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", CLIENTS, repo_id, *arguments], env=env, cwd=tmp_path, capture_output=True, text=True
+    )
     assert stock.returncode == 0, stock.stderr[-3000:]
+    assert stock.stdout.splitlines()[0].split()[1] == "True", stock.stdout
     figures = json.loads(next((tmp_path / "out").rglob("results_*.json")).read_text())["results"]["feedback_drills"]
     ours = json.loads(Path(api.hf_hub_download(f"{namespace}/after", "results.json", repo_type="dataset")).read_text())
     assert figures["acc,none"] == ours["tasks"]["feedback_drills"]["metrics"]["acc"]["value"]
@@ -180,7 +188,7 @@ def _content(api, step: dict, namespace: str) -> dict[str, str]:
     return found
 
 
-def test_readme_recipe_as_printed_runs_without_gpu(hubwright, api, ready, namespace, tmp_path):
+def test_readme_recipe_as_printed_runs_without_gpu(hubwright, hubwright_in_process, api, ready, namespace, tmp_path):
     """README's recipe and lines, with a tiny model in the place of SmolLM2."""
     readme = (Path(__file__).resolve().parent.parent / "README.md").read_text()
     recipe = re.search(r"```yaml\n(name: my-model.*?)```", readme, re.DOTALL).group(1)
@@ -188,5 +196,5 @@ def test_readme_recipe_as_printed_runs_without_gpu(hubwright, api, ready, namesp
     changes = ["--set", f"namespace={namespace}", "--set", "steps.scores.with.gen_kwargs={max_gen_toks: 8}"]
     run = hubwright("run", "my-model.yaml", *changes, env={"CUDA_VISIBLE_DEVICES": ""})
     assert run.returncode == 0, run.stderr[-3000:]
-    checked = hubwright("verify", f"models/{namespace}/smollm2-drills@v1.0.0")
+    checked = hubwright_in_process("verify", f"models/{namespace}/smollm2-drills@v1.0.0")
     assert checked.returncode == 0, checked.stdout

@@ -36,27 +36,27 @@ def anonymous(tmp_path, repo_id: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", READ, repo_id], env=env, capture_output=True, text=True)
 
 
-def test_591_typed_rows(hubwright, source, namespace, tmp_path):
+def test_591_typed_rows(hubwright_in_process, source, namespace, tmp_path):
     settings = ["--set", f"steps.fb_bench.with.source={source}", "--set", f"namespace={namespace}"]
-    run = hubwright("run", "fbbench", *settings)
+    run = hubwright_in_process("run", "fbbench", *settings)
     assert run.returncode == 0, run.stderr[-2000:]
     read = anonymous(tmp_path, f"{namespace}/fb-bench")
     assert read.stdout.split() == ["591", "591", "591"], read.stderr[-2000:]
-    checked = hubwright("verify", f"datasets/{namespace}/fb-bench@v1.0.0")
+    checked = hubwright_in_process("verify", f"datasets/{namespace}/fb-bench@v1.0.0")
     assert checked.returncode == 0, checked.stdout
 
 
-def test_private_is_refused_without_a_token(hubwright, source, namespace, tmp_path):
+def test_private_is_refused_without_a_token(hubwright_in_process, source, namespace, tmp_path):
     settings = ["--set", f"steps.fb_bench.with.source={source}", "--set", f"namespace={namespace}"]
-    run = hubwright("run", "fbbench", *settings, "--set", "steps.fb_bench.publish.private=true")
+    run = hubwright_in_process("run", "fbbench", *settings, "--set", "steps.fb_bench.publish.private=true")
     assert run.returncode == 0, run.stderr[-2000:]
     read = anonymous(tmp_path, f"{namespace}/fb-bench")
     assert read.returncode != 0 and "591" not in read.stdout
     assert "DatasetNotFoundError" in read.stderr, read.stderr[-2000:]
 
 
-def test_unlicensed_rows_need_a_reason(hubwright, api, source, namespace):
+def test_unlicensed_rows_need_a_reason(hubwright_in_process, api, source, namespace):
     settings = ["--set", f"steps.fb_bench.with.source={source}", "--set", f"namespace={namespace}"]
-    run = hubwright("run", "fbbench", *settings, "--set", "steps.fb_bench.publish.accept_unlicensed=null")
+    run = hubwright_in_process("run", "fbbench", *settings, "--set", "steps.fb_bench.publish.accept_unlicensed=null")
     assert run.returncode == 3 and "states no licence" in run.stderr, run.stderr[-2000:]
     assert not api.repo_exists(f"{namespace}/fb-bench", repo_type="dataset")

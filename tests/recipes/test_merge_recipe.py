@@ -47,13 +47,13 @@ def parents(api, tmp_path: Path, namespace: str) -> None:
         api.upload_folder(repo_id=f"{namespace}/{name}", folder_path=folder)
 
 
-def test_a_recipe_merges_published_models(hubwright, api, parents, tmp_path: Path, namespace: str) -> None:
+def test_a_recipe_merges_published_models(hubwright_in_process, api, parents, tmp_path: Path, namespace: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     (tmp_path / "r.yaml").write_text(RECIPE.format(namespace=namespace))
-    run = hubwright("run", "r.yaml")
+    run = hubwright_in_process("run", "r.yaml")
     assert run.returncode == 0, run.stderr[-3000:]
-    assert hubwright("verify", f"models/{namespace}/merged@v1.0.0").returncode == 0
+    assert hubwright_in_process("verify", f"models/{namespace}/merged@v1.0.0").returncode == 0
     folder = Path(api.snapshot_download(f"{namespace}/merged", revision="v1.0.0"))
     card = (folder / "README.md").read_text()
     header = card.split("---")[1]
@@ -70,7 +70,7 @@ def test_a_recipe_merges_published_models(hubwright, api, parents, tmp_path: Pat
     assert held["model.norm.weight"].eq(1).all() and not held["model.embed_tokens.weight"].isnan().any()
 
     changed = ("--set", "steps.merged.publish.tag=v2", "--set", "steps.merged.publish.model=again")
-    sizes = hubwright("run", "r.yaml", *changed, "--set", "steps.merged.with.shard_size=1MB")
+    sizes = hubwright_in_process("run", "r.yaml", *changed, "--set", "steps.merged.with.shard_size=1MB")
     assert sizes.returncode == 0, sizes.stderr[-3000:]
     again = AutoModelForCausalLM.from_pretrained(f"{namespace}/again").state_dict()
     assert all(torch.equal(again[name], one) for name, one in held.items())
@@ -91,16 +91,16 @@ def test_a_recipe_merges_published_models(hubwright, api, parents, tmp_path: Pat
     ],
 )
 def test_what_cannot_be_merged_is_one_line(
-    hubwright, parents, tmp_path: Path, namespace: str, changes: list[str], code: int, said: str
+    hubwright_in_process, parents, tmp_path: Path, namespace: str, changes: list[str], code: int, said: str
 ) -> None:
     (tmp_path / "r.yaml").write_text(RECIPE.format(namespace=namespace))
     given = [part for one in changes for part in ("--set", f"steps.merged.{one.format(namespace=namespace)}")]
-    run = hubwright("run", "r.yaml", *given)
+    run = hubwright_in_process("run", "r.yaml", *given)
     assert run.returncode == code and said in run.stderr, run.stderr[-2000:]
     assert "Traceback" not in run.stderr
 
 
-def test_an_adapter_is_a_parent_too(hubwright, api, parents, tmp_path: Path, namespace: str) -> None:
+def test_an_adapter_is_a_parent_too(hubwright_in_process, api, parents, tmp_path: Path, namespace: str) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -110,7 +110,7 @@ def test_an_adapter_is_a_parent_too(hubwright, api, parents, tmp_path: Path, nam
         .replace("method: ties", "method: task_arithmetic")
         .replace("models: {a: {weight: 0.7, density: 0.5}, b: {weight: 0.4}}", "dtype: float32")
     )
-    run = hubwright("run", "r.yaml")
+    run = hubwright_in_process("run", "r.yaml")
     assert run.returncode == 0, run.stderr[-3000:]
     merged = AutoModelForCausalLM.from_pretrained(f"{namespace}/merged")
     assert merged.dtype == torch.float32
@@ -120,7 +120,9 @@ def test_an_adapter_is_a_parent_too(hubwright, api, parents, tmp_path: Path, nam
         assert torch.allclose(one, wanted[name], rtol=0, atol=2**-20), name
 
 
-def test_run_reordered_linear_recipe_is_another_model(hubwright, api, parents, tmp_path: Path, namespace: str) -> None:
+def test_run_reordered_linear_recipe_is_another_model(
+    hubwright_in_process, api, parents, tmp_path: Path, namespace: str
+) -> None:
     """The first listed model gives the config: the other order is not taken for what is published already."""
     listed = [f"model_a: {namespace}/a", f"model_b: {namespace}/b"]
     text = RECIPE.replace("base: {namespace}/base, model_a: {namespace}/a, model_b: {namespace}/b", "INPUTS")
@@ -128,7 +130,7 @@ def test_run_reordered_linear_recipe_is_another_model(hubwright, api, parents, t
     states, records = [], []
     for inputs in (listed, listed, listed[::-1]):
         (tmp_path / "r.yaml").write_text(text.replace("INPUTS", ", ".join(inputs)).replace(", tag: v1.0.0", ""))
-        run = hubwright("run", "r.yaml", "--format", "json")
+        run = hubwright_in_process("run", "r.yaml", "--format", "json")
         assert run.returncode == 0, run.stderr[-3000:]
         states.append(json.loads(run.stdout)["steps"][0]["state"])
         path = api.hf_hub_download(f"{namespace}/merged", "provenance.json")

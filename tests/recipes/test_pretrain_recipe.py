@@ -34,14 +34,16 @@ steps:
 
 
 @pytest.mark.slow
-def test_a_recipe_makes_a_language_model_from_nothing(hubwright, api, tmp_path: Path, namespace: str) -> None:
+def test_a_recipe_makes_a_language_model_from_nothing(
+    hubwright_in_process, api, tmp_path: Path, namespace: str
+) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     (tmp_path / "r.yaml").write_text(RECIPE.format(namespace=namespace))
-    run = hubwright("run", "r.yaml")
+    run = hubwright_in_process("run", "r.yaml")
     assert run.returncode == 0, run.stderr[-3000:]
     assert "step 6/6" in run.stderr  # progress as lines, where there is no terminal
-    checked = hubwright("verify", f"models/{namespace}/tiny@v1.0.0", "--format", "json")
+    checked = hubwright_in_process("verify", f"models/{namespace}/tiny@v1.0.0", "--format", "json")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     folder = Path(api.snapshot_download(f"{namespace}/tiny", revision="v1.0.0"))
     card = (folder / "README.md").read_text()
@@ -60,7 +62,7 @@ def test_a_recipe_makes_a_language_model_from_nothing(hubwright, api, tmp_path: 
 @pytest.mark.parametrize(
     "change", ["architecture=5", "max_length=4", "tokenizer.kind=letters", "epochs=3", "lora={r: 4}"]
 )
-def test_a_wrong_setting_is_named(hubwright, tmp_path: Path, namespace: str, change: str) -> None:
+def test_a_wrong_setting_is_named(hubwright_in_process, tmp_path: Path, namespace: str, change: str) -> None:
     (tmp_path / "r.yaml").write_text(RECIPE.format(namespace=namespace))
-    run = hubwright("run", "r.yaml", "--set", f"steps.model.with.{change}")
+    run = hubwright_in_process("run", "r.yaml", "--set", f"steps.model.with.{change}")
     assert run.returncode == 2 and change.split("=")[0] in run.stderr, run.stderr

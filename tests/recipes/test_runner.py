@@ -48,51 +48,49 @@ def data_files(api, repo_id: str, revision: str) -> dict[str, str]:
     return {f.path: f.lfs.sha256 if f.lfs else f.blob_id for f in tree if hasattr(f, "blob_id") and f.path not in skip}
 
 
-def test_run_skip_status_verify(hubwright, api, recipe, namespace, tmp_path):
-    dry = steps(hubwright("run", "small.yaml", "--dry-run", "--format", "json"))
+def test_run_skip_status_verify(hubwright, hubwright_in_process, api, recipe, namespace, tmp_path):
+    dry = steps(hubwright_in_process("run", "small.yaml", "--dry-run", "--format", "json"))
     assert {s["state"] for s in dry.values()} == {"pending"}
     assert not (tmp_path / "small.lock").exists()
     first = steps(hubwright("run", "small.yaml", "--format", "json"))
     assert {s["state"] for s in first.values()} == {"published"}
-    again = steps(hubwright("run", "small.yaml", "--format", "json"))
+    again = steps(hubwright_in_process("run", "small.yaml", "--format", "json"))
     assert {s["state"] for s in again.values()} == {"skipped"}
     assert {n: s["commit"] for n, s in again.items()} == {n: s["commit"] for n, s in first.items()}
-    status = steps(hubwright("status", "small.yaml", "--format", "json"))
+    status = steps(hubwright_in_process("status", "small.yaml", "--format", "json"))
     assert {n: s["commit"] for n, s in status.items()} == {n: s["commit"] for n, s in first.items()}
     lock = json.loads((tmp_path / "small.lock").read_text())
     assert lock["steps"]["drills"]["commit"] == first["drills"]["commit"]
     for name in ("fb-sample", "drills"):
         assert len(api.list_repo_commits(f"{namespace}/{name}", repo_type="dataset")) == 2
-        checked = hubwright("verify", f"datasets/{namespace}/{name}@v1.0.0", "--format", "json")
+        checked = hubwright_in_process("verify", f"datasets/{namespace}/{name}@v1.0.0", "--format", "json")
         assert checked.returncode == 0, checked.stdout + checked.stderr
         assert all(c["ok"] for c in json.loads(checked.stdout)["checks"])
 
 
-def test_another_machine_finds_the_finished_steps(hubwright, recipe, tmp_path):
-    first = steps(hubwright("run", "small.yaml", "--format", "json"))
+def test_another_machine_finds_the_finished_steps(hubwright_in_process, recipe, tmp_path):
+    first = steps(hubwright_in_process("run", "small.yaml", "--format", "json"))
     (tmp_path / "small.lock").unlink()
-    again = steps(hubwright("run", "small.yaml", "--runs", "elsewhere", "--format", "json"))
+    again = steps(hubwright_in_process("run", "small.yaml", "--runs", "elsewhere", "--format", "json"))
     assert {s["state"] for s in again.values()} == {"skipped"}
     assert {n: s["commit"] for n, s in again.items()} == {n: s["commit"] for n, s in first.items()}
 
 
-def test_only_and_changed_settings(hubwright, recipe):
-    only = steps(hubwright("run", "small.yaml", "--only", "drills", "--format", "json"))
+def test_only_and_changed_settings(hubwright_in_process, recipe):
+    only = steps(hubwright_in_process("run", "small.yaml", "--only", "drills", "--format", "json"))
     assert (only["drills"]["state"], only["sample"]["state"]) == ("published", "pending")
-    changed = hubwright("run", "small.yaml", "--only", "drills", "--set", "steps.drills.with.seed=4")
+    changed = hubwright_in_process("run", "small.yaml", "--only", "drills", "--set", "steps.drills.with.seed=4")
     assert changed.returncode == 5
     assert "tag v1.0.0 already names commit" in changed.stderr and "raise the version" in changed.stderr
     raised = ["--set", "steps.drills.with.seed=4", "--set", "steps.drills.publish.tag=v1.1.0"]
-    assert (
-        steps(hubwright("run", "small.yaml", "--only", "drills", *raised, "--format", "json"))["drills"]["tag"]
-        == "v1.1.0"
-    )
-    unknown = hubwright("run", "small.yaml", "--only", "drill")
+    again = steps(hubwright_in_process("run", "small.yaml", "--only", "drills", *raised, "--format", "json"))
+    assert again["drills"]["tag"] == "v1.1.0"
+    unknown = hubwright_in_process("run", "small.yaml", "--only", "drill")
     assert unknown.returncode == 2 and "no such step" in unknown.stderr
 
 
-def test_verify_finds_a_changed_figure(hubwright, api, recipe, namespace):
-    steps(hubwright("run", "small.yaml", "--only", "drills", "--format", "json"))
+def test_verify_finds_a_changed_figure(hubwright_in_process, api, recipe, namespace):
+    steps(hubwright_in_process("run", "small.yaml", "--only", "drills", "--format", "json"))
     repo_id = f"{namespace}/drills"
     path = Path(api.hf_hub_download(repo_id, "README.md", repo_type="dataset"))
     text = path.read_text()
@@ -103,25 +101,25 @@ def test_verify_finds_a_changed_figure(hubwright, api, recipe, namespace):
         repo_id=repo_id,
         repo_type="dataset",
     )
-    checked = hubwright("verify", f"datasets/{repo_id}", "--format", "json")
+    checked = hubwright_in_process("verify", f"datasets/{repo_id}", "--format", "json")
     assert checked.returncode == 3
     failed = [c for c in json.loads(checked.stdout)["checks"] if c["ok"] is False]
     assert "README.md differs from line" in " ".join(c["detail"] for c in failed)
 
 
-def test_verify_with_a_file_that_no_record_names_fails(hubwright, api, recipe, namespace):
-    steps(hubwright("run", "small.yaml", "--only", "drills", "--format", "json"))
+def test_verify_with_a_file_that_no_record_names_fails(hubwright_in_process, api, recipe, namespace):
+    steps(hubwright_in_process("run", "small.yaml", "--only", "drills", "--format", "json"))
     repo_id = f"{namespace}/drills"
-    good = json.loads(hubwright("verify", f"datasets/{repo_id}", "--format", "json").stdout)["checks"]
+    good = json.loads(hubwright_in_process("verify", f"datasets/{repo_id}", "--format", "json").stdout)["checks"]
     assert all(check["ok"] for check in good)
     api.upload_file(path_or_fileobj=b"x", path_in_repo="data/more.txt", repo_id=repo_id, repo_type="dataset")
-    checked = hubwright("verify", f"datasets/{repo_id}", "--format", "json")
+    checked = hubwright_in_process("verify", f"datasets/{repo_id}", "--format", "json")
     assert checked.returncode == 3
     failed = {c["name"]: c["detail"] for c in json.loads(checked.stdout)["checks"] if c["ok"] is False}
     assert failed["files match provenance.json"] == "data/more.txt is in the repository and in no record"
 
 
-def test_second_run_of_a_recipe_waits_its_turn(hubwright, recipe, tmp_path):
+def test_second_run_of_a_recipe_waits_its_turn(hubwright_in_process, recipe, tmp_path):
     command = [sys.executable, "-m", "hubwright", "run", "small.yaml"]
     first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -130,7 +128,7 @@ def test_second_run_of_a_recipe_waits_its_turn(hubwright, recipe, tmp_path):
         while not (lock.exists() and lock.read_text()) and time.monotonic() < deadline:
             time.sleep(0.01)
         os.kill(first.pid, signal.SIGSTOP)
-        second = hubwright("run", "small.yaml")
+        second = hubwright_in_process("run", "small.yaml")
         assert second.returncode == 5
         assert f"in use by process {first.pid}" in second.stderr
     finally:
@@ -139,7 +137,7 @@ def test_second_run_of_a_recipe_waits_its_turn(hubwright, recipe, tmp_path):
     assert first.returncode == 0
 
 
-def check_kills(hubwright, api, namespace, tmp_path, kills):
+def check_kills(hubwright, hubwright_in_process, api, namespace, tmp_path, kills):
     """Kill a fresh run at a random moment, let it end, compare with a run left alone; `kills` times."""
     clock = random.Random(kills)
 
@@ -176,7 +174,7 @@ def check_kills(hubwright, api, namespace, tmp_path, kills):
                 files = set(api.list_repo_files(repo_id, repo_type="dataset"))
                 complete = {"README.md", "provenance.json"} <= files and any(f.endswith(".parquet") for f in files)
                 assert files <= {".gitattributes"} or complete, f"main is half-written: {files}"
-        for name, step in steps(hubwright(*command)).items():
+        for name, step in steps(hubwright_in_process(*command)).items():
             repo_id = step["repo_id"]
             assert len(api.list_repo_commits(repo_id, repo_type="dataset")) == 2
             expected = data_files(api, alone[name]["repo_id"], alone[name]["commit"])
@@ -185,23 +183,23 @@ def check_kills(hubwright, api, namespace, tmp_path, kills):
             assert tags == {"v1.0.0": step["commit"]}
 
 
-def test_killed_run_continues(hubwright, api, namespace, tmp_path):
-    check_kills(hubwright, api, namespace, tmp_path, kills=2)
+def test_killed_run_continues(hubwright, hubwright_in_process, api, namespace, tmp_path):
+    check_kills(hubwright, hubwright_in_process, api, namespace, tmp_path, kills=2)
 
 
 @pytest.mark.slow
-def test_killed_ten_times(hubwright, api, namespace, tmp_path):
-    check_kills(hubwright, api, namespace, tmp_path, kills=10)
+def test_killed_ten_times(hubwright, hubwright_in_process, api, namespace, tmp_path):
+    check_kills(hubwright, hubwright_in_process, api, namespace, tmp_path, kills=10)
 
 
-def test_damaged_output_is_made_again(hubwright, api, recipe, namespace, tmp_path):
-    steps(hubwright("run", "small.yaml", "--only", "drills", "--format", "json"))
+def test_damaged_output_is_made_again(hubwright_in_process, api, recipe, namespace, tmp_path):
+    steps(hubwright_in_process("run", "small.yaml", "--only", "drills", "--format", "json"))
     api.delete_repo(f"{namespace}/drills", repo_type="dataset")
     path = next((tmp_path / "runs" / "small").glob("drills-*/output/data/*.parquet"))
     path.write_bytes(path.read_bytes()[:-10])
-    again = steps(hubwright("run", "small.yaml", "--only", "drills", "--format", "json"))
+    again = steps(hubwright_in_process("run", "small.yaml", "--only", "drills", "--format", "json"))
     assert again["drills"]["state"] == "published"
-    checked = hubwright("verify", f"datasets/{namespace}/drills@v1.0.0")
+    checked = hubwright_in_process("verify", f"datasets/{namespace}/drills@v1.0.0")
     assert checked.returncode == 0, checked.stdout
 
 
@@ -216,14 +214,14 @@ BAD_SOURCES = {
 
 
 @pytest.mark.parametrize("name", BAD_SOURCES)
-def test_bad_source_publishes_nothing(hubwright, api, tmp_path, namespace, name):
+def test_bad_source_publishes_nothing(hubwright_in_process, api, tmp_path, namespace, name):
     content, code, said = BAD_SOURCES[name]
     source = tmp_path / "rows.json"
     if content is not None:
         source.write_bytes(content if isinstance(content, bytes) else content.encode())
     text = RECIPE.format(namespace=namespace, drills=DRILLS).replace("source: sample", "source: ./rows.json")
     (tmp_path / "small.yaml").write_text(text)
-    run = hubwright("run", "small.yaml", "--only", "sample", "--format", "json")
+    run = hubwright_in_process("run", "small.yaml", "--only", "sample", "--format", "json")
     assert run.returncode == code, run.stderr[-2000:]
     lines = [line for line in run.stderr.splitlines() if line.strip()]
     assert len(lines) == 1 and lines[0].startswith("hubwright: ") and said in lines[0], run.stderr
@@ -249,7 +247,7 @@ def test_unreachable_hub_is_one_line(hubwright, recipe):
     assert "cannot be reached" in run.stderr and run.stderr.count("\n") == 1
 
 
-def test_unfinished_work_with_other_settings_is_not_passed_over(hubwright, recipe, tmp_path):
+def test_unfinished_work_with_other_settings_is_not_passed_over(hubwright_in_process, recipe, tmp_path):
     command = [sys.executable, "-m", "hubwright", "run", "small.yaml", "--only", "drills"]
     slow = ["--set", "steps.drills.with.train_rows=200000"]
     process = subprocess.Popen([*command, *slow], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -261,21 +259,22 @@ def test_unfinished_work_with_other_settings_is_not_passed_over(hubwright, recip
     process.communicate()
     (begun,) = runs.glob("drills-*")
     assert not (begun / "done.json").exists()
-    refused = hubwright("run", "small.yaml", "--only", "drills")
+    refused = hubwright_in_process("run", "small.yaml", "--only", "drills")
     assert refused.returncode == 2
     assert "with.train_rows was 200000, now 64" in refused.stderr and "--fresh" in refused.stderr
     assert refused.stderr.strip().splitlines()[-1].startswith("hubwright: step drills has unfinished work")
     assert list(runs.glob("drills-*")) == [begun]
-    fresh = hubwright("run", "small.yaml", "--only", "drills", "--fresh")
+    fresh = hubwright_in_process("run", "small.yaml", "--only", "drills", "--fresh")
     assert fresh.returncode == 0, fresh.stderr
     assert f"set aside {Path('runs/small') / begun.name}" in fresh.stderr
     assert (begun / "step.json").exists() and (begun / "set-aside").exists()
-    assert (
-        steps(hubwright("run", "small.yaml", "--only", "drills", "--format", "json"))["drills"]["state"] == "skipped"
-    )
+    again = steps(hubwright_in_process("run", "small.yaml", "--only", "drills", "--format", "json"))
+    assert again["drills"]["state"] == "skipped"
 
 
-def test_run_with_a_forbidden_licence_is_refused_before_any_step_works(hubwright, hub, api, namespace, tmp_path):
+def test_run_with_a_forbidden_licence_is_refused_before_any_step_works(
+    hubwright_in_process, hub, api, namespace, tmp_path
+):
     """The conflict is in the last step's input, two steps after the first that would work."""
     from huggingface_hub.utils import get_session
 
@@ -305,7 +304,7 @@ steps:
     for name, reason in {"nd": "cc-by-nd-4.0 allows no derivatives", "broken": "README.md cannot be read"}.items():
         path = tmp_path / f"{name}.yaml"
         path.write_text(text.format(namespace=namespace, drills=DRILLS, name=name))
-        done = hubwright("run", str(path))
+        done = hubwright_in_process("run", str(path))
         assert done.returncode == 3 and len(done.stderr.strip().splitlines()) == 2, done.stderr
         assert "step mixed: " in done.stderr and f"part_b {namespace}/{name}" in done.stderr and reason in done.stderr
         assert not api.repo_exists(f"{namespace}/drills", repo_type="dataset"), "a step worked before the refusal"
