@@ -1,30 +1,46 @@
 """Train, get killed at a chosen point, train again: run as a program, one line of JSON per case on stdout.
 
-TRL is imported once, then every run is a fork of this process, so that a kill is a real SIGKILL and cheap.
+What a method needs is imported once, then every run is a fork of this process, so that a kill is a real SIGKILL and
+cheap.
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import importlib
 import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
 import torch
 import transformers
-import trl
 from trainer_parts import QUICK, context
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-from hubwright.trainers import _checkpoints, _output, dpo, pretrain, sft
+from hubwright.trainers import _checkpoints, _output, dpo, kv_shift, pretrain, sft
 
-METHODS = {
-    "sft": (sft, sft.SFTConfig, trl.SFTTrainer, {"save_steps": 2, "max_steps": 6}),
-    "dpo": (dpo, dpo.DPOConfig, trl.DPOTrainer, {"save_steps": 2, "max_steps": 6}),
-    "pretrain": (pretrain, pretrain.PretrainConfig, transformers.Trainer, {"save_steps": 2, "max_steps": 6}),
-}
+STEPS: dict[str, int] = {"save_steps": 2, "max_steps": 6}
+
+
+def find_method(name: str) -> tuple[Callable, type, type]:
+    """The step's function, its settings and the trainer below it, everything imported that a run imports."""
+    # The first save of a model in a process fills this table.
+    get_checkpoint_conversion_mapping("llama")
+    if name == "pretrain":
+        importlib.import_module("hubwright.trainers.pretrain.trainer")
+        importlib.import_module("trl.data_utils")
+        kv_shift.register()
+        return pretrain.train, pretrain.PretrainConfig, transformers.Trainer
+    import trl
+
+    if name == "dpo":
+        return dpo.train, dpo.DPOConfig, trl.DPOTrainer
+    return sft.train, sft.SFTConfig, trl.SFTTrainer
 
 
 def die(*_: object) -> None:
@@ -77,15 +93,16 @@ def arm(point: str, trainer: type) -> None:
 
 def fork(method: str, extra: dict, folder: Path, inputs: dict[str, Path], point: str | None) -> int:
     """Exit status of one run; -9 where it was killed."""
+    train, config, trainer = find_method(method)
+    gc.freeze()  # a child's collection would copy every page of what is imported
     child = os.fork()
     if child == 0:
         code = 0
         try:
             sys.stdout = sys.stderr
-            module, config, trainer, quick = METHODS[method]
             if point:
                 arm(point, trainer)
-            module.train(config(**(QUICK | quick | extra)), context(folder, inputs))
+            train(config(**(QUICK | STEPS | extra)), context(folder, inputs))
         except KeyboardInterrupt:
             code = 130
         except BaseException:
