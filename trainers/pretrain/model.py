@@ -87,12 +87,14 @@ def model_config(architecture: dict[str, Any], window: int) -> Any:
 
     from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedConfig
     from transformers.modeling_rope_utils import RopeParameters
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     fields = dict(architecture)
     kind = fields.pop("model_type")
     causal = AutoModelForCausalLM._model_mapping
     if kind not in CONFIG_MAPPING or CONFIG_MAPPING[kind] not in causal:
-        known = [name for name in CONFIG_MAPPING if CONFIG_MAPPING[name] in causal]
+        # Names alone: to look at every configuration class is to import them all, which takes seconds.
+        known = {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *CONFIG_MAPPING._extra_content}
         raise UsageError(f"architecture.model_type {kind!r} is no causal language model{_near(kind, known)}")
     cls = CONFIG_MAPPING[kind]
     shared = {field.name for field in dataclasses.fields(PreTrainedConfig)}
