@@ -5,6 +5,7 @@ huggingface_hub reads HF_ENDPOINT at import, so the hub starts and the environme
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import shutil
@@ -49,6 +50,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _session:
         _session["hub"].stop()
         shutil.rmtree(_session["folder"], ignore_errors=True)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What was imported so far stays, so no collection looks at it again: each training makes one of everything."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
