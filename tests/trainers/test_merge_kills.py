@@ -26,6 +26,8 @@ POINTS = {
     "finish:1": False, "noted:1": False, "noted:3": False, "finish:4": False, "noted:6": False,
     "torn:2": False, "rename:1": False, "rename:3": False, "index:1": False, "unlink:1": True,
 }  # fmt: skip
+# The kills of one merge that is begun again after each.
+AGAIN = ["noted:1"] * 6 + ["rename:2", "rename:4", "index:1", "unlink:1"]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def models(tmp_path_factory) -> Path:
     return folder
 
 
-def run(models: Path, cases: dict[str, list[str]], folder: Path) -> dict[str, list[dict[str, Any]]]:
+def run(models: Path, cases: dict[str, list[str | None]], folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Case -> for each of its kills and the run after them: status, whether a model was there, tensors noted."""
     driver = Path(__file__).with_name("merge_kill_driver.py")
     job = json.dumps({"models": str(models), "folder": str(folder), "cases": cases})
@@ -55,29 +57,37 @@ def same(one: Path, other: Path) -> None:
         assert path.read_bytes() == (other / path.name).read_bytes(), path.name
 
 
-def test_merge_killed_at_each_state_ends_with_the_same_bytes(tmp_path: Path, models: Path) -> None:
-    cases = {"whole": []} | {point.replace(":", "-"): [point] for point in POINTS}
-    found = run(models, cases, tmp_path)
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, models: Path) -> tuple[Path, dict[str, list[dict[str, Any]]]]:
+    """(folder of the merges, what `run` returns) of all cases of this file, by one driver."""
+    cases: dict[str, list[str | None]] = {"whole": []}
+    cases |= {point.replace(":", "-"): [point] for point in POINTS}
+    cases["again"] = [*AGAIN]
+    cases["midway"] = ["noted:3", None]  # None: is left as the kill left it
+    folder = tmp_path_factory.mktemp("runs")
+    return folder, run(models, cases, folder)
+
+
+def test_merge_killed_at_each_state_ends_with_the_same_bytes(runs) -> None:
+    folder, found = runs
     for point, model in POINTS.items():
         cut, end = found[point.replace(":", "-")]
         assert (cut["status"], end["status"]) == (-9, 0), (point, cut, end)
         # A folder is a model's with its index, and with the index all of its files are there.
         assert cut["model"] == model, (point, cut)
-        same(tmp_path / "whole", tmp_path / point.replace(":", "-"))
-    open_checkpoint(tmp_path / "whole", "whole")
+        same(folder / "whole", folder / point.replace(":", "-"))
+    open_checkpoint(folder / "whole", "whole")
 
 
-def test_merge_killed_again_and_again_loses_no_noted_tensor(tmp_path: Path, models: Path) -> None:
+def test_merge_killed_again_and_again_loses_no_noted_tensor(runs) -> None:
     """Each process notes one tensor more and dies: 6 tensors need 6 kills, and none is made twice."""
-    kills = ["noted:1"] * 6 + ["rename:2", "rename:4", "index:1", "unlink:1"]
-    found = run(models, {"whole": [], "cut": kills}, tmp_path)["cut"]
-    assert [one["status"] for one in found] == [-9] * len(kills) + [0]
+    folder, found = runs[0], runs[1]["again"]
+    assert [one["status"] for one in found] == [-9] * len(AGAIN) + [0]
     assert [one["noted"] for one in found[:6]] == [1, 2, 3, 4, 5, 6]
     assert not any(one["model"] for one in found[:9])
-    same(tmp_path / "whole", tmp_path / "cut")
+    same(folder / "whole", folder / "again")
 
 
-def test_merge_killed_midway_is_no_model(tmp_path: Path, models: Path) -> None:
-    run(models, {"cut": ["noted:3", None]}, tmp_path)  # None: is left as the kill left it
+def test_merge_killed_midway_is_no_model(runs) -> None:
     with pytest.raises(DataError, match=r"cut: no model\.safetensors"):
-        open_checkpoint(tmp_path / "cut", "cut")
+        open_checkpoint(runs[0] / "midway", "cut")

@@ -185,21 +185,21 @@ def test_a_stream_has_the_rows_of_a_cached_data_set_in_an_order_of_its_own(
 def test_a_stream_goes_on_exactly_where_it_was_left_at_any_row_and_pass(
     words: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data, "BLOCK", 20)
-    folder = save(tmp_path / "data", files=2, train=documents(50))
+    monkeypatch.setattr(data, "BLOCK", 10)
+    folder = save(tmp_path / "data", files=2, train=documents(25))
     whole = stream(folder, words)
-    rows = [row["input_ids"] for row in itertools.islice(whole, 90)]
-    last = whole.place(90)["pass"]
+    rows = [row["input_ids"] for row in itertools.islice(whole, 45)]
+    last = whole.place(45)["pass"]
     assert last >= 1
-    for number in range(1, 91):
+    for number in range(1, 46):
         checkpoint = tmp_path / str(number)
         checkpoint.mkdir()
         whole.save(checkpoint, number)
         again = stream(folder, words)
         again.restore(checkpoint)
-        assert [row["input_ids"] for row in itertools.islice(again, 90 - number)] == rows[number:], number
-        if number < 90:
-            assert again.place(90)["pass"] == last
+        assert [row["input_ids"] for row in itertools.islice(again, 45 - number)] == rows[number:], number
+        if number < 45:
+            assert again.place(45)["pass"] == last
 
 
 def test_a_stream_without_anything_to_learn_ends(words: Any, tmp_path: Path) -> None:
@@ -239,21 +239,29 @@ def test_saved_tokenizers_load_beside_a_llama_and_encode_pairs_as_lm_eval_does(k
     assert len(loaded) == len(made) and loaded.model_max_length == 16
 
 
-@pytest.mark.parametrize("kind", ["words", "bpe"])
-def test_tokenizers_have_the_same_bytes_in_every_process(kind: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def trained_twice(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Folders of the tokenizers of two processes with other hashes of strings and other numbers of threads."""
     code = (
-        "import sys; from pretrain_parts import documents; from hubwright.trainers.pretrain import tokenizer as t;"
-        f"t.{kind}(documents(300), {{'bpe': 400, 'words': None}}['{kind}'], 16).save_pretrained(sys.argv[1])"
+        "import sys; from pathlib import Path; from pretrain_parts import documents;"
+        "from hubwright.trainers.pretrain import tokenizer as t; folder = Path(sys.argv[1]);"
+        "t.words(documents(300), None, 16).save_pretrained(folder / 'words');"
+        "t.bpe(documents(300), 400, 16).save_pretrained(folder / 'bpe')"
     )
-    made = []
+    folders = []
     for number in (1, 2):
         environment = os.environ | {"PYTHONHASHSEED": str(number), "PYTHONPATH": str(Path(__file__).parent)}
         environment["RAYON_NUM_THREADS"] = str(number)
         environment["TOKENIZERS_PARALLELISM"] = "true"
-        folder = tmp_path / str(number)
-        subprocess.run([sys.executable, "-c", code, str(folder)], env=environment, check=True)
-        made.append((folder / "tokenizer.json").read_bytes())
-    assert made[0] == made[1]
+        folders.append(tmp_path_factory.mktemp(f"trained-{number}"))
+        subprocess.run([sys.executable, "-c", code, str(folders[-1])], env=environment, check=True)
+    return folders
+
+
+@pytest.mark.parametrize("kind", ["words", "bpe"])
+def test_tokenizers_have_the_same_bytes_in_every_process(kind: str, trained_twice: list[Path]) -> None:
+    first, second = ((folder / kind / "tokenizer.json").read_bytes() for folder in trained_twice)
+    assert first == second
 
 
 def test_collator_pads_to_its_longest_row_and_what_is_padded_changes_nothing(words: Any) -> None:
