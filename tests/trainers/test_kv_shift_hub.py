@@ -41,6 +41,23 @@ PACKAGE = PACKAGE.replace('"code_revision": revision, "trust_remote_code": True'
 PACKAGE = PACKAGE.replace("transformers_modules.", "hubwright.trainers.kv_shift.")
 
 
+def in_a_child(script: str, arguments: list[str], folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"IDS = {IDS}\n{script}", *arguments],
+        env=os.environ | {"HF_MODULES_CACHE": str(folder / "modules"), "HF_HOME": str(folder / "home")},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def in_this_process(script: str, arguments: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["-c", *arguments])
+        exec(script, {"IDS": IDS})
+
+
 @pytest.fixture(scope="module")
 def published(hub, tmp_path_factory) -> tuple[str, str, dict]:
     """(repository, commit, logits and text) of a model on the hub; its `main` has moved on since."""
@@ -63,14 +80,11 @@ def published(hub, tmp_path_factory) -> tuple[str, str, dict]:
 @pytest.mark.parametrize("script", [CLEAN, PACKAGE], ids=["without hubwright", "with hubwright"])
 def test_a_pinned_revision_loads_equal(published, script, tmp_path: Path):
     repo, commit, expected = published
-    done = subprocess.run(
-        [sys.executable, "-c", f"IDS = {IDS}\n{script}", repo, commit, str(tmp_path / "out")],
-        env=os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HOME": str(tmp_path / "home")},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    arguments = [repo, commit, str(tmp_path / "out")]
+    if script is CLEAN:
+        in_a_child(script, arguments, tmp_path)
+    else:
+        in_this_process(script, arguments)
     found = torch.load(tmp_path / "out", weights_only=True)
     assert torch.equal(found["logits"], expected["logits"]) and torch.equal(found["said"], expected["said"])
     again = tmp_path / "out-again"
