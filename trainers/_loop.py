@@ -52,7 +52,8 @@ def _settings(config: BaseTrainingConfig) -> Iterator[None]:
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic  # its property is unknown to mypy
+    filled = memory.fill_uninitialized_memory
     bars, more_bars = datasets.is_progress_bar_enabled(), transformers_logging.is_progress_bar_enabled()
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -62,7 +63,7 @@ def _settings(config: BaseTrainingConfig) -> Iterator[None]:
         torch.use_deterministic_algorithms(True, warn_only=True)
         # Filling what `torch.empty` returns shows reads of it, which trainers do not do. DPO's buffer of logits, as
         # wide as a large vocabulary, would be filled for every batch.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        memory.fill_uninitialized_memory = False
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
         transformers_logging.disable_progress_bar()
@@ -72,7 +73,7 @@ def _settings(config: BaseTrainingConfig) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        memory.fill_uninitialized_memory = filled
         if bars:
             datasets.enable_progress_bars()
         if more_bars:
