@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..toolcalls.splits import near_train, words
+from ..toolcalls.splits import highest_similarity, shingles, words
 
 SAME = "same question"
 NEAR = "nearly the same"
@@ -42,16 +42,21 @@ def clean(items: Sequence[Item], near: float | None) -> None:
     words of at least `near` (None: not looked for), digits alike; TRANSLATION, one of a question that is held out;
     SIBLING, one of an item that the first two left out.
     """
+    marks = {} if near is None else {id(item): shingles(_turns(item)) for item in items}
     for split, held_out in (("validation", ("test",)), ("train", ("test", "validation"))):
         against = [item for item in items if item.split in held_out and not item.left_out]
-        _leave_out([item for item in items if item.split == split], against, near)
+        _leave_out([item for item in items if item.split == split], against, near, marks)
 
 
-def _leave_out(candidates: Sequence[Item], against: Sequence[Item], near: float | None) -> None:
+def _leave_out(
+    candidates: Sequence[Item], against: Sequence[Item], near: float | None, marks: dict[int, set[int]]
+) -> None:
     held = {same_words(item.row["question"]) for item in against}
     held_groups = {item.group for item in against if item.group}
     # A test that is not taken holds nothing out; a test question that is the same as another holds out as one.
-    similarity = near_train(_turns(candidates), _turns(against)) if near is not None else [0.0] * len(candidates)
+    similarity = [0.0] * len(candidates)
+    if near is not None:
+        similarity = highest_similarity(*([marks[id(item)] for item in part] for part in (candidates, against)))
     for item, found in zip(candidates, similarity, strict=True):
         if same_words(item.row["question"]) in held:
             item.left_out = SAME
@@ -69,8 +74,7 @@ def same_words(question: str) -> str:
     return "".join(words(question, fold_digits=False)).replace("_", "") or question
 
 
-def _turns(items: Iterable[Item]) -> list[dict[str, Any]]:
-    """Items as the conversations that `near_train` compares. Choices count, in an order of their own: short
+def _turns(item: Item) -> dict[str, Any]:
+    """An item as the conversation whose shingles are compared. Choices count, in an order of their own: short
     questions ("Which of these is true?") differ in them alone."""
-    texts = ([item.row["question"], *sorted(item.row["choices"])] for item in items)
-    return [{"messages": [{"content": text} for text in parts]} for parts in texts]
+    return {"messages": [{"content": text} for text in (item.row["question"], *sorted(item.row["choices"]))]}

@@ -67,27 +67,34 @@ def is_test(group: str, fraction: float, seed: int) -> bool:
 
 
 def shingles(row: dict[str, Any]) -> set[int]:
-    """Hashes of the runs of SHINGLE words in all turns; calls have no text and do not count."""
+    """Hashes of the runs of SHINGLE words in all turns; calls have no text and do not count.
+
+    They are Python's own, which differ from process to process, and are compared within one.
+    """
     text = words(" ".join(m["content"] for m in row["messages"]))
-    runs = [" ".join(text[i : i + SHINGLE]) for i in range(max(1, len(text) - SHINGLE + 1))]
-    return {int.from_bytes(hashlib.blake2b(utf8(run), digest_size=8).digest(), "big") for run in runs}
+    if len(text) < SHINGLE:
+        return {hash(tuple(text))}
+    return set(map(hash, zip(*(text[start:] for start in range(SHINGLE)), strict=False)))
 
 
 def near_train(test: list[dict[str, Any]], train: list[dict[str, Any]]) -> list[float]:
-    """For each test row, its highest Jaccard similarity to any train row, 0 to 1.
+    """For each test row, its highest Jaccard similarity to any train row, 0 to 1."""
+    return highest_similarity([shingles(row) for row in test], [shingles(row) for row in train])
+
+
+def highest_similarity(some: Iterable[set[int]], others: Iterable[set[int]]) -> list[float]:
+    """For each of `some`, its highest Jaccard similarity to any of `others`, 0 to 1.
 
     Work grows with the number of shared shingles, not with the number of pairs.
     """
     index: dict[int, list[int]] = defaultdict(list)
     sizes = []
-    for number, row in enumerate(train):
-        marks = shingles(row)
+    for number, marks in enumerate(others):
         sizes.append(len(marks))
         for mark in marks:
             index[mark].append(number)
     nearest = []
-    for row in test:
-        marks = shingles(row)
+    for marks in some:
         shared = Counter(number for mark in marks for number in index.get(mark, ()))
         nearest.append(max((n / (len(marks) + sizes[number] - n) for number, n in shared.items()), default=0.0))
     return nearest
