@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...hub_sync.text import utf8
@@ -82,16 +82,17 @@ def near_train(test: list[dict[str, Any]], train: list[dict[str, Any]]) -> list[
     return highest_similarity([shingles(row) for row in test], [shingles(row) for row in train])
 
 
-def highest_similarity(some: Iterable[set[int]], others: Iterable[set[int]]) -> list[float]:
+def highest_similarity(some: Sequence[set[int]], others: Iterable[set[int]]) -> list[float]:
     """For each of `some`, its highest Jaccard similarity to any of `others`, 0 to 1.
 
     Work grows with the number of shared shingles, not with the number of pairs.
     """
     index: dict[int, list[int]] = defaultdict(list)
+    wanted: set[int] = set().union(*some)
     sizes = []
     for number, marks in enumerate(others):
         sizes.append(len(marks))
-        for mark in marks:
+        for mark in marks & wanted:  # of most conversations few or none
             index[mark].append(number)
     nearest = []
     for marks in some:
