@@ -62,7 +62,7 @@ steps:
 
 
 def test_answers_calls_of_every_type_are_asked_and_read_back_equal(
-    hubwright: Any, api: Any, namespace: str, tmp_path: Path
+    hubwright_in_process: Any, api: Any, namespace: str, tmp_path: Path
 ) -> None:
     import datasets
     from huggingface_hub import snapshot_download
@@ -77,7 +77,7 @@ def test_answers_calls_of_every_type_are_asked_and_read_back_equal(
     )
     with ChatServer(echo) as server:
         (tmp_path / "asked.yaml").write_text(RECIPE.format(namespace=namespace, url=server.url))
-        done = hubwright("run", "asked.yaml")
+        done = hubwright_in_process("run", "asked.yaml")
         assert done.returncode == 0, done.stderr
         bodies = sorted(server.bodies, key=lambda body: body["messages"][0]["content"])
     for number, (body, value) in enumerate(zip(bodies, ARGUMENTS, strict=True)):

@@ -1,4 +1,4 @@
-"""The commands `score`, `judge`, `eval` and `tasks`, each in a process of its own."""
+"""The commands `score`, `judge`, `eval` and `tasks`."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ def answers(tmp_path: Path) -> Path:
     return path
 
 
-def test_judge_and_score(hubwright: Any, answers: Path, tmp_path: Path) -> None:
+def test_judge_and_score(hubwright_in_process: Any, answers: Path, tmp_path: Path) -> None:
     with ChatServer(lambda body, n: "nonsense" if n == 0 else all_yes(body, n)) as server:
         arguments = ["judge", "fbbench", "answers.jsonl", "--dataset", str(SAMPLE), "--out", "v.jsonl"]
         arguments += ["--judge", f"openai:local@{server.url}", "--attempts", "1"]
-        judged = hubwright(*arguments)
+        judged = hubwright_in_process(*arguments)
         assert judged.returncode == 0, judged.stderr
         assert judged.stderr.splitlines() == [
             "v.jsonl: 32 samples: 31 complete, 1 failed",
             "next: hubwright score fbbench v.jsonl",
         ]
-        refused = hubwright("score", "fbbench", "v.jsonl", "--max-failed", "0")
+        refused = hubwright_in_process("score", "fbbench", "v.jsonl", "--max-failed", "0")
         assert refused.returncode == 3 and "1 of 32 samples failed" in refused.stderr
         assert len(refused.stderr.strip().splitlines()) == 1
-        assert hubwright(*arguments).returncode == 0 and len(server.bodies) == 33
+        assert hubwright_in_process(*arguments).returncode == 0 and len(server.bodies) == 33
 
-    table = hubwright("score", "fbbench", "v.jsonl", "--bootstrap", "100")
+    table = hubwright_in_process("score", "fbbench", "v.jsonl", "--bootstrap", "100")
     assert table.returncode == 0 and "Overall" in table.stdout and "coverage 100.0%" in table.stdout
-    scored = hubwright("score", "fbbench", "v.jsonl", "--format", "json", "--dataset", str(SAMPLE))
+    scored = hubwright_in_process("score", "fbbench", "v.jsonl", "--format", "json", "--dataset", str(SAMPLE))
     report = json.loads(scored.stdout)
     assert report["overall"] == 100.0 and report["counts"]["samples"] == 32
     assert report["intervals"]["overall"] == {"low": 100.0, "high": 100.0, "sd": 0.0}
-    assert scored.stdout == hubwright("score", "fbbench", "v.jsonl", "--format", "json").stdout
+    assert scored.stdout == hubwright_in_process("score", "fbbench", "v.jsonl", "--format", "json").stdout
 
 
-def test_two_judges_are_compared(hubwright: Any, answers: Path, tmp_path: Path) -> None:
+def test_two_judges_are_compared(hubwright_in_process: Any, answers: Path, tmp_path: Path) -> None:
     def judge(out: str, script: Any, *more: str) -> None:
         with ChatServer(script) as server:
-            done = hubwright(
+            done = hubwright_in_process(
                 *("judge", "fbbench", "answers.jsonl", "--dataset", str(SAMPLE), "--out", out, *more),
                 *("--judge", f"openai:{out}@{server.url}"),
             )
@@ -67,28 +67,32 @@ def test_two_judges_are_compared(hubwright: Any, answers: Path, tmp_path: Path) 
         "--threshold",
         "0.9",
     )
-    report = json.loads(hubwright("agree", "text.jsonl", "label.jsonl", "--by", "task", "--format", "json").stdout)
+    report = json.loads(
+        hubwright_in_process("agree", "text.jsonl", "label.jsonl", "--by", "task", "--format", "json").stdout
+    )
     assert report["overall"]["items"] == 76 and report["overall"]["agreement"]["value"] == 1.0
     assert set(report["by"]) >= {"Coding", "Mathematics"}
-    table = hubwright("agree", "text.jsonl", "strict.jsonl", "--by", "position", "--bootstrap", "50")
+    table = hubwright_in_process("agree", "text.jsonl", "strict.jsonl", "--by", "position", "--bootstrap", "50")
     assert table.returncode == 0 and "76" in table.stdout and "0.000 (0.000, 0.000)" in table.stdout
-    found = hubwright("agree", "text.jsonl", "strict.jsonl", "--other", "text.jsonl,label.jsonl", "--format", "json")
+    found = hubwright_in_process(
+        "agree", "text.jsonl", "strict.jsonl", "--other", "text.jsonl,label.jsonl", "--format", "json"
+    )
     assert json.loads(found.stdout)["self_preference"]["preference"]["value"] > 0.9
     for arguments, said in (
         (["text.jsonl", "nowhere.jsonl"], "no such file"),
         (["text.jsonl", "label.jsonl", "--by", "colour"], "--by 'colour' is unknown"),
         (["text.jsonl", "label.jsonl", "--other", "label.jsonl"], "as A,B"),
     ):
-        done = hubwright("agree", *arguments)
+        done = hubwright_in_process("agree", *arguments)
         assert done.returncode in (2, 3) and said in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
-def test_an_official_file_is_scored_as_published(hubwright: Any, shared_data: Path) -> None:
+def test_an_official_file_is_scored_as_published(hubwright_in_process: Any, shared_data: Path) -> None:
     folder = shared_data / "PKU-Baichuan-MLSystemLab/FB-Bench/data/feedback-benchmark/model_judgment"
     path = folder / "gpt-4o-2024-08-06/Meta-Llama-3.1-8B-Instruct.jsonl"
     if not path.is_file():
         pytest.skip("the published judgements are not here")
-    report = json.loads(hubwright("score", "fbbench", str(path), "--format", "json").stdout)
+    report = json.loads(hubwright_in_process("score", "fbbench", str(path), "--format", "json").stdout)
     figures = [report[key] for key in ("error_correction", "response_maintenance", "overall")]
     assert figures == [51.17, 38.21, 44.69] and report["counts"]["verdicts_refused"] == 1
 
@@ -104,15 +108,17 @@ def test_an_official_file_is_scored_as_published(hubwright: Any, shared_data: Pa
         (["judge", "fbbench", "answers.jsonl", "--judge", "gpt", "--out", "v"], 2, "write openai:MODEL@BASE_URL"),
     ],
 )
-def test_bad_input_is_one_line(arguments: list[str], code: int, said: str, hubwright: Any, answers: Path) -> None:
-    done = hubwright(*arguments)
+def test_bad_input_is_one_line(
+    arguments: list[str], code: int, said: str, hubwright_in_process: Any, answers: Path
+) -> None:
+    done = hubwright_in_process(*arguments)
     assert done.returncode == code and said in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and "Traceback" not in done.stderr
 
 
-def test_a_judge_that_cannot_do_json_is_one_line(hubwright: Any, answers: Path) -> None:
+def test_a_judge_that_cannot_do_json_is_one_line(hubwright_in_process: Any, answers: Path) -> None:
     with ChatServer(lambda body, n: failure(400, "response_format is not supported")) as server:
-        done = hubwright(
+        done = hubwright_in_process(
             *("judge", "fbbench", "answers.jsonl", "--dataset", str(SAMPLE), "--out", "v.jsonl"),
             *("--judge", f"openai:local@{server.url}"),
         )
@@ -120,9 +126,9 @@ def test_a_judge_that_cannot_do_json_is_one_line(hubwright: Any, answers: Path) 
     assert "response_format is not supported" in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_refused_key_is_one_line(hubwright: Any, answers: Path) -> None:
+def test_a_refused_key_is_one_line(hubwright_in_process: Any, answers: Path) -> None:
     with ChatServer(lambda body, n: failure(401)) as server:
-        done = hubwright(
+        done = hubwright_in_process(
             *("judge", "fbbench", "answers.jsonl", "--dataset", str(SAMPLE), "--out", "v.jsonl"),
             *("--judge", f"openai:local@{server.url}"),
         )
@@ -136,9 +142,9 @@ def test_tasks_are_listed_without_lm_eval(hubwright: Any) -> None:
     assert Path(hubwright("tasks", "path").stdout.strip()) == tasks_dir()
 
 
-def test_eval_runs_lm_eval_on_our_tasks(hubwright: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_eval_runs_lm_eval_on_our_tasks(hubwright_in_process: Any, tiny_model: Path, tmp_path: Path) -> None:
     with ChatServer(all_yes) as server:
-        done = hubwright(
+        done = hubwright_in_process(
             *("eval", "fbbench_sample", "--model", "hf", "--model_args", f"pretrained={tiny_model}"),
             *("--device", "cpu", "--apply_chat_template", "--gen_kwargs", "max_gen_toks=4", "--limit", "4"),
             *("--metadata", json.dumps({"judge": f"openai:local@{server.url}"})),
@@ -161,7 +167,7 @@ def test_eval_runs_lm_eval_on_our_tasks(hubwright: Any, tiny_model: Path, tmp_pa
         (["--model", "hf", "--wandb_args", "project=x"], "use `lm_eval run"),
     ],
 )
-def test_eval_refuses_in_one_line(arguments: list[str], said: str, hubwright: Any) -> None:
-    done = hubwright("eval", "fbbench_sample", *arguments, env={"LMEVAL_LOG_LEVEL": "ERROR"})
+def test_eval_refuses_in_one_line(arguments: list[str], said: str, hubwright_in_process: Any) -> None:
+    done = hubwright_in_process("eval", "fbbench_sample", *arguments)
     assert done.returncode == 2 and said in done.stderr, done.stderr
     assert "Traceback" not in done.stderr

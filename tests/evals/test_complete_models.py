@@ -37,8 +37,8 @@ def test_lm_eval_step_without_output_head_is_refused(tmp_path: Path, headless: P
     assert "\n" not in str(caught.value)
 
 
-def test_eval_command_without_output_head_is_refused(hubwright: Any, headless: Path) -> None:
-    done = hubwright(
+def test_eval_command_without_output_head_is_refused(hubwright_in_process: Any, headless: Path) -> None:
+    done = hubwright_in_process(
         *("eval", "fbbench_sample", "--model", "hf", "--model_args", f"pretrained={headless}", "--device", "cpu"),
         *("--limit", "1", "--predict_only", "--output_path", "out"),
     )

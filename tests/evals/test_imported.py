@@ -31,7 +31,7 @@ steps:
 
 @pytest.mark.slow
 def test_the_stock_commands_answers_become_a_data_set(
-    hubwright: Callable[..., subprocess.CompletedProcess[str]],
+    hubwright_in_process: Callable[..., subprocess.CompletedProcess[str]],
     api: HfApi,
     namespace: str,
     tiny_model: Path,
@@ -45,12 +45,12 @@ def test_the_stock_commands_answers_become_a_data_set(
         path_in_repo="README.md",
     )
     (tmp_path / "imported.yaml").write_text(RECIPE.format(namespace=namespace))
-    rows = hubwright("run", "imported.yaml", "--only", "rows")
+    rows = hubwright_in_process("run", "imported.yaml", "--only", "rows")
     assert rows.returncode == 0, rows.stderr
-    early = hubwright("run", "imported.yaml")
+    early = hubwright_in_process("run", "imported.yaml")
     assert early.returncode == 3 and "no results_*.json" in early.stderr
     metadata = json.dumps({"dataset": f"{namespace}/rows"})
-    evaluated = hubwright(
+    evaluated = hubwright_in_process(
         *("eval", "fbbench", "--model", "hf", "--model_args", f"pretrained={namespace}/tiny", "--device", "cpu"),
         *("--metadata", metadata, "--predict_only", "--gen_kwargs", "max_gen_toks=4", "--batch_size", "16"),
         *("--limit", "6", "--log_samples", "--output_path", "out"),
@@ -62,7 +62,7 @@ def test_the_stock_commands_answers_become_a_data_set(
         path_or_fileobj=b"---\nlicense: apache-2.0\n---\n\nA tiny model, described anew.\n",
         path_in_repo="README.md",
     )
-    done = hubwright("run", "imported.yaml")
+    done = hubwright_in_process("run", "imported.yaml")
     assert done.returncode == 0, done.stderr
     folder = Path(api.snapshot_download(f"{namespace}/answers", repo_type="dataset", revision="v1.0.0"))
     answers = read_answers(folder)
@@ -75,18 +75,18 @@ def test_the_stock_commands_answers_become_a_data_set(
     again = ["run", "imported.yaml", "--only", "answers", "--set", "steps.answers.publish.tag=v2.0.0"]
 
     samples.write_text("".join(whole.splitlines(keepends=True)[:-1]))
-    short = hubwright(*again)
+    short = hubwright_in_process(*again)
     assert short.returncode == 3 and "holds 5 documents, results say 6" in short.stderr
 
     samples.write_text(whole.replace('"bench_type": "Error', '"bench_type": "Any Error'))
-    foreign = hubwright(*again)
+    foreign = hubwright_in_process(*again)
     assert foreign.returncode == 3 and "is not a row of" in foreign.stderr
 
     samples.write_text(whole)
     api.upload_file(repo_id=f"{namespace}/tiny", path_or_fileobj=b"{}", path_in_repo="generation_config.json")
-    other = hubwright(*again, "--update")
+    other = hubwright_in_process(*again, "--update")
     assert other.returncode == 3 and "not about the step's model" in other.stderr
     shutil.rmtree(tmp_path / "out")
     (tmp_path / "out").mkdir()
-    empty = hubwright(*again)
+    empty = hubwright_in_process(*again)
     assert empty.returncode == 3 and "no results_*.json" in empty.stderr

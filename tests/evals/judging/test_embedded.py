@@ -67,12 +67,12 @@ def model(hub: Any) -> str:
 
 
 def test_a_recipe_answers_and_judges_without_any_endpoint(
-    hubwright: Any, model: str, namespace: str, tmp_path: Path
+    hubwright_in_process: Any, model: str, namespace: str, tmp_path: Path
 ) -> None:
     from huggingface_hub import snapshot_download
 
     (tmp_path / "small.yaml").write_text(RECIPE.format(namespace=namespace, model=model))
-    done = hubwright("run", "small.yaml")
+    done = hubwright_in_process("run", "small.yaml")
     assert done.returncode == 0, done.stderr[-3000:]
     folder = Path(snapshot_download(f"{namespace}/verdicts", repo_type="dataset"))
     judged = read_verdicts(folder).judged
@@ -84,14 +84,14 @@ def test_a_recipe_answers_and_judges_without_any_endpoint(
     assert results["about"]["repo_id"] == model and "small model" in (folder / "README.md").read_text()
 
 
-def test_the_command_judges_with_a_model_of_the_hub(hubwright: Any, model: str, tmp_path: Path) -> None:
+def test_the_command_judges_with_a_model_of_the_hub(hubwright_in_process: Any, model: str, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines()][:2]
     answers = "".join(json.dumps({"id": row["id"], "answer": "An answer."}) + "\n" for row in lines)
     (tmp_path / "answers.jsonl").write_text(answers)
     arguments = ["judge", "fbbench", "answers.jsonl", "--dataset", str(SAMPLE), "--judge", f"embedded:{model}"]
-    first = hubwright(*arguments, "--out", "v.jsonl", "--method", "label", "--language", "en")
+    first = hubwright_in_process(*arguments, "--out", "v.jsonl", "--method", "label", "--language", "en")
     assert first.returncode == 0, first.stderr
-    again = hubwright(
+    again = hubwright_in_process(
         *arguments,
         "--out",
         "w.jsonl",
@@ -108,9 +108,9 @@ def test_the_command_judges_with_a_model_of_the_hub(hubwright: Any, model: str, 
     assert {row["p_yes"] is not None for row in map(json.loads, (tmp_path / "v.jsonl").open())} == {True}
 
 
-def test_lm_eval_takes_the_same_judge(hubwright: Any, model: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_lm_eval_takes_the_same_judge(hubwright_in_process: Any, model: str, tiny_model: Path, tmp_path: Path) -> None:
     judge = {"judge": f"embedded:{model}", "method": "label", "threads": 1}
-    done = hubwright(
+    done = hubwright_in_process(
         *("eval", "fbbench_sample", "--model", "hf", "--model_args", f"pretrained={tiny_model}", "--device", "cpu"),
         *("--apply_chat_template", "--gen_kwargs", "max_gen_toks=4", "--limit", "2", "--output_path", "out"),
         *("--metadata", json.dumps({"judge": judge, "max_failed": 1})),

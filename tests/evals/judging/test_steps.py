@@ -83,25 +83,25 @@ class Script:
         return " " if which == 3 else "An answer."
 
 
-def run(hubwright: Any, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    done = hubwright("run", "judged.yaml", "--format", "json", *more)
+def run(hubwright_in_process: Any, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    done = hubwright_in_process("run", "judged.yaml", "--format", "json", *more)
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 
 
-def test_from_rows_to_agreement(hubwright: Any, api: Any, namespace: str, tmp_path: Path) -> None:
+def test_from_rows_to_agreement(hubwright_in_process: Any, api: Any, namespace: str, tmp_path: Path) -> None:
     from huggingface_hub import hf_hub_download, snapshot_download
 
     with ChatServer(Script()) as server:
         (tmp_path / "judged.yaml").write_text(RECIPE.format(namespace=namespace, url=server.url))
-        refused = hubwright("run", "judged.yaml", "--only", "answers")
+        refused = hubwright_in_process("run", "judged.yaml", "--only", "answers")
         assert refused.returncode == 2  # its data set is not there yet
-        hubwright("run", "judged.yaml", "--only", "rows")
-        stopped = hubwright("run", "judged.yaml", "--only", "answers")
+        hubwright_in_process("run", "judged.yaml", "--only", "rows")
+        stopped = hubwright_in_process("run", "judged.yaml", "--only", "answers")
         assert stopped.returncode == 3 and "1 of 8 rows failed" in stopped.stderr, stopped.stderr
         text = (tmp_path / "judged.yaml").read_text().replace("max_failed: 0\n", "max_failed: 0.2\n")
         (tmp_path / "judged.yaml").write_text(text)
-        run(hubwright, tmp_path, "--fresh")
+        run(hubwright_in_process, tmp_path, "--fresh")
         asked = len(server.bodies)
 
     def folder(name: str) -> Path:
@@ -128,7 +128,7 @@ def test_from_rows_to_agreement(hubwright: Any, api: Any, namespace: str, tmp_pa
     rubric = json.loads((folder("rubric") / "results.json").read_text())["tasks"]["rubric"]["metrics"]
     assert rubric["rubric"]["value"] == round(5 / 7, 6)  # the failed one is left out
     for name in ("verdicts", "agreement", "rubric"):
-        checked = hubwright("verify", f"datasets/{namespace}/{name}")
+        checked = hubwright_in_process("verify", f"datasets/{namespace}/{name}")
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
     import pyarrow.parquet as pq
@@ -144,20 +144,22 @@ def test_from_rows_to_agreement(hubwright: Any, api: Any, namespace: str, tmp_pa
     for name in ("rows", "answers", "verdicts", "verdicts-text", "agreement", "rubric"):
         api.delete_repo(f"{namespace}/{name}", repo_type="dataset")
     (tmp_path / "judged.lock").unlink()
-    run(hubwright, tmp_path, "--replay", "--traffic", "runs/judged/traffic", "--runs", "elsewhere")
+    run(hubwright_in_process, tmp_path, "--replay", "--traffic", "runs/judged/traffic", "--runs", "elsewhere")
     for name, content in before.items():
         again = Path(snapshot_download(f"{namespace}/{name}", repo_type="dataset", force_download=True))
         assert (again / f"data/{name}-00000-of-00001.parquet").read_bytes() == content
 
 
 @pytest.mark.slow
-def test_a_killed_judge_step_asks_only_what_was_in_flight(hubwright: Any, namespace: str, tmp_path: Path) -> None:
+def test_a_killed_judge_step_asks_only_what_was_in_flight(
+    hubwright_in_process: Any, namespace: str, tmp_path: Path
+) -> None:
     recipe = RECIPE.format(namespace=namespace, url="URL")
     recipe = recipe.split("  text:")[0].replace("n: 4}", "n: 9}").replace("max_retries: 0", "concurrency: 2")
     with ChatServer(lambda body, n: likely_tokens({"是": 0.7}) if "logprobs" in body else "a", delay=0.03) as server:
         (tmp_path / "judged.yaml").write_text(recipe.replace("URL", server.url))
-        hubwright("run", "judged.yaml", "--only", "rows")
-        hubwright("run", "judged.yaml", "--only", "answers")
+        hubwright_in_process("run", "judged.yaml", "--only", "rows")
+        hubwright_in_process("run", "judged.yaml", "--only", "answers")
         before = len(server.bodies)
         for kill in (5, 15):
             process = subprocess.Popen(
@@ -169,7 +171,7 @@ def test_a_killed_judge_step_asks_only_what_was_in_flight(hubwright: Any, namesp
                 time.sleep(0.005)
             process.send_signal(signal.SIGKILL)
             process.wait()
-        done = run(hubwright, tmp_path)
+        done = run(hubwright_in_process, tmp_path)
         asked = [json.dumps(body) for body in server.bodies[before:]]
     assert "verdicts" in done.stdout
     assert len(asked) <= len(set(asked)) + 2 * 2  # two kills, two in flight
@@ -177,7 +179,7 @@ def test_a_killed_judge_step_asks_only_what_was_in_flight(hubwright: Any, namesp
 
 @pytest.mark.slow
 def test_workers_change_no_byte_and_caps_stop_before_the_money_is_spent(
-    hubwright: Any, namespace: str, tmp_path: Path
+    hubwright_in_process: Any, namespace: str, tmp_path: Path
 ) -> None:
     from huggingface_hub import snapshot_download
 
@@ -186,15 +188,15 @@ def test_workers_change_no_byte_and_caps_stop_before_the_money_is_spent(
 
     def published(name: str, *more: str) -> bytes:
         again = ["--fresh", "--traffic", name, "--set", f"steps.answers.publish.dataset={name}"]
-        done = hubwright("run", "judged.yaml", "--only", "answers", *again, *more)
+        done = hubwright_in_process("run", "judged.yaml", "--only", "answers", *again, *more)
         assert done.returncode == 0, done.stderr
         folder = Path(snapshot_download(f"{namespace}/{name}", repo_type="dataset"))
         return (folder / "data/answers-00000-of-00001.parquet").read_bytes()
 
     with ChatServer(say) as server:
         (tmp_path / "judged.yaml").write_text(RECIPE.format(namespace=namespace, url=server.url))
-        assert hubwright("run", "judged.yaml", "--only", "rows").returncode == 0
-        capped = hubwright(
+        assert hubwright_in_process("run", "judged.yaml", "--only", "rows").returncode == 0
+        capped = hubwright_in_process(
             "run", "judged.yaml", "--only", "answers", "--set", "steps.answers.with.budget={max_requests: 3}"
         )
         assert capped.returncode == 2 and "max_requests 3" in capped.stderr, capped.stderr
@@ -252,11 +254,11 @@ def test_temperature_and_seed_follow_the_row() -> None:
     ],
 )
 def test_what_is_wrong_is_one_line(
-    settings: list[str], code: int, said: str, hubwright: Any, namespace: str, tmp_path: Path
+    settings: list[str], code: int, said: str, hubwright_in_process: Any, namespace: str, tmp_path: Path
 ) -> None:
     with ChatServer(lambda body, n: "a") as server:
         (tmp_path / "judged.yaml").write_text(RECIPE.format(namespace=namespace, url=server.url))
-        done = hubwright("run", "judged.yaml", *(part for one in settings for part in ("--set", one)))
+        done = hubwright_in_process("run", "judged.yaml", *(part for one in settings for part in ("--set", one)))
     assert done.returncode == code and said in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
 
