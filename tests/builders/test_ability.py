@@ -412,7 +412,7 @@ def recipe(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_the_recipe_publishes_what_datasets_reads(
-    hubwright: Any, namespace: str, tmp_path: Path, recipe: dict[str, Any]
+    hubwright_in_process: Any, namespace: str, tmp_path: Path, recipe: dict[str, Any]
 ) -> None:
     import datasets
 
@@ -424,7 +424,7 @@ def test_the_recipe_publishes_what_datasets_reads(
         path = tmp_path / f"{name}.yaml"
         recipe["steps"]["ability"]["publish"]["dataset"] = name
         path.write_text(yaml.safe_dump(recipe | {"namespace": namespace, "name": name}))
-        run = hubwright("run", str(path), "--fresh")
+        run = hubwright_in_process("run", str(path), "--fresh")
         assert run.returncode == 0, run.stderr[-2000:]
         folders.append(pull(ArtifactRef.parse(f"{namespace}/{name}@v1.0.0", "dataset")))
     digests = [
@@ -442,16 +442,16 @@ def test_the_recipe_publishes_what_datasets_reads(
 
 
 def test_a_source_without_a_licence_is_not_published_in_public(
-    hubwright: Any, namespace: str, tmp_path: Path, recipe: dict[str, Any]
+    hubwright_in_process: Any, namespace: str, tmp_path: Path, recipe: dict[str, Any]
 ) -> None:
     del recipe["steps"]["ability"]["publish"]["private"]
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe | {"namespace": namespace}))
-    run = hubwright("run", "r.yaml")
+    run = hubwright_in_process("run", "r.yaml")
     assert run.returncode != 0 and "states no licence" in run.stderr
 
 
 def test_general_texts_are_kept_apart_from_it_whatever_its_licence(
-    hubwright: Any, namespace: str, tmp_path: Path, recipe: dict[str, Any]
+    hubwright_in_process: Any, namespace: str, tmp_path: Path, recipe: dict[str, Any]
 ) -> None:
     """What is only left out of the corpus does not make it private."""
     import datasets
@@ -469,12 +469,12 @@ def test_general_texts_are_kept_apart_from_it_whatever_its_licence(
         "publish": {"dataset": "general", "tag": "v1.0.0"},
     }
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe | {"namespace": namespace}))
-    run = hubwright("run", "r.yaml")
+    run = hubwright_in_process("run", "r.yaml")
     assert run.returncode == 0, run.stderr[-2000:]
     folder = pull(ArtifactRef.parse(f"{namespace}/general@v1.0.0", "dataset"))
     rows = datasets.load_dataset(str(folder))["train"]
     assert rows["text"] == [kept.strip()] and "| ducks | 1 | 2 | 0 | 0 | 1 |" in (folder / "README.md").read_text()
-    checked = hubwright("verify", f"datasets/{namespace}/general@v1.0.0")
+    checked = hubwright_in_process("verify", f"datasets/{namespace}/general@v1.0.0")
     assert checked.returncode == 0, checked.stdout
 
 

@@ -349,7 +349,7 @@ def test_settings_without_a_row_are_one_line() -> None:
         made("hop_k", length=6, hops=(16,))
 
 
-def test_the_shipped_recipe_publishes_what_datasets_reads(hubwright: Any, namespace: str) -> None:
+def test_the_shipped_recipe_publishes_what_datasets_reads(hubwright_in_process: Any, namespace: str) -> None:
     import datasets
 
     from hubwright.hub_sync.pull import pull
@@ -357,7 +357,7 @@ def test_the_shipped_recipe_publishes_what_datasets_reads(hubwright: Any, namesp
 
     sizes = {"train_rows": 12, "test_rows": 6, "test_hard_rows": 4}
     told = [x for key, n in sizes.items() for x in ("--set", f"steps.arithmetic.with.{key}={n}")]
-    run = hubwright("run", "sequences", "--only", "arithmetic", "--set", f"namespace={namespace}", *told)
+    run = hubwright_in_process("run", "sequences", "--only", "arithmetic", "--set", f"namespace={namespace}", *told)
     assert run.returncode == 0, run.stderr[-2000:]
     loaded = datasets.load_dataset(str(pull(ArtifactRef.parse(f"{namespace}/arithmetic@v1.0.0", "dataset"))))
     assert {name: rows.num_rows for name, rows in loaded.items()} == {"train": 12, "test": 6, "test_hard": 4}

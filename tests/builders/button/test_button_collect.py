@@ -22,7 +22,9 @@ def step(uses: str, publish: str, inputs: dict[str, str] | None = None, **settin
     return {"uses": uses, "inputs": inputs or {}, "with": settings, "publish": {"dataset": publish}}
 
 
-def test_configs_of_one_repository_have_the_same_columns(hubwright: Any, namespace: str, tmp_path: Path) -> None:
+def test_configs_of_one_repository_have_the_same_columns(
+    hubwright_in_process: Any, namespace: str, tmp_path: Path
+) -> None:
     steps = {
         "gold": step("button_gold", "gold", train_rows=6, test_rows=2),
         # Stands for rows of a teacher: made otherwise, without a test split.
@@ -31,7 +33,7 @@ def test_configs_of_one_repository_have_the_same_columns(hubwright: Any, namespa
     }
     recipe = {"name": "small", "namespace": namespace, "steps": steps}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(recipe))
-    done = hubwright("run", "small.yaml")
+    done = hubwright_in_process("run", "small.yaml")
     assert done.returncode == 0, done.stderr
     from huggingface_hub import snapshot_download
 
