@@ -48,7 +48,7 @@ def folder(tmp_path):
 @pytest.fixture(scope="module")
 def engine(gguf, tmp_path_factory):
     """One engine for the tests that only talk to it."""
-    with shared_engine(gguf, context_tokens=512, slots=2, threads=1, folder=tmp_path_factory.mktemp("e")) as engine:
+    with shared_engine(gguf, context_tokens=256, slots=2, threads=1, folder=tmp_path_factory.mktemp("e")) as engine:
         yield engine
 
 
@@ -101,7 +101,7 @@ def test_chat(engine):
     assert answer["choices"][0]["message"]["content"].strip()
     assert answer["usage"]["completion_tokens"] > 0
     assert engine.url.startswith("http://127.0.0.1:") and engine.url.endswith("/v1")
-    assert (engine.context_tokens, engine.slots, engine.threads, engine.keep) == (512, 2, 1, False)
+    assert (engine.context_tokens, engine.slots, engine.threads, engine.keep) == (256, 2, 1, False)
 
 
 def test_only_the_loopback_and_no_foreign_page(engine):
@@ -148,11 +148,11 @@ def test_a_prompt_is_read_once(engine):
 
 
 def test_every_slot_has_the_whole_context(engine):
-    """512 tokens were asked for, and both slots take a prompt of more than half of that at once."""
-    long = "one two three four five six seven eight nine ten " * 30
+    """256 tokens were asked for, and both slots take a prompt of more than half of that at once."""
+    long = "one two three four five six seven eight nine ten " * 15
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda n: ask(engine, f"{n} {long}", max_tokens=2), range(2)))
-    assert all(300 < answer["usage"]["prompt_tokens"] < 512 for answer in answers)
+    assert all(150 < answer["usage"]["prompt_tokens"] < 256 for answer in answers)
 
 
 def test_two_users_share_and_the_last_one_stops_it(gguf, folder):
@@ -285,7 +285,7 @@ def test_a_kept_one_outlives_its_starter_until_it_is_idle(gguf, folder):
     pid = int(done.stdout)
     with shared_engine(**small(gguf, folder)) as engine:
         assert engine.pid == pid
-    for _ in range(3):  # requests keep it up as well as users do
+    for _ in range(2):  # requests keep it up as well as users do
         time.sleep(1.2)
         ask(engine, "Hello", max_tokens=2)
     assert alive(pid)
@@ -331,20 +331,20 @@ def test_a_model_of_the_hub(api, namespace, gguf, folder):
         start_engine(ref, file="q2.gguf", folder=folder)
 
 
-def test_the_command(hubwright, gguf, tmp_path):
-    env = {"HUBWRIGHT_CACHE": str(tmp_path / "cache")}
+def test_the_command(hubwright_in_process, gguf, tmp_path, monkeypatch):
+    monkeypatch.setenv("HUBWRIGHT_CACHE", str(tmp_path / "cache"))
     try:
-        started = hubwright("engine", "start", str(gguf), "--context", "512", "--threads", "1", env=env)
+        started = hubwright_in_process("engine", "start", str(gguf), "--context", "512", "--threads", "1")
         assert started.returncode == 0, started.stderr
         id = started.stdout.split("\t")[0]
-        listed = hubwright("engine", "list", "--format", "json", env=env)
+        listed = hubwright_in_process("engine", "list", "--format", "json")
         assert json.loads(listed.stdout)["id"] == id
-        wrong = hubwright("engine", "stop", "nothing", env=env)
+        wrong = hubwright_in_process("engine", "stop", "nothing")
         assert wrong.returncode == 2 and id in wrong.stderr
-        assert hubwright("engine", "stop", id, env=env).stdout == f"{id}\n"
-        assert hubwright("engine", "list", env=env).stdout == ""
-        bad = hubwright("engine", "start", str(tmp_path / "absent.gguf"), env=env)
+        assert hubwright_in_process("engine", "stop", id).stdout == f"{id}\n"
+        assert hubwright_in_process("engine", "list").stdout == ""
+        bad = hubwright_in_process("engine", "start", str(tmp_path / "absent.gguf"))
         assert bad.returncode == 2 and len(bad.stderr.splitlines()) == 1
     finally:
         with contextlib.suppress(Exception):
-            hubwright("engine", "stop", "--all", env=env)
+            hubwright_in_process("engine", "stop", "--all")

@@ -48,18 +48,18 @@ def test_garbage_is_never_recorded_as_usable_nor_used(tmp_path: Path, attempts: 
     """Fault 5: 20 % of the bodies are null, empty, cut, no JSON or have no answer; the first four are tried again."""
     config = {"prompt": "say", "attempts": attempts}
     with RawServer("garbage", share=0.2) as server:
-        result = stage(server.url, tmp_path, numbered(1000), config=config, max_failed=1.0)
+        result = stage(server.url, tmp_path, numbered(400), config=config, max_failed=1.0)
         stats = server.stats()
     assert all(row["text"] == f"echo say {row['n']}" for row in result.rows)
-    assert len(result.rows) + len(result.failed) == 1000
+    assert len(result.rows) + len(result.failed) == 400
     outcomes = result.usage.outcomes
-    assert sum(outcomes.values()) == 1000 and outcomes["ok"] == len(result.rows)
+    assert sum(outcomes.values()) == 400 and outcomes["ok"] == len(result.rows)
     assert sum(outcomes.get(name, 0) for name in ("empty", "truncated", "failed")) == len(result.failed)
     assert result.usage.requests + result.usage.retries == stats["requests"]
     usable = [record for record in TrafficStore(tmp_path / "traffic").records() if record["usable"]]
     assert len(usable) == len(result.rows)
     assert all(record["reply"]["text"].startswith("echo") for record in usable)
-    assert (60 < len(result.failed) < 140) if attempts == 1 else len(result.failed) < 10
+    assert (20 < len(result.failed) < 60) if attempts == 1 else len(result.failed) < 4
 
 
 @pytest.mark.parametrize("behaviour", ["never", "loris"])
@@ -73,21 +73,21 @@ def test_a_server_that_never_ends_is_given_up(tmp_path: Path, behaviour: str) ->
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "options"),
+    ("behaviour", "count", "options"),
     [
-        ("resets", {"share": 0.3, "delay": 0.02}),
-        ("twice", {"later": 0, "delay": 0.01}),
-        ("twice", {"later": 0.005, "delay": 0.01}),
-        ("twice", {"later": 0.05, "delay": 0.01}),
-        ("shuffle", {"delay": 0.1}),
+        ("resets", 80, {"share": 0.3, "delay": 0.02}),
+        ("twice", 40, {"later": 0, "delay": 0.01}),
+        ("twice", 40, {"later": 0.005, "delay": 0.01}),
+        ("twice", 40, {"later": 0.05, "delay": 0.01}),
+        ("shuffle", 80, {"delay": 0.1}),
     ],
 )
-def test_every_row_gets_its_own_answer(tmp_path: Path, behaviour: str, options: dict[str, float]) -> None:
+def test_every_row_gets_its_own_answer(tmp_path: Path, behaviour: str, count: int, options: dict[str, float]) -> None:
     """Fault 7: resets in the body, answers sent twice on a connection that is kept, answers out of order."""
     with RawServer(behaviour, **options) as server:
-        result = stage(server.url, tmp_path, numbered(80), endpoint={"concurrency": 8, "max_retries": 30})
-        assert server.stats()["requests"] >= 80
-    assert not result.failed and result.rows == answers(80)
+        result = stage(server.url, tmp_path, numbered(count), endpoint={"concurrency": 8, "max_retries": 30})
+        assert server.stats()["requests"] >= count
+    assert not result.failed and result.rows == answers(count)
     assert (result.usage.retries > 10) == (behaviour == "resets") or behaviour == "twice"
 
 
@@ -142,20 +142,19 @@ def test_files_may_not_grow(tmp_path: Path, limit: int) -> None:
             ["prlimit", f"--fsize={limit}"],
             url=server.url,
             folder=str(tmp_path / "run"),
-            count=600,
+            count=300,
             shard_rows=64,
             **traffic,
         )
         assert done.returncode == StorageError.exit_code, done.stderr
         assert len(done.stderr.splitlines()) == 1 and str(tmp_path) in done.stderr
         before = whole_and_no_more(tmp_path / "run")
-        asked = server.stats()["requests"]
         done = run_limited(
-            tmp_path, [], url=server.url, folder=str(tmp_path / "run"), count=600, shard_rows=64, **traffic
+            tmp_path, [], url=server.url, folder=str(tmp_path / "run"), count=300, shard_rows=64, **traffic
         )
-        assert done.returncode == 0 and whole_and_no_more(tmp_path / "run") == 10 >= before
-        assert server.stats()["requests"] <= asked + 600 - asked + 64  # what was recorded is used
-    assert json.loads((tmp_path / "run/result.json").read_text())["rows"] == answers(600)
+        assert done.returncode == 0 and whole_and_no_more(tmp_path / "run") == 5 >= before
+        assert server.stats()["requests"] <= 300 + 64  # what was recorded is used
+    assert json.loads((tmp_path / "run/result.json").read_text())["rows"] == answers(300)
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
@@ -182,7 +181,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     with RawServer("echo") as server:
         settings = {"url": server.url, "folder": str(disk / "run"), "shard_rows": 64}
         first.write_text(json.dumps({**settings, "count": 128}))
-        done = run_limited(tmp_path, ["unshare", "-rm", "sh", "-c", script, "--"], **settings | {"count": 1280})
+        done = run_limited(tmp_path, ["unshare", "-rm", "sh", "-c", script, "--"], **settings | {"count": 640})
     if done.returncode == 99:
         pytest.skip("tmpfs cannot be mounted here")
     assert done.returncode == StorageError.exit_code, done.stderr
@@ -191,7 +190,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert whole_and_no_more(tmp_path / "run") >= 2
     for path in kept.iterdir():  # what was there before is intact
         assert (tmp_path / "run" / "shards" / path.name).read_bytes() == path.read_bytes()
-    assert json.loads((tmp_path / "result.json").read_text())["rows"] == answers(1280)
+    assert json.loads((tmp_path / "result.json").read_text())["rows"] == answers(640)
 
 
 @pytest.mark.parametrize("damage", ["cut", "torn", "flip", "empty", "gone"])

@@ -17,7 +17,7 @@ from stage_work import echoes, start, wait_for
 def kill_and_resume(tmp_path: Path, *, kills: int, count: int, in_flight: int, **settings: Any) -> dict[str, float]:
     """Kill -9 at random points of the work, then finish. Gives the counts of what was asked too often."""
     dice = random.Random(0)
-    with RawServer("echo", delay=0.1) as server:
+    with RawServer("echo", delay=0.02) as server:
         settings |= {"count": count, "endpoint": {"concurrency": in_flight}, "shard_rows": 200}
         points = sorted(dice.sample(range(in_flight, count - in_flight), kills))
         for number, point in enumerate(points):
@@ -61,20 +61,23 @@ def children(pid: int) -> list[int]:
     return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def workers_of(pid: int) -> list[int]:
+    """The spawned children, without multiprocessing's resource tracker."""
+    return [child for child in children(pid) if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
 def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
     """Its shards are done by another, its recorded answers used, and the other workers go on."""
-    with RawServer("echo", delay=0.1) as server:
+    with RawServer("echo", delay=0.02) as server:
         settings = {"count": 600, "shard_rows": 50, "workers": 2, "endpoint": {"concurrency": 16}}
         process = start(tmp_path / "run", server.url, **settings)
         killed: list[int] = []
         for point in (150, 350):
             server.hold(point)
             wait_for(lambda: server.stats()["requests"] >= point)
-            # The workers are the spawned ones, not multiprocessing's resource tracker.
-            pids = [pid for pid in children(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-            assert len(pids) == 2, pids
-            os.kill(pids[0], signal.SIGKILL)
-            killed.append(pids[0])
+            wait_for(lambda: len(workers_of(process.pid)) == 2)  # a killed one is replaced
+            killed.append(workers_of(process.pid)[0])
+            os.kill(killed[-1], signal.SIGKILL)
         server.hold()
         assert process.wait(120) == 0, process.communicate()[1]
         assert server.stats()["requests"] - 600 <= 2 * 8
@@ -83,7 +86,7 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_workers_end_with_the_process_that_feeds_them(tmp_path: Path) -> None:
-    with RawServer("echo", delay=0.1) as server:
+    with RawServer("echo", delay=0.02) as server:
         server.hold(100)
         process = start(tmp_path / "run", server.url, count=2000, workers=2, shard_rows=50)
         wait_for(lambda: server.stats()["requests"] >= 100)
