@@ -123,12 +123,12 @@ def test_every_variant_passes_and_keeps_the_oracle(box: Sandbox, variant: str, c
 def test_a_seed_gives_the_same_rows_and_splits_share_no_set_of_functions(tmp_path: Path) -> None:
     def made(seed: int, name: str) -> Any:
         context = StepContext("gold", tmp_path / name, tmp_path / name)
-        return build(GoldConfig(train_rows=60, test_rows=12, seed=seed), context), context.report
+        return build(GoldConfig(train_rows=40, test_rows=8, seed=seed), context), context.report
 
     first, report = made(1, "a")
     again, told = made(1, "b")
     other, _ = made(2, "c")
-    for split, rows in (("train", 60), ("test", 12)):
+    for split, rows in (("train", 40), ("test", 8)):
         assert first[split].features == features() and len(first[split]) == rows
         assert first[split].to_list() == again[split].to_list() != other[split].to_list()
         assert len(set(first[split]["id"])) == rows
@@ -136,7 +136,7 @@ def test_a_seed_gives_the_same_rows_and_splits_share_no_set_of_functions(tmp_pat
             assert not faults(row)
             needed = frozenset(node["tool"] for node in json.loads(row["plan"])["nodes"])
             assert is_test(needed, 0.2) == (split == "test")
-    assert report.tables == told.tables and report.counts["rows_accepted"] == 72
+    assert report.tables == told.tables and report.counts["rows_accepted"] == 48
     assert [row[0] for row in report.tables[0]["rows"]][-len(CHECKS) :] == [f"check: {name}" for name in CHECKS]
 
 

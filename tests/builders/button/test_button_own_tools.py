@@ -70,7 +70,7 @@ def built(tmp_path: Path, text: str, rows: int, **settings: object) -> tuple[lis
 
 def test_functions_become_conversations_that_pass_every_check(tmp_path: Path) -> None:
     shapes = ("single", "sequential", "parallel", "sequential_of_three", "two_turns")
-    rows = made(tmp_path, HEAD + TOOLS, rows=60, compositions=shapes, near=1.0)
+    rows = made(tmp_path, HEAD + TOOLS, rows=40, compositions=shapes, near=1.0)
     names = {one["function"]["name"] for row in rows for one in calls_of(row["messages"])}
     assert names == {"main_station", "next_train", "opening_hours"}
     for row in rows:

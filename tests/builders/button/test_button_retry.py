@@ -22,7 +22,7 @@ Call = tuple[str, dict[str, Any]]
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[dict[str, Any], list[Any]]]:
     """Rows in which a call fails at first, and what `made` says of each."""
     folder = tmp_path_factory.mktemp("retry")
-    config = GoldConfig(train_rows=240, variants=("tool_error",))
+    config = GoldConfig(train_rows=150, variants=("tool_error",))
     return [(row, list(made(row))) for row in build(config, StepContext("gold", folder, folder))["train"]]
 
 

@@ -21,7 +21,7 @@ from hubwright.hub_sync.refs import ArtifactRef
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, StepContext]:
     folder = tmp_path_factory.mktemp("splits")
     context = StepContext("gold", folder, folder)
-    return build(GoldConfig(train_rows=250, test_rows=40, function_test_rows=40), context), context
+    return build(GoldConfig(train_rows=120, test_rows=40, function_test_rows=40), context), context
 
 
 def planned(row: dict[str, Any]) -> frozenset[str]:
