@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -10,29 +11,43 @@ import pytest
 HEAVY = ("torch", "transformers", "lm_eval", "datasets", "openai", "pandas", "pyarrow", "huggingface_hub")
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "hubwright.cli_eval",
-        "hubwright.evals",
-        "hubwright.evals.data",
-        "hubwright.evals.fbbench.scorer",
-        "hubwright.evals.fbbench.judge",
-        "hubwright.evals.fbbench.answers",
-        "hubwright.evals.fbbench.metrics",
-        "hubwright.evals.answering",
-        "hubwright.evals.agreement_step",
-        "hubwright.evals.judge_step",
-        "hubwright.evals.metric_step",
-        "hubwright.evals.judging.agreement",
-        "hubwright.evals.judging.stage",
-        "hubwright.evals.harness",
-        "hubwright.evals.run",
-        "hubwright.inference.client",
-        "hubwright.builders.fbbench",
-    ],
+MODULES = (
+    "hubwright.cli_eval",
+    "hubwright.evals",
+    "hubwright.evals.data",
+    "hubwright.evals.fbbench.scorer",
+    "hubwright.evals.fbbench.judge",
+    "hubwright.evals.fbbench.answers",
+    "hubwright.evals.fbbench.metrics",
+    "hubwright.evals.answering",
+    "hubwright.evals.agreement_step",
+    "hubwright.evals.judge_step",
+    "hubwright.evals.metric_step",
+    "hubwright.evals.judging.agreement",
+    "hubwright.evals.judging.stage",
+    "hubwright.evals.harness",
+    "hubwright.evals.run",
+    "hubwright.inference.client",
+    "hubwright.builders.fbbench",
 )
-def test_nothing_heavy_is_imported(module: str) -> None:
-    code = f"import sys, {module}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
+
+
+@pytest.fixture(scope="module")
+def imported() -> dict[str, list[str]]:
+    """The heavy packages that each module is the first to import, all in one process."""
+    code = (
+        "import importlib, json, sys\n"
+        "seen, heavy = set(), set(sys.argv[1].split())\n"
+        "for module in sys.argv[2:]:\n"
+        "    importlib.import_module(module)\n"
+        "    print(json.dumps([module, sorted(heavy & set(sys.modules) - seen)]))\n"
+        "    seen |= heavy & set(sys.modules)\n"
+    )
+    command = [sys.executable, "-c", code, " ".join(HEAVY), *MODULES]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return dict(json.loads(line) for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_heavy_is_imported(module: str, imported: dict[str, list[str]]) -> None:
+    assert imported[module] == []
