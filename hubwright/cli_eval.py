@@ -111,6 +111,9 @@ def judge(
     order: Annotated[str, typer.Option(help="text: list the items forward or reversed (position check).")] = "forward",
     json_schema: Annotated[bool, typer.Option(help="text: ask for the form by JSON Schema.")] = False,
     threshold: Annotated[float, typer.Option(help="label: probability of yes from which an item is met.")] = 0.5,
+    min_mass: Annotated[
+        float, typer.Option(help="label: probability of yes and no together below which an item is unparsable.")
+    ] = 0.5,
     traffic: Annotated[Path | None, typer.Option(help="Folder of the recorded replies; default: OUT.traffic.")] = None,
     replay: Annotated[bool, typer.Option("--replay", help="Answer from the record alone; ask no judge.")] = False,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 16,
@@ -148,6 +151,7 @@ def judge(
             "order": order,
             "json_schema": json_schema,
             "threshold": threshold,
+            "min_mass": min_mass,
             "concurrency": concurrency,
             "timeout": timeout,
             "attempts": attempts,

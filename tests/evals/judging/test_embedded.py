@@ -1,7 +1,7 @@
 """Judge and tested model as GGUF repositories of the hub, served by the real engine: SmolLM2 135M, the smallest there is.
 
-Found as in tests/inference/test_engine.py; skipped where it is absent. What such a judge says is worth nothing: this
-shows that the whole way works and that the record replays.
+Found as in tests/inference/test_engine.py; skipped where it is absent. What such a judge says is worth nothing (yes and
+no hold a sixth of its probability, hence min_mass 0): this shows that the whole way works and that the record replays.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ steps:
   verdicts:
     uses: judge
     inputs: {{judge: {model}, answers: steps.answers}}
-    with: {{method: label, language: en, context_tokens: 2048, threads: 1, bootstrap: 50, max_failed: 1}}
+    with: {{method: label, language: en, context_tokens: 2048, threads: 1, bootstrap: 50, max_failed: 1, min_mass: 0}}
     publish: {{dataset: verdicts}}
 """
 
@@ -89,20 +89,10 @@ def test_the_command_judges_with_a_model_of_the_hub(hubwright_in_process: Any, m
     answers = "".join(json.dumps({"id": row["id"], "answer": "An answer."}) + "\n" for row in lines)
     (tmp_path / "answers.jsonl").write_text(answers)
     arguments = ["judge", "fbbench", "answers.jsonl", "--dataset", str(SAMPLE), "--judge", f"embedded:{model}"]
-    first = hubwright_in_process(*arguments, "--out", "v.jsonl", "--method", "label", "--language", "en")
+    arguments += ["--method", "label", "--language", "en", "--min-mass", "0"]
+    first = hubwright_in_process(*arguments, "--out", "v.jsonl")
     assert first.returncode == 0, first.stderr
-    again = hubwright_in_process(
-        *arguments,
-        "--out",
-        "w.jsonl",
-        "--method",
-        "label",
-        "--language",
-        "en",
-        "--replay",
-        "--traffic",
-        "v.jsonl.traffic",
-    )
+    again = hubwright_in_process(*arguments, "--out", "w.jsonl", "--replay", "--traffic", "v.jsonl.traffic")
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "v.jsonl").read_bytes() == (tmp_path / "w.jsonl").read_bytes()
     assert {row["p_yes"] is not None for row in map(json.loads, (tmp_path / "v.jsonl").open())} == {True}
