@@ -4,11 +4,11 @@ from pathlib import Path
 
 from setuptools import setup
 
-ROOMS = ("builders", "trainers", "evals", "model_cards", "inference", "tools", "hub_sync")
+PACKAGES = ("builders", "trainers", "evals", "model_cards", "inference", "environments", "hub_sync")
 
 package_dir = {"hubwright": "hubwright"}
-for room in ROOMS:
-    for init in sorted(Path(room).rglob("__init__.py")):
+for package in PACKAGES:
+    for init in sorted(Path(package).rglob("__init__.py")):
         package_dir["hubwright." + ".".join(init.parent.parts)] = init.parent.as_posix()
 packages = list(package_dir)
 # Data only. `lm_eval --tasks NAME` finds a YAML below lm_eval/tasks without any flag; `hubwright tasks

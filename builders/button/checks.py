@@ -23,8 +23,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ...tools.definition import fault
-from ...tools.schema import argument_violation, violation
+from ...environments.definition import fault
+from ...environments.schema import argument_violation, violation
 from .near import Seen
 from .rows import CHECKS, Row, calls_of, results_of, without_switch
 

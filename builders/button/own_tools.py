@@ -14,7 +14,7 @@
         \"\"\"
 
 Everything else is optional: `TOOLS` (else all public functions of the file), `begin(seed)` where the tools have state,
-and `ASK`, `TELL`, `CALLED`, `NAMED`, `TESTS`, `CHANGES` of `tools/worlds/__init__.py`, tool by tool. Without `CHANGES`
+and `ASK`, `TELL`, `CALLED`, `NAMED`, `TESTS`, `CHANGES` of `environments/worlds/__init__.py`, tool by tool. Without `CHANGES`
 any tool may change something, and no call whose outcome is unknown is made again. The file is the
 user's and is imported as any module; its calls run in the sandbox.
 """
@@ -28,8 +28,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ...environments.definition import fault, from_function
 from ...hub_sync.errors import UsageError
-from ...tools.definition import fault, from_function
 from .registry import Ground, Tool
 
 RESULT = "result"  # the field that holds a result which is no object

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ...tools.sandbox import Sandbox
+from ...environments.sandbox import Sandbox
 from .reach import Reach
 from .registry import Tool
 

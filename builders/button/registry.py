@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ...tools import worlds
-from ...tools.definition import from_function
-from ...tools.sandbox import Sandbox
-from ...tools.world_sandbox import LIMITS, open_worlds
+from ...environments import worlds
+from ...environments.definition import from_function
+from ...environments.sandbox import Sandbox
+from ...environments.world_sandbox import LIMITS, open_worlds
 from .stub_values import snake
 
 
@@ -21,13 +21,13 @@ class Tool:
     """A tool that can be run and spoken of.
 
     Attributes:
-        definition: name, description, parameters, responses (tools/definition.py).
-        ask, carried, tell, tests: as the worlds say (tools/worlds/__init__.py).
+        definition: name, description, parameters, responses (environments/definition.py).
+        ask, carried, tell, tests: as the worlds say (environments/worlds/__init__.py).
         called: field -> (short, full).
         kinds: parameter -> kind, or "" for an enumeration.
         gives: field of the result -> kind, of those that can be spoken of.
         changes: it may change the state, so that a call whose outcome is unknown is not simply made again.
-        look: how to see whether it did (tools/worlds/shared.py), None if nothing shows it.
+        look: how to see whether it did (environments/worlds/shared.py), None if nothing shows it.
     """
 
     name: str

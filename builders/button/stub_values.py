@@ -1,6 +1,6 @@
 """Which values a parameter or a field of a result can have, read off its name, type and description. All our choice.
 
-What is read gives rules of `tools/stubs.py`; what a user may say are values drawn by them. There is no rule for a
+What is read gives rules of `environments/stubs.py`; what a user may say are values drawn by them. There is no rule for a
 text that only somebody who knew the subject could write: such a field makes a definition unusable.
 """
 
@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...tools.stubs import value_of
-from ...tools.worlds.shared import CITIES, FIRST, LAST
+from ...environments.stubs import value_of
+from ...environments.worlds.shared import CITIES, FIRST, LAST
 
 SAID = 24  # values of a parameter that a user may say
 Rule = list[Any]

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...environments import stubs
+from ...environments.definition import fault
 from ...hub_sync.errors import DataError
-from ...tools import stubs
-from ...tools.definition import fault
 from . import stub_values as values
 from . import stub_words as words
 from .registry import Ground, Tool

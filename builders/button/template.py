@@ -207,9 +207,9 @@ def read_tools(system: str) -> list[dict[str, Any]]:
 
 
 def definition_of(value: Any) -> dict[str, Any]:
-    """A definition as `tools.definition` has it from one of BUTTON's, or from one with JSON Schemas already.
+    """A definition as `environments.definition` has it from one of BUTTON's, or from one with JSON Schemas already.
 
-    Raises Rejected where it cannot be read; whether it is a good one, `tools.definition.fault` tells.
+    Raises Rejected where it cannot be read; whether it is a good one, `environments.definition.fault` tells.
     """
     if isinstance(value, dict) and isinstance(value.get("function"), dict):
         value = value["function"]

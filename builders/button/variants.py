@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...tools.definition import as_openai
+from ...environments.definition import as_openai
 from .plan import Failed, Node, Plan, order
 from .registry import Ground, Tool
 from .rows import Row, call, identity, system_turn

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ...tools.signatures import TYPES
+from ...environments.signatures import TYPES
 
 KEPT = ("description", "enum", "default", "format", "minimum", "maximum")
 REFERENCE = re.compile(r"\$var(\d+)(?:\.([^$]*))?\$")  # $var1$, $var1.field$, $var1.list[0].field$

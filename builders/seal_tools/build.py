@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from ...environments.definition import fault
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
-from ...tools.definition import fault
 from ..nearest import Nearest, offer
 from ..sources import FolderSource
 from .convert import definition, faults, references

@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ...environments.calls import python_calls
 from ...inference.blocks import unfenced
-from ...tools.calls import python_calls
 from ..sources import load_json
 
 NAME_OF_CALLS = "tool_calls"

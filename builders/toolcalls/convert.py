@@ -10,10 +10,10 @@ import json
 from collections import Counter
 from typing import Any
 
+from ...environments.schema import argument_violation
+from ...environments.signatures import Unreadable, as_function
 from ...hub_sync.json_columns import unstorable
 from ...hub_sync.text import utf8
-from ...tools.schema import argument_violation
-from ...tools.signatures import Unreadable, as_function
 from .called import Rejected
 from .formats import read_record
 from .language import language_of

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ...tools.calls import Call
+from ...environments.calls import Call
 from ..toolcall.render import system_turn
 from ..toolcall.scorer import parse
 from .scorer import score_calls

@@ -13,9 +13,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ...environments.calls import Call, as_python
 from ...hub_sync.errors import DataError
 from ...hub_sync.text import utf8
-from ...tools.calls import Call, as_python
 from .scorer import read_calls
 from .steps import Referee, asked, referee, results_text
 from .worlds import needless

@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ...tools.calls import Call
+from ...environments.calls import Call
 
 Gold = dict[str, dict[str, list[Any]]]
 TYPES: dict[str, type] = {

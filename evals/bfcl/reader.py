@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 
-from ...tools.calls import Call, python_calls
+from ...environments.calls import Call, python_calls
 
 STARRED = "**"  # no function has an argument of this name, so a call with one never matches, as in the package
 

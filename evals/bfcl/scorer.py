@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from ...environments.calls import Call
 from ...inference.reasoning import answer_of
-from ...tools.calls import Call
 from .matcher import Gold, matches
 from .reader import bfcl_calls
 

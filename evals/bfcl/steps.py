@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
+from ...environments.calls import Call, python_calls
 from ...hub_sync.errors import DataError
-from ...tools.calls import Call, python_calls
 from .scorer import read_calls
 from .worlds import Worlds, play
 

@@ -18,9 +18,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ...environments.sandbox import Sandbox
+from ...environments.world_sandbox import open_worlds
 from ...hub_sync.errors import DataError
-from ...tools.sandbox import Sandbox
-from ...tools.world_sandbox import open_worlds
 from ..data import load_rows
 from ..toolcall.scorer import METRICS, canonical, parse
 from ..toolcall.task import ToolCallTask, turns_to_answer

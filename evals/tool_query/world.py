@@ -10,8 +10,8 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...tools.definition import as_openai, from_function
-from ...tools.schema import argument_violation
+from ...environments.definition import as_openai, from_function
+from ...environments.schema import argument_violation
 
 TOOLS = (
     "get_user_current_date", "get_projects", "update_project", "get_tasks", "get_task_description",

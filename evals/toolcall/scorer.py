@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...environments.schema import canonical
 from ...inference.blocks import fences, unfenced
 from ...inference.reasoning import answer_of
-from ...tools.schema import canonical
 
 METRICS = (
     "call_exact", "call_name", "call_valid", "call_argument_f1", "call_missing",

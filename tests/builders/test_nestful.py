@@ -14,9 +14,9 @@ import yaml
 from hubwright.builders.nestful import NestfulConfig, build
 from hubwright.builders.nestful.build import PARTS
 from hubwright.builders.nestful.convert import references, schema
+from hubwright.environments.definition import fault
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError
-from hubwright.tools.definition import fault
 
 
 def spec(name, description, parameters, results=("id",)):

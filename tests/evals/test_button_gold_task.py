@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from hubwright.builders.button.gold import GoldConfig, build
+from hubwright.environments.world_sandbox import open_worlds
 from hubwright.evals.button.task import ButtonGoldTask, played, turns_with_state
 from hubwright.evals.data import tasks_dir
 from hubwright.evals.toolcall.scorer import canonical
 from hubwright.hub_sync.context import StepContext
-from hubwright.tools.world_sandbox import open_worlds
 
 
 @pytest.fixture(scope="module")

@@ -57,8 +57,8 @@ OURS = {
     "inference/shards.py": 2,
     "trainers/merge/sparsify.py": 1,
     "trainers/merge/writer.py": 2,
-    "tools/jail.py": 1,
-    "tools/sandbox.py": 1,
+    "environments/jail.py": 1,
+    "environments/sandbox.py": 1,
 }
 
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ....tools.definition import fault
-from ....tools.schema import violation
+from ....environments.definition import fault
+from ....environments.schema import violation
 from ...sources import load_json
 from ...toolcalls.convert import Rejected as Unreadable
 from ..rows import ASSISTANT

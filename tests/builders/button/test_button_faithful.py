@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from hubwright.builders.button.faithful import FaithfulConfig, build, dedup, parse, prompts
 from hubwright.builders.button.rows import CHECKS, SWITCH, calls_of, features, results_of
 from hubwright.builders.button.template import definition_of, from_button, to_button
+from hubwright.environments.definition import fault
+from hubwright.environments.schema import violation
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.hub_sync.refs import ArtifactRef
-from hubwright.tools.definition import fault
-from hubwright.tools.schema import violation
 
 TOOLS = {name: definition_of(one) for name, one in (("find_museum", FIND), ("opening_hours", HOURS))}
 

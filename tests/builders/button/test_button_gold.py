@@ -14,10 +14,10 @@ from hubwright.builders.button.gold import Generator, GoldConfig, build
 from hubwright.builders.button.rows import CHECKS, calls_of, features, results_of
 from hubwright.builders.button.splits import is_test
 from hubwright.builders.button.spoil import FAULTS, spoil
+from hubwright.environments.sandbox import Sandbox
+from hubwright.environments.world_sandbox import open_worlds
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
-from hubwright.tools.sandbox import Sandbox
-from hubwright.tools.world_sandbox import open_worlds
 
 TOOLS = registry.read_worlds()
 GROUND = registry.Ground(TOOLS, registry.named())

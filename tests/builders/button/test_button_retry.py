@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from hubwright.builders.button.gold import GoldConfig, build
+from hubwright.environments import worlds
 from hubwright.hub_sync.context import StepContext
-from hubwright.tools import worlds
 
 Call = tuple[str, dict[str, Any]]
 

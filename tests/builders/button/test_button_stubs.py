@@ -15,10 +15,10 @@ from hubwright.builders.button.gold import GoldConfig, build
 from hubwright.builders.button.registry import Ground, read_worlds
 from hubwright.builders.button.rows import calls_of, features
 from hubwright.builders.button.stubs import read_definitions
+from hubwright.environments.schema import violation
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.hub_sync.refs import ArtifactRef
-from hubwright.tools.schema import violation
 
 SEAL_TOOLS = Path(__file__).parents[4] / "shared/data/fairyshine/Seal-Tools/Seal-Tools_Dataset"
 TYPES = {"s": "string", "i": "integer", "n": "number", "b": "boolean"}

@@ -17,9 +17,9 @@ import sys
 import types
 import zipfile
 
+from hubwright.environments.calls import Call, as_python, python_calls
 from hubwright.evals.bfcl.matcher import matches
 from hubwright.evals.bfcl.scorer import score
-from hubwright.tools.calls import Call, as_python, python_calls
 
 CATEGORIES = (
     "simple_python", "multiple", "parallel", "parallel_multiple", "live_simple", "live_multiple", "live_parallel",

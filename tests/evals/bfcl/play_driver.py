@@ -7,9 +7,9 @@ import random
 import sys
 import zipfile
 
+from hubwright.environments.calls import Call, as_python, python_calls
 from hubwright.evals.bfcl.world_driver import MODULES
 from hubwright.evals.bfcl.worlds import Worlds, play
-from hubwright.tools.calls import Call, as_python, python_calls
 
 FOLDER = "bfcl_eval/eval_checker/multi_turn_eval/func_source_code"
 CATEGORIES = ("base", "miss_func", "miss_param", "long_context")

@@ -91,8 +91,8 @@ def test_what_passes(judge: Referee, replies: list[str], turns: int, needless: b
 
 
 def test_a_call_that_never_ends_fails_its_own_row_alone(monkeypatch: pytest.MonkeyPatch):
+    from hubwright.environments.sandbox import Limits
     from hubwright.evals.bfcl.worlds import Worlds
-    from hubwright.tools.sandbox import Limits
 
     monkeypatch.setattr(steps, "Worlds", partial(Worlds, limits=Limits(seconds=1.0)))
     judge = Referee(SOURCES)
@@ -125,8 +125,8 @@ def test_time_that_other_rows_used_up_fails_no_row(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_turn_too_large_as_a_whole_fails_its_own_row_alone(monkeypatch: pytest.MonkeyPatch):
+    from hubwright.environments.sandbox import Limits
     from hubwright.evals.bfcl.worlds import Worlds
-    from hubwright.tools.sandbox import Limits
 
     monkeypatch.setattr(steps, "Worlds", partial(Worlds, limits=Limits(seconds=5.0, result_bytes=50)))
     judge = Referee(SOURCES)

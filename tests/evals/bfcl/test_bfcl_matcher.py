@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from hubwright.environments.calls import Call, python_calls
 from hubwright.evals.bfcl.matcher import matches
 from hubwright.evals.bfcl.reader import bfcl_calls
-from hubwright.tools.calls import Call, python_calls
 
 FUNCTION = {
     "name": "book",

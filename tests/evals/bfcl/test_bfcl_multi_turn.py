@@ -97,8 +97,8 @@ def test_a_turn_in_which_gold_calls_nothing(referee, documents):
 
 
 def test_a_reply_that_breaks_the_worlds_harms_itself_alone(monkeypatch: pytest.MonkeyPatch, documents):
+    from hubwright.environments.sandbox import Limits
     from hubwright.evals.bfcl.worlds import Worlds
-    from hubwright.tools.sandbox import Limits
 
     monkeypatch.setattr(steps, "Worlds", partial(Worlds, limits=Limits(seconds=1.0)))
     made = Referee(SOURCES)
@@ -255,7 +255,7 @@ def test_a_tenth_of_the_turns_takes_a_value_from_a_result_of_its_own(real: Path)
     """What a reply that is one step cannot know; the README says how often."""
     from datasets import load_dataset
 
-    from hubwright.tools.calls import python_calls
+    from hubwright.environments.calls import python_calls
 
     sources = {row["name"]: row["source"] for row in load_dataset(str(real), "worlds", split="python")}
     made, count = Referee(sources), 0

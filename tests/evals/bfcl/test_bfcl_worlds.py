@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from test_bfcl_matcher import package
 
+from hubwright.environments.calls import python_calls
 from hubwright.evals.bfcl.worlds import Worlds, needless, play
 from hubwright.hub_sync.errors import DataError
-from hubwright.tools.calls import python_calls
 
 SOURCES = {
     "long_context": "EXTRA = 1000",
@@ -118,7 +118,7 @@ def test_calls_where_gold_has_none_are_needless():
 
 
 def test_a_world_that_hangs_or_cannot_be_loaded_is_one_line():
-    from hubwright.tools.sandbox import Limits
+    from hubwright.environments.sandbox import Limits
 
     with pytest.raises(DataError, match="tool code cannot be loaded: KeyError: 'long_context'"):
         Worlds({})

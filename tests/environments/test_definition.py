@@ -7,8 +7,8 @@ from typing import Annotated, Literal, TypedDict
 
 import pytest
 
-from hubwright.tools.definition import MOST_NODES, as_openai, fault, from_function
-from hubwright.tools.schema import violation
+from hubwright.environments.definition import MOST_NODES, as_openai, fault, from_function
+from hubwright.environments.schema import violation
 
 City = Annotated[str, "city"]
 

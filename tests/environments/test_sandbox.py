@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from hubwright.environments.sandbox import Limits, Sandbox
 from hubwright.hub_sync.errors import DataError
-from hubwright.tools.sandbox import Limits, Sandbox
 
 QUICK = Limits(seconds=1.0)
 GOOD = """
@@ -141,7 +141,7 @@ AROUND = {
 @pytest.mark.parametrize("way", AROUND, ids=str)
 def test_the_kernel_refuses_without_the_hook(way, tmp_path: Path):
     """The jail's own filter, tried without its audit hook, in a process of its own."""
-    from hubwright.tools.sandbox import JAIL
+    from hubwright.environments.sandbox import JAIL
 
     script = tmp_path / "try.py"
     script.write_text(

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from hubwright.tools.schema import argument_violation, violation
-from hubwright.tools.signatures import Unreadable, as_function, json_schema
+from hubwright.environments.schema import argument_violation, violation
+from hubwright.environments.signatures import Unreadable, as_function, json_schema
 
 
 def parameters(tool: Any) -> Any:

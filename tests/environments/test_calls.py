@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from hubwright.tools.calls import Call, as_python, json_calls, python_calls
+from hubwright.environments.calls import Call, as_python, json_calls, python_calls
 
 
 @pytest.mark.parametrize(

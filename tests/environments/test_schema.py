@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from hubwright.tools.schema import argument_violation, schema_fault, violation
+from hubwright.environments.schema import argument_violation, schema_fault, violation
 
 SDIST = "jsonschema-4.26.0.tar.gz"
 

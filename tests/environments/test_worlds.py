@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from hubwright.tools import worlds
-from hubwright.tools.definition import fault, from_function
-from hubwright.tools.sandbox import Limits, Outcome, Sandbox
-from hubwright.tools.schema import violation
+from hubwright.environments import worlds
+from hubwright.environments.definition import fault, from_function
+from hubwright.environments.sandbox import Limits, Outcome, Sandbox
+from hubwright.environments.schema import violation
 
 SEEDS = range(20)
 TRIES = 300

@@ -34,7 +34,7 @@ def load(stubs: Sequence[Mapping[str, Any]], fits: Fits) -> dict[str, Callable[.
     """Name -> function of `{"name", "parameters": JSON Schema, "results": {field: rule}}`.
 
     Args:
-        fits: (value, schema) -> what is wrong, or None (tools/schema.py).
+        fits: (value, schema) -> what is wrong, or None (environments/schema.py).
     """
     return {stub["name"]: _stub(stub["name"], stub["parameters"], stub["results"], fits) for stub in stubs}
 
