@@ -21,6 +21,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[train,eval,hub,llm]" --group dev
+	$(BIN)/hubwright schema > recipes/recipe.schema.json
 	@touch $@
 
 demo: $(STAMP)   ## the whole job in a few minutes: data set, model, evaluation and card on a local hub

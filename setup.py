@@ -1,10 +1,29 @@
 """The folders at the root are the sub-packages of `hubwright`; everything else is in pyproject.toml."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
 PACKAGES = ("builders", "trainers", "evals", "model_cards", "inference", "environments", "hub_sync")
+
+SCHEMA = "import json, pathlib, sys; from hubwright.recipe import recipe_schema as schema; \
+pathlib.Path(sys.argv[1]).write_text(json.dumps(schema(), indent=1, sort_keys=True))"
+
+
+class BuildWithSchema(build_py):
+    """Generates the JSON Schema of recipes from the modules that were just copied."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib, "hubwright", "recipes", "recipe.schema.json")
+            environment = os.environ | {"PYTHONPATH": str(Path(self.build_lib).resolve())}
+            subprocess.run([sys.executable, "-c", SCHEMA, str(target.resolve())], env=environment, check=True)
+
 
 package_dir = {"hubwright": "hubwright"}
 for package in PACKAGES:
@@ -20,6 +39,7 @@ package_dir |= {
 }
 data = ["*.yaml", "*.json", "*.jsonl", "*.parquet", "*.jinja", "*.css", "*.md", "py.typed"]
 setup(
+    cmdclass={"build_py": BuildWithSchema},
     packages=sorted(set(packages) | set(package_dir)),
     package_dir=package_dir,
     package_data={"": data},

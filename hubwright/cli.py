@@ -142,10 +142,10 @@ def recipes(
 ) -> None:
     """List the shipped recipes; with --kinds, the words a step may use."""
     if kinds:
-        from .catalog import CATALOG
+        from .catalog import catalog
 
-        for name, kind in CATALOG.items():
-            print(f"{name:18}{kind.room:9}{kind.help}")
+        for name, spec in catalog().items():
+            print(f"{name:18}{spec.kind:9}{spec.help}")
         return
     from .recipe import shipped_recipes
     from .yaml_source import read_yaml
@@ -157,7 +157,7 @@ def recipes(
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of recipes (the same as recipes/recipe.schema.json)."""
+    """Print the JSON Schema of recipes; editors complete and check by it (the wheel has it as recipe.schema.json)."""
     from .recipe import recipe_schema
 
     print(json.dumps(recipe_schema(), indent=1, sort_keys=True))

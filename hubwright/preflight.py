@@ -55,7 +55,7 @@ def check_licences(
 
     for step in steps:
         sources: dict[str, str | ArtifactRef] = dict(step.inputs)
-        for role in sorted(step.kind.folds & step.inputs.keys()):
+        for role in step.spec.folding(step.inputs):
             if (base := base_of(step.inputs[role])) is not None:
                 sources[f"{role}.base"] = base
         rights = {role: right_of(source) for role, source in sources.items()}

@@ -27,10 +27,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .catalog import StepKind, config_class, did_you_mean, kind_of
+from .catalog import config_class, did_you_mean, spec_of
 from .hub_sync.errors import UsageError
 from .hub_sync.licence_ids import LicenceId
 from .hub_sync.refs import ArtifactRef
+from .hub_sync.step import StepSpec
 from .yaml_source import Where, read_yaml
 
 _STEP_NAME = re.compile(r"^[a-z][a-z0-9_-]{0,39}$")
@@ -70,7 +71,7 @@ class Publish(_Strict):
 class Step(_Strict):
     """One step: what does the work, on what, how, and where the result goes."""
 
-    uses: str = Field(description="What does the work: a word of the catalog (`hubwright recipes --kinds`).")
+    uses: str = Field(description="What does the work: a step (`hubwright recipes --kinds`).")
     inputs: dict[str, str] = Field(default_factory=dict, description="Role -> `org/name@revision` or `steps.NAME`.")
     with_: dict[str, Any] = Field(default_factory=dict, alias="with", description="The step's own settings.")
     publish: Publish = Field(description="Where the result goes.")
@@ -87,10 +88,10 @@ class Recipe(_Strict):
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step after all checks: its kind, its parsed config, its target and its inputs by role."""
+    """A step after all checks: its spec, its parsed config, its target and its inputs by role."""
 
     name: str
-    kind: StepKind
+    spec: StepSpec
     uses: str
     config: BaseModel
     publish: Publish
@@ -168,50 +169,51 @@ def _plan_step(path: Path, where: Where, recipe: Recipe, name: str, step: Step) 
     if not _STEP_NAME.match(name):
         raise refuse(f"step name {name!r}: use lower-case letters, digits, '_' and '-', at most 40")
     try:
-        kind = kind_of(step.uses)
+        spec = spec_of(step.uses)
     except UsageError as error:
         raise refuse(str(error), "uses") from error
-    said = getattr(step.publish, kind.publishes)
+    said = getattr(step.publish, spec.publishes)
     if said is None:
         raise refuse(
-            f"{step.uses} publishes a {kind.publishes}: write 'publish: {{{kind.publishes}: NAME}}'", "publish"
+            f"{step.uses} publishes a {spec.publishes}: write 'publish: {{{spec.publishes}: NAME}}'", "publish"
         )
     try:
-        target = ArtifactRef.parse(said if "/" in said else f"{recipe.namespace}/{said}", kind.publishes)
+        target = ArtifactRef.parse(said if "/" in said else f"{recipe.namespace}/{said}", spec.publishes)
     except UsageError as error:
-        raise refuse(str(error), "publish", kind.publishes) from error
+        raise refuse(str(error), "publish", spec.publishes) from error
     if "@" in said:
         raise refuse(
-            f"{said!r} names a revision; publishing goes to main, the version is 'tag'", "publish", kind.publishes
+            f"{said!r} names a revision; publishing goes to main, the version is 'tag'", "publish", spec.publishes
         )
     inputs: dict[str, ArtifactRef | str] = {}
     for role, text in step.inputs.items():
-        takes = kind.input_type(role)
-        if takes is None:
-            known = did_you_mean(role, kind.roles()) if kind.inputs else "; it takes none"
-            raise refuse(f"{step.uses} has no input {role!r}{known}", "inputs", role)
+        known = spec.role(role)
+        if known is None:
+            hint = did_you_mean(role, spec.role_names()) if spec.inputs else "; it takes none"
+            raise refuse(f"{step.uses} has no input {role!r}{hint}", "inputs", role)
         if text.startswith("steps."):
             source = text.removeprefix("steps.")
             if source not in recipe.steps:
                 raise refuse(f"no step is called {source!r}{did_you_mean(source, recipe.steps)}", "inputs", role)
-            made = kind_of(recipe.steps[source].uses).publishes if recipe.steps[source].uses else None
-            if made != takes:
-                raise refuse(f"{text} is a {made}; {role!r} takes a {takes}", "inputs", role)
+            made = spec_of(recipe.steps[source].uses).publishes if recipe.steps[source].uses else None
+            if made != known.type:
+                raise refuse(f"{text} is a {made}; {role!r} takes a {known.type}", "inputs", role)
             inputs[role] = source
         else:
             try:
-                inputs[role] = ArtifactRef.parse(text, takes)
+                inputs[role] = ArtifactRef.parse(text, known.type)
             except UsageError as error:
                 raise refuse(str(error), "inputs", role) from error
-    missing = [r for r in kind.inputs if r not in inputs and r not in kind.optional and not r.endswith("*")]
+    missing = [n for n, role in spec.inputs.items() if not (n in inputs or role.optional or n.endswith("*"))]
     if missing:
         raise refuse(f"{step.uses} needs the input {missing[0]!r}: add it below 'inputs'")
     settings = step.with_
-    if kind.order and settings.get("order") is None:
-        begin = kind.order.removesuffix("*")
+    ordered = next((name for name, role in spec.inputs.items() if role.ordered), None)
+    if ordered and settings.get("order") is None:
+        begin = ordered.removesuffix("*")
         settings = settings | {"order": [role.removeprefix(begin) for role in inputs if role.startswith(begin)]}
-    config: BaseModel = _validate(config_class(kind), settings, path, where, (*at, "with"))
-    return PlannedStep(name, kind, step.uses, config, step.publish, target, inputs)
+    config: BaseModel = _validate(config_class(spec), settings, path, where, (*at, "with"))
+    return PlannedStep(name, spec, step.uses, config, step.publish, target, inputs)
 
 
 def _in_order(path: Path, where: Where, planned: dict[str, PlannedStep]) -> list[PlannedStep]:
@@ -226,7 +228,7 @@ def _in_order(path: Path, where: Where, planned: dict[str, PlannedStep]) -> list
         key = (step.target.repo_type, step.target.repo_id)
         other = writers.setdefault(key, name)
         # Two steps may share a repository only where the second adds to what the first published.
-        if other != name and not (step.kind.room == "card" and other in graph[name]):
+        if other != name and not (step.spec.kind == "card" and other in graph[name]):
             raise UsageError(
                 f"{_place(path, where, ('steps', name, 'publish'))}: steps {other!r} and {name!r} both publish to "
                 f"{step.target.repo_id}; give each its own repository"
@@ -294,13 +296,13 @@ def _inner_model(annotation: Any) -> Any:
 
 def recipe_schema() -> dict[str, Any]:
     """The JSON Schema of recipes, `with:` of every kind included; editors complete and check by it."""
-    from .catalog import CATALOG
+    from .catalog import catalog
 
     schema = Recipe.model_json_schema(by_alias=True)
     definitions = schema["$defs"]
     rules = []
-    for uses, kind in CATALOG.items():
-        config = config_class(kind).model_json_schema(by_alias=True, ref_template=f"#/$defs/{uses}.{{model}}")
+    for uses, spec in catalog().items():
+        config = config_class(spec).model_json_schema(by_alias=True, ref_template=f"#/$defs/{uses}.{{model}}")
         for name, inner in config.pop("$defs", {}).items():
             definitions[f"{uses}.{name}"] = inner
         definitions[f"{uses}.with"] = config
@@ -311,6 +313,6 @@ def recipe_schema() -> dict[str, Any]:
             }
         )
     step = definitions["Step"]
-    step["properties"]["uses"]["enum"] = list(CATALOG)
+    step["properties"]["uses"]["enum"] = list(catalog())
     step["allOf"] = rules
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -143,12 +143,12 @@ def _run_step(
             inputs[role], asked[role] = made, f"steps.{said}"
         else:
             inputs[role], asked[role] = _resolve(said, lock, settings.update), str(said)
-    for role in sorted(step.kind.folds & inputs.keys()):
+    for role in step.spec.folding(inputs):
         if (changed := adapter_base(inputs[role])) is not None:
             inputs[f"{role}.base"], asked[f"{role}.base"] = _resolve(changed, lock, settings.update), str(changed)
     config, sources, given = resolve_sources(step.config, f"steps.{step.name}.with")
     mark = provenance.fingerprint(
-        step.uses, step.kind.version, config, inputs, {k: v["sha256"] for k, v in sources.items()}
+        step.uses, step.spec.version, config, inputs, {k: v["sha256"] for k, v in sources.items()}
     )
     with translate_errors(f"{step.target.repo_type} {step.target.repo_id}"):
         found = find_published(step.target, mark)
@@ -164,14 +164,14 @@ def _run_step(
     if record is None:
         before_work(step)
         hashes = {name: source["sha256"] for name, source in sources.items()}
-        settled = {"uses": step.uses, "version": step.kind.version, "with": config, "sources": hashes,
+        settled = {"uses": step.uses, "version": step.spec.version, "with": config, "sources": hashes,
                    "inputs": {role: str(ref) for role, ref in inputs.items()}}  # fmt: skip
         for path in workdir.begin(folder, step.name, settled, settings.fresh):
             event(step.name, "aside", {"path": str(path)})
         local = {}
         for role, ref in inputs.items():
             event(step.name, "input", {"role": role, "ref": str(ref)})
-            local[role] = Input(ref, pull(ref, CARD if role in step.kind.served else None))
+            local[role] = Input(ref, pull(ref, CARD if step.spec.serves(role) else None))
         event(step.name, "run", {"uses": step.uses})
         context = StepContext(
             step.name,
@@ -195,8 +195,8 @@ def _run_step(
         title=f"{step.uses}: {plan.name}/{step.name}",
         tag=step.publish.tag,
         private=step.publish.private,
-        keep_other_files=step.kind.room == "card",
-        parent_commit=_card_parent(step, inputs).revision if step.kind.room == "card" else None,
+        keep_other_files=step.spec.kind == "card",
+        parent_commit=_card_parent(step, inputs).revision if step.spec.kind == "card" else None,
     )
     _lock_step(lock, step, mark, published.ref, inputs)
     event(step.name, "published", {"commit": published.ref.revision, "url": published.url})
@@ -281,8 +281,8 @@ def _make(
     context.workdir.mkdir(exist_ok=True)
     rights = {role: licences.of_card(i.path, i.ref.repo_id) for role, i in inputs.items()}
     begun = provenance.now()
-    result = run_function(step.kind)(given, context)
-    if step.kind.room == "builder":
+    result = run_function(step.spec)(given, context)
+    if step.spec.kind == "builder":
         _write_dataset(result, output)
     _check_output(step, output)
     licence = licences.decide(
@@ -294,8 +294,8 @@ def _make(
     )
     record = {
         "step": {
-            "recipe": plan.name, "name": step.name, "uses": step.uses, "method_version": step.kind.version,
-            "room": step.kind.room,
+            "recipe": plan.name, "name": step.name, "uses": step.uses, "method_version": step.spec.version,
+            "kind": step.spec.kind,
         },
         "target": {"type": step.target.repo_type, "repo_id": step.target.repo_id, "tag": step.publish.tag},
         "config": config,
@@ -314,7 +314,7 @@ def _make(
         "parquet": card.describe_parquet(output),
         "files": [],
     }  # fmt: skip
-    earlier = _earlier_records(step, inputs) if step.kind.room == "card" else []
+    earlier = _earlier_records(step, inputs) if step.spec.kind == "card" else []
     card.write_plots(record, output)
     record["files"] = manifest(output, provenance.DERIVED_FILES)
     records = [*earlier, record]
@@ -342,7 +342,7 @@ def _write_dataset(dataset: Any, output: Path) -> None:
 
 
 def _check_output(step: PlannedStep, output: Path) -> None:
-    if not list_files(output) and step.kind.room != "card":
+    if not list_files(output) and step.spec.kind != "card":
         raise DataError(f"step {step.name} ({step.uses}) made no files; nothing was published")
 
 

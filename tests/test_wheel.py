@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from hubwright.recipe import recipe_schema
+
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("hubwright", "builders", "trainers", "evals", "model_cards", "inference", "hub_sync")
+PACKAGES = ("hubwright", "builders", "trainers", "evals", "model_cards", "inference", "environments", "hub_sync")
 DATA = {".yaml", ".json", ".jsonl", ".parquet", ".jinja", ".css", ".md", ".typed"}
 
 
@@ -38,14 +41,18 @@ def committed(folder: str) -> list[Path]:
 def test_every_module_and_data_file_is_in_it(wheel):
     held = set(wheel.namelist())
     expected = set()
-    for room in ROOMS:
-        for path in committed(room):
+    for package in PACKAGES:
+        for path in committed(package):
             if path.suffix == ".py" or path.suffix in DATA:
-                expected.add(str(path) if room == "hubwright" else f"hubwright/{path}")
+                expected.add(str(path) if package == "hubwright" else f"hubwright/{path}")
     expected |= {f"hubwright/{p}" for p in committed("recipes")}
     expected |= {f"lm_eval/tasks/hubwright/{p.name}" for p in committed("evals/tasks") if p.suffix == ".yaml"}
     assert len(expected) > 60
     assert expected - held == set()
+
+
+def test_schema_of_recipes_is_generated(wheel):
+    assert json.loads(wheel.read("hubwright/recipes/recipe.schema.json")) == json.loads(json.dumps(recipe_schema()))
 
 
 def test_nothing_else_lands_on_the_import_path(wheel):

@@ -14,8 +14,8 @@
         \"\"\"
 
 Everything else is optional: `TOOLS` (else all public functions of the file), `begin(seed)` where the tools have state,
-and `ASK`, `TELL`, `CALLED`, `NAMED`, `TESTS`, `CHANGES` of `environments/worlds/__init__.py`, tool by tool. Without `CHANGES`
-any tool may change something, and no call whose outcome is unknown is made again. The file is the
+and `ASK`, `TELL`, `CALLED`, `NAMED`, `TESTS`, `CHANGES` of `environments/worlds/__init__.py`, tool by tool. Without
+`CHANGES` any tool may change something, and no call whose outcome is unknown is made again. The file is the
 user's and is imported as any module; its calls run in the sandbox.
 """
 

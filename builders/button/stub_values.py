@@ -1,7 +1,7 @@
 """Which values a parameter or a field of a result can have, read off its name, type and description. All our choice.
 
-What is read gives rules of `environments/stubs.py`; what a user may say are values drawn by them. There is no rule for a
-text that only somebody who knew the subject could write: such a field makes a definition unusable.
+What is read gives rules of `environments/stubs.py`; what a user may say are values drawn by them. There is no rule for
+a text that only somebody who knew the subject could write: such a field makes a definition unusable.
 """
 
 from __future__ import annotations

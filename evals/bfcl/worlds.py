@@ -1,9 +1,9 @@
 """BFCL's multi-turn worlds: a model's calls and the gold calls, each on its own copy, compared after every turn.
 
 The back-ends are the package's own classes (`bfcl-eval`, Apache-2.0): data of a data set, not code of ours, so they
-and the model's calls run in a sandbox (`environments/sandbox.py`). Calls are read by the syntax tree; nothing of a model's
-text is ever evaluated. What passes a turn is the package's: the model called something, every public attribute of
-every world equals gold's, and gold's results of this turn are among the model's results so far.
+and the model's calls run in a sandbox (`environments/sandbox.py`). Calls are read by the syntax tree; nothing of a
+model's text is ever evaluated. What passes a turn is the package's: the model called something, every public attribute
+of every world equals gold's, and gold's results of this turn are among the model's results so far.
 """
 
 from __future__ import annotations

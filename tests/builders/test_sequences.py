@@ -85,7 +85,7 @@ def test_a_row_depends_on_seed_split_and_number_alone(name: str, sets: dict[str,
     assert made(name, seed=1)[0]["train"] != sets[name]["train"]
 
 
-# A change of these is a change of every published set: then raise `version` in the catalog.
+# A change of these is a change of every published set: then raise `version` in builders/steps.py.
 DIGESTS = {
     "induction": "0b7d019032ba2293",
     "ngram": "29bc009cfb881713",

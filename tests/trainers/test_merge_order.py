@@ -77,7 +77,7 @@ def planned(path: Path, inputs: dict[str, str], **config: Any) -> tuple[list[str
     plan = load_plan(path).steps[0]
     config_ = plan.config.model_dump(mode="json")
     pinned = {role: ArtifactRef("model", ref.repo_id, "a" * 40) for role, ref in plan.inputs.items()}  # type: ignore[union-attr]
-    return config_.get("order", []), fingerprint(plan.uses, plan.kind.version, config_, pinned, {})
+    return config_.get("order", []), fingerprint(plan.uses, plan.spec.version, config_, pinned, {})
 
 
 def test_recipe_order_of_the_inputs_is_in_the_fingerprint(tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""Steps of other packages, offered by entry points."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hubwright import catalog
+from hubwright.hub_sync.errors import UsageError
+
+MODULE = """
+from hubwright.hub_sync.step import StepSpec
+STEPS = {"squares": StepSpec("builder", "squares_steps:Config", "squares_steps:build", "dataset", "squares")}
+TAKEN = {"sft": STEPS["squares"]}
+LIST = list(STEPS)
+"""
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """Makes a package installed that offers `squares_steps:NAME`, as pip would leave it."""
+
+    def put(name: str) -> None:
+        (tmp_path / "squares_steps.py").write_text(MODULE)
+        folder = tmp_path / "squares-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: squares\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(f"[hubwright.steps]\nsquares = squares_steps:{name}\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+
+    catalog.catalog.cache_clear()
+    yield put
+    catalog.catalog.cache_clear()
+    sys.modules.pop("squares_steps", None)
+
+
+def test_catalog_installed_package_its_steps_are_known(install) -> None:
+    install("STEPS")
+    assert catalog.spec_of("squares").help == "squares" and "sft" in catalog.catalog()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("TAKEN", "entry point squares_steps:TAKEN of hubwright.steps: 'sft' is the name of another step"),
+        ("LIST", "entry point squares_steps:LIST of hubwright.steps is not a dict of StepSpec"),
+        ("NONE", "entry point squares_steps:NONE of hubwright.steps cannot be loaded: "),
+    ],
+)
+def test_catalog_entry_point_that_offers_something_else_is_refused(install, name: str, reason: str) -> None:
+    install(name)
+    with pytest.raises(UsageError, match=f"^{reason}"):
+        catalog.catalog()
