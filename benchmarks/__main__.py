@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 CASES = (
-    "cli_help", "publish", "hub", "judge", "inference", "inference_limits", "kv_shift", "button_gold",
+    "cli_help", "publish", "hub", "judge", "inference", "inference_limits", "kv_shift", "call_graphs",
     "button_throughput", "merge",
 )  # fmt: skip
 

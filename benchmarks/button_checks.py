@@ -14,11 +14,11 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from hubwright.builders.button.checks import faults, run_checks
-from hubwright.builders.button.near import Seen
-from hubwright.builders.button.rows import CHECKS, Row, call
-from hubwright.builders.sources import parse_records
-from hubwright.builders.toolcalls.convert import Rejected, convert
+from hubwright.builders._lib.conversation_checks import faults, run_checks
+from hubwright.builders._lib.conversation_rows import CHECKS, Row, call
+from hubwright.builders._lib.near_duplicates import Seen
+from hubwright.builders._lib.sources import parse_records
+from hubwright.builders._lib.tool_rows import Rejected, convert
 
 
 def with_ids(row: Row) -> Row:

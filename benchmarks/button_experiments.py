@@ -3,7 +3,7 @@
     python -m benchmarks.button_experiments --out runs/button --model MODEL --gold GOLD --stubs STUBS \\
         --glaive GLAIVE --seal SEAL --bfcl BFCL
 
-MODEL is a folder of SmolLM2-135M-Instruct; the others are folders of published data sets (recipes `button_gold`,
+MODEL is a folder of SmolLM2-135M-Instruct; the others are folders of published data sets (recipes `call_graphs`,
 `button_seal`, `toolcalls`, `seal_tools`, `bfcl`). Arms: `gold`, rows over the worlds; `both`, every other row over
 stubs of Seal-Tools' definitions; `glaive`; `spoilt`, gold rows with a fault each. Every arm is trained for two passes
 over rows that hold together --tokens tokens, in another choice of rows for every seed, by the recipe step `sft`; then
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 TASKS = {  # task -> (environment variable, argument that names its data set, figures shown)
-    "button_gold": ("HUBWRIGHT_BUTTON_GOLD", "gold", ("call_name", "call_exact", "call_result", "no_call")),
+    "call_graphs": ("HUBWRIGHT_CALL_GRAPHS", "gold", ("call_name", "call_exact", "call_result", "no_call")),
     "seal_tools_in_domain": ("HUBWRIGHT_SEAL_TOOLS", "seal", ("tool_f1", "param_f1")),
     "seal_tools_out_domain": ("HUBWRIGHT_SEAL_TOOLS", "seal", ("tool_f1", "param_f1")),
     "button_bfcl_fc_simple_python": ("HUBWRIGHT_BFCL", "bfcl", ("function", "acc")),
@@ -41,9 +41,9 @@ def choose(arm: str, seed: int, tokens: int, arguments: argparse.Namespace, fold
     import datasets
     from transformers import AutoTokenizer
 
-    from hubwright.builders.button.checks import run_checks
-    from hubwright.builders.button.rows import features
-    from hubwright.builders.button.spoil import Unfit, spoil
+    from hubwright.builders._lib.conversation_checks import run_checks
+    from hubwright.builders._lib.conversation_rows import features
+    from hubwright.builders.call_graphs.corruption import Unfit, spoil
     from hubwright.evals.toolcall.render import plain_turns
     from hubwright.hub_sync.json_columns import make_dataset
 

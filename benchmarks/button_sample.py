@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--rows", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--recipe", default="button_gold")
+    parser.add_argument("--recipe", default="call_graphs")
     arguments = parser.parse_args()
     rows = datasets.load_dataset(str(arguments.data), split="train")
     by_variant: dict[str, list[int]] = defaultdict(list)

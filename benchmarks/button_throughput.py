@@ -1,4 +1,4 @@
-"""Generation throughput: a phase of `button_faithful` against distilabel's pipeline, one request a row.
+"""Generation throughput: a phase of `button` against distilabel's pipeline, one request a row.
 
     python3.11 -m venv .venv-peers && .venv-peers/bin/pip install distilabel openai
     HUBWRIGHT_BENCH_PEERS=.venv-peers/bin/python python -m benchmarks.button_throughput
@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hubwright.builders.button.faithful.asking import Asker, phase
+from hubwright.builders._lib.teacher import Asker, phase
 
 from .button_peers import QUESTION
 

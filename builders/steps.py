@@ -27,16 +27,16 @@ STEPS: dict[str, StepSpec] = {
     ),
     "instructions": StepSpec(
         "builder",
-        "hubwright.builders.instructions:InstructionsConfig",
-        "hubwright.builders.instructions:build",
+        "hubwright.builders.instructions.build:InstructionsConfig",
+        "hubwright.builders.instructions.build:build",
         "dataset",
         "conversations without functions, from Alpaca's, ShareGPT's and OpenAI's files",
         version=2,
     ),
     "mix": StepSpec(
         "builder",
-        "hubwright.builders.mix:MixConfig",
-        "hubwright.builders.mix:build",
+        "hubwright.builders.mix.build:MixConfig",
+        "hubwright.builders.mix.build:build",
         "dataset",
         "several data sets of conversations as one, in proportions that are told",
         inputs={"part_*": Role("dataset")},
@@ -109,12 +109,12 @@ STEPS: dict[str, StepSpec] = {
         "NESTFUL: requests served by sequences of nested calls, from the wheel of nestful-wrapper",
         version=2,
     ),
-    "button": StepSpec(
+    "button_dataset": StepSpec(
         "builder",
-        "hubwright.builders.button.collect:ButtonConfig",
+        "hubwright.builders.button.collect:ButtonDatasetConfig",
         "hubwright.builders.button.collect:build",
         "dataset",
-        "rows of button_gold, button_verified and button_faithful as configs of one data set",
+        "rows of call_graphs, call_graphs_reworded and button as configs of one data set",
         inputs={
             "gold": Role("dataset", optional=True),
             "stubs": Role("dataset", optional=True),
@@ -130,10 +130,10 @@ STEPS: dict[str, StepSpec] = {
         "dataset",
         "tool-query: requests about a to-do list with the list itself, from AgentGym's files",
     ),
-    "button_gold": StepSpec(
+    "call_graphs": StepSpec(
         "builder",
-        "hubwright.builders.button.gold:GoldConfig",
-        "hubwright.builders.button.gold:build",
+        "hubwright.builders.call_graphs.build:CallGraphsConfig",
+        "hubwright.builders.call_graphs.build:build",
         "dataset",
         "verified multi-turn function calling: compositions of tools that run, without a language model",
         inputs={
@@ -143,10 +143,10 @@ STEPS: dict[str, StepSpec] = {
         },
         version=4,
     ),
-    "button_faithful": StepSpec(
+    "button": StepSpec(
         "builder",
-        "hubwright.builders.button.faithful:FaithfulConfig",
-        "hubwright.builders.button.faithful:build",
+        "hubwright.builders.button:ButtonConfig",
+        "hubwright.builders.button:build",
         "dataset",
         "BUTTON's own pipeline: a served teacher invents tasks bottom-up and plays them out top-down",
         inputs={
@@ -166,12 +166,12 @@ STEPS: dict[str, StepSpec] = {
         "BUTTONInstruct's own file as rows of BUTTON's shared form, every line kept byte for byte",
         version=2,
     ),
-    "button_verified": StepSpec(
+    "call_graphs_reworded": StepSpec(
         "builder",
-        "hubwright.builders.button.verified:VerifiedConfig",
-        "hubwright.builders.button.verified:build",
+        "hubwright.builders.call_graphs.reworded:RewordedConfig",
+        "hubwright.builders.call_graphs.reworded:build",
         "dataset",
-        "rows of button_gold in which a served teacher says what the user says, checked again",
+        "rows of call_graphs in which a served teacher says what the user says, checked again",
         inputs={
             "dataset": Role("dataset"),
             "teacher": Role("model", optional=True, served=True),

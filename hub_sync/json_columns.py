@@ -25,11 +25,14 @@ LEAST, MOST = -(2**63), 2**64 - 1  # integers that datasets' reader gives back a
 
 
 def unstorable(value: Any, depth: int = 0) -> str:
-    """Why a JSON value would not be read back equal: not_unicode, number_out_of_range, too_deep, not_json; else ""."""
+    """Why a JSON value would not be read back equal, else "".
+
+    Returns text_not_unicode, number_out_of_range, nested_too_deeply or not_json.
+    """
     if depth > DEEPEST:
-        return "too_deep"
+        return "nested_too_deeply"
     if isinstance(value, str):
-        return "" if is_well_formed(value) else "not_unicode"
+        return "" if is_well_formed(value) else "text_not_unicode"
     if value is None or isinstance(value, bool):
         return ""
     if isinstance(value, int):

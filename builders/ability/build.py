@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
-from ..sources import fetch
-from ..toolcalls.splits import NEAR, is_test, tied
+from .._lib.sources import fetch
+from .._lib.splits import NEAR, is_test, tied
 from .clean import RULES, SPLITS, Item, clean
 from .convert import Rejected, convert, training_text
 from .read import AbilitySource, File, json_lines, read_files

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..toolcalls.splits import highest_similarity, shingles, words
+from .._lib.splits import highest_similarity, shingles, words
 
 SAME = "same question"
 NEAR = "nearly the same"

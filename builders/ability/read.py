@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
-from ..sources import FolderSource, Source, load_json
+from .._lib.sources import FolderSource, Source, load_json
 
 LARGEST = 256 << 20  # bytes of a file inside an archive, unpacked; our choice
 LANGUAGES = {

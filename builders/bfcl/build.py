@@ -23,7 +23,7 @@ from pydantic import ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
-from ..sources import Source, fetch
+from .._lib.sources import Source, fetch
 
 if TYPE_CHECKING:
     import datasets

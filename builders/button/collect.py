@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict
 from ...hub_sync import provenance
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, UsageError
-from ..sources import read_rows
-from .rows import CHECKS, features
-from .splits import FUNCTIONS, TEST, TRAIN, functions_of
+from .._lib.conversation_rows import CHECKS, features
+from .._lib.function_splits import FUNCTIONS, TEST, TRAIN, functions_of
+from .._lib.sources import read_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -30,13 +30,13 @@ MADE = {
 }
 
 
-class ButtonConfig(BaseModel):
+class ButtonDatasetConfig(BaseModel):
     """There is nothing to set: the inputs say it all."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def build(config: ButtonConfig, context: StepContext) -> dict[str, DatasetDict]:
+def build(config: ButtonDatasetConfig, context: StepContext) -> dict[str, DatasetDict]:
     """The inputs `gold`, `stubs`, `verified` and `faithful`, those that are given, as configs of these names.
 
     Raises:
@@ -61,8 +61,7 @@ def _read(source: Input, context: StepContext) -> dict[str, Dataset]:
     for split, rows in read_rows(source, context, None).items():
         if missing := [column for column in columns if column not in rows.column_names]:
             raise DataError(
-                f"{source.ref}: has no column {missing[0]!r}; give data of button_gold, button_verified or "
-                "button_faithful"
+                f"{source.ref}: has no column {missing[0]!r}; give data of call_graphs, call_graphs_reworded or button"
             )
         try:
             splits[split] = rows.select_columns(list(columns)).cast(columns)

@@ -20,10 +20,10 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.licence_ids import LicenceId
-from ..sources import Source, fetch, load_json
-from ..toolcalls.convert import Rejected
-from .checks import check_all, faults_table
-from .rows import Row, calls_of, features, identity
+from .._lib.conversation_checks import check_all, faults_table
+from .._lib.conversation_rows import Row, calls_of, features, identity
+from .._lib.sources import Source, fetch, load_json
+from .._lib.tool_rows import Rejected
 from .template import from_button, to_button
 
 if TYPE_CHECKING:

@@ -16,15 +16,14 @@ Text of our own template needs none: it is read and written again byte for byte.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from ...hub_sync.text import is_well_formed
-from ..sources import load_json
-from ..toolcalls.convert import Rejected
-from .rows import SWITCH, Messages, call, results_of, system_turn, without_switch
+from ...hub_sync.json_columns import unstorable
+from .._lib.conversation_rows import SWITCH, Messages, call, results_of, system_turn, without_switch
+from .._lib.sources import load_json
+from .._lib.tool_rows import Rejected
 
 PREAMBLE = "You complete tasks by calling functions. These are the functions that you have, as a JSON list:\n<tool>\n"
 RULES = (
@@ -112,7 +111,8 @@ def from_button(record: Any) -> dict[str, Any]:
         messages.insert(0, system_turn(parallel, before))
     elif before:
         messages.insert(0, {"role": "system", "content": before})
-    check_storable([messages, tools])
+    if why := unstorable([messages, tools]):
+        raise Rejected(why)
     return {"messages": messages, "tools": tools, "parallel": parallel}
 
 
@@ -288,21 +288,3 @@ def _load(text: str, reason: str) -> Any:
         return load_json(text)
     except (ValueError, RecursionError) as error:
         raise Rejected(reason) from error
-
-
-def check_storable(value: Any, depth: int = 0) -> None:
-    """Raise Rejected for what Parquet would not give back: lone surrogates, infinities, integers beyond 64 bits."""
-    if depth > DEEPEST:
-        raise Rejected("nested_too_deeply")
-    if isinstance(value, str):
-        if not is_well_formed(value):
-            raise Rejected("text_not_unicode")
-    elif isinstance(value, int):
-        if not -LARGEST <= value < LARGEST:
-            raise Rejected("number_out_of_range")
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise Rejected("number_out_of_range")
-    elif isinstance(value, list | dict):
-        for inner in [*value, *value.values()] if isinstance(value, dict) else value:
-            check_storable(inner, depth + 1)

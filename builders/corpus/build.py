@@ -18,7 +18,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import is_well_formed, utf8
-from ..against import inputs_against
+from .._lib.decontamination import inputs_against
 from .overlap import read_questions
 from .read import TextSource, documents, read_files
 

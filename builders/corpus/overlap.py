@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 
 from ...hub_sync.context import StepContext
-from ..against import inputs_against, requests
-from ..toolcalls.splits import words
+from .._lib.decontamination import inputs_against, requests
+from .._lib.splits import words
 
 Run = tuple[str, ...]
 

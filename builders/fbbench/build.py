@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubError, UsageError
 from ...hub_sync.refs import ArtifactRef
-from ..sources import refuse_credentials
+from .._lib.sources import refuse_credentials
 from .report import describe
 from .schema import Problem, check_records, features, to_row
 

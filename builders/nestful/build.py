@@ -21,8 +21,8 @@ from pydantic import ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
-from ..nearest import Nearest, offer
-from ..sources import Source, fetch
+from .._lib.retrieval import Nearest, offer
+from .._lib.sources import Source, fetch
 from .convert import RESULT, definition, faults, references
 
 if TYPE_CHECKING:

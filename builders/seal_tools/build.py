@@ -18,8 +18,8 @@ from pydantic import Field
 from ...environments.definition import fault
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
-from ..nearest import Nearest, offer
-from ..sources import FolderSource
+from .._lib.retrieval import Nearest, offer
+from .._lib.sources import FolderSource
 from .convert import definition, faults, references
 
 if TYPE_CHECKING:

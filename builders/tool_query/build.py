@@ -19,7 +19,7 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubError, UsageError
-from ..sources import FolderSource
+from .._lib.sources import FolderSource
 
 if TYPE_CHECKING:
     import datasets

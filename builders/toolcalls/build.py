@@ -21,10 +21,10 @@ from ...hub_sync.errors import DataError
 from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import utf8
-from ..sources import Source, check_rejected, read_records
-from .convert import Rejected, convert
-from .language import UNKNOWN
-from .splits import NEAR, groups, is_test, near_train, words
+from .._lib.language import UNKNOWN
+from .._lib.sources import Source, check_rejected, read_records
+from .._lib.splits import NEAR, groups, is_test, near_train, words
+from .._lib.tool_rows import Rejected, convert
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features

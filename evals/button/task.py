@@ -1,11 +1,11 @@
-"""The held-out turns of `button_gold` as lm-eval tasks: the calls of a turn are compared, and made for real.
+"""The held-out turns of `call_graphs` as lm-eval tasks: the calls of a turn are compared, and made for real.
 
     lm_eval run --model hf --model_args pretrained=... --apply_chat_template \\
-        --tasks button_gold,button_gold_functions \\
+        --tasks call_graphs,call_graphs_functions \\
         --metadata '{"dataset": "org/button-gold@v1.0.0"}'
 
-`button_gold` has sets of functions that no train row plans or offers (split `test`; each function may be in train rows
-beside others), `button_gold_functions` has functions that no train row plans or offers (split `test_functions`).
+`call_graphs` has sets of functions that no train row plans or offers (split `test`; each function may be in train rows
+beside others), `call_graphs_functions` has functions that no train row plans or offers (split `test_functions`).
 
 The model continues the conversation as it went up to that turn (teacher forcing), greedily. Beside the metrics of
 `toolcall`, the state of the worlds is brought to that turn and the model's calls are made: `call_runs` where all give
@@ -66,7 +66,7 @@ def played(box: Sandbox, document: Mapping[str, Any], calls: Iterable[Mapping[st
     return sorted(found)
 
 
-class ButtonGoldTask(ToolCallTask):
+class CallGraphsTask(ToolCallTask):
     """A conversation with tools that run; held-out sets of functions."""
 
     SPLIT = "test"
@@ -75,18 +75,18 @@ class ButtonGoldTask(ToolCallTask):
     _box: Sandbox | None = None
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the split from `--metadata` or HUBWRIGHT_BUTTON_GOLD and cut it into turns."""
+        """Read the split from `--metadata` or HUBWRIGHT_CALL_GRAPHS and cut it into turns."""
         import datasets
 
         rows = load_rows(
             self.config.metadata,
-            "HUBWRIGHT_BUTTON_GOLD",
+            "HUBWRIGHT_CALL_GRAPHS",
             "hubwright/button-gold",
             self.SPLIT,
-            hint="build it with `hubwright run button_gold --set namespace=YOU`",
+            hint="build it with `hubwright run call_graphs --set namespace=YOU`",
         )
         if missing := [name for name in COLUMNS if name not in rows.column_names]:
-            raise DataError(f"button_gold: the data set has no column {missing[0]!r}; give one of `uses: button_gold`")
+            raise DataError(f"call_graphs: the data set has no column {missing[0]!r}; give one of `uses: call_graphs`")
         self.dataset = {"test": datasets.Dataset.from_list(turns_with_state(rows))}
 
     @property
@@ -110,7 +110,7 @@ class ButtonGoldTask(ToolCallTask):
         return figures | self.with_intervals({"call_runs": float(found is not None), "call_result": float(right)})
 
 
-class ButtonGoldFunctionsTask(ButtonGoldTask):
+class CallGraphsFunctionsTask(CallGraphsTask):
     """The same over held-out functions."""
 
     SPLIT = "test_functions"

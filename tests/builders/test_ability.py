@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from hubwright.builders._lib.splits import tied
 from hubwright.builders.ability import AbilityConfig, AbilitySource, build
 from hubwright.builders.ability.clean import SAME, Item, clean
 from hubwright.builders.ability.convert import Rejected, convert, number, training_text
-from hubwright.builders.toolcalls.splits import tied
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
 

@@ -9,8 +9,9 @@ from typing import Any
 import datasets
 import pytest
 
-from hubwright.builders import instructions, mix
-from hubwright.builders.sources import Source
+from hubwright.builders._lib.sources import Source
+from hubwright.builders.instructions.build import build as instructions
+from hubwright.builders.mix.build import build as mix
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.hub_sync.refs import ArtifactRef
@@ -256,7 +257,7 @@ def test_instructions_with_content_parts_become_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["text", "parts", "from and value"])
 def test_requests_of_test_set_are_read_in_every_form(tmp_path: Path, form: str) -> None:
     """A test set whose requests are not seen would be trained on."""
-    from hubwright.builders.against import requests
+    from hubwright.builders._lib.decontamination import requests
 
     turns: dict[str, Any] = {
         "text": [{"role": "user", "content": "Grass?"}, {"role": "assistant", "content": "Green."}],

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hubwright.builders.nearest import Nearest, words
+from hubwright.builders._lib.retrieval import Nearest, words
 from hubwright.builders.seal_tools import SealToolsConfig, build
 from hubwright.builders.seal_tools.build import SPLITS
 from hubwright.builders.seal_tools.convert import references

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubwright.builders._lib.splits import near_train
+from hubwright.builders._lib.tool_rows import Rejected, convert
 from hubwright.builders.toolcalls import Source, ToolCallsConfig, build
-from hubwright.builders.toolcalls.convert import Rejected, convert
-from hubwright.builders.toolcalls.splits import near_train
 from hubwright.environments.schema import violation
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError, UsageError

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from hubwright.builders._lib.language import language_of
+from hubwright.builders._lib.tool_rows import Rejected, convert
 from hubwright.builders.toolcalls import Source, ToolCallsConfig, build
-from hubwright.builders.toolcalls.convert import Rejected, convert
-from hubwright.builders.toolcalls.language import language_of
 from hubwright.hub_sync.context import StepContext
 
 TOOLS = [

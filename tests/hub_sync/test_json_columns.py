@@ -47,7 +47,7 @@ def test_make_dataset_arguments_of_other_types_in_every_row_read_back_equal(tmp_
 # Rows of plain columns, or of JSON text; every other maker of rows goes through make_dataset or encode_row.
 PLAIN = {
     "builders/ability/build.py", "builders/bfcl/build.py", "builders/corpus/build.py", "builders/fbbench/build.py",
-    "builders/feedback_drills/builder.py", "builders/instructions.py", "builders/nestful/build.py",
+    "builders/feedback_drills/builder.py", "builders/instructions/build.py", "builders/nestful/build.py",
     "builders/seal_tools/build.py", "builders/sequences/common.py", "builders/tool_query/build.py",
     "evals/bfcl/multi_turn_task.py", "evals/button/task.py", "evals/fbbench/task.py", "evals/kv_shifting/cmmlu.py",
     "evals/maet/task.py", "evals/toolcall/task.py", "trainers/maet/locate.py",
@@ -108,8 +108,8 @@ def test_make_dataset_plain_columns_keep_arrows_types_and_the_rows_order() -> No
         (-(2**63) - 1, "number_out_of_range"),
         (float("nan"), "number_out_of_range"),
         (float("inf"), "number_out_of_range"),
-        ("\ud800", "not_unicode"),
-        ({"\ud800": 1}, "not_unicode"),
+        ("\ud800", "text_not_unicode"),
+        ({"\ud800": 1}, "text_not_unicode"),
         ({1: 2}, "not_json"),
         ({1, 2}, "not_json"),
         (b"x", "not_json"),
@@ -122,4 +122,4 @@ def test_make_dataset_what_would_not_read_back_equal_is_one_line(value: Any, why
     deep: Any = []
     for _ in range(200):
         deep = [deep]
-    assert unstorable(deep) == "too_deep"
+    assert unstorable(deep) == "nested_too_deeply"

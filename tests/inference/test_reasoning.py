@@ -171,6 +171,6 @@ def test_model_text_no_task_or_parser_reads_it_past_the_cut() -> None:
         assert "ConfigurableTask" not in bases or file in ("evals/scored.py", "evals/kv_shifting/cmmlu.py"), file
         if "python_calls(" in text:  # steps and worlds read gold's texts
             known = ("evals/bfcl/reader.py", "evals/bfcl/steps.py", "evals/bfcl/worlds.py")
-            assert file in (*known, "builders/toolcalls/called.py"), file  # the last behind its own cut
+            assert file in (*known, "builders/_lib/calls_in_text.py"), file  # the last behind its own cut
         if "bfcl_calls(" in text:
             assert file in ("evals/bfcl/reader.py", "evals/bfcl/scorer.py"), file

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from hubwright.builders.button.faithful.build import FaithfulConfig
+from hubwright.builders.button.build import ButtonConfig
 from hubwright.evals.answering import AnswersConfig
 from hubwright.evals.judging.stage import AskConfig
 from hubwright.inference.endpoint import Endpoint
@@ -15,7 +15,7 @@ from hubwright.inference.reasoning import TAGS
 from hubwright.inference.served import ServingConfig, remote_endpoint
 
 
-@pytest.mark.parametrize("kind", [ServingConfig, AskConfig, AnswersConfig, FaithfulConfig])
+@pytest.mark.parametrize("kind", [ServingConfig, AskConfig, AnswersConfig, ButtonConfig])
 def test_remote_endpoint_takes_how_the_server_wants_to_be_asked(kind: type[ServingConfig]) -> None:
     settings: dict[str, Any] = {
         "token_limit": "max_completion_tokens",

@@ -9,7 +9,7 @@ from typing import Any
 
 from chat_server import Body
 
-from hubwright.builders.button.faithful import FaithfulConfig, build
+from hubwright.builders.button import ButtonConfig, build
 from hubwright.hub_sync.context import StepContext
 
 FIND = {
@@ -138,6 +138,6 @@ def run(url: str, folder: Path, *, inputs: Any = None, replay: bool = False, tra
     """The rows of the step before the server at `url`, as a list."""
     settings = {"rows": 4, "expansions": 0, "max_retries": 0} | changes
     context = StepContext("faithful", folder, folder / "out", inputs or {}, traffic=traffic, replay=replay)
-    made = build(FaithfulConfig(teacher=f"openai:local@{url}", **settings), context)
+    made = build(ButtonConfig(teacher=f"openai:local@{url}", **settings), context)
     assert set(made) == {"faithful"}
     return made["faithful"]["train"].to_list(), context

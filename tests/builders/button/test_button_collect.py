@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from hubwright.builders.button.collect import ButtonConfig, build
-from hubwright.builders.button.rows import features
+from hubwright.builders._lib.conversation_rows import features
+from hubwright.builders.button.collect import ButtonDatasetConfig, build
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.hub_sync.refs import ArtifactRef
@@ -26,9 +26,9 @@ def test_configs_of_one_repository_have_the_same_columns(
     hubwright_in_process: Any, namespace: str, tmp_path: Path
 ) -> None:
     steps = {
-        "gold": step("button_gold", "gold", train_rows=6, test_rows=2),
+        "gold": step("call_graphs", "gold", train_rows=6, test_rows=2),
         # Stands for rows of a teacher: made otherwise, without a test split.
-        "other": step("button_gold", "other", train_rows=4, seed=7, variants=["plain"], test_rows=2),
+        "other": step("call_graphs", "other", train_rows=4, seed=7, variants=["plain"], test_rows=2),
         "all": step("button", "button", {"gold": "steps.gold", "verified": "steps.other"}),
     }
     recipe = {"name": "small", "namespace": namespace, "steps": steps}
@@ -73,15 +73,15 @@ def test_a_train_row_with_the_functions_of_a_test_row_is_refused(tmp_path: Path)
         "verified": written(tmp_path / "verified", {"train": [["a"], ["a", "b"]]}),
     }
     with pytest.raises(DataError, match="config verified: train rows use the functions a, b, which a test row uses"):
-        build(ButtonConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", given))
+        build(ButtonDatasetConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", given))
 
 
 def test_what_is_no_row_of_button_is_refused(tmp_path: Path) -> None:
     given = {"faithful": written(tmp_path / "faithful", {"train": [["a"]]}, drop="check_graph")}
-    with pytest.raises(DataError, match=r"me/faithful@a+: has no column 'check_graph'; give data of button_gold"):
-        build(ButtonConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", given))
+    with pytest.raises(DataError, match=r"me/faithful@a+: has no column 'check_graph'; give data of call_graphs"):
+        build(ButtonDatasetConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", given))
     with pytest.raises(UsageError, match="give at least one of the inputs gold, stubs, verified, faithful"):
-        build(ButtonConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", {}))
+        build(ButtonDatasetConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", {}))
 
 
 def rewritten(source: Input, column: str, values: list[Any]) -> Input:
@@ -103,7 +103,7 @@ def rewritten(source: Input, column: str, values: list[Any]) -> Input:
 def test_columns_that_hold_something_else_are_one_line(tmp_path: Path, column: str, value: Any, said: str) -> None:
     given = {"gold": rewritten(written(tmp_path / "x", {"train": [["a"]]}), column, [value])}
     with pytest.raises(DataError, match=said) as caught:
-        build(ButtonConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", given))
+        build(ButtonDatasetConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", given))
     assert "\n" not in str(caught.value)
 
 
@@ -111,10 +111,10 @@ def test_an_input_that_cannot_be_read_or_is_empty_is_one_line(tmp_path: Path) ->
     (tmp_path / "none").mkdir()
     none = Input(ArtifactRef("dataset", "me/none", "a" * 40), tmp_path / "none")
     with pytest.raises(DataError, match=r"me/none@a+: cannot be read") as caught:
-        build(ButtonConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", {"gold": none}))
+        build(ButtonDatasetConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", {"gold": none}))
     assert str(tmp_path) not in str(caught.value)
     empty = written(tmp_path / "empty", {"train": [["a"]], "test": [["b"]]})
     path = empty.path / "data" / "test-00000-of-00001.parquet"
     pq.write_table(pq.read_table(path).slice(0, 0), path)
     with pytest.raises(DataError, match=r"me/empty@a+: cannot be read \(DatasetGenerationError"):
-        build(ButtonConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", {"gold": empty}))
+        build(ButtonDatasetConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", {"gold": empty}))

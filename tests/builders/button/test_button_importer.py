@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubwright.builders._lib.conversation_rows import CHECKS, SWITCH, call, features, system_turn
+from hubwright.builders._lib.tool_rows import Rejected
 from hubwright.builders.button.importer import ImportConfig, build, import_line
-from hubwright.builders.button.rows import CHECKS, SWITCH, call, features, system_turn
 from hubwright.builders.button.template import definition_of, flat_of, from_button, to_button
-from hubwright.builders.toolcalls.convert import Rejected
 from hubwright.environments.definition import fault
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError

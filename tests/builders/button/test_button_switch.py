@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from hubwright.builders.button.gold import GoldConfig, build
 from hubwright.builders.button.importer import import_line
 from hubwright.builders.button.template import from_button, to_button
+from hubwright.builders.call_graphs.build import CallGraphsConfig, build
 from hubwright.hub_sync.context import StepContext
 
 # Spelt out here: BUTTON's switch says that independent calls may be made in parallel, or one call at a time.
@@ -18,7 +18,9 @@ TOLD = {
 
 
 def test_system_turn_of_executed_rows_tells_whether_calls_stand_side_by_side(tmp_path: Path) -> None:
-    config = GoldConfig(train_rows=80, compositions=("parallel", "parallel_then_sequential"), variants=("plain",))
+    config = CallGraphsConfig(
+        train_rows=80, compositions=("parallel", "parallel_then_sequential"), variants=("plain",)
+    )
     rows = build(config, StepContext("gold", tmp_path, tmp_path))["train"]
     widest = {True: set(), False: set()}
     for row in rows:
@@ -30,7 +32,7 @@ def test_system_turn_of_executed_rows_tells_whether_calls_stand_side_by_side(tmp
 
 
 def test_system_turn_of_a_row_survives_the_textual_form_without_saying_it_twice(tmp_path: Path) -> None:
-    (row,) = build(GoldConfig(train_rows=1), StepContext("gold", tmp_path, tmp_path))["train"].to_list()
+    (row,) = build(CallGraphsConfig(train_rows=1), StepContext("gold", tmp_path, tmp_path))["train"].to_list()
     written = to_button(row)
     assert written["messages"][0]["content"].count(TOLD[row["parallel"]]) == 1
     assert from_button(written)["messages"][0] == row["messages"][0]

@@ -1,0 +1,197 @@
+"""Files that builders read: by path, by URL, or out of a data set on the Hub; named without a path of this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...hub_sync.context import Input, StepContext
+from ...hub_sync.errors import DataError, HubError, UsageError
+
+
+class Source(BaseModel):
+    """One file, wherever it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = Field(
+        min_length=1,
+        description="A local path, an http(s) URL, or a Hub data set `org/name@revision` that holds the file; a "
+        "revision is resolved to a commit before it is read.",
+    )
+    file: str | None = Field(None, description="Path of the file inside a Hub data set or a local folder.")
+    expect_sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the file, 64 hex digits; null: any."
+    )
+
+
+class FolderSource(BaseModel):
+    """Files of one folder, wherever it is; what a builder of such files inherits its settings from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = Field(
+        min_length=1,
+        description="A local folder, an http(s) address or a Hub data set `org/name@revision` with the files.",
+    )
+    folder: str = Field("", description='Folder of the files inside the source; "": the source itself.')
+    expect_sha256: dict[str, str] = Field(
+        default_factory=dict, description="SHA-256 by file name, 64 hex digits each; those not named may be any."
+    )
+    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
+
+    def read(self, file: str, origins: list[str]) -> tuple[str, bytes]:
+        """(name for errors, content) of a file; what it is goes into `origins`.
+
+        Raises as `fetch` does, and DataError for a file that is not the expected one.
+        """
+        path = f"{self.folder.strip('/')}/{file}".lstrip("/")
+        if self.source.startswith(("http://", "https://")):
+            source = Source(source=f"{self.source.rstrip('/')}/{path}", file=None, expect_sha256=None)
+        else:
+            source = Source(source=self.source, file=path, expect_sha256=None)
+        name, content, origin = fetch(source, self.timeout)
+        digest = hashlib.sha256(content).hexdigest()
+        expected = self.expect_sha256.get(file.rpartition("/")[2], digest)
+        if digest != expected:
+            raise DataError(
+                f"{name}: sha256 is {digest}, expected {expected}; fetch that file or change expect_sha256"
+            )
+        origins.append(f"{origin}, sha256 `{digest}`")
+        return name, content
+
+
+def fetch(source: Source, timeout: float) -> tuple[str, bytes, str]:
+    """(name for errors, content, origin for the card). The origin never holds a path of this machine."""
+    text = source.source
+    if text.startswith(("http://", "https://")):
+        return text.rsplit("/", 1)[-1], _download(text, timeout), f"<{text}>"
+    path = Path(text).expanduser()
+    if path.is_dir() and source.file:
+        path = path / source.file
+    if path.is_file():
+        return path.name, path.read_bytes(), f"a local copy of `{path.name}`"
+    if path.exists() and not source.file:
+        raise UsageError(f"source {path.name}: is a folder; set `file` to the file inside it")
+    from ...hub_sync.refs import ArtifactRef
+
+    try:
+        ref = ArtifactRef.parse(text, "dataset")
+    except UsageError as error:
+        raise UsageError(
+            f"source {text!r}: no such file, and not a URL or a Hub data set org/name@revision"
+        ) from error
+    if not source.file:
+        raise UsageError(f"source {text!r}: set `file` to the path of the file inside the data set")
+    from huggingface_hub import hf_hub_download
+
+    from ...hub_sync.hub import translate_errors
+
+    ref = ref.resolve()
+    with translate_errors(f"dataset {ref}, file {source.file}"):
+        local = hf_hub_download(ref.repo_id, source.file, repo_type="dataset", revision=ref.revision)
+    return source.file, Path(local).read_bytes(), f"`{source.file}` of `{ref}`"
+
+
+def read_records(sources: Sequence[Source], timeout: float) -> Iterator[tuple[str, list[Any], str]]:
+    """(name for errors, records, origin with its SHA-256 for the card) of every file of JSON or JSON Lines.
+
+    Raises as `fetch` and `parse_records` do, and DataError for a file that is not the expected one.
+    """
+    for source in sources:
+        name, data, origin = fetch(source, timeout)
+        digest = hashlib.sha256(data).hexdigest()
+        if source.expect_sha256 and digest != source.expect_sha256:
+            raise DataError(
+                f"{name}: sha256 is {digest}, expected {source.expect_sha256}; fetch that file or change expect_sha256"
+            )
+        yield name, parse_records(data, name), f"{origin}, sha256 `{digest}`"
+
+
+def check_rejected(rejected: Counter[str], read: int, most: float) -> None:
+    """Raise DataError where more than the share `most` (the setting max_rejected_share) of `read` is rejected."""
+    bad = sum(rejected.values())
+    if bad > most * read:
+        worst, count = rejected.most_common(1)[0]
+        raise DataError(
+            f"{bad} of {read} records are rejected ({worst}: {count}), more than max_rejected_share {most}: look at "
+            "the sources, or raise it"
+        )
+
+
+def read_rows(source: Input, context: StepContext, split: str | None, config: str | None = None) -> Any:
+    """A split of a pulled data set's `config` (None: its default one), or all of them where `split` is None.
+
+    Cached below the step's work folder. Raises DataError in one line where it cannot be read.
+    """
+    import datasets
+
+    folder = str(source.path)
+    try:
+        return datasets.load_dataset(folder, config, split=split, cache_dir=str(context.workdir / "datasets"))
+    except Exception as error:  # datasets raises everything from ValueError to its own DatasetGenerationError
+        said = next(iter(str(error.__cause__ or error).splitlines()), "no reason given").replace(folder, "")
+        named = "".join(f" {what} {name!r}" for what, name in (("config", config), ("split", split)) if name)
+        raise DataError(f"{source.ref}:{named} cannot be read ({type(error).__name__}: {said})") from error
+
+
+def load_json(text: str) -> Any:
+    """JSON without NaN and infinities, which no other JSON reader takes."""
+
+    def refuse(name: str) -> Any:
+        raise ValueError(f"{name} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def parse_records(data: bytes, name: str) -> list[Any]:
+    """The records of a JSON list or of JSON Lines. Raises DataError in one line."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    try:
+        if text.lstrip().startswith("["):
+            records = load_json(text)
+        else:
+            records = []
+            for number, line in enumerate(text.split("\n"), 1):  # splitlines would cut a JSON text at its U+2028
+                if line.strip():
+                    try:
+                        records.append(load_json(line))
+                    except ValueError as error:
+                        raise DataError(
+                            f"{name}: line {number} is not JSON ({error}); fetch the file again"
+                        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name}: is not JSON ({error}); fetch the file again") from error
+    if not records:
+        raise DataError(f"{name}: has no records")
+    return list(records)
+
+
+def refuse_credentials(url: str) -> None:
+    """Raise UsageError for an address with a user name or token, since it stands in card and provenance.json."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise UsageError(
+            "source: the address holds a user name or token, which would be published; download it and give its path"
+        )
+
+
+def _download(url: str, timeout: float) -> bytes:
+    from huggingface_hub.utils import get_session
+
+    refuse_credentials(url)
+    try:
+        answer = get_session().get(url, timeout=timeout, follow_redirects=True)
+    except Exception as error:  # the client's errors have no common base that is public
+        raise HubError(f"{url}: cannot be read ({type(error).__name__}); download it and give its path") from error
+    if answer.status_code != 200:
+        raise HubError(f"{url}: status {answer.status_code}; download it and give its path")
+    return bytes(answer.content)

@@ -1,0 +1,115 @@
+"""The bottom-up half: from a conversation to a composed task, its sub-tasks and their functions.
+
+One function a phase, after BUTTON (arXiv 2410.12952). Limits of length are a little above those that the prompts ask
+for: our choice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .._lib.teacher import Asker, Rejected, Row, phase
+from . import parse, prompts
+
+_YOU = re.compile(r"\byou(?:r|rs|rself)?\b", re.IGNORECASE)
+SCENARIO_WORDS, TASK_WORDS = 15, 45
+
+
+@phase
+async def scenarios(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+    """conversation -> scenario."""
+    asked = prompts.scenario(row["conversation"])
+    return {"scenario": await asker.ask(asked, lambda text: parse.line(text, SCENARIO_WORDS))}
+
+
+@phase
+async def expansion(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+    """scenario -> another scenario."""
+    asked = prompts.expansion(row["scenario"])
+    return {"scenario": await asker.ask(asked, lambda text: parse.line(text, SCENARIO_WORDS))}
+
+
+@phase
+async def atomic_tasks(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+    """scenario -> atomic, a task of one step, and values, what it states."""
+
+    def read(text: str) -> Row:
+        found = parse.json_object(text)
+        task = parse.line(parse.text_of(found, "task"), TASK_WORDS)
+        values = [value for value in parse.texts_of(found, "values") if parse.holds(task, value)]
+        if not values:
+            raise ValueError("none of the values is in the task")
+        if _YOU.search(task):
+            raise ValueError("the task says you: it is not the assistant whom it is about")
+        if task in {reply["task"] for _, reply in prompts.ATOMIC}:
+            raise ValueError("the prompt's example is repeated")
+        return {"atomic": task, "values": values}
+
+    return await asker.ask(prompts.atomic(row["scenario"]), read, form="json")
+
+
+@phase
+async def composition(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+    """atomic, values, composition -> sub_tasks (two or three) and task, which is all of them in one."""
+    asked, added = {
+        "sequential": (prompts.sequential, ("next",)),
+        "parallel_then_sequential": (prompts.parallel_then_sequential, ("beside", "next")),
+    }[row["composition"]]
+
+    def read(text: str) -> Row:
+        found = parse.json_object(text)
+        sub_tasks = [row["atomic"], *(parse.text_of(found, key) for key in added)]
+        task = parse.text_of(found, "whole")
+        said = [" ".join(one.casefold().split()) for one in (*sub_tasks, task)]
+        if len(set(said)) < len(said):
+            raise ValueError("a task is said twice")
+        shown = {text for _, reply in (*prompts.SEQUENTIAL, *prompts.PARALLEL) for text in reply.values()}
+        if shown & {*sub_tasks[1:], task}:
+            raise ValueError("the prompt's example is repeated")
+        if lost := [value for value in row["values"] if not parse.holds(task, value)]:
+            raise ValueError(f"a value is lost: {lost[0]:.60}")
+        return {"sub_tasks": sub_tasks, "task": task}
+
+    return await asker.ask(asked(row["atomic"]), read, form="json")
+
+
+@phase
+async def consistency(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+    """The row as it is, where the teacher finds that the sub-tasks make up the task. No verdict is no."""
+    if not await asker.ask(prompts.consistency(row["task"], row["sub_tasks"]), parse.says_yes, attempts=1):
+        raise Rejected("the sub-tasks do not make up the task")
+    return {}
+
+
+@phase
+async def functions(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+    """task, sub_tasks -> functions: a list of definitions for each sub-task, none where it is mere reasoning."""
+    found: list[list[dict[str, Any]]] = []
+    for number in range(len(row["sub_tasks"])):
+        earlier = [definition for part in found for definition in part]
+        there = [definition["name"] for definition in earlier]
+
+        def read(text: str, there: list[str] = there) -> list[dict[str, Any]]:
+            return parse.definitions(parse.json_object(text).get("functions"), there)
+
+        asked = prompts.functions(row["task"], row["sub_tasks"], number, earlier)
+        found.append(await asker.ask(asked, read, label=str(number), form="json"))
+    if not any(found):
+        raise Rejected("no sub-task has a function")
+    return {"functions": found}
+
+
+@phase
+async def direct_task(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+    """The ablation: scenario -> task and functions in one prompt, with no sub-tasks."""
+
+    def read(text: str) -> Row:
+        found = parse.json_object(text)
+        defined = parse.definitions(found.get("functions"))
+        if not defined:
+            raise ValueError("no function is defined")
+        return {"task": parse.text_of(found, "task"), "functions": [defined], "sub_tasks": []}
+
+    return await asker.ask(prompts.task_with_functions(row["scenario"]), read, form="json")

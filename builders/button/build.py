@@ -1,0 +1,165 @@
+"""Recipe step `button`: the pipeline of BUTTON (arXiv 2410.12952) with a teacher that is served.
+
+scenarios (from conversations, or our own) -> those that differ -> expansion -> atomic tasks -> composition ->
+consistency filter -> functions per sub-task -> trajectory by three agents. What the paper leaves open is our choice;
+its prompts are not used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, field_validator
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import UsageError
+from ...hub_sync.json_columns import make_dataset
+from ...inference.served import Served, ServingConfig, check_spec, serve_input
+from .._lib.conversation_checks import check_all, faults_table
+from .._lib.conversation_rows import calls_of, features, identity, system_turn
+from .._lib.near_duplicates import read_against
+from .._lib.teacher import Row
+from .pipeline import Phase, Pipeline
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+Shape = Literal["sequential", "parallel_then_sequential"]
+
+
+class ButtonConfig(ServingConfig):
+    """Who generates, how much, and which halves of the method are used. Defaults are our choice."""
+
+    teacher: str | None = Field(
+        None, description="openai:MODEL@BASE_URL; null: the step's input `teacher`, a GGUF repository."
+    )
+    split: str = Field("train", description="Split of the input `dataset`, whose conversations give the scenarios.")
+    conversations: int = Field(200, ge=1, description="Conversations to read from it, from the first on.")
+    conversation_chars: int = Field(3000, ge=100, description="Characters of a conversation that are shown.")
+    dedup: Literal["tfidf", "embeddings"] = Field(
+        "tfidf",
+        description="How scenarios are compared: by runs of characters, or by the sentence-transformers model in the "
+        "input `embedder`.",
+    )
+    max_similarity: float = Field(
+        0.8, gt=0, le=1, description="Cosine from which a scenario counts as that of an earlier one."
+    )
+    expansions: int = Field(1, ge=0, description="New scenarios asked for per scenario; 0: none.")
+    rows: int = Field(100, ge=1, description="Tasks to begin; what the filters refuse is not made up for.")
+    compositions: tuple[Shape, ...] = Field(
+        ("sequential", "parallel_then_sequential"), min_length=1, description="Shapes of the tasks, in turn."
+    )
+    bottom_up: bool = Field(True, description="False: task and functions in one prompt (the paper's ablation).")
+    top_down: bool = Field(True, description="False: the whole conversation in one prompt (the paper's ablation).")
+    candidates: int = Field(3, ge=1, description="Replies of the assistant agent among which a turn is chosen.")
+    min_agreement: float = Field(
+        0.5, ge=0, le=1, description="Share of them that have to make the same decision; below it the row is refused."
+    )
+    max_rounds: int = Field(8, ge=2, description="Turns of the assistant agent until its final answer.")
+    attempts: int = Field(3, ge=1, description="Replies to ask for, with a seed each, until one can be read.")
+    temperature: float = Field(0.7, ge=0, description="Sampling temperature.")
+    max_tokens: int = Field(1024, ge=1, description="New tokens of a reply.")
+    json_mode: bool = Field(True, description="Ask for JSON mode where a reply is one JSON object.")
+    seed: int = Field(0, ge=0, description="Part of every request's seed.")
+    max_failed: float = Field(
+        0.05, ge=0, le=1, description="Share of a phase's rows whose requests may fail in transport."
+    )
+
+    @field_validator("teacher")
+    @classmethod
+    def _known_teacher(cls, value: str | None) -> str | None:
+        return value if value is None else check_spec(value)
+
+
+def build(config: ButtonConfig, context: StepContext) -> dict[str, DatasetDict]:
+    """Generate rows; tell `context.report` what every phase refused and why. Returns config `faithful`, split `train`.
+
+    Raises:
+        UsageError: no teacher, one that cannot be served, or `dedup` and the input `embedder` that do not fit.
+        DataError: a data set without conversations; a phase that leaves no row; more failures than `max_failed`.
+    """
+    from datasets import DatasetDict
+
+    if (config.dedup == "embeddings") != ("embedder" in context.inputs):
+        raise UsageError(f"step {context.step}: dedup: embeddings and the input `embedder` go together; give both")
+    served = serve_input("teacher", config.teacher, config, context)
+    pipeline = Pipeline(config, served, context)
+    tests = read_against(context)
+    rows = check_all([finished(row, served) for row in pipeline.run()], tests)
+    _report(config, context, served, pipeline, rows)
+    columns = features()
+    train = make_dataset(rows, columns).select_columns(list(columns))
+    return {"faithful": DatasetDict({"train": train})}
+
+
+def finished(row: Row, served: Served) -> Row:
+    """The row in the form that all of BUTTON's configs share (rows.py), its checks still open."""
+    tools = [{"type": "function", "function": definition} for part in row["functions"] for definition in part]
+    messages = [system_turn(row["parallel"]), *row["messages"]]
+    return {
+        "id": identity(messages, tools),
+        "messages": messages,
+        "tools": tools,
+        "variant": "plain",
+        "plan": "",
+        "n_calls": len(calls_of(row["messages"])),
+        "n_user_turns": sum(message["role"] == "user" for message in row["messages"]),
+        "made_by": f"{served.name}@{served.revision}" if served.revision else served.name,
+        **{name: row[name] for name in ("parallel", "composition", "scenario", "task", "sub_tasks")},
+    }
+
+
+def _report(config: ButtonConfig, context: StepContext, served: Served, pipeline: Pipeline, rows: list[Row]) -> None:
+    report = context.report
+    whose = f"`{served.name}`" + (f" at `{served.revision}`" if served.revision else "")
+    report.card |= {
+        "pretty_name": "BUTTON, generated",
+        "language": ["en"],
+        "task_categories": ["text-generation"],
+        "tags": ["function-calling", "tool-use", "conversational", "synthetic", "trl"],
+    }
+    left_out = [
+        text
+        for used, text in (
+            (config.bottom_up, "without its bottom-up half (task and functions come from one prompt)"),
+            (config.top_down, "without its top-down half (the whole conversation comes from one prompt)"),
+        )
+        if not used
+    ]
+    report.summary = (
+        f"Conversations with function calls that {whose} made up by the method of BUTTON (arXiv 2410.12952), with "
+        f"prompts of our own{', ' + ' and '.join(left_out) if left_out else ''}. Functions are never run: the teacher "
+        "plays them, so that results are invented. Calls fit the schemas of their functions and results those of "
+        "their responses; whether the rest holds together is told by the `check_` columns."
+    )
+    report.tables += [_phases(pipeline.phases), faults_table(rows), _shapes(rows)]
+    for phase in pipeline.phases:
+        report.counts |= {f"{phase.name}_in": phase.rows_in, f"{phase.name}_out": phase.rows_out}
+    tokens = sum(phase.prompt_tokens + phase.completion_tokens for phase in pipeline.phases)
+    report.metrics["tokens_per_accepted_row"] = round(tokens / len(rows), 1)
+    usage = pipeline.usage.summary(config.budget)
+    report.metrics |= {f"usage/{name}": value for name, value in usage.items() if not name.startswith("latency")}
+
+
+def _phases(phases: list[Phase]) -> dict[str, Any]:
+    def why(phase: Phase) -> str:
+        return "; ".join(f"{reason}: {count}" for reason, count in sorted(phase.reasons.items()))
+
+    return {
+        "title": "What became of the rows, phase by phase",
+        "columns": ["phase", "in", "out", "rejected because", "prompt tokens", "generated tokens"],
+        "rows": [[p.name, p.rows_in, p.rows_out, why(p), p.prompt_tokens, p.completion_tokens] for p in phases],
+        "note": "Expansion takes scenarios, the phases after it take tasks. Tokens are as the server counted them, "
+        "replies that were turned down and recorded ones included.",
+    }
+
+
+def _shapes(rows: list[Row]) -> dict[str, Any]:
+    table = []
+    for shape in sorted({row["composition"] for row in rows}):
+        own = [row for row in rows if row["composition"] == shape]
+        several = sum(any(len(m.get("tool_calls", ())) > 1 for m in row["messages"]) for row in own)
+        parallel = sum(row["parallel"] for row in own)
+        table.append([shape, len(own), sum(row["n_calls"] for row in own), parallel, several])
+    columns = ["composition", "rows", "calls", "parallel calls allowed", "... and made"]
+    return {"title": "What is in it", "columns": columns, "rows": table}

@@ -1,0 +1,319 @@
+"""Builder `call_graphs`: verified multi-turn function calling without a language model.
+
+Compositions are drawn as typed graphs over tools that run, run for real, put into words and checked (plan.py,
+words.py, variants.py, checks.py). Every figure of the generator is our choice; the idea of compositional tasks with
+functions made to fit them is BUTTON's (arXiv 2410.12952).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Set
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError, HubwrightError, UsageError
+from ...hub_sync.json_columns import encode_row
+from ...hub_sync.text import utf8
+from .._lib.conversation_checks import faults, run_checks
+from .._lib.conversation_rows import Row, features
+from .._lib.function_splits import FUNCTIONS, TEST, TRAIN, functions_of, is_held_out, split_of
+from .._lib.near_duplicates import Seen, read_against
+from .card import describe_rows
+from .compatibility import Reach
+from .corruption import Unfit, spoil
+from .own_tools import read_module
+from .plan import SHAPES, Broken, Failed, draw, run
+from .stubs.read import Read, read_definitions
+from .toolset import Ground, Tool, named, read_worlds
+from .variants import VARIANTS, conversation, prepare
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+TRIES = 400  # draws for one row before its place is given to another composition
+# With definitions: rows of which one has the same functions as another, at most a 200th of all, and some anyhow. A few
+# tools that fit together would else fill the longer compositions.
+SHARE, ANYHOW = 200, 3
+# A variant that changes what only some compositions have.
+ONLY = {
+    # Of all that can be asked for in one turn: were it only of single calls, most of these would be refusals.
+    "irrelevant": tuple(n for n in SHAPES if n != "three_turns" and "conditional" not in n and "two_turns" not in n),
+    "missing_function": tuple(name for name in SHAPES if name != "single" and "conditional" not in name),
+}
+
+
+class CallGraphsConfig(BaseModel):
+    """How many rows of what kind. All defaults are our choice."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train_rows: int = Field(1000, ge=0, description="Rows of the train split.")
+    test_rows: int = Field(
+        0, ge=0, description="Rows of the split test: no train row plans or offers one of its sets of functions."
+    )
+    function_test_rows: int = Field(
+        0, ge=0, description="Rows of the split test_functions: no other row plans or offers one of its functions."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the generator; equal seeds give equal rows.")
+    worlds: tuple[str, ...] = Field((), description="Worlds to draw tools from; empty: all.")
+    tools: str | None = Field(
+        None, description="A Python file with functions of your own instead of the worlds (own_tools.py)."
+    )
+    compositions: tuple[str, ...] = Field(tuple(SHAPES), min_length=1, description="Compositions; see plan.py.")
+    variants: tuple[str, ...] = Field(VARIANTS, min_length=1, description="Variants; see variants.py.")
+    plain_share: float = Field(0.4, ge=0, le=1, description="Share of plain rows where there are other variants.")
+    parallel_share: float = Field(0.5, ge=0, le=1, description="Share of the rows that may call in parallel.")
+    distractors: int = Field(
+        3, ge=0, le=20, description="Functions beside the needed ones, in the variants with some."
+    )
+    thoughts: bool = Field(True, description="The assistant says what it is about to do.")
+    near: float = Field(0.8, gt=0, le=1, description="Estimated Jaccard similarity that makes two requests one.")
+    spoilt_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the train rows that get one fault and are kept, for ablations (spoil.py).",
+    )
+    test_share: float = Field(
+        0.2, gt=0, lt=1, description="Share of all sets of functions that are held out, where there are test_rows."
+    )
+    function_share: float = Field(
+        0.2, gt=0, lt=1, description="Share of all functions that are held out, where there are function_test_rows."
+    )
+
+    def split_of(self, planned: Set[str], offered: Set[str]) -> str:
+        """The split that a row with these functions belongs to (splits.py)."""
+        share = self.test_share if self.test_rows else 0.0
+        return split_of(planned, offered, share, self.function_share if self.function_test_rows else 0.0)
+
+    def splits(self) -> dict[str, int]:
+        """Split -> rows to make."""
+        return {TRAIN: self.train_rows, TEST: self.test_rows, FUNCTIONS: self.function_test_rows}
+
+
+class Generator:
+    """Rows one by one, and counts of what became of every draw.
+
+    Args:
+        tests: requests of test sets, which no row may be like.
+        read: definitions to draw from instead of the worlds.
+
+    Attributes:
+        failed: reason -> draws that came to nothing.
+        rejected: check -> rows that did not pass it.
+        whole, ground: all functions, and those of the split that is being made.
+        made: (composition, variant) -> rows that passed.
+        faulty: check -> rows that were spoilt on purpose and do not pass it.
+        sets: functions of a row -> rows that passed.
+        exhausted: compositions of definitions of which there were no more rows.
+        planned, used: split -> sets of functions planned or offered together; functions planned or offered.
+    """
+
+    def __init__(self, config: CallGraphsConfig, tests: Seen | None = None, read: Read | None = None) -> None:
+        self.config, self.tests, self.read = config, tests, read
+        ground = read_module(config.tools) if config.tools else Ground(read_worlds(), named())
+        ground = read.ground if read else ground
+        every = ground.tools
+        worlds = dict.fromkeys(tool.world for tool in every.values())
+        for what, values, known in (
+            ("worlds", config.worlds, worlds),
+            ("compositions", config.compositions, SHAPES),
+            ("variants", config.variants, VARIANTS),
+        ):
+            if unknown := sorted(set(values) - set(known)):
+                raise UsageError(f"call_graphs: {what}: {unknown[0]!r} is unknown: use some of {', '.join(known)}")
+        chosen = {name: tool for name, tool in every.items() if not config.worlds or tool.world in config.worlds}
+        self.whole = self.ground = replace(ground, tools=chosen)
+        self.reach = Reach(chosen, ground.fields) if ground.fields else None
+        self.responses = {name: tool.definition["responses"] for name, tool in chosen.items()}
+        self.failed: Counter[str] = Counter()
+        self.rejected: Counter[str] = Counter()
+        self.made: Counter[tuple[str, str]] = Counter()
+        self.faulty: Counter[str] = Counter()
+        self.sets: Counter[frozenset[str]] = Counter()
+        self.exhausted: set[str] = set()
+        self.planned: dict[str, set[frozenset[str]]] = {}
+        self.used: dict[str, set[str]] = {}
+        self.draws = 0
+
+    def cells(self) -> list[tuple[str, str, float]]:
+        """(composition, variant, weight) of everything that may be made."""
+        found = []
+        others = len([v for v in self.config.variants if v != "plain"])
+        for variant in self.config.variants:
+            fitting = [c for c in self.config.compositions if c in ONLY.get(variant, SHAPES)]
+            share = 1.0 if not others else self.config.plain_share
+            if variant != "plain":
+                share = (1 - share if "plain" in self.config.variants else 1.0) / others
+            if share > 0:
+                found += [(composition, variant, share / len(fitting)) for composition in fitting]
+        if not found:
+            raise UsageError("call_graphs: none of the variants can be made of any of the compositions: give more")
+        return found
+
+    def rows(self, split: str, number: int) -> Iterator[Row]:
+        """`number` rows of a split, all of which pass every check.
+
+        Raises UsageError where too few functions are the split's, DataError where no more rows are to be found.
+        """
+        self.take(self.functions(split))
+        cells, seen = self.cells(), Seen(self.config.near)
+        rng = random.Random(f"{self.config.seed}:{split}")  # noqa: S311 - not for secrets
+        left, given_up = number, 0
+        with self.ground.open() as box:
+            while left:
+                composition, variant, _ = rng.choices(cells, [weight for _, _, weight in cells])[0]
+                parallel = rng.random() < self.config.parallel_share
+                for _ in range(TRIES):
+                    row = self.one(composition, variant, parallel, rng.randrange(2**40), split, seen, box)
+                    if row is not None:
+                        break
+                else:
+                    if self.reach:
+                        self.exhausted.add(composition)
+                        cells = [cell for cell in cells if cell[0] not in self.exhausted]
+                    given_up += 1
+                    if not cells or given_up > 50 + number // 10:
+                        raise DataError(
+                            f"call_graphs: after {number - left:,} rows of the split {split} there are hardly any new "
+                            "ones: ask for fewer, or give more worlds, compositions or variants"
+                        )
+                    continue
+                left -= 1
+                yield self.spoilt(row, rng) if split == TRAIN else row
+
+    def functions(self, split: str) -> dict[str, Tool]:
+        """The functions that a split's rows may plan and offer. Raises UsageError for fewer than two."""
+        if not self.config.function_test_rows:
+            return self.whole.tools
+        share = self.config.function_share
+        tools = {
+            name: tool for name, tool in self.whole.tools.items() if is_held_out(name, share) == (split == FUNCTIONS)
+        }
+        if len(tools) < 2 and self.config.splits()[split]:
+            raise UsageError(
+                f"call_graphs: function_test_rows: of {len(self.whole.tools)} functions {len(tools)} are left to the "
+                f"split {split}, and two are needed: change function_share ({share}), or give more worlds or tools"
+            )
+        return tools
+
+    def take(self, tools: dict[str, Tool]) -> None:
+        """Draw from these functions from now on."""
+        self.ground = replace(self.whole, tools=tools)
+        self.reach = Reach(tools, self.whole.fields) if self.whole.fields else None
+
+    def spoilt(self, row: Row, rng: random.Random) -> Row:
+        """The row, or with the chance of `spoilt_share` one with a fault, its reason in its columns."""
+        if not self.config.spoilt_share or rng.random() >= self.config.spoilt_share:
+            return row
+        try:
+            row = run_checks(spoil(row, rng), self.responses)
+        except Unfit:
+            return row
+        self.faulty.update(faults(row).keys())
+        return row
+
+    def one(
+        self, composition: str, variant: str, parallel: bool, seed: int, split: str, seen: Seen, box: Any
+    ) -> Row | None:
+        """A row from one draw, or None; counts what became of it."""
+        self.draws += 1
+        pools = self.ground.begin(box, seed)
+        try:
+            plan = draw(composition, self.ground.tools, pools, seed, box, self.reach)
+            prepare(plan, variant, self.ground.tools)
+            functions = frozenset(node.tool for node in plan.nodes)
+            if self.reach and self.sets[functions] >= max(ANYHOW, self.config.train_rows // SHARE):
+                raise Failed("the same functions have their share of rows")
+            if self.config.split_of(functions, frozenset()) != split:
+                raise Failed("the set of functions belongs to the other split")
+            run(plan, box, parallel)
+            row = conversation(
+                plan, variant, self.ground, parallel, self.config.distractors, self.config.thoughts,
+                lambda offered: self.config.split_of(functions, offered) == split,
+            )  # fmt: skip
+            if self.ground.origin:
+                row["made_by"] += f" over {self.ground.origin}"
+        except Failed as reason:
+            self.failed[str(reason)] += 1
+            return None
+        except Broken as tool:
+            self.failed[f"{tool} ended the sandbox and is left out"] += 1
+            self.whole = replace(self.whole, tools={n: t for n, t in self.whole.tools.items() if n != str(tool)})
+            left = {name: one for name, one in self.ground.tools.items() if name != str(tool)}
+            if len(left) < 2:
+                raise DataError(f"call_graphs: {tool} ended the sandbox, and too few functions are left") from None
+            self.take(left)
+            box.begin_again()
+            return None
+        row = run_checks(row, self.responses, seen, self.tests)
+        if found := faults(row):
+            self.rejected.update(found.keys())
+            return None
+        self.made[composition, variant] += 1
+        self.sets[functions] += 1
+        both = functions_of(row)
+        self.planned.setdefault(split, set()).update(both)
+        self.used.setdefault(split, set()).update(*both)
+        return row
+
+
+def build(config: CallGraphsConfig, context: StepContext) -> DatasetDict:
+    """Rows that pass every check; rows go to disk as they are made, so memory does not grow with their number.
+
+    Inputs `against_NAME` are test sets: rows that ask nearly what they ask are left out. An input `definitions` is a
+    data set of `seal_tools`, whose functions are drawn from as stubs (stubs.py); its own requests count as a test set.
+
+    Raises UsageError for unknown worlds, compositions or variants, DataError where there are too few different rows or
+    the definitions are none.
+    """
+    from datasets import Dataset, DatasetDict, Split
+    from datasets.exceptions import DatasetGenerationError
+
+    read, definitions = None, context.inputs.get("definitions")
+    if definitions:
+        for name in ("test_rows", "function_test_rows"):
+            if rows := getattr(config, name):
+                raise UsageError(
+                    f"call_graphs: {name}: {rows} with definitions, whose rows the tasks call_graphs and "
+                    f"call_graphs_functions cannot replay: set {name} to 0"
+                )
+        if config.tools:
+            raise UsageError("call_graphs: tools and the input definitions are both given: leave one out")
+        read = read_definitions(definitions.path, str(definitions.ref), config.seed)
+    own_tests = definitions is not None and (definitions.path / "instances").is_dir()
+    tests = read_against(context, config.near, *(["definitions"] if own_tests else []))
+    if not any(config.splits().values()):
+        raise UsageError("call_graphs: train_rows, test_rows and function_test_rows are all 0: ask for some rows")
+    generator = Generator(config, tests, read)
+    for split, number in config.splits().items():
+        if number:
+            generator.functions(split)  # refused before any row is made
+    # Half a split of a killed run would be taken for a whole one, and its draws would not be counted.
+    shutil.rmtree(context.workdir / "datasets", ignore_errors=True)
+    splits, columns = {}, features()
+    for split, number in config.splits().items():
+        if number:
+            try:
+                splits[split] = Dataset.from_generator(
+                    lambda split, number: (encode_row(row, columns) for row in generator.rows(split, number)),
+                    gen_kwargs={"split": split, "number": number},
+                    features=columns,
+                    cache_dir=str(context.workdir / "datasets"),
+                    fingerprint=hashlib.sha256(utf8(f"{config.model_dump_json()}:{split}")).hexdigest()[:32],
+                    split=Split(split),
+                )
+            except DatasetGenerationError as error:
+                # datasets hides what the generator raised.
+                if isinstance(error.__cause__, HubwrightError):
+                    raise error.__cause__ from None
+                raise
+    describe_rows(context, generator, splits)
+    return DatasetDict(splits)

@@ -1,0 +1,117 @@
+"""A user's own Python functions as tools of the gold path, from their signatures and docstrings.
+
+    # my_tools.py
+    from typing import Annotated
+
+    City = Annotated[str, "city"]
+    GIVEN = {"city": ["Oslo", "Lima"]}            # what a user may say, by kind
+
+    def warmest_nearby(city: City) -> City:
+        \"\"\"Find the warmest place near a city.
+
+        Args:
+            city: its name.
+        \"\"\"
+
+Everything else is optional: `TOOLS` (else all public functions of the file), `begin(seed)` where the tools have state,
+and `ASK`, `TELL`, `CALLED`, `NAMED`, `TESTS`, `CHANGES` of `environments/worlds/__init__.py`, tool by tool. Without
+`CHANGES` any tool may change something, and no call whose outcome is unknown is made again. The file is the
+user's and is imported as any module; its calls run in the sandbox.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ...environments.definition import fault, from_function
+from ...hub_sync.errors import UsageError
+from .toolset import Ground, Tool
+
+RESULT = "result"  # the field that holds a result which is no object
+
+
+def read_module(text: str) -> Ground:
+    """The tools of a Python file. Raises UsageError in one line that names function and argument."""
+    path = Path(text).expanduser()
+    if not path.is_file() or path.suffix != ".py":
+        raise UsageError(f"tools: {path.name} is no Python file: give the path of a file with your functions")
+    module = _load(path)
+    given = {kind: list(values) for kind, values in getattr(module, "GIVEN", {}).items()}
+    functions = getattr(module, "TOOLS", None) or [
+        value
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and name[0] != "_" and name != "begin"
+    ]
+    tools = {}
+    for function in functions:
+        try:
+            tools[function.__name__] = _tool(function, module)
+        except ValueError as error:
+            raise UsageError(f"tools: {path.name}: {error}") from error
+    reached = set(given) | {kind for tool in tools.values() for kind in tool.gives.values()}
+    for tool in tools.values():
+        for name, kind in tool.kinds.items():
+            if kind and kind not in reached:
+                raise UsageError(
+                    f"tools: {path.name}: {tool.name}: nothing gives {name} a value: add {kind!r} to GIVEN"
+                )
+    if len(tools) < 2:
+        raise UsageError(f"tools: {path.name} has {len(tools)} functions with a docstring: two are needed")
+    return Ground(tools, dict(getattr(module, "NAMED", {})), (path.stem,), (path.parent.resolve(),), given)
+
+
+def _load(path: Path) -> ModuleType:
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    try:
+        specification.loader.exec_module(module)
+    except Exception as error:  # whatever the user's file raises
+        raise UsageError(f"tools: {path.name} cannot be imported ({type(error).__name__}: {error})") from error
+    return module
+
+
+def _tool(function: Callable[..., Any], module: ModuleType) -> Tool:
+    definition = from_function(function)
+    name, words = definition["name"], definition["name"].replace("_", " ")
+    if definition["responses"].get("type") != "object":
+        definition["responses"] = {"type": "object", "properties": {RESULT: definition["responses"]}}
+    if said := fault(definition):
+        raise ValueError(said)
+    parameters, results = definition["parameters"]["properties"], definition["responses"].get("properties", {})
+    for key, schema in parameters.items():
+        if "kind" not in schema and "enum" not in schema and schema.get("type") != "boolean":
+            raise ValueError(f'{name}: {key} has no kind: write Annotated[..., "{key}"], and its values into GIVEN')
+    whom = " and ".join(f"{key.replace('_', ' ')} {{{key}}}" for key in parameters)
+    described = definition["description"].split(". ")[0].rstrip(".")
+    plain_ask = f"{described[0].lower()}{described[1:]}" + (f", with {whom}" if whom else "")
+    told = ", ".join(f"{'it' if key == RESULT else key.replace('_', ' ')} is {{{key}}}" for key in results)
+    called = {}
+    for key, schema in results.items():
+        if "kind" in schema:
+            what = schema["kind"].replace("_", " ")
+            called[key] = (f"that {what}", f"the {what} from {words}" + (f" with {whom}" if whom else ""))
+    own = {
+        key.split(".")[1]: value for key, value in getattr(module, "CALLED", {}).items() if key.split(".")[0] == name
+    }
+    called |= own
+    return Tool(
+        name, module.__name__, definition,
+        _several(getattr(module, "ASK", {}).get(name, plain_ask)),
+        _several(getattr(module, "TELL", {}).get(name, f"About {words}: {told}.")),
+        called,
+        tuple(getattr(module, "TESTS", {}).get(name, ())),
+        {key: schema.get("kind", "") for key, schema in parameters.items()},
+        {key: results[key]["kind"] for key in called},
+        name in getattr(module, "CHANGES", {name: None}),
+        getattr(module, "CHANGES", {}).get(name),
+    )  # fmt: skip
+
+
+def _several(words: str | Sequence[str]) -> tuple[str, ...]:
+    return (words,) if isinstance(words, str) else tuple(words)

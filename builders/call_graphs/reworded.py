@@ -1,0 +1,277 @@
+"""Recipe step `call_graphs_reworded`: a teacher says what the user of a gold row says, and every check is made again.
+
+The gold path's calls and results stay as they were run; only the user's words are the teacher's. A rewording is taken
+where every value, number and name is still in it, word for word, where each thing that is asked for is still spoken
+of, and where it is neither the old text nor an answer. Our choice.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError
+from ...hub_sync.json_columns import make_dataset
+from ...inference.served import ServingConfig, check_spec, serve_input
+from .._lib.conversation_checks import faults, run_checks
+from .._lib.conversation_rows import ASSISTANT, CHECKS, Row, features, identity
+from .._lib.near_duplicates import Seen, read_against
+from .._lib.sources import read_rows
+from .._lib.teacher import Asker, phase
+from .words import said as spoken
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+PROMPT = (
+    "You rewrite what a user writes to an assistant: other words, the same meaning. You write as the user, never as "
+    "the assistant. Keep every name, number, date and code. Keep all that is asked for, in its order, and all "
+    "conditions."
+)
+# A small teacher answers the request unless it has seen how it is done.
+EXAMPLES = (
+    (
+        "Could you look up train TR5521, then reserve a seat on it for Mira Holt?",
+        "I need the details of train TR5521, and after that a seat on it, reserved for Mira Holt.",
+    ),
+    (
+        "Please check the price of the Lumen kettle. If it costs less than 40, order it for Omar Diaz; otherwise find "
+        "the cheapest kettle.",
+        "Check for me the current price of the Lumen kettle. Should it cost less than 40, order one for Omar Diaz. "
+        "Otherwise I want you to find the cheapest kettle.",
+    ),
+    (
+        "Thanks. Next, find out what the weather is like in the city of that hotel.",
+        "And the weather in the city of that hotel, please: find out what it is like there.",
+    ),
+)
+# Whom or what a word means, the old text did not need to say.
+_REFERENCE = re.compile(r"\b(its|back|my|you will|(?:from|to|for|lend|borrow) me)\b", re.IGNORECASE)
+_DIRECTION = re.compile(r"\b(from|to)\s+(?:the account of\s+)?([A-Z][\w'-]+(?: [A-Z][\w'-]+)*)")
+_CONDITION = re.compile(r"\b(if|whether|unless|in case)\b", re.IGNORECASE)
+_ASKED = re.compile(r"\b(what|which|who|whom|whose|when|where|why|how)\b", re.IGNORECASE)
+KEPT = 0.8  # share of the longer words of what is asked for that must leave a trace
+# Numbers and codes, dates, and names in capitals inside a sentence.
+_VALUE = re.compile(r"\d[\w.:-]*\d|\w*\d\w*|(?<=[a-z,] )[A-Z][\w'-]+(?: [A-Z][\w'-]+)*|\"[^\"]+\"")
+_WORD = re.compile(r"[a-z]{4,}")
+PLAIN = frozenset(
+    "with from that this then have will would could please help need like find look what which when where into than "
+    "more less otherwise next thanks great thing check show make take also there their them they your".split()
+)
+
+
+class RewordedConfig(ServingConfig):
+    """Which rows, which teacher, how it is asked. Defaults are our choice."""
+
+    teacher: str | None = Field(
+        None, description="openai:MODEL@BASE_URL; null: the step's input `teacher`, a GGUF repository."
+    )
+    split: str = Field("train", description="Split of the gold rows.")
+    rows: int | None = Field(None, ge=1, description="The first so many rows; null: all.")
+    near: float = Field(0.8, gt=0, le=1, description="Estimated Jaccard similarity that makes two requests one.")
+    attempts: int = Field(3, ge=1, description="Rewordings to ask for, with a seed each, until one can be taken.")
+    temperature: float = Field(0.8, ge=0, description="Sampling temperature.")
+    max_tokens: int = Field(256, ge=1, description="New tokens of a reply.")
+    seed: int = Field(0, ge=0, description="Part of every request's seed.")
+    max_failed: float = Field(0.05, ge=0, le=1, description="Share of rows whose requests may fail in transport.")
+
+    @field_validator("teacher")
+    @classmethod
+    def _known_teacher(cls, value: str | None) -> str | None:
+        return value if value is None else check_spec(value)
+
+
+def fault_of(new: str, old: str, asks: Sequence[str] = (), values: Sequence[str] = ()) -> str:
+    """ "" where `new` can stand for `old`, else the reason why not.
+
+    Args:
+        asks: what is asked for, as phrases in their order; of the longer words that each shares with `old`, four in
+            five must be there, at least by their beginnings.
+        values: what the user states, options such as "express" among them.
+    """
+    new = new.strip()
+    if not new or "\n\n" in new:
+        return "no single paragraph"
+    if len(new) > 2 * len(old) + 80:
+        return "much longer than the request"
+    if ASSISTANT.search(new):
+        return "said as the assistant"
+    if " ".join(new.casefold().split()) == " ".join(old.casefold().split()):
+        return "the same words"
+    for value in _VALUE.findall(old):
+        if value.strip('"') not in new:
+            return f"a value is gone: {value}"
+    for value in values:
+        if value.casefold() in old.casefold() and value.casefold() not in new.casefold():
+            return f"a value is gone: {value}"
+    # A request to look something up becomes a question about what is known already.
+    if asked := {word.lower() for word in _ASKED.findall(new)} - {word.lower() for word in _ASKED.findall(old)}:
+        return f"another question: {min(asked)}"
+    # "See whether the booking exists. If it does, ..." asks for less than "look up the booking".
+    if len(_CONDITION.findall(new)) > len(_CONDITION.findall(old)):
+        return "a condition is new"
+    if len(_REFERENCE.findall(new)) > len(_REFERENCE.findall(old)):
+        return f"a reference is new: {_REFERENCE.findall(new)[-1]}"
+    ways = set(_DIRECTION.findall(old))
+    for way, whom in _DIRECTION.findall(new):
+        if (way, whom) not in ways and ({"from": "to", "to": "from"}[way], whom) in ways:
+            return f"the direction is another: {way} {whom}"
+    if said := _out_of_order(new, asks):
+        return f"the order is another: {said}"
+    added = [value for value in _VALUE.findall(new) if any(c.isdigit() for c in value) and value not in old]
+    if added:
+        return f"a value is new: {added[0]}"
+    for ask in asks:
+        words = [w for w in _WORD.findall(re.sub(_VALUE, " ", ask).lower()) if w not in PLAIN and w in old.lower()]
+        if sum(word[:5] in new.lower() for word in words) < KEPT * len(words):
+            return f"something is not asked for any more: {ask}"
+    return ""
+
+
+def _out_of_order(new: str, asks: Sequence[str]) -> str:
+    """The first of `asks` that stands before the one it follows, told by the values that only one of them has."""
+    values = [set(_VALUE.findall(f"x {ask}")) for ask in asks]
+    reached = -1
+    for number, (ask, own) in enumerate(zip(asks, values, strict=True)):
+        others = set().union(*values[:number], *values[number + 1 :])
+        places = [at for value in own - others if (at := new.find(value.strip('"'))) >= 0]
+        if places and min(places) < reached:
+            return ask
+        reached = max(reached, min(places, default=-1))
+    return ""
+
+
+def prompt(request: str) -> list[dict[str, str]]:
+    """The conversation whose next turn is the request in other words."""
+    turns = [{"role": "system", "content": PROMPT}]
+    for old, new in EXAMPLES:
+        turns += [{"role": "user", "content": f"Request: {old}"}, {"role": "assistant", "content": new}]
+    return [*turns, {"role": "user", "content": f"Request: {request}"}]
+
+
+async def _reword(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+    """The row with other words in every turn of the user; raises Rejected."""
+    nodes = [node for node in json.loads(row["plan"])["nodes"] if node.get("looks") is None]  # what the user asked for
+    messages, turn, said = [], 0, 0
+    for message in row["messages"]:
+        if message["role"] == "user":
+            # A second turn may be the answer to a question about the first, which asks for nothing.
+            short = row["variant"] == "missing_parameter" and said == 1
+            asks = [] if short else [a for a, n in zip(row["sub_tasks"], nodes, strict=True) if n["turn"] == turn]
+            old = message["content"]
+            stated = [s for n in nodes if n["turn"] == turn for s in n["arguments"].values() if "user" in s]
+            values = [spoken(source["user"]) for source in stated]
+
+            def read(text: str, old: str = old, asks: Sequence[str] = asks, values: Sequence[str] = values) -> str:
+                text = text.strip().strip('"') if text.count('"') == 2 and '"' not in old else text.strip()
+                if said := fault_of(text, old, asks, values):
+                    raise ValueError(said)
+                return text
+
+            new = old if short else await asker.ask(prompt(old), read, label=str(said))
+            message = {**message, "content": new}
+            said += 1
+            turn += not short
+        messages.append(message)
+    return {"messages": messages}
+
+
+reword = phase(_reword)
+
+
+def build(config: RewordedConfig, context: StepContext) -> dict[str, DatasetDict]:
+    """Reword the input `dataset`, rows of `call_graphs`. Returns config `verified`, split `train`.
+
+    Raises:
+        UsageError: no teacher, or one that cannot be served.
+        DataError: the input cannot be read or holds no gold rows, none is accepted, or more requests failed than
+            `max_failed`.
+    """
+    import datasets
+
+    from ...inference.stage import run_stage
+    from .toolset import read_worlds
+
+    source = context.inputs["dataset"]
+    rows = read_rows(source, context, config.split)
+    missing = [name for name in ("messages", "plan", "sub_tasks") if name not in rows.column_names]
+    if missing:
+        raise DataError(f"{source.ref}: has no column {missing[0]!r}; give a data set of `uses: call_graphs`")
+    chosen = rows.select(range(min(config.rows or len(rows), len(rows)))).to_list()
+    served = serve_input("teacher", config.teacher, config, context)
+    result = run_stage(
+        f"{__name__}:reword",
+        [{**row, "n": number} for number, row in enumerate(chosen)],
+        {name: getattr(config, name) for name in ("attempts", "temperature", "max_tokens", "seed")}
+        | {"json_mode": False, "prompt": prompt("")},
+        endpoint=served.endpoint,
+        folder=context.workdir / "reword",
+        traffic=context.traffic or context.workdir / "traffic",
+        replay=context.replay,
+        max_failed=config.max_failed,
+        **config.scale(),
+    )
+    responses = {name: tool.definition["responses"] for name, tool in read_worlds().items()}
+    refused: Counter[str] = Counter({"the endpoint failed": len(result.failed)})
+    accepted, used, seen = [], [0, 0], Seen(config.near)
+    tests = read_against(context, config.near)
+    for row in result.rows:
+        used = [a + b for a, b in zip(used, row.pop("used"), strict=True)]
+        row.pop("n")
+        if "rejected" in row:
+            refused[row["rejected"].partition(":")[0]] += 1
+            continue
+        row["id"] = identity(row["messages"], row["tools"])
+        row["task"] = " ".join(m["content"] for m in row["messages"] if m["role"] == "user")
+        row["made_by"] = f"{served.name}@{served.revision}" if served.revision else served.name
+        row = run_checks(row, responses, seen, tests)
+        if found := faults(row):
+            refused.update(f"check: {name}" for name in found)
+        else:
+            accepted.append(row)
+    if not accepted:
+        worst, count = refused.most_common(1)[0]
+        raise DataError(f"none of {len(chosen)} rows is accepted ({worst}: {count}); use a stronger teacher")
+    _report(context, served.name, len(chosen), len(accepted), refused, used)
+    return {"verified": datasets.DatasetDict({"train": make_dataset(accepted, features())})}
+
+
+def _report(
+    context: StepContext, teacher: str, asked: int, accepted: int, refused: Counter[str], used: Sequence[int]
+) -> None:
+    report = context.report
+    report.card |= {
+        "pretty_name": "BUTTON, the gold path in a model's words",
+        "language": ["en"],
+        "task_categories": ["text-generation"],
+        "tags": ["function-calling", "tool-use", "multi-turn", "synthetic", "trl", "arxiv:2410.12952"],
+        "annotations_creators": ["machine-generated"],
+    }
+    report.summary = (
+        f"Function-calling conversations of `{context.inputs['dataset'].ref}` in which `{teacher}` says what the user "
+        "says. Calls and results are those that were run; every row passes all checks in its columns `check_*`, and "
+        "names, numbers and codes of the request are unchanged."
+    )
+    report.counts |= {"rows_asked": asked, "rows_accepted": accepted}
+    kinds = [name for name in refused if not name.startswith("check: ")]
+    table = [["accepted", accepted, f"{accepted / asked:.1%}"]]
+    table += [[name, refused[name], f"{refused[name] / asked:.1%}"] for name in kinds if refused[name]]
+    table += [[f"check: {c}", refused[f"check: {c}"], f"{refused[f'check: {c}'] / asked:.1%}"] for c in CHECKS]
+    report.tables.append(
+        {
+            "title": "What became of the rows",
+            "columns": ["", "rows", "of all"],
+            "rows": table,
+            "note": f"Tokens per accepted row: {used[0] / accepted:,.0f} read, {used[1] / accepted:,.0f} written.",
+        }
+    )
+    report.metrics |= {
+        "tokens_read_per_accepted_row": round(used[0] / accepted, 1),
+        "tokens_written_per_accepted_row": round(used[1] / accepted, 1),
+    }

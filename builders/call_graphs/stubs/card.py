@@ -1,0 +1,54 @@
+"""What a card says of rows over stubs of definitions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+from ....hub_sync.context import Report
+from .read import HELD_OUT, Read
+
+
+def describe(
+    report: Report, read: Read, cited: str, sets: Mapping[frozenset[str], int], exhausted: Collection[str]
+) -> None:
+    """What a card says of the definitions that rows were drawn over.
+
+    Args:
+        sets: functions of a row -> rows.
+        exhausted: compositions of which there were no more.
+    """
+    tools = read.ground.tools
+    drawn = {name for functions in sets for name in functions}
+    report.counts |= {"definitions": read.total, "definitions_used": len(tools), "functions_in_rows": len(drawn)}
+    report.tables.append(
+        {
+            "title": "Definitions",
+            "columns": ["", "definitions", "of all"],
+            "rows": [
+                [said, number, f"{number / read.total:.1%}"]
+                for said, number in [("used", len(tools)), *read.unused.most_common()]
+            ],
+        }
+    )
+    domains = Counter(tool.world for tool in tools.values())
+    rows = Counter(tools[name].world for name in drawn)
+    report.tables.append(
+        {
+            "title": "Functions",
+            "columns": ["domain", "used", "in rows"],
+            "rows": [[domain, number, rows[domain]] for domain, number in sorted(domains.items())],
+        }
+    )
+    chained = sum(bool(tool.gives) for tool in tools.values())
+    body = (
+        f"The functions are stubs of the definitions in {cited}. A stub checks its arguments and answers with typed "
+        "values that depend on its name, the arguments and a seed alone: they are of the right form, and not true. "
+        "Nothing was looked up, and what a function does to a state is not simulated. "
+        f"A result can be handed on by {chained:,} of them.\n\nEvery function that an instance of the split "
+        f"`{HELD_OUT}` calls is left out. The functions of the in-domain splits are not: that benchmark shares them "
+        "with its training set. Rows that ask nearly what one of its instances asks are left out."
+    )
+    if exhausted:
+        body += f"\n\nThere were no more new rows of: {', '.join(sorted(exhausted))}."
+    report.sections.append({"title": "Functions", "body": body})
