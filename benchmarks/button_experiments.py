@@ -44,7 +44,7 @@ def choose(arm: str, seed: int, tokens: int, arguments: argparse.Namespace, fold
     from hubwright.builders._lib.conversation_checks import run_checks
     from hubwright.builders._lib.conversation_rows import features
     from hubwright.builders.call_graphs.corruption import Unfit, spoil
-    from hubwright.evals.toolcall.render import plain_turns
+    from hubwright.evals._lib.tool_turns import plain_turns
     from hubwright.hub_sync.json_columns import make_dataset
 
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
@@ -97,7 +97,7 @@ def train(arm: str, seed: int, arguments: argparse.Namespace, folder: Path) -> N
 
 def evaluate(model: Path, task: str, arguments: argparse.Namespace, result: Path) -> None:
     """One task's figures, as a file."""
-    from hubwright.evals.run import run_lm_eval
+    from hubwright.evals.harness.step.command import run_lm_eval
 
     variable, data, _ = TASKS[task]
     os.environ[variable] = str(getattr(arguments, data).absolute())

@@ -27,12 +27,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from hubwright.evals._lib.judging.agreement import Pair, compare, pair, spread
+from hubwright.evals._lib.judging.cases import Asked, Said, answer_hash, verdict_rows
+from hubwright.evals._lib.judging.stage import AskConfig, judge_row, prompt_hash
 from hubwright.evals.fbbench.answers import read_answers
 from hubwright.evals.fbbench.judge import Answer
 from hubwright.evals.fbbench.verdicts import verdict_rows_of
-from hubwright.evals.judging.agreement import Pair, compare, pair, spread
-from hubwright.evals.judging.cases import Asked, Said, answer_hash, verdict_rows
-from hubwright.evals.judging.stage import AskConfig, judge_row, prompt_hash
 from hubwright.hub_sync.errors import HubwrightError, UsageError
 from hubwright.inference.served import serve
 from hubwright.inference.stage import run_stage

@@ -5,8 +5,8 @@ from ..hub_sync.step import Role, StepSpec
 STEPS: dict[str, StepSpec] = {
     "lm_eval": StepSpec(
         "eval",
-        "hubwright.evals.harness:HarnessConfig",
-        "hubwright.evals.harness:evaluate",
+        "hubwright.evals.harness.step:HarnessConfig",
+        "hubwright.evals.harness.step:evaluate",
         "dataset",
         "lm-eval tasks on a model; every answer and figure as a data set",
         inputs={"model": Role("model", folds=True), "dataset": Role("dataset", optional=True)},
@@ -16,8 +16,8 @@ STEPS: dict[str, StepSpec] = {
     ),
     "lm_eval_output": StepSpec(
         "eval",
-        "hubwright.evals.imported:LmEvalOutputConfig",
-        "hubwright.evals.imported:collect",
+        "hubwright.evals.harness.step.imported:LmEvalOutputConfig",
+        "hubwright.evals.harness.step.imported:collect",
         "dataset",
         "what the stock lm_eval command wrote, as a data set like that of an lm_eval step",
         inputs={"model": Role("model"), "dataset": Role("dataset", optional=True)},
@@ -25,8 +25,8 @@ STEPS: dict[str, StepSpec] = {
     ),
     "answers": StepSpec(
         "eval",
-        "hubwright.evals.answering:AnswersConfig",
-        "hubwright.evals.answering:answer",
+        "hubwright.evals.answers.step:AnswersConfig",
+        "hubwright.evals.answers.step:answer",
         "dataset",
         "a served model's answers to the conversations of a data set",
         inputs={"dataset": Role("dataset"), "model": Role("model", optional=True, served=True)},
@@ -35,8 +35,8 @@ STEPS: dict[str, StepSpec] = {
     ),
     "judge": StepSpec(
         "eval",
-        "hubwright.evals.judge_step:JudgeStepConfig",
-        "hubwright.evals.judge_step:judge",
+        "hubwright.evals.judge.step:JudgeStepConfig",
+        "hubwright.evals.judge.step:judge",
         "dataset",
         "a model's verdicts on answers, one row per checklist item, and the scores that follow",
         inputs={
@@ -49,16 +49,16 @@ STEPS: dict[str, StepSpec] = {
     ),
     "agreement": StepSpec(
         "eval",
-        "hubwright.evals.agreement_step:AgreementConfig",
-        "hubwright.evals.agreement_step:agreement",
+        "hubwright.evals.agreement.step:AgreementConfig",
+        "hubwright.evals.agreement.step:agreement",
         "dataset",
         "how far two judges' verdicts on the same answers agree",
         inputs={"a": Role("dataset"), "b": Role("dataset")},
     ),
     "metric": StepSpec(
         "eval",
-        "hubwright.evals.metric_step:MetricConfig",
-        "hubwright.evals.metric_step:write_metric",
+        "hubwright.evals.metric.step:MetricConfig",
+        "hubwright.evals.metric.step:write_metric",
         "space",
         "one of our scorers as a module for evaluate.load",
     ),

@@ -62,7 +62,7 @@ def score(
       hubwright score fbbench verdicts.jsonl --dataset org/fb-bench@v1.0.0 --bootstrap 10000
     """
     _known(benchmark, format, ("table", "json"))
-    from .evals.data import locate
+    from .evals._lib.data import locate
     from .evals.fbbench import scorer
     from .evals.fbbench.verdicts import read_verdicts
 
@@ -197,8 +197,8 @@ def agree(
       hubwright agree own.jsonl own-reference.jsonl --other else.jsonl,else-reference.jsonl
     """
     _known("fbbench", format, ("table", "json"))
+    from .evals._lib.judging import agreement
     from .evals.fbbench.verdicts import verdict_rows_of
-    from .evals.judging import agreement
 
     pairs = agreement.pair(verdict_rows_of(first), verdict_rows_of(second))
     report = agreement.compare(pairs, by=by, resamples=bootstrap, seed=seed)
@@ -228,7 +228,7 @@ def evaluate(
       hubwright eval feedback_drills,gsm8k --model hf --model_args pretrained=org/model --limit 10
     """
     from .catalog import register_architectures
-    from .evals.run import run_lm_eval
+    from .evals.harness.command import run_lm_eval
 
     register_architectures()
     run_lm_eval(tasks, list(context.args))
@@ -236,7 +236,7 @@ def evaluate(
 
 def tasks_path() -> None:
     """Print the folder with our YAML files, for `lm_eval ... --include_path "$(hubwright tasks path)"`."""
-    from .evals.data import tasks_dir
+    from .evals._lib.data import tasks_dir
 
     print(tasks_dir())
 
@@ -244,7 +244,7 @@ def tasks_path() -> None:
 def tasks_list(format: Annotated[str, typer.Option("--format", help="table or json.")] = "table") -> None:
     """List our lm-eval tasks. All of them work with plain `lm_eval --tasks NAME` after `pip install hubwright`."""
     _known("fbbench", format, ("table", "json"))
-    from .evals.run import list_tasks
+    from .evals.harness.command import list_tasks
 
     names = list_tasks()
     print(json.dumps(names) if format == "json" else "\n".join(names))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..interactive.task import InteractiveTask
+from .._lib.interactive.task import InteractiveTask
 from .live import offer
 from .multi_turn_task import COLUMNS, category
 

@@ -14,8 +14,8 @@ import json
 from typing import Any
 
 from ...environments.calls import Call
-from ..toolcall.render import system_turn
-from ..toolcall.scorer import parse
+from .._lib.tool_calls import parse
+from .._lib.tool_turns import system_turn
 from .scorer import score_calls
 from .task import BFCLTask
 

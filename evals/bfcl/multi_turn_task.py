@@ -14,8 +14,8 @@ import json
 from typing import Any
 
 from ...hub_sync.errors import DataError
-from ..chat import RuleScoredTask
-from ..data import load_rows
+from .._lib.chat import RuleScoredTask
+from .._lib.data import load_rows
 from .steps import METRICS, Referee, referee
 
 COLUMNS = ("id", "turns", "later_prompt", "gold", "classes", "config", "prompt")

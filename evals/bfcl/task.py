@@ -13,8 +13,8 @@ import json
 from typing import Any
 
 from ...hub_sync.errors import DataError
-from ..chat import RuleScoredTask
-from ..data import load_rows
+from .._lib.chat import RuleScoredTask
+from .._lib.data import load_rows
 from .scorer import METRICS, score
 
 COLUMNS = ("id", "messages", "functions", "gold", "prompt")

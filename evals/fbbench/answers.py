@@ -16,8 +16,8 @@ from typing import Any
 
 from ...hub_sync.errors import DataError, UsageError
 from ...inference.reasoning import answer_of
-from ..data import locate, read_split
-from ..judging.cases import with_calls
+from .._lib.data import locate, read_split
+from .._lib.judging.cases import with_calls
 from .judge import Answer
 from .samples import AnswerState, Sample, from_official, from_row, index_samples, official_to_row, read_jsonl
 

@@ -1,4 +1,4 @@
-"""FB-Bench's answers before a judge: samples become cases of `evals.judging`, verdict rows become judged samples.
+"""FB-Bench's answers before a judge: samples become cases of `evals._lib.judging`, verdict rows become judged samples.
 
 A judge is named by one string:
 
@@ -25,9 +25,9 @@ from pydantic import Field, ValidationError, field_validator
 from ...hub_sync.errors import DataError, StorageError, UsageError
 from ...hub_sync.files import exclusive_lock, write_atomic
 from ...inference.served import Served, check_spec, embedded_ref, remote_endpoint, serve
-from ..data import locate
-from ..judging.cases import Case, Row, lines
-from ..judging.stage import AskConfig, check_cases, judge_cases, prompt_hash
+from .._lib.data import locate
+from .._lib.judging.cases import Case, Row, lines
+from .._lib.judging.stage import AskConfig, check_cases, judge_cases, prompt_hash
 from .samples import AnswerState, Sample, answer_hash, answer_state
 from .verdicts import Judged, VerdictFile, collect, read_verdicts
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...hub_sync.errors import DataError
 from ...hub_sync.text import utf8
-from ..judging.cases import AnswerState, Case, answer_hash
+from .._lib.judging.cases import AnswerState, Case, answer_hash
 
 __all__ = ["EC", "RM", "AnswerState", "Sample", "answer_hash", "answer_state", "from_row", "read_jsonl"]
 

@@ -21,9 +21,9 @@ from lm_eval.api.instance import Instance
 
 from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.text import utf8
-from ..chat import chat_prompt
-from ..data import configured_source, locate
-from ..scored import AnswerTask
+from .._lib.chat import chat_prompt
+from .._lib.data import configured_source, locate
+from .._lib.scored import AnswerTask
 from .answers import read_rows
 from .judge import Answer, JudgeConfig, check_ready, judge_answers, read_judge_config
 from .metrics import higher_is_better, metric_names, read_metric

@@ -1,6 +1,6 @@
 """Verdict files: ours (one line per checklist item) and the official judgement JSONL, read into the same thing.
 
-Ours are the rows of `evals.judging.cases`, with FB-Bench's labels as columns: scenario, task, deficiencies, feedback.
+Ours are the rows of `_lib.judging.cases`, with FB-Bench's labels as columns: scenario, task, deficiencies, feedback.
 They need no other file to be scored. Older files lack p_yes, mass, judge_revision, method and language.
 
 A sample judged twice counts with its last complete set of lines. Verdicts are joined by item index, never by text:
@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from ...hub_sync.errors import DataError
 from ...inference.reasoning import answer_of
-from ..data import locate, read_split
-from ..judging.cases import Asked, Row, Said, group_rows, verdict_file, verdict_rows
+from .._lib.data import locate, read_split
+from .._lib.judging.cases import Asked, Row, Said, group_rows, verdict_file, verdict_rows
 from .samples import AnswerState, Sample, answer_hash, answer_state, from_official, read_jsonl
 
 VerdictState = Literal["complete", "partial", "refused", "failed", "not_judged"]

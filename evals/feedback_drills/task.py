@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..chat import RuleScoredTask
-from ..data import load_rows
+from .._lib.chat import RuleScoredTask
+from .._lib.data import load_rows
 from .scorer import METRICS, score
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.errors import DataError
 from ...hub_sync.text import utf8
-from ..data import configured_source, locate, read_config, read_split
-from ..scored import ScoredTask
+from .._lib.data import configured_source, locate, read_config, read_split
+from .._lib.scored import ScoredTask
 from .numbers import distractors, exact_match, number_match, plain
 from .scorer import choice_scores
 from .words import FLEXIBLE, STOPS, WORDS, Words
@@ -41,7 +41,7 @@ class AbilityTask(ScoredTask):
         """Read the config's test split, and as examples its train split, or the test split where it has none.
 
         lm-eval never gives a row as an example of itself. Raises DataError where the data set is none of this kind
-        or a row cannot be scored, UsageError and HubError as `evals.data` says.
+        or a row cannot be scored, UsageError and HubError as `evals._lib.data` says.
         """
         source = configured_source(self.config.metadata, "HUBWRIGHT_ABILITY", "hubwright/ability")
         path, cited = locate(source, hint="build it with `hubwright run ability --set namespace=YOU`")
@@ -213,7 +213,7 @@ class GeneralTextTask(ScoredTask):
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Read the language's documents of the test split, from `metadata.corpus` before `metadata.dataset`.
 
-        Raises DataError where there are none, UsageError and HubError as `evals.data` says.
+        Raises DataError where there are none, UsageError and HubError as `evals._lib.data` says.
         """
         metadata = dict(self.config.metadata or {})
         given = {"dataset": metadata.get("corpus") or metadata.get("dataset")}

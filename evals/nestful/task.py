@@ -8,10 +8,10 @@ The chat form is that of the `toolcall` task. Nothing is executed: references ar
 
 from __future__ import annotations
 
-from ..call_lists.micro import Tally
-from ..call_lists.scorer import Calls, score, whole
-from ..call_lists.task import CallListTask
-from ..toolcall.scorer import parse
+from .._lib.call_lists.micro import Tally
+from .._lib.call_lists.scorer import Calls, score, whole
+from .._lib.call_lists.task import CallListTask
+from .._lib.tool_calls import parse
 
 
 class NestfulTask(CallListTask):

@@ -8,7 +8,7 @@ The chat form is that of the `toolcall` task, with one rule before the functions
 
 from __future__ import annotations
 
-from ..call_lists.task import CallListTask
+from .._lib.call_lists.task import CallListTask
 
 
 class SealToolsTask(CallListTask):

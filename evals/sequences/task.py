@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...hub_sync.errors import DataError
-from ..data import load_rows
-from ..scored import ScoredTask
+from .._lib.data import load_rows
+from .._lib.scored import ScoredTask
 
 
 def score(log_likelihood: float, is_greedy: bool, group: str = "") -> dict[str, float]:

@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..toolcall.render import dumps, system_turn
-from ..toolcall.scorer import parse
+from .._lib.tool_calls import parse
+from .._lib.tool_turns import dumps, system_turn
 from .world import ToDoList
 
 STEPS = 20  # replies; our choice

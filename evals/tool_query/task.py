@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...hub_sync.errors import DataError
-from ..data import load_rows
-from ..interactive.task import InteractiveTask
+from .._lib.data import load_rows
+from .._lib.interactive.task import InteractiveTask
 
 COLUMNS = ("id", "goal", "today", "board", "answer", "changes")
 

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...hub_sync.errors import DataError
-from ..chat import RuleScoredTask
-from ..data import load_rows
-from .render import plain_turns
-from .scorer import METRICS, score
+from .._lib.chat import RuleScoredTask
+from .._lib.data import load_rows
+from .._lib.tool_calls import METRICS, score
+from .._lib.tool_turns import plain_turns
 
 
 def turns_to_answer(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:

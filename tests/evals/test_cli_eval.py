@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from chat_server import ChatServer, all_yes, failure, likely_tokens
 
-from hubwright.evals.data import tasks_dir
+from hubwright.evals._lib.data import tasks_dir
 from hubwright.evals.fbbench import scorer
 from hubwright.evals.fbbench.answers import read_dataset
 

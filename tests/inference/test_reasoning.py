@@ -141,15 +141,15 @@ def test_opened_by_prompt_that_ends_in_an_open_thought() -> None:
 # Who reads a model's text: the functions that have to cut, by file. The chat client cuts for all that ask through it.
 READERS = {
     "inference/replies.py": "split_reasoning",
-    "evals/scored.py": "answer_of",
-    "evals/interactive/model.py": "split_reasoning",
-    "evals/toolcall/scorer.py": "answer_of",
+    "evals/_lib/scored.py": "answer_of",
+    "evals/_lib/interactive/model.py": "split_reasoning",
+    "evals/_lib/tool_calls.py": "answer_of",
     "evals/bfcl/scorer.py": "answer_of",
     "evals/feedback_drills/scorer.py": "answer_of",
-    "evals/judging/prompts.py": "answer_of",
+    "evals/_lib/judging/prompts.py": "answer_of",
     "evals/fbbench/answers.py": "answer_of",
     "evals/fbbench/verdicts.py": "answer_of",
-    "evals/judge_step.py": "answer_of",
+    "evals/judge/step.py": "answer_of",
 }
 
 
@@ -168,7 +168,7 @@ def test_model_text_no_task_or_parser_reads_it_past_the_cut() -> None:
     for path in sorted([*PACKAGE.glob("evals/**/*.py"), *PACKAGE.glob("builders/**/*.py")]):
         text, file = path.read_text("utf-8"), path.relative_to(PACKAGE).as_posix()
         bases = [ast.unparse(b) for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ClassDef) for b in n.bases]
-        assert "ConfigurableTask" not in bases or file in ("evals/scored.py", "evals/kv_shifting/cmmlu.py"), file
+        assert "ConfigurableTask" not in bases or file in ("evals/_lib/scored.py", "evals/kv_shifting/cmmlu.py"), file
         if "python_calls(" in text:  # steps and worlds read gold's texts
             known = ("evals/bfcl/reader.py", "evals/bfcl/steps.py", "evals/bfcl/worlds.py")
             assert file in (*known, "builders/_lib/calls_in_text.py"), file  # the last behind its own cut

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from hubwright.builders.button.build import ButtonConfig
-from hubwright.evals.answering import AnswersConfig
-from hubwright.evals.judging.stage import AskConfig
+from hubwright.evals._lib.judging.stage import AskConfig
+from hubwright.evals.answers.step import AnswersConfig
 from hubwright.inference.endpoint import Endpoint
 from hubwright.inference.reasoning import TAGS
 from hubwright.inference.served import ServingConfig, remote_endpoint

@@ -15,12 +15,12 @@ from lm_eval.api.model import LM
 from test_bfcl_multi_turn import CATEGORIES, GOLD, NOTHING, ROW, listed, real, save, small, wheel  # noqa: F401
 from test_bfcl_worlds import SOURCES
 
+from hubwright.evals._lib.data import tasks_dir
+from hubwright.evals._lib.interactive.episodes import Request, begin, read_request, read_transcript, transcript_text
+from hubwright.evals._lib.interactive.model import InteractiveLM
 from hubwright.evals.bfcl import steps
 from hubwright.evals.bfcl.live import STEPS, BFCLEpisode, offer
 from hubwright.evals.bfcl.steps import Referee
-from hubwright.evals.data import tasks_dir
-from hubwright.evals.interactive.episodes import Request, begin, read_request, read_transcript, transcript_text
-from hubwright.evals.interactive.model import InteractiveLM
 from hubwright.hub_sync.errors import DataError, UsageError
 
 PERFECT = [listed(GOLD[0]), "Done.", NOTHING, listed(GOLD[2]), "Two."]
@@ -243,7 +243,7 @@ def test_answers_alone(tmp_path: Path):
 
 
 def test_an_ordinary_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from hubwright.evals.interactive import task
+    from hubwright.evals._lib.interactive import task
 
     data = {"dataset": str(small(tmp_path / "d"))}
     kept = InteractiveLM(Scripted(silent))
@@ -342,9 +342,9 @@ def test_lm_evals_own_command_plays_tasks_given_by_path(tmp_path: Path):
 
 def test_our_command_and_the_recipe_step(tmp_path: Path, tiny_model: Path):
     """A real model, twice the same: its nonsense calls nothing."""
-    from hubwright.evals.harness import HarnessConfig
-    from hubwright.evals.harness import evaluate as step
-    from hubwright.evals.run import run_lm_eval
+    from hubwright.evals.harness.step.command import run_lm_eval
+    from hubwright.evals.harness.step.step import HarnessConfig
+    from hubwright.evals.harness.step.step import evaluate as step
     from hubwright.hub_sync.context import Input, StepContext
     from hubwright.hub_sync.refs import ArtifactRef
 

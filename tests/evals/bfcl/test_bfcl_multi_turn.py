@@ -16,9 +16,9 @@ from test_bfcl_task import CATEGORIES as SINGLE
 from test_bfcl_task import REPLY, rows_of
 from test_bfcl_worlds import SOURCES
 
+from hubwright.evals._lib.data import tasks_dir
 from hubwright.evals.bfcl import steps
 from hubwright.evals.bfcl.steps import NOTHING, Referee, listed
-from hubwright.evals.data import tasks_dir
 from hubwright.hub_sync.errors import DataError
 
 CATEGORIES = ("base", "miss_func", "miss_param", "long_context")

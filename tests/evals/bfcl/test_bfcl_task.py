@@ -12,9 +12,9 @@ import yaml
 from test_bfcl_matcher import FUNCTION, GOLD
 
 from hubwright.environments.calls import Call, as_python
+from hubwright.evals._lib.data import tasks_dir
 from hubwright.evals.bfcl.fc_task import json_schema
 from hubwright.evals.bfcl.scorer import METRICS, score
-from hubwright.evals.data import tasks_dir
 
 REPLY = "[book(city='NYC', nights=2)]"
 JSON_REPLY = '<tool_call>\n{"name": "book", "arguments": {"city": "NYC", "nights": 2}}\n</tool_call>'

@@ -16,7 +16,7 @@ from chat_server import ChatServer, all_yes, failure
 
 from hubwright.builders.fbbench.build import SAMPLE as OFFICIAL_SAMPLE
 from hubwright.builders.fbbench.schema import to_row
-from hubwright.evals.data import tasks_dir
+from hubwright.evals._lib.data import tasks_dir
 from hubwright.evals.fbbench import scorer
 from hubwright.evals.fbbench.answers import official_to_row, read_answers, read_dataset
 from hubwright.evals.fbbench.judge import judge_answers, read_judge_config

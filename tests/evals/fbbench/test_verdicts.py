@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubwright.evals._lib.judging.prompts import VerdictError, parse_verdicts, text_messages
 from hubwright.evals.fbbench.samples import EC, RM, Sample
 from hubwright.evals.fbbench.verdicts import Judged, read_official, read_verdicts
-from hubwright.evals.judging.prompts import VerdictError, parse_verdicts, text_messages
 from hubwright.hub_sync.errors import DataError
 
 NAMES = {"zh": ("理由", "结论", "是", "否"), "en": ("reason", "verdict", "yes", "no")}

@@ -1,0 +1,83 @@
+"""The lm-eval task of a data set whose rows are a request, functions, and the calls that serve the request."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ....hub_sync.errors import DataError
+from ..chat import RuleScoredTask
+from ..data import load_rows
+from ..tool_turns import system_turn
+from . import micro
+from .scorer import Calls, score
+
+COLUMNS = ("id", "query", "calls", "tools", "scorable")
+
+
+class CallListTask(RuleScoredTask):
+    """Rows with id, query, calls and tools (JSON text) and scorable. `test_split` of the YAML names the split.
+
+    A subclass sets `RULE`, which tells how a call takes a result of another and stands before the functions; `KIND`,
+    the builder, after which its environment variable is named too; and `SUBSET`, the data set's config, None: its
+    default one.
+    """
+
+    METRICS: tuple[str, ...] = ("format_acc", "call_exact")
+    INTERVALS: tuple[str, ...] = METRICS
+    TALLIES = ("tool", "param")
+    RULE = ""
+    KIND = ""
+    SUBSET: str | None = None
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Read the rows that can be scored from `--metadata` or HUBWRIGHT_<KIND>. Raises as `load_rows` does."""
+        split = str(self.config.test_split)
+        rows = load_rows(
+            self.config.metadata,
+            f"HUBWRIGHT_{self.KIND.upper()}",
+            f"hubwright/{self.KIND.replace('_', '-')}",
+            split,
+            config=self.SUBSET,
+            hint=f"build it with `hubwright run {self.KIND} --set namespace=YOU`",
+        )
+        missing = [name for name in COLUMNS if name not in rows.column_names]
+        if missing:
+            raise DataError(
+                f"{self.config.task}: the data set has no column {missing[0]!r}; give one of `uses: {self.KIND}`"
+            )
+        scorable = rows.filter(lambda kept: kept, input_columns="scorable", keep_in_memory=True)
+        if not len(scorable):
+            raise DataError(f"{self.config.task}: no row of {split!r} can be scored; look at its column `faults`")
+        self.dataset = {split: scorable}
+
+    def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
+        """The rule and the functions in the system turn, and the request."""
+        system = system_turn(json.loads(doc["tools"]), self.RULE)
+        return [{"role": "system", "content": system}, {"role": "user", "content": doc["query"]}]
+
+    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
+        """The gold calls as JSON."""
+        return str(doc["calls"])
+
+    def scores(self, gold: Calls, reply: str) -> tuple[dict[str, float], dict[str, micro.Tally]]:
+        """(values to average, tallies to add up) of one reply."""
+        return score(gold, reply)
+
+    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
+        """Score one reply."""
+        if self.bypassed:
+            return {"bypass": 0.0}
+        values, tallies = self.scores(json.loads(doc["calls"]), results[0])
+        found: dict[str, Any] = self.with_intervals(values)
+        for name in self.TALLIES:
+            found |= micro.spread(name, tallies[name])
+        return found
+
+    def aggregation(self) -> dict[str, Any]:
+        """Means, and what comes of the tallies of all documents; `metadata.bootstrap` resamples (1,000)."""
+        resamples = int((self.config.metadata or {}).get("bootstrap", 1000))
+        table = super().aggregation()
+        for name in self.TALLIES:
+            table |= micro.aggregations(name, resamples)
+        return table

@@ -1,0 +1,173 @@
+"""Where a task's rows come from: one rule for every benchmark of ours.
+
+In this order: `--metadata '{"dataset": ...}'` (or a recipe's `dataset:` input), the task's environment variable, the
+task's default reference. The value is a local path (a folder with Parquet, or one .parquet/.jsonl/.json file) or a Hub
+reference `org/name[@revision]`.
+
+A Hub reference is resolved to a commit, exactly that commit is downloaded, and the rows are read from the local
+folder: `load_dataset(..., revision=)` silently hands out another cached version while the hub is away.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...hub_sync.errors import DataError, HubError, UsageError
+from ...hub_sync.json_columns import make_dataset
+from ...hub_sync.refs import ArtifactRef
+from ...hub_sync.text import well_formed
+
+if TYPE_CHECKING:
+    import datasets
+
+_READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv"}
+
+
+def tasks_dir() -> Path:
+    """The folder of the YAML files that lm-eval reads (`hubwright tasks path`)."""
+    return Path(__file__).parent.parent / "tasks"
+
+
+def configured_source(metadata: Mapping[str, Any] | None, env_var: str, default_ref: str | None = None) -> str:
+    """The configured path or reference of the rows. Raises UsageError where none is configured."""
+    for value in ((metadata or {}).get("dataset"), os.environ.get(env_var), default_ref):
+        if value:
+            return os.fspath(value)
+    raise UsageError(
+        f'no data set is configured: pass --metadata \'{{"dataset": "PATH or org/name@revision"}}\' or set {env_var}'
+    )
+
+
+def locate(source: str, *, hint: str = "") -> tuple[Path, str]:
+    """Make `source` a local path. Returns (path, what the rows are to be cited as).
+
+    A local path is cited by its last component only, so that no folder of this machine gets into a result; a Hub
+    reference as `org/name@commit`. `hint` says how to make the data set, for the error where the hub lacks it.
+    """
+    path = Path(source).expanduser()
+    if path.exists():
+        return path, path.name
+    try:
+        ref = ArtifactRef.parse(source, "dataset")
+    except UsageError as error:
+        raise DataError(f"{source}: no such file or folder, and not a reference (org/name@revision)") from error
+    from ...hub_sync.pull import pull
+
+    try:
+        pinned = ref.resolve()
+        folder = pull(pinned)
+    except HubError as error:
+        raise HubError(f"{error}{'; ' + hint if hint else ''}") from error
+    return folder, str(pinned)
+
+
+def read_split(path: Path, split: str, config: str | None = None) -> datasets.Dataset:
+    """Read one split of a local folder, of its `config` or else its default one, or the rows of one .parquet, .json,
+    .jsonl or .csv file.
+
+    Raises DataError in one line where there is no such split or the files cannot be read.
+    """
+    import datasets
+
+    with _one_line(path, f"split {split!r}"):
+        if path.is_dir():
+            return datasets.load_dataset(str(path), config, split=split)
+        reader = _READERS.get(path.suffix)
+        if reader is None:
+            raise DataError(
+                f"{path.name}: cannot read this kind of file; use one of {', '.join(_READERS)} or a folder"
+            )
+        # Not load_dataset("parquet", ...), which reports its use to a host of its own beyond the hub.
+        return getattr(datasets.Dataset, f"from_{reader}")(str(path))
+
+
+def read_config(path: Path, config: str) -> datasets.DatasetDict:
+    """Read all splits of one config of a local folder; one call takes a third of the time of three.
+
+    Raises DataError in one line where there is no such config or its files cannot be read.
+    """
+    import datasets
+
+    if not path.is_dir():
+        raise DataError(f"{path.name}: is no folder with configs; give the folder or repository of the data set")
+    with _one_line(path, f"config {config!r}"):
+        return datasets.load_dataset(str(path), config)
+
+
+@contextmanager
+def _one_line(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # datasets raises everything from ValueError to its own DatasetGenerationError
+        said = next(iter(str(error.__cause__ or error).splitlines()), "no reason given")
+        raise DataError(f"{path.name}: {what} cannot be read ({type(error).__name__}: {said})") from error
+
+
+def load_rows(
+    metadata: Mapping[str, Any] | None,
+    env_var: str,
+    default_ref: str | None = None,
+    split: str = "test",
+    *,
+    config: str | None = None,
+    hint: str = "",
+) -> datasets.Dataset:
+    """Rows of one split, from where `configured_source` says.
+
+    Args:
+        metadata: the task's metadata (`self.config.metadata`); its `dataset` key wins.
+        env_var: the task's own variable, e.g. HUBWRIGHT_FBBENCH.
+        default_ref: what to read where neither is set; None means that one of them is required.
+        split: split name.
+        config: the data set's config; None: its default one.
+        hint: one clause that tells how to make the data set, put behind the hub's answer where it is absent.
+
+    Raises:
+        UsageError: nothing is configured.
+        HubError: the hub lacks it or is away.
+        DataError: no such path, split or readable file, or no rows.
+    """
+    path, cited = locate(configured_source(metadata, env_var, default_ref), hint=hint)
+    rows = read_split(path, split, config)
+    if not len(rows):
+        raise DataError(f"{cited}: split {split!r} has no rows")
+    return rows
+
+
+# Columns that a whole file may leave empty, with the type they have all the same.
+KINDS = {
+    "answer": "string", "temperature": "float64", "seed": "int64", "verdict": "string", "weight": "float64",
+    "p_yes": "float64", "mass": "float64", "deficiencies": "list of string", "feedback": "list of string",
+}  # fmt: skip
+
+
+def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path, features: Mapping[str, Any] | None = None) -> None:
+    """Rows as one Parquet file, whole or not at all, in the layout the Hub reads without a loading script.
+
+    A column of `KINDS` has its type also where no row has a value, so that two such files can be put together. Half a
+    surrogate pair in a text, which models write and no file takes, becomes U+FFFD. Values with objects are Json.
+
+    Args:
+        features: types of columns that were read with them, such as a data set's own.
+
+    Raises DataError for a value that would not be read back equal.
+    """
+    import datasets
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = {name for row in rows for name in row}
+    types = {name: kind for name, kind in (features or {}).items() if name in names}
+    if "tool_calls" in names - types.keys():
+        types["tool_calls"] = datasets.List(datasets.Json())
+    for name in KINDS.keys() & (names - types.keys()):
+        value = datasets.Value(KINDS[name].removeprefix("list of "))
+        types[name] = datasets.List(value) if KINDS[name].startswith("list of ") else value
+    partial = path.with_suffix(".partial")
+    make_dataset([well_formed(dict(row)) for row in rows], datasets.Features(types)).to_parquet(partial)
+    partial.replace(path)

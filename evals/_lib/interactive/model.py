@@ -1,0 +1,229 @@
+"""lm-eval model `interactive`: any other model of lm-eval, and the episodes of interactive tasks played with it.
+
+    hubwright eval button_bfcl_agent --model interactive --model_args model=hf,pretrained=org/model \\
+        --apply_chat_template --metadata '{"dataset": "org/bfcl-v4@v1.0.0"}'
+
+lm-eval asks a model once for each document. This one plays a document's episode instead: all episodes go on together,
+one step a round, and a round is one call of the inner model. What is not an episode the inner model answers itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import lm_eval.models  # noqa: F401  lm-eval registers its own models only while none is registered
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.api.registry import get_model, register_model
+from tqdm import tqdm
+
+from ....hub_sync.errors import UsageError
+from ....hub_sync.text import well_formed
+from ....inference.reasoning import opened_by, split_reasoning
+from ..chat import chat_prompt
+from .episodes import Episode, Request, begin, read_request, transcript_text
+
+NAME = "interactive"
+_MADE: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def is_made() -> bool:
+    """Is there an interactive model in this process? Tasks ask before they write a request nobody would understand."""
+    return len(_MADE) > 0
+
+
+@dataclass
+class _Playing:
+    """An episode and the request of lm-eval's that it answers, by its place among them."""
+
+    place: int
+    instance: Any
+    request: Request
+    episode: Episode
+
+
+@contextmanager
+def _one_batch_size(inner: Any) -> Iterator[None]:
+    """Settle `batch_size=auto` once for all rounds.
+
+    lm-eval's `hf` looks for the largest batch in every call, all processes together; these differ in their rounds.
+    """
+    detect = getattr(inner, "_detect_batch_size", None)
+    if detect is None or getattr(inner, "batch_size", None) != "auto":
+        yield
+        return
+    asked, inner.batch_size_per_gpu = inner.batch_size_per_gpu, detect()
+    try:
+        yield
+    finally:
+        inner.batch_size_per_gpu = asked
+
+
+@register_model(NAME)
+class InteractiveLM(LM):
+    """Plays episodes with an inner model, and passes on everything else.
+
+    Args:
+        model: name of a registered lm-eval model, or one that is made already.
+        arguments: those of the inner model, as `--model_args` gives them.
+
+    Raises UsageError where the inner model is itself this one, or is unknown.
+    """
+
+    def __init__(self, model: str | LM = "hf", **arguments: Any) -> None:
+        super().__init__()
+        if isinstance(model, str):
+            if model == NAME:
+                raise UsageError(f"model {NAME}: the model inside is {NAME} again; name another, e.g. model=hf")
+            try:
+                made = get_model(model)
+            except ValueError as error:
+                raise UsageError(f"model {NAME}: model={model} is unknown; `lm_eval run --help` names some") from error
+            model = made.create_from_arg_obj(arguments)
+        self.inner = model
+        _MADE.add(self)
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what this class lacks: accelerator, tokenizer, batch_sizes, get_model_info, MULTIMODAL, ...
+        if name == "inner":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        """Transcripts of the episodes (JSON text) and the inner model's texts, in the order of the requests."""
+        answers: dict[int, str] = {}
+        plain, playing = [], []
+        for place, instance in enumerate(requests):
+            request = read_request(instance.args[0])
+            if request is None:
+                plain.append(place)
+            else:
+                playing.append(_Playing(place, instance, request, begin(request)))
+        with _one_batch_size(self.inner):
+            if plain:
+                texts = self._ask([requests[place] for place in plain], quiet=disable_tqdm)
+                answers |= dict(zip(plain, texts, strict=True))
+            self._play(playing, answers, quiet=disable_tqdm or self.rank != 0)
+        return [answers[place] for place in range(len(requests))]
+
+    def _play(self, playing: list[_Playing], answers: dict[int, str], quiet: bool) -> None:
+        """Play the episodes to their ends, and put what came of them into `answers`."""
+        with tqdm(total=len(playing), desc="Episodes", disable=quiet or not playing) as bar:
+            rounds = 0
+            while playing:
+                going, asked = [], []
+                for one in playing:
+                    instance = self._next(one)
+                    if instance is None:
+                        text = answers[one.place] = transcript_text(one.episode.transcript())
+                        self.cache_hook.add_partial("generate_until", one.instance.args, text)
+                        bar.update()
+                    else:
+                        going.append(one)
+                        asked.append(instance)
+                if asked:
+                    rounds += 1
+                    bar.set_postfix(round=rounds)
+                    for one, instance, text in zip(going, asked, self._ask(asked, quiet=True), strict=True):
+                        cut = getattr(self.inner, "think_end_token", None)  # by lm-eval itself
+                        opened = "" if cut else opened_by(instance.args[0], one.request.tags)
+                        split = split_reasoning(opened + text, one.request.tags)
+                        one.episode.reply(split.answer, split.reasoning)
+                playing = going
+
+    def _next(self, one: _Playing) -> Any:
+        """lm-eval's request for an episode's next turn; None when it is over."""
+        turns = one.episode.prompt()
+        if turns is None:
+            return None
+        # A model's "\ud800" is half a surrogate pair, which no tokenizer takes.
+        turns = well_formed(turns)
+        template = self.inner.apply_chat_template if one.request.chat else None
+        prompt, settings = chat_prompt(turns, one.request.system, template), copy.deepcopy(one.instance.args[1])
+        if said := self._too_long(prompt, settings):
+            one.episode.stop(said)
+            return None
+        metadata = (one.instance.task_name, one.instance.doc_id, 1)
+        return Instance("generate_until", one.instance.doc, (prompt, settings), 0, metadata)
+
+    def _too_long(self, prompt: Any, settings: dict[str, Any]) -> str:
+        """Why a prompt does not fit into the window, "" where it does or the inner model does not tell.
+
+        The models of lm-eval would cut its beginning off: the system turn with the functions.
+        """
+        window, encode = getattr(self.inner, "max_length", None), getattr(self.inner, "tok_encode", None)
+        if not isinstance(prompt, str) or not isinstance(window, int) or encode is None:
+            return ""
+        room = int(settings.get("max_gen_toks") or getattr(self.inner, "max_gen_toks", None) or 0)
+        length = len(encode(prompt))
+        if length + room <= window:
+            return ""
+        return f"context full: {length} tokens and {room} to write, the window is {window}"
+
+    def _ask(self, instances: list[Any], quiet: bool) -> list[str]:
+        """The inner model's texts."""
+        ask = self.inner.generate_until
+        # Not every model of lm-eval takes it.
+        named = {"disable_tqdm": quiet} if "disable_tqdm" in inspect.signature(ask).parameters else {}
+        texts: list[str] = ask(instances, **named)
+        return texts
+
+    def loglikelihood(self, requests: Sequence[Any], *args: Any, **named: Any) -> Any:
+        """The inner model's."""
+        return self.inner.loglikelihood(requests, *args, **named)
+
+    def loglikelihood_rolling(self, requests: Sequence[Any], *args: Any, **named: Any) -> Any:
+        """The inner model's."""
+        return self.inner.loglikelihood_rolling(requests, *args, **named)
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> Any:
+        """The inner model's."""
+        return self.inner.apply_chat_template(chat_history, add_generation_prompt=add_generation_prompt)
+
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """The inner model's."""
+        template: str | None = self.inner.chat_template(chat_template)
+        return template
+
+    def set_cache_hook(self, cache_hook: Any) -> None:
+        """Answers of both kinds of requests are kept."""
+        self.cache_hook = cache_hook
+        self.inner.set_cache_hook(cache_hook)
+
+    @property
+    def tokenizer_name(self) -> str:
+        """The inner model's."""
+        return str(self.inner.tokenizer_name)
+
+    @property
+    def device(self) -> Any:
+        """The inner model's."""
+        return self.inner.device
+
+    @property
+    def rank(self) -> int:
+        """The inner model's."""
+        return int(self.inner.rank)
+
+    @property
+    def world_size(self) -> int:
+        """The inner model's."""
+        return int(self.inner.world_size)
+
+    def all_gather(self, tensor: Any) -> Any:
+        """The inner model's."""
+        return self.inner.all_gather(tensor)
+
+    def gather_object(self, obj: Any, dst: int = 0) -> Any:
+        """The inner model's."""
+        return self.inner.gather_object(obj, dst)
+
+    def barrier(self) -> None:
+        """The inner model's."""
+        self.inner.barrier()

@@ -1,0 +1,63 @@
+"""The base of interactive tasks: requests for episodes out, transcripts in.
+
+Importing this registers the model `interactive`. `lm_eval run` imports a task's class only after it has looked up the
+model, except for tasks that are given as the path of a YAML file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ....hub_sync.errors import UsageError
+from ..scored import ScoredTask
+from .episodes import Request, read_transcript
+from .model import is_made
+
+
+class InteractiveTask(ScoredTask):
+    """A scored task whose documents are played step by step by the model `interactive`.
+
+    A subclass sets `KIND`, a key of `episodes.KINDS`, and scores transcripts in `scores`.
+    """
+
+    KIND = ""
+
+    def scores(self, doc: dict[str, Any], transcript: dict[str, Any]) -> dict[str, float]:
+        """Metrics of one transcript. Set by the subclass."""
+        raise NotImplementedError
+
+    def fewshot_context(
+        self,
+        doc: dict[str, Any],
+        num_fewshot: int = 0,
+        system_instruction: str | None = None,
+        apply_chat_template: bool = False,
+        fewshot_as_multiturn: bool = False,
+        chat_template: Callable[..., Any] | None = None,
+        gen_prefix: str | None = None,
+    ) -> str:
+        """The request for the document's episode. Raises UsageError where no model is there that could play it."""
+        if not is_made():
+            raise self._ordinary()
+        return Request(self.KIND, doc, apply_chat_template, system_instruction, self.reasoning_tags).text()
+
+    def answer(self, text: str, prompt: Any) -> str:
+        """The transcript as it is; the model that plays has cut the thoughts of its turns."""
+        return text
+
+    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+        """Score one transcript. Raises UsageError for a text that is none: an ordinary model was asked."""
+        transcript = read_transcript(results[0])
+        if transcript is None:
+            raise self._ordinary()
+        if self.bypassed:
+            return {"bypass": 0.0}
+        return self.with_intervals(self.scores(doc, transcript))
+
+    def _ordinary(self) -> UsageError:
+        name = self.config.task
+        return UsageError(
+            f"task {name} is played step by step, which an ordinary model cannot do; wrap it in `interactive`: "
+            f"hubwright eval {name} --model interactive --model_args model=hf,pretrained=..."
+        )

@@ -1,0 +1,242 @@
+"""How far two judges agree on the same checklist items, with intervals that draw whole answers.
+
+Items of one answer hang together (one reply decides them all), so the bootstrap resamples answers, not items. All
+resamples are one product of two matrices: how often each answer was drawn, times what each answer counts.
+
+Cohen's kappa (1960): (p_o - p_e) / (1 - p_e), p_e from the two judges' own shares of "yes".
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ....hub_sync.errors import DataError, UsageError
+from .cases import Row
+
+LEVEL = 0.95
+GROUPS: dict[str, Callable[[Row], str]] = {
+    "task": lambda row: str(row.get("task", "")),
+    "scenario": lambda row: str(row.get("scenario", "")),
+    "position": lambda row: str(int(row["item"]) + 1),
+}
+_COLUMNS = ("yes_yes", "yes_no", "no_yes", "no_no", "a_unparsable", "b_unparsable", "items")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One item that two judges were asked about; a verdict is True, False or None (unparsable)."""
+
+    row: Row
+    a: bool | None
+    b: bool | None
+
+    @property
+    def answer(self) -> tuple[str, str]:
+        """The answer it belongs to: id and hash."""
+        return str(self.row["id"]), str(self.row["answer_sha256"])
+
+
+def pair(a: Iterable[Row], b: Iterable[Row]) -> list[Pair]:
+    """Verdict rows of two judges, joined by id, item and answer; items that were not judged by both are left out.
+
+    Raises DataError where nothing is shared.
+    """
+    known = {"yes": True, "no": False, "unparsable": None}
+
+    def index(rows: Iterable[Row]) -> dict[tuple[str, int, str], Row]:
+        return {(str(r["id"]), int(r["item"]), str(r["answer_sha256"])): r for r in rows if r["verdict"] in known}
+
+    ours, theirs = index(a), index(b)
+    found = [Pair(row, known[row["verdict"]], known[theirs[k]["verdict"]]) for k, row in ours.items() if k in theirs]
+    if not found:
+        raise DataError("the two judges share no item of any answer: were they given the same answers?")
+    return found
+
+
+def kappa(table: np.ndarray) -> np.ndarray:
+    """Cohen's kappa of counts (..., 4) in the order yes/yes, yes/no, no/yes, no/no; NaN where one word was all."""
+    table = np.asarray(table, dtype=np.float64)
+    n = table.sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        observed = (table[..., 0] + table[..., 3]) / n
+        a_yes, b_yes = (table[..., 0] + table[..., 1]) / n, (table[..., 0] + table[..., 2]) / n
+        expected = a_yes * b_yes + (1 - a_yes) * (1 - b_yes)
+        return np.where(expected < 1, (observed - expected) / (1 - expected), np.nan)
+
+
+def compare(
+    pairs: Sequence[Pair], *, by: str | None = None, resamples: int = 1000, seed: int = 1234
+) -> dict[str, Any]:
+    """Figures of agreement over all items, and of each group where `by` names one (task, scenario, position).
+
+    Returns {"overall": FIGURES, "by": {group: FIGURES}, "scores": ...}. FIGURES: items, answers, confusion counts,
+    agreement, flip_rate (1 - agreement: for one judge asked in two ways), kappa, a_yes, b_yes (shares of what both
+    could judge) and a_unparsable, b_unparsable (shares of all items), each figure {value, low, high}. `scores`: mean
+    score of each judge in 0..1 over the answers that both judged in full, and a - b.
+    """
+    if by is not None and by not in GROUPS:
+        raise UsageError(f"--by {by!r} is unknown: use {', '.join(GROUPS)}")
+    report: dict[str, Any] = {"overall": _figures(pairs, resamples, seed), "by": {}}
+    groups: dict[str, list[Pair]] = defaultdict(list)
+    for one in pairs if by else ():
+        groups[GROUPS[str(by)](one.row)].append(one)
+    for name in sorted(groups, key=lambda name: (len(name), name) if by == "position" else (0, name)):
+        report["by"][name] = _figures(groups[name], resamples, seed)
+    report["scores"] = _scores(pairs, resamples, seed)
+    return report
+
+
+def _figures(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, Any]:
+    order = {answer: n for n, answer in enumerate(sorted({one.answer for one in pairs}))}
+    counts = np.zeros((len(order), len(_COLUMNS)))
+    for one in pairs:
+        line = counts[order[one.answer]]
+        if one.a is not None and one.b is not None:
+            line[2 * (not one.a) + (not one.b)] += 1
+        line[4] += one.a is None
+        line[5] += one.b is None
+        line[6] += 1
+    total = counts.sum(axis=0)
+    drawn = _draws(len(order), resamples, seed) @ counts
+    found: dict[str, Any] = {"items": int(total[6]), "answers": len(order)}
+    found |= {"confusion": {name: int(total[n]) for n, name in enumerate(_COLUMNS[:4])}}
+    return found | {name: _estimate(figure(total), figure(drawn)) for name, figure in _FIGURES.items()}
+
+
+def _share(*columns: int, of: Sequence[int] = (0, 1, 2, 3)) -> Callable[[np.ndarray], np.ndarray]:
+    def share(counts: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(counts[..., list(columns)].sum(axis=-1) / counts[..., list(of)].sum(axis=-1))
+
+    return share
+
+
+_FIGURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "agreement": _share(0, 3),
+    "flip_rate": _share(1, 2),
+    "kappa": lambda counts: kappa(counts[..., :4]),
+    "a_yes": _share(0, 1),
+    "b_yes": _share(0, 2),
+    "a_unparsable": _share(4, of=(6,)),
+    "b_unparsable": _share(5, of=(6,)),
+}
+
+
+def _draws(size: int, resamples: int, seed: int) -> np.ndarray:
+    """(resamples, size): how often each of `size` answers was drawn, each row summing to `size`."""
+    return np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=resamples).astype(np.float64)
+
+
+def _estimate(value: Any, drawn: np.ndarray) -> dict[str, float | None]:
+    """A figure with its percentile interval; draws in which it is not defined are left out."""
+    tail = (1 - LEVEL) / 2 * 100
+    drawn = drawn[np.isfinite(drawn)] if drawn.size else drawn
+    low, high = np.percentile(drawn, [tail, 100 - tail]) if drawn.size else (math.nan, math.nan)
+    return {"value": _plain(value), "low": _plain(low), "high": _plain(high)}
+
+
+def _plain(value: Any) -> float | None:
+    return round(float(value), 6) if math.isfinite(float(value)) else None
+
+
+def _by_answer(pairs: Sequence[Pair]) -> dict[tuple[str, str], tuple[float, float]]:
+    """(A's score, B's score) of each answer whose items all have verdicts of both; 0..1."""
+    groups: dict[tuple[str, str], list[Pair]] = defaultdict(list)
+    for one in pairs:
+        groups[one.answer].append(one)
+    found = {}
+    for answer, group in groups.items():
+        if len(group) == group[0].row["items"] and all(p.a is not None and p.b is not None for p in group):
+            found[answer] = (_score(group, [p.a for p in group]), _score(group, [p.b for p in group]))
+    return found
+
+
+def _score(group: Sequence[Pair], met: Sequence[bool | None]) -> float:
+    """Sum of the weights of the items met; without weights any item met is full marks."""
+    weights = [one.row["weight"] for one in group]
+    if any(weight is None for weight in weights):
+        return float(any(met))
+    return math.fsum(weight for weight, yes in zip(weights, met, strict=True) if yes)
+
+
+def _scores(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, Any]:
+    scores = _by_answer(pairs)
+    if not scores:
+        return {"answers": 0}
+    values = np.array([scores[answer] for answer in sorted(scores)])
+    columns = np.column_stack([values, values[:, 0] - values[:, 1]])
+    drawn = _draws(len(values), resamples, seed) @ columns / len(values)
+    names = ("a", "b", "difference")
+    means = columns.mean(axis=0)
+    return {"answers": len(values)} | {name: _estimate(means[n], drawn[:, n]) for n, name in enumerate(names)}
+
+
+def self_preference(
+    own: Sequence[Sequence[Pair]], others: Sequence[Sequence[Pair]], *, resamples: int = 1000, seed: int = 1234
+) -> dict[str, Any]:
+    """Does judge A favour models of its own family more than reference B does? A difference in differences.
+
+    Args:
+        own: pairs (A = the judge, B = the reference) for each model of the judge's family.
+        others: the same for each other model.
+
+    Returns `own` and `others`: mean of A's score minus B's, 0..1, a mean over models of means over answers; and
+    `preference`: own - others. Above 0, A gives its own family more than B does, beyond A's general mildness. The
+    bootstrap draws benchmark samples, for all models the same ones, over those that every model was judged on.
+
+    Raises DataError where the models share no fully judged sample.
+    """
+    if not own or not others:
+        raise UsageError("self-preference needs verdicts on a model of the judge's family and on another one")
+    gaps: list[Mapping[str, float]] = [
+        {answer[0]: a - b for answer, (a, b) in _by_answer(pairs).items()} for pairs in [*own, *others]
+    ]
+    shared = sorted(set.intersection(*(set(gap) for gap in gaps)))
+    if not shared:
+        raise DataError("the models share no sample on which both judges gave all verdicts")
+    values = np.array([[gap[name] for gap in gaps] for name in shared])
+    columns = np.column_stack([values[:, : len(own)].mean(axis=1), values[:, len(own) :].mean(axis=1)])
+    columns = np.column_stack([columns, columns[:, 0] - columns[:, 1]])
+    drawn = _draws(len(shared), resamples, seed) @ columns / len(shared)
+    means = columns.mean(axis=0)
+    names = ("own", "others", "preference")
+    return {"samples": len(shared)} | {name: _estimate(means[n], drawn[:, n]) for n, name in enumerate(names)}
+
+
+def as_text(report: Mapping[str, Any]) -> str:
+    """The report as aligned columns for a terminal."""
+    head = f"{'':24}{'items':>7}{'answers':>8}{'agreement':>24}{'kappa':>24}{'A yes':>7}{'B yes':>7}"
+    lines = [head + f"{'A none':>8}{'B none':>8}", _line("all", report["overall"])]
+    lines += [_line(name, figures) for name, figures in report["by"].items()]
+    scores = report["scores"]
+    if scores["answers"]:
+        said = ", ".join(f"{name} {spread(scores[name])}" for name in ("a", "b", "difference"))
+        lines += ["", f"mean score of {scores['answers']} answers judged in full by both: {said}"]
+    found = report.get("self_preference")
+    if found:
+        said = ", ".join(f"{name} {spread(found[name])}" for name in ("own", "others", "preference"))
+        lines += ["", f"A's score minus B's over {found['samples']} samples: {said}"]
+    return "\n".join(lines)
+
+
+def _line(name: str, figures: Mapping[str, Any]) -> str:
+    shares = [figures[key]["value"] for key in ("a_yes", "b_yes", "a_unparsable", "b_unparsable")]
+    a_yes, b_yes, a_none, b_none = ("–" if share is None else f"{share:.1%}" for share in shares)
+    return (
+        f"{name:24}{figures['items']:>7}{figures['answers']:>8}{spread(figures['agreement']):>24}"
+        f"{spread(figures['kappa']):>24}{a_yes:>7}{b_yes:>7}{a_none:>8}{b_none:>8}"
+    )
+
+
+def spread(figure: Mapping[str, float | None]) -> str:
+    """ "0.812 (0.760, 0.858)"; a dash for what is not defined."""
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} ({low:.3f}, {high:.3f})"

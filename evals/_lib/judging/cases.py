@@ -1,0 +1,178 @@
+"""What is judged and what comes out: a case is an answer with its checklist, a verdict row is one item of it.
+
+A row is complete in itself, so that scores can be made again years later from the rows alone:
+
+    id, item (from 0), items (their number), LABELS of the case, text, weight|null      : what was asked about
+    answer_state "ok|empty|failed|refused", answer_sha256                               : the answer
+    verdict "yes|no|unparsable"|null, p_yes|null, mass|null, reason                     : what the judge said
+    state   complete: every item has its verdict; failed: at least one has none, after all attempts; refused: the
+            judge would not judge; not_judged: there was no answer to judge
+    attempts, judge, judge_revision, method, language, prompt_hash                      : which judge, asked how
+    answers                                                                             : cases of the whole run
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ....hub_sync.errors import DataError
+from ....hub_sync.text import utf8
+
+AnswerState = Literal["ok", "empty", "failed", "refused"]
+VERDICTS = ("yes", "no", "unparsable", None)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One answer and the checklist it is judged by.
+
+    Attributes:
+        labels: columns of the benchmark's own (scenario, task, ...), copied into every verdict row.
+        messages: the conversation up to the answer, `role` and text `content`.
+        answer: None where there is none.
+        weights: one per item, or None where any item met is full marks.
+        answer_state: anything but "ok" is not shown to the judge.
+    """
+
+    id: str
+    messages: tuple[Mapping[str, str], ...]
+    answer: str | None
+    items: tuple[str, ...]
+    weights: tuple[float | None, ...]
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    answer_state: AnswerState = "ok"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a judge said of one item: met, not met or (None) nothing usable; of a label judge the probability of "yes"
+    against "no", and the mass that both hold of the first token's probability."""
+
+    met: bool | None
+    reason: str = ""
+    p_yes: float | None = None
+    mass: float | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which judge was asked how: the columns that are the same for all rows of a run, but for `prompt_hash`."""
+
+    judge: str = ""
+    judge_revision: str = ""
+    method: str = "text"
+    language: str = "zh"
+
+
+def answer_hash(answer: Any) -> str:
+    """SHA-256 of the answer's UTF-8: what ties a verdict to the answer it was given for."""
+    return hashlib.sha256(utf8(str(answer))).hexdigest()
+
+
+def verdict_rows(
+    case: Case,
+    said: Sequence[Said],
+    *,
+    sha256: str,
+    state: str,
+    attempts: int,
+    asked: Asked,
+    prompt_hash: str,
+    answers: int,
+) -> list[Row]:
+    """The rows of one case, whose answer has this hash; no `said` at all where it was not judged.
+
+    An item without a usable verdict is "unparsable" where the judge was to give one, null where it gave none.
+    """
+    missing = "unparsable" if state in ("failed", "partial") else None
+    words = {True: "yes", False: "no", None: missing}
+    return [
+        {
+            "id": case.id,
+            "item": index,
+            "items": len(case.items),
+            **case.labels,
+            "text": text,
+            "weight": case.weights[index],
+            "answer_state": case.answer_state,
+            "answer_sha256": sha256,
+            "verdict": words[said[index].met] if said else missing,
+            "p_yes": said[index].p_yes if said else None,
+            "mass": said[index].mass if said else None,
+            "reason": said[index].reason if said else "",
+            "state": state,
+            "attempts": attempts,
+            "judge": asked.judge,
+            "judge_revision": asked.judge_revision,
+            "method": asked.method,
+            "language": asked.language,
+            "prompt_hash": prompt_hash,
+            "answers": answers,
+        }
+        for index, text in enumerate(case.items)
+    ]
+
+
+def with_calls(answer: str | None, calls: Any) -> str | None:
+    """What a judge reads of an answer: its words, then its calls as chat templates write them.
+
+    Args:
+        calls: in the API's form, the column `tool_calls` of the step `answers`; None or empty: the words alone.
+    """
+    written = []
+    for call in calls if isinstance(calls, list | tuple) else ():
+        function = call.get("function", call) if isinstance(call, Mapping) else {}
+        arguments: Any = function.get("arguments")
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
+            arguments = json.loads(arguments)
+        text = json.dumps({"name": function.get("name"), "arguments": arguments}, ensure_ascii=False)
+        written.append(f"<tool_call>\n{text}\n</tool_call>")
+    return "\n".join([answer, *written] if answer else written) if written else answer
+
+
+def lines(rows: list[Row]) -> str:
+    """Rows as JSON lines."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def verdict_file(path: Path) -> Path:
+    """The verdict file in a folder: its only .jsonl, else its only Parquet below data/; a file is itself."""
+    if path.is_file():
+        return path
+    found = sorted(path.glob("*.jsonl")) or sorted(path.glob("data/*.parquet"))
+    if len(found) != 1:
+        raise DataError(f"{path.name}: holds {len(found)} verdict files; name one of them")
+    return found[0]
+
+
+def group_rows(rows: list[tuple[int, Row]], name: str) -> list[list[Row]]:
+    """Rows, given with their line numbers, by case in the order of the first; each case complete and in item order.
+
+    Of a case that was judged more than once the last complete run of rows counts; an incomplete one is left out.
+
+    Raises DataError, naming the line, for a row that is no verdict.
+    """
+    complete: dict[str, list[Row]] = {}
+    pending: dict[str, dict[int, Row]] = {}
+    for number, row in rows:
+        try:
+            key, item, size = str(row["id"]), int(row["item"]), int(row["items"])
+            if row["verdict"] not in VERDICTS:
+                raise ValueError(f"verdict {row['verdict']!r}")
+            group = pending.setdefault(key, {})
+            if item in group:  # a new run over this case begins
+                group.clear()
+            group[item] = row
+            if len(group) == size:
+                complete[key] = [group[index] for index in range(size)]
+                del pending[key]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{name}: line {number} is not a verdict ({type(error).__name__}: {error})") from error
+    return list(complete.values())

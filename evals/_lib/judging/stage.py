@@ -1,0 +1,286 @@
+"""The judge as a stage of its own: cases in, verdict rows out, safe to kill and to run again.
+
+Every answer of the judge is recorded the moment it arrives (`inference.store`); that record is all there is to resume
+by. A run that is killed and started again asks only what was not answered, and a replay of the record gives the same
+bytes without a judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from ....hub_sync.errors import DataError
+from ....hub_sync.files import canonical_json
+from ....inference.budget import Usage
+from ....inference.requests import Reply, request_key
+from ....inference.served import Served, ServingConfig
+from .cases import Asked, Case, Row, Said, answer_hash, verdict_rows
+from .prompts import (
+    TOP_LOGPROBS,
+    VerdictError,
+    label_messages,
+    parse_verdicts,
+    read_label,
+    read_verdicts,
+    reply_schema,
+    text_messages,
+)
+
+if TYPE_CHECKING:
+    from ....inference.client import ChatClient
+
+
+class AskConfig(ServingConfig):
+    """How a judge is asked."""
+
+    method: Literal["text", "label"] = Field(
+        "text",
+        description="text: one reply with all verdicts, as published; label: one token per item, by probability.",
+    )
+    language: Literal["zh", "en"] = Field("zh", description="Language of the instructions: zh (as published) or en.")
+    prompt: Literal["published", "brief"] = Field(
+        "published", description="published: the published protocol; brief: no reasons, for small judges (ours)."
+    )
+    order: Literal["forward", "reversed"] = Field(
+        "forward", description="Order in which a text prompt lists the items; reversed checks for a position bias."
+    )
+    json_schema: bool = Field(
+        False, description="text: ask for the exact form by JSON Schema instead of JSON mode, where the server can."
+    )
+    threshold: float = Field(
+        0.5, gt=0, lt=1, description="label: an item is met where the probability of yes is at least this."
+    )
+    min_mass: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="label: an item whose words of yes and no hold less than this of the first token's probability is "
+        "unparsable (our choice).",
+    )
+    max_tokens: int = Field(4096, ge=1, description="text: length of a reply in tokens (published: 4096).")
+    attempts: int = Field(
+        3, ge=1, description="Whole attempts until a reply has a verdict on every item (published: 3)."
+    )
+
+    @model_validator(mode="after")
+    def _no_idle_settings(self) -> AskConfig:
+        """A setting that does nothing under the chosen method is a mistake."""
+        only = {"label": ("threshold", "min_mass"), "text": ("order", "json_schema", "max_tokens")}
+        for method, names in only.items():
+            changed = [n for n in names if getattr(self, n) != type(self).model_fields[n].default]
+            if method != self.method and changed:
+                raise ValueError(f"{changed[0]} does nothing with method {self.method}: leave it out")
+        return self
+
+    def question(self) -> dict[str, Any]:
+        """The settings that decide what is asked and how the reply is read, as JSON."""
+        names = (
+            "method",
+            "language",
+            "prompt",
+            "order",
+            "json_schema",
+            "threshold",
+            "min_mass",
+            "max_tokens",
+            "attempts",
+        )
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Verdict rows in the order of the cases, and what the judge was used for in this run."""
+
+    rows: list[Row]
+    usage: Usage
+
+
+def requests_of(case: Case, answer: str, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The requests for one case without their model: one for `text`, one per item for `label`."""
+    how = {"language": config["language"], "prompt": config["prompt"]}
+    if config["method"] == "label":
+        params: dict[str, Any] = {"temperature": 0.0, "max_tokens": 1, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        return [{"messages": label_messages(case, answer, item, **how), **params} for item in case.items]
+    form: dict[str, Any] = {"type": "json_object"}
+    if config["json_schema"]:
+        form = reply_schema(len(case.items), config["language"], config["prompt"])
+    messages = text_messages(case, answer, **how, reverse=config["order"] == "reversed")
+    params = {"temperature": 0.0, "max_tokens": config["max_tokens"], "response_format": form}
+    return [{"messages": messages, **params}]
+
+
+def prompt_hash(case: Case, config: Mapping[str, Any]) -> str:
+    """SHA-256 (16 hex digits) of what is asked, without the answer, which has a hash of its own, and of a label's
+    threshold and least mass, without which the same probabilities are another verdict."""
+    asked = requests_of(case, "", config)
+    params = {name: value for name, value in asked[0].items() if name != "messages"}
+    messages = [request["messages"] for request in asked] if config["method"] == "label" else asked[0]["messages"]
+    more = [config["threshold"], config["min_mass"]] if config["method"] == "label" else []
+    return hashlib.sha256(canonical_json([messages, params, *more])).hexdigest()[:16]
+
+
+async def judge_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
+    """The stage's work: {"said": [[met, reason, p_yes, mass] per item], "state", "attempts"} of one case."""
+    case = _case(row)
+    requests = requests_of(case, row["answer"], config)
+    said, state, attempts = await (_label if config["method"] == "label" else _text)(case, requests, config, chat)
+    return {"said": [[one.met, one.reason, one.p_yes, one.mass] for one in said], "state": state, "attempts": attempts}
+
+
+async def _text(
+    case: Case, requests: list[dict[str, Any]], config: Mapping[str, Any], chat: ChatClient
+) -> tuple[list[Said], str, int]:
+    items, reasons = len(case.items), config["prompt"] == "published"
+
+    def parse(reply: Reply) -> list[Said]:
+        return parse_verdicts(reply.text, items, reasons=reasons)
+
+    reply = await chat.complete(**requests[0], parse=parse, attempts=config["attempts"])
+    state, said = "complete", reply.value
+    if not reply.ok:
+        state, said = "refused" if reply.outcome == "refused" else "failed", [Said(None, reply.error)] * items
+        if reply.outcome == "invalid":  # the last reply may still hold verdicts on some of the items
+            try:
+                said = read_verdicts(reply.text, items, reasons=reasons)
+            except VerdictError:
+                pass
+    if config["order"] == "reversed":
+        said = said[::-1]
+    return said, state, reply.attempts
+
+
+async def _label(
+    case: Case, requests: list[dict[str, Any]], config: Mapping[str, Any], chat: ChatClient
+) -> tuple[list[Said], str, int]:
+    # All items of a case are asked for at once, so that they stand side by side in the server's queue and share its
+    # prompt cache; one behind the other they would take turns with other cases.
+    replies = await asyncio.gather(
+        *(chat.complete(**request, attempts=config["attempts"], allow_truncated=True) for request in requests)
+    )
+    attempts = max(reply.attempts for reply in replies)
+    if any(reply.outcome == "refused" for reply in replies):
+        why = next(reply.error for reply in replies if reply.outcome == "refused")
+        return [Said(None, why)] * len(requests), "refused", attempts
+    said = [_label_said(reply, config) for reply in replies]
+    return said, "failed" if any(one.met is None for one in said) else "complete", attempts
+
+
+def _label_said(reply: Reply, config: Mapping[str, Any]) -> Said:
+    if not reply.ok and not reply.logprobs:
+        return Said(None, reply.error)
+    found = read_label(reply.logprobs)
+    if found.mass is None:
+        return Said(None, "the server gave no logprobs")
+    mass = round(found.mass, 6)
+    if found.p_yes is None:
+        return Said(None, "neither yes nor no is among the likely tokens", None, mass)
+    if found.mass < config["min_mass"]:
+        why = f"yes and no hold {mass:g} of the first token's probability, less than min_mass {config['min_mass']:g}"
+        return Said(None, why, None, mass)  # no p_yes, which readers would turn into a verdict
+    return Said(found.p_yes >= config["threshold"], "", round(found.p_yes, 6), mass)
+
+
+def judge_cases(
+    cases: Sequence[Case],
+    config: AskConfig,
+    served: Served,
+    *,
+    traffic: Path,
+    replay: bool = False,
+    kept: Mapping[str, list[Row]] | None = None,
+) -> Judging:
+    """Have cases judged.
+
+    Args:
+        traffic: folder of the recorded requests and answers; what is in it is not asked again.
+        replay: answer from `traffic` alone.
+        kept: rows by case id that stand as they are and are not asked about again.
+
+    Raises what `inference.stage.run_stage` raises; never for one case's failure, which is a state of its rows.
+    """
+    from ....inference.stage import run_stage
+
+    kept = kept or {}
+    asked = [case for case in cases if case.answer_state == "ok" and case.id not in kept]
+    found: dict[str, Row] = {}
+    usage = Usage()
+    if asked:
+        # The record is what a restart goes on from; shards beside it would only pin failures that are to be retried.
+        with tempfile.TemporaryDirectory(prefix="hubwright-judge-") as folder:
+            result = run_stage(
+                f"{__name__}:judge_row",
+                [_row(case) for case in asked],
+                config.question(),
+                endpoint=served.endpoint,
+                folder=Path(folder),
+                traffic=traffic,
+                replay=replay,
+            )
+        usage = result.usage
+        found = {case.id: row for case, row in zip(asked, result.rows, strict=True)}
+    by = Asked(served.name, served.revision, config.method, config.language)
+    rows: list[Row] = []
+    for case in cases:
+        if case.id in kept:
+            rows += [{**row, "answers": len(cases)} for row in kept[case.id]]
+            continue
+        done = found.get(case.id, {"said": [], "state": "not_judged", "attempts": 0})
+        rows += verdict_rows(
+            case,
+            [Said(*one) for one in done["said"]],
+            sha256=answer_hash(case.answer),
+            state=done["state"],
+            attempts=done["attempts"],
+            asked=by,
+            prompt_hash=prompt_hash(case, config.question()),
+            answers=len(cases),
+        )
+    return Judging(rows, usage)
+
+
+def traffic_keys(cases: Sequence[Case], config: AskConfig, served: Served) -> Iterator[str]:
+    """The keys under which the record holds all answers that judging these cases can have asked for."""
+    endpoint = served.endpoint
+    for case in cases:
+        if case.answer_state == "ok":
+            for body in requests_of(case, str(case.answer), config.question()):
+                for attempt in range(config.attempts):
+                    yield request_key(endpoint.model, endpoint.revision, endpoint.request(body), attempt)
+
+
+def check_cases(cases: Sequence[Case]) -> None:
+    """Raise DataError for no case, two cases of one id, or a conversation that is not plain text."""
+    if not cases:
+        raise DataError("there are no answers to judge")
+    seen: set[str] = set()
+    for case in cases:
+        if case.id in seen:
+            raise DataError(f"sample {case.id} has two answers; judge one run at a time")
+        seen.add(case.id)
+        if not case.items:
+            raise DataError(f"sample {case.id} has no checklist item")
+        if not all(isinstance(turn["content"], str) for turn in case.messages):
+            raise DataError(f"sample {case.id}: a judge reads text; its conversation has other parts")
+
+
+def _row(case: Case) -> Row:
+    return {
+        "id": case.id,
+        "messages": [dict(turn) for turn in case.messages],
+        "answer": case.answer,
+        "items": list(case.items),
+        "weights": list(case.weights),
+    }
+
+
+def _case(row: Row) -> Case:
+    return Case(row["id"], tuple(row["messages"]), row["answer"], tuple(row["items"]), tuple(row["weights"]))

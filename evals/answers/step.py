@@ -1,0 +1,281 @@
+"""Recipe step `answers`: a model answers the conversations of a data set; every row with its answer as a data set.
+
+The model is a GGUF repository (input `model`, served on the loopback) or an endpoint (`with: {model: openai:...}`).
+Sampled answers carry a seed of their own, made from the row's id, so that a run can be repeated where the server keeps
+to it, and two rows never share a random stream. What the requests and answers were is in the run's recorded traffic.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError
+from ...hub_sync.json_columns import make_dataset
+from ...hub_sync.text import utf8
+from ...inference.conversations import RowRejected, read_messages, read_tools
+from ...inference.padding import padded, pads_arguments
+from ...inference.served import Served, ServingConfig, check_spec, serve_input
+from .._lib.data import read_split, write_parquet
+from ..fbbench.samples import MAX_TOKENS, TEMPERATURES
+
+if TYPE_CHECKING:
+    from ...inference.client import ChatClient
+
+Row = dict[str, Any]
+OUTCOMES = ("ok", "truncated", "empty", "refused", "failed")
+OWN = (
+    "answer", "reasoning", "tool_calls", "finish_reason", "outcome", "error", "model", "model_revision", "temperature",
+    "seed", "prompt_tokens", "completion_tokens",
+)  # fmt: skip
+
+
+class SelectConfig(BaseModel):
+    """A fixed part of the rows: `n` of every combination of the `by` columns' values, by a hash of seed and id."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: list[str] = Field(default_factory=list, description="Columns whose combinations are the strata; none: one.")
+    n: int = Field(ge=1, description="Rows of every stratum; all of one that has fewer.")
+    seed: int = Field(0, ge=0, description="Another seed, other rows.")
+    max_chars: int | None = Field(
+        None, ge=1, description="Pass over rows whose conversation has more characters (for small windows)."
+    )
+
+
+class AnswersConfig(ServingConfig):
+    """Who answers what, and how it is sampled."""
+
+    model: str | None = Field(
+        None, description="openai:MODEL@BASE_URL; null: the step's input `model`, a GGUF repository."
+    )
+    split: str = Field("test", description="Split of the data set.")
+    select: SelectConfig | None = Field(None, description="A fixed part of the rows; null: all.")
+    system: str | None = Field(None, description="System message put first; null: none.")
+    temperature: float | None = Field(
+        None,
+        ge=0,
+        description="Sampling temperature; null: as FB-Bench published by `task_type` (Knowledge Q&A 0.1, Text "
+        "Creation and Text Translation 0.7, else 0), 0 for rows without that column.",
+    )
+    max_tokens: int = Field(
+        MAX_TOKENS, ge=1, description="New tokens of an answer (FB-Bench: 4096); a smaller window cuts it shorter."
+    )
+    seed: int = Field(0, ge=0, description="Part of the seed of every sampled answer.")
+    max_failed: float = Field(
+        0.05, ge=0, le=1, description="Share of the rows whose requests may fail; above it nothing is published."
+    )
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, value: str | None) -> str | None:
+        return value if value is None else check_spec(value)
+
+
+def select_rows(rows: Sequence[Row], config: SelectConfig) -> list[Row]:
+    """The chosen rows in the order of the data set. Which ones depends on their ids, not on their order.
+
+    Raises DataError for a column or an id that is absent.
+    """
+    strata: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        missing = [name for name in ("id", *config.by) if name not in row]
+        if missing:
+            raise DataError(f"select: the data set has no column {missing[0]!r}; it has {', '.join(row)}")
+        if config.max_chars is None or _characters(row) <= config.max_chars:
+            strata[tuple(str(row[name]) for name in config.by)].append(row)
+
+    def draw(row: Row) -> str:
+        return hashlib.sha256(utf8(f"{config.seed}:{row['id']}")).hexdigest()
+
+    chosen = {row["id"] for stratum in strata.values() for row in sorted(stratum, key=draw)[: config.n]}
+    return [row for row in rows if row["id"] in chosen]
+
+
+def _characters(row: Row) -> int:
+    try:
+        return sum(len(turn["content"]) for turn in read_messages(row["messages"], [], empty_answers=True))
+    except RowRejected as error:
+        raise DataError(f"select: row {row['id']}: {error}; repair the row or leave it out") from error
+
+
+def row_seed(seed: int, name: str) -> int:
+    """The seed of a row's sampled answer: the first 31 bits of SHA-256("SEED:ID")."""
+    return int.from_bytes(hashlib.sha256(utf8(f"{seed}:{name}")).digest()[:4], "big") >> 1
+
+
+def request_of(row: Row, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The request for a row without its model. A greedy one has no seed: it would change nothing but the record."""
+    temperature = config["temperature"]
+    if temperature is None:
+        temperature = TEMPERATURES.get(str(row.get("task_type")), 0.0)
+    messages = list(row["messages"])
+    if config["system"]:
+        messages.insert(0, {"role": "system", "content": config["system"]})
+    body = {"messages": messages, "temperature": temperature, "max_tokens": config["max_tokens"]}
+    body |= {"tools": row["tools"]} if row.get("tools") else {}
+    return body | ({"seed": row_seed(config["seed"], str(row["id"]))} if temperature > 0 else {})
+
+
+def api_turns(turns: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Turns as the chat completions API takes them: calls with ids and arguments as JSON text, results by id."""
+    sent: list[Row] = []
+    pending: list[str] = []
+    for number, turn in enumerate(turns):
+        message = {"role": turn["role"], "content": turn["content"]}
+        if calls := turn.get("tool_calls"):
+            message["tool_calls"] = [_api_call(call, f"call_{number}_{place}") for place, call in enumerate(calls)]
+            pending = [call["id"] for call in message["tool_calls"]]
+        if turn["role"] == "tool":
+            known = turn.get("tool_call_id")
+            message["tool_call_id"] = known or (pending[0] if pending else "")
+            pending = [name for name in pending if name != message["tool_call_id"]]
+        sent.append(message)
+    return sent
+
+
+def _api_call(call: Mapping[str, Any], name: str) -> Row:
+    """One call in the API's form, whatever a row or a server gave; arguments that are no text become JSON text."""
+    inner = call.get("function", call)
+    given = inner.get("arguments", {}) if isinstance(inner, Mapping) else inner
+    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    named = str(inner.get("name") or "") if isinstance(inner, Mapping) else ""
+    return {"id": str(call.get("id") or name), "type": "function", "function": {"name": named, "arguments": text}}
+
+
+async def answer_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
+    """The stage's work. A cut-off answer is an answer, marked "truncated"; an empty one is not a failure."""
+    from ...inference.replies import is_cut
+    from ...inference.stage import RowError
+
+    body = request_of(row, config)
+    reply = await chat.complete(**body, allow_truncated=True)
+    if reply.outcome == "failed":
+        raise RowError(reply.error, final=reply.final)
+    cut = reply.ok and is_cut(reply.finish_reason)
+    return {
+        "answer": None if reply.outcome == "refused" else reply.text,
+        "reasoning": reply.reasoning,
+        "tool_calls": [_api_call(call, f"call_{place}") for place, call in enumerate(reply.tool_calls)],
+        "finish_reason": reply.finish_reason,
+        "outcome": "truncated" if cut else reply.outcome,
+        "error": reply.error,
+        "temperature": float(body["temperature"]) if chat.endpoint.send_temperature else None,
+        "seed": body.get("seed"),
+        "prompt_tokens": reply.prompt_tokens,
+        "completion_tokens": reply.completion_tokens,
+    }
+
+
+def answer(config: AnswersConfig, context: StepContext) -> None:
+    """Write `data/answers-*.parquet` below `context.output`: the rows of `context.inputs["dataset"]` with answers.
+
+    Raises:
+        UsageError: no model, or one that cannot be served.
+        DataError: no such split or column, nothing selected, more than `max_failed` failed.
+    """
+    source = context.inputs["dataset"]
+    read = read_split(source.path, config.split)
+    rows: list[Row] = [dict(row) for row in read]
+    _check(rows, str(source.ref))
+    chosen = select_rows(rows, config.select) if config.select else rows
+    if not chosen:
+        raise DataError(f"step {context.step}: the selection leaves no row of {source.ref}")
+    requests = [_request_row(row, read.features, str(source.ref)) for row in chosen]
+    make_dataset(chosen, read.features)  # before anything is asked: what could not be written afterwards
+    served = serve_input("model", config.model, config, context)
+    answered, usage = _ask(requests, config, served, context)
+    path = context.output / "data" / "answers-00000-of-00001.parquet"
+    finished = [{**row, **_own(found, served)} for row, found in zip(chosen, answered, strict=True)]
+    write_parquet(finished, path, read.features)
+    _report(config, context, served, answered, len(rows), usage)
+
+
+def _check(rows: Sequence[Row], cited: str) -> None:
+    if not rows:
+        raise DataError(f"{cited}: has no rows")
+    for name in ("id", "messages"):
+        if name not in rows[0]:
+            raise DataError(f"{cited}: has no column {name!r}; answers need `id` and `messages`")
+    taken = [name for name in OWN if name in rows[0]]
+    if taken:
+        raise DataError(f"{cited}: column {taken[0]!r} is one that the answers get; it holds answers already?")
+    if len({row["id"] for row in rows}) != len(rows):
+        raise DataError(f"{cited}: an id occurs twice")
+
+
+def _request_row(row: Row, features: Mapping[str, Any], cited: str) -> Row:
+    """What a row's request is made from: id, turns and functions in the API's form. Raises DataError."""
+    try:
+        tools = read_tools(row.get("tools"), "tools" in features and padded(features["tools"]))
+        turns = read_messages(
+            row["messages"], tools, is_padded=pads_arguments(features["messages"]), empty_answers=True
+        )
+    except RowRejected as error:
+        raise DataError(f"{cited}: row {row['id']}: {error}; repair the row or leave it out") from error
+    if turns[-1]["role"] == "assistant":
+        raise DataError(
+            f"{cited}: row {row['id']}: the last turn is the assistant's, so nothing is left to answer; cut it off"
+        )
+    found = {name: row[name] for name in ("id", "task_type") if name in row}
+    offered = [tool if "function" in tool else {"type": "function", "function": tool} for tool in tools]
+    return found | {"messages": api_turns(turns)} | ({"tools": offered} if offered else {})
+
+
+def _ask(
+    rows: Sequence[Row], config: AnswersConfig, served: Served, context: StepContext
+) -> tuple[list[Row], dict[str, Any]]:
+    from ...inference.stage import run_stage
+
+    result = run_stage(
+        f"{__name__}:answer_row",
+        [{**row, "number": number} for number, row in enumerate(rows)],
+        {name: getattr(config, name) for name in ("system", "temperature", "max_tokens", "seed")},
+        endpoint=served.endpoint,
+        folder=context.workdir / "answers",
+        traffic=context.traffic or context.workdir / "traffic",
+        replay=context.replay,
+        max_failed=config.max_failed,
+        **config.scale(),
+    )
+    good = iter(result.rows)
+    failed = {row["number"]: row["error"] for row in result.failed}
+    nothing: Row = dict.fromkeys(OWN) | {"reasoning": "", "tool_calls": [], "finish_reason": "", "outcome": "failed"}
+    nothing |= {"prompt_tokens": 0, "completion_tokens": 0}
+    found = [{**nothing, "error": failed[n]} if n in failed else next(good) for n in range(len(rows))]
+    return found, result.usage.summary(config.budget)
+
+
+def _own(found: Row, served: Served) -> Row:
+    values = {**found, "model": served.name, "model_revision": served.revision}
+    return {name: values[name] for name in OWN}
+
+
+def _report(
+    config: AnswersConfig,
+    context: StepContext,
+    served: Served,
+    answered: Sequence[Row],
+    available: int,
+    usage: Mapping[str, Any],
+) -> None:
+    report, source = context.report, context.inputs["dataset"]
+    report.card.setdefault("pretty_name", f"Answers of {served.name} to {source.ref.repo_id}")
+    report.card.setdefault("tags", ["evaluation", "answers"])
+    whose = f"`{served.name}`" + (f" at `{served.revision}`" if served.revision else "")
+    report.summary = f"Answers of {whose} to {len(answered)} of {available} rows of `{source.ref}`."
+    if config.select:
+        strata = f" of every combination of {', '.join(config.select.by)}" if config.select.by else ""
+        report.summary += f" A fixed selection: {config.select.n}{strata}, by seed {config.select.seed}"
+        longest = config.select.max_chars
+        report.summary += f", conversations of at most {longest} characters." if longest else "."
+    report.counts["answers"] = len(answered)
+    for outcome in OUTCOMES:
+        report.counts[f"answers_{outcome}"] = sum(row["outcome"] == outcome for row in answered)
+    report.metrics |= {f"usage/{name}": value for name, value in usage.items() if not name.startswith("latency")}

@@ -1,0 +1,116 @@
+"""The held-out turns of `call_graphs` as lm-eval tasks: the calls of a turn are compared, and made for real.
+
+    lm_eval run --model hf --model_args pretrained=... --apply_chat_template \\
+        --tasks call_graphs,call_graphs_functions \\
+        --metadata '{"dataset": "org/call-graphs@v1.0.0"}'
+
+`call_graphs` has sets of functions that no train row plans or offers (split `test`; each function may be in train rows
+beside others), `call_graphs_functions` has functions that no train row plans or offers (split `test_functions`).
+
+The model continues the conversation as it went up to that turn (teacher forcing), greedily. Beside the metrics of
+`toolcall`, the state of the worlds is brought to that turn and the model's calls are made: `call_runs` where all give
+a result, `call_result` where the results are those of the right calls, whatever the calls look like.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...environments.sandbox import Sandbox
+from ...environments.world_sandbox import open_worlds
+from ...hub_sync.errors import DataError
+from .._lib.data import load_rows
+from .._lib.tool_calls import METRICS, canonical, parse
+from ..toolcall.task import ToolCallTask, turns_to_answer
+
+COLUMNS = ("id", "messages", "tools", "plan")
+
+
+def turns_with_state(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`turns_to_answer`, each with the seed of the worlds' state and, as JSON, the calls made before."""
+    documents: list[dict[str, Any]] = []
+    for row in rows:
+        seed = json.loads(row["plan"])["seed"]
+        for document in turns_to_answer([row]):
+            documents.append(document | {"seed": seed, "before": json.dumps(made(json.loads(document["messages"])))})
+    return documents
+
+
+def made(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The calls of a conversation that gave a result; one that failed changed nothing."""
+    calls: dict[str, dict[str, Any]] = {}
+    for message in messages:
+        for call in message.get("tool_calls") or ():
+            calls[call["id"]] = call["function"]
+        if message["role"] == "tool" and set(json.loads(message["content"])) == {"error"}:
+            calls.pop(message["tool_call_id"])
+    return list(calls.values())
+
+
+def played(box: Sandbox, document: Mapping[str, Any], calls: Iterable[Mapping[str, Any]]) -> list[str] | None:
+    """What the calls give, sorted, in the worlds as they are before a turn; None where one fails or is not offered."""
+    offered = {tool["function"]["name"] for tool in json.loads(document["tools"])}
+    box.call("begin", {"seed": document["seed"]})
+    for call in json.loads(document["before"]):
+        box.call(call["name"], call["arguments"])
+    found = []
+    for call in calls:
+        if call["name"] not in offered:
+            return None
+        outcome = box.call(call["name"], dict(call["arguments"]))
+        if not outcome.ok:
+            return None
+        found.append(canonical(outcome.value))
+    return sorted(found)
+
+
+class CallGraphsTask(ToolCallTask):
+    """A conversation with tools that run; held-out sets of functions."""
+
+    SPLIT = "test"
+    METRICS = (*METRICS, "call_runs", "call_result")
+    INTERVALS = (*ToolCallTask.INTERVALS, "call_runs", "call_result")
+    _box: Sandbox | None = None
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Read the split from `--metadata` or HUBWRIGHT_CALL_GRAPHS and cut it into turns."""
+        import datasets
+
+        rows = load_rows(
+            self.config.metadata,
+            "HUBWRIGHT_CALL_GRAPHS",
+            "hubwright/call-graphs",
+            self.SPLIT,
+            hint="build it with `hubwright run call_graphs --set namespace=YOU`",
+        )
+        if missing := [name for name in COLUMNS if name not in rows.column_names]:
+            raise DataError(f"call_graphs: the data set has no column {missing[0]!r}; give one of `uses: call_graphs`")
+        self.dataset = {"test": datasets.Dataset.from_list(turns_with_state(rows))}
+
+    @property
+    def box(self) -> Sandbox:
+        """One sandbox for all documents; a new one where a call ended it."""
+        if self._box is None or not self._box.call("begin", {"seed": 0}).ok:
+            self._box = open_worlds()
+        return self._box
+
+    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+        """Score one response."""
+        if self.bypassed:
+            return {"bypass": 0.0}
+        figures = super().process_results(doc, results)
+        gold = json.loads(doc["gold"])
+        if not gold:
+            return figures
+        calls = parse(results[0]).calls
+        found = played(self.box, doc, calls) if calls else None
+        right = found is not None and found == played(self.box, doc, gold)
+        return figures | self.with_intervals({"call_runs": float(found is not None), "call_result": float(right)})
+
+
+class CallGraphsFunctionsTask(CallGraphsTask):
+    """The same over held-out functions."""
+
+    SPLIT = "test_functions"

@@ -1,0 +1,133 @@
+"""Output of the stock `lm_eval` command as a recipe step: its samples and figures become a data set with provenance.
+
+For evaluations that run elsewhere (a cluster, another engine, somebody's own script): `lm_eval run ... --log_samples
+--output_path DIR`, then this step with `source: DIR`. What is published has the form of an `lm_eval` step, so it can
+be judged, scored and reported in the same way. The output must say that it is about the step's model: lm-eval writes
+the commit of a model it loads from the Hub, and that commit has to be the input's, or one with the same weights,
+tokenizer and settings (a commit that only changed the card).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError
+from ...hub_sync.files import canonical_json
+from ...hub_sync.pull import same_model
+from .._lib.data import read_split, write_parquet
+from .step import Scrubber, report_results, sample_rows, task_summary
+
+
+class LmEvalOutputConfig(BaseModel):
+    """Where lm-eval wrote its output."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str = Field(
+        description="Folder that `--output_path` named (or the one below it), with one results_*.json and the "
+        "samples_*.jsonl of `--log_samples`."
+    )
+
+
+def collect(config: LmEvalOutputConfig, context: StepContext) -> None:
+    """Check the output against `context.inputs["model"]` and write rows and results below `context.output`.
+
+    Raises DataError: no or several runs in the folder, no samples, another model or another commit of it.
+    """
+    results_path = _only_results(Path(config.source).expanduser())
+    results = _read(results_path)
+    _check_model(results, context, results_path.name)
+    stamp = results_path.stem.removeprefix("results_")
+    samples = {}
+    for task in results["configs"]:
+        path = results_path.with_name(f"samples_{task}_{stamp}.jsonl")
+        if not path.is_file():
+            raise DataError(f"{path.name} is missing beside {results_path.name}; run lm_eval with --log_samples")
+        samples[task] = _samples(path, results["n-samples"][task]["effective"])
+        _check_documents(samples[task], context, path.name)
+    scrub = Scrubber(context, {})
+    rows = [row for task in sorted(samples) for row in sample_rows(task, samples[task], scrub)]
+    write_parquet(rows, context.output / "data" / "samples-00000-of-00001.parquet")
+    asked = results["config"]
+    summary = scrub(
+        {
+            "tasks": task_summary({**results, "samples": samples}),
+            "config": {
+                "model": asked.get("model"),
+                "dtype": asked.get("model_dtype"),
+                "gen_kwargs": asked.get("gen_kwargs"),
+                "limit": asked.get("limit"),
+                "batch_size": asked.get("batch_size"),
+                "seed": asked.get("random_seed"),
+                "system_instruction": results.get("system_instruction"),
+            },
+            "packages": {
+                "lm_eval": results.get("lm_eval_version"),
+                "transformers": results.get("transformers_version"),
+            },
+        }
+    )
+    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
+    (context.output / "results.json").write_text(text + "\n", encoding="utf-8")
+    predicted = all(not entry["metrics"] for entry in summary["tasks"].values())
+    report_results(context, summary, len(rows), predict_only=predicted, limit=asked.get("limit"))
+
+
+def _only_results(folder: Path) -> Path:
+    found = sorted(folder.rglob("results_*.json")) if folder.is_dir() else []
+    if len(found) != 1:
+        what = f"{len(found)} runs ({', '.join(path.name for path in found[:3])})" if found else "no results_*.json"
+        raise DataError(f"{folder.name}: {what} in the folder; give the one that holds one run of lm_eval")
+    return found[0]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in ("results", "configs", "config", "n-samples", "versions") if key not in results]
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path.name}: cannot be read ({type(error).__name__})") from error
+    if missing:
+        raise DataError(f"{path.name}: lacks {', '.join(missing)}; it is not the result of lm_eval")
+    return results
+
+
+def _check_model(results: dict[str, Any], context: StepContext, name: str) -> None:
+    model = context.inputs["model"].ref
+    commit = results["config"].get("model_sha")
+    given = results["config"].get("model_args")
+    pretrained = given.get("pretrained") if isinstance(given, dict) else results.get("model_name")
+    if pretrained != model.repo_id or not commit or not same_model(model, replace(model, revision=str(commit))):
+        raise DataError(f"{name} is about {pretrained}@{str(commit)[:12]}, not about the step's model {model}")
+
+
+def _check_documents(samples: list[dict[str, Any]], context: StepContext, name: str) -> None:
+    """Every document has to be a row of the step's data set, where the step names one."""
+    if "dataset" not in context.inputs:
+        return
+    source = context.inputs["dataset"]
+    rows = {canonical_json(dict(row)) for row in read_split(source.path, "test")}
+    foreign = next((sample["doc_id"] for sample in samples if canonical_json(sample["doc"]) not in rows), None)
+    if foreign is not None:
+        raise DataError(
+            f"{name}: document {foreign} is not a row of {source.ref}; name the data set that was evaluated, or none "
+            "where the task changes its rows"
+        )
+
+
+def _samples(path: Path, expected: int) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        found = [json.loads(line) for line in lines]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path.name}: cannot be read ({type(error).__name__}: {error})") from error
+    documents = len({sample["doc_id"] for sample in found})
+    if documents != expected:
+        raise DataError(f"{path.name}: holds {documents} documents, results say {expected}; the file is incomplete")
+    return found

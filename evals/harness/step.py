@@ -1,0 +1,388 @@
+"""lm-eval as a recipe step: a pulled model in, per-sample rows and `results.json` out.
+
+The Python API of lm-eval is used as it is: the model is its own `HFLM`, within `interactive` for the tasks that are
+played step by step, and `TaskManager(include_defaults=False)` indexes our folder alone in milliseconds where every
+task is ours (upstream's 14,000 YAML files take seconds).
+
+Written below `context.output`:
+
+    data/samples-00000-of-00001.parquet   one row per (task, filter, document); what varies by task is JSON text
+    results.json                          task -> metric -> value, standard error, direction; task hashes and versions
+
+Neither holds a path of this machine, a date or a duration: the same model, data and settings give the same bytes where
+torch does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError, HubwrightError, UsageError
+from ...hub_sync.text import utf8
+from ...inference import device
+from ...inference.loading import check_adapter
+from .._lib.data import tasks_dir, write_parquet
+from .thoughts import note_thoughts
+from .weights import complete_models
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
+
+PACKAGES = ("lm_eval", "transformers", "tokenizers", "torch", "datasets")
+
+
+class HarnessConfig(BaseModel):
+    """How a model is evaluated. Defaults are our choice where lm-eval's own differ (marked)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tasks: list[str] = Field(min_length=1, description="Names of lm-eval tasks or groups, ours or upstream's.")
+    num_fewshot: int | None = Field(None, ge=0, description="Examples in the context; null: the task's own number.")
+    batch_size: int | str = Field(1, description='Sequences per forward pass, or "auto".')
+    limit: int | float | None = Field(
+        None, gt=0, description="First N documents of each task (a fraction below 1). For trials only."
+    )
+    apply_chat_template: bool = Field(
+        True, description="Render prompts through the model's chat template (our choice; lm-eval: false)."
+    )
+    system_instruction: str | None = Field(None, description="System message put first; null: none.")
+    gen_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="Generation settings that override the task's, e.g. {max_gen_toks: 512}."
+    )
+    predict_only: bool = Field(
+        False, description="Store the answers and compute no metric; judge and score them later."
+    )
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description="Handed to every task, e.g. {judge: 'openai:MODEL@BASE_URL'}."
+    )
+    seed: int = Field(1234, ge=0, description="Seed of random, numpy, torch and the few-shot sampler.")
+    device: str = Field(
+        "auto", description='Torch device: "cpu", "cuda:0", "mps"; auto: the first of CUDA, MPS and CPU there is.'
+    )
+    dtype: Literal["bfloat16", "float16", "float32", "auto"] | None = Field(
+        None,
+        description="Dtype of the weights; null: bfloat16 where the device has instructions for it, else float32 "
+        "(our choice; lm-eval: auto, as stored).",
+    )
+    think_end_token: str | None = Field(
+        None,
+        min_length=1,
+        description="What ends a thought, such as </think>: lm-eval's own tasks then see what follows it (ours cut "
+        "thoughts anyway); null: they score whole replies, and the card says where that had a thought.",
+    )
+    max_length: int | None = Field(None, gt=0, description="Context window in tokens; null: the model's own.")
+    threads: int | None = Field(None, gt=0, description="Torch CPU threads; null: torch's own default.")
+    bootstrap_iters: int = Field(
+        1000, ge=0, description="Resamples for lm-eval's standard errors; 0: none (our choice; lm-eval: 100000)."
+    )
+
+
+def evaluate(config: HarnessConfig, context: StepContext) -> None:
+    """Evaluate `context.inputs["model"]` on `config.tasks` and write rows and results below `context.output`.
+
+    An optional `context.inputs["dataset"]` is handed to the tasks as `metadata["dataset"]`.
+
+    Raises:
+        UsageError: no model input, or a task name that nobody knows.
+        DataError: the tasks' data fail to load, or there is nothing to evaluate.
+    """
+    import torch
+
+    if "model" not in context.inputs:
+        raise UsageError(f"step {context.step}: an evaluation needs a `model:` input")
+    chosen = device.choose(config.device)
+    dtype = config.dtype or ("bfloat16" if device.has_bfloat16(chosen) else "float32")
+    config = config.model_copy(update={"device": chosen, "dtype": dtype})
+    metadata = {"bootstrap": config.bootstrap_iters, **config.metadata}
+    if "dataset" in context.inputs:
+        metadata["dataset"] = str(context.inputs["dataset"].path)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    manager, names = find_tasks(config.tasks, metadata)
+    with one_line_errors():
+        results = _run(config, context, manager, names)
+
+    scrub = Scrubber(context, config.metadata)
+    rows = [row for task in sorted(results["samples"]) for row in sample_rows(task, results["samples"][task], scrub)]
+    if not rows:
+        raise DataError(f"step {context.step}: {', '.join(names)} gave no samples")
+    write_parquet(rows, context.output / "data" / "samples-00000-of-00001.parquet")
+    summary = scrub(_summary(config, results))
+    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
+    (context.output / "results.json").write_text(text + "\n", encoding="utf-8")
+    report_results(context, summary, len(rows), predict_only=config.predict_only, limit=config.limit)
+    if not config.predict_only:
+        note_thoughts(context, results["samples"])
+
+
+def find_tasks(
+    names: Sequence[str], metadata: Mapping[str, Any] | None = None, include_path: str | None = None
+) -> tuple[TaskManager, list[str]]:
+    """The index that knows all of `names` (glob patterns allowed), and the names it resolved them to.
+
+    Ours (and those below `include_path`) alone where they suffice, in milliseconds; upstream's too where one name is
+    neither. Raises UsageError.
+    """
+    from lm_eval.tasks import TaskManager
+
+    ours = [str(tasks_dir()), *([include_path] if include_path else [])]
+    for defaults in (False, True):
+        manager = TaskManager(include_defaults=defaults, include_path=list(ours), metadata=dict(metadata or {}))
+        found = {name: manager.match_tasks([name]) for name in names}
+        matches = list(dict.fromkeys(match for several in found.values() for match in several))
+        if all(found.values()) and (defaults or all(_members_known(manager, match) for match in matches)):
+            return manager, matches
+    missing = ", ".join(name for name, several in found.items() if not several)
+    raise UsageError(f"task {missing} is unknown; `hubwright tasks list` names ours, `lm_eval ls tasks` upstream's")
+
+
+def _members_known(manager: TaskManager, name: str) -> bool:
+    """False for a group of ours that names a task of upstream's, which an index of ours alone takes for a new one."""
+    config = manager.task_index[name].cfg or {}
+    if "group" not in config:
+        return True
+    members = [m if isinstance(m, str) else m.get("group") or m.get("task") for m in config.get("task") or ()]
+    return all(member in manager.task_index and _members_known(manager, member) for member in members)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn what lm-eval and transformers raise for bad models and options into one line, ours passing through."""
+    try:
+        yield
+    except HubwrightError:
+        raise
+    except (OSError, ValueError, ImportError, AssertionError, NotImplementedError) as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(f"lm-eval: {said}") from error
+
+
+def _run(config: HarnessConfig, context: StepContext, manager: TaskManager, names: list[str]) -> dict[str, Any]:
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    from .._lib.interactive.model import InteractiveLM
+
+    # Its warnings are about group scores and overridden settings, which a recipe states on purpose.
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    model = context.inputs["model"]
+    base = context.inputs.get("model.base", model)
+    own_tokenizer = (model.path / "tokenizer_config.json").is_file()
+    if base is not model:
+        check_adapter(model.path, str(model.ref))
+    with complete_models({str(base.path): str(base.ref)}):
+        lm = HFLM(
+            pretrained=str(base.path),
+            peft=None if base is model else str(model.path),
+            tokenizer=str((model if own_tokenizer else base).path),
+            device=config.device,
+            dtype=config.dtype,
+            batch_size=config.batch_size,
+            max_length=config.max_length,
+            think_end_token=config.think_end_token,
+        )
+    results = simple_evaluate(
+        model=InteractiveLM(lm),  # what is not interactive it passes on
+        tasks=list(names),
+        task_manager=manager,
+        num_fewshot=config.num_fewshot,
+        batch_size=config.batch_size,
+        limit=config.limit,
+        apply_chat_template=config.apply_chat_template,
+        fewshot_as_multiturn=config.apply_chat_template,
+        system_instruction=config.system_instruction,
+        gen_kwargs=dict(config.gen_kwargs) or None,
+        predict_only=config.predict_only,
+        log_samples=True,
+        bootstrap_iters=config.bootstrap_iters,
+        random_seed=config.seed,
+        numpy_random_seed=config.seed,
+        torch_random_seed=config.seed,
+        fewshot_random_seed=config.seed,
+    )
+    return dict(results or {"samples": {}, "results": {}})
+
+
+class Scrubber:
+    """Replaces this machine's paths in any JSON value by what a reader elsewhere can use."""
+
+    def __init__(self, context: StepContext, metadata: Mapping[str, Any]) -> None:
+        known: dict[str, str] = {}
+        for item in context.inputs.values():
+            for path in {item.path, item.path.resolve()}:
+                known[str(path)] = str(item.ref)
+        for path in (tasks_dir(), tasks_dir().resolve()):
+            known[str(path)] = "hubwright/evals/tasks"
+        for value in _texts(metadata):  # a judge's or verdicts' file keeps its name only
+            local = Path(value.removeprefix("replay:"))
+            if local.is_absolute() and local.parent != local:
+                known.setdefault(str(local), local.name)
+        for path in (context.workdir, context.output):
+            known.setdefault(str(path.resolve()), "<local>")
+        self._known = sorted(known.items(), key=lambda pair: -len(pair[0]))  # the longest path first
+
+    def __call__(self, value: Any) -> Any:
+        if isinstance(value, str):
+            for path, name in self._known:
+                value = value.replace(path, name)
+            return value
+        if isinstance(value, Mapping):
+            return {str(self(key)): self(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self(item) for item in value]
+        return value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+
+
+def _plain(value: Any) -> Any:
+    """JSON-ready: numpy scalars to Python numbers, NaN and infinity to null, anything else to its text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item") and not isinstance(value, str | bytes):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def sample_rows(task: str, samples: list[dict[str, Any]], scrub: Scrubber) -> list[dict[str, Any]]:
+    """The published rows of one task's samples; what varies by task as JSON text."""
+
+    def text(value: Any) -> str:
+        return json.dumps(scrub(_plain(value)), ensure_ascii=False, sort_keys=True)
+
+    return [
+        {
+            "task": task,
+            "doc_id": int(sample["doc_id"]),
+            "filter": str(sample["filter"]),
+            "doc": text(sample["doc"]),
+            "target": scrub(str(sample["target"])),
+            "arguments": text(sample["arguments"]),
+            "resps": text(sample["resps"]),
+            "filtered_resps": text(sample["filtered_resps"]),
+            "metrics": text({name: sample[name] for name in sample["metrics"]}),
+            "doc_hash": sample["doc_hash"],
+            "prompt_hash": sample["prompt_hash"],
+            "target_hash": sample["target_hash"],
+        }
+        for sample in sorted(samples, key=lambda sample: (sample["filter"], sample["doc_id"]))
+    ]
+
+
+def _summary(config: HarnessConfig, results: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "tasks": task_summary(results),
+        "config": config.model_dump(mode="json"),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+def task_summary(results: dict[str, Any]) -> dict[str, Any]:
+    """task -> metrics, numbers of documents, hashes and settings, from lm-eval's results with their samples."""
+    tasks = {}
+    for task, values in results["results"].items():
+        metrics: dict[str, dict[str, Any]] = {}
+        for key, value in values.items():
+            metric, _, filter_name = key.partition(",")
+            if not filter_name or metric.endswith("_stderr") or metric == "bypass":
+                continue
+            stderr = _plain(values.get(f"{metric}_stderr,{filter_name}"))
+            metrics[metric if filter_name == "none" else key] = {
+                "value": _plain(value),
+                "stderr": None if stderr == "N/A" else stderr,
+                "higher_is_better": results["higher_is_better"].get(task, {}).get(metric),
+            }
+        settings = results["configs"].get(task, {})
+        tasks[task] = {
+            "metrics": metrics,
+            "n": results["n-samples"].get(task, {}).get("effective"),
+            "n_available": results["n-samples"].get(task, {}).get("original"),
+            "version": results["versions"].get(task),
+            "num_fewshot": results["n-shot"].get(task),
+            "task_hash": _task_hash(results["samples"].get(task, [])),
+            "generation_kwargs": _plain(settings.get("generation_kwargs")),
+            "metadata": _plain({k: v for k, v in (settings.get("metadata") or {}).items() if k != "config_source"}),
+        }
+    return tasks
+
+
+def _task_hash(samples: list[dict[str, Any]]) -> str:
+    """sha256 over each document's (document, prompt, target) hashes: what was asked, in one figure.
+
+    The same three hashes that lm-eval's own `task_hashes` are made from; ordered by document here.
+    """
+    ordered = sorted(samples, key=lambda sample: (sample["filter"], sample["doc_id"]))
+    joined = "".join(s["doc_hash"] + s["prompt_hash"] + s["target_hash"] for s in ordered)
+    return hashlib.sha256(utf8(joined)).hexdigest()
+
+
+_COLUMNS = ("metric", "value", "standard error", "95 % low", "95 % high")
+
+
+def report_results(
+    context: StepContext, summary: dict[str, Any], rows: int, *, predict_only: bool, limit: int | float | None
+) -> None:
+    """Fill the report from a summary: one table a task, every figure as a metric."""
+    report = context.report
+    model = str(context.inputs["model"].ref)
+    report.card.setdefault("pretty_name", f"Evaluation of {context.inputs['model'].ref.repo_id}")
+    named = sorted(summary["tasks"])
+    if any(values["n"] is None for values in summary["tasks"].values()):
+        named = summary["config"].get("tasks") or named  # a group may have a hundred tasks: say what was asked for
+    report.card.setdefault("tags", ["evaluation", "lm-eval", *named])
+    report.summary = (
+        f"`{model}` on {', '.join(named)}, measured with lm-eval "
+        f"{summary['packages']['lm_eval']}. One row per task, filter and document, with prompt, answer and metrics; "
+        "`results.json` holds the aggregates."
+    )
+    if predict_only:
+        report.summary += " The answers are stored without a score."
+    if limit:
+        report.summary += f" A trial on the first {limit} documents: not to be compared with full runs."
+    report.counts["samples"] = rows
+    for task, values in sorted(summary["tasks"].items()):
+        metrics = values["metrics"]
+        table = []
+        for metric, entry in metrics.items():
+            report.metrics[f"{task}/{metric}"] = entry["value"]
+            if metric.endswith(("_ci_low", "_ci_high")):
+                continue
+            low, high = (metrics.get(f"{metric}_ci_{end}", {}).get("value") for end in ("low", "high"))
+            table.append([metric, entry["value"], entry["stderr"], low, high])
+        is_group = values["n"] is None  # it has no documents of its own, and may have no figure of its own
+        if not table and not is_group:  # answers without a score
+            report.counts[f"{task}: documents answered"] = values["n"]
+            report.counts[f"{task}: documents in the data set"] = values["n_available"]
+        if not table:
+            continue
+        note = "The tasks of the group together."
+        if not is_group:
+            note = (
+                f"{values['n']} of {values['n_available']} documents; task version {values['version']}, "
+                f"task hash `{values['task_hash'][:12]}`."
+            )
+        # A column of which no metric has a figure would promise one.
+        held = [place for place in range(len(_COLUMNS)) if place < 2 or any(row[place] is not None for row in table)]
+        shown = [[row[place] for place in held] for row in table]
+        report.tables.append({"title": task, "columns": [_COLUMNS[i] for i in held], "rows": shown, "note": note})

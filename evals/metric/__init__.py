@@ -1,0 +1,1 @@
+"""Our scorers as modules that `evaluate.load` loads."""

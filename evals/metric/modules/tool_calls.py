@@ -1,0 +1,44 @@
+"""Exact scoring of tool calls, for `evaluate.load`. Needs `pip install hubwright`."""
+
+import json
+from collections import defaultdict
+from typing import Any
+
+import datasets
+import evaluate
+
+from hubwright.evals._lib import tool_calls as scorer
+
+_DESCRIPTION = (
+    """Tool calls compared as JSON values: same names, same arguments; and restraint where words are right."""
+)
+_INPUTS = """
+Args:
+    predictions: what the model wrote, one text per turn.
+    references: the right calls of each turn as JSON text: a list of {"name", "arguments"}, [] where words are right.
+Returns:
+    means, 0 to 1: call_exact, call_name, call_valid, call_argument_f1, call_missing over the turns where calls are
+    right, no_call over the others, empty over all; and n_call, n_no_call. A mean over no turn is left out.
+"""
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS)
+class ToolCalls(evaluate.Metric):
+    """The scorer of the lm-eval task `toolcall`."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        text = datasets.Value("string")
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation="",
+            inputs_description=_INPUTS,
+            features=datasets.Features({"predictions": text, "references": text}),
+        )
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        values: dict[str, list[float]] = defaultdict(list)
+        for response, reference in zip(predictions, references, strict=True):
+            for name, value in scorer.score(json.loads(reference), response).items():
+                values[name].append(value)
+        means = {name: sum(found) / len(found) for name, found in values.items()}
+        return {**means, "n_call": len(values["call_exact"]), "n_no_call": len(values["no_call"])}

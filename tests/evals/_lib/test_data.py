@@ -1,0 +1,86 @@
+"""Where a task's rows come from, and that a reference is read at the commit it meant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubwright.evals._lib.data import configured_source, load_rows, locate
+from hubwright.hub_sync.errors import DataError, HubError, HubwrightError, UsageError
+
+VARIABLE = "HUBWRIGHT_TEST_ROWS"
+
+
+def parquet(folder: Path, count: int) -> Path:
+    import datasets
+
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    rows = datasets.Dataset.from_list([{"number": number} for number in range(count)])
+    rows.to_parquet(folder / "data" / "test-00000-of-00001.parquet")
+    return folder
+
+
+def test_metadata_wins_over_the_environment_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert configured_source({}, VARIABLE, "a/c") == "a/c"
+    monkeypatch.setenv(VARIABLE, "a/b")
+    assert configured_source(None, VARIABLE, "a/c") == "a/b"
+    assert configured_source({"dataset": "x"}, VARIABLE, "a/c") == "x"
+    monkeypatch.delenv(VARIABLE)
+    with pytest.raises(UsageError, match=VARIABLE):
+        configured_source({}, VARIABLE)
+
+
+def test_folders_and_files(tmp_path: Path) -> None:
+    folder = parquet(tmp_path / "rows", 3)
+    (folder / "results.json").write_text("{}")
+    assert len(load_rows({"dataset": str(folder)}, VARIABLE)) == 3
+    assert len(load_rows({"dataset": folder}, VARIABLE)) == 3
+    assert len(load_rows({"dataset": str(folder / "data/test-00000-of-00001.parquet")}, VARIABLE)) == 3
+    lines = tmp_path / "rows.jsonl"
+    lines.write_text("".join(json.dumps({"number": number}) + "\n" for number in range(2)))
+    assert list(load_rows({"dataset": str(lines)}, VARIABLE)["number"]) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "said"),
+    [
+        ("no/such/place", DataError, "no such file or folder"),
+        ("nobody/nothing", HubError, "not found .*; make it so"),
+        ("rows.txt", DataError, "cannot read this kind of file"),
+        ("broken.parquet", DataError, "cannot be read"),
+        ("empty.jsonl", DataError, "broken|no rows|cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(
+    source: str, error: type[HubwrightError], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("rows.txt", "broken.parquet"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(error, match=said) as caught:
+        load_rows({"dataset": source}, VARIABLE, hint="make it so")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_split_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="split 'train' cannot be read") as caught:
+        load_rows({"dataset": str(parquet(tmp_path, 2))}, VARIABLE, split="train")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_reference_is_read_at_its_own_commit(api: Any, namespace: str, tmp_path: Path, quiet_progress: None) -> None:
+    """A later commit on the branch does not change what a tag or a commit gives."""
+    repo = f"{namespace}/rows"
+    api.create_repo(repo, repo_type="dataset")
+    first = api.upload_folder(folder_path=str(parquet(tmp_path / "a", 3)), repo_id=repo, repo_type="dataset").oid
+    api.create_tag(repo, tag="v1", repo_type="dataset")
+    api.upload_folder(folder_path=str(parquet(tmp_path / "b", 5)), repo_id=repo, repo_type="dataset")
+    assert len(load_rows({"dataset": repo}, VARIABLE)) == 5
+    assert len(load_rows({"dataset": f"{repo}@v1"}, VARIABLE)) == 3
+    assert len(load_rows({"dataset": f"{repo}@{first}"}, VARIABLE)) == 3
+    assert locate(f"{repo}@v1")[1] == f"{repo}@{first}"
