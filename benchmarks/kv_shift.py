@@ -31,7 +31,7 @@ def models(device: str, dtype: Any) -> dict[str, Any]:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from hubwright.trainers.kv_shift.modeling_kv_shift import KVShiftConfig, KVShiftForCausalLM
+    from hubwright.trainers.architectures.kv_shift.modeling_kv_shift import KVShiftConfig, KVShiftForCausalLM
 
     torch.manual_seed(0)
     plain = LlamaForCausalLM(LlamaConfig(**SHAPE)).to(device, dtype)

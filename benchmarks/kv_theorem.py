@@ -42,7 +42,7 @@ def measured(a1: float, b1: float, length: int, dimensions: int, seed: int) -> f
     """Loss in nats of one head of KV shifting attention on one draw; the repeated token stands in the middle."""
     import torch
 
-    from hubwright.trainers.kv_shift.mixing_kv_shift import mix
+    from hubwright.trainers.architectures.kv_shift.mixing_kv_shift import mix
 
     generator = torch.Generator().manual_seed(seed)
     if dimensions:

@@ -16,8 +16,8 @@ STEPS: dict[str, StepSpec] = {
     ),
     "lm_eval_output": StepSpec(
         "eval",
-        "hubwright.evals.harness.step.imported:LmEvalOutputConfig",
-        "hubwright.evals.harness.step.imported:collect",
+        "hubwright.evals.harness.imported:LmEvalOutputConfig",
+        "hubwright.evals.harness.imported:collect",
         "dataset",
         "what the stock lm_eval command wrote, as a data set like that of an lm_eval step",
         inputs={"model": Role("model"), "dataset": Role("dataset", optional=True)},

@@ -84,4 +84,4 @@ def run_function(spec: StepSpec) -> Callable[..., Any]:
 
 def register_architectures() -> None:
     """Make transformers know the architectures that are ours. Trainers do so themselves; evals cannot import them."""
-    load("hubwright.trainers.kv_shift:register", "eval")()
+    load("hubwright.trainers.architectures:register", "eval")()

@@ -74,7 +74,7 @@ def _run_recipe(root: Path, name: str) -> dict[str, Any]:
 
 def _print_curves(hub: Any, outcomes: dict[str, Any], seconds: float) -> None:
     """What two one-layer models have learnt, read from the card of the one that learnt it."""
-    from .trainers._live import plot
+    from .trainers._lib.live import plot
 
     ref = outcomes["report"].ref
     curves = {curve["title"]: curve["series"] for curve in _last_report(ref)["curves"]}

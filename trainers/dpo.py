@@ -20,7 +20,7 @@ from pydantic import Field
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError, UsageError
-from .config import LoraSettings, TrainingConfig
+from ._lib.config import LoraSettings, TrainingConfig
 
 __all__ = ["DPOConfig", "LoraSettings", "train"]
 
@@ -54,16 +54,19 @@ def train(config: DPOConfig, context: StepContext) -> None:
 
     Raises UsageError (settings that do not fit model or data), DataError (columns or pairs that cannot be used).
     """
-    from . import _loop
+    from ._lib import loop as _loop
 
-    _loop.run("dpo", config, context, _fit)
+    _loop.run(_fit, config, context)
 
 
 def _fit(config: DPOConfig, context: StepContext) -> None:
     """One process's training. Only ever called through `_loop.run`."""
     import trl
 
-    from . import _loop, _model, _rows, _templates
+    from ._lib import loop as _loop
+    from ._lib import model as _model
+    from ._lib import rows as _rows
+    from ._lib import templates as _templates
 
     _model.check(config, context)
     splits = _loop.load_splits(config, context)

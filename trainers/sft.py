@@ -19,7 +19,7 @@ from pydantic import Field
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import DataError, UsageError
-from .config import LoraSettings, TrainingConfig
+from ._lib.config import LoraSettings, TrainingConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -55,16 +55,19 @@ def train(config: SFTConfig, context: StepContext) -> None:
 
     Raises UsageError (settings that do not fit model or data), DataError (rows without anything to learn).
     """
-    from . import _loop
+    from ._lib import loop as _loop
 
-    _loop.run("sft", config, context, _fit)
+    _loop.run(_fit, config, context)
 
 
 def _fit(config: SFTConfig, context: StepContext) -> None:
     """One process's training. Only ever called through `_loop.run`."""
     import trl
 
-    from . import _loop, _model, _rows, _templates
+    from ._lib import loop as _loop
+    from ._lib import model as _model
+    from ._lib import rows as _rows
+    from ._lib import templates as _templates
 
     _model.check(config, context)
     splits = _loop.load_splits(config, context)

@@ -1,4 +1,4 @@
-"""What the shared reader of turns makes of calls (its other forms: tests/trainers/test_rows.py)."""
+"""What the shared reader of turns makes of calls (its other forms: tests/trainers/_lib/test_rows.py)."""
 
 from __future__ import annotations
 

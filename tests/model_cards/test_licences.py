@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hubwright.builders.instructions.build.build import InstructionsConfig
+from hubwright.builders.instructions.build import InstructionsConfig
 from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.hub_sync.licence_ids import LICENCE_IDS, licence_id
 from hubwright.model_cards.licences import ATTRIBUTION, PUBLIC_DOMAIN, UNSTATED, Right, decide, of_card

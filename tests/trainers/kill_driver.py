@@ -22,7 +22,7 @@ import transformers
 from trainer_parts import QUICK, context
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-from hubwright.trainers import _checkpoints, _output, dpo, kv_shift, pretrain, sft
+from hubwright.trainers._lib import checkpoints as _checkpoints, _output, dpo, kv_shift, pretrain, sft
 
 STEPS: dict[str, int] = {"save_steps": 2, "max_steps": 6}
 
@@ -31,15 +31,20 @@ def find_method(name: str) -> tuple[Callable, type, type]:
     """The step's function, its settings and the trainer below it, everything imported that a run imports."""
     # The first save of a model in a process fills this table.
     get_checkpoint_conversion_mapping("llama")
-    if name == "pretrain":
+    if name in ("pretrain", "masked"):
         importlib.import_module("hubwright.trainers.pretrain.trainer")
         importlib.import_module("trl.data_utils")
-        kv_shift.register()
+        architectures.register()
+        if name == "masked":
+            importlib.import_module("hubwright.trainers.maet.trainer")
+            return extract.extract, ExtractConfig, transformers.Trainer
         return pretrain.train, pretrain.PretrainConfig, transformers.Trainer
     import trl
 
     if name == "dpo":
+        importlib.import_module("hubwright.trainers.dpo.trainer")
         return dpo.train, dpo.DPOConfig, trl.DPOTrainer
+    importlib.import_module("hubwright.trainers.sft.trainer")
     return sft.train, sft.SFTConfig, trl.SFTTrainer
 
 

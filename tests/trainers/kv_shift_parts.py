@@ -29,7 +29,7 @@ def make(seed: int = 0, **options):
     """A random model in evaluation mode, in float32."""
     import torch
 
-    from hubwright.trainers.kv_shift.modeling_kv_shift import KVShiftConfig, KVShiftForCausalLM
+    from hubwright.trainers.architectures.kv_shift.modeling_kv_shift import KVShiftConfig, KVShiftForCausalLM
 
     torch.manual_seed(seed)
     return KVShiftForCausalLM(KVShiftConfig(**SHAPE | options)).eval()

@@ -14,7 +14,7 @@ from kv_shift_parts import CANON, make
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen3Config
 
 from hubwright.hub_sync.errors import UsageError
-from hubwright.trainers.kv_shift.retrofit import retrofit
+from hubwright.trainers.architectures.kv_shift.retrofit import retrofit
 
 IDS = [[5, 17, 3, 96, 17, 3, 8]]
 
@@ -35,10 +35,10 @@ model.save_pretrained(out + "-again")
 """
 
 PACKAGE = CLEAN.replace(
-    'sys.modules["hubwright"] = None', "from hubwright.trainers.kv_shift import register; register()"
+    'sys.modules["hubwright"] = None', "from hubwright.trainers.architectures import register; register()"
 )
 PACKAGE = PACKAGE.replace('"code_revision": revision, "trust_remote_code": True', '"trust_remote_code": False')
-PACKAGE = PACKAGE.replace("transformers_modules.", "hubwright.trainers.kv_shift.")
+PACKAGE = PACKAGE.replace("transformers_modules.", "hubwright.trainers.architectures.")
 
 
 def in_a_child(script: str, arguments: list[str], folder: Path) -> None:

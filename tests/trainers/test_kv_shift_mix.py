@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hubwright.trainers.kv_shift.mixing_kv_shift import _OnePass, mix, mix_reference
+from hubwright.trainers.architectures.kv_shift.mixing_kv_shift import _OnePass, mix, mix_reference
 
 
 def by_definition(x, weight, left=None, keep=None):
@@ -89,8 +89,8 @@ def test_weights_that_change_nothing_change_no_bit():
 
 TRITON = """
 import torch
-from hubwright.trainers.kv_shift.mixing_kv_shift import mix_reference
-from hubwright.trainers.kv_shift.triton_kv_shift import mix_triton
+from hubwright.trainers.architectures.kv_shift.mixing_kv_shift import mix_reference
+from hubwright.trainers.architectures.kv_shift.triton_kv_shift import mix_triton
 
 torch.manual_seed(0)
 for batch, length, heads, channels, rows, taps, kept in [

@@ -9,7 +9,7 @@ import torch
 from kv_shift_parts import CANON, SHAPE, VARIANTS, make
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, StaticCache
 
-from hubwright.trainers.kv_shift.modeling_kv_shift import KVShiftConfig
+from hubwright.trainers.architectures.kv_shift.modeling_kv_shift import KVShiftConfig
 
 every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS.keys())
 

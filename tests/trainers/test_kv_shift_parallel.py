@@ -16,7 +16,7 @@ IDS = [[5, 17, 3, 96, 17, 3, 8]]
 SCRIPT = """
 import sys
 import torch
-from hubwright.trainers.kv_shift import register
+from hubwright.trainers.architectures import register
 register()
 from transformers import AutoModelForCausalLM
 torch.set_num_threads(1)

@@ -6,7 +6,7 @@ import torch
 from kv_shift_parts import make
 
 from hubwright.hub_sync.context import Report
-from hubwright.trainers.kv_shift.report import describe, pairs
+from hubwright.trainers.architectures.kv_shift.report import describe, pairs
 
 
 def test_pairs_are_counted_by_what_they_look_at():

@@ -13,7 +13,7 @@ import torch
 from seed_parts import from_seed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hubwright.trainers.kv_shift.retrofit import retrofit
+from hubwright.trainers.architectures.kv_shift.retrofit import retrofit
 
 TEXTS = ["The capital of France is Paris, and the capital of", "def fib(n):\n    return"]
 

@@ -101,7 +101,7 @@ def test_killed_and_resumed_ends_with_the_same_bytes(tmp_path: Path, made: dict[
     masks = masks_of(made, tmp_path / "masks", fraction=0.2)
     names = {role: str(made[role]) for role in ("model", "dataset")} | {"masks": str(masks)}
     cases = [
-        {"name": name, "method": "pretrain", "points": points, "extra": RUN}
+        {"name": name, "method": "masked", "points": points, "extra": RUN}
         for name, points in (("whole", []), ("killed", kill))
     ]
     job = tmp_path / "job.json"

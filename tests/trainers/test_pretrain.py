@@ -15,7 +15,9 @@ from torch.nn.functional import cross_entropy
 from trainer_parts import context, make_model
 
 from hubwright.hub_sync.errors import UsageError
-from hubwright.trainers import _live, _loop, pretrain
+from hubwright.trainers import pretrain
+from hubwright.trainers._lib import live as _live
+from hubwright.trainers._lib import loop as _loop
 from hubwright.trainers.pretrain import data
 
 Prepare = Callable[..., Any]
@@ -331,7 +333,7 @@ def test_the_shipped_fsdp_file_is_read_by_accelerate(monkeypatch: pytest.MonkeyP
     from accelerate.utils import FullyShardedDataParallelPlugin
     from accelerate.utils.launch import prepare_multi_gpu_env
 
-    from hubwright.trainers.launch import command
+    from hubwright.trainers._lib.launch import command
 
     assert load_config_from_file(str(pretrain.FSDP)).distributed_type == "FSDP"
     line = command(2, ["--config_file", str(pretrain.FSDP)], Path("job.json"))

@@ -12,8 +12,11 @@ import torch
 from trainer_parts import QUICK, TOOLS, context, make_model, save_drills, save_tools, tool_conversation
 
 from hubwright.hub_sync.errors import DataError, UsageError
-from hubwright.trainers import _loop, _model, _output, sft
-from hubwright.trainers._templates import CHATML_TOOLS
+from hubwright.trainers import sft
+from hubwright.trainers._lib import loop as _loop
+from hubwright.trainers._lib import model as _model
+from hubwright.trainers._lib import output as _output
+from hubwright.trainers._lib.templates import CHATML_TOOLS
 
 Capture = Callable[..., Any]
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...hub_sync.context import StepContext
 from .. import pretrain
@@ -17,8 +16,6 @@ from ..merge.parents import parent, refuse_quantised
 from .config import LocateConfig
 
 if TYPE_CHECKING:
-    import torch
-
     from ..merge.numbers import Array
 
 
@@ -39,10 +36,10 @@ def measure(config: LocateConfig, context: StepContext) -> Scores:
         context.step, context.workdir / "run", context.workdir / "trained", context.inputs, context.report
     )
     if config.importance == "change":
-        settings = config.model_dump(include=set(pretrain.PretrainConfig.model_fields))
-        pretrain.train(pretrain.PretrainConfig(**settings), run)
+        pretrain.train(config, run)
         return change(base, open_checkpoint(run.output, "the trained model"))
-    held = _accumulate(config, run)
+    pretrain.train(config, run, _fit_importance)
+    held = open_checkpoint(run.workdir / "importance", "the importance")
     return Scores(held.kinds, held.rows)
 
 
@@ -52,66 +49,8 @@ def change(base: Checkpoint, trained: Checkpoint) -> Scores:
     return Scores(kinds, lambda name, start, stop: abs(trained.rows(name, start, stop) - base.rows(name, start, stop)))
 
 
-def _accumulate(config: LocateConfig, run: StepContext) -> Checkpoint:
-    """Sums over the steps of a run that moves nothing, as safetensors. The sums are the optimiser's state, so that
-    checkpoints keep them."""
-    from safetensors.torch import save_file
+def _fit_importance(config: LocateConfig, context: StepContext) -> None:
+    """One process's run over the corpus. torch is imported here."""
+    from .trainer import fit_importance
 
-    from .. import _loop
-    from ..pretrain.trainer import fit
-
-    trainers: list[Any] = []
-
-    def extend(trainer: Any) -> None:
-        trainers.append(trainer)
-        trainer.args.max_grad_norm = 0.0  # sums of gradients as they are
-        trainer.own_optimizer = lambda model: _Sums(model, config.importance)
-
-    settings = config.model_dump(include=set(pretrain.PretrainConfig.model_fields))
-    _loop.run(
-        "pretrain", pretrain.PretrainConfig(**settings), run, lambda config, context: fit(config, context, extend)
-    )
-    trainer = trainers[0]
-    optimizer = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
-    found = {}
-    for name, parameter in trainer.accelerator.unwrap_model(trainer.model).named_parameters():
-        state = optimizer.state.get(parameter, {})
-        if config.importance == "activation" and "squares" in state:
-            found[name] = parameter.detach().abs() * state["squares"].sqrt()
-        elif config.importance != "activation" and "sum" in state:
-            found[name] = state["sum"]
-    folder = run.workdir / "importance"
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: one.float().contiguous().cpu() for name, one in found.items()}, folder / "model.safetensors")
-    return open_checkpoint(Path(folder), "the importance")
-
-
-def _Sums(model: Any, kind: str) -> Any:
-    """An optimiser that moves nothing: it sums |gradient| or its square, or the squared inputs of linear layers."""
-    import torch
-
-    class Sums(torch.optim.Optimizer):
-        def __init__(self) -> None:
-            super().__init__([p for p in model.parameters() if p.requires_grad], {"lr": 0.0})
-            if kind == "activation":
-                for layer in model.modules():
-                    if isinstance(layer, torch.nn.Linear):
-                        layer.register_forward_pre_hook(self.see)
-
-        def see(self, layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
-            if layer.training:
-                rows = inputs[0].detach().reshape(-1, inputs[0].shape[-1]).float()
-                held = self.state[layer.weight]
-                held["squares"] = held.get("squares", 0.0) + rows.pow(2).sum(0)
-
-        @torch.no_grad()
-        def step(self, closure: Any = None) -> None:  # type: ignore[override]
-            for group in self.param_groups:
-                for parameter in group["params"]:
-                    if kind != "activation" and parameter.grad is not None:
-                        gradient = parameter.grad.float()
-                        held = self.state[parameter]
-                        seen = gradient.abs() if kind == "gradient" else gradient.pow(2)
-                        held["sum"] = held["sum"] + seen if "sum" in held else seen.clone()
-
-    return Sums()
+    fit_importance(config, context)

@@ -13,7 +13,7 @@ from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.files import canonical_json, write_atomic
 from ...inference.loading import is_adapter
-from .._output import check_output
+from .._lib.output import check_output
 from .beside import beside
 from .checkpoint import Checkpoint, fold_adapter, open_checkpoint, same_tensors
 from .complete import refuse_incomplete

@@ -12,7 +12,9 @@ place in the data come back, streaming included.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ...hub_sync.context import StepContext
 from .config import PretrainConfig, TokenizerSettings
@@ -22,21 +24,26 @@ __all__ = ["FSDP", "PretrainConfig", "TokenizerSettings", "train"]
 FSDP = Path(__file__).with_name("fsdp.yaml")
 
 
-def train(config: PretrainConfig, context: StepContext) -> None:
+def train(
+    config: PretrainConfig, context: StepContext, fit: Callable[[PretrainConfig, StepContext], Any] | None = None
+) -> None:
     """Train on `context.inputs["dataset"]`, from random weights or from `context.inputs["model"]`.
 
     Checkpoints go to `context.workdir/checkpoints`; the model (safetensors) and its tokenizer to `context.output`;
     losses, rates, memory and counts to `context.report`.
 
+    Args:
+        fit: one process's training, for a method that trains with a class of its own; default: `trainer.fit`.
+
     Raises UsageError (settings that do not fit model or data), DataError (rows that cannot be used).
     """
-    from .. import _loop
+    from .._lib import loop as _loop
 
-    _loop.run("pretrain", config, context, _fit, ("--config_file", str(FSDP)) if config.fsdp else ())
+    _loop.run(fit or _fit, config, context, ("--config_file", str(FSDP)) if config.fsdp else ())
 
 
 def _fit(config: PretrainConfig, context: StepContext) -> None:
-    """One process's training. Only ever called through `_loop.run`."""
+    """One process's training. torch is imported here."""
     from .trainer import fit
 
     fit(config, context)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..config import BaseTrainingConfig
+from .._lib.config import BaseTrainingConfig
 
 # Follow from the tokenizer or have settings of their own.
 TAKEN = {
@@ -60,7 +60,7 @@ class PretrainConfig(BaseTrainingConfig):
     )
     retrofit: dict[str, Any] | None = Field(
         None,
-        description="Change the architecture of the `model` input first: `model_type: kv_shift` and its options.",
+        description="Change the architecture of the `model` input first: `model_type`, one of ours, and its options.",
     )
     tokenizer: TokenizerSettings = Field(
         TokenizerSettings(kind="reuse", vocab_size=None), description="Where the tokenizer comes from."
@@ -104,8 +104,8 @@ class PretrainConfig(BaseTrainingConfig):
     )
     learning_rate_factors: dict[str, Annotated[float, Field(gt=0)]] = Field(
         {},
-        description="Times learning_rate for parameters whose name contains the key, such as kv_shift: 10 for the "
-        "scalars of a retrofitted model, which a small rate hardly moves. Our choice.",
+        description="Times learning_rate for parameters whose name contains the key, such as 10 for new scalars in a "
+        "retrofitted model, which a small rate hardly moves. Our choice.",
     )
 
     # Running
@@ -134,7 +134,7 @@ class PretrainConfig(BaseTrainingConfig):
     def _check_architecture(self) -> None:
         for field, value in (("architecture", self.architecture), ("retrofit", self.retrofit)):
             if value is not None and not isinstance(value.get("model_type"), str):
-                raise ValueError(f"{field} needs model_type, such as llama or kv_shift")
+                raise ValueError(f"{field} needs model_type, such as llama")
         if self.architecture is not None:
             if self.retrofit is not None:
                 raise ValueError("retrofit changes a trained model: drop it, or architecture")

@@ -8,7 +8,9 @@ from typing import Any
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from ...inference import loading
-from .. import _loop, _model
+from .. import architectures
+from .._lib import loop as _loop
+from .._lib import model as _model
 from .config import PretrainConfig
 
 
@@ -18,7 +20,7 @@ def check(config: PretrainConfig, context: StepContext) -> Any:
     Raises UsageError where there are both or neither of `architecture` and a `model` input, or the architecture cannot
     be.
     """
-    _register()
+    architectures.register()
     given = "model" in context.inputs
     if given and config.architecture is not None:
         raise UsageError(
@@ -63,14 +65,10 @@ def load(config: PretrainConfig, context: StepContext, made: Any, tokenizer: Any
             f"max_length {config.max_length} is more than the {window} positions of {_loop.name(context, 'model')}: "
             "lower it"
         )
-    return model if config.retrofit is None else _retrofit(model, config.retrofit)
-
-
-def _register() -> None:
-    """Let the Auto classes know the architectures that transformers does not bring."""
-    from ..kv_shift import register
-
-    register()
+    if config.retrofit is None:
+        return model
+    options = dict(config.retrofit)
+    return architectures.retrofit(model, options.pop("model_type"), options)
 
 
 def model_config(architecture: dict[str, Any], window: int) -> Any:
@@ -125,16 +123,6 @@ def _check_rope(given: Any) -> None:
         for name in given:
             if name not in known:
                 raise UsageError(f"architecture.rope_parameters.{name}: there is no such key{_near(name, known)}")
-
-
-def _retrofit(model: Any, options: dict[str, Any]) -> Any:
-    options = dict(options)
-    kind = options.pop("model_type")
-    if kind != "kv_shift":
-        raise UsageError(f"retrofit.model_type {kind!r} is unknown: use kv_shift")
-    from ..kv_shift.retrofit import retrofit
-
-    return retrofit(model, **options)
 
 
 def _near(word: str, known: Any) -> str:

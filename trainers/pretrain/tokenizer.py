@@ -15,7 +15,7 @@ from typing import Any
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from ...hub_sync.files import fsync_path
-from .. import _model
+from .._lib import model as _model
 from .config import BPE_SIZE, PretrainConfig
 
 PAD, BOS, EOS, UNKNOWN = SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")

@@ -7,7 +7,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,10 +20,10 @@ from torch.nn.functional import cross_entropy
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from ...inference.loading import check_ids
-from .. import _live, _loop, _model
-from ..kv_shift.report import describe as describe_pairs
-from ..maet import masked
-from ..maet.masks import load_masks
+from .. import architectures
+from .._lib import live as _live
+from .._lib import loop as _loop
+from .._lib import model as _model
 from . import data, tokenizer
 from .config import PretrainConfig
 from .model import architecture_table, check, check_labels
@@ -43,8 +43,6 @@ class _Trainer(transformers.Trainer):
     stream: PackedStream | None = None
     no_decay: tuple[str, ...] = ()
     rate_factors: Mapping[str, float] = MappingProxyType({})
-    masks: Mapping[str, torch.Tensor] = MappingProxyType({})
-    own_optimizer: Callable[[Any], Any] | None = None
     _random_state_of: str | None = None
     _measured: tuple[int, dict[str, float]] = (-1, {})
 
@@ -132,9 +130,6 @@ class _Trainer(transformers.Trainer):
         """As in the base class; parameters with a rate of their own are in groups of their own, after the others."""
         if self.optimizer is not None:
             return self.optimizer
-        if self.own_optimizer is not None:
-            self.optimizer = self.own_optimizer(self.model if model is None else model)
-            return self.optimizer
         made = super().create_optimizer(model)
         names = {id(p): name for name, p in (self.model if model is None else model).named_parameters()}
         for part, factor in self.rate_factors.items():
@@ -150,8 +145,6 @@ class _Trainer(transformers.Trainer):
                     f"learning_rate_factors.{part}: no trained parameter has a name that contains it; some are "
                     f"{', '.join(list(names.values())[:3])}"
                 )
-        if self.masks:
-            masked.hold_inside(made, {key: self.masks[name] for key, name in names.items() if name in self.masks})
         return made
 
     # What a stream needs: its place in every checkpoint.
@@ -176,10 +169,13 @@ class _Trainer(transformers.Trainer):
 
 
 class PretrainTrainer(_loop.SafeCheckpoints, _Trainer):
-    """transformers' trainer with checkpoints that prove themselves."""
+    """transformers' trainer with checkpoints that prove themselves. A method subclasses it and overrides `prepare`."""
 
     def card_tags(self) -> list[str]:
         return ["pretraining"]
+
+    def prepare(self, config: Any, context: StepContext) -> None:
+        """Called once with the step's settings and inputs, before the optimiser exists. Does nothing here."""
 
 
 class _Begin(transformers.TrainerCallback):
@@ -201,13 +197,9 @@ def peak_memory() -> int:
 
 
 def fit(
-    config: PretrainConfig, context: StepContext, extend: Callable[[PretrainTrainer], None] = lambda trainer: None
-) -> None:
-    """One process's training; with an input `masks`, of the weights in them alone.
-
-    Args:
-        extend: called with the trainer before it begins.
-    """
+    config: PretrainConfig, context: StepContext, trainer_class: type[PretrainTrainer] = PretrainTrainer
+) -> PretrainTrainer:
+    """One process's training; returns its trainer."""
     arguments = transformers.TrainingArguments(
         **_loop.training_arguments(config, context, config.eval_split is not None)
         | {
@@ -238,7 +230,7 @@ def fit(
         rows = {role: _rows(role, split, read, packing, context) for role, split in splits.items()}
     _check_ids(rows, net, words, config, cited)
     pad = words.pad_token_id if words.pad_token_id is not None else (words.eos_token_id or 0)
-    trainer = PretrainTrainer(
+    trainer = trainer_class(
         model=net,
         args=arguments,
         data_collator=data.Collator(pad, config.max_length if packing or config.streaming else None),
@@ -254,14 +246,13 @@ def fit(
         block = SHUFFLE_BLOCK if config.shuffle_block is None else config.shuffle_block
         seed = config.seed if config.data_seed is None else config.data_seed
         trainer.stream = trainer.train_dataset = PackedStream(rows["train"], seed, block, ahead)
-    if "masks" in context.inputs:
-        trainer.masks = masked.restrict(net, load_masks(context.inputs["masks"].path, _loop.name(context, "masks")))
-    extend(trainer)
+    trainer.prepare(config, context)
     trainer.add_callback(_Begin(trainer))
     drawn = sys.stderr.isatty() and _loop.logger.isEnabledFor(logging.INFO)
     final = _loop.fit(trainer, config, context, _live.callback() if drawn else None)
     if trainer.accelerator.is_main_process:
         _describe(trainer, config, context, final)
+    return trainer
 
 
 def _check_ids(rows: dict[str, Any], net: Any, words: Any, config: PretrainConfig, cited: str) -> None:
@@ -306,7 +297,7 @@ def _describe(trainer: PretrainTrainer, config: PretrainConfig, context: StepCon
     elif trainer.data_collator.width:
         report.metrics["share_of_padding"] = 1 - counts["train_tokens"] / (counts["train_rows"] * config.max_length)
     report.tables.append(architecture_table(net, config))
-    describe_pairs(net, report)
+    architectures.describe(net, report)
     size = sum(p.numel() for p in net.parameters())
     begun = f"`{context.inputs['model'].ref.repo_id}`" if "model" in context.inputs else "random weights"
     report.summary = (

@@ -342,9 +342,9 @@ def test_lm_evals_own_command_plays_tasks_given_by_path(tmp_path: Path):
 
 def test_our_command_and_the_recipe_step(tmp_path: Path, tiny_model: Path):
     """A real model, twice the same: its nonsense calls nothing."""
+    from hubwright.evals.harness.step import HarnessConfig
+    from hubwright.evals.harness.step import evaluate as step
     from hubwright.evals.harness.step.command import run_lm_eval
-    from hubwright.evals.harness.step.step import HarnessConfig
-    from hubwright.evals.harness.step.step import evaluate as step
     from hubwright.hub_sync.context import Input, StepContext
     from hubwright.hub_sync.refs import ArtifactRef
 

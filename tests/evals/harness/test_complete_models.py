@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tiny_model import save_tiny_model
 
-from hubwright.evals.harness.step.step import HarnessConfig, evaluate
+from hubwright.evals.harness.step import HarnessConfig, evaluate
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError
 from hubwright.hub_sync.refs import ArtifactRef
@@ -48,7 +48,7 @@ def test_eval_command_without_output_head_is_refused(hubwright_in_process: Any, 
 
 @pytest.mark.parametrize("stderr", [None, 0.1])
 def test_results_table_without_interval_has_no_column_for_one(tmp_path: Path, stderr: float | None) -> None:
-    from hubwright.evals.harness.step.step import report_results
+    from hubwright.evals.harness.step import report_results
 
     given = {"model": Input(ArtifactRef("model", "org/model", "a" * 40), tmp_path)}
     step = StepContext("scores", tmp_path / "work", tmp_path / "out", given)

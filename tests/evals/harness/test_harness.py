@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from hubwright.evals.fbbench.answers import read_answers
 from hubwright.evals.fbbench.judge import judge_answers, read_judge_config
-from hubwright.evals.harness.step.command import list_tasks
-from hubwright.evals.harness.step.step import HarnessConfig, evaluate, find_tasks
+from hubwright.evals.harness.command import list_tasks
+from hubwright.evals.harness.step import HarnessConfig, evaluate, find_tasks
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import UsageError
 from hubwright.hub_sync.refs import ArtifactRef

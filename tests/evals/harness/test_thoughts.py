@@ -246,7 +246,7 @@ def test_interactive_model_episodes_see_no_thought_and_the_transcript_keeps_it()
 def test_note_thoughts_of_foreign_tasks_are_told_and_ours_are_not(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from hubwright.evals.harness.step.thoughts import note_thoughts
+    from hubwright.evals.harness.thoughts import note_thoughts
     from hubwright.hub_sync.context import StepContext
 
     context = StepContext("s", tmp_path / "w", tmp_path / "o", {})

@@ -297,8 +297,8 @@ def test_data_that_cannot_be_scored_are_one_line(tmp_path, corpus):
 
 def test_from_the_hub_and_as_a_step(api, namespace, tmp_path, ability, corpus, tiny_model, quiet_progress):
     """Published with the unmodified client, read by a tag, scored by a real model as a recipe's step."""
-    from hubwright.evals.harness.step.step import HarnessConfig
-    from hubwright.evals.harness.step.step import evaluate as step
+    from hubwright.evals.harness.step import HarnessConfig
+    from hubwright.evals.harness.step import evaluate as step
     from hubwright.hub_sync.context import Input, StepContext
     from hubwright.hub_sync.refs import ArtifactRef
 

@@ -17,7 +17,7 @@ import yaml
 from hubwright.builders import sequences
 from hubwright.evals._lib.data import tasks_dir
 from hubwright.evals._lib.scored import wilson
-from hubwright.evals.harness.step.step import HarnessConfig, evaluate, find_tasks
+from hubwright.evals.harness.step import HarnessConfig, evaluate, find_tasks
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError, HubError, UsageError
 from hubwright.hub_sync.refs import ArtifactRef
@@ -290,7 +290,7 @@ def test_cmmlu_is_read_from_its_archive_at_the_commit(api: Any, namespace: str, 
 
 def test_a_group_of_our_own_tasks_is_reported(data: Path, word_model: Path, tmp_path: Path) -> None:
     """Groups have no documents of their own: their row in the report says so."""
-    from hubwright.evals.harness.step.step import report_results
+    from hubwright.evals.harness.step import report_results
 
     context = StepContext(
         "s", tmp_path, tmp_path, {"model": Input(ArtifactRef("model", "org/m", "a" * 40), word_model)}

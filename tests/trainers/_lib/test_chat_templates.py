@@ -8,7 +8,7 @@ import pytest
 from trainer_parts import PLAIN_CHATML, TOOLS, make_tokenizer, tool_conversation
 
 from hubwright.hub_sync.errors import UsageError
-from hubwright.trainers._templates import CHATML_TOOLS, check_template, install_chatml_tools
+from hubwright.trainers._lib.templates import CHATML_TOOLS, check_template, install_chatml_tools
 
 
 @pytest.fixture(scope="module")

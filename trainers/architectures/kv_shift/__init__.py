@@ -1,14 +1,8 @@
-"""KV shifting attention (arXiv 2411.19574): the architecture, its registration, and the retrofit of trained models.
-
-`register()` makes `AutoConfig`, `AutoModel` and `AutoModelForCausalLM` know `model_type: kv_shift`. It imports torch,
-so it is not called at import.
-"""
-
-from __future__ import annotations
+"""KV shifting attention (arXiv 2411.19574): a Llama whose keys and values look one position back."""
 
 
 def register() -> None:
-    """Make the Auto classes of transformers know the architecture. Calling it again changes nothing."""
+    """Make the Auto classes know `model_type: kv_shift`."""
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
     from .configuration_kv_shift import KVShiftConfig

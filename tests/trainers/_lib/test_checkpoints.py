@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hubwright.hub_sync.errors import UsageError
-from hubwright.trainers._checkpoints import MANIFEST, defect, latest_complete, seal
+from hubwright.trainers._lib.checkpoints import MANIFEST, defect, latest_complete, seal
 
 LAYOUT = {"processes": 1}
 

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ..hub_sync.context import StepContext
-from ..hub_sync.errors import DataError, UsageError, first_line
-from ..inference import loading
-from . import _loop
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError, UsageError, first_line
+from ...inference import loading
+from . import loop as _loop
 from .config import BaseTrainingConfig, TrainingConfig
 
 
@@ -31,7 +31,7 @@ def check(config: TrainingConfig, context: StepContext) -> None:
 
 def load_tokenizer(config: TrainingConfig, context: StepContext) -> Any:
     """The tokenizer of the `model` input, with the chosen chat template."""
-    from ._templates import install_chatml_tools
+    from .templates import install_chatml_tools
 
     tokenizer = read_tokenizer(context)
     if config.chat_template == "chatml_tools":
@@ -60,7 +60,7 @@ def read_model(config: BaseTrainingConfig, context: StepContext) -> Any:
     """
     import torch
 
-    from .kv_shift import register
+    from ..architectures import register
 
     register()
     cited, given = _loop.name(context, "model"), context.inputs["model"]

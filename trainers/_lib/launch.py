@@ -3,7 +3,7 @@
 Started by `accelerate launch`, so a user's own accelerate config (FSDP, DeepSpeed) applies. `--multi_gpu` also serves
 CPU processes, through ACCELERATE_USE_CPU: `accelerate launch --cpu` starts one process only unless MPI is installed.
 
-`python -m hubwright.trainers.launch JOB.json` runs one process of a job; `launch` starts them all.
+`python -m hubwright.trainers._lib.launch JOB.json` runs one process of a job; `launch` starts them all.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..hub_sync.context import Input, Report, StepContext
-from ..hub_sync.errors import HubwrightError, UsageError
-from ..hub_sync.refs import ArtifactRef
-from ._loop import LAUNCHED, on_cpu
+from ...hub_sync.context import Input, Report, StepContext
+from ...hub_sync.errors import HubwrightError
+from ...hub_sync.refs import ArtifactRef
+from .loop import LAUNCHED, on_cpu, run
 
-METHODS = {"sft": "SFTConfig", "dpo": "DPOConfig", "pretrain": "PretrainConfig"}
 INTERRUPTED = 130
 
 
@@ -34,14 +33,15 @@ def command(processes: int, options: Sequence[str], job: Path) -> list[str]:
         sys.executable, "-m", "accelerate.commands.launch",
         *(options or ["--multi_gpu"]), "--num_processes", str(processes), "--num_machines", "1",
         "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no",
-        "-m", "hubwright.trainers.launch", str(job),
+        "-m", "hubwright.trainers._lib.launch", str(job),
     ]  # fmt: skip
 
 
-def launch(method: str, config: Any, context: StepContext, options: Sequence[str] = ()) -> None:
+def launch(fit: Callable[..., None], config: Any, context: StepContext, options: Sequence[str] = ()) -> None:
     """Run a job in `config.num_processes` processes and take over its report.
 
     Args:
+        fit: one process's training, a function of a module.
         options: of `accelerate launch`, such as `--config_file`; none: plain data parallelism.
 
     Raises what the job raised (its error is one line in a file), or KeyboardInterrupt where it was stopped.
@@ -50,7 +50,7 @@ def launch(method: str, config: Any, context: StepContext, options: Sequence[str
     job = context.workdir / "job.json"
     for old in context.workdir.glob("outcome-*.json"):
         old.unlink()
-    job.write_text(json.dumps(describe(method, config, context)), encoding="utf-8")
+    job.write_text(json.dumps(describe(fit, config, context)), encoding="utf-8")
     environment = os.environ | {LAUNCHED: "1", "ACCELERATE_MIXED_PRECISION": "no"}
     environment["OMP_NUM_THREADS"] = str(config.threads or 1)
     if on_cpu(config):
@@ -86,10 +86,11 @@ def launch(method: str, config: Any, context: StepContext, options: Sequence[str
     )
 
 
-def describe(method: str, config: Any, context: StepContext) -> dict[str, Any]:
-    """A job as JSON: method, settings, folders and inputs."""
+def describe(fit: Callable[..., None], config: Any, context: StepContext) -> dict[str, Any]:
+    """A job as JSON: function, settings, folders and inputs."""
     return {
-        "method": method,
+        "fit": f"{fit.__module__}:{fit.__qualname__}",
+        "config_class": f"{type(config).__module__}:{type(config).__qualname__}",
         "config": config.model_dump(mode="json"),
         "step": context.step,
         "workdir": str(context.workdir),
@@ -100,26 +101,28 @@ def describe(method: str, config: Any, context: StepContext) -> dict[str, Any]:
     }
 
 
-def restore(job: dict[str, Any]) -> tuple[Any, Any, StepContext]:
-    """The method's module, its settings and the context that `describe` described."""
-    if job["method"] not in METHODS:
-        raise UsageError(f"method {job['method']!r} is unknown: use one of {', '.join(METHODS)}")
-    module = import_module(f".{job['method']}", __package__)
+def restore(job: dict[str, Any]) -> tuple[Callable[..., None], Any, StepContext]:
+    """The function, its settings and the context that `describe` described."""
     inputs = {
         role: Input(ArtifactRef(i["repo_type"], i["repo_id"], i["revision"]), Path(i["path"]))
         for role, i in job["inputs"].items()
     }
     context = StepContext(job["step"], Path(job["workdir"]), Path(job["output"]), inputs)
-    return module, getattr(module, METHODS[job["method"]])(**job["config"]), context
+    return _named(job["fit"]), _named(job["config_class"])(**job["config"]), context
+
+
+def _named(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
 
 
 def main(path: str) -> int:
     """Run one process of a job, which leaves `outcome-RANK.json` in the work folder."""
-    module, config, context = restore(json.loads(Path(path).read_text(encoding="utf-8")))
+    fit, config, context = restore(json.loads(Path(path).read_text(encoding="utf-8")))
     outcome: dict[str, Any]
     code = 0
     try:
-        module.train(config, context)
+        run(fit, config, context)
         outcome = {"report": dataclasses.asdict(context.report)}
     except HubwrightError as error:
         outcome, code = {"error": str(error), "kind": type(error).__name__}, error.exit_code

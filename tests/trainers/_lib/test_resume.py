@@ -47,7 +47,7 @@ def run(folder: Path, names: list[str]) -> dict[str, dict]:
     job = folder / "job.json"
     job.write_text(json.dumps({"folder": str(folder), "inputs": inputs, "cases": cases}))
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("kill_driver.py")), str(job)],
+        [sys.executable, str(Path(__file__).parent.with_name("kill_driver.py")), str(job)],
         capture_output=True,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},

@@ -8,10 +8,10 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..hub_sync.errors import UsageError
-from ..inference.conversations import RowRejected, Turn
-from ..inference.reasoning import TAGS
-from ._shown import mark, marked, render
+from ...hub_sync.errors import UsageError
+from ...inference.conversations import RowRejected, Turn
+from ...inference.reasoning import TAGS
+from .shown import mark, marked, render
 
 _REASONING = {form.lower() for tag in TAGS for form in (tag, f"{tag[0]}/{tag[1:]}")}
 _ANSWER: Turn = {

@@ -14,11 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..hub_sync.context import StepContext
-from ..hub_sync.errors import DataError, UsageError, first_line
-from ..hub_sync.json_columns import make_dataset
-from ..inference import device
-from . import _callbacks, _checkpoints, _output, _report
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError, UsageError, first_line
+from ...hub_sync.json_columns import make_dataset
+from ...inference import device
+from . import callbacks as _callbacks
+from . import checkpoints as _checkpoints
+from . import output as _output
+from . import report as _report
 from .config import BaseTrainingConfig
 
 logger = logging.getLogger("hubwright.trainers")
@@ -26,19 +29,22 @@ logger = logging.getLogger("hubwright.trainers")
 LAUNCHED = "HUBWRIGHT_LAUNCHED"
 
 
-def run(
-    method: str, config: Any, context: StepContext, fit_one: Callable[..., None], launcher: Sequence[str] = ()
-) -> None:
-    """Train in this process, or in several that accelerate launch starts, with `launcher` as its options."""
+def run(fit: Callable[..., None], config: Any, context: StepContext, launcher: Sequence[str] = ()) -> None:
+    """Train in this process, or in several.
+
+    Args:
+        fit: one process's training, called with (config, context): a module's function, which every process imports.
+        launcher: options of accelerate launch, which starts the processes.
+    """
     # Nothing is reported to anyone: neither TRL's and the Hub's telemetry, nor trackers that happen to be installed.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if (config.num_processes > 1 or launcher) and LAUNCHED not in os.environ:
         from .launch import launch
 
-        launch(method, config, context, launcher)
+        launch(fit, config, context, launcher)
         return
     with _settings(config):
-        fit_one(config, context)
+        fit(config, context)
 
 
 @contextlib.contextmanager

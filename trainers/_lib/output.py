@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..hub_sync.context import StepContext
-from ..hub_sync.errors import DataError
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError
 from .config import BaseTrainingConfig, TrainingConfig, adapter_of
 
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}

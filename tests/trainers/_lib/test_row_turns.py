@@ -12,8 +12,8 @@ from trainer_parts import PLAIN_CHATML, TOOLS, context, make_tokenizer
 
 from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.inference.conversations import RowRejected, read_messages
-from hubwright.trainers import _rows
-from hubwright.trainers._templates import CHATML_TOOLS
+from hubwright.trainers._lib import rows as _rows
+from hubwright.trainers._lib.templates import CHATML_TOOLS
 from hubwright.trainers.sft import SFTConfig
 
 ASK, ANSWER = {"role": "user", "content": "How many?"}, {"role": "assistant", "content": "Seven."}

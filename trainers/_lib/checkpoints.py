@@ -14,8 +14,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..hub_sync.errors import UsageError
-from ..hub_sync.files import fsync_path, sha256_file
+from ...hub_sync.errors import UsageError
+from ...hub_sync.files import fsync_path, sha256_file
 
 MANIFEST = "hubwright_manifest.json"
 QUARANTINE = "quarantine"

@@ -12,8 +12,9 @@ import pytest
 from trainer_parts import PLAIN_CHATML, QUICK, TOOLS, context, make_model, make_tokenizer, tool_conversation
 
 from hubwright.hub_sync.errors import DataError, UsageError
-from hubwright.trainers import _loop, dpo, sft
-from hubwright.trainers._templates import CHATML_TOOLS
+from hubwright.trainers import dpo, sft
+from hubwright.trainers._lib import loop as _loop
+from hubwright.trainers._lib.templates import CHATML_TOOLS
 
 ASK, ANSWER = {"role": "user", "content": "How many?"}, {"role": "assistant", "content": "Seven."}
 ROOMY: dict[str, Any] = {"chat_template": "chatml_tools", "max_length": 4000}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..inference.conversations import THOUGHT, Changes, RowRejected, Turn, note
+from ...inference.conversations import THOUGHT, Changes, RowRejected, Turn, note
 
 _REMEDY = "chat_template: chatml_tools would show it"
 

@@ -12,21 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..hub_sync.context import StepContext
-from ..hub_sync.errors import DataError, first_line
-from ..inference.conversations import (
-    RowRejected,
-    read_messages,
-    read_tools,
-    unlearnt,
-    with_system,
-)
-from ..inference.padding import padded, pads_arguments
-from ..inference.responses import ABSENT, read_responses, repeats_prompt
-from . import _loop, _templates
-from ._controls import Controls
-from ._shown import check_shown, render
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError, first_line
+from ...inference.conversations import RowRejected, read_messages, read_tools, unlearnt, with_system
+from ...inference.padding import padded, pads_arguments
+from ...inference.responses import ABSENT, read_responses, repeats_prompt
+from . import loop as _loop
+from . import templates as _templates
 from .config import TrainingConfig
+from .controls import Controls
+from .shown import check_shown, render
 
 if TYPE_CHECKING:
     from datasets import Dataset

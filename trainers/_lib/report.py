@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..hub_sync.context import StepContext
+from ...hub_sync.context import StepContext
 from .config import BaseTrainingConfig, TrainingConfig, adapter_of
 
 # (title, y axis, {series: key of the log}); empty ones are left out.

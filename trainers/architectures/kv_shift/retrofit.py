@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...hub_sync.errors import UsageError
+from ....hub_sync.errors import UsageError
 
 # model_type: what its configuration leaves out of a Llama's.
 FAMILIES: dict[str, dict[str, Any]] = {

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..hub_sync.errors import UsageError
+from ...hub_sync.errors import UsageError
 
 CHATML_TOOLS = Path(__file__).parent / "chatml_tools.jinja"
 REMEDY = "set chat_template: chatml_tools"

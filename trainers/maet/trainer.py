@@ -1,0 +1,86 @@
+"""Trainers of MAET: only the weights of a mask move, or none moves and what they are called for is summed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import save_file
+
+from ...hub_sync.context import StepContext
+from ..pretrain.trainer import PretrainTrainer
+from ..pretrain.trainer import fit as pretrain
+from .masked import hold_inside, restrict
+from .masks import load_masks
+from .sums import Sums
+
+if TYPE_CHECKING:
+    import torch
+
+    from .config import ExtractConfig, LocateConfig
+
+IMPORTANCE = "importance"  # folder of the sums, below the work folder
+
+
+class MaskedTrainer(PretrainTrainer):
+    """Trains the weights of the step's input `masks` alone."""
+
+    masks: Mapping[str, torch.Tensor] = MappingProxyType({})
+
+    def prepare(self, config: ExtractConfig, context: StepContext) -> None:
+        """Raises DataError for masks that do not fit the model."""
+        given = context.inputs["masks"]
+        self.masks = restrict(self.model, load_masks(given.path, str(given.ref)))
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """As in the base class, over vectors of the masked weights."""
+        if self.optimizer is None:
+            names = {id(p): name for name, p in (self.model if model is None else model).named_parameters()}
+            super().create_optimizer(model)
+            masks = {key: self.masks[name] for key, name in names.items() if name in self.masks}
+            hold_inside(self.optimizer, masks)
+        return self.optimizer
+
+
+class ImportanceTrainer(PretrainTrainer):
+    """Moves no weight; the optimiser sums what the weights are called for, so that checkpoints keep the sums."""
+
+    importance: str
+
+    def prepare(self, config: LocateConfig, context: StepContext) -> None:
+        self.importance = config.importance
+        self.args.max_grad_norm = 0.0  # sums of gradients as they are
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        if self.optimizer is None:
+            self.optimizer = Sums(self.model if model is None else model, self.importance)
+        return self.optimizer
+
+    def sums(self) -> dict[str, torch.Tensor]:
+        """The sums by parameter: float, of its shape; for activations its magnitude times its inputs' norm."""
+        optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+        found = {}
+        for name, parameter in self.accelerator.unwrap_model(self.model).named_parameters():
+            state = optimizer.state.get(parameter, {})
+            if self.importance == "activation" and "squares" in state:
+                found[name] = parameter.detach().abs() * state["squares"].sqrt()
+            elif self.importance != "activation" and "sum" in state:
+                found[name] = state["sum"]
+        return found
+
+
+def fit_masked(config: ExtractConfig, context: StepContext) -> None:
+    """One process's training of the masked weights."""
+    pretrain(config, context, MaskedTrainer)
+
+
+def fit_importance(config: LocateConfig, context: StepContext) -> None:
+    """One process's run over the corpus; the sums go to `importance/model.safetensors` in the work folder."""
+    trainer = pretrain(config, context, ImportanceTrainer)
+    assert isinstance(trainer, ImportanceTrainer)
+    if trainer.accelerator.is_main_process:
+        folder = context.workdir / IMPORTANCE
+        folder.mkdir(parents=True, exist_ok=True)
+        sums = {name: one.float().contiguous().cpu() for name, one in trainer.sums().items()}
+        save_file(sums, folder / "model.safetensors")
