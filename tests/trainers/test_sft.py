@@ -17,6 +17,7 @@ from hubwright.trainers._lib import loop as _loop
 from hubwright.trainers._lib import model as _model
 from hubwright.trainers._lib import output as _output
 from hubwright.trainers._lib.templates import CHATML_TOOLS
+from hubwright.trainers.sft.trainer import account
 
 Capture = Callable[..., Any]
 
@@ -344,7 +345,7 @@ def test_account_row_of_exactly_max_length_is_not_cut_and_share_is_inclusive(tmp
     ids = [[1] * 16, [1] * 17, *[[1] * 4] * 18]
     labels = [[*[-100] * 15, 1], [-100] * 17, *[[1] * 4] * 18]  # the second learns nothing
     step = context(tmp_path, {})
-    kept = sft._account(
+    kept = account(
         Dataset.from_dict({"input_ids": ids, "labels": labels}), "train", sft.SFTConfig(max_length=16), step
     )
     assert len(kept) == 19 and sft.SFTConfig().max_unsupervised_share * 20 == 1

@@ -1,0 +1,63 @@
+"""Supervised fine-tuning on TRL's SFTTrainer: conversations, with or without tools, in; a model out.
+
+Data:
+- `messages` or `conversations` (+ `tools`): every assistant turn is supervised, tool calls and end of turn included,
+  nothing else, and no turn of `weight: 0`;
+- `prompt` + `completion`, as text or turns: the completion alone is supervised.
+
+Turns may be in any form that `inference.conversations` reads; what it changes or refuses is counted.
+
+Every row is accounted for: cut ones and ones without a supervised token are counted, and the run is refused where
+there are too many of the latter. Killed at any moment and started again, a run ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ...hub_sync.context import StepContext
+from .._lib.config import LoraSettings, TrainingConfig
+
+__all__ = ["LoraSettings", "SFTConfig", "train"]
+
+
+class SFTConfig(TrainingConfig):
+    """Settings of supervised fine-tuning; names as in `trl.SFTConfig`."""
+
+    packing: bool = Field(
+        False, description="Fill sequences of max_length with several rows, isolated from one another."
+    )
+    assistant_only_loss: bool = Field(
+        True, description="With messages: supervise assistant turns only (TRL defaults to false)."
+    )
+    completion_only_loss: bool = Field(True, description="With prompt + completion: supervise the completion only.")
+    loss_type: Literal["nll", "dft"] = Field(
+        "nll", description="nll: cross-entropy; dft: Dynamic Fine-Tuning (arXiv:2508.05629)."
+    )
+    max_unsupervised_share: float = Field(
+        0.05, ge=0, le=1,
+        description="Refuse to train where more of the rows than this have no supervised token; "
+        "fewer are left out and counted. Our choice.",
+    )  # fmt: skip
+
+
+def train(config: SFTConfig, context: StepContext) -> None:
+    """Fine-tune `context.inputs["model"]` on `context.inputs["dataset"]`.
+
+    Checkpoints go to `context.workdir/checkpoints`; the model (safetensors) and its tokenizer to `context.output`;
+    losses, rates and counts to `context.report`.
+
+    Raises UsageError (settings that do not fit model or data), DataError (rows without anything to learn).
+    """
+    from .._lib import loop
+
+    loop.run(_fit, config, context)
+
+
+def _fit(config: SFTConfig, context: StepContext) -> None:
+    """One process's training. TRL is imported here."""
+    from .trainer import fit
+
+    fit(config, context)
