@@ -172,8 +172,15 @@ def autocasts(config: BaseTrainingConfig) -> bool:
 
 
 class SafeCheckpoints:
-    """Mixed into a trainer: sealed checkpoints, no card, no telemetry, tokens per second in the log."""
+    """Mixed into a trainer: sealed checkpoints, no card, no telemetry, tokens per second in the log.
 
+    Attributes:
+        curves: what the card shows beside loss, rate, gradient norm and speed.
+        final_metrics: figures of the last evaluation that are among the report's metrics, beside `eval_loss`.
+    """
+
+    curves: tuple[_report.Curve, ...] = ()
+    final_metrics: tuple[str, ...] = ()
     layout: dict[str, int]
     _spent = 0.0  # seconds outside of training since the last log
     _mark: tuple[float, int] | None = None

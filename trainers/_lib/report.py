@@ -7,36 +7,26 @@ from typing import Any
 from ...hub_sync.context import StepContext
 from .config import BaseTrainingConfig, TrainingConfig, adapter_of
 
-# (title, y axis, {series: key of the log}); empty ones are left out.
-CURVES: tuple[tuple[str, str, dict[str, str]], ...] = (
+Curve = tuple[str, str, dict[str, str]]
+"""Title, y axis, and for each series its key in the log; series that nothing was logged for are left out."""
+
+CURVES: tuple[Curve, ...] = (
     ("Loss", "loss", {"train": "loss", "eval": "eval_loss"}),
     ("Learning rate", "learning rate", {"learning rate": "learning_rate"}),
     ("Gradient norm", "L2 norm before clipping", {"gradient norm": "grad_norm"}),
     ("Speed", "tokens per second", {"all devices": "tokens_per_second"}),
-    (
-        "Token accuracy",
-        "share of supervised tokens predicted first",
-        {"train": "mean_token_accuracy", "eval": "eval_mean_token_accuracy"},
-    ),
-    (
-        "Reward accuracy",
-        "share of pairs with chosen above rejected",
-        {"train": "rewards/accuracies", "eval": "eval_rewards/accuracies"},
-    ),
-    (
-        "Reward margin",
-        "beta * log-ratio, chosen minus rejected",
-        {"train": "rewards/margins", "eval": "eval_rewards/margins"},
-    ),
-    ("Accuracy", "share of scored positions predicted first", {"eval": "eval_accuracy"}),
-    ("Memory", "peak so far, GiB", {"first process": "peak_memory_gib"}),
+)
+TOKEN_ACCURACY: Curve = (
+    "Token accuracy",
+    "share of supervised tokens predicted first",
+    {"train": "mean_token_accuracy", "eval": "eval_mean_token_accuracy"},
 )
 
 
 def fill(trainer: Any, config: BaseTrainingConfig, context: StepContext, final: dict[str, float]) -> None:
     """Fill `context.report` of a finished training. `final` is what the last evaluation returned."""
     report, history = context.report, trainer.state.log_history
-    for title, y, keys in CURVES:
+    for title, y, keys in (*CURVES, *trainer.curves):
         series: dict[str, list[list[float]]] = {}
         for label, key in keys.items():
             # A resumed run logs some step twice only if it was killed before the next checkpoint; the last counts.
@@ -61,7 +51,7 @@ def fill(trainer: Any, config: BaseTrainingConfig, context: StepContext, final: 
         "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "processes": trainer.accelerator.num_processes,
     }
-    for key in ("eval_loss", "eval_mean_token_accuracy", "eval_rewards/accuracies"):
+    for key in ("eval_loss", *trainer.final_metrics):
         if key in final:
             report.metrics[key] = float(final[key])
     data, base = context.inputs["dataset"].ref, context.inputs.get("model")

@@ -11,6 +11,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
 from .._lib import loop, rows, templates
 from .._lib import model as models
+from .._lib.report import TOKEN_ACCURACY
 from . import DPOConfig
 
 
@@ -22,6 +23,21 @@ class DPOTrainer(loop.SafeCheckpoints, trl.DPOTrainer):
         context: its report gets the counts of the pairs.
         options: of `trl.DPOTrainer`, by name.
     """
+
+    curves = (
+        TOKEN_ACCURACY,
+        (
+            "Reward accuracy",
+            "share of pairs with chosen above rejected",
+            {"train": "rewards/accuracies", "eval": "eval_rewards/accuracies"},
+        ),
+        (
+            "Reward margin",
+            "beta * log-ratio, chosen minus rejected",
+            {"train": "rewards/margins", "eval": "eval_rewards/margins"},
+        ),
+    )
+    final_metrics = ("eval_mean_token_accuracy", "eval_rewards/accuracies")
 
     def __init__(self, config: DPOConfig, context: StepContext, **options: Any) -> None:
         self.config, self.context = config, context

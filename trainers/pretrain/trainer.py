@@ -171,6 +171,11 @@ class _Trainer(transformers.Trainer):
 class PretrainTrainer(_loop.SafeCheckpoints, _Trainer):
     """transformers' trainer with checkpoints that prove themselves. A method subclasses it and overrides `prepare`."""
 
+    curves = (
+        ("Accuracy", "share of scored positions predicted first", {"eval": "eval_accuracy"}),
+        ("Memory", "peak so far, GiB", {"first process": "peak_memory_gib"}),
+    )
+
     def card_tags(self) -> list[str]:
         return ["pretraining"]
 

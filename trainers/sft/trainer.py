@@ -11,6 +11,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
 from .._lib import loop, rows, templates
 from .._lib import model as models
+from .._lib.report import TOKEN_ACCURACY
 from . import SFTConfig
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ class SFTTrainer(loop.SafeCheckpoints, trl.SFTTrainer):
         context: its report gets the counts of the rows.
         options: of `trl.SFTTrainer`, by name.
     """
+
+    curves = (TOKEN_ACCURACY,)
+    final_metrics = ("eval_mean_token_accuracy",)
 
     def __init__(self, config: SFTConfig, context: StepContext, **options: Any) -> None:
         self.config, self.context = config, context
