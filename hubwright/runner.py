@@ -10,29 +10,27 @@ from its folder after its hashes were checked, a working one gets its work folde
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from . import workdir
-from .catalog import run_function
 from .hub_sync import provenance
 from .hub_sync.adapters import adapter_base
 from .hub_sync.context import Input, StepContext
-from .hub_sync.errors import DataError, HubError, HubwrightError, UsageError
-from .hub_sync.files import exclusive_lock, list_files, manifest, write_atomic
+from .hub_sync.errors import HubError, HubwrightError, UsageError
+from .hub_sync.files import exclusive_lock
 from .hub_sync.hub import endpoint_url, require_hub, translate_errors
 from .hub_sync.lock import RecipeLock
 from .hub_sync.publish import find_published, publish
-from .hub_sync.pull import pull, same_model
+from .hub_sync.pull import pull
 from .hub_sync.refs import ArtifactRef
-from .preflight import CARD, check_licences, step_rules
+from .making import Job, card_parent, make
+from .preflight import CARD, check_licences
 from .recipe import Plan, PlannedStep
 from .sources import resolve_sources
 
@@ -98,158 +96,170 @@ def run(plan: Plan, settings: Settings, event: Event = lambda *_: None) -> list[
     holding = nullcontext() if settings.dry_run else exclusive_lock(base / ".lock", f"recipe {plan.name} in {base}")
     with holding, ExitStack() as resources:
         lock = RecipeLock(settings.lock_path, writable=not settings.dry_run)
-        outcomes: dict[str, Outcome] = {}
-        checked = False
-
-        def before_work(first: PlannedStep) -> None:
-            nonlocal checked
-            if not checked:
-                left = plan.steps[plan.steps.index(first) :]
-                commits = {name: outcome.ref for name, outcome in outcomes.items()}
-                to_run = [step for step in left if settings.only in (None, step.name)]
-                check_licences(to_run, commits, lambda ref: _at_commit(ref, lock, settings.update))
-            checked = True
-
+        whole = _Run(plan, settings, event, base, lock, resources)
         for step in plan.steps:
-            wanted = settings.only in (None, step.name) and not settings.dry_run
-            outcomes[step.name] = _run_step(
-                step, plan, settings, lock, outcomes, base, wanted, event, resources, before_work
-            )
-        return list(outcomes.values())
+            whole.outcomes[step.name] = whole.run(step)
+        return list(whole.outcomes.values())
 
 
-def _run_step(
-    step: PlannedStep,
-    plan: Plan,
-    settings: Settings,
-    lock: RecipeLock,
-    outcomes: dict[str, Outcome],
-    base: Path,
-    wanted: bool,
-    event: Event,
-    resources: ExitStack,
-    before_work: Callable[[PlannedStep], None],
-) -> Outcome:
-    started = time.monotonic()
-    inputs: dict[str, ArtifactRef] = {}
-    asked: dict[str, str] = {}
-    for role, said in step.inputs.items():
-        if isinstance(said, str):
-            made = outcomes[said].ref
-            if made is None:
-                if wanted:
-                    raise UsageError(f"step {step.name} needs {said!r}, which is not published yet: run it first")
-                return Outcome(step.name, "pending", None, None, step.publish.tag)
-            inputs[role], asked[role] = made, f"steps.{said}"
-        else:
-            inputs[role], asked[role] = _resolve(said, lock, settings.update), str(said)
-    for role in step.spec.folding(inputs):
-        if (changed := adapter_base(inputs[role])) is not None:
-            inputs[f"{role}.base"], asked[f"{role}.base"] = _resolve(changed, lock, settings.update), str(changed)
-    config, sources, given = resolve_sources(step.config, f"steps.{step.name}.with")
-    mark = provenance.fingerprint(
-        step.uses, step.spec.version, config, inputs, {k: v["sha256"] for k, v in sources.items()}
-    )
-    with translate_errors(f"{step.target.repo_type} {step.target.repo_id}"):
-        found = find_published(step.target, mark)
-    if found is not None and not (wanted and _tag_is_missing(found, step.publish.tag)):
-        _lock_step(lock, step, mark, found, inputs)
-        event(step.name, "skip", {"commit": found.revision})
-        return Outcome(step.name, "skipped", mark, found, step.publish.tag, time.monotonic() - started)
-    if not wanted:
-        return Outcome(step.name, "pending", mark, None, step.publish.tag)
+@dataclass
+class _Run:
+    """One run of a recipe.
 
-    folder = workdir.step_folder(base, step.name, mark)
-    record = workdir.made(folder, mark)
-    if record is None:
-        before_work(step)
+    Attributes:
+        base: folder of the recipe's work.
+        resources: closed when the run ends; what later steps can share is entered here.
+        outcomes: of the steps so far, by name.
+        checked: the licences of the steps to come were checked.
+    """
+
+    plan: Plan
+    settings: Settings
+    event: Event
+    base: Path
+    lock: RecipeLock
+    resources: ExitStack
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    checked: bool = False
+
+    def run(self, step: PlannedStep) -> Outcome:
+        """Find the step's result on the hub, or make and publish it."""
+        started = time.monotonic()
+        wanted = self.settings.only in (None, step.name) and not self.settings.dry_run
+        job = self._prepare(step, wanted)
+        if job is None:
+            return Outcome(step.name, "pending", None, None, step.publish.tag)
+
+        def outcome(state: str, ref: ArtifactRef | None) -> Outcome:
+            return Outcome(step.name, state, job.fingerprint, ref, step.publish.tag, time.monotonic() - started)
+
+        with translate_errors(f"{step.target.repo_type} {step.target.repo_id}"):
+            found = find_published(step.target, job.fingerprint)
+        if found is not None and not (wanted and _tag_is_missing(found, step.publish.tag)):
+            self._record(job, found)
+            self.event(step.name, "skip", {"commit": found.revision})
+            return outcome("skipped", found)
+        if not wanted:
+            return outcome("pending", None)
+        folder = workdir.step_folder(self.base, step.name, job.fingerprint)
+        if workdir.made(folder, job.fingerprint) is None:
+            self._make(job, folder)
+        self.event(step.name, "made", {})
+        adds = step.spec.kind == "card"
+        published = publish(
+            folder / "output",
+            step.target,
+            fingerprint=job.fingerprint,
+            title=f"{step.uses}: {self.plan.name}/{step.name}",
+            tag=step.publish.tag,
+            private=step.publish.private,
+            keep_other_files=adds,
+            parent_commit=card_parent(step, job.inputs).revision if adds else None,
+        )
+        self._record(job, published.ref)
+        self.event(step.name, "published", {"commit": published.ref.revision, "url": published.url})
+        return outcome("published", published.ref)
+
+    def _prepare(self, step: PlannedStep, wanted: bool) -> Job | None:
+        """The step with its inputs at commits; None if an input is not published and the step is not wanted."""
+        inputs: dict[str, ArtifactRef] = {}
+        asked: dict[str, str] = {}
+        for role, source in step.inputs.items():
+            if isinstance(source, str):
+                made = self.outcomes[source].ref
+                if made is None:
+                    if wanted:
+                        raise UsageError(
+                            f"step {step.name} needs {source!r}, which is not published yet: run it first"
+                        )
+                    return None
+                inputs[role], asked[role] = made, f"steps.{source}"
+            else:
+                inputs[role], asked[role] = self._resolve(source), str(source)
+        for role in step.spec.folding(inputs):
+            if (base := adapter_base(inputs[role])) is not None:
+                inputs[f"{role}.base"], asked[f"{role}.base"] = self._resolve(base), str(base)
+        recorded, sources, given = resolve_sources(step.config, f"steps.{step.name}.with")
         hashes = {name: source["sha256"] for name, source in sources.items()}
-        settled = {"uses": step.uses, "version": step.spec.version, "with": config, "sources": hashes,
-                   "inputs": {role: str(ref) for role, ref in inputs.items()}}  # fmt: skip
-        for path in workdir.begin(folder, step.name, settled, settings.fresh):
-            event(step.name, "aside", {"path": str(path)})
+        mark = provenance.fingerprint(step.uses, step.spec.version, recorded, inputs, hashes)
+        return Job(self.plan.name, step, inputs, asked, given, recorded, sources, mark)
+
+    def _make(self, job: Job, folder: Path) -> None:
+        """Pull the inputs and do the step's work below `folder`."""
+        step = job.step
+        self._check_licences(step)
+        for path in workdir.begin(folder, step.name, job.settled(), self.settings.fresh):
+            self.event(step.name, "aside", {"path": str(path)})
         local = {}
-        for role, ref in inputs.items():
-            event(step.name, "input", {"role": role, "ref": str(ref)})
+        for role, ref in job.inputs.items():
+            self.event(step.name, "input", {"role": role, "ref": str(ref)})
             local[role] = Input(ref, pull(ref, CARD if step.spec.serves(role) else None))
-        event(step.name, "run", {"uses": step.uses})
+        self.event(step.name, "run", {"uses": step.uses})
         context = StepContext(
             step.name,
             folder / "work",
             folder / "output",
             local,
-            traffic=settings.traffic or base / workdir.TRAFFIC,
-            replay=settings.replay,
-            resources=resources,
+            traffic=self.settings.traffic or self.base / workdir.TRAFFIC,
+            replay=self.settings.replay,
+            resources=self.resources,
         )
         try:
-            record = _make(step, plan, folder, given, config, sources, context, asked, mark)
+            make(job, context, folder / "done.json")
         except HubwrightError:
             workdir.give_up(folder)
             raise
-    event(step.name, "made", {})
-    published = publish(
-        folder / "output",
-        step.target,
-        fingerprint=mark,
-        title=f"{step.uses}: {plan.name}/{step.name}",
-        tag=step.publish.tag,
-        private=step.publish.private,
-        keep_other_files=step.spec.kind == "card",
-        parent_commit=_card_parent(step, inputs).revision if step.spec.kind == "card" else None,
-    )
-    _lock_step(lock, step, mark, published.ref, inputs)
-    event(step.name, "published", {"commit": published.ref.revision, "url": published.url})
-    return Outcome(step.name, "published", mark, published.ref, step.publish.tag, time.monotonic() - started)
 
+    def _check_licences(self, first: PlannedStep) -> None:
+        """Once, before any step works: whether the licences let the steps from `first` on publish."""
+        if self.checked:
+            return
+        left = self.plan.steps[self.plan.steps.index(first) :]
+        commits = {name: outcome.ref for name, outcome in self.outcomes.items()}
+        to_run = [step for step in left if self.settings.only in (None, step.name)]
+        check_licences(to_run, commits, self._at_commit)
+        self.checked = True
 
-def _card_parent(step: PlannedStep, inputs: Mapping[str, ArtifactRef]) -> ArtifactRef:
-    """The commit a report goes on top of: the head of main where it still is the evaluated model, else that commit.
+    def _at_commit(self, ref: ArtifactRef) -> ArtifactRef:
+        """What `_resolve` would give now, without locking it: an earlier step may still publish there."""
+        locked = None if self.settings.update else self.lock.inputs.get(f"{ref.repo_type} {ref}")
+        return replace(ref, revision=locked) if locked else ref.resolve()
 
-    The head may have reports already; with other weights on it, publishing on the evaluated commit is refused.
-    """
-    head, model = step.target.resolve(), inputs["model"]
-    return head if same_model(head, model) else model
+    def _resolve(self, ref: ArtifactRef) -> ArtifactRef:
+        """The commit of an outside reference: the locked one unless `update`, else what the hub says now."""
+        key = f"{ref.repo_type} {ref}"
+        locked = None if self.settings.update else self.lock.inputs.get(key)
+        if locked is None:
+            resolved = ref.resolve()
+            self.lock.pin(key, resolved.revision)
+            return resolved
+        pinned = replace(ref, revision=locked)
+        try:
+            from huggingface_hub import HfApi
 
+            with translate_errors(f"{ref.repo_type} {pinned}"):
+                HfApi().repo_info(ref.repo_id, repo_type=ref.repo_type, revision=locked)
+        except HubError as error:
+            raise HubError(
+                f"{error} (locked in {self.lock.path.name} for {ref}); run with --update to read {ref} again"
+            ) from error
+        return pinned
 
-def _earlier_records(step: PlannedStep, inputs: Mapping[str, Input]) -> list[dict[str, Any]]:
-    """Provenance that a report is added to; an earlier report of the same result, or other model, is replaced."""
-
-    def shown(commits: Mapping[str, Any]) -> Any:
-        return next(((role, commits[role]) for role in ("result", "other") if role in commits), None)
-
-    refs = {role: i.ref for role, i in inputs.items()}
-    parent = _card_parent(step, refs)
-    records = provenance.load(pull(parent, [provenance.FILE_NAME]) / provenance.FILE_NAME)
-    ours = shown({role: ref.revision for role, ref in refs.items()})
-    return [record for record in records if shown({i["role"]: i["commit"] for i in record["inputs"]}) != ours]
-
-
-def _at_commit(ref: ArtifactRef, lock: RecipeLock, update: bool) -> ArtifactRef:
-    """What `_resolve` would give now, without locking it: an earlier step may still publish there."""
-    locked = None if update else lock.inputs.get(f"{ref.repo_type} {ref}")
-    return replace(ref, revision=locked) if locked else ref.resolve()
-
-
-def _resolve(ref: ArtifactRef, lock: RecipeLock, update: bool) -> ArtifactRef:
-    """The commit of an outside reference: the locked one unless `update`, else what the hub says now."""
-    key = f"{ref.repo_type} {ref}"
-    locked = None if update else lock.inputs.get(key)
-    if locked is None:
-        resolved = ref.resolve()
-        lock.pin(key, resolved.revision)
-        return resolved
-    pinned = replace(ref, revision=locked)
-    try:
-        from huggingface_hub import HfApi
-
-        with translate_errors(f"{ref.repo_type} {pinned}"):
-            HfApi().repo_info(ref.repo_id, repo_type=ref.repo_type, revision=locked)
-    except HubError as error:
-        raise HubError(
-            f"{error} (locked in {lock.path.name} for {ref}); run with --update to read {ref} again"
-        ) from error
-    return pinned
+    def _record(self, job: Job, ref: ArtifactRef) -> None:
+        """Write the published step into the lock."""
+        self.lock.record(
+            job.step.name,
+            {
+                "uses": job.step.uses,
+                "type": ref.repo_type,
+                "repo_id": ref.repo_id,
+                "commit": ref.revision,
+                "tag": job.step.publish.tag,
+                "fingerprint": job.fingerprint,
+                "inputs": {role: f"{i.repo_id}@{i.revision}" for role, i in sorted(job.inputs.items())},
+                "endpoint": endpoint_url(),
+            },
+        )
 
 
 def _tag_is_missing(ref: ArtifactRef, tag: str | None) -> bool:
@@ -259,109 +269,6 @@ def _tag_is_missing(ref: ArtifactRef, tag: str | None) -> bool:
         return False
     refs = HfApi().list_repo_refs(ref.repo_id, repo_type=ref.repo_type)
     return tag not in {t.name for t in refs.tags}
-
-
-def _make(
-    step: PlannedStep,
-    plan: Plan,
-    folder: Path,
-    given: Any,
-    config: dict[str, Any],
-    sources: dict[str, Any],
-    context: StepContext,
-    asked: dict[str, str],
-    mark: str,
-) -> dict[str, Any]:
-    """Do the step's work below `folder`, write provenance and card, and prove completion with done.json."""
-    from .model_cards import card, licences
-
-    inputs, output = context.inputs, context.output
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
-    context.workdir.mkdir(exist_ok=True)
-    rights = {role: licences.of_card(i.path, i.ref.repo_id) for role, i in inputs.items()}
-    begun = provenance.now()
-    result = run_function(step.spec)(given, context)
-    if step.spec.kind == "builder":
-        _write_dataset(result, output)
-    _check_output(step, output)
-    licence = licences.decide(
-        step.name,
-        licences.carrying(rights),
-        own=context.report.card.pop("license", None),
-        own_name=context.report.card.pop("license_name", None),
-        **step_rules(step),
-    )
-    record = {
-        "step": {
-            "recipe": plan.name, "name": step.name, "uses": step.uses, "method_version": step.spec.version,
-            "kind": step.spec.kind,
-        },
-        "target": {"type": step.target.repo_type, "repo_id": step.target.repo_id, "tag": step.publish.tag},
-        "config": config,
-        "sources": sources,
-        "inputs": [
-            {"role": role, "type": i.ref.repo_type, "repo_id": i.ref.repo_id, "asked": asked[role],
-             "commit": i.ref.revision, "license": rights[role].licence}
-            for role, i in sorted(inputs.items())
-        ],
-        "license": licence,
-        "fingerprint": mark,
-        **provenance.environment(),
-        "started_at": begun,
-        "finished_at": provenance.now(),
-        "report": asdict(context.report),
-        "parquet": card.describe_parquet(output),
-        "files": [],
-    }  # fmt: skip
-    earlier = _earlier_records(step, inputs) if step.spec.kind == "card" else []
-    card.write_plots(record, output)
-    record["files"] = manifest(output, provenance.DERIVED_FILES)
-    records = [*earlier, record]
-    write_atomic(output / provenance.FILE_NAME, provenance.dump(records))
-    write_atomic(output / "README.md", card.render(records))
-    write_atomic(
-        folder / "done.json",
-        json.dumps({"fingerprint": mark, "output": manifest(output), "record": record}),
-    )
-    return record
-
-
-def _write_dataset(dataset: Any, output: Path) -> None:
-    """One Parquet file per config and split, in the layout the Hub reads without a loading script."""
-    configs = dataset if isinstance(next(iter(dataset.values())), dict) else {"default": dataset}
-    for config, splits in configs.items():
-        for split, rows in splits.items():
-            if len(rows) == 0:
-                raise DataError(f"split {split!r} of {config!r} has no rows; nothing was published")
-            if split == "all":  # load_dataset means every split by it, and refuses the config
-                raise DataError(f"split {split!r} of {config!r} cannot be loaded by name: call it train")
-            folder = output / ("data" if config == "default" else config)
-            folder.mkdir(parents=True, exist_ok=True)
-            rows.to_parquet(str(folder / f"{split}-00000-of-00001.parquet"))
-
-
-def _check_output(step: PlannedStep, output: Path) -> None:
-    if not list_files(output) and step.spec.kind != "card":
-        raise DataError(f"step {step.name} ({step.uses}) made no files; nothing was published")
-
-
-def _lock_step(
-    lock: RecipeLock, step: PlannedStep, mark: str, ref: ArtifactRef, inputs: dict[str, ArtifactRef]
-) -> None:
-    lock.record(
-        step.name,
-        {
-            "uses": step.uses,
-            "type": ref.repo_type,
-            "repo_id": ref.repo_id,
-            "commit": ref.revision,
-            "tag": step.publish.tag,
-            "fingerprint": mark,
-            "inputs": {role: f"{i.repo_id}@{i.revision}" for role, i in sorted(inputs.items())},
-            "endpoint": endpoint_url(),
-        },
-    )
 
 
 def clean_work(plan: Plan, settings: Settings) -> list[Path]:

@@ -232,13 +232,13 @@ def test_a_split_that_nobody_could_load_is_not_written(tmp_path):
     from datasets import Dataset
 
     from hubwright.hub_sync.errors import DataError
-    from hubwright.runner import _write_dataset
+    from hubwright.making import write_dataset
 
     rows = Dataset.from_dict({"a": [1]})
-    _write_dataset({"tools": {"train": rows}}, tmp_path)
+    write_dataset({"tools": {"train": rows}}, tmp_path)
     assert [path.name for path in tmp_path.rglob("*.parquet")] == ["train-00000-of-00001.parquet"]
     with pytest.raises(DataError, match="split 'all' of 'tools' cannot be loaded by name: call it train"):
-        _write_dataset({"tools": {"all": rows}}, tmp_path)
+        write_dataset({"tools": {"all": rows}}, tmp_path)
 
 
 def test_unreachable_hub_is_one_line(hubwright, recipe):

@@ -1,0 +1,149 @@
+"""What a step makes: its function is called, then provenance, plots and card are written, then done.json proves it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from .catalog import run_function
+from .hub_sync import provenance
+from .hub_sync.context import Input, StepContext
+from .hub_sync.errors import DataError
+from .hub_sync.files import list_files, manifest, write_atomic
+from .hub_sync.pull import pull, same_model
+from .hub_sync.refs import ArtifactRef
+from .preflight import step_rules
+from .recipe import PlannedStep
+
+
+@dataclass(frozen=True)
+class Job:
+    """A step with everything settled that its result follows from.
+
+    Attributes:
+        recipe: name of the recipe.
+        inputs: by role, each at a commit.
+        asked: what the recipe says in their place.
+        config: the settings that the step's function gets.
+        recorded: the same as JSON, without a path of this machine.
+        sources: name, SHA-256 and size of local sources by their place in the settings.
+        fingerprint: of all of it; a published one is not made again.
+    """
+
+    recipe: str
+    step: PlannedStep
+    inputs: Mapping[str, ArtifactRef]
+    asked: Mapping[str, str]
+    config: BaseModel
+    recorded: dict[str, Any]
+    sources: dict[str, Any]
+    fingerprint: str
+
+    def settled(self) -> dict[str, Any]:
+        """What unfinished work is compared with before it is gone on with."""
+        return {
+            "uses": self.step.uses,
+            "version": self.step.spec.version,
+            "with": self.recorded,
+            "sources": {name: source["sha256"] for name, source in self.sources.items()},
+            "inputs": {role: str(ref) for role, ref in self.inputs.items()},
+        }
+
+
+def make(job: Job, context: StepContext, done: Path) -> None:
+    """Do the step's work in the context's folders, and write what proves it to `done`.
+
+    Raises DataError for no or empty results, and what the step's function and the licence rules raise.
+    """
+    from .model_cards import card, licences
+
+    step, inputs, output = job.step, context.inputs, context.output
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    context.workdir.mkdir(exist_ok=True)
+    rights = {role: licences.of_card(i.path, i.ref.repo_id) for role, i in inputs.items()}
+    begun = provenance.now()
+    result = run_function(step.spec)(job.config, context)
+    if step.spec.kind == "builder":
+        write_dataset(result, output)
+    if not list_files(output) and step.spec.kind != "card":
+        raise DataError(f"step {step.name} ({step.uses}) made no files; nothing was published")
+    licence = licences.decide(
+        step.name,
+        licences.carrying(rights),
+        own=context.report.card.pop("license", None),
+        own_name=context.report.card.pop("license_name", None),
+        **step_rules(step),
+    )
+    record = {
+        "step": {
+            "recipe": job.recipe, "name": step.name, "uses": step.uses, "method_version": step.spec.version,
+            "kind": step.spec.kind,
+        },
+        "target": {"type": step.target.repo_type, "repo_id": step.target.repo_id, "tag": step.publish.tag},
+        "config": job.recorded,
+        "sources": job.sources,
+        "inputs": [
+            {"role": role, "type": i.ref.repo_type, "repo_id": i.ref.repo_id, "asked": job.asked[role],
+             "commit": i.ref.revision, "license": rights[role].licence}
+            for role, i in sorted(inputs.items())
+        ],
+        "license": licence,
+        "fingerprint": job.fingerprint,
+        **provenance.environment(),
+        "started_at": begun,
+        "finished_at": provenance.now(),
+        "report": asdict(context.report),
+        "parquet": card.describe_parquet(output),
+        "files": [],
+    }  # fmt: skip
+    earlier = _earlier_records(step, inputs) if step.spec.kind == "card" else []
+    card.write_plots(record, output)
+    record["files"] = manifest(output, provenance.DERIVED_FILES)
+    records = [*earlier, record]
+    write_atomic(output / provenance.FILE_NAME, provenance.dump(records))
+    write_atomic(output / "README.md", card.render(records))
+    proof = {"fingerprint": job.fingerprint, "output": manifest(output), "record": record}
+    write_atomic(done, json.dumps(proof))
+
+
+def write_dataset(dataset: Any, output: Path) -> None:
+    """One Parquet file per config and split, in the layout the Hub reads without a loading script."""
+    configs = dataset if isinstance(next(iter(dataset.values())), dict) else {"default": dataset}
+    for config, splits in configs.items():
+        for split, rows in splits.items():
+            if len(rows) == 0:
+                raise DataError(f"split {split!r} of {config!r} has no rows; nothing was published")
+            if split == "all":  # load_dataset means every split by it, and refuses the config
+                raise DataError(f"split {split!r} of {config!r} cannot be loaded by name: call it train")
+            folder = output / ("data" if config == "default" else config)
+            folder.mkdir(parents=True, exist_ok=True)
+            rows.to_parquet(str(folder / f"{split}-00000-of-00001.parquet"))
+
+
+def card_parent(step: PlannedStep, inputs: Mapping[str, ArtifactRef]) -> ArtifactRef:
+    """The commit a report goes on top of: the head of main where it still is the evaluated model, else that commit.
+
+    The head may have reports already; with other weights on it, publishing on the evaluated commit is refused.
+    """
+    head, model = step.target.resolve(), inputs["model"]
+    return head if same_model(head, model) else model
+
+
+def _earlier_records(step: PlannedStep, inputs: Mapping[str, Input]) -> list[dict[str, Any]]:
+    """Provenance that a report is added to; an earlier report of the same result, or other model, is replaced."""
+
+    def shown(commits: Mapping[str, Any]) -> Any:
+        return next(((role, commits[role]) for role in ("result", "other") if role in commits), None)
+
+    refs = {role: i.ref for role, i in inputs.items()}
+    parent = card_parent(step, refs)
+    records = provenance.load(pull(parent, [provenance.FILE_NAME]) / provenance.FILE_NAME)
+    ours = shown({role: ref.revision for role, ref in refs.items()})
+    return [record for record in records if shown({i["role"]: i["commit"] for i in record["inputs"]}) != ours]
