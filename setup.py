@@ -25,7 +25,7 @@ class BuildWithSchema(build_py):
             subprocess.run([sys.executable, "-c", SCHEMA, str(target.resolve())], env=environment, check=True)
 
 
-package_dir = {"hubwright": "hubwright"}
+package_dir = {"hubwright": "hubwright", "hubwright.cli": "hubwright/cli"}
 for package in PACKAGES:
     for init in sorted(Path(package).rglob("__init__.py")):
         package_dir["hubwright." + ".".join(init.parent.parts)] = init.parent.as_posix()

@@ -12,7 +12,7 @@ HEAVY = ("torch", "transformers", "lm_eval", "datasets", "openai", "pandas", "py
 
 
 MODULES = (
-    "hubwright.cli_eval",
+    "hubwright.cli.evaluation",
     "hubwright.evals",
     "hubwright.evals._lib.data",
     "hubwright.evals.fbbench.scorer",

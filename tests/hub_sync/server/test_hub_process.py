@@ -90,7 +90,7 @@ def test_importing_the_server_loads_nothing_heavy():
     code = """
 import sys, hubwright.hub_sync.server as s
 s.EmbeddedHub
-import hubwright.hub_sync.server.seed, hubwright.cli_hub
+import hubwright.hub_sync.server.seed, hubwright.cli.hub
 heavy = {"torch", "transformers", "datasets", "pyarrow", "huggingface_hub", "pandas"} & set(sys.modules)
 sys.exit(str(heavy) if heavy else 0)
 """

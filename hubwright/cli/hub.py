@@ -64,7 +64,7 @@ def env(root: RootOption = DEFAULT_ROOT, port: PortOption = DEFAULT_PORT) -> Non
     Example: eval "$(hubwright hub env --root /srv/hub --port 8741)"
     """
     server = _server_module()
-    from .hub_sync.server.env import export_lines
+    from ..hub_sync.server.env import export_lines
 
     typer.echo(export_lines(server.env_of_root(root, port)))
 
@@ -101,7 +101,7 @@ def seed(
     import os
 
     server = _server_module()
-    from .hub_sync.server import seed as seeds
+    from ..hub_sync.server import seed as seeds
 
     if list_:
         for row in seeds.all_seeds():
@@ -139,8 +139,8 @@ def status(root: RootOption = DEFAULT_ROOT) -> None:
     import urllib.request
 
     _server_module()
-    from .hub_sync.errors import HubError
-    from .hub_sync.server.state import read_token, require_running
+    from ..hub_sync.errors import HubError
+    from ..hub_sync.server.state import read_token, require_running
 
     held = require_running(root)
     request = urllib.request.Request(f"{held['url']}/_hub/status")  # noqa: S310 - our own loopback URL
@@ -162,11 +162,11 @@ def _server_module() -> ModuleType:
     """The server package, or one line where its extra is not installed."""
     from importlib.util import find_spec
 
-    from .hub_sync.errors import UsageError
+    from ..hub_sync.errors import UsageError
 
     missing = [name for name in ("starlette", "uvicorn", "lz4", "blake3", "markdown_it", "nh3") if not find_spec(name)]
     if missing:
         raise UsageError(f"the hub needs {', '.join(missing)}: pip install 'hubwright[hub]'")
-    from .hub_sync import server
+    from ..hub_sync import server
 
     return server

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from .inference.engine import Engine
+    from ..inference.engine import Engine
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,7 +33,7 @@ def list_(format: FormatOption = "human") -> None:
 
     Example: hubwright engine list --format json
     """
-    from .inference.engine import list_engines
+    from ..inference.engine import list_engines
 
     for engine in list_engines():
         _show(engine, format)
@@ -64,8 +64,8 @@ def start(
       hubwright engine start Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF@main --file qwen2.5-coder-1.5b-instruct-q4_k_m.gguf
       hubwright engine start ./model.gguf --idle 3600
     """
-    from .hub_sync.refs import ArtifactRef
-    from .inference.engine import start_engine
+    from ..hub_sync.refs import ArtifactRef
+    from ..inference.engine import start_engine
 
     local = Path(model)
     source = local if local.suffix == ".gguf" else ArtifactRef.parse(model, "model")
@@ -92,8 +92,8 @@ def stop(
 
     Example: hubwright engine stop 3f9c21d07ab4
     """
-    from .hub_sync.errors import UsageError
-    from .inference.engine import list_engines, stop_engine
+    from ..hub_sync.errors import UsageError
+    from ..inference.engine import list_engines, stop_engine
 
     if bool(ids) == all_:
         raise UsageError("say which engines to stop: ids of `hubwright engine list`, or --all")

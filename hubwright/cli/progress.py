@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-from .hub_sync.hub import endpoint_url
-from .hub_sync.provenance import now
-from .recipe import Plan
-from .runner import Outcome
+from ..hub_sync.hub import endpoint_url
+from ..hub_sync.provenance import now
+from ..recipe import Plan
+from ..runner import Outcome
 
 _LINES = {
     "skip": "already published at {commit:.12}",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .hub_sync.errors import DataError, UsageError
+from ..hub_sync.errors import DataError, UsageError
 
 BENCHMARKS = ("fbbench",)
 
@@ -62,9 +62,9 @@ def score(
       hubwright score fbbench verdicts.jsonl --dataset org/fb-bench@v1.0.0 --bootstrap 10000
     """
     _known(benchmark, format, ("table", "json"))
-    from .evals._lib.data import locate
-    from .evals.fbbench import scorer
-    from .evals.fbbench.verdicts import read_verdicts
+    from ..evals._lib.data import locate
+    from ..evals.fbbench import scorer
+    from ..evals.fbbench.verdicts import read_verdicts
 
     if failed_answers not in ("judged", "zero"):
         raise UsageError(f"--failed-answers {failed_answers!r} is unknown: use judged or zero")
@@ -72,7 +72,7 @@ def score(
     stored = read_verdicts(path)
     judged, expected = stored.judged, stored.expected
     if dataset:
-        from .evals.fbbench.answers import read_dataset
+        from ..evals.fbbench.answers import read_dataset
 
         samples = read_dataset(dataset)
         judged, expected = scorer.check_against(judged, samples), len(samples)
@@ -139,8 +139,8 @@ def judge(
         --judge embedded:Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF
     """
     _known(benchmark)
-    from .evals.fbbench.answers import read_answers, read_dataset
-    from .evals.fbbench.judge import judge_answers, read_judge_config
+    from ..evals.fbbench.answers import read_answers, read_dataset
+    from ..evals.fbbench.judge import judge_answers, read_judge_config
 
     config = read_judge_config(
         {
@@ -197,8 +197,8 @@ def agree(
       hubwright agree own.jsonl own-reference.jsonl --other else.jsonl,else-reference.jsonl
     """
     _known("fbbench", format, ("table", "json"))
-    from .evals._lib.judging import agreement
-    from .evals.fbbench.verdicts import verdict_rows_of
+    from ..evals._lib.judging import agreement
+    from ..evals.fbbench.verdicts import verdict_rows_of
 
     pairs = agreement.pair(verdict_rows_of(first), verdict_rows_of(second))
     report = agreement.compare(pairs, by=by, resamples=bootstrap, seed=seed)
@@ -227,8 +227,8 @@ def evaluate(
         --metadata '{"judge": "openai:qwen@http://127.0.0.1:8000/v1"}'
       hubwright eval feedback_drills,gsm8k --model hf --model_args pretrained=org/model --limit 10
     """
-    from .catalog import register_architectures
-    from .evals.harness.command import run_lm_eval
+    from ..catalog import register_architectures
+    from ..evals.harness.command import run_lm_eval
 
     register_architectures()
     run_lm_eval(tasks, list(context.args))
@@ -236,7 +236,7 @@ def evaluate(
 
 def tasks_path() -> None:
     """Print the folder with our YAML files, for `lm_eval ... --include_path "$(hubwright tasks path)"`."""
-    from .evals._lib.data import tasks_dir
+    from ..evals._lib.data import tasks_dir
 
     print(tasks_dir())
 
@@ -244,7 +244,7 @@ def tasks_path() -> None:
 def tasks_list(format: Annotated[str, typer.Option("--format", help="table or json.")] = "table") -> None:
     """List our lm-eval tasks. All of them work with plain `lm_eval --tasks NAME` after `pip install hubwright`."""
     _known("fbbench", format, ("table", "json"))
-    from .evals.harness.command import list_tasks
+    from ..evals.harness.command import list_tasks
 
     names = list_tasks()
     print(json.dumps(names) if format == "json" else "\n".join(names))

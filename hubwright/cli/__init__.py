@@ -10,8 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from . import __version__, cli_engine, cli_eval, cli_hub
-from .hub_sync.errors import HubwrightError
+from .. import __version__
+from ..hub_sync.errors import HubwrightError
+from . import engine as cli_engine
+from . import evaluation as cli_eval
+from . import hub as cli_hub
 
 app = typer.Typer(
     name="hubwright",
@@ -76,11 +79,11 @@ def run(
       hubwright run recipe.yaml --only tuned
       hubwright run judged.yaml --replay --traffic org/verdicts@v1.0.0   # rebuild without any model
     """
+    from ..recipe import find_recipe, load_plan
+    from ..runner import default_settings
+    from ..runner import run as run_plan
+    from ..sources import find_traffic
     from .progress import RunView
-    from .recipe import find_recipe, load_plan
-    from .runner import default_settings
-    from .runner import run as run_plan
-    from .sources import find_traffic
 
     plan = load_plan(find_recipe(recipe), set_)
     settings = default_settings(
@@ -101,10 +104,10 @@ def run(
 @app.command()
 def status(recipe: RecipeArgument, set_: SetOption = None, format: FormatOption = "human") -> None:
     """Show which steps of a recipe are published, at which commit, and which are still to do."""
+    from ..recipe import find_recipe, load_plan
+    from ..runner import default_settings
+    from ..runner import run as run_plan
     from .progress import RunView
-    from .recipe import find_recipe, load_plan
-    from .runner import default_settings
-    from .runner import run as run_plan
 
     plan = load_plan(find_recipe(recipe), set_)
     outcomes = run_plan(plan, default_settings(plan, dry_run=True))
@@ -122,7 +125,7 @@ def verify(
 
     Exits 3 when a check fails. Example: hubwright verify datasets/hubwright/fb-bench@v1.0.0
     """
-    from . import verify as checks
+    from .. import verify as checks
 
     ref, found = checks.verify(checks.find_artifact(artifact))
     if format == "json":
@@ -142,13 +145,13 @@ def recipes(
 ) -> None:
     """List the shipped recipes; with --kinds, the words a step may use."""
     if kinds:
-        from .catalog import catalog
+        from ..catalog import catalog
 
         for name, spec in catalog().items():
             print(f"{name:18}{spec.kind:9}{spec.help}")
         return
-    from .recipe import shipped_recipes
-    from .yaml_source import read_yaml
+    from ..recipe import shipped_recipes
+    from ..yaml_source import read_yaml
 
     for name, path in shipped_recipes().items():
         value, _ = read_yaml(path)
@@ -158,7 +161,7 @@ def recipes(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of recipes; editors complete and check by it (the wheel has it as recipe.schema.json)."""
-    from .recipe import recipe_schema
+    from ..recipe import recipe_schema
 
     print(json.dumps(recipe_schema(), indent=1, sort_keys=True))
 
@@ -176,8 +179,8 @@ def from_mergekit(
     """
     import yaml
 
-    from .hub_sync.errors import UsageError
-    from .trainers.merge.mergekit import recipe_of
+    from ..hub_sync.errors import UsageError
+    from ..trainers.merge.mergekit import recipe_of
 
     try:
         text = config.read_text(encoding="utf-8")

