@@ -22,7 +22,11 @@ import transformers
 from trainer_parts import QUICK, context
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-from hubwright.trainers._lib import checkpoints as _checkpoints, _output, dpo, kv_shift, pretrain, sft
+from hubwright.trainers import architectures, dpo, pretrain, sft
+from hubwright.trainers._lib import checkpoints as _checkpoints
+from hubwright.trainers._lib import output as _output
+from hubwright.trainers.maet import extract
+from hubwright.trainers.maet.config import ExtractConfig
 
 STEPS: dict[str, int] = {"save_steps": 2, "max_steps": 6}
 
