@@ -59,7 +59,7 @@ class ImportanceTrainer(PretrainTrainer):
 
     def sums(self) -> dict[str, torch.Tensor]:
         """The sums by parameter: float, of its shape; for activations its magnitude times its inputs' norm."""
-        optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+        optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)
         found = {}
         for name, parameter in self.accelerator.unwrap_model(self.model).named_parameters():
             state = optimizer.state.get(parameter, {})

@@ -24,16 +24,15 @@ __all__ = ["FSDP", "PretrainConfig", "TokenizerSettings", "train"]
 FSDP = Path(__file__).with_name("fsdp.yaml")
 
 
-def train(
-    config: PretrainConfig, context: StepContext, fit: Callable[[PretrainConfig, StepContext], Any] | None = None
-) -> None:
+def train(config: PretrainConfig, context: StepContext, fit: Callable[..., Any] | None = None) -> None:
     """Train on `context.inputs["dataset"]`, from random weights or from `context.inputs["model"]`.
 
     Checkpoints go to `context.workdir/checkpoints`; the model (safetensors) and its tokenizer to `context.output`;
     losses, rates, memory and counts to `context.report`.
 
     Args:
-        fit: one process's training, for a method that trains with a class of its own; default: `trainer.fit`.
+        fit: one process's training, called with (config, context), for a method that trains with a class of its own;
+            default: `trainer.fit`.
 
     Raises UsageError (settings that do not fit model or data), DataError (rows that cannot be used).
     """
