@@ -1,7 +1,7 @@
 """What a model is told of a tool: OpenAI's form, from a Python function or from somebody's JSON, and never a bomb.
 
-A definition is `{"name", "description", "parameters": JSON Schema, "responses": JSON Schema}`; `responses` is ours and
-BUTTON's, and left out of what a model sees (`as_openai`).
+A definition is `{"name", "description", "parameters": JSON Schema, "responses": JSON Schema}`; `responses` is left out
+of what a model sees (`as_openai`).
 """
 
 from __future__ import annotations

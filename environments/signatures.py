@@ -1,6 +1,6 @@
 """Functions as public data sets describe them, in OpenAI's form with JSON Schema.
 
-Read: OpenAI's `{"type": "function", "function": {...}}`, the bare function (glaive, ToolACE, BFCL), `input_schema` or
+Read: OpenAI's `{"type": "function", "function": {...}}`, the bare function (glaive, ToolACE), `input_schema` or
 `inputSchema` (Anthropic, MCP), and xLAM's parameters without a schema around them, `{"city": {"type": "str, optional",
 "description": ...}}`. Types of Python and of others are mapped: `str`, `dict`, `float`, `tuple`, `any`, `List[int]`,
 `Optional[str]`, `Union[int, str]`, `STRING`.

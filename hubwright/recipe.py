@@ -1,6 +1,6 @@
 """The recipe: what a YAML file may say, checked before anything is started.
 
-    name: fbbench-demo
+    name: demo
     namespace: demo
     steps:
       drills:

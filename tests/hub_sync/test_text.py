@@ -73,7 +73,7 @@ def bare_encodes(path: Path) -> int:
     )
 
 
-@pytest.mark.parametrize("package", ["builders", "evals", "inference", "tools", "trainers", "model_cards"])
+@pytest.mark.parametrize("package", ["builders", "evals", "inference", "environments", "trainers", "model_cards"])
 def test_encode_of_foreign_text_is_in_one_place(package: str) -> None:
     for path in sorted((PACKAGE / package).rglob("*.py")):
         file = path.relative_to(PACKAGE).as_posix()

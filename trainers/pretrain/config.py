@@ -48,7 +48,7 @@ class TokenizerSettings(BaseModel):
 class PretrainConfig(BaseTrainingConfig):
     """Settings of pre-training; names as in `transformers.TrainingArguments`.
 
-    Optimiser defaults are those of the KV shifting paper's pre-training runs (arXiv 2411.19574): AdamW(0.9, 0.95),
+    Optimiser defaults are those of the pre-training runs of arXiv 2411.19574: AdamW(0.9, 0.95),
     weight decay 0.1, and after warm-up a constant rate, 2e-4 for all its sizes but one (8e-4 for 2.9 billion).
     """
 
