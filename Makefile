@@ -38,10 +38,12 @@ explore: $(STAMP)  ## property tests on new examples, a thousand each; for a nig
 	HUBWRIGHT_HYPOTHESIS=explore OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(WORKERS) -m "hypothesis and not gpu" --timeout 1800
 
 # Type and import checks read an installed copy: static tools do not follow setuptools' editable finder.
+COPY = @rm -rf build/lint && $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/lint .
+
 lint: $(STAMP)   ## ruff, mypy, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@rm -rf build/lint && $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/lint .
+	$(COPY)
 	cd build/lint && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p hubwright
 	cd build/lint && PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../pyproject.toml
 
@@ -54,6 +56,8 @@ bench: $(STAMP)  ## speed against peers, as ratios from one run
 
 docs: $(STAMP)   ## build the documentation into site/
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group docs
+	$(COPY)
+	cd build/lint && PYTHONPATH=. ../../$(BIN)/python ../../docs/generate.py
 	$(BIN)/mkdocs build --strict
 
 clean:           ## remove what the other targets made
