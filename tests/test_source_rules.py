@@ -44,7 +44,8 @@ def test_generic_code_names_no_paper_and_no_benchmark():
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
         for path in tracked()
-        if path.suffix in (".py", ".jinja") and path.relative_to(ROOT).as_posix().startswith(GENERIC)
+        if path.suffix in (".py", ".jinja")
+        and path.relative_to(ROOT).as_posix().startswith(GENERIC)
         # The help of the commands shows some at work, and the steps of model_cards are listed.
         and path.relative_to(ROOT).parts[:2] != ("hubwright", "cli")
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)

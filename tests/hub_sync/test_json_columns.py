@@ -58,7 +58,16 @@ def test_make_dataset_is_the_one_place_for_rows_with_calls() -> None:
     root = Path(__file__).parents[2]
     makers = {
         path.relative_to(root).as_posix()
-        for package in ("builders", "evals", "hub_sync", "inference", "trainers", "environments", "model_cards", "hubwright")
+        for package in (
+            "builders",
+            "evals",
+            "hub_sync",
+            "inference",
+            "trainers",
+            "environments",
+            "model_cards",
+            "hubwright",
+        )
         for path in (root / package).rglob("*.py")
         if re.search(r"Dataset\.from_(list|dict)\(", path.read_text())
     }
