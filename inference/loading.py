@@ -16,12 +16,12 @@ from ..hub_sync.errors import DataError, UsageError, first_line
 ADAPTER = "adapter_model.safetensors"
 
 
-def causal_lm(folder: Path, cited: str, dtype: str, new: Sequence[str] = (), **options: Any) -> Any:
+def causal_lm(folder: Path, source_name: str, dtype: str, new: Sequence[str] = (), **options: Any) -> Any:
     """The causal language model of a folder, from safetensors, without code of the repository.
 
     Args:
         folder: config and weights.
-        cited: the model's name in messages.
+        source_name: the model's name in messages.
         dtype: of the weights, such as "float32".
         new: parts of names of parameters that the caller declares as new, which may be absent.
         options: of `from_pretrained`.
@@ -31,14 +31,14 @@ def causal_lm(folder: Path, cited: str, dtype: str, new: Sequence[str] = (), **o
     from transformers import AutoModelForCausalLM
 
     try:
-        return CompleteModels(AutoModelForCausalLM, cited, new).from_pretrained(
+        return CompleteModels(AutoModelForCausalLM, source_name, new).from_pretrained(
             str(folder), dtype=dtype, use_safetensors=True, **options
         )
     except DataError:
         raise
     except Exception as error:  # safetensors, transformers and torch raise classes of their own
-        said = first_line(error).replace(str(folder), cited)
-        raise DataError(f"{cited} cannot be loaded as a causal language model: {said}") from error
+        said = first_line(error).replace(str(folder), source_name)
+        raise DataError(f"{source_name} cannot be loaded as a causal language model: {said}") from error
 
 
 class CompleteModels:
@@ -46,29 +46,29 @@ class CompleteModels:
 
     Args:
         auto: such as AutoModelForCausalLM.
-        cited: the model's name in messages; "": what `from_pretrained` is given.
+        source_name: the model's name in messages; "": what `from_pretrained` is given.
         new: as in `causal_lm`.
     """
 
-    def __init__(self, auto: Any, cited: str = "", new: Sequence[str] = ()) -> None:
-        self._auto, self._cited, self._new = auto, cited, new
+    def __init__(self, auto: Any, source_name: str = "", new: Sequence[str] = ()) -> None:
+        self._auto, self._cited, self._new = auto, source_name, new
 
     def from_pretrained(self, name: str, *args: Any, **options: Any) -> Any:
         """The model. Misshapen weights are read as missing, so that they can be named."""
         model, info = self._auto.from_pretrained(
             name, *args, **options, output_loading_info=True, ignore_mismatched_sizes=True
         )
-        cited = self._cited or name
+        source_name = self._cited or name
         if misshapen := sorted(info["mismatched_keys"]):
             key, stored, wanted = misshapen[0]
             raise DataError(
-                f"{cited}: {key} is {list(stored)} in the file and {list(wanted)} by config.json"
+                f"{source_name}: {key} is {list(stored)} in the file and {list(wanted)} by config.json"
                 f"{_more(misshapen)}: the two belong to different models"
             )
         missing = sorted(key for key in info["missing_keys"] if not any(part in key for part in self._new))
         if missing:
             raise DataError(
-                f"{cited}: {missing[0]} is not in its files{_more(missing)}, and would be drawn at random: "
+                f"{source_name}: {missing[0]} is not in its files{_more(missing)}, and would be drawn at random: "
                 "save the whole model, or correct tie_word_embeddings in config.json"
             )
         return model
@@ -83,13 +83,13 @@ def is_adapter(folder: Path) -> bool:
     return holds_adapter(path.name for path in folder.iterdir())
 
 
-def check_adapter(folder: Path, cited: str) -> None:
+def check_adapter(folder: Path, source_name: str) -> None:
     """Raises DataError unless the adapter is stored as safetensors."""
     if not (folder / ADAPTER).is_file():
-        raise DataError(f"{cited}: no {ADAPTER}: save the adapter as safetensors")
+        raise DataError(f"{source_name}: no {ADAPTER}: save the adapter as safetensors")
 
 
-def fold(model: Any, folder: Path, cited: str) -> Any:
+def fold(model: Any, folder: Path, source_name: str) -> Any:
     """The model with an adapter of PEFT merged into its weights, in their dtype.
 
     Raises DataError in one line for an adapter that is stored as a pickle or does not fit the model.
@@ -97,7 +97,7 @@ def fold(model: Any, folder: Path, cited: str) -> Any:
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
 
-    check_adapter(folder, cited)
+    check_adapter(folder, source_name)
     try:
         adapted = PeftModel.from_pretrained(model, str(folder))
         with safe_open(folder / ADAPTER, framework="pt") as file:
@@ -107,11 +107,11 @@ def fold(model: Any, folder: Path, cited: str) -> Any:
             raise ValueError(f"{min(wanted - stored)} is not in {ADAPTER}")
         return adapted.merge_and_unload().requires_grad_(True)  # PEFT freezes the base
     except Exception as error:
-        said = first_line(error).replace(str(folder), cited)
-        raise DataError(f"{cited} does not fit its base model: {said}") from error
+        said = first_line(error).replace(str(folder), source_name)
+        raise DataError(f"{source_name} does not fit its base model: {said}") from error
 
 
-def check_ids(ids: Iterable[int], embeddings: int, tokenizer: Any, cited: str) -> None:
+def check_ids(ids: Iterable[int], embeddings: int, tokenizer: Any, source_name: str) -> None:
     """Raises DataError if a token has no row in the embeddings of the model.
 
     Args:
@@ -121,7 +121,8 @@ def check_ids(ids: Iterable[int], embeddings: int, tokenizer: Any, cited: str) -
     largest = max(ids, default=-1)
     if largest >= embeddings:
         raise DataError(
-            f"{cited}: the token {tokenizer.convert_ids_to_tokens(largest)!r} has id {largest}, and the model has "
+            f"{source_name}: the token {tokenizer.convert_ids_to_tokens(largest)!r} has id {largest}, and the "
+            "model has "
             f"{embeddings} embeddings: use the model's own tokenizer, or resize the model"
         )
 
@@ -143,12 +144,12 @@ def window(config: Any) -> int | None:
     return positions
 
 
-def check_window(lengths: Collection[int], config: Any, cited: str) -> None:
+def check_window(lengths: Collection[int], config: Any, source_name: str) -> None:
     """Raises UsageError if a sequence is longer than the positions that the model's config allows."""
     positions = window(config)
     longest = max(lengths, default=0)
     if positions is not None and longest > positions:
         raise UsageError(
-            f"a sequence of {longest} tokens is longer than the {positions} positions of {cited}: "
+            f"a sequence of {longest} tokens is longer than the {positions} positions of {source_name}: "
             f"set max_length: {positions}"
         )

@@ -97,7 +97,7 @@ def arm(point: str, trainer: type) -> None:
 
         at(_checkpoints, "seal", after)
     elif kind == "publish":
-        at(_output, "publish", die)
+        at(_output, "save_model", die)
 
 
 def fork(method: str, extra: dict, folder: Path, inputs: dict[str, Path], point: str | None) -> int:

@@ -101,7 +101,7 @@ def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: boo
     import datasets
 
     wanted = {"train": config.train_split} | ({"eval": config.eval_split} if config.eval_split else {})
-    cited = name(context, "dataset")
+    source_name = name(context, "dataset")
     folder = str(context.inputs["dataset"].path)
     cache = str(context.workdir / "datasets")
     splits: dict[str, Any] = {}
@@ -119,10 +119,10 @@ def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: boo
                 splits[role] = make_dataset(list(rows), rows.features)
             empty = next(iter(splits[role]), None) is None
         except Exception as error:  # datasets raises anything from ValueError to its own classes
-            said = first_line(error.__cause__ or error).replace(folder, cited)
-            raise DataError(f"{cited}: split {split!r}{part} cannot be read: {said}") from error
+            said = first_line(error.__cause__ or error).replace(folder, source_name)
+            raise DataError(f"{source_name}: split {split!r}{part} cannot be read: {said}") from error
         if empty:
-            raise DataError(f"{cited}: split {split!r} has no rows")
+            raise DataError(f"{source_name}: split {split!r} has no rows")
     if "eval" in splits and config.eval_rows and not streaming:
         splits["eval"] = splits["eval"].select(range(min(config.eval_rows, len(splits["eval"]))))
     return splits
@@ -171,7 +171,7 @@ def autocasts(config: BaseTrainingConfig) -> bool:
     return works and config.dtype == "float32" if config.bf16 is None else config.bf16
 
 
-class SafeCheckpoints:
+class CheckpointMixin:
     """Mixed into a trainer: sealed checkpoints, no card, no telemetry, tokens per second in the log.
 
     Attributes:
@@ -339,6 +339,6 @@ def fit(trainer: Any, config: BaseTrainingConfig, context: StepContext, shown: A
     trainer.accelerator.wait_for_everyone()
     if trainer.accelerator.is_main_process:
         _report.fill(trainer, config, context, final)
-        _output.publish(trainer, config, context, weights)
+        _output.save_model(trainer, config, context, weights)
     trainer.accelerator.wait_for_everyone()
     return final

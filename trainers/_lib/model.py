@@ -63,16 +63,16 @@ def read_model(config: BaseTrainingConfig, context: StepContext) -> Any:
     from ..architectures import register
 
     register()
-    cited, given = _loop.name(context, "model"), context.inputs["model"]
+    source_name, given = _loop.name(context, "model"), context.inputs["model"]
     base = context.inputs.get("model.base")
     if base is None:
         if loading.is_adapter(given.path):
-            raise DataError(f"{cited} is an adapter, and its base was not resolved: run it through a recipe")
-        return loading.causal_lm(given.path, cited, config.dtype, attn_implementation=config.attn_implementation)
+            raise DataError(f"{source_name} is an adapter, and its base was not resolved: run it through a recipe")
+        return loading.causal_lm(given.path, source_name, config.dtype, attn_implementation=config.attn_implementation)
     # Folded in float32 and rounded once.
     kernel = config.attn_implementation
     model = loading.causal_lm(base.path, str(base.ref), "float32", attn_implementation=kernel)
-    return loading.fold(model, given.path, cited).to(getattr(torch, config.dtype))
+    return loading.fold(model, given.path, source_name).to(getattr(torch, config.dtype))
 
 
 def stop_at_end_of_turn(model: Any, tokenizer: Any, config: TrainingConfig) -> None:
@@ -82,7 +82,7 @@ def stop_at_end_of_turn(model: Any, tokenizer: Any, config: TrainingConfig) -> N
         model.generation_config.eos_token_id = tokenizer.eos_token_id
 
 
-def check_isolation(model: Any, cited: str) -> None:
+def check_isolation(model: Any, source_name: str) -> None:
     """Refuse packing where tokens of one packed row reach the next one's.
 
     The first of two packed documents is changed; the second's logits must not move at all, in any dtype. Works for
@@ -113,12 +113,15 @@ def check_isolation(model: Any, cited: str) -> None:
     difference = (a.float() - b.float()).abs().max().item()
     if not difference <= 1e-5:
         raise UsageError(
-            f"packing: {cited} with attention {model.config._attn_implementation} lets packed rows see one another "
+            f"packing: {source_name} with attention {model.config._attn_implementation} lets packed rows see "
+            "one another "
             f"(logits move by {difference:.2g}): set packing: false"
         )
 
 
-def check_sequences(sequences: Iterable[list[int]], max_length: int, model: Any, tokenizer: Any, cited: str) -> None:
+def check_sequences(
+    sequences: Iterable[list[int]], max_length: int, model: Any, tokenizer: Any, source_name: str
+) -> None:
     """Refuse sequences that the model cannot read: ids beyond its embeddings, more tokens than it has positions.
 
     Args:
@@ -130,11 +133,11 @@ def check_sequences(sequences: Iterable[list[int]], max_length: int, model: Any,
     for ids in sequences:
         cut = ids[:max_length]
         largest, longest = max(largest, max(cut, default=-1)), max(longest, len(cut))
-    loading.check_ids([largest], model.get_input_embeddings().weight.shape[0], tokenizer, cited)
-    loading.check_window([longest], model.config, cited)
+    loading.check_ids([largest], model.get_input_embeddings().weight.shape[0], tokenizer, source_name)
+    loading.check_window([longest], model.config, source_name)
 
 
-def peft_config(config: TrainingConfig, model: Any, cited: str) -> Any:
+def peft_config(config: TrainingConfig, model: Any, source_name: str) -> Any:
     """`peft.LoraConfig`, or None for full training.
 
     Raises UsageError for target modules that the model does not have; PEFT passes over all but the last of them.
@@ -160,7 +163,7 @@ def peft_config(config: TrainingConfig, model: Any, cited: str) -> Any:
         if not matches:
             near = difflib.get_close_matches(target, short, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"its modules are {', '.join(short)}"
-            raise UsageError(f"lora.target_modules: {cited} has no module {target!r}; {hint}")
+            raise UsageError(f"lora.target_modules: {source_name} has no module {target!r}; {hint}")
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,

@@ -12,7 +12,7 @@ from .config import BaseTrainingConfig, TrainingConfig, adapter_of
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
 
 
-def publish(
+def save_model(
     trainer: Any, config: BaseTrainingConfig, context: StepContext, weights: dict[str, Any] | None = None
 ) -> None:
     """Write model and tokenizer to `context.output`: safetensors and text, no pickle, no path of this machine.

@@ -60,7 +60,7 @@ def prepare(
     `max_refused_share`, naming the first one.
     """
     reader = _Reader(form, tokenizer, config.allow_control_tokens)
-    cited = _loop.name(context, "dataset")
+    source_name = _loop.name(context, "dataset")
     reader.plain = not form.messages and _is_plain(splits["train"], reader)
     model = _loop.name(context, "model")
     if reader.plain:
@@ -70,7 +70,7 @@ def prepare(
         _templates.check_template(
             tokenizer, tools=any(map(_has_tools, splits.values())), assistant_mask=form.weighted, model=model
         )
-    read = {split: _read(dataset, split, reader, cited, config, context) for split, dataset in splits.items()}
+    read = {split: _read(dataset, split, reader, source_name, config, context) for split, dataset in splits.items()}
     for column in ("tools", "unlearnt"):
         if not any(any(dataset[column]) for dataset in read.values()):
             read = {split: dataset.remove_columns(column) for split, dataset in read.items()}
@@ -162,7 +162,7 @@ def _repeats(dataset: Dataset, form: Form, context: StepContext) -> bool:
 
 
 def _read(
-    dataset: Dataset, split: str, reader: _Reader, cited: str, config: TrainingConfig, context: StepContext
+    dataset: Dataset, split: str, reader: _Reader, source_name: str, config: TrainingConfig, context: StepContext
 ) -> Dataset:
     from datasets import Features, Json, List, Value
     from datasets.fingerprint import Hasher
@@ -195,11 +195,11 @@ def _read(
     if len(refused) > config.max_refused_share * len(dataset):
         row, (_, message) = refused[0]
         raise DataError(
-            f"{cited}: {len(refused)} of {len(dataset)} rows of the {split} split cannot be used, more than "
+            f"{source_name}: {len(refused)} of {len(dataset)} rows of the {split} split cannot be used, more than "
             f"max_refused_share {config.max_refused_share}; row {row}: {message}: repair these rows, or raise it"
         )
     if len(refused) == len(dataset):
-        raise DataError(f"{cited}: no row of the {split} split can be used; row 0: {refused[0][1][1]}")
+        raise DataError(f"{source_name}: no row of the {split} split can be used; row 0: {refused[0][1][1]}")
     kept = [row for row, reason in enumerate(why) if not reason]
     return (read.select(kept) if refused else read).remove_columns(["why", "changes"])
 
@@ -221,7 +221,7 @@ def _row_reader(reader: _Reader, names: list[str], pads: tuple[bool, bool]) -> C
     return read
 
 
-def weigh(dataset: Dataset, cited: str) -> Dataset:
+def weigh(dataset: Dataset, source_name: str) -> Dataset:
     """Labels without the assistant turns of weight 0.
 
     Args:
@@ -240,7 +240,8 @@ def weigh(dataset: Dataset, cited: str) -> Dataset:
         spoken = sum(turn["role"] == "assistant" for turn in row["messages"])
         if len(runs) != spoken:
             raise DataError(
-                f"{cited}: a row has {spoken} assistant turns, of which some have weight 0, and the chat template "
+                f"{source_name}: a row has {spoken} assistant turns, of which some have weight 0, and the chat "
+                "template "
                 f"marks {len(runs)} stretches as the assistant's: set chat_template: chatml_tools, or drop the weights"
             )
         labels = list(row["labels"])

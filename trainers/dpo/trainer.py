@@ -15,7 +15,7 @@ from .._lib.report import TOKEN_ACCURACY
 from . import DPOConfig
 
 
-class DPOTrainer(loop.SafeCheckpoints, trl.DPOTrainer):
+class DPOTrainer(loop.CheckpointMixin, trl.DPOTrainer):
     """A method subclasses it and overrides TRL's hooks.
 
     Args:
@@ -82,9 +82,9 @@ def fit(config: DPOConfig, context: StepContext, trainer_class: type[DPOTrainer]
             f"{loop.name(context, 'dataset')} lacks `{min(missing)}`: DPO reads prompt, chosen and rejected, "
             f"its columns are {', '.join(sorted(columns))}"
         )
-    cited = loop.name(context, "model")
+    source_name = loop.name(context, "model")
     tokenizer = models.load_tokenizer(config, context)
-    template = templates.choose(tokenizer, cited, tools="tools" in columns)
+    template = templates.choose(tokenizer, source_name, tools="tools" in columns)
     form = rows.Form(prompt="prompt" in columns, responses=("chosen", "rejected"))
     splits = rows.prepare(splits, form, tokenizer, config, context)
     for split, dataset in splits.items():
@@ -112,7 +112,7 @@ def fit(config: DPOConfig, context: StepContext, trainer_class: type[DPOTrainer]
         train_dataset=splits["train"],
         eval_dataset=splits.get("eval"),
         processing_class=tokenizer,
-        peft_config=models.peft_config(config, model, cited),
+        peft_config=models.peft_config(config, model, source_name),
     )
     tokenizer.chat_template = template
     loop.fit(trainer, config, context)

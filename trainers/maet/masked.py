@@ -57,7 +57,7 @@ class _Inside:
         return gradient.masked_fill(self.outside, 0.0)
 
 
-def hold_inside(optimizer: Any, masks: Mapping[int, torch.Tensor]) -> None:
+def mask_optimizer(optimizer: Any, masks: Mapping[int, torch.Tensor]) -> None:
     """Let an optimiser hold the masked weights alone: it steps on vectors of them, which are put back afterwards.
 
     What it keeps of every weight, and what it does without a gradient, as weight decay, is then inside of the masks.

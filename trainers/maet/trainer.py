@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from ...hub_sync.context import StepContext
 from ..pretrain.trainer import PretrainTrainer
 from ..pretrain.trainer import fit as pretrain
-from .masked import hold_inside, restrict
+from .masked import mask_optimizer, restrict
 from .masks import load_masks
 from .sums import Sums
 
@@ -39,7 +39,7 @@ class MaskedTrainer(PretrainTrainer):
             names = {id(p): name for name, p in (self.model if model is None else model).named_parameters()}
             super().create_optimizer(model)
             masks = {key: self.masks[name] for key, name in names.items() if name in self.masks}
-            hold_inside(self.optimizer, masks)
+            mask_optimizer(self.optimizer, masks)
         return self.optimizer
 
 

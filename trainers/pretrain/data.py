@@ -31,14 +31,14 @@ class Reader:
         length: tokens per piece, at most.
         scored: rows have `targets`.
         bos: documents begin with the bos token.
-        cited: the data set's name, for messages.
+        source_name: the data set's name, for messages.
     """
 
     tokenizer: Any
     length: int
     scored: bool
     bos: bool
-    cited: str
+    source_name: str
     _ids: dict[str, int] = field(default_factory=dict)
     _controls: set[int] = field(default_factory=set)
 
@@ -89,13 +89,15 @@ class Reader:
             said, targets = text.split(" "), given or []
             if len(said) != len(targets):
                 raise DataError(
-                    f"{self.cited}: the row {text[:40]!r} has {len(said)} words and {len(targets)} targets: give one "
+                    f"{self.source_name}: the row {text[:40]!r} has {len(said)} words and {len(targets)} "
+                    "targets: give one "
                     "target for each word, '' where nothing is scored"
                 )
             self._check_words(said, row.offsets, text)
             if len(said) > self.length:
                 raise DataError(
-                    f"{self.cited}: the row {text[:40]!r} has {len(said)} words, max_length is {self.length}: raise it"
+                    f"{self.source_name}: the row {text[:40]!r} has {len(said)} words, max_length is "
+                    f"{self.length}: raise it"
                 )
             scores = [self._id_of(target) if target else UNSCORED for target in targets]
             if any(score != UNSCORED for score in scores):
@@ -114,7 +116,8 @@ class Reader:
         if unknown is None:
             spelt = self.tokenizer.convert_ids_to_tokens(next(i for i in ids if i in self._controls))
             raise DataError(
-                f"{self.cited}: a text spells the control token {spelt!r}, and the tokenizer has no other way to "
+                f"{self.source_name}: a text spells the control token {spelt!r}, and the tokenizer has no other "
+                "way to "
                 "write it: take it out of the text, or use another tokenizer"
             )
         return [unknown if i in self._controls else i for i in ids]
@@ -130,7 +133,8 @@ class Reader:
             else:
                 return
         raise DataError(
-            f"{self.cited}: the row {text[:40]!r} is {len(said)} words and {len(offsets)} tokens, and targets need "
+            f"{self.source_name}: the row {text[:40]!r} is {len(said)} words and {len(offsets)} tokens, and "
+            "targets need "
             "one token for each word: set tokenizer kind: words, and separate words by single spaces"
         )
 
@@ -141,27 +145,30 @@ class Reader:
             unknown = found == [self.tokenizer.unk_token_id] and target != UNKNOWN
             if len(found) != 1 or unknown or found[0] in self._controls:
                 raise DataError(
-                    f"{self.cited}: the target {target!r} is not one token of the vocabulary: the train split must "
+                    f"{self.source_name}: the target {target!r} is not one token of the vocabulary: the train "
+                    "split must "
                     "show it, with tokenizer kind: words"
                 )
             self._ids[target] = found[0]
         return self._ids[target]
 
 
-def check_columns(rows: Any, cited: str) -> bool:
+def check_columns(rows: Any, source_name: str) -> bool:
     """True where rows have `targets`. Raises DataError where there is no `text`, or columns have other types."""
     features = rows.features or {}
     if not features:
-        raise DataError(f"{cited}: its files do not say what columns there are: set streaming: false, or use Parquet")
+        raise DataError(
+            f"{source_name}: its files do not say what columns there are: set streaming: false, or use Parquet"
+        )
     kinds = {"text": "a string", "targets": "a list of strings"}
     if "text" not in features:
-        raise DataError(f"{cited} has no column `text`: its columns are {', '.join(sorted(features))}")
+        raise DataError(f"{source_name} has no column `text`: its columns are {', '.join(sorted(features))}")
     for name in ("text", "targets"):
         if name not in features:
             continue
         kind = features[name] if name == "text" else getattr(features[name], "feature", None)
         if getattr(kind, "dtype", None) not in ("string", "large_string"):
-            raise DataError(f"{cited}: column `{name}` is {features[name]}, not {kinds[name]}")
+            raise DataError(f"{source_name}: column `{name}` is {features[name]}, not {kinds[name]}")
     return "targets" in features
 
 

@@ -130,7 +130,7 @@ def _near(word: str, known: Any) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def check_labels(model: Any, cited: str) -> None:
+def check_labels(model: Any, source_name: str) -> None:
     """Refuse a model whose loss does not take labels that are aligned with its logits, as its own would be wrong.
 
     Two sets of labels over the same logits: the difference of the model's losses must be that of the cross-entropies
@@ -148,14 +148,16 @@ def check_labels(model: Any, cited: str) -> None:
         with torch.no_grad():
             outputs = [model(input_ids=ids, labels=x, shift_labels=x, use_cache=False) for x in labels]
     except TypeError as error:
-        raise UsageError(f"{cited} takes no shift_labels, so what it is to predict cannot be said: {error}") from error
+        raise UsageError(
+            f"{source_name} takes no shift_labels, so what it is to predict cannot be said: {error}"
+        ) from error
     finally:
         model.train(was_training)
     theirs = (outputs[0].loss - outputs[1].loss).item()
     ours = [cross_entropy(out.logits[0].float(), x[0]).item() for out, x in zip(outputs, labels, strict=True)]
     if not abs(theirs - (ours[0] - ours[1])) <= 1e-2 * max(1.0, abs(theirs)):
         raise UsageError(
-            f"{cited} computes its loss in a way of its own (shift_labels are not used): use another model"
+            f"{source_name} computes its loss in a way of its own (shift_labels are not used): use another model"
         )
 
 

@@ -35,7 +35,7 @@ GIB = 1 << 30
 
 
 class _Trainer(transformers.Trainer):
-    """What a trainer of `SafeCheckpoints` stands on."""
+    """What a trainer of `CheckpointMixin` stands on."""
 
     model: Any
     eval_dataset: Any
@@ -168,7 +168,7 @@ class _Trainer(transformers.Trainer):
         return self._train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
 
 
-class PretrainTrainer(_loop.SafeCheckpoints, _Trainer):
+class PretrainTrainer(_loop.CheckpointMixin, _Trainer):
     """transformers' trainer with checkpoints that prove themselves. A method subclasses it and overrides `prepare`."""
 
     curves = (
@@ -216,16 +216,16 @@ def fit(
         }
     )
     made = check(config, context)
-    cited = _loop.name(context, "dataset")
+    source_name = _loop.name(context, "dataset")
     splits = _loop.load_splits(config, context, config.streaming)
-    scored = data.check_columns(splits["train"], cited)
+    scored = data.check_columns(splits["train"], source_name)
     columns = ["text", "targets"] if scored else ["text"]
     splits = {role: split.select_columns(columns) for role, split in splits.items()}
     packing = not scored if config.packing is None else config.packing
     # One process trains the tokenizer and tokenises; the others find both done.
     with arguments.main_process_first(local=False):
         words = tokenizer.load(config, context, splits["train"])
-    read = data.Reader(words, config.max_length, scored, config.add_bos, cited)
+    read = data.Reader(words, config.max_length, scored, config.add_bos, source_name)
     net = load_model(config, context, made, words)
     called = _loop.name(context, "model") if "model" in context.inputs else f"model_type {net.config.model_type}"
     check_labels(net, called)
@@ -233,7 +233,7 @@ def fit(
         _model.check_isolation(net, called)
     with arguments.main_process_first(local=False):
         rows = {role: _rows(role, split, read, packing, context) for role, split in splits.items()}
-    _check_ids(rows, net, words, config, cited)
+    _check_ids(rows, net, words, config, source_name)
     pad = words.pad_token_id if words.pad_token_id is not None else (words.eos_token_id or 0)
     trainer = trainer_class(
         model=net,
@@ -260,7 +260,7 @@ def fit(
     return trainer
 
 
-def _check_ids(rows: dict[str, Any], net: Any, words: Any, config: PretrainConfig, cited: str) -> None:
+def _check_ids(rows: dict[str, Any], net: Any, words: Any, config: PretrainConfig, source_name: str) -> None:
     """Refuse ids beyond the embeddings: those of the data, or for a stream of the whole vocabulary.
 
     Raises DataError.
@@ -270,7 +270,7 @@ def _check_ids(rows: dict[str, Any], net: Any, words: Any, config: PretrainConfi
     else:
         largest = [pc.max(pc.list_flatten(part.data.column("input_ids"))).as_py() for part in rows.values()]
         largest += [i for i in (words.pad_token_id, words.eos_token_id) if i is not None]
-    check_ids(largest, net.get_input_embeddings().weight.shape[0], words, cited)
+    check_ids(largest, net.get_input_embeddings().weight.shape[0], words, source_name)
 
 
 def _rows(role: str, split: Any, read: data.Reader, packing: bool, context: StepContext) -> Any:
@@ -286,7 +286,7 @@ def _rows(role: str, split: Any, read: data.Reader, packing: bool, context: Step
     rows = data.pack(pieces, read, packing)
     context.report.counts |= data.count(len(split), pieces, rows, read, role)
     if not len(rows):
-        raise UsageError(f"{read.cited}: no row of the {role} split has anything to predict")
+        raise UsageError(f"{read.source_name}: no row of the {role} split has anything to predict")
     return rows.with_format("numpy")
 
 

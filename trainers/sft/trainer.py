@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-class SFTTrainer(loop.SafeCheckpoints, trl.SFTTrainer):
+class SFTTrainer(loop.CheckpointMixin, trl.SFTTrainer):
     """A method subclasses it and overrides TRL's hooks, such as `compute_loss`.
 
     Args:
@@ -70,9 +70,9 @@ def fit(config: SFTConfig, context: StepContext, trainer_class: type[SFTTrainer]
             f"{loop.name(context, 'dataset')} has neither `messages` nor `prompt` + `completion`: "
             f"its columns are {', '.join(sorted(columns))}"
         )
-    cited = loop.name(context, "model")
+    source_name = loop.name(context, "model")
     tokenizer = models.load_tokenizer(config, context)
-    template = templates.choose(tokenizer, cited, tools="tools" in columns)
+    template = templates.choose(tokenizer, source_name, tools="tools" in columns)
     marked = whole is not None and config.assistant_only_loss
     form = rows.Form(whole, responses=() if whole else ("completion",), weighted=marked)
     splits = rows.prepare(splits, form, tokenizer, config, context)
@@ -81,7 +81,7 @@ def fit(config: SFTConfig, context: StepContext, trainer_class: type[SFTTrainer]
     model = models.read_model(config, context)
     models.stop_at_end_of_turn(model, tokenizer, config)
     if config.packing:
-        models.check_isolation(model, cited)
+        models.check_isolation(model, source_name)
     trainer = trainer_class(
         config,
         context,
@@ -98,7 +98,7 @@ def fit(config: SFTConfig, context: StepContext, trainer_class: type[SFTTrainer]
         train_dataset=splits["train"],
         eval_dataset=splits.get("eval"),
         processing_class=tokenizer,
-        peft_config=models.peft_config(config, model, cited),
+        peft_config=models.peft_config(config, model, source_name),
     )
     tokenizer.chat_template = template
     loop.fit(trainer, config, context)

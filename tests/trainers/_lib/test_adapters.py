@@ -36,7 +36,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("base"))
 
 
-def make_adapter(base: Path, folder: Path, cited: str, tokenizer: bool = True) -> Path:
+def make_adapter(base: Path, folder: Path, source_name: str, tokenizer: bool = True) -> Path:
     """A LoRA adapter with weights drawn at random, as PEFT saves it, and perhaps the tokenizer, as TRL saves it."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -45,7 +45,7 @@ def make_adapter(base: Path, folder: Path, cited: str, tokenizer: bool = True) -
     config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=12, target_modules=["q_proj", "down_proj"])
     config.init_lora_weights = False
     adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
-    adapted.peft_config["default"].base_model_name_or_path = cited
+    adapted.peft_config["default"].base_model_name_or_path = source_name
     adapted.save_pretrained(folder, save_embedding_layers=False)
     if tokenizer:
         make_tokenizer().save_pretrained(folder)
