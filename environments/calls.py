@@ -42,6 +42,8 @@ def python_calls(text: str, reading: Reading | None = None) -> list[Call]:
     if len(text) > MOST:
         raise ValueError(f"a reply of {len(text):,} characters is no list of calls")
     text = text.strip("`\n ")
+    if "\0" in text:  # of which some versions of Python say so with an error of another class
+        raise ValueError("no Python: a null byte")
     text = ("" if text.startswith("[") else "[") + text + ("" if text.endswith("]") else "]")
     try:
         with warnings.catch_warnings():

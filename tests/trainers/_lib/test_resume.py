@@ -9,18 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from kill_parts import KILLS, check
 from trainer_parts import make_model, save_drills
 
-KILLS = {
-    "before_the_first_checkpoint": ["step:2"],
-    "half_an_optimizer": ["torch_save:6"],
-    "before_the_manifest": ["seal:2"],
-    "after_the_manifest": ["sealed:2"],
-    "between_checkpoints": ["step:6"],
-    "while_publishing": ["publish:1"],
-    "three_times": ["step:4", "seal:1", "torch_save:2"],
-    "sigterm": ["sigterm:3"],
-}
 SETTINGS: dict[str, tuple[str, dict]] = {
     "sft": ("sft", {}),
     "dpo": ("dpo", {}),
@@ -68,12 +59,6 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     return run(tmp_path_factory.mktemp("slow"), SLOW_CASES)
-
-
-def check(case: dict, whole: dict) -> None:
-    assert case["digest"] == whole["digest"] != ""
-    for point, code in zip(case["points"], case["codes"], strict=False):
-        assert code == (130 if point.startswith("sigterm") else -9)
 
 
 @pytest.mark.parametrize("name", QUICK_CASES)

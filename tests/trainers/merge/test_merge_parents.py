@@ -11,35 +11,18 @@ from typing import Any
 import pytest
 import torch
 from merge_parts import read
+from merge_step_parts import SUM, inputs, run
 from safetensors.torch import load_file, save_file
 from tiny_model import save_tiny_model
 
-from hubwright.hub_sync.context import Input, StepContext
-from hubwright.hub_sync.errors import DataError, HubwrightError, UsageError
-from hubwright.hub_sync.refs import ArtifactRef
+from hubwright.hub_sync.context import StepContext
+from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.trainers.maet.config import ExtractConfig, LocateConfig, TransferConfig
 from hubwright.trainers.maet.extract import extract
 from hubwright.trainers.maet.locate import locate
 from hubwright.trainers.maet.masks import save_masks
 from hubwright.trainers.maet.transfer_step import transfer_step
-from hubwright.trainers.merge.config import MergeConfig
 from hubwright.trainers.merge.parents import compare_configs, parent
-from hubwright.trainers.merge.step import merge
-
-
-def inputs(folder: Path, **paths: str) -> dict[str, Input]:
-    return {role: Input(ArtifactRef("model", f"t/{name}", "a" * 40), folder / name) for role, name in paths.items()}
-
-
-def run(folder: Path, out: Path, config: dict[str, Any], **paths: str) -> StepContext:
-    """The step `merge`; nothing is written where it refuses."""
-    context = StepContext("m", out / "work", out / "made", inputs(folder, **paths))
-    try:
-        merge(MergeConfig(**config), context)
-    except HubwrightError:
-        assert not out.exists(), "refused after something was written"
-        raise
-    return context
 
 
 @pytest.fixture
@@ -62,9 +45,6 @@ def weights(folder: Path, change: Any) -> Path:
     change(held)
     save_file(held, folder / "model.safetensors", {"format": "pt"})
     return folder
-
-
-SUM = {"method": "task_arithmetic"}
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kill_parts import KILLS, check
 from pretrain_parts import ARCHITECTURE, TINY, documents, save, sequences
-from test_resume import KILLS, check
 from trainer_parts import context
 
 from hubwright.hub_sync.errors import UsageError
@@ -49,7 +49,7 @@ def run(folder: Path, names: list[str], data: Path, **more: Any) -> dict[str, di
     job = folder / "job.json"
     job.write_text(json.dumps({"folder": str(folder), "inputs": {"dataset": str(data)}, "cases": cases}))
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("kill_driver.py")), str(job)],
+        [sys.executable, str(Path(__file__).parent.with_name("kill_driver.py")), str(job)],
         capture_output=True,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},

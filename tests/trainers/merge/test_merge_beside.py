@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from kv_shift_parts import CANON, make
-from test_merge_parents import SUM, run
+from merge_step_parts import SUM, run
 from tiny_model import save_tiny_model
 
 from hubwright.hub_sync.errors import DataError

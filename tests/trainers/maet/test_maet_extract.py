@@ -107,7 +107,7 @@ def test_killed_and_resumed_ends_with_the_same_bytes(tmp_path: Path, made: dict[
     job = tmp_path / "job.json"
     job.write_text(json.dumps({"folder": str(tmp_path), "inputs": names, "cases": cases}))
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("kill_driver.py")), str(job)],
+        [sys.executable, str(Path(__file__).parent.with_name("kill_driver.py")), str(job)],
         capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -250,7 +250,7 @@ def trained_twice(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     )
     folders = []
     for number in (1, 2):
-        environment = os.environ | {"PYTHONHASHSEED": str(number), "PYTHONPATH": str(Path(__file__).parent)}
+        environment = os.environ | {"PYTHONHASHSEED": str(number), "PYTHONPATH": str(Path(__file__).parents[1])}
         environment["RAYON_NUM_THREADS"] = str(number)
         environment["TOKENIZERS_PARALLELISM"] = "true"
         folders.append(tmp_path_factory.mktemp(f"trained-{number}"))

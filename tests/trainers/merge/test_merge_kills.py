@@ -45,7 +45,8 @@ def run(models: Path, cases: dict[str, list[str | None]], folder: Path) -> dict[
     driver = Path(__file__).with_name("merge_kill_driver.py")
     job = json.dumps({"models": str(models), "folder": str(folder), "cases": cases})
     done = subprocess.run(
-        [sys.executable, str(driver)], input=job, text=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        [sys.executable, str(driver)], input=job, text=True, capture_output=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(driver.parents[1])},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -350,7 +350,7 @@ def test_a_full_disk_is_told_before_anything_is_computed(tmp_path: Path, models:
     disk.mkdir()
     script = f"mount -t tmpfs -o size=1m none {disk} || exit 99\n{sys.executable} -c '{KILLED}' \"$@\"; ls {disk}/out | wc -l\n"
     done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, "--", str(Path(__file__).parent), str(disk / "out"), str(models[0].parent)],
+        ["unshare", "-rm", "sh", "-c", script, "--", str(Path(__file__).parents[1]), str(disk / "out"), str(models[0].parent)],
         capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode == 99:

@@ -4,7 +4,7 @@ Weights are multiples of 1/4096 made of whole numbers, so that every machine has
 test_merge_mergekit_results.py are what this program prints in an environment with mergekit (LGPL, never a dependency):
 
     python3.11 -m venv .venv-mergekit && .venv-mergekit/bin/pip install torch==2.13.0 mergekit==0.1.5
-    .venv-mergekit/bin/python tests/trainers/mergekit_reference.py FOLDER_OF_CONFIGURATIONS
+    .venv-mergekit/bin/python tests/trainers/merge/mergekit_reference.py FOLDER_OF_CONFIGURATIONS
 
 It makes torch's sorts stable: of equal magnitudes mergekit keeps any, ours the first. And it lets mergekit compute in
 float32 where a configuration says `dtype: bfloat16`, and round at the end, as ours does.
@@ -39,7 +39,7 @@ def numbers(name: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
 
 def save(root: Path) -> None:
     """The folders t/base, t/a, t/b, t/c, t/untied, t/tied, t/pad, t/inv and t/zfirst below `root`, float32."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from tiny_model import save_tiny_model
 
     def model(name: str, seed: int, change: Any = lambda held: None, **config: Any) -> Path:

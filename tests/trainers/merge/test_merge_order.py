@@ -10,9 +10,9 @@ import pytest
 import torch
 import yaml
 from merge_parts import read
+from merge_step_parts import run
 from mergekit_reference import save
 from safetensors.torch import load_file, save_file
-from test_merge_parents import run
 
 from hubwright.hub_sync.errors import UsageError
 from hubwright.hub_sync.provenance import fingerprint

@@ -23,7 +23,7 @@ from hubwright.recipe import load_plan
 from hubwright.trainers.merge.mergekit import recipe_of
 from hubwright.trainers.merge.step import merge
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "cases" / "mergekit"
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "cases" / "mergekit"
 
 # Our own, written for these tests.
 FORMS = {
