@@ -117,6 +117,6 @@ class LocateConfig(ExtractConfig):
 
     @model_validator(mode="after")
     def _one_process(self) -> Self:
-        if self.importance != "change" and self.num_processes > 1:
-            raise ValueError(f"importance: {self.importance} is summed in one process: drop num_processes")
+        if self.importance == "activation" and self.num_processes > 1:
+            raise ValueError("importance: activation is summed in one process: drop num_processes")
         return self

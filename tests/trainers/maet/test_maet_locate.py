@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pretrain_parts import documents, save
 from pydantic import ValidationError
+from safetensors.torch import load_file
 from trainer_parts import QUICK, context, make_model
 
 from hubwright.hub_sync.errors import UsageError
@@ -218,9 +219,22 @@ def test_settings_without_a_meaning_are_refused() -> None:
     for said, reason in (
         ({"architecture": {"model_type": "llama"}}, "architecture: the masks belong to the model as it is"),
         ({"retrofit": {"model_type": "kv_shift"}}, "retrofit: the masks belong to the model as it is"),
-        ({"importance": "fisher", "num_processes": 2}, "importance: fisher is summed in one process"),
+        ({"importance": "activation", "num_processes": 2}, "importance: activation is summed in one process"),
         ({"fraction": 0.0}, "fraction"),
         ({"fsdp": True}, "fsdp"),
     ):
         with pytest.raises(ValidationError, match=reason):
             LocateConfig(**said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("importance", ["gradient", "fisher"])
+def test_locate_in_two_processes_sums_what_one_sums(tmp_path: Path, inputs: dict[str, Path], importance: str) -> None:
+    found = []
+    for name, split in (("one", {"per_device_train_batch_size": 2}),
+                        ("two", {"per_device_train_batch_size": 1, "num_processes": 2})):  # fmt: skip
+        step = context(tmp_path, inputs, name)
+        locate(LocateConfig(**RUN | split, importance=importance, fraction=0.1), step)
+        found.append(load_file(step.workdir / "run" / "importance" / "model.safetensors"))
+    for name, one in found[0].items():
+        assert torch.allclose(one, found[1][name], rtol=1e-3, atol=1e-7), name
