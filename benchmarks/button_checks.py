@@ -18,7 +18,8 @@ from hubwright.builders._lib.conversation_checks import faults, run_checks
 from hubwright.builders._lib.conversation_rows import CHECKS, Row, call
 from hubwright.builders._lib.near_duplicates import Seen
 from hubwright.builders._lib.sources import parse_records
-from hubwright.builders._lib.tool_rows import Rejected, convert
+from hubwright.builders._lib.tool_rows import convert
+from hubwright.hub_sync.errors import RowRejected
 
 
 def with_ids(row: Row) -> Row:
@@ -57,7 +58,7 @@ def main() -> None:
             total += 1
             try:
                 row = with_ids(convert(record))
-            except Rejected as reason:
+            except RowRejected as reason:
                 refused[str(reason)] += 1
                 continue
             found = faults(run_checks(as_port(row) if arguments.port else row, seen=seen))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,17 +111,6 @@ def read_records(sources: Sequence[Source], timeout: float) -> Iterator[tuple[st
                 f"{name}: sha256 is {digest}, expected {source.expect_sha256}; fetch that file or change expect_sha256"
             )
         yield name, parse_records(data, name), f"{origin}, sha256 `{digest}`"
-
-
-def check_rejected(rejected: Counter[str], read: int, most: float) -> None:
-    """Raise DataError where more than the share `most` (the setting max_rejected_share) of `read` is rejected."""
-    bad = sum(rejected.values())
-    if bad > most * read:
-        worst, count = rejected.most_common(1)[0]
-        raise DataError(
-            f"{bad} of {read} records are rejected ({worst}: {count}), more than max_rejected_share {most}: look at "
-            "the sources, or raise it"
-        )
 
 
 def read_rows(source: Input, context: StepContext, split: str | None, config: str | None = None) -> Any:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .._lib.teacher import Asker, Rejected, Row, phase
+from ...hub_sync.errors import RowRejected
+from .._lib.teacher import Asker, Row, phase
 from . import parse, prompts
 
 _YOU = re.compile(r"\byou(?:r|rs|rself)?\b", re.IGNORECASE)
@@ -79,7 +80,7 @@ async def composition(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
 async def consistency(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
     """The row as it is, where the teacher finds that the sub-tasks make up the task. No verdict is no."""
     if not await asker.ask(prompts.consistency(row["task"], row["sub_tasks"]), parse.says_yes, attempts=1):
-        raise Rejected("the sub-tasks do not make up the task")
+        raise RowRejected("the sub-tasks do not make up the task")
     return {}
 
 
@@ -97,7 +98,7 @@ async def functions(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
         asked = prompts.functions(row["task"], row["sub_tasks"], number, earlier)
         found.append(await asker.ask(asked, read, label=str(number), form="json"))
     if not any(found):
-        raise Rejected("no sub-task has a function")
+        raise RowRejected("no sub-task has a function")
     return {"functions": found}
 
 

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from ...hub_sync.errors import RowRejected
 from .._lib.conversation_rows import call
-from .._lib.teacher import Asker, Rejected, Row, phase, together
+from .._lib.teacher import Asker, Row, phase, together
 from . import parse, prompts
 from .parse import Action, Definitions
 
@@ -33,13 +34,13 @@ async def trajectory(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
         action = await decide(seen, tools, row["parallel"], config, asker, turn)
         if action.final:
             if not results:
-                raise Rejected("an answer without any call")
+                raise RowRejected("an answer without any call")
             return {"messages": [*messages, {"role": "assistant", "content": action.final}]}
         answers = await _run(action, tools, results, asker)
         _append(messages, action, answers)
         answered = [one | {"results": answer} for one, answer in zip(action.calls, answers, strict=True)]
         seen = [*seen, {"role": "assistant", "content": action.said}, *prompts.results(answered)]
-    raise Rejected("no final answer in time")
+    raise RowRejected("no final answer in time")
 
 
 async def decide(
@@ -54,7 +55,7 @@ async def decide(
 
     They are asked for one after the other, and no more of them once the others could not change the outcome.
 
-    Raises Rejected where no candidate is usable, or fewer than `min_agreement` of all make the same decision.
+    Raises RowRejected where no candidate is usable, or fewer than `min_agreement` of all make the same decision.
     """
 
     def read(text: str) -> Action:
@@ -67,8 +68,8 @@ async def decide(
     for asked in range(number):
         try:
             one = await asker.ask(seen, read, label=f"{turn}.{asked}", form="act")
-        except Rejected as reason:
-            reasons[str(reason)] += 1
+        except RowRejected as reason:
+            reasons[reason.reason] += 1
         else:
             votes[first.setdefault(one.decision(), one).decision()] += 1
         left = number - asked - 1
@@ -78,10 +79,10 @@ async def decide(
         if most + left < enough or (settled and most >= enough):
             break
     if not votes:
-        raise Rejected(reasons.most_common(1)[0][0])
+        raise RowRejected(reasons.most_common(1)[0][0])
     decision, most = votes.most_common(1)[0]
     if most < enough:
-        raise Rejected("candidates disagree")
+        raise RowRejected("candidates disagree")
     return first[decision]
 
 
@@ -103,7 +104,7 @@ async def _run(
         )
     )
     for key, answer in zip(fresh, found, strict=True):
-        if isinstance(answer, Rejected):
+        if isinstance(answer, RowRejected):
             raise answer
         results[key] = answer
     return [results[key] for key in keys]

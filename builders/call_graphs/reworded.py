@@ -156,7 +156,7 @@ def prompt(request: str) -> list[dict[str, str]]:
 
 
 async def _reword(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
-    """The row with other words in every turn of the user; raises Rejected."""
+    """The row with other words in every turn of the user; raises RowRejected."""
     nodes = [node for node in json.loads(row["plan"])["nodes"] if node.get("looks") is None]  # what the user asked for
     messages, turn, said = [], 0, 0
     for message in row["messages"]:
@@ -225,7 +225,7 @@ def build(config: RewordedConfig, context: StepContext) -> dict[str, DatasetDict
         used = [a + b for a, b in zip(used, row.pop("used"), strict=True)]
         row.pop("n")
         if "rejected" in row:
-            refused[row["rejected"].partition(":")[0]] += 1
+            refused[row["rejected"]] += 1
             continue
         row["id"] = identity(row["messages"], row["tools"])
         row["task"] = " ".join(m["content"] for m in row["messages"] if m["role"] == "user")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import Input, StepContext
-from ...hub_sync.errors import DataError, UsageError
+from ...hub_sync.errors import DataError, RowRejected, UsageError
 from ...hub_sync.json_columns import encode_row
-from ...inference.conversations import RowRejected, read_messages, read_tools, with_system
+from ...inference.conversations import read_messages, read_tools, with_system
 from ...inference.padding import padded, pads_arguments
 from .._lib.sources import read_rows
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,7 @@ def test_settings_that_cannot_be_met_are_refused_in_one_line(settings: dict[str,
 
 
 def test_too_many_rows_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hubwright.builders.call_graphs.build.TRIES", 3)
+    monkeypatch.setattr(sys.modules[Generator.__module__], "TRIES", 3)
     config = CallGraphsConfig(worlds=("weather",), compositions=("three_turns",), variants=("missing_function",))
     with pytest.raises(DataError, match="hardly any new ones: ask for fewer"):
         list(Generator(config).rows("train", 500))
