@@ -62,8 +62,12 @@ def tied(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def is_test(group: str, fraction: float, seed: int) -> bool:
     """Side of a group: a hash of its name and the seed, below `fraction` for the test split."""
-    digest = hashlib.sha256(utf8(f"{seed}:{group}")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64 < fraction
+    return unit_hash(f"{seed}:{group}") < fraction
+
+
+def unit_hash(text: str) -> float:
+    """A number of [0, 1) that follows from the text alone: the first 64 bits of its SHA-256."""
+    return int.from_bytes(hashlib.sha256(utf8(text)).digest()[:8], "big") / 2**64
 
 
 def shingles(row: dict[str, Any]) -> set[int]:

@@ -8,7 +8,6 @@ What is trained on holds nothing of what any config tests (clean.py). Everything
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,11 +18,11 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
 from .._lib.rejections import Rejections, max_rejected_share
-from .._lib.sources import fetch
+from .._lib.sources import json_lines, read_source
 from .._lib.splits import NEAR, is_test, tied
 from .clean import RULES, SPLITS, Item, clean
 from .convert import convert, training_text
-from .read import AbilitySource, File, json_lines, read_files
+from .read import AbilitySource, File, read_files
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
@@ -201,12 +200,8 @@ def _translations(source: AbilitySource, origins: list[str]) -> dict[str, str]:
     """
     if source.parallel is None:
         return {}
-    name, data, origin = fetch(source.parallel, source.timeout)
-    digest = hashlib.sha256(data).hexdigest()
-    expected = source.parallel.expect_sha256 or digest
-    if digest != expected:
-        raise DataError(f"{name}: sha256 is {digest}, expected {expected}; fetch that file or change expect_sha256")
-    origins.append(f"{origin}, sha256 `{digest}`")
+    name, data, origin = read_source(source.parallel, source.timeout)
+    origins.append(origin)
     pairs = []
     for line, record in json_lines(name, data):
         if not isinstance(record, dict) or not all(isinstance(others, list) for others in record.values()):

@@ -9,7 +9,6 @@ for the checks, whose columns every row has.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from ...hub_sync.licence_ids import LicenceId
 from .._lib.conversation_checks import check_all, faults_table
 from .._lib.conversation_rows import Row, calls_of, features, identity
 from .._lib.rejections import Rejections, max_rejected_share
-from .._lib.sources import Source, fetch, load_json
+from .._lib.sources import Source, load_json, read_source
 from .template import from_button, to_button
 
 if TYPE_CHECKING:
@@ -56,12 +55,7 @@ def build(config: ImportConfig, context: StepContext) -> DatasetDict:
     """
     from datasets import DatasetDict, Features, Value
 
-    name, data, origin = fetch(config, config.timeout)
-    digest = hashlib.sha256(data).hexdigest()
-    if config.expect_sha256 and digest != config.expect_sha256:
-        raise DataError(
-            f"{name}: sha256 is {digest}, expected {config.expect_sha256}; fetch that file or change expect_sha256"
-        )
+    name, data, origin = read_source(config, config.timeout)
     # Not splitlines: a string in JSON may hold U+2028 and others that it takes for the end of a line.
     lines = [line for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()][: config.max_rows]
     if not lines:
@@ -71,7 +65,7 @@ def build(config: ImportConfig, context: StepContext) -> DatasetDict:
     rejections.check(config.max_rejected_share)
     if not rows:
         raise DataError(f"{name}: no row is left of {len(lines)} records: look at the file")
-    _report(config, context, rows, f"{origin}, sha256 `{digest}`", rejections)
+    _report(config, context, rows, origin, rejections)
     columns = Features(features() | {"original": Value("string")})
     return DatasetDict({"train": make_dataset(rows, columns).select_columns(list(columns))})
 

@@ -19,6 +19,7 @@ from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import is_well_formed, utf8
 from .._lib.decontamination import inputs_against
+from .._lib.splits import unit_hash
 from .overlap import read_questions
 from .read import TextSource, documents, read_files
 
@@ -78,8 +79,7 @@ def document_id(text: str) -> str:
 
 def split_of(document: str, config: CorpusConfig) -> str:
     """Split of a document by its id and the seed alone."""
-    digest = hashlib.sha256(utf8(f"{config.seed}:{document}")).digest()
-    place = int.from_bytes(digest[:8], "big") / 2**64
+    place = unit_hash(f"{config.seed}:{document}")
     if place < config.test_share:
         return "test"
     return "validation" if place < config.test_share + config.valid_share else "train"

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from ...hub_sync.text import utf8
+from .._lib.splits import unit_hash
 from .dialogues import (
     ASK_FORM,
     CORRECTED,
@@ -63,8 +64,7 @@ class FeedbackDrillsConfig(BaseModel):
 
 def is_test_problem(problem: Problem) -> bool:
     """Side of a problem: a function of its key alone, so no seed or size can move it across."""
-    digest = hashlib.sha256(utf8(f"{problem.skill}:{problem.key}")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64 < TEST_SHARE
+    return unit_hash(f"{problem.skill}:{problem.key}") < TEST_SHARE
 
 
 def make_row(

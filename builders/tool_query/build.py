@@ -20,7 +20,7 @@ from pydantic import Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubError, RowRejected, UsageError
 from .._lib.rejections import Rejections
-from .._lib.sources import FolderSource
+from .._lib.sources import FolderSource, json_lines
 
 if TYPE_CHECKING:
     import datasets
@@ -61,9 +61,7 @@ def build(config: ToolQueryConfig, context: StepContext) -> datasets.DatasetDict
 
     origins: list[str] = []
     try:
-        records = [
-            json.loads(line) for line in config.read(TASKS, origins)[1].decode("utf-8").split("\n") if line.strip()
-        ]
+        records = [record for _, record in json_lines(*config.read(TASKS, origins))]
         ends = [record["additional_info"]["answer"] for record in records]
         board = _start(ends)
         if config.board:

@@ -91,7 +91,7 @@ ANSWERS = f"{DATA}possible_answer/BFCL_v4_simple_python.json"
     ("changed", "said"),
     [
         ({ANSWERS: []}, "simple_python_0 has no gold answer"),
-        ({ANSWERS: "{"}, "is not JSON Lines"),
+        ({ANSWERS: "{"}, "line 1 is not JSON"),
         ({PROMPTS: "X = 1"}, "its prompt is not where it was"),
         ({f"{DATA}possible_answer/BFCL_v4_multi_turn_miss_func.json": [
             {"id": "multi_turn_miss_func_0", "ground_truth": [[]]}]}, "has 2 turns and 1 gold answers"),
@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path, changed, said):
 def test_what_is_no_such_wheel_is_one_line(tmp_path: Path):
     other = tmp_path / "x.whl"
     other.write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"x.whl: is no wheel"):
+    with pytest.raises(DataError, match=r"x.whl: is not a wheel"):
         built(other)
     empty = io.BytesIO()
     zipfile.ZipFile(empty, "w").close()

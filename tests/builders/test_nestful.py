@@ -136,7 +136,7 @@ def test_other_files_are_one_line(tmp_path: Path):
         built(wheel(tmp_path), expect_sha256="0" * 64)
     other = tmp_path / "x.whl"
     other.write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"x.whl: is no wheel"):
+    with pytest.raises(DataError, match=r"x.whl: is not a wheel"):
         built(other)
 
 

@@ -146,7 +146,7 @@ def test_damaged_files_are_one_line(tmp_path: Path):
     with pytest.raises(DataError, match=r"dev.jsonl: sha256 is .*, expected 00"):
         built(path, expect_sha256={"dev.jsonl": "0" * 64})
     (path / "dev.jsonl").write_text("{")
-    with pytest.raises(DataError, match=r"dev.jsonl: is not JSON Lines"):
+    with pytest.raises(DataError, match=r"dev.jsonl: line 1 is not JSON"):
         built(path)
 
 
