@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
+from .._lib.context import local_context
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.sources import json_lines, read_source
 from .._lib.splits import NEAR, is_test, tied
@@ -88,7 +89,7 @@ def features() -> Features:
     return Features(before | {"choices": List(text)} | dict.fromkeys(("answer", "solution", "text"), text))
 
 
-def build(config: AbilityConfig, context: StepContext) -> dict[str, DatasetDict]:
+def build(config: AbilityConfig, context: StepContext | None = None) -> dict[str, DatasetDict]:
     """Read, convert, split and clean; tell `context.report` what was left out by which rule.
 
     Returns a DatasetDict for each source and language (`msvamp_bn`), with those of train, validation and test that
@@ -102,6 +103,7 @@ def build(config: AbilityConfig, context: StepContext) -> dict[str, DatasetDict]
     """
     from datasets import Dataset, DatasetDict
 
+    context = context or local_context()
     origins: list[str] = []
     rejections = Rejections()
     items: list[Item] = []

@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
 from .._lib.archives import Wheel
+from .._lib.context import local_context
 from .._lib.sources import Source, read_source
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class BFCLConfig(Source):
     timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
 
 
-def build(config: BFCLConfig, context: StepContext) -> dict[str, datasets.DatasetDict]:
+def build(config: BFCLConfig, context: StepContext | None = None) -> dict[str, datasets.DatasetDict]:
     """Read and check the rows; tell `context.report` about them.
 
     single_turn rows: id, messages, functions, gold (JSON text; "" where there is no gold answer), prompt (the
@@ -66,6 +67,7 @@ def build(config: BFCLConfig, context: StepContext) -> dict[str, datasets.Datase
     """
     import datasets
 
+    context = context or local_context()
     unknown = [name for name in config.categories if name not in SINGLE + MULTI]
     if unknown:
         raise UsageError(f"categories: {unknown[0]!r} is unknown; use some of {', '.join(SINGLE + MULTI)}")

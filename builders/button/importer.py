@@ -19,6 +19,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.licence_ids import LicenceId
+from .._lib.context import local_context
 from .._lib.conversation_checks import check_all, faults_table
 from .._lib.conversation_rows import Row, calls_of, features, identity
 from .._lib.rejections import Rejections, max_rejected_share
@@ -45,7 +46,7 @@ class ImportConfig(Source):
     timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source.")
 
 
-def build(config: ImportConfig, context: StepContext) -> DatasetDict:
+def build(config: ImportConfig, context: StepContext | None = None) -> DatasetDict:
     """Read every line into a row; tell `context.report` what was refused and why. Returns split `train`, in order.
 
     Raises:
@@ -55,6 +56,7 @@ def build(config: ImportConfig, context: StepContext) -> DatasetDict:
     """
     from datasets import DatasetDict, Features, Value
 
+    context = context or local_context()
     name, data, origin = read_source(config, config.timeout)
     # Not splitlines: a string in JSON may hold U+2028 and others that it takes for the end of a line.
     lines = [line for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()][: config.max_rows]

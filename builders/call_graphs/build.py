@@ -21,6 +21,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubwrightError, UsageError
 from ...hub_sync.json_columns import encode_row
 from ...hub_sync.text import utf8
+from .._lib.context import local_context
 from .._lib.conversation_checks import faults, run_checks
 from .._lib.conversation_rows import Row, features
 from .._lib.function_splits import FUNCTIONS, TEST, TRAIN, functions_of, is_held_out, split_of
@@ -265,7 +266,7 @@ class Generator:
         return row
 
 
-def build(config: CallGraphsConfig, context: StepContext) -> DatasetDict:
+def build(config: CallGraphsConfig, context: StepContext | None = None) -> DatasetDict:
     """Rows that pass every check; rows go to disk as they are made, so memory does not grow with their number.
 
     Inputs `against_NAME` are test sets: rows that ask nearly what they ask are left out. An input `definitions` is a
@@ -277,6 +278,7 @@ def build(config: CallGraphsConfig, context: StepContext) -> DatasetDict:
     from datasets import Dataset, DatasetDict, Split
     from datasets.exceptions import DatasetGenerationError
 
+    context = context or local_context()
     read, definitions = None, context.inputs.get("definitions")
     if definitions:
         for name in ("test_rows", "function_test_rows"):

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError
+from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.json_columns import make_dataset
 from ...inference.served import ServingConfig, check_spec, serve_input
+from .._lib.context import local_context
 from .._lib.conversation_checks import faults, run_checks
 from .._lib.conversation_rows import ASSISTANT, CHECKS, Row, features, identity
 from .._lib.near_duplicates import Seen, read_against
@@ -185,7 +186,7 @@ async def _reword(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
 reword = phase(_reword)
 
 
-def build(config: RewordedConfig, context: StepContext) -> dict[str, DatasetDict]:
+def build(config: RewordedConfig, context: StepContext | None = None) -> dict[str, DatasetDict]:
     """Reword the input `dataset`, rows of `call_graphs`. Returns config `verified`, split `train`.
 
     Raises:
@@ -198,6 +199,9 @@ def build(config: RewordedConfig, context: StepContext) -> dict[str, DatasetDict
     from ...inference.stage import run_stage
     from .toolset import read_worlds
 
+    context = context or local_context()
+    if "dataset" not in context.inputs:
+        raise UsageError(f"step {context.step}: give the input `dataset`, rows of `uses: call_graphs`")
     source = context.inputs["dataset"]
     rows = read_rows(source, context, config.split)
     missing = [name for name in ("messages", "plan", "sub_tasks") if name not in rows.column_names]

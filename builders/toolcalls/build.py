@@ -21,6 +21,7 @@ from ...hub_sync.errors import DataError
 from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import utf8
+from .._lib.context import local_context
 from .._lib.language import UNKNOWN
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.sources import Source, read_records
@@ -81,7 +82,7 @@ def features() -> Features:
     )
 
 
-def build(config: ToolCallsConfig, context: StepContext) -> DatasetDict:
+def build(config: ToolCallsConfig, context: StepContext | None = None) -> DatasetDict:
     """Read, validate, deduplicate and split; tell `context.report` what was refused and why.
 
     Returns `train` and `test` (the latter only where test_fraction is above 0) with the columns of `features()`, in
@@ -94,6 +95,7 @@ def build(config: ToolCallsConfig, context: StepContext) -> DatasetDict:
     """
     from datasets import DatasetDict
 
+    context = context or local_context()
     rows: list[Row] = []
     rejections = Rejections()
     changes: Counter[str] = Counter()

@@ -81,6 +81,8 @@ def test_rows_keep_what_the_package_says(tmp_path: Path):
     assert json.loads(multi["later_prompt"]) == {"1": f"{[FUNCTION]}\nAnd now?"}
     assert {row["name"] for row in made["worlds"]["python"]} == {*DOCS.values(), "long_context"}
     assert context.report.counts == {"simple_python": 1, "irrelevance": 1, "multi_turn_miss_func": 1}
+    alone = build(BFCLConfig(source=str(wheel(tmp_path)), categories=CATEGORIES))  # without a context
+    assert alone["single_turn"]["simple_python"].to_list() == [single]
     assert "`bfcl-eval` 9.9 (Apache-2.0; a local copy of `bfcl_eval-9.9-py3-none-any.whl`" in context.report.summary
 
 

@@ -96,6 +96,8 @@ def test_definitions_are_json_schema(tmp_path: Path):
         "required": ["title"],
     }
     assert list(find["responses"]["properties"]) == ["id", "place"]
+    alone = build(NestfulConfig(source=str(wheel(tmp_path)), candidates=1))  # without a context
+    assert alone["test"].to_list() == rows.to_list()
 
 
 @pytest.mark.parametrize(

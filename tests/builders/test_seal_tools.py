@@ -83,6 +83,8 @@ def test_rows(tmp_path: Path):
     assert report.counts["dev: offered another function with the same arguments"] == 3
     again, _ = built(tmp_path / "d", candidates=3)
     assert again["instances"]["dev"].to_list() == made["instances"]["dev"].to_list()
+    alone = build(SealToolsConfig(source=str(tmp_path / "d"), candidates=3))  # without a context
+    assert alone["instances"]["dev"].to_list() == made["instances"]["dev"].to_list()
 
 
 def test_faults_are_named_and_counted(tmp_path: Path):

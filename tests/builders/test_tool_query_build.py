@@ -85,6 +85,8 @@ def test_rows_with_the_sources_own_list(tmp_path: Path):
     assert json.loads(rows[4]["changes"]) == [
         ["project", "Home", "is_favorite", True], ["task", "Cook", "due_date", "2030-01-09"],
     ]  # fmt: skip
+    alone = build(ToolQueryConfig(source=str(tmp_path)))["test"]  # without a context
+    assert alone.to_list() == rows
     board = json.loads(rows[0]["board"])
     assert [(p["name"], [t["content"] for t in p["tasks"]]) for p in board] == [
         ("Home", ["Sweep", "Cook"]), ("Work", ["Call Ann"]),

@@ -280,7 +280,7 @@ def test_the_step(tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + b"\n".join(lines))
     context = StepContext("button", tmp_path, tmp_path / "out")
     with pytest.raises(DataError, match="2 of 5 records are rejected"):
-        build(ImportConfig(source=str(path)), context)
+        build(ImportConfig(source=str(path)))  # without a context
     train = build(ImportConfig(source=str(path), max_rejected_share=0.5), context)["train"]
     assert train.column_names == [*features(), "original"]
     train.to_parquet(tmp_path / "train.parquet")
