@@ -17,7 +17,7 @@ HASHES, BANDS, RUN = 32, 8, 3
 _MIX = np.random.default_rng(7).integers(1, 2**63, size=(HASHES, 2), dtype=np.uint64) | np.uint64(1)
 
 
-class Seen:
+class MinHashIndex:
     """Texts that came before; 256 bytes of hashes and an id are kept of each, never the text.
 
     Args:
@@ -51,12 +51,12 @@ class Seen:
         return f"{best[0]:.2f} like {self._names[-best[1]]}" if best[0] >= self.threshold else ""
 
 
-def read_against(context: StepContext, near: float = 0.8, *roles: str) -> Seen | None:
+def read_against(context: StepContext, near: float = 0.8, *roles: str) -> MinHashIndex | None:
     """The requests of a step's inputs `against`, `against_NAME` and of `roles`; None where there are none.
 
     Raises DataError as `requests` does.
     """
-    tests = Seen(near)
+    tests = MinHashIndex(near)
     given = inputs_against(context, *roles)
     for source in given:
         tests.add_all(requests(source.path, str(source.ref)))

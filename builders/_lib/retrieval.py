@@ -21,7 +21,7 @@ def words(text: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(text)]
 
 
-class Nearest:
+class TfidfRetriever:
     """Texts by name, ranked by the cosine of their TF-IDF vectors with a query's.
 
     Args:
@@ -54,9 +54,9 @@ class Nearest:
         return [self._names[index] for index in np.argsort(-scores, kind="stable")[:most]]
 
 
-def offer(needed: Sequence[str], nearest: Nearest, query: str, total: int, seed: str) -> list[str]:
+def offer(needed: Sequence[str], retriever: TfidfRetriever, query: str, total: int, seed: str) -> list[str]:
     """The functions that are needed and the nearest others, `total` or as many as are needed, in an order drawn from
     `seed`, the same on every machine."""
-    others = [name for name in nearest.rank(query, total) if name not in needed]
+    others = [name for name in retriever.rank(query, total) if name not in needed]
     offered = [*needed, *others[: max(total - len(needed), 0)]]
     return sorted(offered, key=lambda name: hashlib.sha256(utf8(f"{seed}:{name}")).digest())

@@ -1,6 +1,6 @@
 """How a phase asks the teacher: every request with a seed of its own, every refusal with a reason that is counted.
 
-A phase is an `async def f(row, config, asker) -> changes`, made into a stage's work by `phase`. A row that is turned
+A phase is an `async def f(row, config, client) -> changes`, made into a stage's work by `phase`. A row that is turned
 down is a result like any other, so that it is not asked again and a replay turns it down as well. A lost connection is
 none: it fails the row, which the next run asks again.
 """
@@ -27,7 +27,7 @@ STOP = ("</call>", "</final>")
 OWN_TAG = "<thought>"  # of the prompts: what stands in it is part of the row
 
 
-class Asker:
+class PhaseClient:
     """Asks for one row in one phase, and counts the tokens of all replies, recorded ones too.
 
     Args:
@@ -95,18 +95,18 @@ def seed_of(*parts: Any) -> int:
 
 
 def phase(
-    work: Callable[[Row, Mapping[str, Any], Asker], Awaitable[Row]],
+    work: Callable[[Row, Mapping[str, Any], PhaseClient], Awaitable[Row]],
 ) -> Callable[[Row, Mapping[str, Any], ChatClient], Awaitable[Row]]:
     """A stage's work: the row with what `work` adds, or with `rejected`; and `used`, its tokens."""
 
     @functools.wraps(work)
     async def run(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
-        asker = Asker(chat, config, f"{work.__name__}:{row['n']}")
+        client = PhaseClient(chat, config, f"{work.__name__}:{row['n']}")
         try:
-            found = await work(row, config, asker)
+            found = await work(row, config, client)
         except RowRejected as reason:
             found = {"rejected": reason.reason, "detail": str(reason)}
-        return {**row, **found, "used": [asker.prompt_tokens, asker.completion_tokens]}
+        return {**row, **found, "used": [client.prompt_tokens, client.completion_tokens]}
 
     return run
 

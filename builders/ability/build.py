@@ -20,7 +20,7 @@ from ...hub_sync.licence_ids import LicenceId
 from .._lib.context import local_context
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.sources import json_lines, read_source
-from .._lib.splits import NEAR, is_test, tied
+from .._lib.splits import NEAR, connected_components, is_test
 from .clean import RULES, SPLITS, Item, clean
 from .convert import convert, training_text
 from .read import AbilitySource, File, read_files
@@ -136,7 +136,7 @@ def _items(
 ) -> list[Item]:
     """The source's rows by language, before they are cleaned."""
     items: list[Item] = []
-    tied = _translations(source, origins)
+    translations = _translations(source, origins)
     english: dict[int, str] = {}
     subjects: set[str] = set()
     for file in read_files(source, origins):
@@ -156,7 +156,7 @@ def _items(
                     f"{file.name}: line {line}: query {asked[:60]!r} is not the question that line has in the other "
                     "languages, so the languages cannot be split alike; fetch the files of one version"
                 )
-            items.append(_item(source, config, file, line, row, language, tied))
+            items.append(_item(source, config, file, line, row, language, translations))
     rejections.check(config.max_rejected_share)
     if unknown := sorted(set(source.subjects) - subjects):
         raise DataError(
@@ -172,15 +172,15 @@ def _item(
     line: int,
     row: dict[str, Any],
     language: str,
-    tied: dict[str, str],
+    translations: dict[str, str],
 ) -> Item:
     kind, split = source.kind, file.split
     named = str(row.pop("id", line))
     group = ""
     if kind in ("mgsm", "msvamp"):
         group = f"{kind}:{line}"  # the files have one problem a line, in one order
-    elif named in tied:
-        group = f"{kind}:{tied[named]}"
+    elif named in translations:
+        group = f"{kind}:{translations[named]}"
     if kind == "msvamp":
         split = "test" if is_test(group, 1 - config.msvamp_train_share, config.seed) else "train"
     where = {"gsm8k": f"gsm8k-{file.split}", "arc": file.name.removesuffix(".csv")}.get(kind, f"{kind}-{language}")
@@ -209,7 +209,7 @@ def _translations(source: AbilitySource, origins: list[str]) -> dict[str, str]:
         if not isinstance(record, dict) or not all(isinstance(others, list) for others in record.values()):
             raise DataError(f"{name}: line {line} is no object of lists; give EXAMS' parallel_questions.jsonl")
         pairs += [(one, str(other)) for one, others in record.items() for other in others]
-    return tied(pairs)
+    return connected_components(pairs)
 
 
 def _report(

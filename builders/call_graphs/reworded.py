@@ -22,9 +22,9 @@ from ...inference.served import ServingConfig, check_spec, serve_input
 from .._lib.context import local_context
 from .._lib.conversation_checks import faults, run_checks
 from .._lib.conversation_rows import ASSISTANT, CHECKS, Row, features, identity
-from .._lib.near_duplicates import Seen, read_against
+from .._lib.near_duplicates import MinHashIndex, read_against
 from .._lib.sources import read_rows
-from .._lib.teacher import Asker, phase
+from .._lib.teacher import PhaseClient, phase
 from .words import said as spoken
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def prompt(request: str) -> list[dict[str, str]]:
     return [*turns, {"role": "user", "content": f"Request: {request}"}]
 
 
-async def _reword(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+async def _reword(row: Row, config: Mapping[str, Any], client: PhaseClient) -> Row:
     """The row with other words in every turn of the user; raises RowRejected."""
     nodes = [node for node in json.loads(row["plan"])["nodes"] if node.get("looks") is None]  # what the user asked for
     messages, turn, said = [], 0, 0
@@ -175,7 +175,7 @@ async def _reword(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
                     raise ValueError(said)
                 return text
 
-            new = old if short else await asker.ask(prompt(old), read, label=str(said))
+            new = old if short else await client.ask(prompt(old), read, label=str(said))
             message = {**message, "content": new}
             said += 1
             turn += not short
@@ -223,7 +223,7 @@ def build(config: RewordedConfig, context: StepContext | None = None) -> dict[st
     )
     responses = {name: tool.definition["responses"] for name, tool in read_worlds().items()}
     refused: Counter[str] = Counter({"the endpoint failed": len(result.failed)})
-    accepted, used, seen = [], [0, 0], Seen(config.near)
+    accepted, used, seen = [], [0, 0], MinHashIndex(config.near)
     tests = read_against(context, config.near)
     for row in result.rows:
         used = [a + b for a, b in zip(used, row.pop("used"), strict=True)]

@@ -20,7 +20,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from .._lib.archives import Wheel
 from .._lib.context import local_context
-from .._lib.retrieval import Nearest, offer
+from .._lib.retrieval import TfidfRetriever, offer
 from .._lib.sources import Source, read_source
 from .convert import RESULT, definition, faults, references
 
@@ -85,14 +85,14 @@ def _rows(
     part: str, specs: list[dict[str, Any]], records: list[dict[str, Any]], candidates: int
 ) -> list[dict[str, Any]]:
     tools = {spec["name"]: definition(spec) for spec in specs}
-    nearest = Nearest({name: f"{name} {tool['description']}" for name, tool in tools.items()})
+    retriever = TfidfRetriever({name: f"{name} {tool['description']}" for name, tool in tools.items()})
     rows = []
     for number, record in enumerate(records):
         row, query = f"{part}_{number}", record["input"]
         calls = [call for call in record["output"] if call["name"] != RESULT]
         result: dict[str, str] = next((call["arguments"] for call in record["output"] if call["name"] == RESULT), {})
         needed = [name for name in dict.fromkeys(call["name"] for call in calls) if name in tools]
-        offered = offer(needed, nearest, query, candidates, row)
+        offered = offer(needed, retriever, query, candidates, row)
         found = list(faults(calls, tools))
         rows.append(
             {

@@ -19,7 +19,7 @@ from ...environments.definition import fault
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from .._lib.context import local_context
-from .._lib.retrieval import Nearest, offer
+from .._lib.retrieval import TfidfRetriever, offer
 from .._lib.sources import FolderSource, json_lines
 from .convert import definition, faults, references
 
@@ -61,9 +61,9 @@ def build(config: SealToolsConfig, context: StepContext | None = None) -> dict[s
         tools = {record["api_name"]: definition(record) for record in records[TOOLS]}
         unusable = {name: said for name, tool in tools.items() if (said := fault(tool))}
         texts = {r["api_name"]: f"{r['api_name']} {r['api_description']} {r['field']}" for r in records[TOOLS]}
-        nearest = Nearest({name: text for name, text in texts.items() if name not in unusable})
+        retriever = TfidfRetriever({name: text for name, text in texts.items() if name not in unusable})
         rows = {
-            split: [_row(record, tools, nearest, config.candidates) for record in records[f"{split}.jsonl"]]
+            split: [_row(record, tools, retriever, config.candidates) for record in records[f"{split}.jsonl"]]
             for split in SPLITS
         }
         listed = [tools[r["api_name"]] | {"field": r["field"], "required": r["required"]} for r in records[TOOLS]]
@@ -104,11 +104,11 @@ def _records(config: SealToolsConfig, file: str, origins: list[str]) -> list[dic
 
 
 def _row(
-    record: dict[str, Any], tools: dict[str, dict[str, Any]], nearest: Nearest, candidates: int
+    record: dict[str, Any], tools: dict[str, dict[str, Any]], retriever: TfidfRetriever, candidates: int
 ) -> dict[str, Any]:
     calling, query = record["calling"], record["query"]
     needed = [name for name in dict.fromkeys(call["api"] for call in calling) if name in tools]
-    offered = offer(needed, nearest, query, candidates, record["id"])
+    offered = offer(needed, retriever, query, candidates, record["id"])
     found = list(faults(calling, tools))
     return {
         "id": record["id"],

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hubwright.builders._lib.splits import tied
+from hubwright.builders._lib.splits import connected_components
 from hubwright.builders.ability import AbilityConfig, AbilitySource, build
 from hubwright.builders.ability.clean import SAME, Item, clean
 from hubwright.builders.ability.convert import convert, number, training_text
@@ -313,7 +313,13 @@ def test_cleaning_goes_by_the_first_rule_that_holds() -> None:
         i.left_out = ""
     clean(items, None)
     assert [i.left_out for i in items][5:] == [SAME, "", "translation", "", SAME, ""]
-    assert tied([("b", "a"), ("c", "b"), ("x", "y")]) == {"a": "a", "b": "a", "c": "a", "x": "x", "y": "x"}
+    assert connected_components([("b", "a"), ("c", "b"), ("x", "y")]) == {
+        "a": "a",
+        "b": "a",
+        "c": "a",
+        "x": "x",
+        "y": "x",
+    }
 
 
 # Files and settings that are wrong.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hubwright.builders._lib.retrieval import Nearest, words
+from hubwright.builders._lib.retrieval import TfidfRetriever, words
 from hubwright.builders.seal_tools import SealToolsConfig, build
 from hubwright.builders.seal_tools.build import SPLITS
 from hubwright.builders.seal_tools.convert import references
@@ -125,7 +125,7 @@ def test_references_stand_anywhere_in_an_argument():
 
 def test_nearest():
     assert words("getHTMLPage of Film2") == ["get", "html", "page", "of", "film", "2"]
-    found = Nearest({"b": "red apple", "a": "red apple", "c": "red stone", "d": "the sea"})
+    found = TfidfRetriever({"b": "red apple", "a": "red apple", "c": "red stone", "d": "the sea"})
     assert found.rank("An apple, please", 2) == ["a", "b"]
     assert found.rank("a stone", 9)[0] == "c"
 
