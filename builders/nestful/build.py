@@ -87,12 +87,13 @@ def _rows(
     tools = {spec["name"]: definition(spec) for spec in specs}
     retriever = TfidfRetriever({name: f"{name} {tool['description']}" for name, tool in tools.items()})
     rows = []
-    for number, record in enumerate(records):
+    nearest = retriever.rank([record["input"] for record in records], candidates)
+    for number, (record, ranked) in enumerate(zip(records, nearest, strict=True)):
         row, query = f"{part}_{number}", record["input"]
         calls = [call for call in record["output"] if call["name"] != RESULT]
         result: dict[str, str] = next((call["arguments"] for call in record["output"] if call["name"] == RESULT), {})
         needed = [name for name in dict.fromkeys(call["name"] for call in calls) if name in tools]
-        offered = offer(needed, retriever, query, candidates, row)
+        offered = offer(needed, ranked, candidates, row)
         found = list(faults(calls, tools))
         rows.append(
             {

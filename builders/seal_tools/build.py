@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -62,10 +63,13 @@ def build(config: SealToolsConfig, context: StepContext | None = None) -> dict[s
         unusable = {name: said for name, tool in tools.items() if (said := fault(tool))}
         texts = {r["api_name"]: f"{r['api_name']} {r['api_description']} {r['field']}" for r in records[TOOLS]}
         retriever = TfidfRetriever({name: text for name, text in texts.items() if name not in unusable})
-        rows = {
-            split: [_row(record, tools, retriever, config.candidates) for record in records[f"{split}.jsonl"]]
-            for split in SPLITS
-        }
+        rows = {}
+        for split in SPLITS:
+            read = records[f"{split}.jsonl"]
+            ranked = retriever.rank([record["query"] for record in read], config.candidates)
+            rows[split] = [
+                _row(record, tools, names, config.candidates) for record, names in zip(read, ranked, strict=True)
+            ]
         listed = [tools[r["api_name"]] | {"field": r["field"], "required": r["required"]} for r in records[TOOLS]]
     except (LookupError, TypeError, AttributeError) as error:
         raise DataError(f"the files are not those of Seal-Tools ({error!r}); give Seal-Tools_Dataset") from error
@@ -104,11 +108,11 @@ def _records(config: SealToolsConfig, file: str, origins: list[str]) -> list[dic
 
 
 def _row(
-    record: dict[str, Any], tools: dict[str, dict[str, Any]], retriever: TfidfRetriever, candidates: int
+    record: dict[str, Any], tools: dict[str, dict[str, Any]], ranked: Sequence[str], candidates: int
 ) -> dict[str, Any]:
     calling, query = record["calling"], record["query"]
     needed = [name for name in dict.fromkeys(call["api"] for call in calling) if name in tools]
-    offered = offer(needed, retriever, query, candidates, record["id"])
+    offered = offer(needed, ranked, candidates, record["id"])
     found = list(faults(calling, tools))
     return {
         "id": record["id"],

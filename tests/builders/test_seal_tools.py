@@ -126,8 +126,8 @@ def test_references_stand_anywhere_in_an_argument():
 def test_nearest():
     assert words("getHTMLPage of Film2") == ["get", "html", "page", "of", "film", "2"]
     found = TfidfRetriever({"b": "red apple", "a": "red apple", "c": "red stone", "d": "the sea"})
-    assert found.rank("An apple, please", 2) == ["a", "b"]
-    assert found.rank("a stone", 9)[0] == "c"
+    assert found.rank(["An apple, please"], 2) == [["a", "b"]]
+    assert found.rank(["a stone"], 9)[0][0] == "c"
 
 
 @pytest.mark.parametrize(
