@@ -23,9 +23,10 @@ from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import utf8
 from .._lib.context import local_context
 from .._lib.language import UNKNOWN
+from .._lib.near_duplicates import NEAR, highest_similarity, shingles, words
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.sources import Source, read_records
-from .._lib.splits import NEAR, groups, is_test, near_train, words
+from .._lib.splits import groups, is_test
 from .._lib.tool_rows import convert
 
 if TYPE_CHECKING:
@@ -147,7 +148,11 @@ def split(rows: list[Row], config: ToolCallsConfig) -> tuple[dict[str, list[Row]
     sides: dict[str, list[Row]] = {"train": [], "test": []}
     for row, group in zip(rows, groups(rows), strict=True):
         sides["test" if is_test(group, config.test_fraction, config.seed) else "train"].append(row)
-    nearest = near_train(sides["test"], sides["train"])
+    grams = {
+        side: [shingles(" ".join(m["content"] for m in row["messages"])) for row in part]
+        for side, part in sides.items()
+    }
+    nearest = highest_similarity(grams["test"], grams["train"])
     apart = [r for r, similarity in zip(sides["test"], nearest, strict=True) if similarity < NEAR]
     near = len(sides["test"]) - len(apart)
     return {"train": sides["train"], "test": apart}, near
