@@ -16,9 +16,10 @@ from pathlib import Path
 
 from hubwright.builders._lib.conversation_checks import faults, run_checks
 from hubwright.builders._lib.conversation_rows import CHECKS, Row, call
-from hubwright.builders._lib.near_duplicates import Seen
+from hubwright.builders._lib.near_duplicates import MinHashIndex
 from hubwright.builders._lib.sources import parse_records
-from hubwright.builders._lib.tool_rows import Rejected, convert
+from hubwright.builders._lib.tool_rows import convert
+from hubwright.hub_sync.errors import RowRejected
 
 
 def with_ids(row: Row) -> Row:
@@ -50,14 +51,14 @@ def main() -> None:
     parser.add_argument("--port", action="store_true", help="as the public re-implementation would store them")
     arguments = parser.parse_args()
     for path in arguments.files:
-        seen, failed, reasons = Seen(), Counter[str](), Counter[tuple[str, str]]()
+        seen, failed, reasons = MinHashIndex(), Counter[str](), Counter[tuple[str, str]]()
         refused: Counter[str] = Counter()
         whole = total = 0
         for record in parse_records(path.read_bytes(), path.name):
             total += 1
             try:
                 row = with_ids(convert(record))
-            except Rejected as reason:
+            except RowRejected as reason:
                 refused[str(reason)] += 1
                 continue
             found = faults(run_checks(as_port(row) if arguments.port else row, seen=seen))

@@ -43,7 +43,7 @@ def choose(arm: str, seed: int, tokens: int, arguments: argparse.Namespace, fold
 
     from hubwright.builders._lib.conversation_checks import run_checks
     from hubwright.builders._lib.conversation_rows import features
-    from hubwright.builders.call_graphs.corruption import Unfit, spoil
+    from hubwright.builders.call_graphs.corruption import NotApplicable, corrupt
     from hubwright.evals._lib.tool_turns import plain_turns
     from hubwright.hub_sync.json_columns import make_dataset
 
@@ -60,8 +60,8 @@ def choose(arm: str, seed: int, tokens: int, arguments: argparse.Namespace, fold
     for row in order:
         if arm == "spoilt":
             try:
-                row = run_checks(spoil(row, rng), {})
-            except Unfit:
+                row = run_checks(corrupt(row, rng), {})
+            except NotApplicable:
                 pass
         size = sum(
             len(tokenizer(turn["content"])["input_ids"]) + 5 for turn in plain_turns(row["messages"], row["tools"])

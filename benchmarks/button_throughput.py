@@ -21,15 +21,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hubwright.builders._lib.teacher import Asker, phase
+from hubwright.builders._lib.teacher import PhaseClient, phase
 
 from .button_peers import QUESTION
 
 SIZES, IN_FLIGHT, LATENCY, ROUNDS = (512, 2048), 64, 0.2, 3
 
 
-async def _ask(row: Mapping[str, Any], config: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
-    return {"text": await asker.ask([{"role": "user", "content": f"{QUESTION}{row['n']}"}], str.strip)}
+async def _ask(row: Mapping[str, Any], config: Mapping[str, Any], client: PhaseClient) -> dict[str, Any]:
+    return {"text": await client.ask([{"role": "user", "content": f"{QUESTION}{row['n']}"}], str.strip)}
 
 
 ask = phase(_ask)

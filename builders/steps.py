@@ -155,7 +155,7 @@ STEPS: dict[str, StepSpec] = {
             "embedder": Role("model", optional=True),
             "against_*": Role("dataset"),
         },
-        version=4,
+        version=5,
         extra="llm",
     ),
     "button_import": StepSpec(

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..hub_sync.errors import RowRejected
 from .definition import JSON_TYPES
 from .schema import MOST_DEPTH, schema_fault
 
@@ -31,19 +32,15 @@ _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentS
 _SUFFIX = re.compile(r"\s*[,(]\s*(optional|required|default\b.*?)\s*\)?\s*$", re.IGNORECASE)
 
 
-class Unreadable(ValueError):
-    """A definition that is no function's; the text is a reason that can be counted."""
-
-
 def as_function(tool: Any) -> dict[str, Any]:
     """`{"type": "function", "function": {name, description, parameters}}`, `parameters` a JSON Schema of an object.
 
-    Raises Unreadable: tool_without_name, tool_parameters_not_a_schema, tool_type_unknown, and "tool_" with a word of
+    Raises RowRejected: tool_without_name, tool_parameters_not_a_schema, tool_type_unknown, and "tool_" with a word of
     `schema_fault`.
     """
     function = tool.get("function") or tool if isinstance(tool, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"].strip():
-        raise Unreadable("tool_without_name")
+        raise RowRejected("tool_without_name")
     given: Any = next(
         (function[key] for key in ("parameters", "input_schema", "inputSchema") if function.get(key)), {}
     )
@@ -52,7 +49,7 @@ def as_function(tool: Any) -> dict[str, Any]:
     if isinstance(required, list) and required and "required" not in parameters:  # beside the parameters in ToolACE
         parameters["required"] = required
     if fault := schema_fault(parameters):
-        raise Unreadable(f"tool_{fault}")
+        raise RowRejected(f"tool_{fault}")
     description = function.get("description") or ""
     return {
         "type": "function",
@@ -69,9 +66,9 @@ def _parsed(given: Any) -> Mapping[str, Any]:
         try:
             given = json.loads(given)
         except (ValueError, RecursionError):
-            raise Unreadable("tool_parameters_not_a_schema") from None
+            raise RowRejected("tool_parameters_not_a_schema") from None
     if not isinstance(given, Mapping):
-        raise Unreadable("tool_parameters_not_a_schema")
+        raise RowRejected("tool_parameters_not_a_schema")
     return given
 
 
@@ -80,7 +77,7 @@ def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
         given = {"type": "object", "properties": given, "required": [k for k, v in given.items() if not _optional(v)]}
     found = json_schema(given)
     if found.setdefault("type", "object") != "object":
-        raise Unreadable("tool_parameters_not_a_schema")
+        raise RowRejected("tool_parameters_not_a_schema")
     if not any(key in found for key in (*_NAMED, *_MANY, "$ref")):
         found["properties"] = {}
     return found
@@ -101,12 +98,12 @@ def json_schema(schema: Any, depth: int = 0) -> Any:
     """A schema with JSON Schema's types at any depth; a property that is called `type` stays one.
 
     Keywords that are null are left out (Arrow's structs fill them in), and a property's own `required: true` becomes
-    an entry of the list around it. Raises Unreadable("tool_type_unknown").
+    an entry of the list around it. Raises RowRejected("tool_type_unknown").
     """
     if not isinstance(schema, Mapping):
         return schema
     if depth > MOST_DEPTH:
-        raise Unreadable("tool_schema_too_deep")
+        raise RowRejected("tool_schema_too_deep")
     found = {key: value for key, value in schema.items() if value is not None or key in ("default", "const")}
     properties = found.get("properties")
     if isinstance(properties, Mapping):
@@ -144,7 +141,7 @@ def _without_flag(value: Any) -> Any:
 def _type(text: Any, depth: int) -> dict[str, Any]:
     """The schema that a type's name says: `int`, `List[str]`, `Optional[int]`, `str | None`, `int, optional`."""
     if not isinstance(text, str) or depth > 8 or len(text) > 500:
-        raise Unreadable("tool_type_unknown")
+        raise RowRejected("tool_type_unknown")
     while (shorter := _SUFFIX.sub("", text)) != text:
         text = shorter
     text = text.strip()
@@ -156,10 +153,10 @@ def _type(text: Any, depth: int) -> dict[str, Any]:
         if name in ANY or not name:
             return {}
         if name not in TYPES:
-            raise Unreadable("tool_type_unknown")
+            raise RowRejected("tool_type_unknown")
         return {"type": TYPES[name]}
     if not inside.endswith("]"):
-        raise Unreadable("tool_type_unknown")
+        raise RowRejected("tool_type_unknown")
     if name == "literal":
         return {"enum": _literals(inside[:-1])}
     inner = _split(inside[:-1], ",")
@@ -177,7 +174,7 @@ def _type(text: Any, depth: int) -> dict[str, Any]:
         }
     if kind == "object" and len(inner) == 2:
         return {"type": "object", "additionalProperties": _type(inner[1], depth + 1)}
-    raise Unreadable("tool_type_unknown")
+    raise RowRejected("tool_type_unknown")
 
 
 def _either(schemas: list[dict[str, Any]]) -> dict[str, Any]:
@@ -205,5 +202,5 @@ def _literals(text: str) -> list[Any]:
     try:
         values = json.loads("[" + text.replace("'", '"') + "]")
     except ValueError:
-        raise Unreadable("tool_type_unknown") from None
+        raise RowRejected("tool_type_unknown") from None
     return list(values)

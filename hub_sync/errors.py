@@ -22,6 +22,19 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
+class RowRejected(ValueError):
+    """A row that cannot be used: the caller counts it by its reason, or ends in one line that names it.
+
+    Args:
+        reason: a phrase that is counted, the same for all rows of the kind.
+        detail: the offending value or what is wrong with it, for the message about one such row.
+    """
+
+    def __init__(self, reason: str, detail: object = None) -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(reason if detail is None else f"{reason} ({detail!r:.80})")
+
+
 class HubwrightError(Exception):
     """Base of every error that is the user's to mend; `exit_code` is the process's exit status."""
 

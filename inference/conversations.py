@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from ..hub_sync.errors import RowRejected
 from .padding import ARGUMENTS
 
 ROLES = {
@@ -41,19 +42,6 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 Turn = dict[str, Any]
 Changes = Counter[str]
-
-
-class RowRejected(ValueError):
-    """A row that cannot be used.
-
-    Args:
-        reason: a phrase that is counted, the same for all rows of the kind.
-        value: the offending value, for the message about the first such row.
-    """
-
-    def __init__(self, reason: str, value: Any = None) -> None:
-        self.reason = reason
-        super().__init__(reason if value is None else f"{reason} ({value!r:.80})")
 
 
 def read_tools(value: Any, is_padded: bool = False, changes: Changes | None = None) -> list[dict[str, Any]]:

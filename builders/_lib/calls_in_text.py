@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...environments.calls import python_calls
+from ...hub_sync.errors import RowRejected
 from ...inference.blocks import unfenced
 from .sources import load_json
 
@@ -16,10 +17,6 @@ NAME_OF_CALLS = "tool_calls"
 ARGUMENTS = ("arguments", "parameters", "args", "input")
 _OPEN = re.compile(r"</?tool_call>|</?functioncall>")
 _QUOTED = re.compile(r"(\"(?:arguments|parameters)\"\s*:\s*)'(.*)'(\s*\}\s*)\Z", re.DOTALL)
-
-
-class Rejected(ValueError):
-    """A record that does not become a row; the text is a reason that is counted."""
 
 
 def blocks(text: str, opening: str, *closing: str, to_end: bool = False, mark: str = "") -> tuple[list[str], str]:
@@ -46,7 +43,7 @@ def blocks(text: str, opening: str, *closing: str, to_end: bool = False, mark: s
 def read_json(text: str) -> Any:
     """JSON, also in a fence, with `"arguments": '{...}'` as glaive writes it, or as a Python literal as Hermes does.
 
-    Raises Rejected.
+    Raises RowRejected.
     """
     text = unfenced(text)
     try:
@@ -58,20 +55,20 @@ def read_json(text: str) -> Any:
         try:
             return load_json(text[: quoted.start()] + quoted[1] + json.dumps(inner) + quoted[3])
         except (ValueError, RecursionError):
-            raise Rejected("call_not_json") from None
+            raise RowRejected("call_not_json") from None
     try:
         value = ast.literal_eval(text) if len(text) < 100_000 else None
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         value = None
     if not isinstance(value, dict | list):
-        raise Rejected("call_not_json")
+        raise RowRejected("call_not_json")
     return value
 
 
 def as_calls(value: Any) -> list[dict[str, Any]]:
     """Calls as people write them, `{"name", "arguments"}` or `{"function": {...}}`, with arguments as objects.
 
-    `parameters`, `args` and `input` are other names of the arguments. Raises Rejected.
+    `parameters`, `args` and `input` are other names of the arguments. Raises RowRejected.
     """
     calls = value if isinstance(value, list) else [value]
     return [_as_call(one) for one in calls]
@@ -80,18 +77,18 @@ def as_calls(value: Any) -> list[dict[str, Any]]:
 def _as_call(call: Any) -> dict[str, Any]:
     inner = call.get("function", call) if isinstance(call, Mapping) else None
     if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
-        raise Rejected("call_without_name")
+        raise RowRejected("call_without_name")
     given = {key: inner[key] for key in ARGUMENTS if inner.get(key) is not None}
     if len(given) > 1:
-        raise Rejected("call_with_two_sets_of_arguments")
+        raise RowRejected("call_with_two_sets_of_arguments")
     if not given and not inner.keys() <= {"name", "id", "type", "index", *ARGUMENTS}:
-        raise Rejected("call_without_arguments")
+        raise RowRejected("call_without_arguments")
     arguments: Any = next(iter(given.values()), {})
     if isinstance(arguments, str):
         try:
             arguments = load_json(arguments) if arguments.strip() else {}
         except (ValueError, RecursionError):
-            raise Rejected("arguments_not_json") from None
+            raise RowRejected("arguments_not_json") from None
     named = {"id": call["id"]} if isinstance(call.get("id"), str) else {}
     return named | {"type": "function", "function": {"name": inner["name"], "arguments": arguments}}
 
@@ -100,8 +97,9 @@ def calls_in(text: str, names: set[str]) -> tuple[str, list[Any]]:
     """(the words around the calls, the calls as they stand) of an assistant's text; no calls: ([text], []).
 
     Calls are what stands in tags, a text that is nothing but calls of offered functions in Python's form, and one that
-    is nothing but a JSON object with such a name and arguments. Raises Rejected for a tag that is not closed or holds
-    no JSON.
+    is nothing but a JSON object with such a name and arguments.
+
+    Raises RowRejected for a tag that is not closed or holds no JSON.
     """
     for found, rest in (
         blocks(text, "<tool_call>", "</tool_call>"),
@@ -109,10 +107,10 @@ def calls_in(text: str, names: set[str]) -> tuple[str, list[Any]]:
     ):
         if found:
             if _OPEN.search(rest):
-                raise Rejected("call_not_closed")
+                raise RowRejected("call_not_closed")
             return rest.strip(), [call for block in found for call in as_calls(read_json(block))]
     if _OPEN.search(text):
-        raise Rejected("call_not_closed")
+        raise RowRejected("call_not_closed")
     return (text, []) if not (calls := _bare(text.strip(), names)) else ("", calls)
 
 
@@ -144,14 +142,14 @@ def _python(text: str, names: set[str]) -> list[Any]:
     try:
         calls = python_calls(text)
     except ValueError:
-        raise Rejected("call_not_readable") from None
+        raise RowRejected("call_not_readable") from None
     if any(call.name not in stands for call in calls):
-        raise Rejected("unknown_function")
+        raise RowRejected("unknown_function")
     if any(call.positional for call in calls):
-        raise Rejected("arguments_without_names")
+        raise RowRejected("arguments_without_names")
     found = [{"name": stands[call.name], "arguments": _listed(call.arguments)} for call in calls]
     if "hw_function_" in json.dumps(found, default=str):
-        raise Rejected("call_not_readable")  # a text that looks like a call within an argument
+        raise RowRejected("call_not_readable")  # a text that looks like a call within an argument
     return as_calls(found)
 
 
@@ -164,11 +162,11 @@ def _listed(value: Any) -> Any:
 
 def result_texts(text: str, expected: int = 1) -> list[str]:
     """The results in a turn: one for each `<tool_response>`; the items of a JSON list if so many are `expected`, as in
-    ToolACE; else the text. Raises Rejected for words beside the tags.
+    ToolACE; else the text. Raises RowRejected for words beside the tags.
     """
     found, rest = blocks(text, "<tool_response>", "</tool_response>")
     if found and rest.strip():
-        raise Rejected("words_beside_results")
+        raise RowRejected("words_beside_results")
     if not found and expected > 1:
         try:
             value = load_json(text)

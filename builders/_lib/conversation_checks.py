@@ -26,14 +26,16 @@ from typing import Any
 from ...environments.definition import fault
 from ...environments.schema import argument_violation, violation
 from .conversation_rows import CHECKS, Row, calls_of, results_of, without_switch
-from .near_duplicates import Seen
+from .near_duplicates import MinHashIndex
 
 Schemas = Mapping[str, Any]
 _LETTER = re.compile(r"[^\W\u3400-\u9fff]")  # of a script that parts its words
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
-def run_checks(row: Row, responses: Schemas | None = None, seen: Seen | None = None, tests: Seen | None = None) -> Row:
+def run_checks(
+    row: Row, responses: Schemas | None = None, seen: MinHashIndex | None = None, tests: MinHashIndex | None = None
+) -> Row:
     """The row with its columns check_* filled.
 
     Args:
@@ -52,9 +54,9 @@ def run_checks(row: Row, responses: Schemas | None = None, seen: Seen | None = N
     return row | {f"check_{name}": found[name] for name in CHECKS}
 
 
-def check_all(rows: Sequence[Row], tests: Seen | None = None) -> list[Row]:
+def check_all(rows: Sequence[Row], tests: MinHashIndex | None = None) -> list[Row]:
     """The rows with their columns check_* filled, in order; results fit `responses` where a definition has them."""
-    seen, found = Seen(), []
+    seen, found = MinHashIndex(), []
     for row in rows:
         functions = [tool["function"] for tool in row["tools"]]
         responses = {one["name"]: one["responses"] for one in functions if one.get("responses")}

@@ -10,19 +10,18 @@ A row that would mix them (a held-out function among others, planned and offered
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Set
 from typing import Any
 
-from ...hub_sync.text import utf8
+from .splits import unit_hash
 
 TRAIN, TEST, FUNCTIONS = "train", "test", "test_functions"
 
 
 def is_test(tools: Set[str], share: float) -> bool:
     """Whether a set of functions belongs to the split `test`, by a hash of the names."""
-    return _unit(",".join(sorted(tools))) < share
+    return unit_hash(",".join(sorted(tools))) < share
 
 
 def is_held_out(tool: str, share: float) -> bool:
@@ -30,7 +29,7 @@ def is_held_out(tool: str, share: float) -> bool:
 
     Another hash than that of a set of one function, or `test` would have no single function left.
     """
-    return _unit(f"tool {tool}") < share
+    return unit_hash(f"tool {tool}") < share
 
 
 def split_of(planned: Set[str], offered: Set[str], share: float, function_share: float) -> str:
@@ -56,7 +55,3 @@ def functions_of(row: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]
     """
     nodes = json.loads(row["plan"])["nodes"] if row["plan"] else ()
     return frozenset(node["tool"] for node in nodes), frozenset(tool["function"]["name"] for tool in row["tools"])
-
-
-def _unit(text: str) -> float:
-    return int.from_bytes(hashlib.sha256(utf8(text)).digest()[:8], "big") / 2**64

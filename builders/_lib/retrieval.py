@@ -1,12 +1,9 @@
-"""Which functions sound most like a request, to be offered beside those that it needs? Words weighted by their rarity,
-nothing learned."""
+"""Functions nearest to a request by TF-IDF, to be offered beside those that it needs."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,42 +18,34 @@ def words(text: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(text)]
 
 
-class Nearest:
-    """Texts by name, ranked by the cosine of their TF-IDF vectors with a query's.
+class TfidfRetriever:
+    """Texts ranked by the cosine of their TF-IDF vectors (scikit-learn's) with a query's.
+
+        >>> retriever = TfidfRetriever({"getFilm": "look a film up", "cook": "prepare a meal"})
+        >>> retriever.rank(["Which film?"], 1)
+        [['getFilm']]
 
     Args:
         texts: name -> text.
     """
 
     def __init__(self, texts: Mapping[str, str]) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
         self._names = sorted(texts)
-        counted = [Counter(words(texts[name])) for name in self._names]
-        seen = Counter(word for counts in counted for word in counts)
-        self._rarity = {word: math.log(len(texts) / number) for word, number in seen.items()}
-        columns: dict[str, list[tuple[int, float]]] = {word: [] for word in seen}
-        for index, counts in enumerate(counted):
-            weights = {word: number * self._rarity[word] for word, number in counts.items()}
-            length = math.hypot(*weights.values()) or 1.0
-            for word, weight in weights.items():
-                columns[word].append((index, weight / length))
-        self._columns = {
-            word: (np.array([i for i, _ in column]), np.array([weight for _, weight in column]))
-            for word, column in columns.items()
-        }
+        ordered = [texts[name] for name in self._names]
+        self._vectorizer = TfidfVectorizer(analyzer=words, smooth_idf=False).fit(ordered)
+        self._vectorizer.idf_ = self._vectorizer.idf_ - 1  # ln(texts / texts with the word), without scikit-learn's 1
+        self._columns = self._vectorizer.transform(ordered).T.tocsr()  # (words, texts)
 
-    def rank(self, query: str, most: int) -> list[str]:
-        """The names of so many texts, nearest first, equally near ones by name."""
-        scores = np.zeros(len(self._names))
-        for word, number in Counter(words(query)).items():
-            if word in self._columns:
-                rows, weights = self._columns[word]
-                scores[rows] += number * self._rarity[word] * weights
-        return [self._names[index] for index in np.argsort(-scores, kind="stable")[:most]]
+    def rank(self, queries: Sequence[str], most: int) -> list[list[str]]:
+        """For each query the names of the `most` nearest texts, nearest first, equally near ones by name."""
+        scores = self._vectorizer.transform(queries) @ self._columns
+        return [[self._names[n] for n in np.argsort(-row.toarray()[0], kind="stable")[:most]] for row in scores]
 
 
-def offer(needed: Sequence[str], nearest: Nearest, query: str, total: int, seed: str) -> list[str]:
-    """The functions that are needed and the nearest others, `total` or as many as are needed, in an order drawn from
-    `seed`, the same on every machine."""
-    others = [name for name in nearest.rank(query, total) if name not in needed]
+def offer(needed: Sequence[str], ranked: Sequence[str], total: int, seed: str) -> list[str]:
+    """The needed functions and the first of `ranked`, `total` together, in an order that follows from `seed`."""
+    others = [name for name in ranked if name not in needed]
     offered = [*needed, *others[: max(total - len(needed), 0)]]
     return sorted(offered, key=lambda name: hashlib.sha256(utf8(f"{seed}:{name}")).digest())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,26 +48,37 @@ class FolderSource(BaseModel):
     def read(self, file: str, origins: list[str]) -> tuple[str, bytes]:
         """(name for errors, content) of a file; what it is goes into `origins`.
 
-        Raises as `fetch` does, and DataError for a file that is not the expected one.
+        Raises as `read_source` does.
         """
         path = f"{self.folder.strip('/')}/{file}".lstrip("/")
         if self.source.startswith(("http://", "https://")):
             source = Source(source=f"{self.source.rstrip('/')}/{path}", file=None, expect_sha256=None)
         else:
             source = Source(source=self.source, file=path, expect_sha256=None)
-        name, content, origin = fetch(source, self.timeout)
-        digest = hashlib.sha256(content).hexdigest()
-        expected = self.expect_sha256.get(file.rpartition("/")[2], digest)
-        if digest != expected:
-            raise DataError(
-                f"{name}: sha256 is {digest}, expected {expected}; fetch that file or change expect_sha256"
-            )
-        origins.append(f"{origin}, sha256 `{digest}`")
+        expected = self.expect_sha256.get(file.rpartition("/")[2])
+        name, content, origin = read_source(source.model_copy(update={"expect_sha256": expected}), self.timeout)
+        origins.append(origin)
         return name, content
 
 
-def fetch(source: Source, timeout: float) -> tuple[str, bytes, str]:
-    """(name for errors, content, origin for the card). The origin never holds a path of this machine."""
+def read_source(source: Source, timeout: float) -> tuple[str, bytes, str]:
+    """(name for errors, content, origin with its SHA-256 for the card). The origin never holds a path of this machine.
+
+    Raises:
+        UsageError: the source is neither a file, a URL nor a reference.
+        HubError: a URL or the hub does not give it.
+        DataError: the file is not the expected one.
+    """
+    name, content, origin = _fetch(source, timeout)
+    digest = hashlib.sha256(content).hexdigest()
+    if source.expect_sha256 not in (None, digest):
+        raise DataError(
+            f"{name}: sha256 is {digest}, expected {source.expect_sha256}; fetch that file or change expect_sha256"
+        )
+    return name, content, f"{origin}, sha256 `{digest}`"
+
+
+def _fetch(source: Source, timeout: float) -> tuple[str, bytes, str]:
     text = source.source
     if text.startswith(("http://", "https://")):
         return text.rsplit("/", 1)[-1], _download(text, timeout), f"<{text}>"
@@ -102,27 +112,11 @@ def fetch(source: Source, timeout: float) -> tuple[str, bytes, str]:
 def read_records(sources: Sequence[Source], timeout: float) -> Iterator[tuple[str, list[Any], str]]:
     """(name for errors, records, origin with its SHA-256 for the card) of every file of JSON or JSON Lines.
 
-    Raises as `fetch` and `parse_records` do, and DataError for a file that is not the expected one.
+    Raises as `read_source` and `parse_records` do.
     """
     for source in sources:
-        name, data, origin = fetch(source, timeout)
-        digest = hashlib.sha256(data).hexdigest()
-        if source.expect_sha256 and digest != source.expect_sha256:
-            raise DataError(
-                f"{name}: sha256 is {digest}, expected {source.expect_sha256}; fetch that file or change expect_sha256"
-            )
-        yield name, parse_records(data, name), f"{origin}, sha256 `{digest}`"
-
-
-def check_rejected(rejected: Counter[str], read: int, most: float) -> None:
-    """Raise DataError where more than the share `most` (the setting max_rejected_share) of `read` is rejected."""
-    bad = sum(rejected.values())
-    if bad > most * read:
-        worst, count = rejected.most_common(1)[0]
-        raise DataError(
-            f"{bad} of {read} records are rejected ({worst}: {count}), more than max_rejected_share {most}: look at "
-            "the sources, or raise it"
-        )
+        name, data, origin = read_source(source, timeout)
+        yield name, parse_records(data, name), origin
 
 
 def read_rows(source: Input, context: StepContext, split: str | None, config: str | None = None) -> Any:
@@ -152,28 +146,37 @@ def load_json(text: str) -> Any:
 
 def parse_records(data: bytes, name: str) -> list[Any]:
     """The records of a JSON list or of JSON Lines. Raises DataError in one line."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
-    try:
-        if text.lstrip().startswith("["):
+    text = decode(name, data)
+    if not text.lstrip().startswith("["):
+        records = [record for _, record in json_lines(name, data)]
+    else:
+        try:
             records = load_json(text)
-        else:
-            records = []
-            for number, line in enumerate(text.split("\n"), 1):  # splitlines would cut a JSON text at its U+2028
-                if line.strip():
-                    try:
-                        records.append(load_json(line))
-                    except ValueError as error:
-                        raise DataError(
-                            f"{name}: line {number} is not JSON ({error}); fetch the file again"
-                        ) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name}: is not JSON ({error}); fetch the file again") from error
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{name}: is not JSON ({error}); fetch the file again") from error
     if not records:
         raise DataError(f"{name}: has no records")
     return list(records)
+
+
+def json_lines(name: str, data: bytes) -> list[tuple[int, Any]]:
+    """(line number from 1, value) of every line that is not blank. Raises DataError for one that is not JSON."""
+    found = []
+    for number, line in enumerate(decode(name, data).split("\n"), 1):  # splitlines would cut a JSON text at its U+2028
+        if line.strip():
+            try:
+                found.append((number, load_json(line)))
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{name}: line {number} is not JSON ({error}); fetch the file again") from error
+    return found
+
+
+def decode(name: str, data: bytes) -> str:
+    """A file's text without a byte order mark, line ends as `\\n`. Raises DataError for what is not UTF-8."""
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
 
 
 def refuse_credentials(url: str) -> None:

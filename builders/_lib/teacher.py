@@ -1,6 +1,6 @@
 """How a phase asks the teacher: every request with a seed of its own, every refusal with a reason that is counted.
 
-A phase is an `async def f(row, config, asker) -> changes`, made into a stage's work by `phase`. A row that is turned
+A phase is an `async def f(row, config, client) -> changes`, made into a stage's work by `phase`. A row that is turned
 down is a result like any other, so that it is not asked again and a replay turns it down as well. A lost connection is
 none: it fails the row, which the next run asks again.
 """
@@ -13,13 +13,13 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ...hub_sync.errors import RowRejected
 from ...hub_sync.json_columns import unstorable
 from ...hub_sync.text import utf8
 from ...inference.stage import RowError
 
 if TYPE_CHECKING:
     from ...inference.client import ChatClient
-    from ...inference.requests import Reply
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -27,11 +27,7 @@ STOP = ("</call>", "</final>")
 OWN_TAG = "<thought>"  # of the prompts: what stands in it is part of the row
 
 
-class Rejected(Exception):
-    """A row that is turned down; what stands before the first colon is counted as the reason."""
-
-
-class Asker:
+class PhaseClient:
     """Asks for one row in one phase, and counts the tokens of all replies, recorded ones too.
 
     Args:
@@ -59,7 +55,7 @@ class Asker:
             form: "json" for a reply that is one JSON object, "act" for one that ends with a call or final answer.
             attempts: another number than the config's.
 
-        Raises Rejected after the last unusable reply, RowError where the endpoint fails.
+        Raises RowRejected after the last unusable reply, RowError where the endpoint fails.
         """
         config = self.config
         params: dict[str, Any] = {"temperature": config["temperature"], "max_tokens": config["max_tokens"]}
@@ -69,28 +65,27 @@ class Asker:
             params["stop"] = list(STOP)
             params["tags"] = tuple(tag for tag in self.chat.endpoint.reasoning_tags if tag != OWN_TAG)
 
-        def read(reply: Reply) -> T:
-            if why := unstorable(reply.text):
-                raise Rejected(why)
-            return parse(reply.text)
-
         error = ""
         for attempt in range(attempts or config["attempts"]):
             seed = seed_of(config["seed"], self.name, label, attempt)
-            reply = await self.chat.complete(messages, seed=seed, parse=read, settled=True, **params)
+            reply = await self.chat.complete(
+                messages, seed=seed, parse=lambda reply: parse(reply.text), settled=True, **params
+            )
             self.prompt_tokens += reply.prompt_tokens
             self.completion_tokens += reply.completion_tokens
+            if why := unstorable(reply.text):
+                raise RowRejected(why)
             if reply.ok:
                 value: T = reply.value
                 return value
             if reply.outcome == "refused":
-                raise Rejected(f"refused: {reply.error}")
+                raise RowRejected("refused", reply.error)
             if reply.outcome == "failed":
                 if reply.final:
-                    raise Rejected(f"HTTP {reply.status}: {reply.error}")
+                    raise RowRejected(f"HTTP {reply.status}", reply.error)
                 raise RowError(reply.error)
             error = reply.error
-        raise Rejected(error)
+        raise RowRejected(error.partition(":")[0], error)
 
 
 def seed_of(*parts: Any) -> int:
@@ -100,28 +95,28 @@ def seed_of(*parts: Any) -> int:
 
 
 def phase(
-    work: Callable[[Row, Mapping[str, Any], Asker], Awaitable[Row]],
+    work: Callable[[Row, Mapping[str, Any], PhaseClient], Awaitable[Row]],
 ) -> Callable[[Row, Mapping[str, Any], ChatClient], Awaitable[Row]]:
     """A stage's work: the row with what `work` adds, or with `rejected`; and `used`, its tokens."""
 
     @functools.wraps(work)
     async def run(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
-        asker = Asker(chat, config, f"{work.__name__}:{row['n']}")
+        client = PhaseClient(chat, config, f"{work.__name__}:{row['n']}")
         try:
-            found = await work(row, config, asker)
-        except Rejected as reason:
-            found = {"rejected": str(reason)}
-        return {**row, **found, "used": [asker.prompt_tokens, asker.completion_tokens]}
+            found = await work(row, config, client)
+        except RowRejected as reason:
+            found = {"rejected": reason.reason, "detail": str(reason)}
+        return {**row, **found, "used": [client.prompt_tokens, client.completion_tokens]}
 
     return run
 
 
-async def together(*work: Awaitable[T]) -> list[T | Rejected]:
-    """All of it side by side, to the end; a Rejected is a result, anything else raises."""
+async def together(*work: Awaitable[T]) -> list[T | RowRejected]:
+    """All of it side by side, to the end; a RowRejected is a result, anything else raises."""
     found = await asyncio.gather(*work, return_exceptions=True)
-    results: list[T | Rejected] = []
+    results: list[T | RowRejected] = []
     for one in found:
-        if isinstance(one, BaseException) and not isinstance(one, Rejected):
+        if isinstance(one, BaseException) and not isinstance(one, RowRejected):
             raise one
         results.append(one)
     return results

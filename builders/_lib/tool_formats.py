@@ -9,7 +9,7 @@
 | xLAM | `query`, `tools`, `answers` as JSON text |
 | glaive v2 | `system` and `chat`, or one text: `USER:`, `ASSISTANT: <functioncall>`, `FUNCTION RESPONSE:` |
 
-Told apart by what is in a row, not by a setting. What cannot be read is Rejected with a reason.
+Told apart by what is in a row, not by a setting. What cannot be read is RowRejected with a reason.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
-from ...inference.conversations import RowRejected, read_messages, read_tools, with_system
+from ...hub_sync.errors import RowRejected
+from ...inference.conversations import read_messages, read_tools, with_system
 from ...inference.reasoning import split_reasoning
-from .calls_in_text import NAME_OF_CALLS, Rejected, as_calls, blocks, calls_in, read_json, result_texts
+from .calls_in_text import NAME_OF_CALLS, as_calls, blocks, calls_in, read_json, result_texts
 from .sources import load_json
 
 Turn = dict[str, Any]
@@ -42,13 +43,13 @@ _END = re.compile(r"\s*<\|endoftext\|>\s*")
 
 
 def read_record(record: Any, changes: Counter[str]) -> tuple[list[Turn], list[Any]]:
-    """(turns in OpenAI's form, functions offered as they stand in the record). Raises Rejected.
+    """(turns in OpenAI's form, functions offered as they stand in the record). Raises RowRejected.
 
     Args:
         changes: gets what was done to rows, by kind.
     """
     if not isinstance(record, Mapping):
-        raise Rejected("no_conversation")
+        raise RowRejected("no_conversation")
     try:
         tools = read_tools(_json_or(record.get("tools"), "tools_not_json"))
         turns = _raw_turns(record)
@@ -57,7 +58,7 @@ def read_record(record: Any, changes: Counter[str]) -> tuple[list[Turn], list[An
         if "system" in record and not _is_glaive(record):
             messages = with_system(messages, record["system"] or None, changes)
     except RowRejected as error:
-        raise Rejected(_word(error.reason)) from error
+        raise RowRejected(_word(error.reason)) from error
     messages, own = _system_tools(messages, changes)
     tools = tools or own
     names = {_name(tool) for tool in tools}
@@ -92,7 +93,7 @@ def _raw_turns(record: Mapping[str, Any]) -> list[Any]:
     if isinstance(record.get("query"), str) and "answers" in record:
         calls = _json_or(record["answers"], "call_not_json")
         return [{"role": "user", "content": record["query"]}, {"role": "function_call", "content": calls}]
-    raise Rejected("no_conversation")
+    raise RowRejected("no_conversation")
 
 
 def _json_or(value: Any, reason: str) -> Any:
@@ -102,7 +103,7 @@ def _json_or(value: Any, reason: str) -> Any:
     try:
         return load_json(value)
     except (ValueError, RecursionError):
-        raise Rejected(reason) from None
+        raise RowRejected(reason) from None
 
 
 def _with_calls(turn: Any) -> Any:
@@ -118,7 +119,7 @@ def _with_calls(turn: Any) -> Any:
     if isinstance(value, str):
         value = read_json(value)
     if value in (None, []):
-        raise Rejected("no_call")
+        raise RowRejected("no_call")
     return {"role": "assistant", "content": "", NAME_OF_CALLS: as_calls(value)}
 
 
@@ -134,7 +135,7 @@ def _glaive(record: Mapping[str, Any]) -> list[Turn]:
         text = (system if system.lstrip().startswith("SYSTEM:") else f"SYSTEM: {system}") + "\n" + text
     pieces = _SPEAKER.split(text)
     if pieces[0].strip():
-        raise Rejected("text_before_the_first_speaker")
+        raise RowRejected("text_before_the_first_speaker")
     turns = []
     for speaker, said in zip(pieces[1::2], pieces[2::2], strict=True):
         parts = [part.strip() for part in _END.split(said) if part.strip()]
@@ -158,7 +159,7 @@ def _system_tools(messages: list[Turn], changes: Counter[str]) -> tuple[list[Tur
         tools = _listed(known[0], whole=False)
         kept = system[: known.start()]
     elif _listed(system, whole=False):
-        raise Rejected("system_text_lists_tools_in_an_unknown_form")
+        raise RowRejected("system_text_lists_tools_in_an_unknown_form")
     else:
         kept = system
     if tools:
@@ -185,7 +186,7 @@ def _listed(text: str, whole: bool) -> list[Any]:
         except (ValueError, RecursionError):
             place = start + 1
             if whole:
-                raise Rejected("tools_not_json") from None
+                raise RowRejected("tools_not_json") from None
             continue
         values = value if isinstance(value, list) else [value]
         found += [one for one in values if isinstance(one, dict) and _name(one)]
@@ -213,7 +214,7 @@ def _texts_read(messages: list[Turn], names: set[str], changes: Counter[str]) ->
         if message["role"] == "assistant":
             split = split_reasoning(message["content"])
             if not split.closed:
-                raise Rejected("thought_not_closed")
+                raise RowRejected("thought_not_closed")
             if split.reasoning:
                 message = message | {"content": split.answer, "reasoning_content": split.reasoning}
                 changes["thoughts put in reasoning_content"] += 1

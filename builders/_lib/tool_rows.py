@@ -11,14 +11,13 @@ from collections import Counter
 from typing import Any
 
 from ...environments.schema import argument_violation
-from ...environments.signatures import Unreadable, as_function
+from ...environments.signatures import as_function
+from ...hub_sync.errors import RowRejected
 from ...hub_sync.json_columns import unstorable
 from ...hub_sync.text import utf8
-from .calls_in_text import Rejected
 from .language import language_of
 from .tool_formats import read_record
 
-__all__ = ["Rejected", "convert"]
 FOLLOWS = {
     "system": ("",), "developer": ("",), "user": ("", "system", "developer", "assistant"),
     "assistant": ("user", "tool"), "tool": ("assistant", "tool"),
@@ -26,7 +25,7 @@ FOLLOWS = {
 
 
 def convert(record: Any, language: str | None = None, changes: Counter[str] | None = None) -> dict[str, Any]:
-    """A record's row: id, messages, tools, n_tools, n_calls, language. Raises Rejected with a countable reason.
+    """A record's row: id, messages, tools, n_tools, n_calls, language. Raises RowRejected with a countable reason.
 
     Args:
         language: of texts whose script does not tell it; None: "und".
@@ -39,7 +38,7 @@ def convert(record: Any, language: str | None = None, changes: Counter[str] | No
         done["types of parameters mapped to JSON Schema"] += 1
     messages = read_messages(turns, tools)
     if why := unstorable([messages, tools]):
-        raise Rejected(f"text_{why}" if why == "not_unicode" else f"value_{why}")
+        raise RowRejected(f"text_{why}" if why == "not_unicode" else f"value_{why}")
     said = "".join(m["content"] for m in messages if m["role"] in ("user", "assistant"))
     canonical = json.dumps([messages, tools], sort_keys=True, ensure_ascii=False)
     if changes is not None:
@@ -61,18 +60,15 @@ def _is_mapped(given: dict[str, Any], read: dict[str, Any]) -> bool:
 
 
 def read_tools(offered: list[Any]) -> list[dict[str, Any]]:
-    """Signatures as `{"type": "function", "function": {name, description, parameters}}`; Rejected if malformed."""
-    try:
-        read = [as_function(tool) for tool in offered]
-    except Unreadable as reason:
-        raise Rejected(str(reason)) from reason
+    """Signatures as `{"type": "function", "function": {name, description, parameters}}`; RowRejected if malformed."""
+    read = [as_function(tool) for tool in offered]
     if len({t["function"]["name"] for t in read}) < len(read):
-        raise Rejected("tool_names_not_unique")
+        raise RowRejected("tool_names_not_unique")
     return read
 
 
 def read_messages(turns: list[dict[str, Any]], tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The turns in TRL's form. Rejected if roles, order, names or arguments are wrong.
+    """The turns in TRL's form. RowRejected if roles, order, names or arguments are wrong.
 
     Results are in the order of their calls, as ids are left out. A conversation may end with calls.
     """
@@ -82,20 +78,20 @@ def read_messages(turns: list[dict[str, Any]], tools: list[dict[str, Any]]) -> l
         role, text = turn["role"], turn["content"]
         last = messages[-1]["role"] if messages else ""
         if role not in FOLLOWS:
-            raise Rejected("unknown_role")
+            raise RowRejected("unknown_role")
         if role == "tool":
             if not pending:
-                raise Rejected("result_without_call")
+                raise RowRejected("result_without_call")
             place = _place(turn, pending)
             messages.append({"role": "tool", "name": pending.pop(place)[1], "content": text})
             continue
         if pending:
-            raise Rejected("call_without_result")
+            raise RowRejected("call_without_result")
         calls = turn.get("tool_calls") or ()
         if last not in FOLLOWS[role]:
-            raise Rejected("call_out_of_order" if calls else "turns_out_of_order")
+            raise RowRejected("call_out_of_order" if calls else "turns_out_of_order")
         if not text.strip() and not calls:
-            raise Rejected("empty_turn")
+            raise RowRejected("empty_turn")
         message: dict[str, Any] = {"role": role, "content": text}
         if turn.get("reasoning_content"):
             message["reasoning_content"] = turn["reasoning_content"]
@@ -107,19 +103,19 @@ def read_messages(turns: list[dict[str, Any]], tools: list[dict[str, Any]]) -> l
             pending = [(str(call.get("id") or ""), name) for call, name in zip(calls, names, strict=True)]
         messages.append(message)
     if not messages or messages[-1]["role"] != "assistant":
-        raise Rejected("does_not_end_with_assistant")
+        raise RowRejected("does_not_end_with_assistant")
     return messages
 
 
 def _place(turn: dict[str, Any], pending: list[tuple[str, str]]) -> int:
-    """Which of the pending calls a result belongs to: by id, else the next one. Raises Rejected for another order."""
+    """Index of the pending call that a result belongs to: by id, else the next one. Raises RowRejected."""
     wanted = turn.get("tool_call_id")
     if wanted and any(one for one, _ in pending):
         place = next((n for n, (one, _) in enumerate(pending) if one == wanted), None)
         if place is None:
-            raise Rejected("result_of_an_unknown_call")
+            raise RowRejected("result_of_an_unknown_call")
         if place:
-            raise Rejected("results_out_of_order")
+            raise RowRejected("results_out_of_order")
     return 0
 
 
@@ -128,12 +124,12 @@ def read_call(call: Any, tools: list[dict[str, Any]]) -> dict[str, Any]:
     schemas = {t["function"]["name"]: t["function"]["parameters"] for t in tools}
     inner = call.get("function", call) if isinstance(call, dict) else None
     if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
-        raise Rejected("call_without_name")
+        raise RowRejected("call_without_name")
     name, arguments = inner["name"], inner.get("arguments", {})
     if not isinstance(arguments, dict):
-        raise Rejected("arguments_not_an_object")
+        raise RowRejected("arguments_not_an_object")
     if name not in schemas:
-        raise Rejected("unknown_function")
+        raise RowRejected("unknown_function")
     if fault := argument_violation(arguments, schemas[name]):
-        raise Rejected(f"arguments_{fault}")
+        raise RowRejected(f"arguments_{fault}")
     return {"type": "function", "function": {"name": name, "arguments": arguments}}

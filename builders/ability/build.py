@@ -8,7 +8,6 @@ What is trained on holds nothing of what any config tests (clean.py). Everything
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,11 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
-from .._lib.sources import fetch
-from .._lib.splits import NEAR, is_test, tied
+from .._lib.context import local_context
+from .._lib.near_duplicates import NEAR
+from .._lib.rejections import Rejections, max_rejected_share
+from .._lib.sources import json_lines, read_source
+from .._lib.splits import connected_components, is_test
 from .clean import RULES, SPLITS, Item, clean
-from .convert import Rejected, convert, training_text
-from .read import AbilitySource, File, json_lines, read_files
+from .convert import convert, training_text
+from .read import AbilitySource, File, read_files
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
@@ -53,9 +55,7 @@ class AbilityConfig(BaseModel):
         "one of a test and is left out; null: only the same question is.",
     )
     seed: int = Field(0, ge=0, description="Seed of MSVAMP's split.")
-    max_rejected_share: float = Field(
-        0.5, ge=0, le=1, description="Refuse to build where more of a file's records than this make no row."
-    )
+    max_rejected_share: float = max_rejected_share(0.5)
     license: LicenceId | None = Field(
         None, min_length=1, description="Licence of the whole (Hub identifier); needed where the sources' differ."
     )
@@ -90,7 +90,7 @@ def features() -> Features:
     return Features(before | {"choices": List(text)} | dict.fromkeys(("answer", "solution", "text"), text))
 
 
-def build(config: AbilityConfig, context: StepContext) -> dict[str, DatasetDict]:
+def build(config: AbilityConfig, context: StepContext | None = None) -> dict[str, DatasetDict]:
     """Read, convert, split and clean; tell `context.report` what was left out by which rule.
 
     Returns a DatasetDict for each source and language (`msvamp_bn`), with those of train, validation and test that
@@ -104,13 +104,13 @@ def build(config: AbilityConfig, context: StepContext) -> dict[str, DatasetDict]
     """
     from datasets import Dataset, DatasetDict
 
+    context = context or local_context()
     origins: list[str] = []
-    rejected: Counter[tuple[str, str]] = Counter()
-    read: Counter[str] = Counter()
+    rejections = Rejections()
     items: list[Item] = []
     for source in config.sources:
         found: list[str] = []
-        items += _items(source, config, found, read, rejected)
+        items += _items(source, config, found, rejections)
         licence = source.license or "upstream states no licence"
         origins += [f"{source.name} ({licence}): {origin}" for origin in found]
     clean(items, config.near)
@@ -119,8 +119,10 @@ def build(config: AbilityConfig, context: StepContext) -> dict[str, DatasetDict]
         if not item.left_out:
             kept.setdefault(item.config, {}).setdefault(item.split, []).append(item.row)
     if not kept:
-        raise DataError(f"no row is left of {read.total()} records: take more languages or subjects, or raise near")
-    _report(config, context, items, origins, read, rejected)
+        raise DataError(
+            f"no row is left of {rejections.read.total()} records: take more languages or subjects, or raise near"
+        )
+    _report(config, context, items, origins, rejections)
     return {
         name: DatasetDict({s: Dataset.from_list(splits[s], features=features()) for s in SPLITS if s in splits})
         for name, splits in kept.items()
@@ -131,28 +133,23 @@ def _items(
     source: AbilitySource,
     config: AbilityConfig,
     origins: list[str],
-    read: Counter[str],
-    rejected: Counter[tuple[str, str]],
+    rejections: Rejections,
 ) -> list[Item]:
-    """The source's rows by language, before they are cleaned; records without one are counted by name and reason."""
+    """The source's rows by language, before they are cleaned."""
     items: list[Item] = []
-    tied = _translations(source, origins)
+    translations = _translations(source, origins)
     english: dict[int, str] = {}
     subjects: set[str] = set()
     for file in read_files(source, origins):
-        read[source.name] += len(file.records)
-        refused: list[tuple[int, Rejected]] = []
-        for line, record in file.records:
-            try:
-                row = convert(source.kind, record)
-            except Rejected as reason:
-                refused.append((line, reason))
-                continue
+        if not file.records:
+            raise DataError(f"{file.name}: has no records; fetch the file again")
+        rows = rejections.convert(file.name, file.records, lambda pair: (pair[0], convert(source.kind, pair[1])))
+        for line, row in rows:
             language = row.pop("language", file.language)
             subject = row.pop("subject", "")
             subjects.add(subject)
             if language not in source.taken() or (source.subjects and subject not in source.subjects):
-                rejected[source.name, "another language or subject than is taken"] += 1
+                rejections.leave_out(file.name, "another language or subject than is taken")
                 continue
             asked = row.pop("english", None)
             if asked is not None and english.setdefault(line, asked) != asked:
@@ -160,9 +157,8 @@ def _items(
                     f"{file.name}: line {line}: query {asked[:60]!r} is not the question that line has in the other "
                     "languages, so the languages cannot be split alike; fetch the files of one version"
                 )
-            items.append(_item(source, config, file, line, row, language, tied))
-        rejected.update((source.name, reason.reason) for _, reason in refused)
-        _check(file, refused, config.max_rejected_share)
+            items.append(_item(source, config, file, line, row, language, translations))
+    rejections.check(config.max_rejected_share)
     if unknown := sorted(set(source.subjects) - subjects):
         raise DataError(
             f"{source.name}: subjects: no row has {unknown[0]!r}; use some of {', '.join(sorted(subjects))}"
@@ -177,15 +173,15 @@ def _item(
     line: int,
     row: dict[str, Any],
     language: str,
-    tied: dict[str, str],
+    translations: dict[str, str],
 ) -> Item:
     kind, split = source.kind, file.split
     named = str(row.pop("id", line))
     group = ""
     if kind in ("mgsm", "msvamp"):
         group = f"{kind}:{line}"  # the files have one problem a line, in one order
-    elif named in tied:
-        group = f"{kind}:{tied[named]}"
+    elif named in translations:
+        group = f"{kind}:{translations[named]}"
     if kind == "msvamp":
         split = "test" if is_test(group, 1 - config.msvamp_train_share, config.seed) else "train"
     where = {"gsm8k": f"gsm8k-{file.split}", "arc": file.name.removesuffix(".csv")}.get(kind, f"{kind}-{language}")
@@ -207,30 +203,14 @@ def _translations(source: AbilitySource, origins: list[str]) -> dict[str, str]:
     """
     if source.parallel is None:
         return {}
-    name, data, origin = fetch(source.parallel, source.timeout)
-    digest = hashlib.sha256(data).hexdigest()
-    expected = source.parallel.expect_sha256 or digest
-    if digest != expected:
-        raise DataError(f"{name}: sha256 is {digest}, expected {expected}; fetch that file or change expect_sha256")
-    origins.append(f"{origin}, sha256 `{digest}`")
+    name, data, origin = read_source(source.parallel, source.timeout)
+    origins.append(origin)
     pairs = []
     for line, record in json_lines(name, data):
         if not isinstance(record, dict) or not all(isinstance(others, list) for others in record.values()):
             raise DataError(f"{name}: line {line} is no object of lists; give EXAMS' parallel_questions.jsonl")
         pairs += [(one, str(other)) for one, others in record.items() for other in others]
-    return tied(pairs)
-
-
-def _check(file: File, refused: Sequence[tuple[int, Rejected]], most: float) -> None:
-    """Raise DataError where more than the share `most` of a file's records make no row, or it has none."""
-    if not file.records:
-        raise DataError(f"{file.name}: has no records; fetch the file again")
-    if len(refused) > most * len(file.records):
-        line, first = refused[0]
-        raise DataError(
-            f"{file.name}: {len(refused)} of {len(file.records)} records make no row, the first in line {line}: "
-            f"{first.detail}, more than max_rejected_share {most}; look at the file and its kind, or raise it"
-        )
+    return connected_components(pairs)
 
 
 def _report(
@@ -238,8 +218,7 @@ def _report(
     context: StepContext,
     items: Sequence[Item],
     origins: list[str],
-    read: Counter[str],
-    rejected: Counter[tuple[str, str]],
+    rejections: Rejections,
 ) -> None:
     report = context.report
     silent = [source.name for source in config.sources if source.license is None]
@@ -273,7 +252,6 @@ def _report(
         report.summary += f"\n\n{' and '.join(silent)}: no licence stated upstream, so this is not for publication."
     kept = Counter((item.config, item.split) for item in items if not item.left_out)
     left = Counter((item.config, item.left_out) for item in items if item.left_out)
-    report.counts |= {"records_read": read.total(), "records_without_a_row": rejected.total()}
     report.counts |= {f"left_out_{rule}": sum(n for (_, r), n in left.items() if r == rule) for rule in RULES}
     report.counts |= {f"{split}_rows": sum(n for (_, s), n in kept.items() if s == split) for split in SPLITS}
     report.tables.append(
@@ -289,8 +267,5 @@ def _report(
             "translation of one that the first two left out.",
         }
     )
-    if rejected:
-        rows = [[name, reason, number] for (name, reason), number in sorted(rejected.items())]
-        columns = ["source", "reason", "records"]
-        report.tables.append({"title": "Records that made no row", "columns": columns, "rows": rows})
+    rejections.describe(report)
     report.sections.append({"title": "Sources", "body": "\n".join(f"- {origin}" for origin in origins)})

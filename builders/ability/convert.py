@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ...hub_sync.errors import RowRejected
 from .read import NAMES
 
 # GSM8K's notes for a calculator, "<<48/2=24>>24", are no part of what a person would write.
@@ -17,37 +18,29 @@ CODES = {name: code for code, name in NAMES.items()}
 Row = dict[str, Any]
 
 
-class Rejected(Exception):
-    """Why a record makes no row: `reason` is counted, `detail` names field and value for an error's text."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason)
-        self.reason, self.detail = reason, detail
-
-
 def convert(kind: str, record: Any) -> Row:
     """The part of a row that the record says: question, choices, answer, solution.
 
     With `id`, `language` and `subject` where the record has them (EXAMS), `english` where it repeats the English
-    question (MSVAMP). Raises Rejected.
+    question (MSVAMP). Raises RowRejected.
     """
     try:
         return _KINDS[kind](record)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         said = f"no {error}" if isinstance(error, KeyError) else "another form"
-        raise Rejected("not in the form of its source", f"it has {said}") from error
+        raise RowRejected("not in the form of its source", f"it has {said}") from error
 
 
 def _gsm8k(record: Any) -> Row:
     written, mark, final = record["answer"].rpartition("####")
     if not mark:
-        raise Rejected("no final answer", f"answer {_shown(final)} has no '####'")
+        raise RowRejected("no final answer", f"answer {_shown(final)} has no '####'")
     return _free(record["question"], "answer", final) | {"solution": _CALCULATOR.sub("", written).strip()}
 
 
 def _mgsm(cells: Any) -> Row:
     if len(cells) != 2:
-        raise Rejected("not in the form of its source", f"it has {len(cells)} cells instead of 2")
+        raise RowRejected("not in the form of its source", f"it has {len(cells)} cells instead of 2")
     return _free(cells[0], "answer", cells[1])
 
 
@@ -60,9 +53,9 @@ def _exams(record: Any) -> Row:
     question, info = record["question"], record["info"]
     labels = [choice["label"] for choice in question["choices"]]
     if labels != list(LETTERS[: len(labels)]):
-        raise Rejected("choices not lettered from A", f"question.choices has the labels {_shown(labels)}")
+        raise RowRejected("choices not lettered from A", f"question.choices has the labels {_shown(labels)}")
     if info["language"] not in CODES:
-        raise Rejected("unknown language", f"info.language is {_shown(info['language'])}")
+        raise RowRejected("unknown language", f"info.language is {_shown(info['language'])}")
     row = _choice(question["stem"], [choice["text"] for choice in question["choices"]], record["answerKey"])
     named = {field: _words(value, field) for field, value in (("id", record["id"]), ("subject", info["subject"]))}
     return row | named | {"language": CODES[info["language"]]}
@@ -70,7 +63,7 @@ def _exams(record: Any) -> Row:
 
 def _arc(cells: Any) -> Row:
     if len(cells) != 6:
-        raise Rejected("not in the form of its source", f"it has {len(cells)} cells instead of 6")
+        raise RowRejected("not in the form of its source", f"it has {len(cells)} cells instead of 6")
     return _choice(cells[0], list(cells[1:5]), cells[5])
 
 
@@ -84,30 +77,30 @@ def _free(question: Any, field: str, answer: Any) -> Row:
 def _choice(question: Any, choices: list[Any], answer: Any) -> Row:
     choices = [_words(choice, "a choice") for choice in choices]
     if len(choices) < 2:
-        raise Rejected("fewer than two choices", f"it has {len(choices)} choices")
+        raise RowRejected("fewer than two choices", f"it has {len(choices)} choices")
     letters = LETTERS[: len(choices)]
     if not isinstance(answer, str) or len(answer) != 1 or answer not in letters:
-        raise Rejected("answer is none of the choices", f"the answer {_shown(answer)} is none of {letters}")
+        raise RowRejected("answer is none of the choices", f"the answer {_shown(answer)} is none of {letters}")
     # With the right choice there twice, two letters are right and one of them counts. Equal wrong choices do no harm.
     if choices.count(choices[letters.index(answer)]) > 1:
-        raise Rejected("right choice is there twice", f"choice {answer} {_shown(choices[letters.index(answer)])}")
+        raise RowRejected("right choice is there twice", f"choice {answer} {_shown(choices[letters.index(answer)])}")
     return {"question": _words(question, "question"), "choices": choices, "answer": answer, "solution": ""}
 
 
 def _words(value: Any, field: str) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise Rejected(f"{field} is no text", f"{field} is {_shown(value)}")
+        raise RowRejected(f"{field} is no text", f"{field} is {_shown(value)}")
     return value.strip()
 
 
 def number(value: Any, field: str) -> str:
     """A number as text: no thousands separators, no sign +, no zeros that say nothing ("2,125.50" -> "2125.5").
 
-    Raises Rejected for what is none.
+    Raises RowRejected for what is none.
     """
     said = str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
     if not _NUMBER.fullmatch(said):
-        raise Rejected("answer is no number", f"{field} is {_shown(value)}")
+        raise RowRejected("answer is no number", f"{field} is {_shown(value)}")
     whole, _, fraction = said.replace(",", "").lstrip("+-").partition(".")
     whole, fraction = whole.lstrip("0") or "0", fraction.rstrip("0")
     found = f"{whole}.{fraction}" if fraction else whole

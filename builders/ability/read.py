@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
-from .._lib.sources import FolderSource, Source, load_json
+from .._lib.sources import FolderSource, Source, decode, json_lines
 
 LARGEST = 256 << 20  # bytes of a file inside an archive, unpacked; our choice
 LANGUAGES = {
@@ -102,7 +102,7 @@ def read_files(source: AbilitySource, origins: list[str]) -> Iterator[File]:
     elif source.kind == "mgsm":
         for language in source.taken():
             name, data = source.read(f"mgsm_{language}.tsv", origins)
-            lines = enumerate(_text(name, data).split("\n"), 1)
+            lines = enumerate(decode(name, data).split("\n"), 1)
             yield File(name, "test", language, [(number, line.split("\t")) for number, line in lines if line.strip()])
     elif source.kind == "msvamp":
         for language in source.taken():
@@ -118,27 +118,8 @@ def read_files(source: AbilitySource, origins: list[str]) -> Iterator[File]:
             yield File(name, "train", "en", _cells(name, data))
 
 
-def json_lines(name: str, data: bytes) -> list[tuple[int, Any]]:
-    """(line number, value) of every line that is not blank. Raises DataError for one that is not JSON."""
-    found = []
-    for number, line in enumerate(_text(name, data).split("\n"), 1):
-        if line.strip():
-            try:
-                found.append((number, load_json(line)))
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"{name}: line {number} is not JSON ({error}); fetch the file again") from error
-    return found
-
-
-def _text(name: str, data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
-
-
 def _cells(name: str, data: bytes) -> list[tuple[int, Any]]:
-    lines = csv.reader(io.StringIO(_text(name, data), newline=""))
+    lines = csv.reader(io.StringIO(decode(name, data), newline=""))
     try:
         return [(lines.line_num, cells) for cells in lines if cells]
     except csv.Error as error:

@@ -11,11 +11,7 @@ arguments of different functions.
 from __future__ import annotations
 
 import ast
-import hashlib
-import io
 import json
-import re
-import zipfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +19,9 @@ from pydantic import ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
-from .._lib.sources import Source, fetch
+from .._lib.archives import Wheel
+from .._lib.context import local_context
+from .._lib.sources import Source, read_source
 
 if TYPE_CHECKING:
     import datasets
@@ -43,7 +41,6 @@ DOCS = {
     "VehicleControlAPI": "vehicle_control",
 }  # fmt: skip
 HINT = " Note that the provided function is in Python 3 syntax."  # what the package adds to every description
-LARGEST = 64 << 20  # bytes of one file inside the wheel, unpacked
 
 
 class BFCLConfig(Source):
@@ -57,7 +54,7 @@ class BFCLConfig(Source):
     timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
 
 
-def build(config: BFCLConfig, context: StepContext) -> dict[str, datasets.DatasetDict]:
+def build(config: BFCLConfig, context: StepContext | None = None) -> dict[str, datasets.DatasetDict]:
     """Read and check the rows; tell `context.report` about them.
 
     single_turn rows: id, messages, functions, gold (JSON text; "" where there is no gold answer), prompt (the
@@ -70,14 +67,12 @@ def build(config: BFCLConfig, context: StepContext) -> dict[str, datasets.Datase
     """
     import datasets
 
+    context = context or local_context()
     unknown = [name for name in config.categories if name not in SINGLE + MULTI]
     if unknown:
         raise UsageError(f"categories: {unknown[0]!r} is unknown; use some of {', '.join(SINGLE + MULTI)}")
-    name, content, origin = fetch(config, config.timeout)
-    digest = hashlib.sha256(content).hexdigest()
-    if config.expect_sha256 and digest != config.expect_sha256:
-        raise DataError(f"{name}: sha256 is {digest}, expected {config.expect_sha256}; fetch that file")
-    wheel = _Wheel(name, content)
+    name, content, origin = read_source(config, config.timeout)
+    wheel = _Wheel(name, content, "bfcl-eval")
     prompts = wheel.prompts()
     made: dict[str, Any] = {}
     for config_name, chosen, read in (("single_turn", SINGLE, _single), ("multi_turn", MULTI, _multi)):
@@ -93,42 +88,26 @@ def build(config: BFCLConfig, context: StepContext) -> dict[str, datasets.Datase
     if "multi_turn" in made:
         sources = [{"name": n, "source": wheel.text(f"{SOURCES}{n}.py")} for n in (*DOCS.values(), "long_context")]
         made["worlds"] = datasets.DatasetDict({"python": datasets.Dataset.from_list(sources)})
-    _describe(context, f"{origin}, sha256 `{digest}`", wheel.version())
+    _describe(context, origin, wheel.version())
     return made
 
 
-class _Wheel:
-    """The files of the package, read and never imported."""
+class _Wheel(Wheel):
+    """The leaderboard's files."""
 
-    def __init__(self, name: str, content: bytes) -> None:
-        self.name = name
-        try:
-            self._archive = zipfile.ZipFile(io.BytesIO(content))
-        except zipfile.BadZipFile as error:
-            raise DataError(f"{name}: is no wheel; pip download --no-deps bfcl-eval gets one") from error
+    def __init__(self, name: str, content: bytes, package: str) -> None:
+        super().__init__(name, content, package)
         self._functions: dict[str, list[dict[str, Any]]] = {}
-
-    def text(self, path: str) -> str:
-        try:
-            if self._archive.getinfo(path).file_size > LARGEST:
-                raise DataError(f"{self.name}: {path} is larger than {LARGEST >> 20} MiB unpacked")
-            return self._archive.read(path).decode("utf-8")
-        except (KeyError, UnicodeDecodeError, zipfile.BadZipFile) as error:
-            raise DataError(f"{self.name}: {path} is absent or damaged; use the wheel of bfcl-eval") from error
-
-    def lines(self, path: str) -> list[dict[str, Any]]:
-        try:
-            return [json.loads(line) for line in self.text(path).splitlines() if line.strip()]
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise DataError(f"{self.name}: {path} is not JSON Lines") from error
 
     def rows(self, category: str) -> Iterator[tuple[dict[str, Any], Any]]:
         """Rows of a category with their gold answers, None where the category has none."""
-        rows = self.lines(f"{DATA}BFCL_v4_{category}.json")
+        rows = self.json_lines(f"{DATA}BFCL_v4_{category}.json")
         if "relevance" in category:
             yield from ((row, None) for row in rows)
             return
-        answers = {a["id"]: a["ground_truth"] for a in self.lines(f"{DATA}possible_answer/BFCL_v4_{category}.json")}
+        answers = {
+            a["id"]: a["ground_truth"] for a in self.json_lines(f"{DATA}possible_answer/BFCL_v4_{category}.json")
+        }
         for row in rows:
             if row["id"] not in answers:
                 raise DataError(f"{self.name}: {row['id']} has no gold answer")
@@ -139,13 +118,8 @@ class _Wheel:
         if world not in DOCS:
             raise DataError(f"{self.name}: there is no world {world!r}")
         if world not in self._functions:
-            self._functions[world] = self.lines(f"{DATA}multi_turn_func_doc/{DOCS[world]}.json")
+            self._functions[world] = self.json_lines(f"{DATA}multi_turn_func_doc/{DOCS[world]}.json")
         return self._functions[world]
-
-    def version(self) -> str:
-        """The package's version, by the wheel's own metadata."""
-        found = [re.match(r"bfcl_eval-([^/]+)\.dist-info/METADATA$", name) for name in self._archive.namelist()]
-        return next((match.group(1) for match in found if match), "of unknown version")
 
     def prompts(self) -> tuple[str, str]:
         """The package's default system prompt, put together from its parts, `{functions}` still open, and what it says

@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .._lib.teacher import Asker, Rejected, Row, phase
+from ...hub_sync.errors import RowRejected
+from .._lib.teacher import PhaseClient, Row, phase
 from . import parse, prompts
 
 _YOU = re.compile(r"\byou(?:r|rs|rself)?\b", re.IGNORECASE)
@@ -18,21 +19,21 @@ SCENARIO_WORDS, TASK_WORDS = 15, 45
 
 
 @phase
-async def scenarios(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+async def scenarios(row: Row, config: Mapping[str, Any], client: PhaseClient) -> Row:
     """conversation -> scenario."""
     asked = prompts.scenario(row["conversation"])
-    return {"scenario": await asker.ask(asked, lambda text: parse.line(text, SCENARIO_WORDS))}
+    return {"scenario": await client.ask(asked, lambda text: parse.line(text, SCENARIO_WORDS))}
 
 
 @phase
-async def expansion(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+async def expansion(row: Row, config: Mapping[str, Any], client: PhaseClient) -> Row:
     """scenario -> another scenario."""
     asked = prompts.expansion(row["scenario"])
-    return {"scenario": await asker.ask(asked, lambda text: parse.line(text, SCENARIO_WORDS))}
+    return {"scenario": await client.ask(asked, lambda text: parse.line(text, SCENARIO_WORDS))}
 
 
 @phase
-async def atomic_tasks(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+async def atomic_tasks(row: Row, config: Mapping[str, Any], client: PhaseClient) -> Row:
     """scenario -> atomic, a task of one step, and values, what it states."""
 
     def read(text: str) -> Row:
@@ -47,11 +48,11 @@ async def atomic_tasks(row: Row, config: Mapping[str, Any], asker: Asker) -> Row
             raise ValueError("the prompt's example is repeated")
         return {"atomic": task, "values": values}
 
-    return await asker.ask(prompts.atomic(row["scenario"]), read, form="json")
+    return await client.ask(prompts.atomic(row["scenario"]), read, form="json")
 
 
 @phase
-async def composition(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+async def composition(row: Row, config: Mapping[str, Any], client: PhaseClient) -> Row:
     """atomic, values, composition -> sub_tasks (two or three) and task, which is all of them in one."""
     asked, added = {
         "sequential": (prompts.sequential, ("next",)),
@@ -72,19 +73,19 @@ async def composition(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
             raise ValueError(f"a value is lost: {lost[0]:.60}")
         return {"sub_tasks": sub_tasks, "task": task}
 
-    return await asker.ask(asked(row["atomic"]), read, form="json")
+    return await client.ask(asked(row["atomic"]), read, form="json")
 
 
 @phase
-async def consistency(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+async def consistency(row: Row, config: Mapping[str, Any], client: PhaseClient) -> Row:
     """The row as it is, where the teacher finds that the sub-tasks make up the task. No verdict is no."""
-    if not await asker.ask(prompts.consistency(row["task"], row["sub_tasks"]), parse.says_yes, attempts=1):
-        raise Rejected("the sub-tasks do not make up the task")
+    if not await client.ask(prompts.consistency(row["task"], row["sub_tasks"]), parse.says_yes, attempts=1):
+        raise RowRejected("the sub-tasks do not make up the task")
     return {}
 
 
 @phase
-async def functions(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+async def functions(row: Row, config: Mapping[str, Any], client: PhaseClient) -> Row:
     """task, sub_tasks -> functions: a list of definitions for each sub-task, none where it is mere reasoning."""
     found: list[list[dict[str, Any]]] = []
     for number in range(len(row["sub_tasks"])):
@@ -95,14 +96,14 @@ async def functions(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
             return parse.definitions(parse.json_object(text).get("functions"), there)
 
         asked = prompts.functions(row["task"], row["sub_tasks"], number, earlier)
-        found.append(await asker.ask(asked, read, label=str(number), form="json"))
+        found.append(await client.ask(asked, read, label=str(number), form="json"))
     if not any(found):
-        raise Rejected("no sub-task has a function")
+        raise RowRejected("no sub-task has a function")
     return {"functions": found}
 
 
 @phase
-async def direct_task(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+async def direct_task(row: Row, config: Mapping[str, Any], client: PhaseClient) -> Row:
     """The ablation: scenario -> task and functions in one prompt, with no sub-tasks."""
 
     def read(text: str) -> Row:
@@ -112,4 +113,4 @@ async def direct_task(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
             raise ValueError("no function is defined")
         return {"task": parse.text_of(found, "task"), "functions": [defined], "sub_tasks": []}
 
-    return await asker.ask(prompts.task_with_functions(row["scenario"]), read, form="json")
+    return await client.ask(prompts.task_with_functions(row["scenario"]), read, form="json")

@@ -15,6 +15,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from ...hub_sync.json_columns import make_dataset
 from ...inference.served import Served, ServingConfig, check_spec, serve_input
+from .._lib.context import local_context
 from .._lib.conversation_checks import check_all, faults_table
 from .._lib.conversation_rows import calls_of, features, identity, system_turn
 from .._lib.near_duplicates import read_against
@@ -71,7 +72,7 @@ class ButtonConfig(ServingConfig):
         return value if value is None else check_spec(value)
 
 
-def build(config: ButtonConfig, context: StepContext) -> dict[str, DatasetDict]:
+def build(config: ButtonConfig, context: StepContext | None = None) -> dict[str, DatasetDict]:
     """Generate rows; tell `context.report` what every phase refused and why. Returns config `faithful`, split `train`.
 
     Raises:
@@ -80,6 +81,7 @@ def build(config: ButtonConfig, context: StepContext) -> dict[str, DatasetDict]:
     """
     from datasets import DatasetDict
 
+    context = context or local_context()
     if (config.dedup == "embeddings") != ("embedder" in context.inputs):
         raise UsageError(f"step {context.step}: dedup: embeddings and the input `embedder` go together; give both")
     served = serve_input("teacher", config.teacher, config, context)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from ...hub_sync import provenance
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, UsageError
+from .._lib.context import local_context
 from .._lib.conversation_rows import CHECKS, features
 from .._lib.function_splits import FUNCTIONS, TEST, TRAIN, functions_of
 from .._lib.sources import read_rows
@@ -36,7 +37,7 @@ class ButtonDatasetConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def build(config: ButtonDatasetConfig, context: StepContext) -> dict[str, DatasetDict]:
+def build(config: ButtonDatasetConfig, context: StepContext | None = None) -> dict[str, DatasetDict]:
     """The inputs `gold`, `stubs`, `verified` and `faithful`, those that are given, as configs of these names.
 
     Raises:
@@ -46,6 +47,7 @@ def build(config: ButtonDatasetConfig, context: StepContext) -> dict[str, Datase
     """
     from datasets import DatasetDict
 
+    context = context or local_context()
     given = [name for name in CONFIGS if name in context.inputs]
     if not given:
         raise UsageError(f"step {context.step}: give at least one of the inputs {', '.join(CONFIGS)}")

@@ -1,25 +1,19 @@
 """Scenarios that say nearly the same: the first of them is kept.
 
 BUTTON (arXiv 2410.12952) compares embeddings; its model and threshold are not known to us. `tfidf` needs no model and
-compares runs of three characters instead, which finds the same words but not the same meaning: our choice.
+compares n-grams of three characters instead, which finds the same words but not the same meaning: our choice.
 """
 
 from __future__ import annotations
 
-import math
-import zlib
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...hub_sync.errors import UsageError
-from ...hub_sync.text import utf8
 
 if TYPE_CHECKING:
     import numpy as np
-
-BUCKETS = 4096  # for runs of three characters
 
 
 def first_of_each(vectors: np.ndarray, threshold: float) -> list[int]:
@@ -32,20 +26,11 @@ def first_of_each(vectors: np.ndarray, threshold: float) -> list[int]:
 
 
 def tfidf(texts: Sequence[str]) -> np.ndarray:
-    """(len(texts), BUCKETS) float32 unit vectors of runs of three characters, those in fewer texts weighing more."""
-    import numpy as np
+    """(len(texts), n-grams) unit vectors of n-grams of three characters, those in fewer texts weighing more."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
-    counted = []
-    for text in texts:
-        plain = f" {' '.join(text.casefold().split())} "
-        runs = Counter(plain[i : i + 3] for i in range(len(plain) - 2))
-        counted.append(Counter({zlib.crc32(utf8(run)) % BUCKETS: n for run, n in runs.items()}))
-    spread = Counter(bucket for counts in counted for bucket in counts)
-    vectors = np.zeros((len(texts), BUCKETS), np.float32)
-    for vector, counts in zip(vectors, counted, strict=True):
-        for bucket, n in counts.items():
-            vector[bucket] = n * (1 + math.log((1 + len(texts)) / (1 + spread[bucket])))
-        vector /= max(float(np.linalg.norm(vector)), 1e-9)
+    padded = [f" {' '.join(text.casefold().split())} " for text in texts]
+    vectors: np.ndarray = TfidfVectorizer(analyzer="char", ngram_range=(3, 3)).fit_transform(padded).toarray()
     return vectors
 
 

@@ -9,7 +9,6 @@ for the checks, whose columns every row has.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict, Field
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError
+from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.licence_ids import LicenceId
+from .._lib.context import local_context
 from .._lib.conversation_checks import check_all, faults_table
 from .._lib.conversation_rows import Row, calls_of, features, identity
-from .._lib.sources import Source, fetch, load_json
-from .._lib.tool_rows import Rejected
+from .._lib.rejections import Rejections, max_rejected_share
+from .._lib.sources import Source, load_json, read_source
 from .template import from_button, to_button
 
 if TYPE_CHECKING:
@@ -42,13 +42,11 @@ class ImportConfig(Source):
         description="Generator to name in every row; the file does not tell it, and the default is second-hand.",
     )
     max_rows: int | None = Field(None, ge=1, description="Read at most so many records; null: all.")
-    max_rejected_share: float = Field(
-        0.25, ge=0, le=1, description="Refuse to build where more of the records than this are rejected."
-    )
+    max_rejected_share: float = max_rejected_share(0.25)
     timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source.")
 
 
-def build(config: ImportConfig, context: StepContext) -> DatasetDict:
+def build(config: ImportConfig, context: StepContext | None = None) -> DatasetDict:
     """Read every line into a row; tell `context.report` what was refused and why. Returns split `train`, in order.
 
     Raises:
@@ -58,45 +56,31 @@ def build(config: ImportConfig, context: StepContext) -> DatasetDict:
     """
     from datasets import DatasetDict, Features, Value
 
-    name, data, origin = fetch(config, config.timeout)
-    digest = hashlib.sha256(data).hexdigest()
-    if config.expect_sha256 and digest != config.expect_sha256:
-        raise DataError(
-            f"{name}: sha256 is {digest}, expected {config.expect_sha256}; fetch that file or change expect_sha256"
-        )
+    context = context or local_context()
+    name, data, origin = read_source(config, config.timeout)
     # Not splitlines: a string in JSON may hold U+2028 and others that it takes for the end of a line.
     lines = [line for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()][: config.max_rows]
     if not lines:
         raise DataError(f"{name}: has no records")
-    rows: list[Row] = []
-    rejected: Counter[str] = Counter()
-    for line in lines:
-        try:
-            rows.append(import_line(line, config.made_by))
-        except Rejected as reason:
-            rejected[str(reason)] += 1
-    bad = sum(rejected.values())
-    if bad > config.max_rejected_share * len(lines) or not rows:
-        worst, count = rejected.most_common(1)[0]
-        raise DataError(
-            f"{name}: {bad} of {len(lines)} records are rejected ({worst}: {count}), more than max_rejected_share "
-            f"{config.max_rejected_share}: look at the file, or raise it"
-        )
-    rows = check_all(rows)
-    _report(config, context, rows, f"{origin}, sha256 `{digest}`", len(lines), rejected)
+    rejections = Rejections()
+    rows = check_all(list(rejections.convert(name, lines, lambda line: import_line(line, config.made_by))))
+    rejections.check(config.max_rejected_share)
+    if not rows:
+        raise DataError(f"{name}: no row is left of {len(lines)} records: look at the file")
+    _report(config, context, rows, origin, rejections)
     columns = Features(features() | {"original": Value("string")})
     return DatasetDict({"train": make_dataset(rows, columns).select_columns(list(columns))})
 
 
 def import_line(line: bytes, made_by: str) -> Row:
-    """The unchecked row of one line, kept in `original` byte for byte. Raises Rejected with a countable reason."""
+    """The unchecked row of one line, kept in `original` byte for byte. Raises RowRejected with a countable reason."""
     try:
         text = line.decode("utf-8")
         record = load_json(text)
     except UnicodeDecodeError as error:
-        raise Rejected("not_utf8") from error
+        raise RowRejected("not_utf8") from error
     except (ValueError, RecursionError) as error:
-        raise Rejected("not_json") from error
+        raise RowRejected("not_json") from error
     parts = from_button(record)
     asked = [message["content"] for message in parts["messages"] if message["role"] == "user"]
     return parts | {
@@ -114,9 +98,7 @@ def import_line(line: bytes, made_by: str) -> Row:
     }
 
 
-def _report(
-    config: ImportConfig, context: StepContext, rows: list[Row], origin: str, read: int, rejected: Counter[str]
-) -> None:
+def _report(config: ImportConfig, context: StepContext, rows: list[Row], origin: str, rejections: Rejections) -> None:
     report = context.report
     report.card |= {
         "pretty_name": "BUTTONInstruct, normalised",
@@ -132,8 +114,6 @@ def _report(
     )
     report.sections.append({"title": "Source", "body": f"- {origin}"})
     own_words = sum(_rendered(row) == json.loads(row["original"])["messages"] for row in rows)
-    report.counts |= {"records_read": read, "records_rejected": sum(rejected.values())}
-    report.counts |= {f"rejected_{reason}": count for reason, count in sorted(rejected.items())}
     report.counts["train_rows"] = len(rows)
     switches = Counter(row["parallel"] for row in rows)
     report.tables.append(
@@ -153,14 +133,7 @@ def _report(
         }
     )
     report.tables.append(faults_table(rows))
-    if rejected:
-        report.tables.append(
-            {
-                "title": "Records that were rejected",
-                "columns": ["reason", "records"],
-                "rows": [[reason, count] for reason, count in rejected.most_common()],
-            }
-        )
+    rejections.describe(report)
 
 
 def _rendered(row: Row) -> list[dict[str, Any]]:

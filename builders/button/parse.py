@@ -13,10 +13,10 @@ from typing import Any
 
 from ...environments.definition import fault
 from ...environments.schema import violation
+from ...hub_sync.errors import RowRejected
 from ...hub_sync.json_columns import unstorable
 from .._lib.conversation_rows import ASSISTANT
 from .._lib.sources import load_json
-from .._lib.tool_rows import Rejected as Unreadable
 from .template import definition_of
 
 Definitions = Mapping[str, Mapping[str, Any]]
@@ -92,7 +92,7 @@ def definitions(value: Any, there: Sequence[str] = ()) -> list[dict[str, Any]]:
     for one in value:
         try:
             definition = definition_of(one)
-        except Unreadable as error:
+        except RowRejected as error:
             raise ValueError(f"definition unusable: {error}") from error
         if said := fault(definition):
             raise ValueError(f"definition unusable: {said}")

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError
+from ...hub_sync.errors import DataError, RowRejected
 from ...inference.budget import Usage
-from ...inference.conversations import RowRejected, text_of
+from ...inference.conversations import text_of
 from ...inference.served import Served
 from .._lib.teacher import Row
 from . import dedup, prompts
@@ -119,7 +119,7 @@ class Pipeline:
             phase.prompt_tokens += prompt
             phase.completion_tokens += completion
             if "rejected" in row:
-                phase.reasons[row["rejected"].partition(":")[0]] += 1
+                phase.reasons[row["rejected"]] += 1
             else:
                 kept.append(row)
         phase.reasons += Counter({"the endpoint failed": len(result.failed)})

@@ -5,7 +5,7 @@ then `<call>[{"name", "arguments"}, ...]</call>` or `<final>...</final>`, and a 
 "arguments", "results"}` in the order of the calls. A definition has a flat map of `parameters` and one of `responses`
 where JSON Schema has an object.
 
-    parts = from_button(record)          # messages, tools, parallel; Rejected where it is no such record
+    parts = from_button(record)          # messages, tools, parallel; RowRejected where it is no such record
     record = to_button(row)              # the very text of an imported row, or our own template
 
 The rows have no place for the system turn's wording, the prose before a final answer or the spacing of JSON. An
@@ -20,10 +20,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ...hub_sync.errors import RowRejected
 from ...hub_sync.json_columns import unstorable
 from .._lib.conversation_rows import SWITCH, Messages, call, results_of, system_turn, without_switch
 from .._lib.sources import load_json
-from .._lib.tool_rows import Rejected
 
 PREAMBLE = "You complete tasks by calling functions. These are the functions that you have, as a JSON list:\n<tool>\n"
 RULES = (
@@ -88,19 +88,19 @@ def from_button(record: Any) -> dict[str, Any]:
     """`messages`, `tools` and `parallel` of a record; the last is None where nothing tells it.
 
     Of the system turn the messages have what stands before our own template, and whether calls may stand side by side,
-    in our words. A final turn's content is
-    the answer alone. Whether calls fit their functions is left to the checks. Raises Rejected with a countable reason.
+    in our words. A final turn's content is the answer alone. Whether calls fit their functions is left to the checks.
+    Raises RowRejected.
     """
     turns = record.get("messages") if isinstance(record, dict) else None
     if not isinstance(turns, list) or not turns:
-        raise Rejected("no_messages")
+        raise RowRejected("no_messages")
     for turn in turns:
         if not isinstance(turn, dict) or not isinstance(turn.get("role"), str):
-            raise Rejected("turn_without_role")
+            raise RowRejected("turn_without_role")
         if not isinstance(turn.get("content"), str):
-            raise Rejected("turn_without_text")
+            raise RowRejected("turn_without_text")
     if turns[0]["role"] not in ("system", "systems"):  # the second by a slip in the authors' own example
-        raise Rejected("no_system_turn")
+        raise RowRejected("no_system_turn")
     system = turns[0]["content"]
     before, found, _ = system.partition(PREAMBLE)
     tools = read_tools(system.removeprefix(before) if found else system)
@@ -112,7 +112,7 @@ def from_button(record: Any) -> dict[str, Any]:
     elif before:
         messages.insert(0, {"role": "system", "content": before})
     if why := unstorable([messages, tools]):
-        raise Rejected(why)
+        raise RowRejected(why)
     return {"messages": messages, "tools": tools, "parallel": parallel}
 
 
@@ -135,7 +135,7 @@ def _read_turns(turns: list[dict[str, str]]) -> list[dict[str, Any]]:
     for turn in turns:
         role, text = turn["role"], turn["content"]
         if role != may_speak:
-            raise Rejected("turns_out_of_order")
+            raise RowRejected("turns_out_of_order")
         if role == "user":
             messages.append({"role": "user", "content": text})
             may_speak = "assistant"
@@ -149,7 +149,7 @@ def _read_turns(turns: list[dict[str, str]]) -> list[dict[str, Any]]:
             messages.append({"role": "assistant", "content": prose} | ({"tool_calls": pending} if pending else {}))
             may_speak = "tool" if pending else "user"
     if not messages or may_speak != "user":
-        raise Rejected("does_not_end_with_final")
+        raise RowRejected("does_not_end_with_final")
     return messages
 
 
@@ -160,26 +160,26 @@ def _read_reply(text: str) -> tuple[str, list[dict[str, Any]]]:
         prose, _, written = body.removesuffix("</call>").rpartition("<call>")
         calls = _load(written, "call_not_json")
         if not isinstance(calls, list) or not calls:
-            raise Rejected("call_not_a_list")
+            raise RowRejected("call_not_a_list")
         for one in calls:
             if not isinstance(one, dict) or not isinstance(one.get("name"), str):
-                raise Rejected("call_without_name")
+                raise RowRejected("call_without_name")
             if not isinstance(one.setdefault("arguments", {}), dict):
-                raise Rejected("arguments_not_an_object")
+                raise RowRejected("arguments_not_an_object")
         return prose, calls
     if body.endswith("</final>") and "<final>" in body:
         return body.removesuffix("</final>").partition("<final>")[2], []
-    raise Rejected("neither_call_nor_final")
+    raise RowRejected("neither_call_nor_final")
 
 
 def _read_results(text: str, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
     results = _load(text, "results_not_json")
     if not isinstance(results, list) or len(results) != len(calls):
-        raise Rejected("results_do_not_match_calls")
+        raise RowRejected("results_do_not_match_calls")
     messages = []
     for result, one in zip(results, calls, strict=True):
         if not isinstance(result, dict) or "results" not in result or result.get("name") != one["function"]["name"]:
-            raise Rejected("results_do_not_match_calls")
+            raise RowRejected("results_do_not_match_calls")
         content = json.dumps(result["results"], ensure_ascii=False)
         messages.append({"role": "tool", "tool_call_id": one["id"], "content": content})
     return messages
@@ -187,7 +187,7 @@ def _read_results(text: str, calls: list[dict[str, Any]]) -> list[dict[str, Any]
 
 def read_tools(system: str) -> list[dict[str, Any]]:
     """The functions in a system turn's `<tool>` blocks, lists of definitions or definitions one behind the other, in
-    OpenAI's form. Raises Rejected."""
+    OpenAI's form. Raises RowRejected."""
     definitions: list[Any] = []
     for block in _TOOL.findall(system):
         rest = block.strip()
@@ -195,26 +195,26 @@ def read_tools(system: str) -> list[dict[str, Any]]:
             try:
                 found, end = json.JSONDecoder().raw_decode(rest)
             except (ValueError, RecursionError) as error:
-                raise Rejected("tools_not_json") from error
+                raise RowRejected("tools_not_json") from error
             definitions += found if isinstance(found, list) else [found]
             rest = rest[end:].lstrip(", \t\r\n")
     if not definitions:
-        raise Rejected("no_tool_list")
+        raise RowRejected("no_tool_list")
     tools: list[dict[str, Any]] = [{"type": "function", "function": definition_of(one)} for one in definitions]
     if len({tool["function"]["name"] for tool in tools}) < len(tools):
-        raise Rejected("tool_names_not_unique")
+        raise RowRejected("tool_names_not_unique")
     return tools
 
 
 def definition_of(value: Any) -> dict[str, Any]:
     """A definition as `environments.definition` has it from one of BUTTON's, or from one with JSON Schemas already.
 
-    Raises Rejected where it cannot be read; whether it is a good one, `environments.definition.fault` tells.
+    Raises RowRejected where it cannot be read; whether it is a good one, `environments.definition.fault` tells.
     """
     if isinstance(value, dict) and isinstance(value.get("function"), dict):
         value = value["function"]
     if not isinstance(value, dict) or not isinstance(value.get("name"), str) or not value["name"]:
-        raise Rejected("tool_without_name")
+        raise RowRejected("tool_without_name")
     said = value.get("description")
     definition: dict[str, Any] = {"name": value["name"], "description": said if isinstance(said, str) else ""}
     definition["parameters"] = _object(value.get("parameters") or {}, value.get("required"))
@@ -226,7 +226,7 @@ def definition_of(value: Any) -> dict[str, Any]:
 def _object(part: Any, required: Any) -> dict[str, Any]:
     """The schema of a flat map of parameters, or of what is an object's schema already."""
     if not isinstance(part, dict):
-        raise Rejected("parameters_not_a_map")
+        raise RowRejected("parameters_not_a_map")
     if isinstance(part.get("type"), str) and isinstance(part.get("properties"), dict):
         return _schema(part) | ({"required": required} if required and "required" not in part else {})
     if isinstance(part.get("required"), list):  # among the parameters, as some write it
@@ -237,7 +237,7 @@ def _object(part: Any, required: Any) -> dict[str, Any]:
         if isinstance(given, str) and (given in ALIASES or given in ALIASES.values()):
             given = {"type": given}
         if not isinstance(given, dict):
-            raise Rejected("parameters_not_a_map")
+            raise RowRejected("parameters_not_a_map")
         properties[name] = _schema(given)
         if isinstance(given.get("required"), bool):  # a mark at the parameter, as some write it
             del properties[name]["required"]
@@ -248,7 +248,7 @@ def _object(part: Any, required: Any) -> dict[str, Any]:
 def _schema(part: Any, depth: int = 0) -> Any:
     """JSON Schema of one parameter in BUTTON's words."""
     if depth > DEEPEST:
-        raise Rejected("nested_too_deeply")
+        raise RowRejected("nested_too_deeply")
     if not isinstance(part, dict):
         return part
     found: dict[str, Any] = {}
@@ -287,4 +287,4 @@ def _load(text: str, reason: str) -> Any:
     try:
         return load_json(text)
     except (ValueError, RecursionError) as error:
-        raise Rejected(reason) from error
+        raise RowRejected(reason) from error

@@ -13,33 +13,34 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from ...hub_sync.errors import RowRejected
 from .._lib.conversation_rows import call
-from .._lib.teacher import Asker, Rejected, Row, phase, together
+from .._lib.teacher import PhaseClient, Row, phase, together
 from . import parse, prompts
 from .parse import Action, Definitions
 
 
 @phase
-async def trajectory(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+async def trajectory(row: Row, config: Mapping[str, Any], client: PhaseClient) -> Row:
     """task, sub_tasks, functions, parallel -> messages, up to `max_rounds` turns of the assistant."""
     tools = _tools(row)
     asked = prompts.user(row["task"])
-    question = await asker.ask(asked, lambda text: parse.spoken(text, list(tools)), label="user")
+    question = await client.ask(asked, lambda text: parse.spoken(text, list(tools)), label="user")
     known = prompts.assistant(row["sub_tasks"], row["functions"], row["parallel"])
     seen = [{"role": "system", "content": known}, {"role": "user", "content": question}]
     messages: list[dict[str, Any]] = seen[1:]
     results: dict[str, dict[str, Any]] = {}
     for turn in range(config["max_rounds"]):
-        action = await decide(seen, tools, row["parallel"], config, asker, turn)
+        action = await decide(seen, tools, row["parallel"], config, client, turn)
         if action.final:
             if not results:
-                raise Rejected("an answer without any call")
+                raise RowRejected("an answer without any call")
             return {"messages": [*messages, {"role": "assistant", "content": action.final}]}
-        answers = await _run(action, tools, results, asker)
+        answers = await _run(action, tools, results, client)
         _append(messages, action, answers)
         answered = [one | {"results": answer} for one, answer in zip(action.calls, answers, strict=True)]
         seen = [*seen, {"role": "assistant", "content": action.said}, *prompts.results(answered)]
-    raise Rejected("no final answer in time")
+    raise RowRejected("no final answer in time")
 
 
 async def decide(
@@ -47,14 +48,14 @@ async def decide(
     tools: Definitions,
     parallel: bool,
     config: Mapping[str, Any],
-    asker: Asker,
+    client: PhaseClient,
     turn: int,
 ) -> Action:
     """The first candidate of the decision that most candidates make.
 
     They are asked for one after the other, and no more of them once the others could not change the outcome.
 
-    Raises Rejected where no candidate is usable, or fewer than `min_agreement` of all make the same decision.
+    Raises RowRejected where no candidate is usable, or fewer than `min_agreement` of all make the same decision.
     """
 
     def read(text: str) -> Action:
@@ -66,9 +67,9 @@ async def decide(
     reasons: Counter[str] = Counter()
     for asked in range(number):
         try:
-            one = await asker.ask(seen, read, label=f"{turn}.{asked}", form="act")
-        except Rejected as reason:
-            reasons[str(reason)] += 1
+            one = await client.ask(seen, read, label=f"{turn}.{asked}", form="act")
+        except RowRejected as reason:
+            reasons[reason.reason] += 1
         else:
             votes[first.setdefault(one.decision(), one).decision()] += 1
         left = number - asked - 1
@@ -78,22 +79,22 @@ async def decide(
         if most + left < enough or (settled and most >= enough):
             break
     if not votes:
-        raise Rejected(reasons.most_common(1)[0][0])
+        raise RowRejected(reasons.most_common(1)[0][0])
     decision, most = votes.most_common(1)[0]
     if most < enough:
-        raise Rejected("candidates disagree")
+        raise RowRejected("candidates disagree")
     return first[decision]
 
 
 async def _run(
-    action: Action, tools: Definitions, results: dict[str, dict[str, Any]], asker: Asker
+    action: Action, tools: Definitions, results: dict[str, dict[str, Any]], client: PhaseClient
 ) -> list[dict[str, Any]]:
     """What the tool agents return. A call that was made before returns what it did then."""
     keys = [json.dumps(one, sort_keys=True) for one in action.calls]
     fresh = {key: one for key, one in zip(keys, action.calls, strict=True) if key not in results}
     found = await together(
         *(
-            asker.ask(
+            client.ask(
                 prompts.tool(tools[one["name"]], one["name"], one["arguments"]),
                 partial(_result, definition=tools[one["name"]]),
                 label=key,
@@ -103,7 +104,7 @@ async def _run(
         )
     )
     for key, answer in zip(fresh, found, strict=True):
-        if isinstance(answer, Rejected):
+        if isinstance(answer, RowRejected):
             raise answer
         results[key] = answer
     return [results[key] for key in keys]
@@ -124,7 +125,7 @@ def _append(messages: list[dict[str, Any]], action: Action, answers: list[Any]) 
 
 
 @phase
-async def direct_trajectory(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
+async def direct_trajectory(row: Row, config: Mapping[str, Any], client: PhaseClient) -> Row:
     """The ablation: task, functions -> messages, the whole conversation in one prompt."""
     tools = _tools(row)
 
@@ -146,7 +147,7 @@ async def direct_trajectory(row: Row, config: Mapping[str, Any], asker: Asker) -
         raise ValueError("no final answer")
 
     asked = prompts.trajectory(row["task"], row["sub_tasks"], row["functions"], row["parallel"])
-    return await asker.ask(asked, read, form="json")
+    return await client.ask(asked, read, form="json")
 
 
 def _tools(row: Row) -> dict[str, dict[str, Any]]:

@@ -18,20 +18,21 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError, HubwrightError, UsageError
+from ...hub_sync.errors import DataError, HubwrightError, RowRejected, UsageError
 from ...hub_sync.json_columns import encode_row
 from ...hub_sync.text import utf8
+from .._lib.context import local_context
 from .._lib.conversation_checks import faults, run_checks
 from .._lib.conversation_rows import Row, features
 from .._lib.function_splits import FUNCTIONS, TEST, TRAIN, functions_of, is_held_out, split_of
-from .._lib.near_duplicates import Seen, read_against
+from .._lib.near_duplicates import MinHashIndex, read_against
 from .card import describe_rows
-from .compatibility import Reach
-from .corruption import Unfit, spoil
+from .compatibility import Compatibility
+from .corruption import NotApplicable, corrupt
 from .own_tools import read_module
-from .plan import SHAPES, Broken, Failed, draw, run
-from .stubs.read import Read, read_definitions
-from .toolset import Ground, Tool, named, read_worlds
+from .plan import SHAPES, ToolCrashed, draw, run
+from .stubs.read import Definitions, read_definitions
+from .toolset import Tool, Toolset, named, read_worlds
 from .variants import VARIANTS, conversation, prepare
 
 if TYPE_CHECKING:
@@ -75,11 +76,11 @@ class CallGraphsConfig(BaseModel):
     )
     thoughts: bool = Field(True, description="The assistant says what it is about to do.")
     near: float = Field(0.8, gt=0, le=1, description="Estimated Jaccard similarity that makes two requests one.")
-    spoilt_share: float = Field(
+    corrupted_share: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="Share of the train rows that get one fault and are kept, for ablations (spoil.py).",
+        description="Share of the train rows that get one fault and are kept, for ablations (corruption.py).",
     )
     test_share: float = Field(
         0.2, gt=0, lt=1, description="Share of all sets of functions that are held out, where there are test_rows."
@@ -108,7 +109,7 @@ class Generator:
     Attributes:
         failed: reason -> draws that came to nothing.
         rejected: check -> rows that did not pass it.
-        whole, ground: all functions, and those of the split that is being made.
+        whole, toolset: all functions, and those of the split that is being made.
         made: (composition, variant) -> rows that passed.
         faulty: check -> rows that were spoilt on purpose and do not pass it.
         sets: functions of a row -> rows that passed.
@@ -116,11 +117,13 @@ class Generator:
         planned, used: split -> sets of functions planned or offered together; functions planned or offered.
     """
 
-    def __init__(self, config: CallGraphsConfig, tests: Seen | None = None, read: Read | None = None) -> None:
+    def __init__(
+        self, config: CallGraphsConfig, tests: MinHashIndex | None = None, read: Definitions | None = None
+    ) -> None:
         self.config, self.tests, self.read = config, tests, read
-        ground = read_module(config.tools) if config.tools else Ground(read_worlds(), named())
-        ground = read.ground if read else ground
-        every = ground.tools
+        toolset = read_module(config.tools) if config.tools else Toolset(read_worlds(), named())
+        toolset = read.toolset if read else toolset
+        every = toolset.tools
         worlds = dict.fromkeys(tool.world for tool in every.values())
         for what, values, known in (
             ("worlds", config.worlds, worlds),
@@ -130,8 +133,8 @@ class Generator:
             if unknown := sorted(set(values) - set(known)):
                 raise UsageError(f"call_graphs: {what}: {unknown[0]!r} is unknown: use some of {', '.join(known)}")
         chosen = {name: tool for name, tool in every.items() if not config.worlds or tool.world in config.worlds}
-        self.whole = self.ground = replace(ground, tools=chosen)
-        self.reach = Reach(chosen, ground.fields) if ground.fields else None
+        self.whole = self.toolset = replace(toolset, tools=chosen)
+        self.compatibility = Compatibility(chosen, toolset.fields) if toolset.fields else None
         self.responses = {name: tool.definition["responses"] for name, tool in chosen.items()}
         self.failed: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
@@ -164,10 +167,10 @@ class Generator:
         Raises UsageError where too few functions are the split's, DataError where no more rows are to be found.
         """
         self.take(self.functions(split))
-        cells, seen = self.cells(), Seen(self.config.near)
+        cells, seen = self.cells(), MinHashIndex(self.config.near)
         rng = random.Random(f"{self.config.seed}:{split}")  # noqa: S311 - not for secrets
         left, given_up = number, 0
-        with self.ground.open() as box:
+        with self.toolset.open() as box:
             while left:
                 composition, variant, _ = rng.choices(cells, [weight for _, _, weight in cells])[0]
                 parallel = rng.random() < self.config.parallel_share
@@ -176,7 +179,7 @@ class Generator:
                     if row is not None:
                         break
                 else:
-                    if self.reach:
+                    if self.compatibility:
                         self.exhausted.add(composition)
                         cells = [cell for cell in cells if cell[0] not in self.exhausted]
                     given_up += 1
@@ -187,7 +190,7 @@ class Generator:
                         )
                     continue
                 left -= 1
-                yield self.spoilt(row, rng) if split == TRAIN else row
+                yield self.corrupted(row, rng) if split == TRAIN else row
 
     def functions(self, split: str) -> dict[str, Tool]:
         """The functions that a split's rows may plan and offer. Raises UsageError for fewer than two."""
@@ -206,48 +209,48 @@ class Generator:
 
     def take(self, tools: dict[str, Tool]) -> None:
         """Draw from these functions from now on."""
-        self.ground = replace(self.whole, tools=tools)
-        self.reach = Reach(tools, self.whole.fields) if self.whole.fields else None
+        self.toolset = replace(self.whole, tools=tools)
+        self.compatibility = Compatibility(tools, self.whole.fields) if self.whole.fields else None
 
-    def spoilt(self, row: Row, rng: random.Random) -> Row:
-        """The row, or with the chance of `spoilt_share` one with a fault, its reason in its columns."""
-        if not self.config.spoilt_share or rng.random() >= self.config.spoilt_share:
+    def corrupted(self, row: Row, rng: random.Random) -> Row:
+        """The row, or with the chance of `corrupted_share` one with a fault, its reason in its columns."""
+        if not self.config.corrupted_share or rng.random() >= self.config.corrupted_share:
             return row
         try:
-            row = run_checks(spoil(row, rng), self.responses)
-        except Unfit:
+            row = run_checks(corrupt(row, rng), self.responses)
+        except NotApplicable:
             return row
         self.faulty.update(faults(row).keys())
         return row
 
     def one(
-        self, composition: str, variant: str, parallel: bool, seed: int, split: str, seen: Seen, box: Any
+        self, composition: str, variant: str, parallel: bool, seed: int, split: str, seen: MinHashIndex, box: Any
     ) -> Row | None:
         """A row from one draw, or None; counts what became of it."""
         self.draws += 1
-        pools = self.ground.begin(box, seed)
+        pools = self.toolset.begin(box, seed)
         try:
-            plan = draw(composition, self.ground.tools, pools, seed, box, self.reach)
-            prepare(plan, variant, self.ground.tools)
+            plan = draw(composition, self.toolset.tools, pools, seed, box, self.compatibility)
+            prepare(plan, variant, self.toolset.tools)
             functions = frozenset(node.tool for node in plan.nodes)
-            if self.reach and self.sets[functions] >= max(ANYHOW, self.config.train_rows // SHARE):
-                raise Failed("the same functions have their share of rows")
+            if self.compatibility and self.sets[functions] >= max(ANYHOW, self.config.train_rows // SHARE):
+                raise RowRejected("the same functions have their share of rows")
             if self.config.split_of(functions, frozenset()) != split:
-                raise Failed("the set of functions belongs to the other split")
+                raise RowRejected("the set of functions belongs to the other split")
             run(plan, box, parallel)
             row = conversation(
-                plan, variant, self.ground, parallel, self.config.distractors, self.config.thoughts,
+                plan, variant, self.toolset, parallel, self.config.distractors, self.config.thoughts,
                 lambda offered: self.config.split_of(functions, offered) == split,
             )  # fmt: skip
-            if self.ground.origin:
-                row["made_by"] += f" over {self.ground.origin}"
-        except Failed as reason:
-            self.failed[str(reason)] += 1
+            if self.toolset.origin:
+                row["made_by"] += f" over {self.toolset.origin}"
+        except RowRejected as error:
+            self.failed[error.reason] += 1
             return None
-        except Broken as tool:
+        except ToolCrashed as tool:
             self.failed[f"{tool} ended the sandbox and is left out"] += 1
             self.whole = replace(self.whole, tools={n: t for n, t in self.whole.tools.items() if n != str(tool)})
-            left = {name: one for name, one in self.ground.tools.items() if name != str(tool)}
+            left = {name: one for name, one in self.toolset.tools.items() if name != str(tool)}
             if len(left) < 2:
                 raise DataError(f"call_graphs: {tool} ended the sandbox, and too few functions are left") from None
             self.take(left)
@@ -265,7 +268,7 @@ class Generator:
         return row
 
 
-def build(config: CallGraphsConfig, context: StepContext) -> DatasetDict:
+def build(config: CallGraphsConfig, context: StepContext | None = None) -> DatasetDict:
     """Rows that pass every check; rows go to disk as they are made, so memory does not grow with their number.
 
     Inputs `against_NAME` are test sets: rows that ask nearly what they ask are left out. An input `definitions` is a
@@ -277,6 +280,7 @@ def build(config: CallGraphsConfig, context: StepContext) -> DatasetDict:
     from datasets import Dataset, DatasetDict, Split
     from datasets.exceptions import DatasetGenerationError
 
+    context = context or local_context()
     read, definitions = None, context.inputs.get("definitions")
     if definitions:
         for name in ("test_rows", "function_test_rows"):

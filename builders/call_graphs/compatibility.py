@@ -11,7 +11,7 @@ FEW = 4  # tools from which on the calls of a plan keep to one field; else to th
 LONGEST = 4  # calls in a row of the longest composition
 
 
-class Reach:
+class Compatibility:
     """What can follow what, and what has to do with what, among tools that have fields.
 
     Attributes:
@@ -27,15 +27,15 @@ class Reach:
         for name, tool in tools.items():
             for part in dict.fromkeys((fields[name], fields[name].partition("/")[0])):
                 self.members.setdefault(part, []).append(name)
-            for kind in tool.kinds.values():
+            for kind in tool.input_types.values():
                 self.takers.setdefault(kind, set()).add(name)
-            for one, other in permutations(tool.kinds.values(), 2):
+            for one, other in permutations(tool.input_types.values(), 2):
                 self.beside.setdefault(one, set()).add(other)
-        given = {kind for tool in tools.values() for kind in tool.gives.values()} & set(self.takers)
+        given = {kind for tool in tools.values() for kind in tool.output_types.values()} & set(self.takers)
         self.on: list[set[str]] = [set(), given]
         while len(self.on) <= LONGEST:
             last = self.on[-1]
-            more = {k for k in given if any(set(tools[name].gives.values()) & last for name in self.takers[k])}
+            more = {k for k in given if any(set(tools[name].output_types.values()) & last for name in self.takers[k])}
             self.on.append(more)
 
     def near(self, name: str) -> list[str]:
@@ -60,7 +60,7 @@ class Reach:
         found = []
         for name in sorted(names):
             tool = self.tools[name]
-            gives = set(tool.gives.values())
+            gives = set(tool.output_types.values())
             if ahead and not gives & self.on[ahead]:
                 continue
             if joined is not None:

@@ -16,7 +16,7 @@ from .._lib.conversation_checks import is_error, leaves
 from .._lib.conversation_rows import Row, call, calls_of, identity, results_of
 
 
-class Unfit(Exception):
+class NotApplicable(Exception):
     """A row has nothing that could be spoilt in this way."""
 
 
@@ -29,7 +29,7 @@ def made_up_argument(row: Row, rng: random.Random) -> None:
         if isinstance(value, str) and len(value) > 3
     ]
     if not places:
-        raise Unfit
+        raise NotApplicable
     arguments, key = rng.choice(places)
     value = arguments[key]
     digits = [n for n, letter in enumerate(value) if letter.isdigit()]
@@ -44,7 +44,7 @@ def function_not_offered(row: Row, rng: random.Random) -> None:
     """A function that is called is taken out of the list."""
     called = sorted({one["function"]["name"] for one in calls_of(row["messages"])})
     if not called:
-        raise Unfit
+        raise NotApplicable
     gone = rng.choice(called)
     row["tools"] = [tool for tool in row["tools"] if tool["function"]["name"] != gone]
 
@@ -54,7 +54,7 @@ def argument_left_out(row: Row, rng: random.Random) -> None:
     required = {t["function"]["name"]: t["function"]["parameters"].get("required", []) for t in row["tools"]}
     calls = [one["function"] for one in calls_of(row["messages"]) if required.get(one["function"]["name"])]
     if not calls:
-        raise Unfit
+        raise NotApplicable
     chosen = rng.choice(calls)
     del chosen["arguments"][rng.choice(required[chosen["name"]])]
 
@@ -68,7 +68,7 @@ def call_twice(row: Row, rng: random.Random) -> None:
         if message.get("tool_calls") and not is_error(results.get(message["tool_calls"][-1]["id"]))
     ]
     if not places:
-        raise Unfit
+        raise NotApplicable
     place = rng.choice(places)
     one = rng.choice([o for o in row["messages"][place]["tool_calls"] if not is_error(results.get(o["id"]))])
     number = row["n_calls"]
@@ -85,7 +85,7 @@ def answer_without_results(row: Row, rng: random.Random) -> None:
     """The last answer tells nothing of what was found."""
     results = results_of(row["messages"])
     if not results or not any(list(leaves(result)) for result in results.values()):
-        raise Unfit
+        raise NotApplicable
     row["messages"][-1]["content"] = rng.choice(("All of that is done.", "I have taken care of everything you asked."))
 
 
@@ -93,7 +93,7 @@ def result_is_text(row: Row, rng: random.Random) -> None:
     """A result is written as a sentence instead of JSON."""
     places = [m for m in row["messages"] if m["role"] == "tool"]
     if not places:
-        raise Unfit
+        raise NotApplicable
     chosen = rng.choice(places)
     values = ", ".join(str(value) for _, value in leaves(json.loads(chosen["content"])))
     chosen["content"] = f"The function returned {values}."
@@ -109,14 +109,14 @@ FAULTS: dict[str, tuple[Callable[[Row, random.Random], None], str]] = {
 }  # name -> (what it does, the check that finds it)
 
 
-def spoil(row: Row, rng: random.Random, fault: str | None = None) -> Row:
-    """A copy of a row with one fault, `fault` or any that fits. Raises Unfit where none does."""
+def corrupt(row: Row, rng: random.Random, fault: str | None = None) -> Row:
+    """A copy of a row with one fault, `fault` or any that fits. Raises NotApplicable where none does."""
     names: list[Any] = [fault] if fault else rng.sample(sorted(FAULTS), len(FAULTS))
     for name in names:
         made = copy.deepcopy(row)
         try:
             FAULTS[name][0](made, rng)
-        except Unfit:
+        except NotApplicable:
             continue
         return made | {"id": identity(made["messages"], made["tools"])}
-    raise Unfit
+    raise NotApplicable

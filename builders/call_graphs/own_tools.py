@@ -30,12 +30,12 @@ from typing import Any
 
 from ...environments.definition import fault, from_function
 from ...hub_sync.errors import UsageError
-from .toolset import Ground, Tool
+from .toolset import Tool, Toolset
 
 RESULT = "result"  # the field that holds a result which is no object
 
 
-def read_module(text: str) -> Ground:
+def read_module(text: str) -> Toolset:
     """The tools of a Python file. Raises UsageError in one line that names function and argument."""
     path = Path(text).expanduser()
     if not path.is_file() or path.suffix != ".py":
@@ -53,16 +53,16 @@ def read_module(text: str) -> Ground:
             tools[function.__name__] = _tool(function, module)
         except ValueError as error:
             raise UsageError(f"tools: {path.name}: {error}") from error
-    reached = set(given) | {kind for tool in tools.values() for kind in tool.gives.values()}
+    reached = set(given) | {kind for tool in tools.values() for kind in tool.output_types.values()}
     for tool in tools.values():
-        for name, kind in tool.kinds.items():
+        for name, kind in tool.input_types.items():
             if kind and kind not in reached:
                 raise UsageError(
                     f"tools: {path.name}: {tool.name}: nothing gives {name} a value: add {kind!r} to GIVEN"
                 )
     if len(tools) < 2:
         raise UsageError(f"tools: {path.name} has {len(tools)} functions with a docstring: two are needed")
-    return Ground(tools, dict(getattr(module, "NAMED", {})), (path.stem,), (path.parent.resolve(),), given)
+    return Toolset(tools, dict(getattr(module, "NAMED", {})), (path.stem,), (path.parent.resolve(),), given)
 
 
 def _load(path: Path) -> ModuleType:

@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ...environments.sandbox import Sandbox
-from .compatibility import Reach
+from ...hub_sync.errors import RowRejected
+from .compatibility import Compatibility
 from .toolset import Tool
 
 Shape = Any  # "call" or a tuple of a word and shapes
@@ -43,12 +44,8 @@ COMPARE = {
 }
 
 
-class Failed(Exception):
-    """This draw came to nothing; the text is a reason that is counted."""
-
-
-class Broken(Exception):
-    """A tool that ended its sandbox, by its name."""
+class ToolCrashed(Exception):
+    """A tool ended its sandbox or did not answer in time; the message is its name."""
 
 
 @dataclass
@@ -128,20 +125,20 @@ def draw(
     pools: Mapping[str, list[Any]],
     seed: int,
     box: Sandbox,
-    reach: Reach | None = None,
+    compatibility: Compatibility | None = None,
 ) -> Plan:
     """A plan of a composition on the state that `box` has begun with `seed`; its calls have been made.
 
     Args:
-        reach: which tools go together, where not all do.
+        compatibility: which tools go together, where not all do.
 
-    Raises Failed where no fitting call was found, or a call failed.
+    Raises RowRejected where no fitting call was found, or a call failed.
     """
     rng = random.Random(f"{composition}:{seed}")  # noqa: S311 - not for secrets
-    drawer = _Drawer(Plan(composition, seed), tools, pools, rng, box, reach)
+    drawer = _Drawer(Plan(composition, seed), tools, pools, rng, box, compatibility)
     drawer.grow(SHAPES[composition], [], 0, None)
-    if reach is not None and drawer.ambiguous():
-        raise Failed("two results of one kind, which a request could not tell apart")
+    if compatibility is not None and drawer.ambiguous():
+        raise RowRejected("two results of one kind, which a request could not tell apart")
     _layers(drawer.plan)
     return drawer.plan
 
@@ -149,26 +146,26 @@ def draw(
 def run(plan: Plan, box: Sandbox, parallel: bool) -> None:
     """Make a plan's calls anew on a fresh state, in the order of its conversation; results are stored in the nodes.
 
-    Raises Failed where one fails, or a test now goes the other way.
+    Raises RowRejected where one fails, or a test now goes the other way.
     """
     box.call("begin", {"seed": plan.seed})
     for node in order(plan, parallel):
         node.result = make(node.tool, plan.values(node), box, "a call failed when all were made in order")
     for node in plan.nodes:
         if node.when and node.runs != (_holds(plan, node.when) == node.when[5]):
-            raise Failed("a test went the other way when all were made in order")
+            raise RowRejected("a test went the other way when all were made in order")
 
 
 def make(tool: str, values: dict[str, Any], box: Sandbox, otherwise: str) -> dict[str, Any]:
     """A call's result; one that is no object is one with the field "result".
 
-    Raises Failed(otherwise), and Broken where the tool gave no answer in time or ended its process.
+    Raises RowRejected(otherwise), and ToolCrashed where the tool gave no answer in time or ended its process.
     """
     outcome = box.call(tool, values)
     if outcome.kind in ("timeout", "died"):
-        raise Broken(tool)
+        raise ToolCrashed(tool)
     if not outcome.ok:
-        raise Failed(otherwise)
+        raise RowRejected(otherwise)
     return outcome.value if isinstance(outcome.value, dict) else {"result": outcome.value}
 
 
@@ -220,10 +217,11 @@ class _Drawer:
         pools: Mapping[str, list[Any]],
         rng: random.Random,
         box: Sandbox,
-        reach: Reach | None,
+        compatibility: Compatibility | None,
     ) -> None:
-        self.plan, self.tools, self.pools, self.rng, self.box, self.reach = plan, tools, pools, rng, box, reach
-        self.said: list[Any] = []
+        self.plan, self.tools, self.pools = plan, tools, pools
+        self.rng, self.box, self.compatibility = rng, box, compatibility
+        self.stated: list[Any] = []
 
     def grow(
         self, shape: Shape, feeds: list[int], turn: int, when: Any, runs: bool = True, ahead: int = 0,
@@ -231,7 +229,7 @@ class _Drawer:
     ) -> tuple[list[int], int]:  # fmt: skip
         """Add a shape's nodes. Its first calls use the results of all `feeds`. Returns its last nodes and turn.
 
-        `ahead`, `joined`, `tested`: what is to come of its last nodes (`Reach.able`).
+        `ahead`, `joined`, `tested`: what is to come of its last nodes (`Compatibility.able`).
         """
         if shape == "call":
             return [self.call(feeds, turn, when, runs, self.fitting(feeds, ahead, joined, tested))], turn
@@ -257,35 +255,35 @@ class _Drawer:
         node = self.plan.nodes[number]
         tests = self.tools[node.tool].tests
         if not tests:
-            raise Failed("a call whose result can be tested was not found")
+            raise RowRejected("a call whose result can be tested was not found")
         name, comparison, bounds, words = self.rng.choice(tests)
         bound = self.rng.choice(bounds)
         return number, name, comparison, bound, words.format(f"{bound:g}" if isinstance(bound, float) else bound)
 
     def fitting(self, feeds: list[int], ahead: int, joined: list[int] | None, tested: bool) -> Iterable[str]:
         """The tools among which a call is chosen: what nothing is handed to is near the first tool."""
-        if self.reach is None:
+        if self.compatibility is None:
             return self.tools
-        around = self.tools if feeds or not self.plan.nodes else self.reach.near(self.plan.nodes[0].tool)
-        beside = None if joined is None else [kind for node in joined for kind in self.gives(node)]
-        given = [kind for node in feeds[:1] for kind in self.gives(node)]
-        return self.reach.able(around, given, ahead, beside, tested)
+        around = self.tools if feeds or not self.plan.nodes else self.compatibility.near(self.plan.nodes[0].tool)
+        beside = None if joined is None else [kind for node in joined for kind in self.output_types(node)]
+        given = [kind for node in feeds[:1] for kind in self.output_types(node)]
+        return self.compatibility.able(around, given, ahead, beside, tested)
 
-    def gives(self, node: int) -> Iterable[str]:
-        return self.tools[self.plan.nodes[node].tool].gives.values()
+    def output_types(self, node: int) -> Iterable[str]:
+        return self.tools[self.plan.nodes[node].tool].output_types.values()
 
     def call(self, feeds: list[int], turn: int, when: Any, runs: bool, among: Iterable[str]) -> int:
         """Choose a tool whose parameters take something of every feed, and call it."""
         choices = [(name, links) for name in among for links in self.links(name, feeds)]
         if not choices:
-            raise Failed("no tool takes what the calls before it give")
+            raise RowRejected("no tool takes what the calls before it give")
         # Every tool has the same chance, however many links it has.
         name = self.rng.choice(sorted({name for name, _ in choices}))
         links = self.rng.choice([links for tool, links in choices if tool == name])
         currencies = self.currencies(name, links)
         node = Node(name, {}, turn, when, runs)
         parameters = self.tools[name].definition["parameters"]["properties"]
-        for parameter in self.tools[name].kinds:  # others are optional and left out
+        for parameter in self.tools[name].input_types:  # others are optional and left out
             if parameter in currencies:
                 node.arguments[parameter] = currencies[parameter]
             elif parameter in links:
@@ -297,28 +295,28 @@ class _Drawer:
                     self.pick(parameter, parameters[parameter], node) if value is None else value
                 )
         values = self.plan.values(node)
-        same_kind = [repr(values[p]) for p in values if self.tools[name].kinds[p]]
+        same_kind = [repr(values[p]) for p in values if self.tools[name].input_types[p]]
         if len(set(same_kind)) < len(same_kind):
-            raise Failed("one value stands for two arguments")
+            raise RowRejected("one value stands for two arguments")
         for parameter, source in node.arguments.items():
             if source.node is not None and self.known(values[parameter], source.node):
-                raise Failed("a value that is handed on is known from elsewhere")
+                raise RowRejected("a value that is handed on is known from elsewhere")
         if any(other.tool == name and self.plan.values(other) == values for other in self.plan.nodes):
-            raise Failed("the same call twice")
-        self.said += [s.value for s in node.arguments.values() if s.node is None]
+            raise RowRejected("the same call twice")
+        self.stated += [s.value for s in node.arguments.values() if s.node is None]
         if runs:
             node.result = make(name, values, self.box, "a call failed")
-            if self.handed_on_is_said(node):
-                raise Failed("a value that is handed on is known from elsewhere")
+            if self.reveals_passed_value(node):
+                raise RowRejected("a value that is handed on is known from elsewhere")
         self.plan.nodes.append(node)
         return len(self.plan.nodes) - 1
 
     def same(self, feeds: list[int], schema: Mapping[str, Any]) -> Any:
         """What the user stated of a kind for a call whose result is used: one patient, not two."""
-        for feed in feeds if self.reach else ():
+        for feed in feeds if self.compatibility else ():
             node = self.plan.nodes[feed]
             for name, source in node.arguments.items():
-                if source.node is None and self.tools[node.tool].kinds[name] == schema["kind"]:
+                if source.node is None and self.tools[node.tool].input_types[name] == schema["kind"]:
                     return source.value
         return None
 
@@ -329,18 +327,18 @@ class _Drawer:
         taken = [s.value for s in node.arguments.values() if s.node is None]
         pool = [value for value in self.pools.get(schema["kind"], ()) if value not in taken]
         if not pool:
-            raise Failed("a user cannot say what an argument needs")
+            raise RowRejected("a user cannot say what an argument needs")
         return self.rng.choice(pool)
 
     def links(self, name: str, feeds: list[int]) -> list[dict[str, tuple[int, str]]]:
         """The ways in which a tool's parameters take a field of each feed, at most one parameter a feed."""
         found: list[dict[str, tuple[int, str]]] = [{}]
         for feed in feeds:
-            gives = self.tools[self.plan.nodes[feed].tool].gives
+            gives = self.tools[self.plan.nodes[feed].tool].output_types
             found = [
                 so_far | {parameter: (feed, key)}
                 for so_far in found
-                for parameter, kind in self.tools[name].kinds.items()
+                for parameter, kind in self.tools[name].input_types.items()
                 if kind and parameter not in so_far
                 for key, given in gives.items()
                 if given == kind
@@ -353,37 +351,37 @@ class _Drawer:
         It is a field of the result that the amount is from, or else what the last currency of that call was.
         """
         found: dict[str, Source] = {}
-        first = next((p for p, kind in self.tools[name].kinds.items() if kind == "currency"), None)
+        first = next((p for p, kind in self.tools[name].input_types.items() if kind == "currency"), None)
         for parameter, (feed, _) in links.items():
-            if first is None or self.tools[name].kinds[parameter] != "amount":
+            if first is None or self.tools[name].input_types[parameter] != "amount":
                 continue
             giver = self.plan.nodes[feed]
             if giver.tool == name:
-                raise Failed("an amount would be converted twice")
+                raise RowRejected("an amount would be converted twice")
             tool = self.tools[giver.tool]
-            field = next((key for key, kind in tool.gives.items() if kind == "currency"), None)
-            stated = [source for key, source in giver.arguments.items() if tool.kinds[key] == "currency"]
+            field = next((key for key, kind in tool.output_types.items() if kind == "currency"), None)
+            stated = [source for key, source in giver.arguments.items() if tool.input_types[key] == "currency"]
             if field is None and not stated:
                 continue
             source = Source(node=feed, field=field) if field else stated[-1]
             if first in links and links[first] != (source.node, source.field):
-                raise Failed("an amount would stand beside another's currency")
+                raise RowRejected("an amount would stand beside another's currency")
             found[first] = source
         return found
 
     def known(self, value: Any, giver: int) -> bool:
         """Is a value said by the user, or in the result of another node?"""
         others = [n.result.values() for i, n in enumerate(self.plan.nodes) if i != giver and n.runs]
-        return value in self.said or any(value in values for values in others)
+        return value in self.stated or any(value in values for values in others)
 
     def ambiguous(self) -> bool:
         """Is there a kind that is handed on and that two calls give?"""
-        given = [set(self.gives(number)) for number in range(len(self.plan.nodes))]
+        given = [set(self.output_types(number)) for number in range(len(self.plan.nodes))]
         sources = [s for node in self.plan.nodes for s in node.arguments.values() if s.node is not None]
-        kinds = [self.tools[self.plan.nodes[s.node].tool].gives[s.field] for s in sources if s.node is not None]
+        kinds = [self.tools[self.plan.nodes[s.node].tool].output_types[s.field] for s in sources if s.node is not None]
         return any(sum(kind in some for some in given) > 1 for kind in kinds)
 
-    def handed_on_is_said(self, node: Node) -> bool:
+    def reveals_passed_value(self, node: Node) -> bool:
         """Does the user now say, or this result now give, what an earlier result handed on?"""
         handed = [
             self.plan.nodes[s.node].result[s.field]
@@ -391,4 +389,4 @@ class _Drawer:
             for s in other.arguments.values()
             if s.node is not None
         ]
-        return any(value in self.said or value in node.result.values() for value in handed)
+        return any(value in self.stated or value in node.result.values() for value in handed)

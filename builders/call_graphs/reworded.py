@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError
+from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.json_columns import make_dataset
 from ...inference.served import ServingConfig, check_spec, serve_input
+from .._lib.context import local_context
 from .._lib.conversation_checks import faults, run_checks
 from .._lib.conversation_rows import ASSISTANT, CHECKS, Row, features, identity
-from .._lib.near_duplicates import Seen, read_against
+from .._lib.near_duplicates import MinHashIndex, read_against
 from .._lib.sources import read_rows
-from .._lib.teacher import Asker, phase
+from .._lib.teacher import PhaseClient, phase
 from .words import said as spoken
 
 if TYPE_CHECKING:
@@ -155,8 +156,8 @@ def prompt(request: str) -> list[dict[str, str]]:
     return [*turns, {"role": "user", "content": f"Request: {request}"}]
 
 
-async def _reword(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
-    """The row with other words in every turn of the user; raises Rejected."""
+async def _reword(row: Row, config: Mapping[str, Any], client: PhaseClient) -> Row:
+    """The row with other words in every turn of the user; raises RowRejected."""
     nodes = [node for node in json.loads(row["plan"])["nodes"] if node.get("looks") is None]  # what the user asked for
     messages, turn, said = [], 0, 0
     for message in row["messages"]:
@@ -174,7 +175,7 @@ async def _reword(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
                     raise ValueError(said)
                 return text
 
-            new = old if short else await asker.ask(prompt(old), read, label=str(said))
+            new = old if short else await client.ask(prompt(old), read, label=str(said))
             message = {**message, "content": new}
             said += 1
             turn += not short
@@ -185,7 +186,7 @@ async def _reword(row: Row, config: Mapping[str, Any], asker: Asker) -> Row:
 reword = phase(_reword)
 
 
-def build(config: RewordedConfig, context: StepContext) -> dict[str, DatasetDict]:
+def build(config: RewordedConfig, context: StepContext | None = None) -> dict[str, DatasetDict]:
     """Reword the input `dataset`, rows of `call_graphs`. Returns config `verified`, split `train`.
 
     Raises:
@@ -198,6 +199,9 @@ def build(config: RewordedConfig, context: StepContext) -> dict[str, DatasetDict
     from ...inference.stage import run_stage
     from .toolset import read_worlds
 
+    context = context or local_context()
+    if "dataset" not in context.inputs:
+        raise UsageError(f"step {context.step}: give the input `dataset`, rows of `uses: call_graphs`")
     source = context.inputs["dataset"]
     rows = read_rows(source, context, config.split)
     missing = [name for name in ("messages", "plan", "sub_tasks") if name not in rows.column_names]
@@ -219,13 +223,13 @@ def build(config: RewordedConfig, context: StepContext) -> dict[str, DatasetDict
     )
     responses = {name: tool.definition["responses"] for name, tool in read_worlds().items()}
     refused: Counter[str] = Counter({"the endpoint failed": len(result.failed)})
-    accepted, used, seen = [], [0, 0], Seen(config.near)
+    accepted, used, seen = [], [0, 0], MinHashIndex(config.near)
     tests = read_against(context, config.near)
     for row in result.rows:
         used = [a + b for a, b in zip(used, row.pop("used"), strict=True)]
         row.pop("n")
         if "rejected" in row:
-            refused[row["rejected"].partition(":")[0]] += 1
+            refused[row["rejected"]] += 1
             continue
         row["id"] = identity(row["messages"], row["tools"])
         row["task"] = " ".join(m["content"] for m in row["messages"] if m["role"] == "user")

@@ -37,15 +37,15 @@ class Tool:
     tell: tuple[str, ...]
     called: dict[str, tuple[str, str]]
     tests: tuple[tuple[str, str, tuple[Any, ...], str], ...]
-    kinds: dict[str, str]
-    gives: dict[str, str]
+    input_types: dict[str, str]
+    output_types: dict[str, str]
     changes: bool = True
     look: tuple[str, dict[str, str], str] | None = None
     carried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Ground:
+class Toolset:
     """Tools, how they are spoken of, and where they run.
 
     Attributes:

@@ -20,9 +20,10 @@ from dataclasses import replace
 from typing import Any
 
 from ...environments.definition import as_openai
+from ...hub_sync.errors import RowRejected
 from .._lib.conversation_rows import Row, call, identity, system_turn
-from .plan import Failed, Node, Plan, order
-from .toolset import Ground, Tool
+from .plan import Node, Plan, order
+from .toolset import Tool, Toolset
 from .words import Speaker
 
 VARIANTS = (
@@ -72,7 +73,7 @@ def _look(plan: Plan, node: Node, tool: Tool) -> Node | None:
 def conversation(
     plan: Plan,
     variant: str,
-    ground: Ground,
+    toolset: Toolset,
     parallel: bool,
     distractors: int,
     thoughts: bool = True,
@@ -86,20 +87,20 @@ def conversation(
         thoughts: the assistant says what it is about to do.
         fits: whether these functions may be offered together.
 
-    Raises Failed where the plan does not have what the variant changes, or nothing that fits can be offered.
+    Raises RowRejected where the plan does not have what the variant changes, or nothing that fits can be offered.
     """
     rng = random.Random(f"{plan.composition}:{plan.seed}:{variant}")  # noqa: S311 - not for secrets
-    tools, named = ground.tools, ground.named
+    tools, named = toolset.tools, toolset.named
     writer = _Writer(plan, variant, Speaker(plan, tools, named, rng), rng, parallel, thoughts)
     messages = [system_turn(parallel), *writer.write()]
     needed = {node.tool for node in plan.nodes}
-    others = ground.beside(needed) if variant in ("distractors", "irrelevant", "missing_function") else []
+    others = toolset.beside(needed) if variant in ("distractors", "irrelevant", "missing_function") else []
     for _ in range(OFFERS):
         offered = (needed - writer.absent).union(rng.sample(others, min(distractors, len(others))))
         if fits(frozenset(offered)):
             break
     else:
-        raise Failed("the set of functions offered belongs to another split")
+        raise RowRejected("the set of functions offered belongs to another split")
     shown = [as_openai(tools[name].definition) for name in rng.sample(sorted(offered), len(offered))]
     return {
         "id": identity(messages, shown),
@@ -155,7 +156,7 @@ class _Writer:
     def refusal(self, ran: Sequence[Node]) -> list[dict[str, Any]]:
         """One turn that nothing can be done about."""
         if any(node.turn or node.when for node in ran):
-            raise Failed("irrelevant: further turns or a condition")
+            raise RowRejected("irrelevant: further turns or a condition")
         self.absent = {node.tool for node in ran}
         for node in ran:
             node.runs = False
@@ -172,17 +173,20 @@ class _Writer:
             (self.plan.nodes.index(node), name)
             for node in ran
             for name, source in node.arguments.items()
-            if node.turn == 0 and not node.when and source.node is None and self.speaker.tools[node.tool].kinds[name]
+            if node.turn == 0
+            and not node.when
+            and source.node is None
+            and self.speaker.tools[node.tool].input_types[name]
         ]
         if not candidates:
-            raise Failed("missing_parameter: the user states no value")
+            raise RowRejected("missing_parameter: the user states no value")
         self.speaker.vague = self.rng.choice(candidates)
 
     def leave_out_a_function(self, ran: Sequence[Node]) -> None:
         last = ran[-1]
         used = {other.tool for other in self.plan.nodes if other is not last}
         if len(ran) < 2 or last.when or last.tool in used or any(n.when for n in self.plan.nodes):
-            raise Failed("missing_function: no call can be left out")
+            raise RowRejected("missing_function: no call can be left out")
         last.runs = False
         self.absent = {last.tool}
 

@@ -11,9 +11,10 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ...hub_sync.errors import RowRejected
 from . import phrases
 from .phrases import repeats, vary
-from .plan import Failed, Node, Plan
+from .plan import Node, Plan
 from .toolset import Tool, places
 
 WORDINGS = 12  # tries at a turn that says no phrase twice
@@ -53,7 +54,7 @@ class Speaker:
     def carried(self, number: int) -> bool:
         """Whether a call takes an amount and its currency from one result, and there are words for that."""
         node = self.plan.nodes[number]
-        kinds = self.tools[node.tool].kinds
+        kinds = self.tools[node.tool].input_types
         givers = {
             kind: source.node
             for name, source in reversed(node.arguments.items())  # the first currency counts
@@ -67,16 +68,16 @@ class Speaker:
         return vary(self.rng.choice(ways), self.rng)
 
     def worded(self, say: Callable[[], str]) -> str:
-        """What `say` says, tried until no phrase stands in it twice. Raises Failed where it always does."""
+        """What `say` says, tried until no phrase stands in it twice. Raises RowRejected where it always does."""
         for _ in range(WORDINGS):
             if not repeats(text := say()):
                 return text
-        raise Failed("a turn would say a phrase twice")
+        raise RowRejected("a turn would say a phrase twice")
 
     def argument(self, number: int, parameter: str, short: bool) -> str:
         """How an argument is spoken of: its value, or what it is of an earlier call."""
         source = self.plan.nodes[number].arguments[parameter]
-        kind = self.tools[self.plan.nodes[number].tool].kinds[parameter]
+        kind = self.tools[self.plan.nodes[number].tool].input_types[parameter]
         if source.node in self.known:
             return self.name(kind).format(said(self.plan.nodes[source.node].result[source.field]))
         if source.node is None:
@@ -95,7 +96,7 @@ class Speaker:
     def alone(self, giver: int, kind: str) -> bool:
         """Is `giver` the only call so far whose result has something of this kind?"""
         asked = [(n, node) for n, node in enumerate(self.plan.nodes) if node.looks is None]
-        return [n for n, node in asked if kind in self.tools[node.tool].gives.values()] == [giver]
+        return [n for n, node in asked if kind in self.tools[node.tool].output_types.values()] == [giver]
 
     def ask(self, number: int, short: bool = True) -> str:
         """What a call is for, as a phrase in the imperative."""

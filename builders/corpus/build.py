@@ -18,7 +18,9 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import is_well_formed, utf8
+from .._lib.context import local_context
 from .._lib.decontamination import inputs_against
+from .._lib.splits import unit_hash
 from .overlap import read_questions
 from .read import TextSource, documents, read_files
 
@@ -78,14 +80,13 @@ def document_id(text: str) -> str:
 
 def split_of(document: str, config: CorpusConfig) -> str:
     """Split of a document by its id and the seed alone."""
-    digest = hashlib.sha256(utf8(f"{config.seed}:{document}")).digest()
-    place = int.from_bytes(digest[:8], "big") / 2**64
+    place = unit_hash(f"{config.seed}:{document}")
     if place < config.test_share:
         return "test"
     return "validation" if place < config.test_share + config.valid_share else "train"
 
 
-def build(config: CorpusConfig, context: StepContext) -> DatasetDict:
+def build(config: CorpusConfig, context: StepContext | None = None) -> DatasetDict:
     """Read, choose, deduplicate and split; tell `context.report` what was left out.
 
     Inputs `against` and `against_NAME` are test sets, of which no document may hold a question.
@@ -101,6 +102,7 @@ def build(config: CorpusConfig, context: StepContext) -> DatasetDict:
     """
     from datasets import Dataset, DatasetDict
 
+    context = context or local_context()
     shares = {"train": 1.0, "validation": config.valid_share, "test": config.test_share}
     splits: dict[str, list[Row]] = {name: [] for name, share in shares.items() if share > 0}
     counts: dict[str, Counter[str]] = {}

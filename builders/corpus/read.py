@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import io
 import json
 import re
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.refs import ArtifactRef
-from .._lib.sources import Source, fetch
+from .._lib.sources import Source, read_source
 
 ARCHIVES = (".zip", ".whl")
 # WikiText's title of an article, ` = Title = `; the headings below it have two or more equals signs.
@@ -80,13 +79,8 @@ def read_files(source: TextSource, timeout: float) -> tuple[list[File], str]:
     path = Path(source.source).expanduser()
     if path.is_dir() or not (path.is_file() or source.source.startswith(("http://", "https://"))):
         return _read_folder(source, path)
-    name, data, origin = fetch(Source(source=source.source, file=None, expect_sha256=None), timeout)
-    digest = hashlib.sha256(data).hexdigest()
-    if source.expect_sha256 and digest != source.expect_sha256:
-        raise DataError(
-            f"{name}: sha256 is {digest}, expected {source.expect_sha256}; fetch that file or change expect_sha256"
-        )
-    origin += f", sha256 `{digest}`"
+    one = Source(source=source.source, file=None, expect_sha256=source.expect_sha256)
+    name, data, origin = read_source(one, timeout)
     if Path(name).suffix not in ARCHIVES:
         if source.files is not None:
             raise UsageError(f"source {name}: is one file; leave out files {source.files!r}")

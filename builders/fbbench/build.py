@@ -9,7 +9,6 @@ shipped is `sample.json`, 32 rows written by us in the same schema (both scenari
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError, HubError, UsageError
-from ...hub_sync.refs import ArtifactRef
-from .._lib.sources import refuse_credentials
+from ...hub_sync.errors import DataError
+from .._lib.context import local_context
+from .._lib.sources import Source, read_source
 from .report import describe
 from .schema import Problem, check_records, features, to_row
 
@@ -56,7 +55,7 @@ class FBBenchConfig(BaseModel):
     timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
 
 
-def build(config: FBBenchConfig, context: StepContext) -> datasets.DatasetDict:
+def build(config: FBBenchConfig, context: StepContext | None = None) -> datasets.DatasetDict:
     """Read, check and type the rows, in the order of the source; tell `context.report` about them.
 
     Returns one split of rows as in `schema.features()`: id, bench_type, task_type, sub_task_type, messages (three
@@ -70,12 +69,13 @@ def build(config: FBBenchConfig, context: StepContext) -> datasets.DatasetDict:
     """
     import datasets
 
-    name, data, origin = _fetch(config)
-    digest = hashlib.sha256(data).hexdigest()
-    if config.expect_sha256 and digest != config.expect_sha256:
-        raise DataError(
-            f"{name}: sha256 is {digest}, expected {config.expect_sha256}; fetch that file or change expect_sha256"
-        )
+    context = context or local_context()
+    sample = config.source == "sample"
+    source = str(SAMPLE) if sample else config.source
+    one = Source(source=source, file=config.file, expect_sha256=config.expect_sha256)
+    name, data, origin = read_source(one, config.timeout)
+    if sample:
+        origin = origin.replace("a local copy of `sample.json`", "hubwright's own sample")
     records = parse_records(data, name)
     problems = check_records(records)
     if problems:
@@ -88,7 +88,7 @@ def build(config: FBBenchConfig, context: StepContext) -> datasets.DatasetDict:
             f"{name}: {len(records)} rows, expected {config.expect_rows}; fetch that file or change expect_rows"
         )
     rows = [to_row(record) for record in records]
-    describe(context.report, rows, origin=f"{origin}, sha256 `{digest}`", sample=config.source == "sample")
+    describe(context.report, rows, origin=origin, sample=sample)
     split = datasets.Dataset.from_list(rows, features=features())
     return datasets.DatasetDict({config.split: split})
 
@@ -118,44 +118,3 @@ def _first_line(name: str, rows: int, problems: list[Problem]) -> str:
     bad = len({problem.row for problem in problems})
     more = f" ({len(problems)} problems, all in the work folder's problems.txt)" if len(problems) > 1 else ""
     return f"{name}: {bad} of {rows} rows {'is' if bad == 1 else 'are'} invalid{more}; first: {problems[0]}"
-
-
-def _fetch(config: FBBenchConfig) -> tuple[str, bytes, str]:
-    """(name for errors, content, origin for the card). The origin never holds a path of this machine."""
-    source = config.source
-    if source == "sample":
-        return "sample.json", SAMPLE.read_bytes(), "hubwright's own sample"
-    if source.startswith(("http://", "https://")):
-        return source, _download(source, config.timeout), f"<{source}>"
-    path = Path(source).expanduser()
-    if path.is_dir():
-        path = path / config.file
-    if path.is_file():
-        return path.name, path.read_bytes(), f"a local copy of `{path.name}`"
-    try:
-        ref = ArtifactRef.parse(source, "dataset")
-    except UsageError as error:
-        raise UsageError(
-            f'source {source!r}: no such file, and not "sample", a URL or a Hub data set org/name@revision'
-        ) from error
-    from ...hub_sync.pull import pull
-
-    ref = ref.resolve()
-    found = pull(ref) / config.file
-    if not found.is_file():
-        raise HubError(f"dataset {ref}: has no file {config.file}; set `file` to the path of the official JSON")
-    return f"{ref}/{config.file}", found.read_bytes(), f"`{config.file}` of data set `{ref}`"
-
-
-def _download(url: str, timeout: float) -> bytes:
-    from huggingface_hub.utils import httpx
-
-    refuse_credentials(url)
-    try:
-        reply = httpx.get(url, timeout=timeout, follow_redirects=True)
-        reply.raise_for_status()
-    except httpx.HTTPStatusError as error:
-        raise HubError(f"{url}: the server answered {error.response.status_code}; check the URL") from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise HubError(f"{url}: cannot be fetched ({type(error).__name__}); check the URL") from error
-    return reply.content

@@ -1,5 +1,5 @@
 """Seeded two-turn feedback drills with exact answers (see README.md)."""
 
-from .builder import FeedbackDrillsConfig, build
+from .build import FeedbackDrillsConfig, build
 
 __all__ = ["FeedbackDrillsConfig", "build"]

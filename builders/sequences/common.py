@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from ...hub_sync.text import utf8
+from .._lib.splits import unit_hash
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
@@ -85,8 +86,7 @@ def scored_row(words: Sequence[str], targets: Sequence[str], position: int, **mo
 
 def is_test(key: str) -> bool:
     """Side of a row: a function of what it asks, so no seed, split or number of rows can move it across."""
-    digest = hashlib.sha256(utf8(key)).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64 < TEST_SHARE
+    return unit_hash(key) < TEST_SHARE
 
 
 def draw_rows(

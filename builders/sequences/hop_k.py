@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, model_validator
 
 from ...hub_sync.context import StepContext
+from .._lib.context import local_context
 from .common import (
     Draws,
     Row,
@@ -109,11 +110,12 @@ def floors(rows: list[Row], hops: Sequence[int]) -> dict[str, float]:
     }
 
 
-def build(config: HopKConfig, context: StepContext) -> DatasetDict:
+def build(config: HopKConfig, context: StepContext | None = None) -> DatasetDict:
     """Build the train and test splits.
 
     Raises UsageError where a row of the given length has no position with so many hops.
     """
+    context = context or local_context()
     splits = {
         split: draw_rows("hop_k", config.seed, split, rows, lambda draws, number: make_row(config, draws, number))
         for split, rows in (("train", config.train_rows), ("test", config.test_rows))

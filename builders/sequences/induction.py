@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, model_validator
 
 from ...hub_sync.context import StepContext
+from .._lib.context import local_context
 from .common import (
     Draws,
     Row,
@@ -85,11 +86,12 @@ def floors(rows: list[Row]) -> dict[str, float]:
     }
 
 
-def build(config: InductionConfig, context: StepContext) -> DatasetDict:
+def build(config: InductionConfig, context: StepContext | None = None) -> DatasetDict:
     """Build the train and test splits.
 
     Raises UsageError where the settings leave no sequence with a repetition.
     """
+    context = context or local_context()
     splits = {
         split: draw_rows("induction", config.seed, split, rows, lambda draws, _: make_row(config, draws))
         for split, rows in (("train", config.train_rows), ("test", config.test_rows))

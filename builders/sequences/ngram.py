@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
+from .._lib.context import local_context
 from .common import (
     TRIES_PER_ROW,
     Draws,
@@ -116,11 +117,12 @@ def floors(train: list[Row], test: list[Row]) -> dict[str, float]:
     }
 
 
-def build(config: NgramConfig, context: StepContext) -> DatasetDict:
+def build(config: NgramConfig, context: StepContext | None = None) -> DatasetDict:
     """Build the train and test splits, which share the rules.
 
     Raises UsageError where the rules cannot be had or never apply.
     """
+    context = context or local_context()
     rules = make_rules(config)
     splits = {
         split: draw_rows("ngram", config.seed, split, rows, lambda draws, _: make_row(config, rules, draws))

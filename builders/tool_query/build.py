@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError, HubError, UsageError
-from .._lib.sources import FolderSource
+from ...hub_sync.errors import DataError, HubError, RowRejected, UsageError
+from .._lib.context import local_context
+from .._lib.rejections import Rejections
+from .._lib.sources import FolderSource, json_lines
 
 if TYPE_CHECKING:
     import datasets
@@ -45,7 +47,7 @@ class ToolQueryConfig(FolderSource):
     )
 
 
-def build(config: ToolQueryConfig, context: StepContext) -> datasets.DatasetDict:
+def build(config: ToolQueryConfig, context: StepContext | None = None) -> datasets.DatasetDict:
     """Read, check and lay out the tasks; tell `context.report` about them.
 
     Columns of the one split, `test`: id, goal, today (YYYY-MM-DD), board (JSON: projects with name, is_favorite and
@@ -58,29 +60,24 @@ def build(config: ToolQueryConfig, context: StepContext) -> datasets.DatasetDict
     """
     import datasets
 
+    context = context or local_context()
     origins: list[str] = []
     try:
-        records = [
-            json.loads(line) for line in config.read(TASKS, origins)[1].decode("utf-8").split("\n") if line.strip()
-        ]
+        records = [record for _, record in json_lines(*config.read(TASKS, origins))]
         ends = [record["additional_info"]["answer"] for record in records]
         board = _start(ends)
         if config.board:
             board = _with_details(board, json.loads(_details(config, origins)))
-        rows, left_out = [], Counter[str]()
-        for record, end in zip(records, ends, strict=True):
-            row = _row(record, end, board)
-            if reason := _unusable(row, config.board):
-                left_out[reason] += 1
-            else:
-                rows.append({key: value if key in PLAIN else _json(value) for key, value in row.items()})
+        pairs = list(zip(records, ends, strict=True))
+        rejections = Rejections()
+        rows = list(rejections.convert(TASKS, pairs, lambda pair: _row(*pair, board, config.board)))
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise DataError(
             f"the files are not AgentGym's to-do tasks ({error!r}); give agentenv-tool/Toolusage"
         ) from error
     if not rows:
         raise DataError("no task can be played; give agentenv-tool/Toolusage of AgentGym")
-    _describe(context, config, origins, rows, left_out)
+    _describe(context, config, origins, rows, rejections)
     return datasets.DatasetDict({"test": datasets.Dataset.from_list(rows)})
 
 
@@ -144,11 +141,12 @@ def _with_details(board: list[dict[str, Any]], source: list[dict[str, Any]]) -> 
     return made
 
 
-def _row(record: dict[str, Any], end: Mapping[str, Any], board: list[dict[str, Any]]) -> dict[str, Any]:
+def _row(record: dict[str, Any], end: Mapping[str, Any], board: list[dict[str, Any]], details: bool) -> dict[str, Any]:
+    """A row of the data set. Raises RowRejected for a task that cannot be played."""
     info, answers = record["additional_info"], record["subgoals"]
     if len(answers) != 1:
         raise ValueError(f"task {record['id']} has {len(answers)} subgoals")
-    return {
+    row = {
         "id": f"todo_{record['id']}",
         "goal": record["goal"].strip(),
         "today": info["init_config"]["current_date"],
@@ -156,6 +154,11 @@ def _row(record: dict[str, Any], end: Mapping[str, Any], board: list[dict[str, A
         "answer": None if answers[0] == DONE else answers[0],
         "changes": _changes(end, board),
     }
+    if row["answer"] is None and not row["changes"]:
+        raise RowRejected("wants no change and asks nothing")
+    if not details and NEEDS_MORE.search(row["goal"]):
+        raise RowRejected("needs durations or descriptions")
+    return {key: value if key in PLAIN else _json(value) for key, value in row.items()}
 
 
 def _changes(end: Mapping[str, Any], board: list[dict[str, Any]]) -> list[list[Any]]:
@@ -177,15 +180,6 @@ def _changes(end: Mapping[str, Any], board: list[dict[str, Any]]) -> list[list[A
     return sorted(found)
 
 
-def _unusable(row: Mapping[str, Any], details: bool) -> str:
-    """Why a row is left out, "" where it is not."""
-    if row["answer"] is None and not row["changes"]:
-        return "wants no change and asks nothing"
-    if not details and NEEDS_MORE.search(row["goal"]):
-        return "needs durations or descriptions"
-    return ""
-
-
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
@@ -195,7 +189,7 @@ def _describe(
     config: ToolQueryConfig,
     origins: list[str],
     rows: list[dict[str, Any]],
-    left_out: Mapping[str, int],
+    rejections: Rejections,
 ) -> None:
     report = context.report
     report.card = {
@@ -210,7 +204,8 @@ def _describe(
         else "changes" if row["answer"] == "null" else "asks"
         for row in rows
     )  # fmt: skip
-    report.counts = dict(sorted(kinds.items())) | {f"left out: {why}": n for why, n in sorted(left_out.items())}
+    rejections.describe(report)
+    report.counts |= dict(sorted(kinds.items()))
     details = (
         "" if config.board else " Descriptions and durations are unknown here; tasks that need them are left out."
     )

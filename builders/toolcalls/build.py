@@ -21,10 +21,13 @@ from ...hub_sync.errors import DataError
 from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import utf8
+from .._lib.context import local_context
 from .._lib.language import UNKNOWN
-from .._lib.sources import Source, check_rejected, read_records
-from .._lib.splits import NEAR, groups, is_test, near_train, words
-from .._lib.tool_rows import Rejected, convert
+from .._lib.near_duplicates import NEAR, highest_similarity, shingles, words
+from .._lib.rejections import Rejections, max_rejected_share
+from .._lib.sources import Source, read_records
+from .._lib.splits import groups, is_test
+from .._lib.tool_rows import convert
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
@@ -58,9 +61,7 @@ class ToolCallsConfig(BaseModel):
         True, description="Keep one of the conversations whose user turns are equal, case and marks aside."
     )
     keep_without_tools: bool = Field(True, description="Keep conversations that offer no function.")
-    max_rejected_share: float = Field(
-        0.25, ge=0, le=1, description="Refuse to build where more of the records than this are rejected."
-    )
+    max_rejected_share: float = max_rejected_share(0.25)
     timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source.")
 
 
@@ -82,7 +83,7 @@ def features() -> Features:
     )
 
 
-def build(config: ToolCallsConfig, context: StepContext) -> DatasetDict:
+def build(config: ToolCallsConfig, context: StepContext | None = None) -> DatasetDict:
     """Read, validate, deduplicate and split; tell `context.report` what was refused and why.
 
     Returns `train` and `test` (the latter only where test_fraction is above 0) with the columns of `features()`, in
@@ -95,25 +96,25 @@ def build(config: ToolCallsConfig, context: StepContext) -> DatasetDict:
     """
     from datasets import DatasetDict
 
+    context = context or local_context()
     rows: list[Row] = []
-    rejected: Counter[str] = Counter()
+    rejections = Rejections()
     changes: Counter[str] = Counter()
-    origins, read = [], 0
+    origins = []
     for name, records, origin in read_records(config.sources, config.timeout):
         origins.append(origin)
-        read += len(records)
-        for record in records:
-            try:
-                rows.append(convert(record, config.language, changes) | {"source": name})
-            except Rejected as reason:
-                rejected[str(reason)] += 1
-    check_rejected(rejected, read, config.max_rejected_share)
+        made = rejections.convert(name, records, lambda record: convert(record, config.language, changes))
+        rows += [row | {"source": name} for row in made]
+    rejections.check(config.max_rejected_share)
     rows, dropped = choose(rows, config)
     splits, near = split(rows, config)
     dropped["near_duplicates_of_train_left_out_of_test"] = near
     if not splits["train"]:
-        raise DataError(f"no row is left for the train split of {read} records: lower test_fraction or add sources")
-    _report(config, context, splits, origins, read, rejected, dropped, changes)
+        raise DataError(
+            f"no row is left for the train split of {rejections.read.total()} records: lower test_fraction or "
+            "add sources"
+        )
+    _report(config, context, splits, origins, rejections, dropped, changes)
     return DatasetDict({name: make_dataset(part, features()) for name, part in splits.items() if part})
 
 
@@ -147,7 +148,11 @@ def split(rows: list[Row], config: ToolCallsConfig) -> tuple[dict[str, list[Row]
     sides: dict[str, list[Row]] = {"train": [], "test": []}
     for row, group in zip(rows, groups(rows), strict=True):
         sides["test" if is_test(group, config.test_fraction, config.seed) else "train"].append(row)
-    nearest = near_train(sides["test"], sides["train"])
+    grams = {
+        side: [shingles(" ".join(m["content"] for m in row["messages"])) for row in part]
+        for side, part in sides.items()
+    }
+    nearest = highest_similarity(grams["test"], grams["train"])
     apart = [r for r, similarity in zip(sides["test"], nearest, strict=True) if similarity < NEAR]
     near = len(sides["test"]) - len(apart)
     return {"train": sides["train"], "test": apart}, near
@@ -158,8 +163,7 @@ def _report(
     context: StepContext,
     splits: dict[str, list[Row]],
     origins: list[str],
-    read: int,
-    rejected: Counter[str],
+    rejections: Rejections,
     dropped: dict[str, int],
     changes: Counter[str],
 ) -> None:
@@ -181,8 +185,6 @@ def _report(
         "of the split: the test split asks for sets of functions that the train split never shows."
     )
     report.sections.append({"title": "Sources", "body": "\n".join(f"- {origin}" for origin in origins)})
-    report.counts |= {"records_read": read, "records_rejected": sum(rejected.values())}
-    report.counts |= {f"rejected_{reason}": count for reason, count in sorted(rejected.items())}
     report.counts |= {name: count for name, count in sorted(dropped.items()) if count}
     report.counts |= {f"{name}_rows": len(part) for name, part in splits.items()}
     names = {name: {t["function"]["name"] for row in part for t in row["tools"]} for name, part in splits.items()}
@@ -200,14 +202,7 @@ def _report(
             "note": f"{len(shared)} function names occur in both splits, next to others.",
         }
     )
-    if rejected:
-        report.tables.append(
-            {
-                "title": "Records that were rejected",
-                "columns": ["reason", "records"],
-                "rows": [[reason, count] for reason, count in rejected.most_common()],
-            }
-        )
+    rejections.describe(report)
     if changes:
         report.tables.append(
             {

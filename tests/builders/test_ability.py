@@ -7,7 +7,6 @@ import io
 import json
 import re
 import tarfile
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hubwright.builders._lib.splits import tied
+from hubwright.builders._lib.splits import connected_components
 from hubwright.builders.ability import AbilityConfig, AbilitySource, build
 from hubwright.builders.ability.clean import SAME, Item, clean
-from hubwright.builders.ability.convert import Rejected, convert, number, training_text
+from hubwright.builders.ability.convert import convert, number, training_text
 from hubwright.hub_sync.context import StepContext
-from hubwright.hub_sync.errors import DataError, UsageError
+from hubwright.hub_sync.errors import DataError, RowRejected, UsageError
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "ability.yaml"
 FOLDERS = {  # below the folder of public raw data
@@ -196,7 +195,7 @@ def test_exams_by_language_with_its_choices_lettered(tmp_path: Path) -> None:
     assert "may hold test questions of other languages" in report.summary
     made, report = built(written(tmp_path, "exams") | {"subjects": ["Biology"], "languages": ["de"]})
     assert sizes(made) == {"exams_de": {"train": 2, "validation": 1, "test": 2}}
-    assert report.counts["records_without_a_row"] == 2
+    assert report.counts["records_rejected"] == 2
 
 
 def test_translations_of_exams_tests_are_left_out(tmp_path: Path) -> None:
@@ -251,7 +250,7 @@ def test_arc_rows(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_reasons(kind: str, record: Any, reason: str) -> None:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(RowRejected) as caught:
         convert(kind, record)
     assert caught.value.reason == reason and caught.value.detail and "\n" not in caught.value.detail
 
@@ -279,7 +278,7 @@ def test_any_number_is_read_with_its_separators(value: int) -> None:
 def test_any_record_makes_a_row_or_a_reason(record: Any, kind: str) -> None:
     try:
         assert training_text(convert(kind, record)).startswith("Question: ")
-    except Rejected as reason:
+    except RowRejected as reason:
         assert reason.reason and "\n" not in reason.detail
 
 
@@ -289,10 +288,10 @@ def test_few_bad_records_are_counted_and_most_of_a_file_is_refused(tmp_path: Pat
     source = written(tmp_path, "msvamp", **mixed) | {"languages": ("en",)}
     made, report = built(source, near=None)
     assert sum(sizes(made)["msvamp_en"].values()) == 4
-    assert report.tables[1]["rows"] == [["MSVAMP", "answer is no number", 2]]
-    assert report.counts["records_read"] == 6 and report.counts["records_without_a_row"] == 2
-    said = r"test_English\.json: 2 of 6 records make no row, the first in line 5: response is 'some', more than "
-    with pytest.raises(DataError, match=said + r"max_rejected_share 0\.2; look at the file"):
+    assert report.tables[1]["rows"] == [["test_English.json", "answer is no number", 2]]
+    assert report.counts["records_read"] == 6 and report.counts["records_rejected"] == 2
+    said = r"test_English\.json: 2 of 6 records are rejected \(answer is no number: 2; the first is record 5: response is 'some'\), more than "
+    with pytest.raises(DataError, match=said + r"max_rejected_share 0\.2: look at the file"):
         built(source, max_rejected_share=0.2)
 
 
@@ -314,7 +313,13 @@ def test_cleaning_goes_by_the_first_rule_that_holds() -> None:
         i.left_out = ""
     clean(items, None)
     assert [i.left_out for i in items][5:] == [SAME, "", "translation", "", SAME, ""]
-    assert tied([("b", "a"), ("c", "b"), ("x", "y")]) == {"a": "a", "b": "a", "c": "a", "x": "x", "y": "x"}
+    assert connected_components([("b", "a"), ("c", "b"), ("x", "y")]) == {
+        "a": "a",
+        "b": "a",
+        "c": "a",
+        "x": "x",
+        "y": "x",
+    }
 
 
 # Files and settings that are wrong.
@@ -327,8 +332,8 @@ def test_bad_files_are_one_line(tmp_path: Path) -> None:
         (written(tmp_path / "2", "gsm8k", **{"train.jsonl": b"\n"}), DataError, r"train\.jsonl: has no records; fetch"),
         (written(tmp_path / "3", "mgsm", **{"mgsm_en.tsv": b"caf\xe9\t1"}), DataError, r"mgsm_en\.tsv: byte 3 is not UTF-8"),
         (written(tmp_path / "4", "mgsm", **{"mgsm_en.tsv": b"a\nb\nc\t1\n"}), DataError,
-         r"mgsm_en\.tsv: 2 of 3 records make no row, the first in line 1: it has 1 cells instead of 2, more than "
-         r"max_rejected_share 0\.5"),
+         r"mgsm_en\.tsv: 2 of 3 records are rejected \(not in the form of its source: 2; the first is record 1: it has 1 cells "
+         r"instead of 2\), more than max_rejected_share 0\.5"),
         (written(tmp_path / "5", "msvamp", **{"test_German.json": lines(other)}), DataError,
          r"test_English\.json: line 2: query 'julia has 9 old coins .* fetch the files of one version"),
         (written(tmp_path / "6", "exams", **{"dev.jsonl.tar.gz": b"no archive"}), DataError,
@@ -337,7 +342,7 @@ def test_bad_files_are_one_line(tmp_path: Path) -> None:
          r"dev\.jsonl\.tar\.gz: cannot be read"),
         (written(tmp_path / "8", "exams") | {"subjects": ["Biolgy"]}, DataError,
          r"EXAMS: subjects: no row has 'Biolgy'; use some of Biology, History"),
-        (written(tmp_path / "9", "arc", **{"arc_easy.csv": b'a,"b\n'}), DataError, r"arc_easy\.csv: 1 of 1 records make no row"),
+        (written(tmp_path / "9", "arc", **{"arc_easy.csv": b'a,"b\n'}), DataError, r"arc_easy\.csv: 1 of 1 records are rejected"),
         (written(tmp_path / "10", "arc") | {"expect_sha256": {"arc_hard.csv": "0" * 64}}, DataError,
          r"arc_hard\.csv: sha256 is [0-9a-f]{64}, expected 0{64}"),
         (written(tmp_path / "11", "mgsm") | {"languages": ["fr"]}, UsageError, "no such file"),
@@ -523,9 +528,9 @@ def test_the_real_files_have_their_known_sizes(real: tuple[dict[str, Any], Any])
     assert whole["arc_en"] == 2242 + 1118
     exams = sum(n for name, n in whole.items() if name.startswith("exams"))
     assert len([name for name in whole if name.startswith("exams")]) == 16
-    assert exams + report.counts["records_without_a_row"] == 7961 + 2672 + 13510
-    assert report.counts["records_without_a_row"] == 28
-    assert Counter({reason: n for _, reason, n in report.tables[1]["rows"]}) == {
+    assert exams + report.counts["records_rejected"] == 7961 + 2672 + 13510
+    assert report.counts["records_rejected"] == 28
+    assert {reason: report.counts[f"rejected: {reason}"] for _, reason, _ in report.tables[1]["rows"]} == {
         "answer is none of the choices": 4, "question is no text": 1, "right choice is there twice": 23,
     }  # fmt: skip
     kept = {name: [len(splits.get(s, ())) for s in ("train", "validation", "test")] for name, splits in made.items()}
@@ -604,5 +609,5 @@ def test_the_sciences_of_nature_alone() -> None:
     }
     del exams["parallel"]
     made, report = built(exams, near=None)
-    assert AbilitySource.model_validate(exams).subjects and report.counts["records_without_a_row"] > 12_000
+    assert AbilitySource.model_validate(exams).subjects and report.counts["records_rejected"] > 12_000
     assert report.counts["train_rows"] > 3000 and "exams_pl" not in made  # Polish has vocational questions alone

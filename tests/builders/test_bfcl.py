@@ -81,6 +81,8 @@ def test_rows_keep_what_the_package_says(tmp_path: Path):
     assert json.loads(multi["later_prompt"]) == {"1": f"{[FUNCTION]}\nAnd now?"}
     assert {row["name"] for row in made["worlds"]["python"]} == {*DOCS.values(), "long_context"}
     assert context.report.counts == {"simple_python": 1, "irrelevance": 1, "multi_turn_miss_func": 1}
+    alone = build(BFCLConfig(source=str(wheel(tmp_path)), categories=CATEGORIES))  # without a context
+    assert alone["single_turn"]["simple_python"].to_list() == [single]
     assert "`bfcl-eval` 9.9 (Apache-2.0; a local copy of `bfcl_eval-9.9-py3-none-any.whl`" in context.report.summary
 
 
@@ -91,7 +93,7 @@ ANSWERS = f"{DATA}possible_answer/BFCL_v4_simple_python.json"
     ("changed", "said"),
     [
         ({ANSWERS: []}, "simple_python_0 has no gold answer"),
-        ({ANSWERS: "{"}, "is not JSON Lines"),
+        ({ANSWERS: "{"}, "line 1 is not JSON"),
         ({PROMPTS: "X = 1"}, "its prompt is not where it was"),
         ({f"{DATA}possible_answer/BFCL_v4_multi_turn_miss_func.json": [
             {"id": "multi_turn_miss_func_0", "ground_truth": [[]]}]}, "has 2 turns and 1 gold answers"),
@@ -105,7 +107,7 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path, changed, said):
 def test_what_is_no_such_wheel_is_one_line(tmp_path: Path):
     other = tmp_path / "x.whl"
     other.write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"x.whl: is no wheel"):
+    with pytest.raises(DataError, match=r"x.whl: is not a wheel"):
         built(other)
     empty = io.BytesIO()
     zipfile.ZipFile(empty, "w").close()

@@ -204,7 +204,7 @@ def test_a_broken_file_is_one_line(content: bytes, said: str, tmp_path: Path, co
         ({"expect_rows": 591}, DataError, "32 rows, expected 591"),
         ({"expect_sha256": "0" * 64}, DataError, "expected 000"),
         ({"source": "no/such/file.json"}, UsageError, "no such file"),
-        ({"source": "http://127.0.0.1:9/rows.json"}, HubError, "cannot be fetched"),
+        ({"source": "http://127.0.0.1:9/rows.json"}, HubError, "cannot be read"),
         ({"source": "nobody/nothing@v1"}, HubError, "not found"),
     ],
 )
@@ -235,5 +235,5 @@ def test_a_hub_source_is_pinned_to_a_commit(
     commit = api.repo_info(repo, repo_type="dataset").sha
     assert len(rows) == 32
     assert any(f"{repo}@{commit}" in section["body"] for section in context.report.sections)
-    with pytest.raises(HubError, match=r"has no file fb_bench_dataset_v3\.json"):
+    with pytest.raises(HubError, match=r"file fb_bench_dataset_v3\.json: file not found"):
         build(FBBenchConfig(source=repo), context)

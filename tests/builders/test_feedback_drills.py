@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubwright.builders.feedback_drills import FeedbackDrillsConfig, build
-from hubwright.builders.feedback_drills.builder import generate, is_test_problem, policies
+from hubwright.builders.feedback_drills.build import generate, is_test_problem, policies
 from hubwright.builders.feedback_drills.dialogues import FEEDBACK, HELD_OUT
 from hubwright.builders.feedback_drills.skills import SKILLS
 from hubwright.hub_sync.context import StepContext

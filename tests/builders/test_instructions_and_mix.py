@@ -9,9 +9,8 @@ from typing import Any
 import datasets
 import pytest
 
+from hubwright.builders import instructions, mix
 from hubwright.builders._lib.sources import Source
-from hubwright.builders.instructions.build import build as instructions
-from hubwright.builders.mix.build import build as mix
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.hub_sync.refs import ArtifactRef
@@ -87,7 +86,7 @@ def test_what_is_no_conversation_is_counted_by_its_reason(tmp_path: Path, record
     made, step = built(tmp_path, [MESSAGES, SHAREGPT, ALPACA, record], max_rejected_share=0.25)
     assert len(made["train"]) == 3
     assert step.report.counts[f"rejected: {reason}"] == 1
-    with pytest.raises(DataError, match=f"1 of 4 records are rejected \\({reason}: 1\\)"):
+    with pytest.raises(DataError, match=f"1 of 4 records are rejected \\({reason}: 1; the first is record [14]"):
         built(tmp_path, [MESSAGES, SHAREGPT, ALPACA, record], max_rejected_share=0.2)
 
 

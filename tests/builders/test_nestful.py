@@ -96,6 +96,8 @@ def test_definitions_are_json_schema(tmp_path: Path):
         "required": ["title"],
     }
     assert list(find["responses"]["properties"]) == ["id", "place"]
+    alone = build(NestfulConfig(source=str(wheel(tmp_path)), candidates=1))  # without a context
+    assert alone["test"].to_list() == rows.to_list()
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def test_other_files_are_one_line(tmp_path: Path):
         built(wheel(tmp_path), expect_sha256="0" * 64)
     other = tmp_path / "x.whl"
     other.write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"x.whl: is no wheel"):
+    with pytest.raises(DataError, match=r"x.whl: is not a wheel"):
         built(other)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hubwright.builders._lib.retrieval import Nearest, words
+from hubwright.builders._lib.retrieval import TfidfRetriever, words
 from hubwright.builders.seal_tools import SealToolsConfig, build
 from hubwright.builders.seal_tools.build import SPLITS
 from hubwright.builders.seal_tools.convert import references
@@ -83,6 +83,8 @@ def test_rows(tmp_path: Path):
     assert report.counts["dev: offered another function with the same arguments"] == 3
     again, _ = built(tmp_path / "d", candidates=3)
     assert again["instances"]["dev"].to_list() == made["instances"]["dev"].to_list()
+    alone = build(SealToolsConfig(source=str(tmp_path / "d"), candidates=3))  # without a context
+    assert alone["instances"]["dev"].to_list() == made["instances"]["dev"].to_list()
 
 
 def test_faults_are_named_and_counted(tmp_path: Path):
@@ -123,9 +125,9 @@ def test_references_stand_anywhere_in_an_argument():
 
 def test_nearest():
     assert words("getHTMLPage of Film2") == ["get", "html", "page", "of", "film", "2"]
-    found = Nearest({"b": "red apple", "a": "red apple", "c": "red stone", "d": "the sea"})
-    assert found.rank("An apple, please", 2) == ["a", "b"]
-    assert found.rank("a stone", 9)[0] == "c"
+    found = TfidfRetriever({"b": "red apple", "a": "red apple", "c": "red stone", "d": "the sea"})
+    assert found.rank(["An apple, please"], 2) == [["a", "b"]]
+    assert found.rank(["a stone"], 9)[0][0] == "c"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ def test_damaged_files_are_one_line(tmp_path: Path):
     with pytest.raises(DataError, match=r"dev.jsonl: sha256 is .*, expected 00"):
         built(path, expect_sha256={"dev.jsonl": "0" * 64})
     (path / "dev.jsonl").write_text("{")
-    with pytest.raises(DataError, match=r"dev.jsonl: is not JSON Lines"):
+    with pytest.raises(DataError, match=r"dev.jsonl: line 1 is not JSON"):
         built(path)
 
 

@@ -85,6 +85,8 @@ def test_rows_with_the_sources_own_list(tmp_path: Path):
     assert json.loads(rows[4]["changes"]) == [
         ["project", "Home", "is_favorite", True], ["task", "Cook", "due_date", "2030-01-09"],
     ]  # fmt: skip
+    alone = build(ToolQueryConfig(source=str(tmp_path)))["test"]  # without a context
+    assert alone.to_list() == rows
     board = json.loads(rows[0]["board"])
     assert [(p["name"], [t["content"] for t in p["tasks"]]) for p in board] == [
         ("Home", ["Sweep", "Cook"]), ("Work", ["Call Ann"]),
@@ -93,7 +95,8 @@ def test_rows_with_the_sources_own_list(tmp_path: Path):
         "content": "Cook", "due_date": "2030-01-03", "priority": 4, "duration": "20(minute)", "description": "- Cook",
     }  # fmt: skip
     assert context.report.counts == {
-        "asks": 3, "asks and changes": 1, "changes": 1, "left out: wants no change and asks nothing": 1,
+        "records_read": 6, "records_rejected": 1,
+        "asks": 3, "asks and changes": 1, "changes": 1, "rejected: wants no change and asks nothing": 1,
     }  # fmt: skip
     assert "GPL-2.0" in context.report.summary and "weather, movie, academia" in context.report.summary
 
@@ -101,7 +104,7 @@ def test_rows_with_the_sources_own_list(tmp_path: Path):
 def test_without_it_the_list_comes_from_the_tasks(tmp_path: Path):
     rows, context = made(write(tmp_path), board=False)
     assert [row["id"] for row in rows] == ["todo_0", "todo_1", "todo_3", "todo_4"]
-    assert context.report.counts["left out: needs durations or descriptions"] == 1
+    assert context.report.counts["rejected: needs durations or descriptions"] == 1
     assert json.loads(rows[0]["board"])[0]["tasks"][0] == {
         "content": "Sweep", "due_date": "2030-01-02", "priority": 1, "duration": None, "description": None,
     }  # fmt: skip
@@ -149,7 +152,8 @@ def test_agentgyms_own_file(shared_data: Path, tmp_path: Path):
     context = StepContext("tool_query", tmp_path / "work", tmp_path / "output")
     found = build(ToolQueryConfig.model_validate(settings | {"source": str(source), "board": False}), context)["test"]
     assert context.report.counts == {
-        "asks": 66, "asks and changes": 13, "changes": 40, "left out: needs durations or descriptions": 35,
-        "left out: wants no change and asks nothing": 1,
+        "records_read": 155, "records_rejected": 36,
+        "asks": 66, "asks and changes": 13, "changes": 40, "rejected: needs durations or descriptions": 35,
+        "rejected: wants no change and asks nothing": 1,
     }  # fmt: skip
     assert len(found) == 119 and sum(len(p["tasks"]) for p in json.loads(found[0]["board"])) == 15

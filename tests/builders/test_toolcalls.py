@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubwright.builders._lib.splits import near_train
-from hubwright.builders._lib.tool_rows import Rejected, convert
+from hubwright.builders._lib.near_duplicates import highest_similarity, shingles
+from hubwright.builders._lib.tool_rows import convert
 from hubwright.builders.toolcalls import Source, ToolCallsConfig, build
 from hubwright.environments.schema import violation
 from hubwright.hub_sync.context import StepContext
-from hubwright.hub_sync.errors import DataError, UsageError
+from hubwright.hub_sync.errors import DataError, RowRejected, UsageError
 
 SIGNATURE = {
     "name": "tip",
@@ -45,7 +45,7 @@ def record(call: Any = None, tools: Any = None, **changes: Any) -> dict[str, Any
 @pytest.mark.parametrize("changes", [{"value": "\ud83d"}, {"value": "a \ude00 b"}])
 def test_convert_half_a_surrogate_pair_is_a_reason(changes: dict[str, Any]) -> None:
     turns = [{**TURNS[0], **changes}, *TURNS[1:]]
-    with pytest.raises(Rejected, match="text_not_unicode"):
+    with pytest.raises(RowRejected, match="text_not_unicode"):
         convert(record() | {"conversations": turns})
 
 
@@ -104,7 +104,7 @@ TURNS = record()["conversations"]
     ],
 )
 def test_what_is_wrong_is_named(bad: Any, reason: str) -> None:
-    with pytest.raises(Rejected, match=reason):
+    with pytest.raises(RowRejected, match=reason):
         convert(bad)
 
 
@@ -113,7 +113,7 @@ def test_parallel_calls_take_their_results_in_order() -> None:
     turns = [TURNS[0], {"from": "function_call", "value": json.dumps(call)}, TURNS[2], TURNS[2], TURNS[3]]
     row = convert(record(conversations=turns))
     assert row["n_calls"] == 2 and [m["role"] for m in row["messages"]][2:4] == ["tool", "tool"]
-    with pytest.raises(Rejected, match="call_without_result"):
+    with pytest.raises(RowRejected, match="call_without_result"):
         convert(record(conversations=[*turns[:3], TURNS[3]]))
 
 
@@ -138,7 +138,7 @@ def test_convert_any_mixture_of_tags_is_a_row_or_a_reason(texts: list[str], syst
     turns = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]
     try:
         row = convert({"messages": [{"role": "system", "content": system}, *turns], "tools": [SIGNATURE]})
-    except Rejected as reason:
+    except RowRejected as reason:
         assert re.fullmatch(r"\w+", str(reason))
     else:
         assert all("<tool_call>" not in m["content"] for m in row["messages"] if m["role"] == "assistant")
@@ -158,7 +158,7 @@ def test_the_schema_check_takes_anything(value: Any, schema: Any) -> None:
 def test_the_converter_rejects_or_converts_anything(value: dict[str, Any]) -> None:
     try:
         assert convert(value)["messages"]
-    except Rejected as reason:
+    except RowRejected as reason:
         assert str(reason)
 
 
@@ -211,7 +211,7 @@ def test_build_counts_and_keeps_going(tmp_path: Path) -> None:
     context = StepContext("calls", tmp_path / "work", tmp_path / "out")
     splits = build(config(write(tmp_path, records)), context)
     counts = context.report.counts
-    assert counts["records_read"] == 32 and counts["rejected_call_not_json"] == 1 and counts["duplicates"] == 1
+    assert counts["records_read"] == 32 and counts["rejected: call_not_json"] == 1 and counts["duplicates"] == 1
     assert counts["train_rows"] + counts["test_rows"] == 30 == sum(s.num_rows for s in splits.values())
     assert context.report.card["license"] == "apache-2.0"
     assert str(tmp_path) not in json.dumps(context.report.__dict__)
@@ -241,12 +241,10 @@ def test_related_conversations_stay_on_one_side(tmp_path: Path) -> None:
 
 
 def test_near_duplicates_are_measured() -> None:
-    def row(text: str) -> dict[str, Any]:
-        return {"messages": [{"role": "user", "content": text}]}
-
     base = "please tell me how much I should tip for a bill of 20 dollars in Rome"
-    close, far = near_train(
-        [row(base.replace("20", "35")), row("quite another question about the weather of tomorrow")], [row(base)]
+    close, far = highest_similarity(
+        [shingles(base.replace("20", "35")), shingles("quite another question about the weather of tomorrow")],
+        [shingles(base)],
     )
     assert close == 1.0 and far == 0.0
 

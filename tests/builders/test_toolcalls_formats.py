@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from hubwright.builders._lib.language import language_of
-from hubwright.builders._lib.tool_rows import Rejected, convert
+from hubwright.builders._lib.tool_rows import convert
 from hubwright.builders.toolcalls import Source, ToolCallsConfig, build
 from hubwright.hub_sync.context import StepContext
+from hubwright.hub_sync.errors import RowRejected
 
 TOOLS = [
     {
@@ -184,9 +185,9 @@ def test_convert_xlam_queries_and_answers_become_turns() -> None:
     schema = row["tools"][0]["function"]["parameters"]
     assert schema["properties"]["days"]["type"] == "integer" and schema["required"] == ["city"]
     assert changes["types of parameters mapped to JSON Schema"] == 1
-    with pytest.raises(Rejected, match="arguments_wrong_type"):
+    with pytest.raises(RowRejected, match="arguments_wrong_type"):
         convert(record | {"answers": [{"name": "get_weather", "arguments": {"city": 1}}]})
-    with pytest.raises(Rejected, match="no_call"):
+    with pytest.raises(RowRejected, match="no_call"):
         convert(record | {"answers": "[]"})
 
 
@@ -300,7 +301,7 @@ def test_convert_function_with_a_name_of_words_is_called_in_pythons_form() -> No
     ],
 )
 def test_convert_what_cannot_be_read_is_a_reason(record: Any, reason: str) -> None:
-    with pytest.raises(Rejected, match=f"^{reason}"):
+    with pytest.raises(RowRejected, match=f"^{reason}"):
         convert(record)
 
 
@@ -322,10 +323,13 @@ def test_build_counts_every_record_once_and_says_what_was_changed(tmp_path: Path
     rows = build(config, context)["train"]
     counts = context.report.counts
     assert counts["records_read"] == 12 == counts["records_rejected"] + counts["duplicates"] + counts["train_rows"]
-    assert counts["rejected_call_not_closed"] == counts["rejected_no_conversation"] == 1 and len(rows) == 3
-    tables = {table["title"]: dict(table["rows"]) for table in context.report.tables if len(table["columns"]) == 2}
-    assert tables["Records that were rejected"] == {"call_not_closed": 1, "no_conversation": 1}
-    assert tables["What was changed to read the records"]["tools read out of the system turn"] == 5
+    assert counts["rejected: call_not_closed"] == counts["rejected: no_conversation"] == 1 and len(rows) == 3
+    tables = {table["title"]: table["rows"] for table in context.report.tables}
+    assert tables["Records that were rejected"] == [
+        ["rows.json", "call_not_closed", 1],
+        ["rows.json", "no_conversation", 1],
+    ]
+    assert dict(tables["What was changed to read the records"])["tools read out of the system turn"] == 5
     assert context.report.card["language"] == []  # Latin letters tell none
 
 

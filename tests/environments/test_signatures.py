@@ -9,7 +9,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from hubwright.environments.schema import argument_violation, violation
-from hubwright.environments.signatures import Unreadable, as_function, json_schema
+from hubwright.environments.signatures import as_function, json_schema
+from hubwright.hub_sync.errors import RowRejected
 
 
 def parameters(tool: Any) -> Any:
@@ -108,7 +109,7 @@ def test_as_function_flags_of_properties_become_the_list_of_required_ones() -> N
     ],
 )
 def test_as_function_what_is_no_function_is_a_reason(tool: Any, reason: str) -> None:
-    with pytest.raises(Unreadable, match=f"^{reason}$"):
+    with pytest.raises(RowRejected, match=f"^{reason}$"):
         as_function(tool)
 
 

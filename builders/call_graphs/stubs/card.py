@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from ....hub_sync.context import Report
-from .read import HELD_OUT, Read
+from .read import HELD_OUT, Definitions
 
 
 def describe(
-    report: Report, read: Read, cited: str, sets: Mapping[frozenset[str], int], exhausted: Collection[str]
+    report: Report, read: Definitions, cited: str, sets: Mapping[frozenset[str], int], exhausted: Collection[str]
 ) -> None:
     """What a card says of the definitions that rows were drawn over.
 
@@ -18,7 +18,7 @@ def describe(
         sets: functions of a row -> rows.
         exhausted: compositions of which there were no more.
     """
-    tools = read.ground.tools
+    tools = read.toolset.tools
     drawn = {name for functions in sets for name in functions}
     report.counts |= {"definitions": read.total, "definitions_used": len(tools), "functions_in_rows": len(drawn)}
     report.tables.append(
@@ -40,7 +40,7 @@ def describe(
             "rows": [[domain, number, rows[domain]] for domain, number in sorted(domains.items())],
         }
     )
-    chained = sum(bool(tool.gives) for tool in tools.values())
+    chained = sum(bool(tool.output_types) for tool in tools.values())
     body = (
         f"The functions are stubs of the definitions in {cited}. A stub checks its arguments and answers with typed "
         "values that depend on its name, the arguments and a seed alone: they are of the right form, and not true. "

@@ -19,7 +19,7 @@ from typing import Any
 from ....environments import stubs
 from ....environments.definition import fault
 from ....hub_sync.errors import DataError
-from ..toolset import Ground, Tool
+from ..toolset import Tool, Toolset
 from . import values, words
 
 COLUMNS = ("name", "description", "field", "parameters", "responses")
@@ -62,27 +62,27 @@ _UNITS = {
 
 
 @dataclass
-class Read:
+class Definitions:
     """What came of a data set of definitions.
 
     Attributes:
         unused: reason -> definitions that are left out for it.
     """
 
-    ground: Ground
+    toolset: Toolset
     unused: Counter[str] = field(default_factory=Counter)
 
     @property
     def total(self) -> int:
         """Definitions read."""
-        return len(self.ground.tools) + sum(self.unused.values())
+        return len(self.toolset.tools) + sum(self.unused.values())
 
 
 class _Unusable(Exception):
     """Why a definition cannot be used."""
 
 
-def read_definitions(folder: Path, cited: str, seed: int) -> Read:
+def read_definitions(folder: Path, cited: str, seed: int) -> Definitions:
     """The tools of a published data set of definitions.
 
     Args:
@@ -93,7 +93,7 @@ def read_definitions(folder: Path, cited: str, seed: int) -> Read:
     """
     records = list(_records(folder, cited))
     held_out = set(_called(folder))
-    read = Read(Ground({}, {}))
+    read = Definitions(Toolset({}, {}))
     pooled = _pooled(records)
     made: list[_Stub] = []
     taken: set[str] = set()
@@ -111,7 +111,7 @@ def read_definitions(folder: Path, cited: str, seed: int) -> Read:
             read.unused[str(reason)] += 1
     if len(made) < 2:
         raise DataError(f"definitions: {cited}: {len(made)} of {len(records)} can be used: two are needed")
-    read.ground = _ground(made, f"stubs of {cited}", seed)
+    read.toolset = _ground(made, f"stubs of {cited}", seed)
     return read
 
 
@@ -266,7 +266,7 @@ class _Stub:
         self.spoken = {key: words.said_as(self.names[key], properties[key], self.said[key]) for key in self.given}
         self.ask = words.ask(self.phrase, self.given, self.names, self.spoken)
 
-    def gives(self) -> dict[str, str]:
+    def output_types(self) -> dict[str, str]:
         """Field of the result -> kind, of those that can be handed on."""
         if _MADE_OR_GONE.match(self.phrase):
             return {}
@@ -322,8 +322,8 @@ class _Stub:
         return {"name": self.name, "parameters": self.record["parameters"], "results": self.results}
 
 
-def _ground(made: list[_Stub], origin: str, seed: int) -> Ground:
-    gives = {kind for one in made for kind in one.gives().values()}
+def _ground(made: list[_Stub], origin: str, seed: int) -> Toolset:
+    gives = {kind for one in made for kind in one.output_types().values()}
     for one in made:
         one.settle(gives, seed)
     taken = {
@@ -340,14 +340,14 @@ def _ground(made: list[_Stub], origin: str, seed: int) -> Ground:
             named.setdefault(kind, one.spoken[key])
             given[kind] = list(dict.fromkeys([*given.get(kind, []), *one.said[key]]))
         tools[one.name] = _tool(one, parameters, kinds, taken)
-    return Ground(
+    return Toolset(
         tools, named, stubs.MODULES, (stubs.HERE,), given, code=stubs.code([one.code() for one in made]),
         origin=origin, fields={one.name: one.record["field"] for one in made},
     )  # fmt: skip
 
 
 def _tool(one: _Stub, parameters: dict[str, Any], kinds: dict[str, str], taken: set[str]) -> Tool:
-    results, gives_all = one.record["responses"]["properties"], one.gives()
+    results, gives_all = one.record["responses"]["properties"], one.output_types()
     called, gives, told, tests = {}, {}, [], []
     for key, schema in results.items():
         kind, name, rule = gives_all.get(key, ""), one.names[key], one.results[key]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hubwright.builders._lib.conversation_checks import faults, quotes, realised_edges, run_checks
 from hubwright.builders._lib.conversation_rows import call
 from hubwright.builders._lib.decontamination import requests, said
-from hubwright.builders._lib.near_duplicates import Seen
+from hubwright.builders._lib.near_duplicates import MinHashIndex
 from hubwright.hub_sync.errors import DataError
 
 FLIGHT = {
@@ -198,7 +198,7 @@ def test_values_are_found_as_people_write_them(text: str, value: Any, there: boo
 
 
 def test_near_requests_are_found_and_others_not() -> None:
-    seen = Seen(0.8)
+    seen = MinHashIndex(0.8)
     words = [f"word{n}" for n in range(40)]
     seen.add(" ".join(words), "first")
     assert seen.nearest(" ".join(words).upper()) == "1.00 like first"
@@ -210,7 +210,7 @@ def test_near_requests_are_found_and_others_not() -> None:
 
 
 def test_a_row_that_fails_is_not_remembered() -> None:
-    seen = Seen()
+    seen = MinHashIndex()
     assert "provenance" in found(broken("made up"), seen=seen)
     assert found(good(), seen=seen) == {}
 

@@ -29,7 +29,7 @@ def test_configs_of_one_repository_have_the_same_columns(
         "gold": step("call_graphs", "gold", train_rows=6, test_rows=2),
         # Stands for rows of a teacher: made otherwise, without a test split.
         "other": step("call_graphs", "other", train_rows=4, seed=7, variants=["plain"], test_rows=2),
-        "all": step("button", "button", {"gold": "steps.gold", "verified": "steps.other"}),
+        "all": step("button_dataset", "button", {"gold": "steps.gold", "verified": "steps.other"}),
     }
     recipe = {"name": "small", "namespace": namespace, "steps": steps}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(recipe))

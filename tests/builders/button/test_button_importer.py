@@ -11,12 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubwright.builders._lib.conversation_rows import CHECKS, SWITCH, call, features, system_turn
-from hubwright.builders._lib.tool_rows import Rejected
 from hubwright.builders.button.importer import ImportConfig, build, import_line
 from hubwright.builders.button.template import definition_of, flat_of, from_button, to_button
 from hubwright.environments.definition import fault
 from hubwright.hub_sync.context import StepContext
-from hubwright.hub_sync.errors import DataError
+from hubwright.hub_sync.errors import DataError, RowRejected
 
 AUTHOR = {
     "name": "find_author",
@@ -166,7 +165,7 @@ def giving(text: str) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_with_its_reason(bad: Any, reason: str) -> None:
-    with pytest.raises(Rejected, match=f"^{reason}$"):
+    with pytest.raises(RowRejected, match=f"^{reason}$"):
         from_button(bad)
 
 
@@ -266,7 +265,7 @@ def test_any_record_is_refused_or_comes_back_byte_for_byte(row, indent, ascii, b
     text = json.dumps(value, ensure_ascii=ascii, indent=None).encode()
     try:
         read = import_line(text, "x")
-    except Rejected:
+    except RowRejected:
         return
     assert read["original"].encode() == text
     assert [(m["role"], m["content"].encode()) for m in to_button(read)["messages"]] == [
@@ -281,7 +280,7 @@ def test_the_step(tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + b"\n".join(lines))
     context = StepContext("button", tmp_path, tmp_path / "out")
     with pytest.raises(DataError, match="2 of 5 records are rejected"):
-        build(ImportConfig(source=str(path)), context)
+        build(ImportConfig(source=str(path)))  # without a context
     train = build(ImportConfig(source=str(path), max_rejected_share=0.5), context)["train"]
     assert train.column_names == [*features(), "original"]
     train.to_parquet(tmp_path / "train.parquet")
@@ -293,7 +292,7 @@ def test_the_step(tmp_path: Path) -> None:
     report = context.report
     assert report.card["license"] == "cc-by-4.0"
     assert report.counts == {
-        "records_read": 5, "records_rejected": 2, "rejected_not_json": 1, "rejected_not_utf8": 1, "train_rows": 3,
+        "records_read": 5, "records_rejected": 2, "rejected: not_json": 1, "rejected: not_utf8": 1, "train_rows": 3,
     }  # fmt: skip
     assert ["written in our own template", 1] in report.tables[0]["rows"]
     assert ["different rows", 1] in report.tables[0]["rows"]

@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from hubwright.builders._lib.function_splits import is_test
 from hubwright.builders.call_graphs import plan, variants
 from hubwright.builders.call_graphs import toolset as registry
 from hubwright.builders.call_graphs.build import CallGraphsConfig, Generator, build
-from hubwright.builders.call_graphs.corruption import FAULTS, spoil
+from hubwright.builders.call_graphs.corruption import FAULTS, corrupt
 from hubwright.environments.sandbox import Sandbox
 from hubwright.environments.world_sandbox import open_worlds
 from hubwright.hub_sync.context import StepContext
-from hubwright.hub_sync.errors import DataError, UsageError
+from hubwright.hub_sync.errors import DataError, RowRejected, UsageError
 
 TOOLS = registry.read_worlds()
-GROUND = registry.Ground(TOOLS, registry.named())
+GROUND = registry.Toolset(TOOLS, registry.named())
 RESPONSES = {name: tool.definition["responses"] for name, tool in TOOLS.items()}
 
 
@@ -40,7 +41,7 @@ def drawn(box: Sandbox, composition: str, first: int = 0, parallel: bool = True,
             variants.prepare(found, variant, TOOLS)
             plan.run(found, box, parallel)
             return found
-        except plan.Failed:
+        except RowRejected:
             continue
     raise AssertionError(f"no plan of {composition}")
 
@@ -50,7 +51,7 @@ def written(box: Sandbox, composition: str, variant: str = "plain", parallel: bo
         found = drawn(box, composition, start, parallel, variant)
         try:
             row = variants.conversation(found, variant, GROUND, parallel, distractors=3)
-        except plan.Failed:
+        except RowRejected:
             continue
         return run_checks(row, RESPONSES)
     raise AssertionError(f"no {variant} row of {composition}")
@@ -179,7 +180,7 @@ def test_settings_that_cannot_be_met_are_refused_in_one_line(settings: dict[str,
 
 
 def test_too_many_rows_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hubwright.builders.call_graphs.build.TRIES", 3)
+    monkeypatch.setattr(sys.modules[Generator.__module__], "TRIES", 3)
     config = CallGraphsConfig(worlds=("weather",), compositions=("three_turns",), variants=("missing_function",))
     with pytest.raises(DataError, match="hardly any new ones: ask for fewer"):
         list(Generator(config).rows("train", 500))
@@ -192,7 +193,7 @@ def test_an_amount_that_is_handed_on_takes_its_currency_along(box: Sandbox) -> N
         box.call("begin", {"seed": seed})
         try:
             made = plan.draw("sequential", TOOLS, box.call("pools", {}).value, seed, box)
-        except plan.Failed:
+        except RowRejected:
             continue
         giver, taker = made.nodes
         amount = next((s for s in taker.arguments.values() if s.node == 0 and "price" in s.field), None)
@@ -207,7 +208,7 @@ def test_what_an_unverified_pipeline_stores_is_found_by_its_check(box: Sandbox, 
     spoilt = 0
     for number, composition in enumerate(plan.SHAPES):
         row = written(box, composition, first=2000 + 100 * number)
-        made = spoil(row, random.Random(number), fault)
+        made = corrupt(row, random.Random(number), fault)
         assert made["id"] != row["id"] and not faults(run_checks(row, RESPONSES)), "the row itself is left alone"
         found = faults(run_checks(made, RESPONSES))
         assert FAULTS[fault][1] in found, (composition, found)
@@ -217,7 +218,7 @@ def test_what_an_unverified_pipeline_stores_is_found_by_its_check(box: Sandbox, 
 
 def test_spoilt_rows_are_a_share_of_the_train_rows_and_say_so(tmp_path: Path) -> None:
     context = StepContext("gold", tmp_path, tmp_path)
-    made = build(CallGraphsConfig(train_rows=80, test_rows=10, spoilt_share=0.5), context)
+    made = build(CallGraphsConfig(train_rows=80, test_rows=10, corrupted_share=0.5), context)
     wrong = sum(bool(faults(row)) for row in made["train"])
     assert 25 <= wrong <= 55 and not any(faults(row) for row in made["test"])
     assert "given a fault on purpose" in context.report.summary

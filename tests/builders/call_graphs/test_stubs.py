@@ -15,7 +15,7 @@ from hubwright.builders.call_graphs.build import CallGraphsConfig, build
 from hubwright.builders.call_graphs.stubs import values as stub_values
 from hubwright.builders.call_graphs.stubs import words as stub_words
 from hubwright.builders.call_graphs.stubs.read import read_definitions
-from hubwright.builders.call_graphs.toolset import Ground, read_worlds
+from hubwright.builders.call_graphs.toolset import Toolset, read_worlds
 from hubwright.environments.schema import violation
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
@@ -85,7 +85,7 @@ def made(folder: Path, work: Path, **settings: Any) -> tuple[list[dict[str, Any]
 
 def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     read = read_definitions(published(tmp_path / "d"), "me/tools", 0)
-    assert sorted(read.ground.tools) == ["addBoat", "addHorse", "getBoat", "getStatus", "payFee", "sellBoat"]
+    assert sorted(read.toolset.tools) == ["addBoat", "addHorse", "getBoat", "getStatus", "payFee", "sellBoat"]
     assert read.total == 10 and dict(read.unused) == {
         "called in test_out_domain": 1,
         "the description is no request": 2,
@@ -97,12 +97,12 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
 
 
 def test_values_are_handed_on_between_what_means_the_same(tmp_path: Path) -> None:
-    tools = read_definitions(published(tmp_path / "d"), "me/tools", 0).ground.tools
-    taken = {(name, parameter): kind for name, one in tools.items() for parameter, kind in one.kinds.items()}
+    tools = read_definitions(published(tmp_path / "d"), "me/tools", 0).toolset.tools
+    taken = {(name, parameter): kind for name, one in tools.items() for parameter, kind in one.input_types.items()}
     linked = {
         (giver, field, taker, parameter)
         for giver, one in tools.items()
-        for field, kind in one.gives.items()
+        for field, kind in one.output_types.items()
         for (taker, parameter), other in taken.items()
         if kind == other
     }
@@ -116,27 +116,27 @@ def test_values_are_handed_on_between_what_means_the_same(tmp_path: Path) -> Non
 def test_what_might_serve_as_well_is_not_offered_beside(tmp_path: Path) -> None:
     tools = [*TOOLS, tool("listBoats", "List the boats of a country", "Harbour/Boats", "country:s:Where they are",
                           "harbour_fee:n:What they pay")]  # fmt: skip
-    ground = read_definitions(published(tmp_path / "d", tools), "me/tools", 0).ground
-    assert ground.beside({"addBoat"}) == ["addHorse", "getStatus", "payFee"]
-    assert ground.beside({"payFee", "getStatus"}) == ["addBoat", "addHorse", "getBoat", "listBoats", "sellBoat"]
+    toolset = read_definitions(published(tmp_path / "d", tools), "me/tools", 0).toolset
+    assert toolset.beside({"addBoat"}) == ["addHorse", "getStatus", "payFee"]
+    assert toolset.beside({"payFee", "getStatus"}) == ["addBoat", "addHorse", "getBoat", "listBoats", "sellBoat"]
     # The worlds' tools are known to do different things.
-    worlds = Ground(read_worlds(), {})
+    worlds = Toolset(read_worlds(), {})
     assert worlds.beside({"cancel_order"}) == sorted(set(worlds.tools) - {"cancel_order"})
 
 
 def test_a_stub_answers_the_same_call_alike_and_as_it_is_defined(tmp_path: Path) -> None:
-    ground = read_definitions(published(tmp_path / "d"), "me/tools", 0).ground
-    with ground.open() as box:
+    toolset = read_definitions(published(tmp_path / "d"), "me/tools", 0).toolset
+    with toolset.open() as box:
         seen = []
         for seed in (1, 1, 2):
-            pools = ground.begin(box, seed)
-            for name, one in ground.tools.items():
-                arguments = {parameter: pools[kind][0] for parameter, kind in one.kinds.items()}
+            pools = toolset.begin(box, seed)
+            for name, one in toolset.tools.items():
+                arguments = {parameter: pools[kind][0] for parameter, kind in one.input_types.items()}
                 outcome = box.call(name, arguments)
                 assert outcome.ok, outcome.error
                 assert violation(outcome.value, one.definition["responses"]) is None
                 seen.append(json.dumps(outcome.value))
-        number = len(ground.tools)
+        number = len(toolset.tools)
         assert seen[:number] == seen[number : 2 * number] != seen[2 * number :]
         box.call("begin", {"seed": 3})
         price = [box.call("sellBoat", {"boat_id": "B", "price": value}).value for value in (5, 5.0, 6)]
@@ -153,8 +153,8 @@ def test_a_stub_answers_the_same_call_alike_and_as_it_is_defined(tmp_path: Path)
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(tmp_path: Path, arguments: dict[str, Any], said: str) -> None:
-    ground = read_definitions(published(tmp_path / "d"), "me/tools", 0).ground
-    with ground.open() as box:
+    toolset = read_definitions(published(tmp_path / "d"), "me/tools", 0).toolset
+    with toolset.open() as box:
         outcome = box.call("sellBoat", arguments)
         assert outcome.kind == "raised" and said in outcome.error
 
@@ -217,9 +217,11 @@ def test_functions_that_a_model_made_up_are_stubs_as_well(tmp_path: Path) -> Non
     found = datasets.Dataset.from_list(rows + rows[:1], features=features())
     found.to_parquet(str(tmp_path / "d" / "faithful" / "train-00000-of-00001.parquet"))
     read = read_definitions(tmp_path / "d", "me/faithful@a", 0)
-    assert set(read.ground.tools) == {"addBoat", "getBoat", "sellBoat", "payFee"}
+    assert set(read.toolset.tools) == {"addBoat", "getBoat", "sellBoat", "payFee"}
     assert read.unused == {"the name is taken": 1}
-    assert read.ground.tools["addBoat"].gives == {"boat_id": read.ground.tools["getBoat"].kinds["boat_id"]}
+    assert read.toolset.tools["addBoat"].output_types == {
+        "boat_id": read.toolset.tools["getBoat"].input_types["boat_id"]
+    }
 
 
 def test_a_data_set_without_definitions_is_one_line(tmp_path: Path) -> None:

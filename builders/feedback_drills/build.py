@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from ...hub_sync.text import utf8
+from .._lib.context import local_context
+from .._lib.splits import unit_hash
 from .dialogues import (
     ASK_FORM,
     CORRECTED,
@@ -63,8 +65,7 @@ class FeedbackDrillsConfig(BaseModel):
 
 def is_test_problem(problem: Problem) -> bool:
     """Side of a problem: a function of its key alone, so no seed or size can move it across."""
-    digest = hashlib.sha256(utf8(f"{problem.skill}:{problem.key}")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64 < TEST_SHARE
+    return unit_hash(f"{problem.skill}:{problem.key}") < TEST_SHARE
 
 
 def make_row(
@@ -230,13 +231,14 @@ def features() -> Features:
     return Features(columns | {"held_out_wording": Value("bool")})
 
 
-def build(config: FeedbackDrillsConfig, context: StepContext) -> DatasetDict:
+def build(config: FeedbackDrillsConfig, context: StepContext | None = None) -> DatasetDict:
     """Build the train and test splits. Pure Python, about 30,000 rows per second; nothing is cached.
 
     Raises UsageError for an unknown skill or more rows than the chosen skills have.
     """
     from datasets import Dataset, DatasetDict
 
+    context = context or local_context()
     unknown = sorted(set(config.skills) - set(SKILLS))
     if unknown:
         raise UsageError(f"feedback_drills: skill {unknown[0]!r} is unknown: use some of {', '.join(SKILLS)}")
