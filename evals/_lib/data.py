@@ -10,6 +10,7 @@ folder: `load_dataset(..., revision=)` silently hands out another cached version
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -107,6 +108,34 @@ def _one_line(path: Path, what: str) -> Iterator[None]:
     except Exception as error:  # datasets raises everything from ValueError to its own DatasetGenerationError
         said = next(iter(str(error.__cause__ or error).splitlines()), "no reason given")
         raise DataError(f"{path.name}: {what} cannot be read ({type(error).__name__}: {said})") from error
+
+
+def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, object) of a JSON-lines file; blank lines are skipped.
+
+    With `torn_tail` a last line without its newline is left out: a process was killed while it wrote it.
+
+    Raises DataError in one line for a file that cannot be read, and for a line that is not a JSON object.
+    """
+    try:
+        data = path.read_bytes()
+        if torn_tail:
+            data = data[: data.rfind(b"\n") + 1]  # what stands behind the last newline is nothing, or half a line
+        text = data.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path.name}: cannot be read ({error.__class__.__name__}); give a UTF-8 JSON-lines file"
+        ) from error
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path.name}: line {number} is not JSON; remove or repair it") from error
+        if not isinstance(record, dict):
+            raise DataError(f"{path.name}: line {number} is not a JSON object; remove or repair it")
+        yield number, record
 
 
 def load_rows(

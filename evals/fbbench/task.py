@@ -23,13 +23,13 @@ from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.text import utf8
 from .._lib.chat import chat_prompt
 from .._lib.data import configured_source, locate
+from .._lib.judging.judge import JudgeConfig, check_ready, judge_answers, read_judge_config
 from .._lib.scored import AnswerTask
 from .answers import read_rows
-from .judge import Answer, JudgeConfig, check_ready, judge_answers, read_judge_config
 from .metrics import higher_is_better, metric_names, read_metric
 from .samples import EC, MAX_TOKENS, TEMPERATURES, Sample, answer_state, from_row
 from .scorer import judged_score, score
-from .verdicts import Judged
+from .verdicts import Judged, collect, official_rows
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class FBBenchTask(AnswerTask):
         if not self._predict_only:
             if self._judge is None:
                 raise UsageError(NO_JUDGE)
-            check_ready(self._judge)
+            check_ready(self._judge, (official_rows,))
         super().build_all_requests(**kwargs)
 
     def fewshot_context(
@@ -167,9 +167,9 @@ class FBBenchTask(AnswerTask):
             return filtered
         assert self._judge is not None, "build_all_requests lets no run without a judge pass"
         name = self._filters[0].name
-        answers = [Answer(self._samples[instance.doc["id"]], instance.filtered_resps[name]) for instance in instances]
-        judged = judge_answers(answers, self._judge, out=self._verdict_file())
-        self._judged = {one.sample.id: one for one in judged}
+        cases = [self._samples[instance.doc["id"]].case(instance.filtered_resps[name]) for instance in instances]
+        rows = judge_answers(cases, self._judge, out=self._verdict_file(), official=(official_rows,))
+        self._judged = {one.sample.id: one for one in collect(rows)}
         return filtered
 
     def _verdict_file(self) -> Path | None:

@@ -17,9 +17,9 @@ from chat_server import ChatServer, all_yes, failure
 from hubwright.builders.fbbench.build import SAMPLE as OFFICIAL_SAMPLE
 from hubwright.builders.fbbench.schema import to_row
 from hubwright.evals._lib.data import tasks_dir
+from hubwright.evals._lib.judging.judge import judge_answers, read_judge_config
 from hubwright.evals.fbbench import scorer
 from hubwright.evals.fbbench.answers import official_to_row, read_answers, read_dataset
-from hubwright.evals.fbbench.judge import judge_answers, read_judge_config
 from hubwright.evals.fbbench.verdicts import read_verdicts
 from hubwright.hub_sync.errors import DataError, HubError, UsageError
 
@@ -195,7 +195,7 @@ def test_predict_only_then_judge_then_replay(model: Any, tmp_path: Path) -> None
     path = tmp_path / "samples.jsonl"
     path.write_text("".join(json.dumps(s, default=str) + "\n" for s in results["samples"]["fbbench_sample"]))
     answers = read_answers(path)
-    assert len(answers) == 32 and len({answer.text for answer in answers}) > 1
+    assert len(answers) == 32 and len({answer.answer for answer in answers}) > 1
     verdicts = tmp_path / "v.jsonl"
     with ChatServer(lambda body, n: all_yes(body, n).replace("是", "否") if n % 3 else all_yes(body, n)) as server:
         judge_answers(answers, read_judge_config(f"openai:local@{server.url}"), out=verdicts)

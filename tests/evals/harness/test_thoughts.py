@@ -112,7 +112,7 @@ def test_read_answers_stored_thoughts_are_not_judged(tmp_path: Path) -> None:
     said = ["<think>a</think>b", "<think>a</think>", "<think>a"]
     lines = [json.dumps({"doc": row, "filtered_resps": [text]}) for row, text in zip(rows, said, strict=True)]
     (tmp_path / "samples_fbbench.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    cases = [one.case() for one in read_answers(tmp_path / "samples_fbbench.jsonl")]
+    cases = read_answers(tmp_path / "samples_fbbench.jsonl")
     assert [(case.answer, case.answer_state) for case in cases] == [("b", "ok"), ("", "empty"), ("", "empty")]
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from hubwright.evals._lib.judging.agreement import Pair, as_text, compare, kappa, pair, self_preference
-from hubwright.evals.fbbench.verdicts import verdict_rows_of
+from hubwright.evals._lib.judging.verdicts import read_stored
+from hubwright.evals.fbbench.verdicts import official_rows
 from hubwright.hub_sync.errors import DataError, UsageError
 
 WORDS = {True: "yes", False: "no", None: "unparsable"}
@@ -158,7 +159,7 @@ def test_official_judgements_are_read_as_verdicts(shared_data: Path) -> None:
     path = folder / "gpt-4o-2024-08-06/Qwen2.5-7B-Instruct.jsonl"
     if not path.is_file():
         pytest.skip("the published judgements are not here")
-    official = verdict_rows_of(str(path))
+    official = read_stored(path, (official_rows,)).rows
     report = compare(pair(official, official), by="task", resamples=50)
     assert report["overall"]["agreement"]["value"] == report["overall"]["kappa"]["value"] == 1.0
     assert report["overall"]["items"] == 1596 and len(report["by"]) == 8

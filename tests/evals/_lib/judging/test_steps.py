@@ -38,7 +38,7 @@ steps:
       max_retries: 0
     publish: {{dataset: answers}}
   verdicts:
-    uses: judge
+    uses: fbbench_judge
     inputs: {{answers: steps.answers, dataset: steps.rows}}
     with:
       judge: openai:judge@{url}
@@ -49,7 +49,7 @@ steps:
       max_retries: 0
     publish: {{dataset: verdicts}}
   text:
-    uses: judge
+    uses: fbbench_judge
     inputs: {{answers: steps.answers}}
     with: {{judge: "openai:judge@{url}", bootstrap: 50, max_failed: 0.3, max_retries: 0}}
     publish: {{dataset: verdicts-text}}
@@ -108,7 +108,7 @@ def test_from_rows_to_agreement(hubwright_in_process: Any, api: Any, namespace: 
         return Path(snapshot_download(f"{namespace}/{name}", repo_type="dataset"))
 
     answers = read_answers(folder("answers"))
-    states = sorted(answer.case().answer_state for answer in answers)
+    states = sorted(answer.answer_state for answer in answers)
     assert states == ["empty", "failed", "ok", "ok", "ok", "ok", "ok", "refused"]
     verdicts = read_verdicts(folder("verdicts"))
     assert len(verdicts.judged) == 8 and {one.judge for one in verdicts.judged} == {"judge"}
@@ -287,8 +287,8 @@ def test_a_model_that_is_no_spec_is_refused() -> None:
 
 def test_verdicts_are_reported_on_the_model_whose_answers_they_judge(tmp_path: Path) -> None:
     """The judge step's input is answers; `results.json` tells whose they are, and the report step goes by it."""
-    from hubwright.evals.judge.step import JudgeStepConfig
-    from hubwright.evals.judge.step import judge as judge_step
+    from hubwright.evals._lib.judging.step import JudgeStepConfig
+    from hubwright.evals.fbbench.step import judge as judge_step
     from hubwright.hub_sync.context import Input, StepContext
     from hubwright.hub_sync.refs import ArtifactRef
     from hubwright.model_cards.report import ReportConfig, report
