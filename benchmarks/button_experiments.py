@@ -97,7 +97,7 @@ def train(arm: str, seed: int, arguments: argparse.Namespace, folder: Path) -> N
 
 def evaluate(model: Path, task: str, arguments: argparse.Namespace, result: Path) -> None:
     """One task's figures, as a file."""
-    from hubwright.evals.harness.step.command import run_lm_eval
+    from hubwright.evals.harness.command import run_lm_eval
 
     variable, data, _ = TASKS[task]
     os.environ[variable] = str(getattr(arguments, data).absolute())

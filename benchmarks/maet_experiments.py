@@ -178,7 +178,7 @@ def score(model: Path, language: str, arguments: argparse.Namespace, result: Pat
 
     In float32: bfloat16 would round small changes away.
     """
-    from hubwright.evals.harness.step.command import run_lm_eval
+    from hubwright.evals.harness.command import run_lm_eval
 
     if result.is_file():
         return

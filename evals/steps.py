@@ -30,7 +30,7 @@ STEPS: dict[str, StepSpec] = {
         "dataset",
         "a served model's answers to the conversations of a data set",
         inputs={"dataset": Role("dataset"), "model": Role("model", optional=True, served=True)},
-        version=2,
+        version=3,
         extra="llm",
     ),
     "judge": StepSpec(
@@ -70,6 +70,7 @@ STEPS: dict[str, StepSpec] = {
         "hubwright.evals.metric.step:MetricConfig",
         "hubwright.evals.metric.step:write_metric",
         "space",
-        "one of our scorers as a module for evaluate.load",
+        "a scorer as a module for evaluate.load",
+        extra="eval",
     ),
 }

@@ -11,6 +11,7 @@ from typing import Any
 from ...hub_sync.errors import DataError
 from .._lib.data import load_rows
 from .._lib.interactive.task import InteractiveTask
+from .episode import ToolQueryEpisode
 
 COLUMNS = ("id", "goal", "today", "board", "answer", "changes")
 
@@ -18,7 +19,7 @@ COLUMNS = ("id", "goal", "today", "board", "answer", "changes")
 class ToolQueryTask(InteractiveTask):
     """A document is a request; the model looks things up, changes them and finishes with an answer."""
 
-    KIND = "tool_query"
+    PLAYER = ToolQueryEpisode
     METRICS = ("success", "progress", "grounding", "steps", "stopped")
     INTERVALS = ("success",)
     LOWER_IS_BETTER = ("steps", "stopped")

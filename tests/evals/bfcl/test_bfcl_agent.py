@@ -16,11 +16,19 @@ from test_bfcl_multi_turn import CATEGORIES, GOLD, NOTHING, ROW, listed, real, s
 from test_bfcl_worlds import SOURCES
 
 from hubwright.evals._lib.data import tasks_dir
-from hubwright.evals._lib.interactive.episodes import Request, begin, read_request, read_transcript, transcript_text
+from hubwright.evals._lib.interactive.episodes import (
+    Request,
+    begin,
+    read_request,
+    read_transcript,
+    register,
+    transcript_text,
+)
 from hubwright.evals._lib.interactive.model import InteractiveLM
 from hubwright.evals.bfcl import steps
-from hubwright.evals.bfcl.live import STEPS, BFCLEpisode, offer
+from hubwright.evals.bfcl.live import STEPS, BFCLEpisode, episode, offer
 from hubwright.evals.bfcl.steps import Referee
+from hubwright.evals.tool_query.episode import ToolQueryEpisode
 from hubwright.hub_sync.errors import DataError, UsageError
 
 PERFECT = [listed(GOLD[0]), "Done.", NOTHING, listed(GOLD[2]), "Two."]
@@ -292,7 +300,9 @@ def test_the_largest_batch_is_looked_for_once():
 
     inner = Auto(silent)
     document = ROW | {"worlds": offer(tuple(SOURCES.items()))}
-    asked = Instance("generate_until", ROW, (Request("bfcl", document).text(), {"until": []}), 0, ("t", 0, 1))
+    asked = Instance(
+        "generate_until", ROW, (Request(register(episode), document).text(), {"until": []}), 0, ("t", 0, 1)
+    )
     (answer,) = InteractiveLM(inner).generate_until([asked])
     assert read_transcript(answer) is not None
     assert seen == ["looked", 4, 4, 4] and inner.batch_size == "auto"
@@ -304,7 +314,9 @@ def test_half_a_surrogate_pair_goes_into_files_and_prompts():
         "turns": ROW["turns"].replace("Open one.", "Open \\ud800."),
         "worlds": offer(tuple(SOURCES.items())),
     }
-    asked = Instance("generate_until", ROW, (Request("bfcl", document).text(), {"until": []}), 0, ("t", 0, 1))
+    asked = Instance(
+        "generate_until", ROW, (Request(register(episode), document).text(), {"until": []}), 0, ("t", 0, 1)
+    )
     asked.args[0].encode("utf-8")
     (answer,) = InteractiveLM(inner).generate_until([asked])
     assert "Open \ufffd." in inner.prompts[0] and answer.isprintable()
@@ -312,21 +324,23 @@ def test_half_a_surrogate_pair_goes_into_files_and_prompts():
     transcript_text({"a": "\ud800é"}).encode("utf-8")
 
 
-def test_a_request_names_no_code():
-    request = Request("os.system", {"id": "x"})
+def test_request_player_that_no_task_registered_is_refused():
+    request = Request("os:system", {"id": "x"})
     assert read_request(request.text()) == request and read_request("Hello") is None
-    with pytest.raises(DataError, match=r"kind 'os\.system' are unknown; use one of bfcl"):
+    with pytest.raises(DataError, match="no task of this process plays 'os:system'"):
         begin(request)
     with pytest.raises(DataError, match="cannot be read"):
         read_request(request.text()[:-3])
     with pytest.raises(DataError, match="its worlds 0 are not loaded"):
-        begin(Request("bfcl", ROW | {"worlds": "0"}))
-    with pytest.raises(DataError, match=r"tool_query: document 'x' cannot be played \(KeyError\('board'\)\); build"):
-        begin(Request("tool_query", {"id": "x"}))
+        begin(Request(register(episode), ROW | {"worlds": "0"}))
     with pytest.raises(
-        DataError, match=r"bfcl: document 'x' has no JSON form \(Object of type bytes .* build the data"
+        DataError, match=r"ToolQueryEpisode: document 'x' cannot be played \(KeyError\('board'\)\); build"
     ):
-        Request("bfcl", {"id": "x", "turns": b""}).text()
+        begin(Request(register(ToolQueryEpisode), {"id": "x"}))
+    with pytest.raises(
+        DataError, match=r"live:episode: document 'x' has no JSON form \(Object of type bytes .* build the data"
+    ):
+        Request(register(episode), {"id": "x", "turns": b""}).text()
     assert offer(tuple(SOURCES.items())) == offer(tuple(SOURCES.items()))
 
 
@@ -342,9 +356,9 @@ def test_lm_evals_own_command_plays_tasks_given_by_path(tmp_path: Path):
 
 def test_our_command_and_the_recipe_step(tmp_path: Path, tiny_model: Path):
     """A real model, twice the same: its nonsense calls nothing."""
+    from hubwright.evals.harness.command import run_lm_eval
     from hubwright.evals.harness.step import HarnessConfig
     from hubwright.evals.harness.step import evaluate as step
-    from hubwright.evals.harness.step.command import run_lm_eval
     from hubwright.hub_sync.context import Input, StepContext
     from hubwright.hub_sync.refs import ArtifactRef
 
