@@ -11,9 +11,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("hubwright", "builders", "trainers", "evals", "model_cards", "inference", "tools", "hub_sync")
+PACKAGES = ("hubwright", "builders", "trainers", "evals", "model_cards", "inference", "environments", "hub_sync")
 # These run code that nobody has read, in a process that may do nothing else.
-JAILED = (ROOT / "tools" / "jail.py", ROOT / "evals" / "bfcl" / "world_driver.py")
+JAILED = (ROOT / "environments" / "jail.py", ROOT / "evals" / "bfcl" / "world_driver.py")
+# Generic code knows no paper and no benchmark; the demo is one recipe's.
+GENERIC_EVALS = tuple(f"evals/{name}" for name in ("_lib", "agreement", "answers", "harness", "judge", "metric"))
+NAMED = re.compile(
+    r"fb[-_ ]?bench|\bbutton\b|bfcl|maet|kv[-_ ]shift|seal[-_ ]tools|nestful|tool[-_ ]query"
+    r"|feedback[-_ ]drills|stepagent|versatune|aitqe|eeca",
+    re.IGNORECASE,
+)
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{30,}")
 
 
@@ -23,7 +30,7 @@ def tracked() -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in tracked() if p.suffix == ".py" and p.relative_to(ROOT).parts[0] in ROOMS], ids=str
+    "path", [p for p in tracked() if p.suffix == ".py" and p.relative_to(ROOT).parts[0] in PACKAGES], ids=str
 )
 def test_code(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -38,6 +45,33 @@ def test_code(path):
             name = ast.unparse(node.func)
             assert name not in {"eval", "exec", "torch.load", "os.system", "yaml.unsafe_load"} or path in JAILED, name
             assert not any(k.arg == "shell" and ast.unparse(k.value) == "True" for k in node.keywords), name
+
+
+def code_of(text: str) -> str:
+    """Python source without comments and docstrings."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
+            node.body[0] = ast.Pass()
+    return ast.unparse(tree)
+
+
+def test_generic_code_names_no_paper_or_benchmark():
+    assert NAMED.search("import fbbench") and NAMED.search('"FB-Bench"') and not NAMED.search("a radio button_press")
+    for path in tracked():
+        name = path.relative_to(ROOT).as_posix()
+        if path.suffix != ".py" or name == "hubwright/cli/demo.py":
+            continue
+        if name.startswith(GENERIC_EVALS):
+            text = path.read_text(encoding="utf-8")
+        elif name.startswith("hubwright/"):
+            text = code_of(path.read_text(encoding="utf-8"))  # commands have examples
+        else:
+            continue
+        found = NAMED.search(text)
+        assert not found, f"{name} names {found[0]!r}"
 
 
 def declared() -> set[str]:

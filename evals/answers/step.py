@@ -233,9 +233,8 @@ def _request_row(row: Row, features: Mapping[str, Any], setting: float | Tempera
             f"{cited}: row {row['id']}: the last turn is the assistant's, so nothing is left to answer; cut it off"
         )
     offered = [tool if "function" in tool else {"type": "function", "function": tool} for tool in tools]
-    return {"id": row["id"], "messages": api_turns(turns), "temperature": temperature} | (
-        {"tools": offered} if offered else {}
-    )
+    request: Row = {"id": row["id"], "messages": api_turns(turns), "temperature": temperature}
+    return request | ({"tools": offered} if offered else {})
 
 
 def _ask(

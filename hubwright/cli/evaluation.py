@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..evals._lib.judging.benchmark import Benchmark
 
 BenchmarkArgument = Annotated[
-    str, typer.Argument(metavar="BENCHMARK", help="A benchmark that a step offers, such as fbbench.")
+    str, typer.Argument(metavar="BENCHMARK", help="Name of a judged benchmark, as its step offers it.")
 ]
 DatasetOption = Annotated[
     str | None,
