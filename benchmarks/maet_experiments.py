@@ -183,8 +183,8 @@ def score(model: Path, language: str, arguments: argparse.Namespace, result: Pat
     if result.is_file():
         return
     task = "maet_general_en" if language == "general" else f"maet_msvamp_ll_{language}"
-    os.environ["HUBWRIGHT_ABILITY"] = str(arguments.ability.absolute())
-    os.environ["HUBWRIGHT_WIKI_SUMMARIES"] = str(arguments.wiki.absolute())
+    os.environ["HUBWRIGHT_DATA_ABILITY"] = str(arguments.ability.absolute())
+    os.environ["HUBWRIGHT_DATA_WIKI_SUMMARIES"] = str(arguments.wiki.absolute())
     with tempfile.TemporaryDirectory() as folder:
         found = run_lm_eval(
             task,

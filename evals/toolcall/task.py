@@ -14,7 +14,7 @@ from typing import Any
 
 from ...hub_sync.errors import DataError
 from .._lib.chat import RuleScoredTask
-from .._lib.data import load_rows
+from .._lib.data import TaskData
 from .._lib.tool_calls import METRICS, score
 from .._lib.tool_turns import plain_turns
 
@@ -53,16 +53,10 @@ class ToolCallTask(RuleScoredTask):
     LOWER_IS_BETTER = ("call_missing", "empty")
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the test split from `--metadata` or HUBWRIGHT_TOOLCALL and cut it into turns."""
+        """Read the test split and cut it into turns. Raises as `TaskData.rows` does."""
         import datasets
 
-        rows = load_rows(
-            self.config.metadata,
-            "HUBWRIGHT_TOOLCALL",
-            "hubwright/tool-calls",
-            "test",
-            hint="build it with `hubwright run toolcalls --set namespace=YOU`",
-        )
+        rows = TaskData("toolcall", "hubwright/tool-calls", "toolcalls").rows(self.config.metadata)
         try:
             documents = turns_to_answer(rows)
         except (KeyError, TypeError, AttributeError) as error:

@@ -172,9 +172,9 @@ def test_the_group_of_all_function_calling_tasks(tmp_path: Path, monkeypatch: py
     from test_seal_tools_task import SPLITS
     from test_seal_tools_task import small as seal_rows
 
-    monkeypatch.setenv("HUBWRIGHT_BFCL", str(small(tmp_path / "bfcl")))
+    monkeypatch.setenv("HUBWRIGHT_DATA_BFCL", str(small(tmp_path / "bfcl")))
     seal = save(tmp_path / "seal", {"instances": {split: seal_rows() for split in SPLITS}})
-    monkeypatch.setenv("HUBWRIGHT_SEAL_TOOLS", str(seal))
+    monkeypatch.setenv("HUBWRIGHT_DATA_SEAL_TOOLS", str(seal))
     found = evaluate("button", replay if right else lambda doc: "", {"bootstrap": 10})
     assert len([task for task, count in found["n-samples"].items() if count["original"]]) == 11 + 4 + 2
     figures = {key.removesuffix(",none"): value for key, value in found["groups"]["button"].items()}
@@ -199,7 +199,7 @@ def test_answers_alone_and_older_data(tmp_path: Path):
             "worlds": {"python": [{"name": n, "source": s} for n, s in SOURCES.items()]},
         },
     )
-    with pytest.raises(DataError, match="no column 'later_prompt'; build it anew"):
+    with pytest.raises(DataError, match="no column 'later_prompt'; build it with `hubwright run bfcl"):
         evaluate("button_bfcl_multi_turn_base", lambda doc: "", {"dataset": str(old)})
 
 

@@ -28,7 +28,7 @@ SAMPLE = Path(scorer.__file__).with_name("sample.jsonl")
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HUBWRIGHT_FBBENCH", "HUBWRIGHT_JUDGE", "HUBWRIGHT_VERDICTS"):
+    for name in ("HUBWRIGHT_DATA_FBBENCH", "HUBWRIGHT_JUDGE", "HUBWRIGHT_VERDICTS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -263,7 +263,7 @@ def test_rows_come_from_a_folder_a_file_or_a_pinned_commit(
     assert len(load_task("fbbench", dataset=str(folder)).eval_docs) == 5
     assert len(load_task("fbbench", dataset=str(OFFICIAL_SAMPLE)).eval_docs) == 32
     assert len(load_task("fbbench_sample", dataset=str(folder)).eval_docs) == 5
-    monkeypatch.setenv("HUBWRIGHT_FBBENCH", str(folder))
+    monkeypatch.setenv("HUBWRIGHT_DATA_FBBENCH", str(folder))
     assert len(load_task("fbbench").eval_docs) == 5 and len(load_task("fbbench_sample").eval_docs) == 32
     repo = f"{namespace}/fb-bench"
     api.create_repo(repo, repo_type="dataset")

@@ -164,7 +164,7 @@ def test_answers_alone(tmp_path: Path):
 def test_data_that_cannot_be_scored_are_one_line(tmp_path: Path):
     with pytest.raises(DataError, match="no row of 'test_in_domain' can be scored"):
         evaluate(save(tmp_path / "a", {SPLITS[0]: small(False)}), str, [], TASKS[:1])
-    with pytest.raises(DataError, match="has no column 'calls'; give one of `uses: seal_tools`"):
+    with pytest.raises(DataError, match="has no column 'calls'; build it with `hubwright run seal_tools"):
         evaluate(save(tmp_path / "b", {SPLITS[0]: small().remove_columns("calls")}), str, [], TASKS[:1])
 
 

@@ -188,7 +188,9 @@ def test_nothing_is_put_before_a_sequence_and_predict_only_stores(
 
 
 def test_wrong_data_are_one_line(data: Path, word_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="hop_k: the data set has no column 'hops'; give one made by `uses: hop_k`"):
+    with pytest.raises(
+        DataError, match="the data set has no column 'hops'; build it with `hubwright run sequences --only hop_k"
+    ):
         run("hop_k", word_model, data / "induction", tmp_path / "a")
 
 
