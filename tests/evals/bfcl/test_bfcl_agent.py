@@ -348,7 +348,7 @@ def test_request_player_that_no_task_registered_is_refused():
 def test_lm_evals_own_command_plays_tasks_given_by_path(tmp_path: Path):
     data = {"dataset": str(small(tmp_path / "d"))}
     command = [sys.executable, "-m", "lm_eval", "run", "--model", "interactive", "--model_args", "model=dummy"]
-    command += ["--tasks", str(tasks_dir() / "button_bfcl_agent_*.yaml"), "--metadata", json.dumps(data)]
+    command += ["--tasks", str(tasks_dir() / "button" / "button_bfcl_agent_*.yaml"), "--metadata", json.dumps(data)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("|turns_passed|") == len(CATEGORIES)

@@ -18,7 +18,7 @@ from hubwright.evals.bfcl.scorer import METRICS, score
 
 REPLY = "[book(city='NYC', nights=2)]"
 JSON_REPLY = '<tool_call>\n{"name": "book", "arguments": {"city": "NYC", "nights": 2}}\n</tool_call>'
-CATEGORIES = sorted(p.stem.removeprefix("button_bfcl_fc_") for p in tasks_dir().glob("button_bfcl_fc_*.yaml"))
+CATEGORIES = sorted(p.stem.removeprefix("button_bfcl_fc_") for p in tasks_dir().glob("button/button_bfcl_fc_*.yaml"))
 
 
 @pytest.mark.parametrize(

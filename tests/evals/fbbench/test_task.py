@@ -67,7 +67,7 @@ def run(model: Any, metadata: dict[str, Any], **settings: Any) -> dict[str, Any]
 def test_the_yaml_files_load_and_build() -> None:
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    for path in tasks_dir().glob("fbbench*.yaml"):
+    for path in tasks_dir().glob("fbbench/fbbench*.yaml"):
         config = load_yaml(path, resolve_func=True)
         assert config["task"] == path.stem and isinstance(config["class"], type)
     task = load_task()
@@ -83,7 +83,7 @@ def test_no_name_is_upstreams() -> None:
 
     Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
     theirs = Path(lm_eval.tasks.__file__).parent
-    for path in tasks_dir().glob("fbbench*.yaml"):
+    for path in tasks_dir().glob("fbbench/fbbench*.yaml"):
         assert not [found for found in theirs.glob(f"**/{path.name}") if "hubwright" not in found.parts]
 
 
