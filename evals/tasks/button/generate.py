@@ -18,7 +18,8 @@ CLASS = "!function hubwright.evals.bfcl"
 SINGLE = """\
 The mean over categories, each counted once. It is not the leaderboard's overall figure, which has Java, JavaScript,
 multi-turn and agentic categories as well, and weights of its own."""
-FC = "As button_bfcl, with functions and calls as JSON: what the leaderboard calls FC, in the form of the `toolcall` task."
+FC = """\
+As button_bfcl, with functions and calls as JSON: what the leaderboard calls FC, in the form of the `toolcall` task."""
 TURNS = """\
 The mean over the four categories, each counted once. Turns from the gold state: not the leaderboard's figure."""
 AGENT = "The mean over the four categories, each counted once. For the model `interactive` alone."

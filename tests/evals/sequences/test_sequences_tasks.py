@@ -16,7 +16,7 @@ import yaml
 
 from hubwright.builders import sequences
 from hubwright.evals._lib.data import tasks_dir
-from hubwright.evals._lib.scored import wilson
+from hubwright.evals._lib.statistics import wilson
 from hubwright.evals.harness.step import HarnessConfig, evaluate, find_tasks
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError, HubError, UsageError
