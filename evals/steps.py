@@ -10,7 +10,7 @@ STEPS: dict[str, StepSpec] = {
         "dataset",
         "lm-eval tasks on a model; every answer and figure as a data set",
         inputs={"model": Role("model", folds=True), "dataset": Role("dataset", optional=True)},
-        version=2,
+        version=3,
         extra="eval",
         loads_models=True,
     ),
