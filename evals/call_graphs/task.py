@@ -22,7 +22,7 @@ from ...environments.sandbox import Sandbox
 from ...environments.world_sandbox import open_worlds
 from .._lib.data import TaskData
 from .._lib.tool_calls import METRICS, canonical, parse
-from ..toolcall.task import ToolCallTask, turns_to_answer
+from .._lib.turn_task import TurnTask, turns_to_answer
 
 COLUMNS = ("id", "messages", "tools", "plan")
 
@@ -65,12 +65,12 @@ def played(box: Sandbox, document: Mapping[str, Any], calls: Iterable[Mapping[st
     return sorted(found)
 
 
-class CallGraphsTask(ToolCallTask):
+class CallGraphsTask(TurnTask):
     """A conversation with tools that run; held-out sets of functions."""
 
     SPLIT = "test"
     METRICS = (*METRICS, "call_runs", "call_result")
-    INTERVALS = (*ToolCallTask.INTERVALS, "call_runs", "call_result")
+    INTERVALS = (*TurnTask.INTERVALS, "call_runs", "call_result")
     _box: Sandbox | None = None
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
