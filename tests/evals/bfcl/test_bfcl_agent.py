@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
-from test_bfcl_multi_turn import CATEGORIES, GOLD, NOTHING, ROW, listed, real, save, small, wheel  # noqa: F401
-from test_bfcl_worlds import SOURCES
+from multi_turn_parts import CATEGORIES, GOLD, ROW, SOURCES, small
 
 from hubwright.evals._lib.data import tasks_dir
 from hubwright.evals._lib.interactive.episodes import (
@@ -27,7 +26,7 @@ from hubwright.evals._lib.interactive.episodes import (
 from hubwright.evals._lib.interactive.model import InteractiveLM
 from hubwright.evals.bfcl import steps
 from hubwright.evals.bfcl.live import STEPS, BFCLEpisode, episode, offer
-from hubwright.evals.bfcl.steps import Referee
+from hubwright.evals.bfcl.steps import NOTHING, Referee, listed
 from hubwright.evals.tool_query.episode import ToolQueryEpisode
 from hubwright.hub_sync.errors import DataError, UsageError
 
@@ -382,7 +381,7 @@ def test_our_command_and_the_recipe_step(tmp_path: Path, tiny_model: Path):
 
 @pytest.mark.parametrize("right", [True, False], ids=["gold", "silence"])
 @pytest.mark.slow
-def test_gold_passes_all_rows_and_silence_none(real: Path, right: bool):  # noqa: F811
+def test_gold_passes_all_rows_and_silence_none(real: Path, right: bool):
     model = InteractiveLM(Scripted(replayed if right else silent))
     found = evaluate("button_bfcl_agent", model, {"dataset": str(real)})
     for category in CATEGORIES:

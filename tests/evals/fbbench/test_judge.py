@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer, all_yes, failure, verdict_items
+from judge_parts import SAMPLE, answers
 from starlette.responses import Response
 
 from hubwright.evals._lib.judging import judge
@@ -23,13 +24,6 @@ from hubwright.evals.fbbench.answers import read_answers, read_dataset
 from hubwright.evals.fbbench.verdicts import Judged, collect, official_rows, read_verdicts
 from hubwright.hub_sync.errors import ConflictError, DataError, StorageError, UsageError
 from hubwright.inference.served import remote_endpoint
-
-SAMPLE = Path(scorer.__file__).with_name("sample.jsonl")
-
-
-def answers(count: int = 8) -> list[Case]:
-    samples = list(read_dataset(SAMPLE).values())[:count]
-    return [sample.case(f"第二次回答 {number}") for number, sample in enumerate(samples)]
 
 
 def with_text(case: Case, text: str | None) -> Case:
@@ -166,7 +160,7 @@ WORKER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from test_judge import answers
+from judge_parts import answers
 from hubwright.evals._lib.judging.judge import JudgeConfig, judge_answers
 judge_answers(answers(32), JudgeConfig.model_validate({"judge": sys.argv[1], "concurrency": 4}), out=Path(sys.argv[2]))
 """
