@@ -38,10 +38,11 @@ package_dir |= {
     "lm_eval.tasks.hubwright": "evals/tasks",
 }
 data = ["*.yaml", "*.json", "*.jsonl", "*.parquet", "*.jinja", "*.css", "*.md", "py.typed"]
+families = ["*/*.yaml", "*/*.md"]
 setup(
     cmdclass={"build_py": BuildWithSchema},
     packages=sorted(set(packages) | set(package_dir)),
     package_dir=package_dir,
-    package_data={"": data},
+    package_data={"": data, "hubwright.evals.tasks": families, "lm_eval.tasks.hubwright": families},
     include_package_data=False,
 )

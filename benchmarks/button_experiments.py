@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 TASKS = {  # task -> (environment variable, argument that names its data set, figures shown)
-    "call_graphs": ("HUBWRIGHT_CALL_GRAPHS", "gold", ("call_name", "call_exact", "call_result", "no_call")),
-    "seal_tools_in_domain": ("HUBWRIGHT_SEAL_TOOLS", "seal", ("tool_f1", "param_f1")),
-    "seal_tools_out_domain": ("HUBWRIGHT_SEAL_TOOLS", "seal", ("tool_f1", "param_f1")),
-    "button_bfcl_fc_simple_python": ("HUBWRIGHT_BFCL", "bfcl", ("function", "acc")),
+    "call_graphs": ("HUBWRIGHT_DATA_CALL_GRAPHS", "gold", ("call_name", "call_exact", "call_result", "no_call")),
+    "seal_tools_in_domain": ("HUBWRIGHT_DATA_SEAL_TOOLS", "seal", ("tool_f1", "param_f1")),
+    "seal_tools_out_domain": ("HUBWRIGHT_DATA_SEAL_TOOLS", "seal", ("tool_f1", "param_f1")),
+    "button_bfcl_fc_simple_python": ("HUBWRIGHT_DATA_BFCL", "bfcl", ("function", "acc")),
 }
 ARMS = ("as it is", "gold", "both", "glaive", "spoilt")
 TRAINING = {
@@ -97,7 +97,7 @@ def train(arm: str, seed: int, arguments: argparse.Namespace, folder: Path) -> N
 
 def evaluate(model: Path, task: str, arguments: argparse.Namespace, result: Path) -> None:
     """One task's figures, as a file."""
-    from hubwright.evals.harness.step.command import run_lm_eval
+    from hubwright.evals.harness.command import run_lm_eval
 
     variable, data, _ = TASKS[task]
     os.environ[variable] = str(getattr(arguments, data).absolute())

@@ -40,15 +40,15 @@ def main() -> None:
 
 
 def _measure(url: str) -> None:
+    from hubwright.evals._lib.judging.judge import JudgeConfig, judge_answers
     from hubwright.evals.fbbench.answers import read_rows
-    from hubwright.evals.fbbench.judge import Answer, JudgeConfig, judge_answers
     from hubwright.evals.fbbench.samples import from_row
 
     os.environ.setdefault("OPENAI_API_KEY", "none")
     path = Path(__file__).parent.parent / "evals" / "fbbench" / "sample.jsonl"
     rows = [from_row(row) for row in read_rows(path, "sample")]
     answers = [
-        Answer(replace(rows[i % len(rows)], id=f"s{i:04}"), f"An answer of some length, number {i}. " * 8)
+        replace(rows[i % len(rows)], id=f"s{i:04}").case(f"An answer of some length, number {i}. " * 8)
         for i in range(SAMPLES)
     ]
     config = JudgeConfig(judge=f"openai:local@{url}", concurrency=IN_FLIGHT)
@@ -58,7 +58,7 @@ def _measure(url: str) -> None:
             started = time.perf_counter()
             judged = judge_answers(answers, config, out=Path(folder) / f"v{i}.jsonl")
             seconds.append(time.perf_counter() - started)
-            assert len(judged) == SAMPLES
+            assert {row["answers"] for row in judged} == {SAMPLES}
     seconds.sort()
     ideal = -(-SAMPLES // IN_FLIGHT) * LATENCY
     print(f"\n### Judge stage\n\n{SAMPLES} verdicts at {LATENCY * 1000:.0f} ms, {IN_FLIGHT} in flight, stored:")

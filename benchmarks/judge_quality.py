@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import Any
 
 from hubwright.evals._lib.judging.agreement import Pair, compare, pair, spread
-from hubwright.evals._lib.judging.cases import Asked, Said, answer_hash, verdict_rows
+from hubwright.evals._lib.judging.cases import Asked, Case, Said, answer_hash, verdict_rows
 from hubwright.evals._lib.judging.stage import AskConfig, judge_row, prompt_hash
+from hubwright.evals._lib.judging.verdicts import read_stored
 from hubwright.evals.fbbench.answers import read_answers
-from hubwright.evals.fbbench.judge import Answer
-from hubwright.evals.fbbench.verdicts import verdict_rows_of
+from hubwright.evals.fbbench.verdicts import official_rows
 from hubwright.hub_sync.errors import HubwrightError, UsageError
 from hubwright.inference.served import serve
 from hubwright.inference.stage import run_stage
@@ -52,7 +52,7 @@ CALIBRATED = ", threshold from half one"
 READS, WRITES = 80.0, 26.0  # tokens/s of the judge on two quiet cores: measured once, for the estimate alone
 
 
-def chosen_answers(folder: Path, per_cell: int, max_chars: int, seed: int) -> list[tuple[Answer, list[Row], str]]:
+def chosen_answers(folder: Path, per_cell: int, max_chars: int, seed: int) -> list[tuple[Case, list[Row], str]]:
     """(answer, its published verdict rows, tested model): `per_cell` of every scenario and task type, by seed.
 
     One answer per dialogue; only dialogues and answers that together have at most `max_chars` characters and a whole
@@ -61,24 +61,20 @@ def chosen_answers(folder: Path, per_cell: int, max_chars: int, seed: int) -> li
     files = sorted(folder.glob("*.jsonl"))
     if not files:
         raise UsageError(f"{folder}: holds no judgement files (*.jsonl)")
-    by_cell: dict[tuple[str, str], dict[str, list[tuple[str, Answer, list[Row], str]]]] = defaultdict(dict)
+    by_cell: dict[tuple[str, str], dict[str, list[tuple[str, Case, list[Row], str]]]] = defaultdict(dict)
     for path in files:
         verdicts: dict[str, list[Row]] = defaultdict(list)
-        for row in verdict_rows_of(str(path)):
+        for row in read_stored(path, (official_rows,)).rows:
             verdicts[row["id"]].append(row)
         for answer in read_answers(path):
-            sample, text = answer.sample, answer.text or ""
-            size = sum(len(turn["content"]) for turn in sample.messages) + len(text)
-            rows = verdicts[sample.id]
-            if (
-                size > max_chars
-                or answer.case().answer_state != "ok"
-                or {row["state"] for row in rows} != {"complete"}
-            ):
+            text = answer.answer or ""
+            size = sum(len(turn["content"]) for turn in answer.messages) + len(text)
+            rows = verdicts[answer.id]
+            if size > max_chars or answer.answer_state != "ok" or {row["state"] for row in rows} != {"complete"}:
                 continue
-            draw = hashlib.sha256(f"{seed}:{path.stem}:{sample.id}".encode()).hexdigest()
-            cell = by_cell[sample.scenario, sample.task]
-            cell.setdefault(sample.id, []).append((draw, answer, rows, path.stem))
+            draw = hashlib.sha256(f"{seed}:{path.stem}:{answer.id}".encode()).hexdigest()
+            cell = by_cell[answer.labels["scenario"], answer.labels["task"]]
+            cell.setdefault(answer.id, []).append((draw, answer, rows, path.stem))
     found = []
     for _, dialogues in sorted(by_cell.items()):
         one_each = [min(options, key=lambda option: option[0]) for options in dialogues.values()]
@@ -103,11 +99,10 @@ _turns: weakref.WeakKeyDictionary[Any, asyncio.Lock] = weakref.WeakKeyDictionary
 
 
 def ask(
-    answers: Sequence[Answer], variants: Sequence[str], judge: str, settings: Mapping[str, Any], out: Path
+    answers: Sequence[Case], variants: Sequence[str], judge: str, settings: Mapping[str, Any], out: Path
 ) -> dict[str, list[Row]]:
     """Verdict rows by variant."""
     configs = {name: AskConfig(**VARIANTS[name], attempts=1, **settings) for name in variants}
-    cases = [answer.case() for answer in answers]
     rows = [
         {
             "id": case.id,
@@ -116,7 +111,7 @@ def ask(
             "items": list(case.items),
             "weights": list(case.weights),
         }
-        for case in cases
+        for case in answers
     ]
     questions = {name: config.question() for name, config in configs.items()}
     key = hashlib.sha256(json.dumps([sorted(questions.items()), rows], ensure_ascii=False).encode()).hexdigest()[:12]
@@ -134,7 +129,7 @@ def ask(
             progress=_progress(time.monotonic()),
         )
     found: dict[str, list[Row]] = {name: [] for name in variants}
-    for case, row in zip(cases, done.rows, strict=True):
+    for case, row in zip(answers, done.rows, strict=True):
         for name, reply in row["variants"].items():
             question = questions[name]
             found[name] += verdict_rows(
@@ -145,7 +140,7 @@ def ask(
                 attempts=reply["attempts"],
                 asked=Asked(served.name, served.revision, question["method"], question["language"]),
                 prompt_hash=prompt_hash(case, question),
-                answers=len(cases),
+                answers=len(answers),
             )
     return found
 
@@ -183,13 +178,13 @@ def _kappa(pairs: Sequence[Pair]) -> float:
     return -1.0 if value is None else float(value)
 
 
-def estimate(answers: Sequence[Answer], variants: Sequence[str]) -> float:
+def estimate(answers: Sequence[Case], variants: Sequence[str]) -> float:
     """Seconds on two quiet cores, from characters: 0.7 tokens a character of Chinese text (our rule of thumb)."""
     total = 0.0
     for answer in answers:
-        dialogue = 0.7 * (sum(len(turn["content"]) for turn in answer.sample.messages) + len(answer.text or ""))
-        items = len(answer.sample.items)
-        checklist = 0.7 * sum(len(item) for item in answer.sample.items)
+        dialogue = 0.7 * (sum(len(turn["content"]) for turn in answer.messages) + len(answer.answer or ""))
+        items = len(answer.items)
+        checklist = 0.7 * sum(len(item) for item in answer.items)
         languages = {VARIANTS[name].get("language", "zh") for name in variants}
         reads = len(languages) * (dialogue + 80)
         writes = 0.0
@@ -245,10 +240,10 @@ def main() -> None:
 def _run(arguments: argparse.Namespace) -> None:
     found = chosen_answers(arguments.judgements, arguments.per_cell, arguments.max_chars, arguments.seed)
     one, two = ([found[n] for n in half] for half in halves(len(found)))
-    items = sum(len(answer.sample.items) for answer, _, _ in found)
+    items = sum(len(answer.items) for answer, _, _ in found)
     first = estimate([answer for answer, _, _ in one], list(VARIANTS))
     second = estimate([answer for answer, _, _ in two], [BASELINE, "label, zh"])
-    cells = {(answer.sample.scenario, answer.sample.task) for answer, _, _ in found}
+    cells = {(answer.labels["scenario"], answer.labels["task"]) for answer, _, _ in found}
     print(
         f"{len(found)} answers of {len({model for *_, model in found})} models, {items} checklist items, {len(cells)} "
         f"cells; dialogue and answer at most {arguments.max_chars} characters; seed {arguments.seed}.\n"

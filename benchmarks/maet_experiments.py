@@ -178,13 +178,13 @@ def score(model: Path, language: str, arguments: argparse.Namespace, result: Pat
 
     In float32: bfloat16 would round small changes away.
     """
-    from hubwright.evals.harness.step.command import run_lm_eval
+    from hubwright.evals.harness.command import run_lm_eval
 
     if result.is_file():
         return
     task = "maet_general_en" if language == "general" else f"maet_msvamp_ll_{language}"
-    os.environ["HUBWRIGHT_ABILITY"] = str(arguments.ability.absolute())
-    os.environ["HUBWRIGHT_WIKI_SUMMARIES"] = str(arguments.wiki.absolute())
+    os.environ["HUBWRIGHT_DATA_ABILITY"] = str(arguments.ability.absolute())
+    os.environ["HUBWRIGHT_DATA_WIKI_SUMMARIES"] = str(arguments.wiki.absolute())
     with tempfile.TemporaryDirectory() as folder:
         found = run_lm_eval(
             task,

@@ -45,6 +45,7 @@ class StepSpec:
         inputs: name -> role. A name that ends with "*" stands for any number of inputs that begin so.
         version: raised when the method changes its output for the same config; part of the fingerprint.
         extra: the pip extra it needs.
+        benchmark: "module:OBJECT" of the judged benchmark that `hubwright score | judge NAME` use.
         loads_models: whether it loads models through transformers' Auto classes, which then know ours as well.
     """
 
@@ -56,6 +57,7 @@ class StepSpec:
     inputs: Mapping[str, Role] = field(default_factory=dict)
     version: int = 1
     extra: str = ""
+    benchmark: str = ""
     loads_models: bool = False
 
     def role(self, name: str) -> Role | None:

@@ -46,7 +46,8 @@ def test_every_module_and_data_file_is_in_it(wheel):
             if path.suffix == ".py" or path.suffix in DATA:
                 expected.add(str(path) if package == "hubwright" else f"hubwright/{path}")
     expected |= {f"hubwright/{p}" for p in committed("recipes")}
-    expected |= {f"lm_eval/tasks/hubwright/{p.name}" for p in committed("evals/tasks") if p.suffix == ".yaml"}
+    tasks = [path.relative_to("evals/tasks") for path in committed("evals/tasks") if path.suffix in (".yaml", ".md")]
+    expected |= {f"lm_eval/tasks/hubwright/{path}" for path in tasks}
     assert len(expected) > 60
     assert expected - held == set()
 

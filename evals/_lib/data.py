@@ -1,18 +1,16 @@
-"""Where a task's rows come from: one rule for every benchmark of ours.
-
-In this order: `--metadata '{"dataset": ...}'` (or a recipe's `dataset:` input), the task's environment variable, the
-task's default reference. The value is a local path (a folder with Parquet, or one .parquet/.jsonl/.json file) or a Hub
-reference `org/name[@revision]`.
+"""Data sets of tasks and steps: where they come from, and readers with one-line errors.
 
 A Hub reference is resolved to a commit, exactly that commit is downloaded, and the rows are read from the local
-folder: `load_dataset(..., revision=)` silently hands out another cached version while the hub is away.
+folder: `load_dataset(..., revision=)` silently returns another cached version if the hub cannot be reached.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,14 +30,71 @@ def tasks_dir() -> Path:
     return Path(__file__).parent.parent / "tasks"
 
 
-def configured_source(metadata: Mapping[str, Any] | None, env_var: str, default_ref: str | None = None) -> str:
-    """The configured path or reference of the rows. Raises UsageError where none is configured."""
-    for value in ((metadata or {}).get("dataset"), os.environ.get(env_var), default_ref):
-        if value:
-            return os.fspath(value)
-    raise UsageError(
-        f'no data set is configured: pass --metadata \'{{"dataset": "PATH or org/name@revision"}}\' or set {env_var}'
-    )
+@dataclass(frozen=True)
+class TaskData:
+    """The data set of a task: a folder, one .parquet, .jsonl, .json or .csv file, or `org/name[@revision]`.
+
+    It is the first of these: `--metadata '{"dataset": ...}'` (or a recipe's input `dataset`), the environment variable
+    HUBWRIGHT_DATA_<NAME>, the default reference.
+
+    Attributes:
+        name: "my_task" gives HUBWRIGHT_DATA_MY_TASK, hubwright/my-task and `hubwright run my_task`.
+        repo: another default reference.
+        build: other arguments of `hubwright run`.
+    """
+
+    name: str
+    repo: str = ""
+    build: str = ""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return f"HUBWRIGHT_DATA_{self.name.upper()}"
+
+    @property
+    def hint(self) -> str:
+        """How to build and name the data set, for errors."""
+        return (
+            f"build it with `hubwright run {self.build or self.name} --set namespace=YOU` and name it by --metadata "
+            f'\'{{"dataset": "YOU/NAME"}}\' or {self.variable}'
+        )
+
+    def source(self, metadata: Mapping[str, Any] | None) -> str:
+        """The configured path or reference."""
+        default = self.repo or f"hubwright/{self.name.replace('_', '-')}"
+        return os.fspath((metadata or {}).get("dataset") or os.environ.get(self.variable) or default)
+
+    def locate(self, metadata: Mapping[str, Any] | None) -> tuple[Path, str]:
+        """The local path and how it is cited; see `locate`."""
+        return locate(self.source(metadata), hint=self.hint)
+
+    def rows(
+        self,
+        metadata: Mapping[str, Any] | None,
+        split: str = "test",
+        *,
+        config: str | None = None,
+        columns: Sequence[str] = (),
+    ) -> datasets.Dataset:
+        """The rows of a split.
+
+        Args:
+            metadata: of the task (`self.config.metadata`).
+            config: of the data set; None: its default one.
+            columns: columns that the rows must have.
+
+        Raises:
+            HubError: the hub lacks the data set or cannot be reached.
+            DataError: no such path, split or readable file; no rows, or not these columns.
+        """
+        path, cited = self.locate(metadata)
+        rows = read_split(path, split, config)
+        if not len(rows):
+            raise DataError(f"{cited}: split {split!r} has no rows")
+        if missing := [name for name in columns if name not in rows.column_names]:
+            raise DataError(f"{cited}: the data set has no column {missing[0]!r}; {self.hint}")
+        return rows
 
 
 def locate(source: str, *, hint: str = "") -> tuple[Path, str]:
@@ -109,35 +164,32 @@ def _one_line(path: Path, what: str) -> Iterator[None]:
         raise DataError(f"{path.name}: {what} cannot be read ({type(error).__name__}: {said})") from error
 
 
-def load_rows(
-    metadata: Mapping[str, Any] | None,
-    env_var: str,
-    default_ref: str | None = None,
-    split: str = "test",
-    *,
-    config: str | None = None,
-    hint: str = "",
-) -> datasets.Dataset:
-    """Rows of one split, from where `configured_source` says.
+def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, object) of a JSON-lines file; blank lines are skipped.
 
-    Args:
-        metadata: the task's metadata (`self.config.metadata`); its `dataset` key wins.
-        env_var: the task's own variable, e.g. HUBWRIGHT_FBBENCH.
-        default_ref: what to read where neither is set; None means that one of them is required.
-        split: split name.
-        config: the data set's config; None: its default one.
-        hint: one clause that tells how to make the data set, put behind the hub's answer where it is absent.
+    With `torn_tail` a last line without its newline is left out: a process was killed while it wrote it.
 
-    Raises:
-        UsageError: nothing is configured.
-        HubError: the hub lacks it or is away.
-        DataError: no such path, split or readable file, or no rows.
+    Raises DataError in one line for a file that cannot be read, and for a line that is not a JSON object.
     """
-    path, cited = locate(configured_source(metadata, env_var, default_ref), hint=hint)
-    rows = read_split(path, split, config)
-    if not len(rows):
-        raise DataError(f"{cited}: split {split!r} has no rows")
-    return rows
+    try:
+        data = path.read_bytes()
+        if torn_tail:
+            data = data[: data.rfind(b"\n") + 1]  # what stands behind the last newline is nothing, or half a line
+        text = data.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path.name}: cannot be read ({error.__class__.__name__}); give a UTF-8 JSON-lines file"
+        ) from error
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path.name}: line {number} is not JSON; remove or repair it") from error
+        if not isinstance(record, dict):
+            raise DataError(f"{path.name}: line {number} is not a JSON object; remove or repair it")
+        yield number, record
 
 
 # Columns that a whole file may leave empty, with the type they have all the same.

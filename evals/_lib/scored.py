@@ -1,35 +1,15 @@
-"""What our tasks share whose scores a plain scorer names: averages, and intervals of a proportion."""
+"""Bases of tasks: replies without thoughts, and metrics that a plain scorer names."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
 
 from ...hub_sync.errors import UsageError
 from ...inference.reasoning import answer_of, opened_by, reasoning_tags
-
-
-def wilson(hits: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (1927), 95 % by default; (0, 1) where nothing was counted."""
-    if n == 0:
-        return 0.0, 1.0
-    p, shift = hits / n, z * z / n
-    centre = (p + shift / 2) / (1 + shift)
-    half = z * math.sqrt(p * (1 - p) / n + shift / (4 * n)) / (1 + shift)
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def wilson_low(values: Sequence[float]) -> float:
-    """Lower end of the 95 % interval of the mean of 0/1 values; an lm-eval aggregation."""
-    return wilson(sum(values), len(values))[0]
-
-
-def wilson_high(values: Sequence[float]) -> float:
-    """Upper end of the 95 % interval of the mean of 0/1 values; an lm-eval aggregation."""
-    return wilson(sum(values), len(values))[1]
+from .statistics import wilson_high, wilson_low
 
 
 class AnswerTask(ConfigurableTask):

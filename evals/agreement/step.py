@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...hub_sync.context import StepContext
 from .._lib.data import write_parquet
 from .._lib.judging.agreement import compare, pair, spread
-from ..fbbench.verdicts import verdict_rows_of
+from .._lib.judging.verdicts import read_stored
 
 COPIED = ("id", "item", "scenario", "task", "text", "weight", "answer_sha256")
 
@@ -34,7 +34,7 @@ def agreement(config: AgreementConfig, context: StepContext) -> None:
     Raises DataError where the two inputs share no judged item of any answer.
     """
     a, b = context.inputs["a"], context.inputs["b"]
-    pairs = pair(verdict_rows_of(str(a.path)), verdict_rows_of(str(b.path)))
+    pairs = pair(read_stored(a.path).rows, read_stored(b.path).rows)
     report = compare(pairs, resamples=config.bootstrap, seed=config.seed)
     for by in config.by:
         report["by"][by] = compare(pairs, by=by, resamples=config.bootstrap, seed=config.seed)["by"]

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -23,7 +23,6 @@ from ...inference.conversations import RowRejected, read_messages, read_tools
 from ...inference.padding import padded, pads_arguments
 from ...inference.served import Served, ServingConfig, check_spec, serve_input
 from .._lib.data import read_split, write_parquet
-from ..fbbench.samples import MAX_TOKENS, TEMPERATURES
 
 if TYPE_CHECKING:
     from ...inference.client import ChatClient
@@ -49,6 +48,20 @@ class SelectConfig(BaseModel):
     )
 
 
+class TemperatureConfig(BaseModel):
+    """A sampling temperature by the value of a column."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: str = Field(description="Column of the data set.")
+    values: dict[str, Annotated[float, Field(ge=0)]] = Field(description="Temperature for a value of the column.")
+    otherwise: float = Field(0.0, ge=0, description="Temperature for all other values.")
+
+    def of(self, row: Row) -> float:
+        """The temperature of a row."""
+        return self.values.get(str(row[self.by]), self.otherwise)
+
+
 class AnswersConfig(ServingConfig):
     """Who answers what, and how it is sampled."""
 
@@ -58,15 +71,10 @@ class AnswersConfig(ServingConfig):
     split: str = Field("test", description="Split of the data set.")
     select: SelectConfig | None = Field(None, description="A fixed part of the rows; null: all.")
     system: str | None = Field(None, description="System message put first; null: none.")
-    temperature: float | None = Field(
-        None,
-        ge=0,
-        description="Sampling temperature; null: as FB-Bench published by `task_type` (Knowledge Q&A 0.1, Text "
-        "Creation and Text Translation 0.7, else 0), 0 for rows without that column.",
+    temperature: Annotated[float, Field(ge=0)] | TemperatureConfig = Field(
+        0.0, description="Sampling temperature, or {by: COLUMN, values: {VALUE: TEMPERATURE}, otherwise: TEMPERATURE}."
     )
-    max_tokens: int = Field(
-        MAX_TOKENS, ge=1, description="New tokens of an answer (FB-Bench: 4096); a smaller window cuts it shorter."
-    )
+    max_tokens: int = Field(4096, ge=1, description="New tokens of an answer; a smaller window cuts it shorter.")
     seed: int = Field(0, ge=0, description="Part of the seed of every sampled answer.")
     max_failed: float = Field(
         0.05, ge=0, le=1, description="Share of the rows whose requests may fail; above it nothing is published."
@@ -112,9 +120,7 @@ def row_seed(seed: int, name: str) -> int:
 
 def request_of(row: Row, config: Mapping[str, Any]) -> dict[str, Any]:
     """The request for a row without its model. A greedy one has no seed: it would change nothing but the record."""
-    temperature = config["temperature"]
-    if temperature is None:
-        temperature = TEMPERATURES.get(str(row.get("task_type")), 0.0)
+    temperature = row["temperature"]
     messages = list(row["messages"])
     if config["system"]:
         messages.insert(0, {"role": "system", "content": config["system"]})
@@ -187,7 +193,7 @@ def answer(config: AnswersConfig, context: StepContext) -> None:
     chosen = select_rows(rows, config.select) if config.select else rows
     if not chosen:
         raise DataError(f"step {context.step}: the selection leaves no row of {source.ref}")
-    requests = [_request_row(row, read.features, str(source.ref)) for row in chosen]
+    requests = [_request_row(row, read.features, config.temperature, str(source.ref)) for row in chosen]
     make_dataset(chosen, read.features)  # before anything is asked: what could not be written afterwards
     served = serve_input("model", config.model, config, context)
     answered, usage = _ask(requests, config, served, context)
@@ -210,8 +216,11 @@ def _check(rows: Sequence[Row], cited: str) -> None:
         raise DataError(f"{cited}: an id occurs twice")
 
 
-def _request_row(row: Row, features: Mapping[str, Any], cited: str) -> Row:
-    """What a row's request is made from: id, turns and functions in the API's form. Raises DataError."""
+def _request_row(row: Row, features: Mapping[str, Any], setting: float | TemperatureConfig, cited: str) -> Row:
+    """What a row's request is made from: id, turns and functions in the API's form, temperature. Raises DataError."""
+    if not isinstance(setting, float) and setting.by not in row:
+        raise DataError(f"{cited}: has no column {setting.by!r} to set the temperature by; it has {', '.join(row)}")
+    temperature = setting if isinstance(setting, float) else setting.of(row)
     try:
         tools = read_tools(row.get("tools"), "tools" in features and padded(features["tools"]))
         turns = read_messages(
@@ -223,9 +232,9 @@ def _request_row(row: Row, features: Mapping[str, Any], cited: str) -> Row:
         raise DataError(
             f"{cited}: row {row['id']}: the last turn is the assistant's, so nothing is left to answer; cut it off"
         )
-    found = {name: row[name] for name in ("id", "task_type") if name in row}
     offered = [tool if "function" in tool else {"type": "function", "function": tool} for tool in tools]
-    return found | {"messages": api_turns(turns)} | ({"tools": offered} if offered else {})
+    request: Row = {"id": row["id"], "messages": api_turns(turns), "temperature": temperature}
+    return request | ({"tools": offered} if offered else {})
 
 
 def _ask(
@@ -236,7 +245,7 @@ def _ask(
     result = run_stage(
         f"{__name__}:answer_row",
         [{**row, "number": number} for number, row in enumerate(rows)],
-        {name: getattr(config, name) for name in ("system", "temperature", "max_tokens", "seed")},
+        {name: getattr(config, name) for name in ("system", "max_tokens", "seed")},
         endpoint=served.endpoint,
         folder=context.workdir / "answers",
         traffic=context.traffic or context.workdir / "traffic",

@@ -12,14 +12,14 @@ import json
 from typing import Any
 
 from .._lib.interactive.task import InteractiveTask
-from .live import offer
+from .live import episode, offer
 from .multi_turn_task import COLUMNS, category
 
 
 class BFCLAgentTask(InteractiveTask):
     """One category: the model's calls are made, and it goes on from their results."""
 
-    KIND = "bfcl"
+    PLAYER = staticmethod(episode)
     METRICS = ("acc", "turns_passed", "steps", "needless", "stopped")
     INTERVALS = ("acc",)
     LOWER_IS_BETTER = ("steps", "needless", "stopped")

@@ -13,10 +13,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ...hub_sync.errors import DataError
 from .._lib.chat import RuleScoredTask
-from .._lib.data import load_rows
 from .steps import METRICS, Referee, referee
+from .task import DATA
 
 COLUMNS = ("id", "turns", "later_prompt", "gold", "classes", "config", "prompt")
 
@@ -24,22 +23,10 @@ COLUMNS = ("id", "turns", "later_prompt", "gold", "classes", "config", "prompt")
 def category(config: Any) -> tuple[Any, tuple[tuple[str, str], ...]]:
     """Rows of the category that a task's `test_split` names, and the sources of the worlds, by name.
 
-    From `--metadata` or HUBWRIGHT_BFCL. Raises as `load_rows` does, and DataError for rows of an older builder.
+    Raises as `TaskData.rows` does.
     """
-    rows, worlds = (
-        load_rows(
-            config.metadata,
-            "HUBWRIGHT_BFCL",
-            "hubwright/bfcl-v4",
-            part,
-            config=name,
-            hint="build it with `hubwright run bfcl --set namespace=YOU`",
-        )
-        for name, part in (("multi_turn", str(config.test_split)), ("worlds", "python"))
-    )
-    missing = [name for name in COLUMNS if name not in rows.column_names]
-    if missing:
-        raise DataError(f"{config.task}: the data set has no column {missing[0]!r}; build it anew")
+    rows = DATA.rows(config.metadata, str(config.test_split), config="multi_turn", columns=COLUMNS)
+    worlds = DATA.rows(config.metadata, "python", config="worlds")
     return rows, tuple(sorted((row["name"], row["source"]) for row in worlds))
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ...hub_sync.errors import DataError
 from .._lib.chat import RuleScoredTask
-from .._lib.data import load_rows
+from .._lib.data import TaskData
 from .scorer import METRICS, score
 
+DATA = TaskData("bfcl", "hubwright/bfcl-v4")
 COLUMNS = ("id", "messages", "functions", "gold", "prompt")
 
 
@@ -32,18 +32,8 @@ class BFCLTask(RuleScoredTask):
         return str(self.config.test_split)
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the category's rows from `--metadata` or HUBWRIGHT_BFCL. Raises as `load_rows` does."""
-        rows = load_rows(
-            self.config.metadata,
-            "HUBWRIGHT_BFCL",
-            "hubwright/bfcl-v4",
-            self.category,
-            config="single_turn",
-            hint="build it with `hubwright run bfcl --set namespace=YOU`",
-        )
-        missing = [name for name in COLUMNS if name not in rows.column_names]
-        if missing:
-            raise DataError(f"{self.config.task}: the data set has no column {missing[0]!r}; give one of `uses: bfcl`")
+        """Read the category's rows. Raises as `TaskData.rows` does."""
+        rows = DATA.rows(self.config.metadata, self.category, config="single_turn", columns=COLUMNS)
         self.dataset = {self.category: rows}
 
     def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:

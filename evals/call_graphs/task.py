@@ -20,10 +20,9 @@ from typing import Any
 
 from ...environments.sandbox import Sandbox
 from ...environments.world_sandbox import open_worlds
-from ...hub_sync.errors import DataError
-from .._lib.data import load_rows
+from .._lib.data import TaskData
 from .._lib.tool_calls import METRICS, canonical, parse
-from ..toolcall.task import ToolCallTask, turns_to_answer
+from .._lib.turn_task import TurnTask, turns_to_answer
 
 COLUMNS = ("id", "messages", "tools", "plan")
 
@@ -66,27 +65,19 @@ def played(box: Sandbox, document: Mapping[str, Any], calls: Iterable[Mapping[st
     return sorted(found)
 
 
-class CallGraphsTask(ToolCallTask):
+class CallGraphsTask(TurnTask):
     """A conversation with tools that run; held-out sets of functions."""
 
     SPLIT = "test"
     METRICS = (*METRICS, "call_runs", "call_result")
-    INTERVALS = (*ToolCallTask.INTERVALS, "call_runs", "call_result")
+    INTERVALS = (*TurnTask.INTERVALS, "call_runs", "call_result")
     _box: Sandbox | None = None
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the split from `--metadata` or HUBWRIGHT_CALL_GRAPHS and cut it into turns."""
+        """Read the split and cut it into turns. Raises as `TaskData.rows` does."""
         import datasets
 
-        rows = load_rows(
-            self.config.metadata,
-            "HUBWRIGHT_CALL_GRAPHS",
-            "hubwright/call-graphs",
-            self.SPLIT,
-            hint="build it with `hubwright run call_graphs --set namespace=YOU`",
-        )
-        if missing := [name for name in COLUMNS if name not in rows.column_names]:
-            raise DataError(f"call_graphs: the data set has no column {missing[0]!r}; give one of `uses: call_graphs`")
+        rows = TaskData("call_graphs").rows(self.config.metadata, self.SPLIT, columns=COLUMNS)
         self.dataset = {"test": datasets.Dataset.from_list(turns_with_state(rows))}
 
     @property

@@ -1,4 +1,4 @@
-"""Stored answers, whatever wrote them, as `Answer`s for the judge.
+"""Stored answers, whatever wrote them, as cases for the judge.
 
 lm-eval samples       samples_*.jsonl of `--log_samples` or `--predict_only`: the row is in `doc`
 a recipe's answers    of an `answers` step (data/answers-*.parquet) or an `lm_eval` step (data/samples-*.parquet): a
@@ -10,21 +10,21 @@ plain answers         JSONL with `id` and `answer`; needs the data set
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ...hub_sync.errors import DataError, UsageError
 from ...inference.reasoning import answer_of
-from .._lib.data import locate, read_split
-from .._lib.judging.cases import with_calls
-from .judge import Answer
-from .samples import AnswerState, Sample, from_official, from_row, index_samples, official_to_row, read_jsonl
+from .._lib.data import locate, read_jsonl, read_split
+from .._lib.judging.cases import Case, outcome_state, with_calls
+from .samples import Sample, from_official, from_row, index_samples, official_to_row
 
 Record = tuple[str, Mapping[str, Any]]  # where it stands, for errors, and what stands there
 
 
-def read_answers(source: str | Path, dataset: Mapping[str, Sample] | None = None) -> list[Answer]:
+def read_answers(source: str | Path, dataset: Mapping[str, Sample] | None = None) -> list[Case]:
     """The answers in a file, folder or `org/name@revision`, in their order.
 
     Args:
@@ -36,11 +36,12 @@ def read_answers(source: str | Path, dataset: Mapping[str, Sample] | None = None
         UsageError: plain answers without a data set.
     """
     path, cited = locate(str(source))
-    answers = [_answer(where, record, dataset) for where, record in _records(path, cited)]
-    if not answers:
+    cases = [_case(where, record, dataset) for where, record in _records(path, cited)]
+    if not cases:
         raise DataError(f"{cited}: holds no answer of FB-Bench")
-    index_samples((answer.sample for answer in answers), cited)
-    return answers
+    if repeated := [name for name, count in Counter(case.id for case in cases).items() if count > 1]:
+        raise DataError(f"{cited}: sample {repeated[0]} occurs twice; keep one")
+    return cases
 
 
 def _records(path: Path, cited: str) -> Iterable[Record]:
@@ -56,7 +57,7 @@ def _is_ours(row: Mapping[str, Any]) -> bool:
     return str(row.get("task", "fbbench")).startswith("fbbench")
 
 
-def _answer(where: str, record: Mapping[str, Any], dataset: Mapping[str, Sample] | None) -> Answer:
+def _case(where: str, record: Mapping[str, Any], dataset: Mapping[str, Sample] | None) -> Case:
     if "doc" in record and "filtered_resps" in record:
         doc, replies = _decoded(record["doc"], where), _decoded(record["filtered_resps"], where)
         try:
@@ -72,27 +73,20 @@ def _answer(where: str, record: Mapping[str, Any], dataset: Mapping[str, Sample]
         sample = sample if dataset is None else _in_dataset(sample.id, dataset, where)
         state = outcome_state(record.get("outcome"))
         text = with_calls(_text(record["answer"], where), record.get("tool_calls"))
-        return Answer(sample, None if state else text, state)
+        return sample.case(None if state else text, state)
     elif "user_query" in record and "second_response" in record:
         sample, text = from_official(record, where), record["second_response"]
     elif "id" in record and "answer" in record:
         if dataset is None:
             raise UsageError(f"{where}: answers by id need the data set; add --dataset PATH or org/name@revision")
-        return Answer(_in_dataset(str(record["id"]), dataset, where), _text(record["answer"], where))
+        return _in_dataset(str(record["id"]), dataset, where).case(_text(record["answer"], where))
     else:
         raise DataError(
             f"{where}: is no stored answer; give lm-eval's samples_*.jsonl, official answers or id + answer lines"
         )
     if dataset is not None:
         sample = _in_dataset(sample.id, dataset, where)
-    return Answer(sample, _text(text, where))
-
-
-def outcome_state(outcome: Any) -> AnswerState | None:
-    """What the request for an answer came to, where the text cannot tell it: refused, failed; None: see the text."""
-    if outcome == "refused":
-        return "refused"
-    return None if outcome in ("ok", "truncated", None) else "empty" if outcome == "empty" else "failed"
+    return sample.case(_text(text, where))
 
 
 def _decoded(value: Any, where: str) -> Any:

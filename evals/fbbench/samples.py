@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ...hub_sync.errors import DataError
 from ...hub_sync.text import utf8
-from .._lib.judging.cases import AnswerState, Case, answer_hash
-
-__all__ = ["EC", "RM", "AnswerState", "Sample", "answer_hash", "answer_state", "from_row", "read_jsonl"]
+from .._lib.judging import cases
+from .._lib.judging.cases import AnswerState, Case
 
 EC = "Error Correction"
 RM = "Response Maintenance"
@@ -66,15 +63,20 @@ class Sample:
         free = not _IF_AGREES.match(first) and not _IF_DISAGREES.match(first)
         return bool(free and _IF_AGREES.match(second) and _IF_DISAGREES.match(third))
 
-    def case(self, answer: str | None, state: AnswerState) -> Case:
-        """An answer to this row before a judge; scenario, task and labels become columns of the verdict rows."""
+    def case(self, answer: str | None, state: AnswerState | None = None) -> Case:
+        """An answer to this row before a judge; scenario, task and labels become columns of the verdict rows.
+
+        Args:
+            answer: None if there is no text at all.
+            state: of the answer if its own record tells it (a refusal); None: `answer_state` of the text.
+        """
         labels = {
             "scenario": self.scenario,
             "task": self.task,
             "deficiencies": list(self.deficiencies),
             "feedback": list(self.feedback),
         }
-        return Case(self.id, self.messages, answer, self.items, self.weights, labels, state)
+        return Case(self.id, self.messages, answer, self.items, self.weights, labels, state or answer_state(answer))
 
 
 def sample_id(user_query: str) -> str:
@@ -134,38 +136,10 @@ def from_official(record: Mapping[str, Any], where: str) -> Sample:
 
 
 def answer_state(answer: Any) -> AnswerState:
-    """ "empty" for nothing but white space, "failed" for no text or a marker of a failed call, else "ok"."""
-    if not isinstance(answer, str) or answer.strip() in FAILED_ANSWERS:
+    """ "failed" also for a marker of a failed call; else as for every benchmark."""
+    if isinstance(answer, str) and answer.strip() in FAILED_ANSWERS:
         return "failed"
-    return "ok" if answer.strip() else "empty"
-
-
-def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number from 1, object) of a JSON-lines file; blank lines are skipped.
-
-    With `torn_tail` a last line without its newline is left out: a process was killed while it wrote it.
-
-    Raises DataError in one line for a file that cannot be read, and for a line that is not a JSON object.
-    """
-    try:
-        data = path.read_bytes()
-        if torn_tail:
-            data = data[: data.rfind(b"\n") + 1]  # what stands behind the last newline is nothing, or half a line
-        text = data.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path.name}: cannot be read ({error.__class__.__name__}); give a UTF-8 JSON-lines file"
-        ) from error
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path.name}: line {number} is not JSON; remove or repair it") from error
-        if not isinstance(record, dict):
-            raise DataError(f"{path.name}: line {number} is not a JSON object; remove or repair it")
-        yield number, record
+    return cases.answer_state(answer)
 
 
 def index_samples(samples: Iterable[Sample], where: str) -> dict[str, Sample]:

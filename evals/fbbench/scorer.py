@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...hub_sync.errors import DataError
+from .._lib.statistics import bootstrap_sums, interval
 from .samples import EC, RM, Sample
 from .verdicts import Judged
 
@@ -95,9 +96,7 @@ def item_mean(scored: Sequence[Scored]) -> dict[str, float | None]:
     return {KEYS[EC]: average((EC,)), KEYS[RM]: average((RM,)), "overall": average((EC, RM))}
 
 
-def bootstrap(
-    scored: Sequence[Scored], *, resamples: int, seed: int, level: float = 0.95
-) -> dict[str, dict[str, float]]:
+def bootstrap(scored: Sequence[Scored], *, resamples: int, seed: int) -> dict[str, dict[str, float]]:
     """Percentile intervals of the macro scores in 0..100: {figure: {low, high, sd}}.
 
     Rows are drawn with replacement within each (scenario, task) cell, because the design fixes the cell sizes. This is
@@ -110,17 +109,15 @@ def bootstrap(
     means: dict[tuple[str, str], np.ndarray] = {}
     for cell in sorted(cells):
         values = np.sort(np.asarray(cells[cell], dtype=np.float64))  # independent of the order of the file
-        draws = rng.integers(0, len(values), size=(resamples, len(values)))
-        means[cell] = values[draws].mean(axis=1)
-    tail = (1 - level) / 2 * 100
+        means[cell] = bootstrap_sums(values[:, None], resamples, rng)[:, 0] / len(values)
     intervals = {}
     for name, scenarios in ((KEYS[EC], (EC,)), (KEYS[RM], (RM,)), ("overall", (EC, RM))):
         chosen = [draw for cell, draw in means.items() if cell[0] in scenarios]
         if chosen:
             figure = np.mean(chosen, axis=0) * 100
-            low, high = np.percentile(figure, [tail, 100 - tail])
+            low, high = interval(figure)
             sd = float(figure.std(ddof=1)) if resamples > 1 else 0.0
-            intervals[name] = {"low": round(float(low), 2), "high": round(float(high), 2), "sd": round(sd, 4)}
+            intervals[name] = {"low": round(low, 2), "high": round(high, 2), "sd": round(sd, 4)}
     return intervals
 
 

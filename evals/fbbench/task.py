@@ -3,7 +3,7 @@
     lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks fbbench \\
         --metadata '{"dataset": "org/fb-bench@v1.0.0", "judge": "openai:MODEL@BASE_URL"}'
 
-Settings come from `--metadata` or, in brackets, from the environment: `dataset` [HUBWRIGHT_FBBENCH], `judge`
+Settings come from `--metadata` or, in brackets, from the environment: `dataset` [HUBWRIGHT_DATA_FBBENCH], `judge`
 [HUBWRIGHT_JUDGE] (a string or a mapping of `JudgeConfig`), `verdicts` [HUBWRIGHT_VERDICTS] (file to store them in, and
 to go on from), `bootstrap` (resamples, 1000), `max_failed` (share in 0..1 above which no score is given, 0.05).
 """
@@ -22,24 +22,21 @@ from lm_eval.api.instance import Instance
 from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.text import utf8
 from .._lib.chat import chat_prompt
-from .._lib.data import configured_source, locate
+from .._lib.data import TaskData
+from .._lib.judging.judge import JudgeConfig, check_ready, judge_answers, read_judge_config
 from .._lib.scored import AnswerTask
 from .answers import read_rows
-from .judge import Answer, JudgeConfig, check_ready, judge_answers, read_judge_config
 from .metrics import higher_is_better, metric_names, read_metric
 from .samples import EC, MAX_TOKENS, TEMPERATURES, Sample, answer_state, from_row
 from .scorer import judged_score, score
-from .verdicts import Judged
+from .verdicts import Judged, collect, official_rows
 
 logger = logging.getLogger(__name__)
 
 RESERVE = 100  # tokens the published rule leaves free
 STEP = 256  # our choice: limits are cut to multiples of it, or each answer would be a batch of its own
 TOKEN_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
-BUILD_HINT = (
-    "build it with `hubwright run fbbench --set namespace=YOU` and pass --metadata "
-    '\'{"dataset": "YOU/fb-bench@v1.0.0"}\', or set HUBWRIGHT_FBBENCH'
-)
+DATA = TaskData("fbbench", "hubwright/fb-bench")
 NO_JUDGE = (
     'FB-Bench needs a judge: pass --metadata \'{"judge": "openai:MODEL@BASE_URL"}\' (or "embedded:ORG/NAME-GGUF", '
     '"replay:VERDICTS.jsonl"), set HUBWRIGHT_JUDGE, or store the answers with --predict_only and run `hubwright judge '
@@ -49,8 +46,6 @@ NO_JUDGE = (
 
 class FBBenchTask(AnswerTask):
     """The benchmark on a data set built by `hubwright run fbbench` (or the official JSON file)."""
-
-    DEFAULT_SOURCE = "hubwright/fb-bench"
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         settings = {key: value for key, value in config.items() if key != "class"}
@@ -72,13 +67,11 @@ class FBBenchTask(AnswerTask):
         try:
             self._samples = {row["id"]: from_row(row) for row in rows}
         except (KeyError, TypeError) as error:
-            raise DataError(f"the data set is not FB-Bench ({error!r}); {BUILD_HINT}") from error
+            raise DataError(f"the data set is not FB-Bench ({error!r}); {DATA.hint}") from error
         self.dataset = {"test": datasets.Dataset.from_list(rows)}
 
     def _rows(self) -> list[dict[str, Any]]:
-        source = configured_source(self._metadata, "HUBWRIGHT_FBBENCH", self.DEFAULT_SOURCE)
-        path, cited = locate(source, hint=BUILD_HINT)
-        return read_rows(path, cited)
+        return read_rows(*DATA.locate(self._metadata))
 
     @property
     def _metadata(self) -> dict[str, Any]:
@@ -101,7 +94,7 @@ class FBBenchTask(AnswerTask):
         if not self._predict_only:
             if self._judge is None:
                 raise UsageError(NO_JUDGE)
-            check_ready(self._judge)
+            check_ready(self._judge, (official_rows,))
         super().build_all_requests(**kwargs)
 
     def fewshot_context(
@@ -167,9 +160,9 @@ class FBBenchTask(AnswerTask):
             return filtered
         assert self._judge is not None, "build_all_requests lets no run without a judge pass"
         name = self._filters[0].name
-        answers = [Answer(self._samples[instance.doc["id"]], instance.filtered_resps[name]) for instance in instances]
-        judged = judge_answers(answers, self._judge, out=self._verdict_file())
-        self._judged = {one.sample.id: one for one in judged}
+        cases = [self._samples[instance.doc["id"]].case(instance.filtered_resps[name]) for instance in instances]
+        rows = judge_answers(cases, self._judge, out=self._verdict_file(), official=(official_rows,))
+        self._judged = {one.sample.id: one for one in collect(rows)}
         return filtered
 
     def _verdict_file(self) -> Path | None:

@@ -1,10 +1,8 @@
-"""Verdict files: ours (one line per checklist item) and the official judgement JSONL, read into the same thing.
+"""FB-Bench's verdicts: our verdict rows and the official judgement JSONL, read into the same samples.
 
-Ours are the rows of `_lib.judging.cases`, with FB-Bench's labels as columns: scenario, task, deficiencies, feedback.
-They need no other file to be scored. Older files lack p_yes, mass, judge_revision, method and language.
-
-A sample judged twice counts with its last complete set of lines. Verdicts are joined by item index, never by text:
-40 of the 15,957 published judgements carry item texts that differ from the data set's (lost backslashes).
+Our rows (`_lib.judging.cases`) carry FB-Bench's labels as columns (scenario, task, deficiencies, feedback) and need no
+other file to be scored. Verdicts are joined by item index, never by text: 40 of the 15,957 published judgements carry
+item texts that differ from the data set's (lost backslashes).
 """
 
 from __future__ import annotations
@@ -17,12 +15,11 @@ from typing import Any, Literal
 
 from ...hub_sync.errors import DataError
 from ...inference.reasoning import answer_of
-from .._lib.data import locate, read_split
-from .._lib.judging.cases import Asked, Row, Said, group_rows, verdict_file, verdict_rows
-from .samples import AnswerState, Sample, answer_hash, answer_state, from_official, read_jsonl
+from .._lib.judging.cases import AnswerState, Asked, Row, Said, answer_hash, verdict_rows
+from .._lib.judging.verdicts import Lines, StoredVerdicts, group_rows, read_stored
+from .samples import Sample, answer_state, from_official, index_samples
 
 VerdictState = Literal["complete", "partial", "refused", "failed", "not_judged"]
-STATES: tuple[str, ...] = ("complete", "partial", "refused", "failed", "not_judged")
 
 _RESULT, _REASON = "评判结果", "评判理由"  # field names of the official judgement files
 _YES_NO = {"是": True, "否": False}
@@ -80,79 +77,36 @@ class VerdictFile:
     expected: int
 
 
-def read_verdicts(path: Path) -> VerdictFile:
-    """Read our verdict file, the same rows as Parquet, or an official judgement file; which is told by its fields.
-
-    Of a folder its only verdict file is read.
-
-    Raises DataError in one line that names the file and the line.
-    """
-    path = verdict_file(path)
-    if path.suffix == ".parquet":
-        lines = [(number, dict(row)) for number, row in enumerate(read_split(path, "train"), 1)]
-    else:
-        lines = list(read_jsonl(path, torn_tail=_is_ours(path)))
-    if not lines:
-        raise DataError(f"{path.name}: holds no verdict; run `hubwright judge fbbench` first")
-    first = lines[0][1]
-    if "judgement" in first:
-        judged = [read_official(record, f"{path.name}: line {number}") for number, record in lines]
-        _refuse_repeats(judged, path.name)
-        return VerdictFile(judged, expected=len(judged))
-    if {"id", "item", "verdict", "state"} <= set(first):
-        return _collect(lines, path.name)
-    raise DataError(
-        f"{path.name}: is neither a verdict file of hubwright nor an official judgement file (line 1 has "
-        f"{', '.join(sorted(first)[:6])})"
-    )
+def read_verdicts(source: str | Path) -> VerdictFile:
+    """The samples of our verdict file or of an official judgement file. Raises DataError as `read_stored` does."""
+    stored = read_stored(source, (official_rows,))
+    return VerdictFile(judged_of(stored), stored.expected)
 
 
-def verdict_rows_of(source: str) -> list[Row]:
-    """The verdict rows behind a file, folder or `org/name@revision`, official judgements included."""
-    stored = read_verdicts(locate(source)[0])
-    return [row for one in stored.judged for row in one.rows(stored.expected)]
-
-
-def _is_ours(path: Path) -> bool:
-    """Only our own writer leaves a torn last line behind; other files may well end without a newline."""
-    try:
-        with path.open("rb") as file:
-            return b'"judgement"' not in file.readline()
-    except OSError:
-        return False
-
-
-def _refuse_repeats(judged: list[Judged], name: str) -> None:
-    seen: set[str] = set()
-    for one in judged:
-        if one.sample.id in seen:
-            raise DataError(f"{name}: sample {one.sample.id} occurs twice; keep one")
-        seen.add(one.sample.id)
+def official_rows(lines: Lines, name: str) -> list[Row] | None:
+    """The verdict rows of an official judgement file; None for another file."""
+    if "judgement" not in lines[0][1]:
+        return None
+    judged = [read_official(record, f"{name}: line {number}") for number, record in lines]
+    index_samples((one.sample for one in judged), name)  # refuses a sample that occurs twice
+    return [row for one in judged for row in one.rows(len(judged))]
 
 
 def collect(rows: Sequence[Row], name: str = "verdicts") -> list[Judged]:
-    """Verdict rows put together by sample. Raises DataError for a row that is no verdict."""
-    return _collect(list(enumerate(rows, 1)), name).judged
+    """Verdict rows by sample. Raises DataError for a row that is not a verdict on FB-Bench."""
+    return judged_of(group_rows(list(enumerate(rows, 1)), name))
 
 
-def _collect(lines: list[tuple[int, Row]], name: str) -> VerdictFile:
-    judged = []
-    for group in group_rows(lines, name):
-        try:
-            judged.append(_from_rows(group))
-        except (KeyError, TypeError, ValueError) as error:
-            number = next(number for number, row in lines if row is group[0])
-            raise DataError(f"{name}: line {number} is not a verdict ({type(error).__name__}: {error})") from error
-    # Of all rows: a file may hold samples that are not whole.
-    expected = max((int(row["answers"]) for _, row in lines if isinstance(row.get("answers"), int)), default=0)
-    return VerdictFile(judged, expected=max(expected, len(judged)))
+def judged_of(stored: StoredVerdicts) -> list[Judged]:
+    """Stored verdicts by sample. Raises DataError for verdicts of another benchmark."""
+    try:
+        return [_from_rows(rows) for rows in stored.cases]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"the verdicts are not on FB-Bench: column {error} is absent or malformed") from error
 
 
-def _from_rows(rows: list[dict[str, Any]]) -> Judged:
+def _from_rows(rows: list[Row]) -> Judged:
     first = rows[0]
-    if first["state"] not in STATES:
-        raise ValueError(f"state {first['state']!r}")
-    weights = tuple(None if row["weight"] is None else float(row["weight"]) for row in rows)
     sample = Sample(
         id=first["id"],
         scenario=first["scenario"],
@@ -160,7 +114,7 @@ def _from_rows(rows: list[dict[str, Any]]) -> Judged:
         deficiencies=tuple(first["deficiencies"]),
         feedback=tuple(first["feedback"]),
         items=tuple(row["text"] for row in rows),
-        weights=weights,
+        weights=tuple(row["weight"] for row in rows),
     )
     known = {"yes": True, "no": False, "unparsable": None, None: None}
     return Judged(
@@ -172,18 +126,18 @@ def _from_rows(rows: list[dict[str, Any]]) -> Judged:
         reasons=tuple(row["reason"] for row in rows),
         judge=first["judge"],
         prompt_hash=first["prompt_hash"],
-        attempts=int(first["attempts"]),
+        attempts=first["attempts"],
         p_yes=_values(rows, "p_yes"),
         mass=_values(rows, "mass"),
-        judge_revision=str(first.get("judge_revision") or ""),
-        method=str(first.get("method") or "text"),
-        language=str(first.get("language") or ""),
+        judge_revision=first["judge_revision"] or "",
+        method=first["method"] or "text",
+        language=first["language"] or "",
     )
 
 
 def _values(rows: Sequence[Row], name: str) -> tuple[float | None, ...]:
-    """A column that older files lack; () where no row has a value."""
-    values = tuple(row.get(name) for row in rows)
+    """A column; () if no row has a value."""
+    values = tuple(row[name] for row in rows)
     return values if any(value is not None for value in values) else ()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._lib.chat import RuleScoredTask
-from .._lib.data import load_rows
+from .._lib.data import TaskData
 from .scorer import METRICS, score
 
 
@@ -21,15 +21,8 @@ class FeedbackDrillsTask(RuleScoredTask):
     LOWER_IS_BETTER = ("no_answer", "repeats_first_answer")
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the test split from `--metadata` or HUBWRIGHT_FEEDBACK_DRILLS."""
-        rows = load_rows(
-            self.config.metadata,
-            "HUBWRIGHT_FEEDBACK_DRILLS",
-            "hubwright/feedback-drills",
-            "test",
-            hint="build it with `hubwright run feedback_drills --set namespace=YOU`",
-        )
-        self.dataset = {"test": rows}
+        """Read the test split. Raises as `TaskData.rows` does."""
+        self.dataset = {"test": TaskData("feedback_drills").rows(self.config.metadata)}
 
     def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
         """Question, first response and feedback."""

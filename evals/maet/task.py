@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.errors import DataError
 from ...hub_sync.text import utf8
-from .._lib.data import configured_source, locate, read_config, read_split
+from .._lib.data import TaskData, read_config, read_split
 from .._lib.scored import ScoredTask
 from .numbers import distractors, exact_match, number_match, plain
 from .scorer import choice_scores
@@ -43,8 +43,7 @@ class AbilityTask(ScoredTask):
         lm-eval never gives a row as an example of itself. Raises DataError where the data set is none of this kind
         or a row cannot be scored, UsageError and HubError as `evals._lib.data` says.
         """
-        source = configured_source(self.config.metadata, "HUBWRIGHT_ABILITY", "hubwright/ability")
-        path, cited = locate(source, hint="build it with `hubwright run ability --set namespace=YOU`")
+        path, cited = TaskData("ability").locate(self.config.metadata)
         subset, split = str(self.config.dataset_name), str(self.config.test_split)
         splits = read_config(path, subset)
         if split not in splits:
@@ -217,8 +216,7 @@ class GeneralTextTask(ScoredTask):
         """
         metadata = dict(self.config.metadata or {})
         given = {"dataset": metadata.get("corpus") or metadata.get("dataset")}
-        source = configured_source(given, "HUBWRIGHT_WIKI_SUMMARIES", "hubwright/wiki-summaries")
-        path, cited = locate(source, hint="build it with `hubwright run corpus_wiki --set namespace=YOU`")
+        path, cited = TaskData("wiki_summaries", build="corpus_wiki").locate(given)
         language, split = str(self.config.dataset_name), str(self.config.test_split)
         try:
             rows = read_split(path, split)

@@ -1,39 +1,21 @@
-"""Recipe step `metric`: one of our scorers as a Space that `evaluate.load("org/NAME")` loads.
+"""Recipe step `metric`: a scorer as a Space that `evaluate.load("org/NAME")` loads.
 
-The module is a thin one over the plain scorer of the installed package, so both give the same figures by being the
-same code. The repository has to be named like the module: `evaluate` looks for NAME.py in org/NAME.
+A metric module lies in its benchmark's folder. It holds an `evaluate.Metric` over the plain scorer of the installed
+package, so both give the same figures, and four texts: NAME, TITLE, SUMMARY and EXAMPLE (code). It imports its
+package by the full name, because the Space gets a copy of it. The repository has to be named NAME: `evaluate` looks
+for NAME.py in org/NAME.
 """
 
 from __future__ import annotations
 
+import importlib
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
-
-MODULES = Path(__file__).parent / "modules"
-ABOUT = {
-    "fb_bench": (
-        "FB-Bench score",
-        "the published macro scores of FB-Bench (arXiv:2410.09412) from a judge's checklist verdicts",
-        'evaluate.load("{repo}").compute(\n    predictions=[["yes", "no"]],\n    references=[{{"bench_type": '
-        '"Error Correction", "task_type": "Coding", "items": ["runs", "explains"], "weights": [0.7, 0.3]}}],\n)',
-    ),
-    "tool_calls": (
-        "Tool calls, exact",
-        "function calls compared as JSON values, and restraint where no call is right",
-        'evaluate.load("{repo}").compute(\n    predictions=[\'{{"name": "now", "arguments": {{}}}}\'],\n    '
-        'references=[\'[{{"name": "now", "arguments": {{}}}}]\'],\n)',
-    ),
-    "feedback_drills": (
-        "Feedback drills accuracy",
-        "exact answers after feedback: the last `Answer: VALUE` of a response",
-        'evaluate.load("{repo}").compute(predictions=["Answer: 7"], references=["7"])',
-    ),
-}
+from ...hub_sync.errors import UsageError
 
 
 class MetricConfig(BaseModel):
@@ -41,20 +23,30 @@ class MetricConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Literal["fb_bench", "tool_calls", "feedback_drills"] = Field(
-        description="The metric; the Space it is published as must bear the same name."
+    module: str = Field(
+        pattern=r"^\w+(\.\w+)+$",
+        description="Dotted name of the metric module; the Space must bear the module's NAME.",
     )
 
 
 def write_metric(config: MetricConfig, context: StepContext) -> None:
-    """Write NAME.py and requirements.txt below `context.output`; the card is rendered from the report."""
-    source = MODULES / f"{config.name}.py"
-    (context.output / source.name).write_bytes(source.read_bytes())
-    needs = f"hubwright=={version('hubwright')}\nevaluate>=0.4.6\n"
-    (context.output / "requirements.txt").write_text(needs, encoding="utf-8")
-    title, what, example = ABOUT[config.name]
+    """Write NAME.py and requirements.txt below `context.output`; the card is rendered from the report.
+
+    Raises UsageError for a module that cannot be imported or is not a metric.
+    """
+    try:
+        module = importlib.import_module(config.module)
+        name, title, summary, example = module.NAME, module.TITLE, module.SUMMARY, module.EXAMPLE
+        source = Path(str(module.__file__)).read_bytes()
+        package = config.module.partition(".")[0]
+        requirements = f"{package}=={version(package)}\nevaluate>=0.4.6\n"
+    except (ImportError, AttributeError) as error:
+        raise UsageError(
+            f"metric {config.module}: {error}; name a module with an evaluate.Metric, NAME, TITLE, SUMMARY and EXAMPLE"
+        ) from error
+    (context.output / f"{name}.py").write_bytes(source)
+    (context.output / "requirements.txt").write_text(requirements, encoding="utf-8")
     report = context.report
     report.card |= {"pretty_name": title, "license": "apache-2.0", "tags": ["evaluate", "metric"]}
-    report.summary = f"A metric for `evaluate`: {what}. It needs `pip install hubwright evaluate`."
-    call = example.format(repo=f"ORG/{config.name}")
-    report.sections.append({"title": "Use", "body": f"```python\nimport evaluate\n\n{call}\n```"})
+    report.summary = f"A metric for `evaluate`: {summary}. It needs `pip install {package} evaluate`."
+    report.sections.append({"title": "Use", "body": f"```python\nimport evaluate\n\n{example.strip()}\n```"})

@@ -11,6 +11,7 @@ from __future__ import annotations
 from .._lib.call_lists.micro import Tally
 from .._lib.call_lists.scorer import Calls, score, whole
 from .._lib.call_lists.task import CallListTask
+from .._lib.data import TaskData
 from .._lib.tool_calls import parse
 
 
@@ -19,7 +20,7 @@ class NestfulTask(CallListTask):
 
     METRICS = ("format_acc", "call_exact", "sequence_exact")
     INTERVALS = METRICS
-    KIND = "nestful"
+    DATA = TaskData("nestful")
     RULE = (
         "Write all calls that the request needs, in the order in which they are to be made, in one reply. The results "
         "of your calls are named var1, var2 and so on, in the order of the calls. Where an argument is taken from the "

@@ -9,12 +9,13 @@ The chat form is that of the `toolcall` task, with one rule before the functions
 from __future__ import annotations
 
 from .._lib.call_lists.task import CallListTask
+from .._lib.data import TaskData
 
 
 class SealToolsTask(CallListTask):
     """One split of the instances."""
 
-    KIND = "seal_tools"
+    DATA = TaskData("seal_tools")
     SUBSET = "instances"
     RULE = (
         "Write all calls that the request needs, in the order in which they are to be made, in one reply. The results "

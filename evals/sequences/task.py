@@ -1,6 +1,6 @@
 """The synthetic sequence sets as lm-eval tasks: is the expected word the model's first choice?
 
-    lm_eval run --model hf --model_args pretrained=... --tasks induction \\
+    lm_eval run --model hf --model_args pretrained=... --tasks kv_induction \\
         --metadata '{"dataset": "org/induction@v1.0.0"}'
 
 One document a row: `context` in, the log-likelihood of a blank and `target` out. With a tokenizer that has a token for
@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...hub_sync.errors import DataError
-from .._lib.data import load_rows
+from .._lib.data import TaskData
 from .._lib.scored import ScoredTask
 
 
@@ -33,28 +32,15 @@ class SequenceTask(ScoredTask):
     """One scored position of each row. A subclass names its data set and what the accuracy is split by."""
 
     LOWER_IS_BETTER = ("loss",)
-    NAME = ""  # the recipe's word, and with HUBWRIGHT_ the environment variable
-    DATASET = ""
+    NAME = ""  # of the data set and of its step
     SPLIT_BY = ""  # column whose values give acc_VALUE
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the split that the YAML names as `test_split`.
-
-        Raises DataError where the data set is none of this kind, UsageError and HubError as `load_rows` does.
-        """
+        """Read the split that the YAML names as `test_split`. Raises as `TaskData.rows` does."""
         split = str(self.config.test_split)
-        rows = load_rows(
-            self.config.metadata,
-            f"HUBWRIGHT_{self.NAME.upper()}",
-            self.DATASET,
-            split,
-            hint=f"build it with `hubwright run sequences --only {self.NAME} --set namespace=YOU`",
-        )
-        missing = [name for name in ("context", "target", self.SPLIT_BY) if name and name not in rows.column_names]
-        if missing:
-            raise DataError(
-                f"{self.config.task}: the data set has no column {missing[0]!r}; give one made by `uses: {self.NAME}`"
-            )
+        data = TaskData(self.NAME, build=f"sequences --only {self.NAME}")
+        columns = [name for name in ("context", "target", self.SPLIT_BY) if name]
+        rows = data.rows(self.config.metadata, split, columns=columns)
         groups = sorted(set(rows[self.SPLIT_BY])) if self.SPLIT_BY else []
         self.INTERVALS = ("acc", *(f"acc_{group}" for group in groups))
         self.METRICS = (*self.INTERVALS, "loss")
@@ -87,22 +73,22 @@ class SequenceTask(ScoredTask):
 class InductionTask(SequenceTask):
     """A key that was seen: its successor."""
 
-    NAME, DATASET = "induction", "hubwright/induction"
+    NAME = "induction"
 
 
 class NgramTask(SequenceTask):
     """The left side of a rule: its right side."""
 
-    NAME, DATASET = "ngram", "hubwright/ngram"
+    NAME = "ngram"
 
 
 class HopKTask(SequenceTask):
     """A letter: the one reached by k hops."""
 
-    NAME, DATASET, SPLIT_BY = "hop_k", "hubwright/hop-k", "hops"
+    NAME, SPLIT_BY = "hop_k", "hops"
 
 
 class ModularArithmeticTask(SequenceTask):
     """A problem and its solution up to the last result: that result."""
 
-    NAME, DATASET, SPLIT_BY = "arithmetic", "hubwright/arithmetic", "difficulty"
+    NAME, SPLIT_BY = "arithmetic", "difficulty"

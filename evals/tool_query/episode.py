@@ -24,11 +24,6 @@ RULE = (
 UNREADABLE = "error: no call could be read; write calls in the form above, and call finish at the end"
 
 
-def episode(document: Mapping[str, Any]) -> ToolQueryEpisode:
-    """The episode of a row of the data set."""
-    return ToolQueryEpisode(document)
-
-
 def matches(given: Any, wanted: Any) -> bool:
     """Is an answer the wanted one? Lists in any order; numbers as numbers or text; no regard to case, quotes and a
     full stop at the end. Our choice: the source asks for equal values, lists sorted.

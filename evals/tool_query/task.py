@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...hub_sync.errors import DataError
-from .._lib.data import load_rows
+from .._lib.data import TaskData
 from .._lib.interactive.task import InteractiveTask
+from .episode import ToolQueryEpisode
 
 COLUMNS = ("id", "goal", "today", "board", "answer", "changes")
 
@@ -18,27 +18,15 @@ COLUMNS = ("id", "goal", "today", "board", "answer", "changes")
 class ToolQueryTask(InteractiveTask):
     """A document is a request; the model looks things up, changes them and finishes with an answer."""
 
-    KIND = "tool_query"
+    PLAYER = ToolQueryEpisode
     METRICS = ("success", "progress", "grounding", "steps", "stopped")
     INTERVALS = ("success",)
     LOWER_IS_BETTER = ("steps", "stopped")
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the rows from `--metadata` or HUBWRIGHT_TOOL_QUERY. Raises as `load_rows` does."""
+        """Read the rows. Raises as `TaskData.rows` does."""
         split = str(self.config.test_split)
-        rows = load_rows(
-            self.config.metadata,
-            "HUBWRIGHT_TOOL_QUERY",
-            "hubwright/tool-query",
-            split,
-            hint="build it with `hubwright run tool_query --set namespace=YOU`",
-        )
-        missing = [name for name in COLUMNS if name not in rows.column_names]
-        if missing:
-            raise DataError(
-                f"{self.config.task}: the data set has no column {missing[0]!r}; give one of `uses: tool_query`"
-            )
-        self.dataset = {split: rows}
+        self.dataset = {split: TaskData("tool_query").rows(self.config.metadata, split, columns=COLUMNS)}
 
     def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
         """The request; the episode has the whole conversation."""

@@ -8,61 +8,21 @@ The model continues the conversation as it went up to that turn (teacher forcing
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...hub_sync.errors import DataError
-from .._lib.chat import RuleScoredTask
-from .._lib.data import load_rows
-from .._lib.tool_calls import METRICS, score
-from .._lib.tool_turns import plain_turns
+from .._lib.data import TaskData
+from .._lib.turn_task import TurnTask, turns_to_answer
 
 
-def turns_to_answer(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Documents of text columns: id, kind (call or words), and as JSON messages, tools and gold calls.
-
-    JSON text, because lm-eval's documents go through Arrow, which would merge the arguments of different functions.
-    """
-    documents = []
-    for row in rows:
-        if not row["tools"]:
-            continue
-        for index, message in enumerate(row["messages"]):
-            if message["role"] != "assistant":
-                continue
-            calls = [call.get("function") or call for call in message.get("tool_calls") or ()]
-            gold = [{"name": c["name"], "arguments": c["arguments"]} for c in calls]
-            documents.append(
-                {
-                    "id": f"{row['id']}:{index}",
-                    "kind": "call" if gold else "words",
-                    "messages": json.dumps(row["messages"][:index], ensure_ascii=False),
-                    "tools": json.dumps(row["tools"], ensure_ascii=False),
-                    "gold": json.dumps(gold, ensure_ascii=False),
-                }
-            )
-    return documents
-
-
-class ToolCallTask(RuleScoredTask):
-    """A conversation with signatures in, a call or words out, compared with what the assistant did."""
-
-    METRICS: tuple[str, ...] = METRICS
-    INTERVALS: tuple[str, ...] = tuple(m for m in METRICS if m != "call_argument_f1")  # an F1 is no proportion
-    LOWER_IS_BETTER = ("call_missing", "empty")
+class ToolCallTask(TurnTask):
+    """Every assistant turn of the test split's conversations that offer functions."""
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the test split from `--metadata` or HUBWRIGHT_TOOLCALL and cut it into turns."""
+        """Read the test split and cut it into turns. Raises as `TaskData.rows` does."""
         import datasets
 
-        rows = load_rows(
-            self.config.metadata,
-            "HUBWRIGHT_TOOLCALL",
-            "hubwright/tool-calls",
-            "test",
-            hint="build it with `hubwright run toolcalls --set namespace=YOU`",
-        )
+        rows = TaskData("toolcall", "hubwright/tool-calls", "toolcalls").rows(self.config.metadata)
         try:
             documents = turns_to_answer(rows)
         except (KeyError, TypeError, AttributeError) as error:
@@ -70,17 +30,3 @@ class ToolCallTask(RuleScoredTask):
         if not documents:
             raise DataError("no conversation of the test split offers functions: nothing to evaluate")
         self.dataset = {"test": datasets.Dataset.from_list(documents)}
-
-    def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
-        """The turns before the one to answer, signatures in the system turn."""
-        return plain_turns(json.loads(doc["messages"]), json.loads(doc["tools"]))
-
-    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
-        """The gold calls as JSON, `[]` where words are right."""
-        return str(doc["gold"])
-
-    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-        """Score one response."""
-        if self.bypassed:
-            return {"bypass": 0.0}
-        return self.with_intervals(score(json.loads(doc["gold"]), results[0]))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..hub_sync.errors import DataError, UsageError
 
-BENCHMARKS = ("fbbench",)
+if TYPE_CHECKING:
+    from ..evals._lib.judging.benchmark import Benchmark
 
-BenchmarkArgument = Annotated[str, typer.Argument(metavar="BENCHMARK", help="fbbench.")]
+BenchmarkArgument = Annotated[
+    str, typer.Argument(metavar="BENCHMARK", help="Name of a judged benchmark, as its step offers it.")
+]
 DatasetOption = Annotated[
     str | None,
     typer.Option(
@@ -61,30 +65,21 @@ def score(
       hubwright score fbbench model_judgment/gpt-4o-2024-08-06/DeepSeek-V3.jsonl --format json
       hubwright score fbbench verdicts.jsonl --dataset org/fb-bench@v1.0.0 --bootstrap 10000
     """
-    _known(benchmark, format, ("table", "json"))
-    from ..evals._lib.data import locate
-    from ..evals.fbbench import scorer
-    from ..evals.fbbench.verdicts import read_verdicts
-
+    _known_format(format)
     if failed_answers not in ("judged", "zero"):
         raise UsageError(f"--failed-answers {failed_answers!r} is unknown: use judged or zero")
-    path, _ = locate(verdicts)
-    stored = read_verdicts(path)
-    judged, expected = stored.judged, stored.expected
-    if dataset:
-        from ..evals.fbbench.answers import read_dataset
+    found = _benchmark(benchmark)
+    from ..evals._lib.judging.verdicts import read_stored
 
-        samples = read_dataset(dataset)
-        judged, expected = scorer.check_against(judged, samples), len(samples)
-    report = scorer.score(
-        judged,
-        expected=expected,
+    report = found.score(
+        read_stored(verdicts, (found.official,)),
+        dataset=dataset,
         resamples=bootstrap,
         seed=seed,
-        failed_answers="zero" if failed_answers == "zero" else "judged",
+        failed_answers=failed_answers,
         max_failed=max_failed,
     )
-    print(json.dumps(report, ensure_ascii=False, indent=2) if format == "json" else _score_table(report))
+    print(json.dumps(report, ensure_ascii=False, indent=2) if format == "json" else found.table(report))
 
 
 def judge(
@@ -138,9 +133,8 @@ def judge(
       hubwright judge fbbench org/answers@v1.0.0 --out verdicts.jsonl --method label \\
         --judge embedded:Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF
     """
-    _known(benchmark)
-    from ..evals.fbbench.answers import read_answers, read_dataset
-    from ..evals.fbbench.judge import judge_answers, read_judge_config
+    found = _benchmark(benchmark)
+    from ..evals._lib.judging.judge import judge_answers, read_judge_config
 
     config = read_judge_config(
         {
@@ -158,14 +152,15 @@ def judge(
             "api_key_env": api_key_env,
         }
     )
-    found = read_answers(answers, read_dataset(dataset) if dataset else None)
-    judged = judge_answers(found, config, out=out, traffic=traffic, replay=replay)
-    if all(one.state == "failed" for one in judged):
-        raise DataError(f"none of {len(judged)} samples got a verdict; the first: {judged[0].reasons[0]}")
-    states = {state: sum(one.state == state for one in judged) for state in sorted({one.state for one in judged})}
-    said = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in states.items())
-    print(f"{out}: {len(judged)} samples: {said}", file=sys.stderr)
-    print(f"next: hubwright score fbbench {out}", file=sys.stderr)
+    cases = found.read_answers(answers, dataset)
+    rows = judge_answers(cases, config, out=out, traffic=traffic, replay=replay, official=(found.official,))
+    answered = [row for row in rows if row["item"] == 0]
+    states = Counter(row["state"] for row in answered)
+    if states["failed"] == len(answered):
+        raise DataError(f"none of {len(answered)} samples got a verdict; the first: {answered[0]['reason']}")
+    counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in sorted(states.items()))
+    print(f"{out}: {len(answered)} samples: {counts}", file=sys.stderr)
+    print(f"next: hubwright score {benchmark} {out}", file=sys.stderr)
 
 
 def agree(
@@ -196,11 +191,16 @@ def agree(
       hubwright agree forward.jsonl reversed.jsonl --by position
       hubwright agree own.jsonl own-reference.jsonl --other else.jsonl,else-reference.jsonl
     """
-    _known("fbbench", format, ("table", "json"))
+    _known_format(format)
     from ..evals._lib.judging import agreement
-    from ..evals.fbbench.verdicts import verdict_rows_of
+    from ..evals._lib.judging.verdicts import read_stored
 
-    pairs = agreement.pair(verdict_rows_of(first), verdict_rows_of(second))
+    official = [found.official for found in _benchmarks().values()]
+
+    def pairs_of(a: str, b: str) -> list[agreement.Pair]:
+        return agreement.pair(read_stored(a, official).rows, read_stored(b, official).rows)
+
+    pairs = pairs_of(first, second)
     report = agreement.compare(pairs, by=by, resamples=bootstrap, seed=seed)
     if other:
         others = []
@@ -208,7 +208,7 @@ def agree(
             ours, comma, theirs = entry.partition(",")
             if not comma:
                 raise UsageError(f"--other {entry!r}: write the two judges' verdicts as A,B")
-            others.append(agreement.pair(verdict_rows_of(ours), verdict_rows_of(theirs)))
+            others.append(pairs_of(ours, theirs))
         report["self_preference"] = agreement.self_preference([pairs], others, resamples=bootstrap, seed=seed)
     print(json.dumps(report, ensure_ascii=False, indent=2) if format == "json" else agreement.as_text(report))
 
@@ -243,57 +243,28 @@ def tasks_path() -> None:
 
 def tasks_list(format: Annotated[str, typer.Option("--format", help="table or json.")] = "table") -> None:
     """List our lm-eval tasks. All of them work with plain `lm_eval --tasks NAME` after `pip install hubwright`."""
-    _known("fbbench", format, ("table", "json"))
+    _known_format(format)
     from ..evals.harness.command import list_tasks
 
     names = list_tasks()
     print(json.dumps(names) if format == "json" else "\n".join(names))
 
 
-def _known(benchmark: str, format: str = "", formats: tuple[str, ...] = ()) -> None:
-    if benchmark not in BENCHMARKS:
-        raise UsageError(f"benchmark {benchmark!r} is unknown: use {', '.join(BENCHMARKS)}")
-    if formats and format not in formats:
-        raise UsageError(f"--format {format!r} is unknown: use {' or '.join(formats)}")
+def _benchmarks() -> dict[str, Benchmark]:
+    """The judged benchmarks that steps offer, by name."""
+    from ..catalog import catalog, load
+
+    found = [load(spec.benchmark, spec.extra) for spec in catalog().values() if spec.benchmark]
+    return {benchmark.name: benchmark for benchmark in found}
 
 
-def _score_table(report: dict[str, Any]) -> str:
-    """The report for a reader: headline, slices, account."""
+def _benchmark(name: str) -> Benchmark:
+    benchmarks = _benchmarks()
+    if name not in benchmarks:
+        raise UsageError(f"benchmark {name!r} is unknown: use {', '.join(benchmarks)}")
+    return benchmarks[name]
 
-    def cell(value: Any) -> str:
-        return "–" if value is None else f"{value:.2f}"
 
-    lines = [f"{'':24}{'score':>8}{'95 % interval':>18}{'strict':>9}{'row mean':>10}"]
-    names = {
-        "error_correction": "Error Correction",
-        "response_maintenance": "Response Maintenance",
-        "overall": "Overall",
-    }
-    for key, name in names.items():
-        interval = report["intervals"].get(key)
-        spread = f"{interval['low']:.2f} – {interval['high']:.2f}" if interval else "–"
-        strict, row_mean = cell(report["strict"][key]), cell(report["item_mean"][key])
-        lines.append(f"{name:24}{cell(report[key]):>8}{spread:>18}{strict:>9}{row_mean:>10}")
-    lines += ["", f"{'task':24}{'EC':>8}{'RM':>8}{'both':>8}{'n':>10}"]
-    for task, entry in report["tasks"].items():
-        size = f"{entry['n']['error_correction']}+{entry['n']['response_maintenance']}"
-        figures = "".join(f"{cell(entry[key]):>8}" for key in names)
-        lines.append(f"{task:24}{figures}{size:>10}")
-    groups = {
-        "deficiency (EC)": report["deficiencies"],
-        "feedback (EC)": report["feedback"]["error_correction"],
-        "feedback (RM)": report["feedback"]["response_maintenance"],
-    }
-    for title, table in groups.items():
-        if table:
-            lines += ["", f"{title:28}{'score':>8}{'n':>6}"]
-            lines += [f"{label:28}{cell(entry['score']):>8}{entry['n']:>6}" for label, entry in table.items()]
-    counts = report["counts"]
-    said = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in counts.items() if value and key != "samples")
-    exhaustive = report["strict"]["exhaustive_checklists"]
-    lines += [
-        "",
-        f"{counts['samples']} samples: {said}; coverage {report['coverage']:.1%}",
-        f"strict: {exhaustive} exhaustive checklists count with their first item alone (ours, not the paper's)",
-    ]
-    return "\n".join(lines)
+def _known_format(format: str) -> None:
+    if format not in ("table", "json"):
+        raise UsageError(f"--format {format!r} is unknown: use table or json")

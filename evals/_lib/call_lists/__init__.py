@@ -1,1 +1,1 @@
-"""A request and functions in, a list of calls out: what Seal-Tools and NESTFUL share."""
+"""A request and functions in, a list of calls out, scored call by call."""

@@ -40,13 +40,15 @@ def f1(tallies: Sequence[Tally]) -> float:
 
 def f1_bound(tallies: Sequence[Tally], percent: float, resamples: int) -> float:
     """A percentile of the F1s of documents drawn with replacement; seeded, so that the same answers give the same."""
+    if not resamples:
+        return f1(tallies)
     import numpy as np
 
-    counts = np.asarray(tallies, dtype=np.int64)
-    rng = np.random.default_rng(0)
-    drawn = [counts[rng.integers(len(counts), size=len(counts))].sum(0) for _ in range(resamples)]
-    values = [2 * shared / (predicted + gold) if predicted + gold else 1.0 for shared, predicted, gold in drawn]
-    return float(np.percentile(values, percent)) if values else f1(tallies)
+    from ..statistics import bootstrap_sums
+
+    shared, predicted, gold = bootstrap_sums(np.asarray(tallies, dtype=np.float64), resamples, 0).T
+    size = predicted + gold
+    return float(np.percentile(np.where(size > 0, 2 * shared / np.maximum(size, 1), 1.0), percent))
 
 
 def aggregations(name: str, resamples: int) -> dict[str, Callable[[Sequence[Tally]], float]]:

@@ -14,7 +14,7 @@ Calls = Sequence[Mapping[str, Any]]
 def text_of(value: Any) -> str:
     """What an argument is compared as: text as it is, anything else as JSON. 5, 5.0 and "5" are equal.
 
-    Both benchmarks compare texts too, and gold calls of Seal-Tools give numbers as text in places.
+    Benchmarks of this form compare texts too, and some gold calls give numbers as text.
     """
     return value if isinstance(value, str) else canonical(value)
 
@@ -28,7 +28,7 @@ def score(gold: Calls, reply: str) -> tuple[dict[str, float], dict[str, Tally]]:
 
     Args:
         gold: `{"name", "arguments"}` of each call.
-        reply: what the model wrote; read by `toolcall.scorer.parse`.
+        reply: what the model wrote; read by `tool_calls.parse`.
     """
     found = parse(reply)
     tools = tally((call["name"] for call in found.calls), (call["name"] for call in gold))

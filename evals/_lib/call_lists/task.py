@@ -7,7 +7,7 @@ from typing import Any
 
 from ....hub_sync.errors import DataError
 from ..chat import RuleScoredTask
-from ..data import load_rows
+from ..data import TaskData
 from ..tool_turns import system_turn
 from . import micro
 from .scorer import Calls, score
@@ -18,34 +18,21 @@ COLUMNS = ("id", "query", "calls", "tools", "scorable")
 class CallListTask(RuleScoredTask):
     """Rows with id, query, calls and tools (JSON text) and scorable. `test_split` of the YAML names the split.
 
-    A subclass sets `RULE`, which tells how a call takes a result of another and stands before the functions; `KIND`,
-    the builder, after which its environment variable is named too; and `SUBSET`, the data set's config, None: its
-    default one.
+    A subclass sets `DATA`; `SUBSET`, the data set's config (None: its default one); and `RULE`, which stands before
+    the functions and tells how a call takes a result of another.
     """
 
     METRICS: tuple[str, ...] = ("format_acc", "call_exact")
     INTERVALS: tuple[str, ...] = METRICS
     TALLIES = ("tool", "param")
     RULE = ""
-    KIND = ""
+    DATA: TaskData
     SUBSET: str | None = None
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the rows that can be scored from `--metadata` or HUBWRIGHT_<KIND>. Raises as `load_rows` does."""
+        """Read the rows that can be scored. Raises as `TaskData.rows` does."""
         split = str(self.config.test_split)
-        rows = load_rows(
-            self.config.metadata,
-            f"HUBWRIGHT_{self.KIND.upper()}",
-            f"hubwright/{self.KIND.replace('_', '-')}",
-            split,
-            config=self.SUBSET,
-            hint=f"build it with `hubwright run {self.KIND} --set namespace=YOU`",
-        )
-        missing = [name for name in COLUMNS if name not in rows.column_names]
-        if missing:
-            raise DataError(
-                f"{self.config.task}: the data set has no column {missing[0]!r}; give one of `uses: {self.KIND}`"
-            )
+        rows = self.DATA.rows(self.config.metadata, split, config=self.SUBSET, columns=COLUMNS)
         scorable = rows.filter(lambda kept: kept, input_columns="scorable", keep_in_memory=True)
         if not len(scorable):
             raise DataError(f"{self.config.task}: no row of {split!r} can be scored; look at its column `faults`")

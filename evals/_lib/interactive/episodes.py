@@ -1,23 +1,20 @@
 """What an interactive task and the model that runs it say to one another, without lm-eval.
 
-lm-eval hands a model one text for a document and takes one text back. Here the first is a JSON text that names a kind
-of episode and holds the document, the second a JSON text of all that came of it. Kinds stand in a table of ours: a
-request cannot name code.
+lm-eval hands a model one text for a document and takes one text back. Here the first is a JSON text that names a
+player and holds the document, the second a JSON text of the whole transcript. A player makes the episode of a
+document. The tasks of a process register theirs, and a request can name no other code.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Protocol
 
 from ....hub_sync.errors import DataError
 from ....inference.reasoning import TAGS
 
-# kind -> module beside this package; its function `episode` makes an episode of a document.
-KINDS = {"bfcl": "..bfcl.live", "tool_query": "..tool_query.episode"}
 _REQUEST = '{"hubwright": "episode", '
 _TRANSCRIPT = '{"hubwright": "transcript", '
 
@@ -39,19 +36,30 @@ class Episode(Protocol):
         """All that came of it, in JSON's types; the task scores it."""
 
 
+Player = Callable[[Mapping[str, Any]], Episode]
+_PLAYERS: dict[str, Player] = {}
+
+
+def register(player: Player) -> str:
+    """The name by which requests of this process mean a player: "package.module:name"."""
+    name = f"{player.__module__}:{player.__qualname__}"
+    _PLAYERS[name] = player
+    return name
+
+
 @dataclass(frozen=True)
 class Request:
     """What a task asks for.
 
     Attributes:
-        kind: a key of `KINDS`.
+        player: a name that `register` gave.
         document: what the episode is made from.
         chat: prompts go through the model's chat template.
         system: a system instruction of the evaluation's own, put first; None: none.
         tags: opening tags of thoughts, which no episode sees.
     """
 
-    kind: str
+    player: str
     document: dict[str, Any]
     chat: bool = False
     system: str | None = None
@@ -59,7 +67,7 @@ class Request:
 
     def text(self) -> str:
         """As the prompt that lm-eval carries. Raises DataError for a document that has no JSON form."""
-        said: dict[str, Any] = {"kind": self.kind, "chat": self.chat, "system": self.system}
+        said: dict[str, Any] = {"player": self.player, "chat": self.chat, "system": self.system}
         said |= {"tags": self.tags, "document": self.document}
         try:
             return _REQUEST + _json(said)
@@ -73,21 +81,23 @@ def read_request(text: object) -> Request | None:
         return None
     try:
         said = json.loads(text)
-        return Request(said["kind"], said["document"], bool(said["chat"]), said["system"], tuple(said["tags"]))
+        return Request(said["player"], said["document"], bool(said["chat"]), said["system"], tuple(said["tags"]))
     except (ValueError, KeyError) as error:
         raise DataError(f"a request for an episode cannot be read ({error}); build the requests anew") from error
 
 
 def begin(request: Request) -> Episode:
-    """The episode of a request. Raises DataError for a kind that is not ours or a document that is not of its kind."""
-    if request.kind not in KINDS:
-        raise DataError(f"episodes of kind {request.kind!r} are unknown; use one of {', '.join(sorted(KINDS))}")
-    maker = import_module(KINDS[request.kind], __package__)
+    """The episode of a request.
+
+    Raises DataError for a player that no task of this process registered, or a document that it cannot play.
+    """
+    player = _PLAYERS.get(request.player)
+    if player is None:
+        raise DataError(f"no task of this process plays {request.player!r}; build the requests anew")
     try:
-        made: Episode = maker.episode(request.document)
+        return player(request.document)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{_cited(request)} cannot be played ({error!r}); build the data set anew") from error
-    return made
 
 
 def transcript_text(transcript: Mapping[str, Any]) -> str:
@@ -96,7 +106,7 @@ def transcript_text(transcript: Mapping[str, Any]) -> str:
 
 
 def _cited(request: Request) -> str:
-    return f"{request.kind}: document {request.document.get('id')!r}"
+    return f"{request.player}: document {request.document.get('id')!r}"
 
 
 def _json(value: Mapping[str, Any]) -> str:

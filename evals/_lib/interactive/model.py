@@ -1,7 +1,6 @@
 """lm-eval model `interactive`: any other model of lm-eval, and the episodes of interactive tasks played with it.
 
-    hubwright eval button_bfcl_agent --model interactive --model_args model=hf,pretrained=org/model \\
-        --apply_chat_template --metadata '{"dataset": "org/bfcl-v4@v1.0.0"}'
+    hubwright eval TASK --model interactive --model_args model=hf,pretrained=org/model --apply_chat_template
 
 lm-eval asks a model once for each document. This one plays a document's episode instead: all episodes go on together,
 one step a round, and a round is one call of the inner model. What is not an episode the inner model answers itself.

@@ -6,22 +6,26 @@ model, except for tasks that are given as the path of a YAML file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ....hub_sync.errors import UsageError
 from ..scored import ScoredTask
-from .episodes import Request, read_transcript
+from .episodes import Player, Request, read_transcript, register
 from .model import is_made
 
 
 class InteractiveTask(ScoredTask):
     """A scored task whose documents are played step by step by the model `interactive`.
 
-    A subclass sets `KIND`, a key of `episodes.KINDS`, and scores transcripts in `scores`.
+    A subclass sets `PLAYER`, which makes the episode of a document, and scores transcripts in `scores`.
     """
 
-    KIND = ""
+    PLAYER: Player
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._player = register(type(self).PLAYER)
+        super().__init__(config)
 
     def scores(self, doc: dict[str, Any], transcript: dict[str, Any]) -> dict[str, float]:
         """Metrics of one transcript. Set by the subclass."""
@@ -40,7 +44,7 @@ class InteractiveTask(ScoredTask):
         """The request for the document's episode. Raises UsageError where no model is there that could play it."""
         if not is_made():
             raise self._ordinary()
-        return Request(self.KIND, doc, apply_chat_template, system_instruction, self.reasoning_tags).text()
+        return Request(self._player, doc, apply_chat_template, system_instruction, self.reasoning_tags).text()
 
     def answer(self, text: str, prompt: Any) -> str:
         """The transcript as it is; the model that plays has cut the thoughts of its turns."""

@@ -1,9 +1,6 @@
 """How far two judges agree on the same checklist items, with intervals that draw whole answers.
 
-Items of one answer hang together (one reply decides them all), so the bootstrap resamples answers, not items. All
-resamples are one product of two matrices: how often each answer was drawn, times what each answer counts.
-
-Cohen's kappa (1960): (p_o - p_e) / (1 - p_e), p_e from the two judges' own shares of "yes".
+Items of one answer depend on one another (one reply decides them all), so the bootstrap resamples answers, not items.
 """
 
 from __future__ import annotations
@@ -17,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from ....hub_sync.errors import DataError, UsageError
+from ..statistics import bootstrap_sums, interval, kappa
 from .cases import Row
 
-LEVEL = 0.95
 GROUPS: dict[str, Callable[[Row], str]] = {
     "task": lambda row: str(row.get("task", "")),
     "scenario": lambda row: str(row.get("scenario", "")),
@@ -59,17 +56,6 @@ def pair(a: Iterable[Row], b: Iterable[Row]) -> list[Pair]:
     return found
 
 
-def kappa(table: np.ndarray) -> np.ndarray:
-    """Cohen's kappa of counts (..., 4) in the order yes/yes, yes/no, no/yes, no/no; NaN where one word was all."""
-    table = np.asarray(table, dtype=np.float64)
-    n = table.sum(axis=-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        observed = (table[..., 0] + table[..., 3]) / n
-        a_yes, b_yes = (table[..., 0] + table[..., 1]) / n, (table[..., 0] + table[..., 2]) / n
-        expected = a_yes * b_yes + (1 - a_yes) * (1 - b_yes)
-        return np.where(expected < 1, (observed - expected) / (1 - expected), np.nan)
-
-
 def compare(
     pairs: Sequence[Pair], *, by: str | None = None, resamples: int = 1000, seed: int = 1234
 ) -> dict[str, Any]:
@@ -103,7 +89,7 @@ def _figures(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, Any]
         line[5] += one.b is None
         line[6] += 1
     total = counts.sum(axis=0)
-    drawn = _draws(len(order), resamples, seed) @ counts
+    drawn = bootstrap_sums(counts, resamples, seed)
     found: dict[str, Any] = {"items": int(total[6]), "answers": len(order)}
     found |= {"confusion": {name: int(total[n]) for n, name in enumerate(_COLUMNS[:4])}}
     return found | {name: _estimate(figure(total), figure(drawn)) for name, figure in _FIGURES.items()}
@@ -128,16 +114,9 @@ _FIGURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def _draws(size: int, resamples: int, seed: int) -> np.ndarray:
-    """(resamples, size): how often each of `size` answers was drawn, each row summing to `size`."""
-    return np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=resamples).astype(np.float64)
-
-
 def _estimate(value: Any, drawn: np.ndarray) -> dict[str, float | None]:
-    """A figure with its percentile interval; draws in which it is not defined are left out."""
-    tail = (1 - LEVEL) / 2 * 100
-    drawn = drawn[np.isfinite(drawn)] if drawn.size else drawn
-    low, high = np.percentile(drawn, [tail, 100 - tail]) if drawn.size else (math.nan, math.nan)
+    """A figure with its percentile interval."""
+    low, high = interval(drawn)
     return {"value": _plain(value), "low": _plain(low), "high": _plain(high)}
 
 
@@ -171,7 +150,7 @@ def _scores(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, Any]:
         return {"answers": 0}
     values = np.array([scores[answer] for answer in sorted(scores)])
     columns = np.column_stack([values, values[:, 0] - values[:, 1]])
-    drawn = _draws(len(values), resamples, seed) @ columns / len(values)
+    drawn = bootstrap_sums(columns, resamples, seed) / len(values)
     names = ("a", "b", "difference")
     means = columns.mean(axis=0)
     return {"answers": len(values)} | {name: _estimate(means[n], drawn[:, n]) for n, name in enumerate(names)}
@@ -203,7 +182,7 @@ def self_preference(
     values = np.array([[gap[name] for gap in gaps] for name in shared])
     columns = np.column_stack([values[:, : len(own)].mean(axis=1), values[:, len(own) :].mean(axis=1)])
     columns = np.column_stack([columns, columns[:, 0] - columns[:, 1]])
-    drawn = _draws(len(shared), resamples, seed) @ columns / len(shared)
+    drawn = bootstrap_sums(columns, resamples, seed) / len(shared)
     means = columns.mean(axis=0)
     names = ("own", "others", "preference")
     return {"samples": len(shared)} | {name: _estimate(means[n], drawn[:, n]) for n, name in enumerate(names)}

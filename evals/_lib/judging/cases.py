@@ -18,10 +18,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-from ....hub_sync.errors import DataError
 from ....hub_sync.text import utf8
 
 AnswerState = Literal["ok", "empty", "failed", "refused"]
@@ -137,42 +135,24 @@ def with_calls(answer: str | None, calls: Any) -> str | None:
     return "\n".join([answer, *written] if answer else written) if written else answer
 
 
+def answer_state(answer: Any) -> AnswerState:
+    """ "empty" for nothing but white space, "failed" for no text, else "ok"."""
+    if not isinstance(answer, str):
+        return "failed"
+    return "ok" if answer.strip() else "empty"
+
+
+def outcome_state(outcome: Any) -> AnswerState | None:
+    """State of an answer by the outcome of its request, the column `outcome` of the step `answers`; None if the text
+    decides.
+
+    Example: "refused" gives "refused", "length" gives "failed", "ok" gives None.
+    """
+    if outcome in ("ok", "truncated", None):
+        return None
+    return outcome if outcome in ("refused", "empty") else "failed"
+
+
 def lines(rows: list[Row]) -> str:
     """Rows as JSON lines."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def verdict_file(path: Path) -> Path:
-    """The verdict file in a folder: its only .jsonl, else its only Parquet below data/; a file is itself."""
-    if path.is_file():
-        return path
-    found = sorted(path.glob("*.jsonl")) or sorted(path.glob("data/*.parquet"))
-    if len(found) != 1:
-        raise DataError(f"{path.name}: holds {len(found)} verdict files; name one of them")
-    return found[0]
-
-
-def group_rows(rows: list[tuple[int, Row]], name: str) -> list[list[Row]]:
-    """Rows, given with their line numbers, by case in the order of the first; each case complete and in item order.
-
-    Of a case that was judged more than once the last complete run of rows counts; an incomplete one is left out.
-
-    Raises DataError, naming the line, for a row that is no verdict.
-    """
-    complete: dict[str, list[Row]] = {}
-    pending: dict[str, dict[int, Row]] = {}
-    for number, row in rows:
-        try:
-            key, item, size = str(row["id"]), int(row["item"]), int(row["items"])
-            if row["verdict"] not in VERDICTS:
-                raise ValueError(f"verdict {row['verdict']!r}")
-            group = pending.setdefault(key, {})
-            if item in group:  # a new run over this case begins
-                group.clear()
-            group[item] = row
-            if len(group) == size:
-                complete[key] = [group[index] for index in range(size)]
-                del pending[key]
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{name}: line {number} is not a verdict ({type(error).__name__}: {error})") from error
-    return list(complete.values())

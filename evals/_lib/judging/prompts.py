@@ -1,6 +1,7 @@
-"""What a judge is asked and how its reply is read. The wording is ours; the protocol of "published" is FB-Bench's.
+"""The prompts of a judge and the readers of its replies. The wording is ours; the protocol of "published" is that of
+arXiv:2410.09412.
 
-As FB-Bench published it (prompt "published", method "text"): one user message, no system message; the turns and the
+As published there (prompt "published", method "text"): one user message, no system message; the turns and the
 checklist with its weights; each item is to be judged strictly, partly right is "no"; the reply is JSON with a reason
 and a verdict per item; neither a reference answer nor labels are shown; temperature 0, at most 4096 tokens, JSON mode,
 three whole attempts. Different on purpose: items are keyed by number, not by their text (echoed texts drift), the

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..statistics import bootstrap_sums, interval
 from .cases import Row
 
 
@@ -66,15 +67,14 @@ def rubric_metrics(rows: Sequence[Row], resamples: int, seed: int) -> dict[str, 
     columns = np.column_stack([values.mean(axis=1), values])
     means = columns.mean(axis=0)
     size = len(columns)
-    drawn = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=resamples) @ columns / size
+    drawn = bootstrap_sums(columns, resamples, seed) / size
     found: dict[str, dict[str, Any]] = {}
     for number, mean in enumerate(means):
         name = f"rubric_{number}" if number else "rubric"
         entry: dict[str, Any] = {"stderr": None, "higher_is_better": True}
         if resamples > 1:
             entry["stderr"] = round(float(drawn[:, number].std(ddof=1)), 6)
-            low, high = np.percentile(drawn[:, number], [2.5, 97.5])
-            for end, value in (("low", low), ("high", high)):
-                found[f"{name}_ci_{end}"] = {"value": round(float(value), 6), "stderr": None, "higher_is_better": True}
+            for end, value in zip(("low", "high"), interval(drawn[:, number]), strict=True):
+                found[f"{name}_ci_{end}"] = {"value": round(value, 6), "stderr": None, "higher_is_better": True}
         found[name] = {"value": round(float(mean), 6), **entry}
     return dict(sorted(found.items(), key=lambda item: item[0].endswith(("_ci_low", "_ci_high"))))

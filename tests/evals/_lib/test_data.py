@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from hubwright.evals._lib.data import configured_source, load_rows, locate
-from hubwright.hub_sync.errors import DataError, HubError, HubwrightError, UsageError
+from hubwright.evals._lib.data import TaskData, locate
+from hubwright.hub_sync.errors import DataError, HubError, HubwrightError
 
-VARIABLE = "HUBWRIGHT_TEST_ROWS"
+DATA = TaskData("test_rows", build="demo")
 
 
 def parquet(folder: Path, count: int) -> Path:
@@ -24,32 +24,36 @@ def parquet(folder: Path, count: int) -> Path:
 
 
 def test_metadata_wins_over_the_environment_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
-    assert configured_source({}, VARIABLE, "a/c") == "a/c"
-    monkeypatch.setenv(VARIABLE, "a/b")
-    assert configured_source(None, VARIABLE, "a/c") == "a/b"
-    assert configured_source({"dataset": "x"}, VARIABLE, "a/c") == "x"
-    monkeypatch.delenv(VARIABLE)
-    with pytest.raises(UsageError, match=VARIABLE):
-        configured_source({}, VARIABLE)
+    assert DATA.variable == "HUBWRIGHT_DATA_TEST_ROWS"
+    monkeypatch.delenv(DATA.variable, raising=False)
+    assert DATA.source({}) == "hubwright/test-rows" and TaskData("test_rows", "a/c").source(None) == "a/c"
+    monkeypatch.setenv(DATA.variable, "a/b")
+    assert DATA.source(None) == "a/b"
+    assert DATA.source({"dataset": "x"}) == "x"
+
+
+def test_columns_that_are_absent_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no column 'text'; build it with `hubwright run demo") as caught:
+        DATA.rows({"dataset": parquet(tmp_path, 2)}, columns=("number", "text"))
+    assert DATA.variable in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_folders_and_files(tmp_path: Path) -> None:
     folder = parquet(tmp_path / "rows", 3)
     (folder / "results.json").write_text("{}")
-    assert len(load_rows({"dataset": str(folder)}, VARIABLE)) == 3
-    assert len(load_rows({"dataset": folder}, VARIABLE)) == 3
-    assert len(load_rows({"dataset": str(folder / "data/test-00000-of-00001.parquet")}, VARIABLE)) == 3
+    assert len(DATA.rows({"dataset": str(folder)})) == 3
+    assert len(DATA.rows({"dataset": folder})) == 3
+    assert len(DATA.rows({"dataset": str(folder / "data/test-00000-of-00001.parquet")})) == 3
     lines = tmp_path / "rows.jsonl"
     lines.write_text("".join(json.dumps({"number": number}) + "\n" for number in range(2)))
-    assert list(load_rows({"dataset": str(lines)}, VARIABLE)["number"]) == [0, 1]
+    assert list(DATA.rows({"dataset": str(lines)})["number"]) == [0, 1]
 
 
 @pytest.mark.parametrize(
     ("source", "error", "said"),
     [
         ("no/such/place", DataError, "no such file or folder"),
-        ("nobody/nothing", HubError, "not found .*; make it so"),
+        ("nobody/nothing", HubError, "not found .*; build it with `hubwright run demo"),
         ("rows.txt", DataError, "cannot read this kind of file"),
         ("broken.parquet", DataError, "cannot be read"),
         ("empty.jsonl", DataError, "broken|no rows|cannot be read"),
@@ -63,13 +67,13 @@ def test_what_cannot_be_read_is_one_line(
         (tmp_path / name).write_text("x")
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(error, match=said) as caught:
-        load_rows({"dataset": source}, VARIABLE, hint="make it so")
+        DATA.rows({"dataset": source})
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_split_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="split 'train' cannot be read") as caught:
-        load_rows({"dataset": str(parquet(tmp_path, 2))}, VARIABLE, split="train")
+        DATA.rows({"dataset": str(parquet(tmp_path, 2))}, split="train")
     assert "\n" not in str(caught.value)
 
 
@@ -80,7 +84,7 @@ def test_a_reference_is_read_at_its_own_commit(api: Any, namespace: str, tmp_pat
     first = api.upload_folder(folder_path=str(parquet(tmp_path / "a", 3)), repo_id=repo, repo_type="dataset").oid
     api.create_tag(repo, tag="v1", repo_type="dataset")
     api.upload_folder(folder_path=str(parquet(tmp_path / "b", 5)), repo_id=repo, repo_type="dataset")
-    assert len(load_rows({"dataset": repo}, VARIABLE)) == 5
-    assert len(load_rows({"dataset": f"{repo}@v1"}, VARIABLE)) == 3
-    assert len(load_rows({"dataset": f"{repo}@{first}"}, VARIABLE)) == 3
+    assert len(DATA.rows({"dataset": repo})) == 5
+    assert len(DATA.rows({"dataset": f"{repo}@v1"})) == 3
+    assert len(DATA.rows({"dataset": f"{repo}@{first}"})) == 3
     assert locate(f"{repo}@v1")[1] == f"{repo}@{first}"

@@ -12,15 +12,22 @@ from typing import Any
 import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
-from test_bfcl_multi_turn import CATEGORIES, GOLD, NOTHING, ROW, listed, real, save, small, wheel  # noqa: F401
-from test_bfcl_worlds import SOURCES
+from multi_turn_parts import CATEGORIES, GOLD, ROW, SOURCES, small
 
 from hubwright.evals._lib.data import tasks_dir
-from hubwright.evals._lib.interactive.episodes import Request, begin, read_request, read_transcript, transcript_text
+from hubwright.evals._lib.interactive.episodes import (
+    Request,
+    begin,
+    read_request,
+    read_transcript,
+    register,
+    transcript_text,
+)
 from hubwright.evals._lib.interactive.model import InteractiveLM
 from hubwright.evals.bfcl import steps
-from hubwright.evals.bfcl.live import STEPS, BFCLEpisode, offer
-from hubwright.evals.bfcl.steps import Referee
+from hubwright.evals.bfcl.live import STEPS, BFCLEpisode, episode, offer
+from hubwright.evals.bfcl.steps import NOTHING, Referee, listed
+from hubwright.evals.tool_query.episode import ToolQueryEpisode
 from hubwright.hub_sync.errors import DataError, UsageError
 
 PERFECT = [listed(GOLD[0]), "Done.", NOTHING, listed(GOLD[2]), "Two."]
@@ -292,7 +299,9 @@ def test_the_largest_batch_is_looked_for_once():
 
     inner = Auto(silent)
     document = ROW | {"worlds": offer(tuple(SOURCES.items()))}
-    asked = Instance("generate_until", ROW, (Request("bfcl", document).text(), {"until": []}), 0, ("t", 0, 1))
+    asked = Instance(
+        "generate_until", ROW, (Request(register(episode), document).text(), {"until": []}), 0, ("t", 0, 1)
+    )
     (answer,) = InteractiveLM(inner).generate_until([asked])
     assert read_transcript(answer) is not None
     assert seen == ["looked", 4, 4, 4] and inner.batch_size == "auto"
@@ -304,7 +313,9 @@ def test_half_a_surrogate_pair_goes_into_files_and_prompts():
         "turns": ROW["turns"].replace("Open one.", "Open \\ud800."),
         "worlds": offer(tuple(SOURCES.items())),
     }
-    asked = Instance("generate_until", ROW, (Request("bfcl", document).text(), {"until": []}), 0, ("t", 0, 1))
+    asked = Instance(
+        "generate_until", ROW, (Request(register(episode), document).text(), {"until": []}), 0, ("t", 0, 1)
+    )
     asked.args[0].encode("utf-8")
     (answer,) = InteractiveLM(inner).generate_until([asked])
     assert "Open \ufffd." in inner.prompts[0] and answer.isprintable()
@@ -312,21 +323,23 @@ def test_half_a_surrogate_pair_goes_into_files_and_prompts():
     transcript_text({"a": "\ud800é"}).encode("utf-8")
 
 
-def test_a_request_names_no_code():
-    request = Request("os.system", {"id": "x"})
+def test_request_player_that_no_task_registered_is_refused():
+    request = Request("os:system", {"id": "x"})
     assert read_request(request.text()) == request and read_request("Hello") is None
-    with pytest.raises(DataError, match=r"kind 'os\.system' are unknown; use one of bfcl"):
+    with pytest.raises(DataError, match="no task of this process plays 'os:system'"):
         begin(request)
     with pytest.raises(DataError, match="cannot be read"):
         read_request(request.text()[:-3])
     with pytest.raises(DataError, match="its worlds 0 are not loaded"):
-        begin(Request("bfcl", ROW | {"worlds": "0"}))
-    with pytest.raises(DataError, match=r"tool_query: document 'x' cannot be played \(KeyError\('board'\)\); build"):
-        begin(Request("tool_query", {"id": "x"}))
+        begin(Request(register(episode), ROW | {"worlds": "0"}))
     with pytest.raises(
-        DataError, match=r"bfcl: document 'x' has no JSON form \(Object of type bytes .* build the data"
+        DataError, match=r"ToolQueryEpisode: document 'x' cannot be played \(KeyError\('board'\)\); build"
     ):
-        Request("bfcl", {"id": "x", "turns": b""}).text()
+        begin(Request(register(ToolQueryEpisode), {"id": "x"}))
+    with pytest.raises(
+        DataError, match=r"live:episode: document 'x' has no JSON form \(Object of type bytes .* build the data"
+    ):
+        Request(register(episode), {"id": "x", "turns": b""}).text()
     assert offer(tuple(SOURCES.items())) == offer(tuple(SOURCES.items()))
 
 
@@ -334,7 +347,7 @@ def test_a_request_names_no_code():
 def test_lm_evals_own_command_plays_tasks_given_by_path(tmp_path: Path):
     data = {"dataset": str(small(tmp_path / "d"))}
     command = [sys.executable, "-m", "lm_eval", "run", "--model", "interactive", "--model_args", "model=dummy"]
-    command += ["--tasks", str(tasks_dir() / "button_bfcl_agent_*.yaml"), "--metadata", json.dumps(data)]
+    command += ["--tasks", str(tasks_dir() / "button" / "button_bfcl_agent_*.yaml"), "--metadata", json.dumps(data)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("|turns_passed|") == len(CATEGORIES)
@@ -342,9 +355,9 @@ def test_lm_evals_own_command_plays_tasks_given_by_path(tmp_path: Path):
 
 def test_our_command_and_the_recipe_step(tmp_path: Path, tiny_model: Path):
     """A real model, twice the same: its nonsense calls nothing."""
+    from hubwright.evals.harness.command import run_lm_eval
     from hubwright.evals.harness.step import HarnessConfig
     from hubwright.evals.harness.step import evaluate as step
-    from hubwright.evals.harness.step.command import run_lm_eval
     from hubwright.hub_sync.context import Input, StepContext
     from hubwright.hub_sync.refs import ArtifactRef
 
@@ -368,7 +381,7 @@ def test_our_command_and_the_recipe_step(tmp_path: Path, tiny_model: Path):
 
 @pytest.mark.parametrize("right", [True, False], ids=["gold", "silence"])
 @pytest.mark.slow
-def test_gold_passes_all_rows_and_silence_none(real: Path, right: bool):  # noqa: F811
+def test_gold_passes_all_rows_and_silence_none(real: Path, right: bool):
     model = InteractiveLM(Scripted(replayed if right else silent))
     found = evaluate("button_bfcl_agent", model, {"dataset": str(real)})
     for category in CATEGORIES:

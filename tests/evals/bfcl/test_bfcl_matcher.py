@@ -3,44 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from bfcl_parts import FUNCTION, GOLD, package
 
 from hubwright.environments.calls import Call, python_calls
 from hubwright.evals.bfcl.matcher import matches
 from hubwright.evals.bfcl.reader import bfcl_calls
-
-FUNCTION = {
-    "name": "book",
-    "parameters": {
-        "type": "dict",
-        "properties": {
-            "city": {"type": "string"},
-            "nights": {"type": "integer"},
-            "rate": {"type": "float"},
-            "tags": {"type": "array", "items": {"type": "string"}},
-            "guest": {"type": "dict"},
-            "guests": {"type": "array", "items": {"type": "dict"}},
-        },
-        "required": ["city"],
-    },
-}
-GOLD = [
-    {
-        "book": {
-            "city": ["New York, NY", "NYC"],
-            "nights": [2, ""],
-            "rate": [1.5, ""],
-            "tags": [["quiet", "sea-view"], ""],
-            "guest": [{"name": ["Ada"], "age": [36, ""]}, ""],
-            "guests": [[{"name": ["Ada"]}], ""],
-        }
-    }
-]
 
 
 @pytest.mark.parametrize(
@@ -117,12 +89,6 @@ def test_bfcl_calls_with_a_sign_before_no_literal_reads_nothing(text):
     with pytest.raises(ValueError) as caught:
         bfcl_calls(text)
     assert "\n" not in str(caught.value)
-
-
-def package() -> Path | None:
-    """A folder in which bfcl_eval can be imported: a wheel, which Python reads as it is."""
-    folder = os.environ.get("HUBWRIGHT_TEST_WHEELS")
-    return next(iter(sorted(Path(folder).glob("bfcl_eval-*.whl"))), None) if folder else None
 
 
 @pytest.mark.skipif(package() is None, reason="no wheel of bfcl-eval in HUBWRIGHT_TEST_WHEELS")

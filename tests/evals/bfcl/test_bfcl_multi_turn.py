@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from test_bfcl_matcher import package
-from test_bfcl_task import CATEGORIES as SINGLE
-from test_bfcl_task import REPLY, rows_of
-from test_bfcl_worlds import SOURCES
+from bfcl_parts import REPLY
+from multi_turn_parts import GOLD, ROW, SOURCES, save, small
 
 from hubwright.evals._lib.data import tasks_dir
 from hubwright.evals.bfcl import steps
 from hubwright.evals.bfcl.steps import NOTHING, Referee, listed
 from hubwright.hub_sync.errors import DataError
-
-CATEGORIES = ("base", "miss_func", "miss_param", "long_context")
-WHEEL = "bfcl_eval-2026.3.23-py3-none-any.whl"
-GOLD = [["create('a', priority=2)", "count()"], [], ["count()"]]
-ROW = {
-    "id": "multi_turn_miss_func_0",
-    "turns": json.dumps([[{"role": "user", "content": "Open one."}], [{"role": "user", "content": "Close it."}], []]),
-    "later_prompt": json.dumps({"2": "[{'name': 'count'}]\nAnd now?"}),
-    "gold": json.dumps(GOLD),
-    "classes": json.dumps(["TicketAPI"]),
-    "config": json.dumps({"TicketAPI": {"tickets": {}}}),
-    "prompt": "Reply with calls.",
-}
 
 
 @pytest.fixture(scope="module")
@@ -113,29 +95,6 @@ def test_a_reply_that_breaks_the_worlds_harms_itself_alone(monkeypatch: pytest.M
         made.close()
 
 
-def save(folder: Path, configs: dict[str, dict[str, Any]]) -> Path:
-    """Config -> split -> rows, laid out as the builder's data set is published."""
-    from datasets import Dataset
-
-    head = []
-    for config, splits in configs.items():
-        (folder / config).mkdir(parents=True)
-        for split, rows in splits.items():
-            found = Dataset.from_list(rows) if isinstance(rows, list) else rows
-            found.to_parquet(str(folder / config / f"{split}-00000-of-00001.parquet"))
-        files = [{"split": s, "path": f"{config}/{s}-00000-of-00001.parquet"} for s in splits]
-        head.append({"config_name": config, "data_files": files})
-    (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': head})}---\n")
-    return folder
-
-
-def small(folder: Path, **changed: Any) -> Path:
-    multi = {f"multi_turn_{c}": [ROW | {"id": f"multi_turn_{c}_0"} | changed] for c in CATEGORIES}
-    worlds = [{"name": name, "source": source} for name, source in SOURCES.items()]
-    single = {category: rows_of(category) for category in SINGLE}
-    return save(folder, {"single_turn": single, "multi_turn": multi, "worlds": {"python": worlds}})
-
-
 def evaluate(group: str, replies: Any, metadata: dict[str, Any], **settings: Any) -> dict[str, Any]:
     """lm-eval's evaluator with a model that replies to each document as told."""
     import lm_eval
@@ -169,12 +128,12 @@ def replay(doc: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("right", [True, False], ids=["gold", "silence"])
 def test_the_group_of_all_function_calling_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: bool):
-    from test_seal_tools_task import SPLITS
-    from test_seal_tools_task import small as seal_rows
+    from call_list_parts import SPLITS
+    from call_list_parts import small as seal_rows
 
-    monkeypatch.setenv("HUBWRIGHT_BFCL", str(small(tmp_path / "bfcl")))
+    monkeypatch.setenv("HUBWRIGHT_DATA_BFCL", str(small(tmp_path / "bfcl")))
     seal = save(tmp_path / "seal", {"instances": {split: seal_rows() for split in SPLITS}})
-    monkeypatch.setenv("HUBWRIGHT_SEAL_TOOLS", str(seal))
+    monkeypatch.setenv("HUBWRIGHT_DATA_SEAL_TOOLS", str(seal))
     found = evaluate("button", replay if right else lambda doc: "", {"bootstrap": 10})
     assert len([task for task, count in found["n-samples"].items() if count["original"]]) == 11 + 4 + 2
     figures = {key.removesuffix(",none"): value for key, value in found["groups"]["button"].items()}
@@ -199,34 +158,8 @@ def test_answers_alone_and_older_data(tmp_path: Path):
             "worlds": {"python": [{"name": n, "source": s} for n, s in SOURCES.items()]},
         },
     )
-    with pytest.raises(DataError, match="no column 'later_prompt'; build it anew"):
+    with pytest.raises(DataError, match="no column 'later_prompt'; build it with `hubwright run bfcl"):
         evaluate("button_bfcl_multi_turn_base", lambda doc: "", {"dataset": str(old)})
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package's wheel: of HUBWRIGHT_TEST_WHEELS, or else of pip's registry; skipped where neither has it."""
-    if (found := package()) is not None:
-        return found
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--timeout", "15", "--retries", "1", "download", "--quiet", "--no-deps"]
-    done = subprocess.run([*pip, "--dest", str(folder), "bfcl-eval==2026.3.23"], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"pip cannot get the wheel of bfcl-eval: {done.stderr.strip()[-200:]}")
-    return folder / WHEEL
-
-
-@pytest.fixture(scope="module")
-def real(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from hubwright.builders.bfcl import BFCLConfig, build
-    from hubwright.builders.bfcl.build import MULTI
-    from hubwright.hub_sync.context import StepContext
-
-    folder = tmp_path_factory.mktemp("bfcl")
-    recipe = yaml.safe_load((Path(__file__).parents[3] / "recipes" / "bfcl.yaml").read_text())
-    digest = recipe["steps"]["bfcl"]["with"]["expect_sha256"]
-    config = BFCLConfig(source=str(wheel), categories=MULTI, expect_sha256=digest)
-    return save(folder / "data", build(config, StepContext("bfcl", folder / "work", folder / "output")))
 
 
 @pytest.mark.parametrize("right", [True, False], ids=["gold", "silence"])

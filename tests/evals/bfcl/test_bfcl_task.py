@@ -9,16 +9,14 @@ from typing import Any
 
 import pytest
 import yaml
-from test_bfcl_matcher import FUNCTION, GOLD
+from bfcl_parts import CATEGORIES, FUNCTION, GOLD, REPLY, rows_of
 
 from hubwright.environments.calls import Call, as_python
 from hubwright.evals._lib.data import tasks_dir
 from hubwright.evals.bfcl.fc_task import json_schema
 from hubwright.evals.bfcl.scorer import METRICS, score
 
-REPLY = "[book(city='NYC', nights=2)]"
 JSON_REPLY = '<tool_call>\n{"name": "book", "arguments": {"city": "NYC", "nights": 2}}\n</tool_call>'
-CATEGORIES = sorted(p.stem.removeprefix("button_bfcl_fc_") for p in tasks_dir().glob("button_bfcl_fc_*.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -95,20 +93,6 @@ def save(folder: Path, rows: dict[str, list[dict[str, Any]]]) -> Path:
     head = yaml.safe_dump({"configs": [{"config_name": "single_turn", "data_files": files}]})
     (folder / "README.md").write_text(f"---\n{head}---\n")
     return folder
-
-
-def rows_of(category: str) -> list[dict[str, Any]]:
-    gold = "" if "relevance" in category else json.dumps(GOLD)
-    messages = [{"role": "user", "content": "Two nights in NYC, please."}]
-    row = {"messages": messages, "functions": [FUNCTION], "gold": gold, "prompt": "Reply with calls."}
-    with_system = row | {"messages": [{"role": "system", "content": "Be brief."}, *messages]}
-    return [
-        {
-            key: item if isinstance(item, str) else json.dumps(item)
-            for key, item in {"id": f"{category}_{n}", **r}.items()
-        }
-        for n, r in enumerate((row, with_system))
-    ]
 
 
 @pytest.mark.parametrize("right", [True, False], ids=["gold", "silence"])

@@ -9,41 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_bfcl_matcher import package
+from bfcl_parts import package
+from multi_turn_parts import SOURCES
 
 from hubwright.environments.calls import python_calls
 from hubwright.evals.bfcl.worlds import Worlds, needless, play
 from hubwright.hub_sync.errors import DataError
 
-SOURCES = {
-    "long_context": "EXTRA = 1000",
-    "ticket_api": """
-import subprocess
-from bfcl_eval.eval_checker.multi_turn_eval.func_source_code.long_context import EXTRA
-
-class TicketAPI:
-    def __init__(self):
-        self.tickets, self._seen = {}, 0
-    def _load_scenario(self, scenario, long_context=False):
-        self.tickets = scenario.get("tickets", {})
-        self.next = EXTRA if long_context else 1
-    def create(self, title, priority=1):
-        self._seen += 1
-        self.tickets[str(self.next)] = {"title": title, "priority": priority}
-        self.next += 1
-        return {"id": self.next - 1}
-    def show(self, value):
-        return value if not isinstance(value, dict) else [value]
-    def count(self):
-        return len(self.tickets)
-    def fail(self):
-        raise ValueError("no such ticket")
-    def kill(self):
-        return "killed"
-    def spin(self):
-        while True: pass
-""",
-}
 ROW = {"id": "multi_turn_base_0", "involved_classes": ["TicketAPI"], "initial_config": {"TicketAPI": {"tickets": {}}}}
 GOLD = [["create('a', priority=2)", "count()"], [], ["count()"]]
 

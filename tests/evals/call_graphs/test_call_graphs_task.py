@@ -127,6 +127,8 @@ def test_the_task_refuses_rows_without_plans(tmp_path: Path, monkeypatch: pytest
     from hubwright.hub_sync.errors import DataError
 
     Dataset.from_dict({"id": ["a"], "messages": ["[]"]}).to_parquet(str(tmp_path / "test.parquet"))
-    monkeypatch.setenv("HUBWRIGHT_CALL_GRAPHS", str(tmp_path))
-    with pytest.raises(DataError, match="call_graphs: the data set has no column 'tools'"):
+    monkeypatch.setenv("HUBWRIGHT_DATA_CALL_GRAPHS", str(tmp_path))
+    with pytest.raises(
+        DataError, match="the data set has no column 'tools'; build it with `hubwright run call_graphs"
+    ):
         CallGraphsTask(config={"task": "call_graphs", "test_split": "test", "output_type": "generate_until"})

@@ -13,22 +13,25 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer, all_yes, failure, verdict_items
+from judge_parts import SAMPLE, answers
 from starlette.responses import Response
 
+from hubwright.evals._lib.judging import judge
+from hubwright.evals._lib.judging.cases import Case, answer_hash
+from hubwright.evals._lib.judging.judge import JudgeConfig, read_judge_config
 from hubwright.evals.fbbench import scorer
 from hubwright.evals.fbbench.answers import read_answers, read_dataset
-from hubwright.evals.fbbench.judge import Answer, JudgeConfig, judge_answers, read_judge_config
-from hubwright.evals.fbbench.samples import answer_hash
-from hubwright.evals.fbbench.verdicts import read_verdicts
+from hubwright.evals.fbbench.verdicts import Judged, collect, official_rows, read_verdicts
 from hubwright.hub_sync.errors import ConflictError, DataError, StorageError, UsageError
 from hubwright.inference.served import remote_endpoint
 
-SAMPLE = Path(scorer.__file__).with_name("sample.jsonl")
+
+def with_text(case: Case, text: str | None) -> Case:
+    return read_dataset(SAMPLE)[case.id].case(text)
 
 
-def answers(count: int = 8) -> list[Answer]:
-    samples = list(read_dataset(SAMPLE).values())[:count]
-    return [Answer(sample, f"第二次回答 {number}") for number, sample in enumerate(samples)]
+def judge_answers(cases: list[Case], config: JudgeConfig, **settings: Any) -> list[Judged]:
+    return collect(judge.judge_answers(cases, config, official=(official_rows,), **settings))
 
 
 def config(server: ChatServer, **settings: Any) -> JudgeConfig:
@@ -45,7 +48,7 @@ def test_every_item_gets_its_line_in_the_order_of_the_answers(tmp_path: Path) ->
         judged = judge_answers(answers(32), config(server), out=out)
     rows = lines(out)
     assert len(rows) == sum(len(one.sample.items) for one in judged) == 76
-    assert [row["id"] for row in rows if row["item"] == 0] == [answer.sample.id for answer in answers(32)]
+    assert [row["id"] for row in rows if row["item"] == 0] == [case.id for case in answers(32)]
     assert {row["verdict"] for row in rows} == {"yes"} and {row["judge"] for row in rows} == {"local"}
     assert {row["answers"] for row in rows} == {32} and {row["attempts"] for row in rows} == {1}
     body = server.bodies[0]
@@ -104,7 +107,7 @@ def test_an_unusable_reply_is_asked_for_three_times(tmp_path: Path) -> None:
 
 def test_empty_and_failed_answers_never_reach_the_judge() -> None:
     rows = answers(4)
-    rows = [rows[0], Answer(rows[1].sample, "$ERROR$"), Answer(rows[2].sample, " "), Answer(rows[3].sample, None)]
+    rows = [rows[0], with_text(rows[1], "$ERROR$"), with_text(rows[2], " "), with_text(rows[3], None)]
     with ChatServer(all_yes) as server:
         judged = judge_answers(rows, config(server))
     assert len(server.bodies) == 1
@@ -119,13 +122,11 @@ def test_a_finished_file_asks_nothing_and_stays_as_it_is(tmp_path: Path) -> None
         before = out.read_bytes()
         judge_answers(answers(), config(server), out=out)
         assert len(server.bodies) == 8 and out.read_bytes() == before
-        changed = [
-            Answer(answer.sample, f"{answer.text}!") if n == 1 else answer for n, answer in enumerate(answers())
-        ]
+        changed = [with_text(case, f"{case.answer}!") if n == 1 else case for n, case in enumerate(answers())]
         judge_answers(changed, config(server), out=out)
         assert len(server.bodies) == 9  # a new answer needs a new verdict
-    assert {row["answer_sha256"] for row in lines(out) if row["id"] == changed[1].sample.id} == {
-        answer_hash(changed[1].text)
+    assert {row["answer_sha256"] for row in lines(out) if row["id"] == changed[1].id} == {
+        answer_hash(changed[1].answer)
     }
 
 
@@ -159,8 +160,8 @@ WORKER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from test_judge import answers
-from hubwright.evals.fbbench.judge import JudgeConfig, judge_answers
+from judge_parts import answers
+from hubwright.evals._lib.judging.judge import JudgeConfig, judge_answers
 judge_answers(answers(32), JudgeConfig.model_validate({"judge": sys.argv[1], "concurrency": 4}), out=Path(sys.argv[2]))
 """
 
@@ -187,7 +188,7 @@ def test_kill_dash_nine_costs_no_verdict_but_those_in_flight(tmp_path: Path) -> 
     assert [one.state for one in judged] == ["complete"] * 32
     assert asked <= 32 + 2 * 4  # per kill those in flight
     ids = [row["id"] for row in lines(out) if row["item"] == 0]
-    assert ids == [answer.sample.id for answer in answers(32)]  # none missing, doubled or out of order
+    assert ids == [case.id for case in answers(32)]  # none missing, doubled or out of order
     with ChatServer(all_yes) as fresh:
         judge_answers(answers(32), config(fresh), out=tmp_path / "whole.jsonl")
     assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
@@ -223,7 +224,7 @@ def test_replay_gives_the_stored_verdicts_for_the_same_answers_only(tmp_path: Pa
     again = judge_answers(answers(), replay, out=out)
     assert [(one.sample.id, one.verdicts) for one in again] == [(one.sample.id, one.verdicts) for one in first]
     assert out.read_bytes() == stored.read_bytes()
-    mixed = [*answers()[:4], *(Answer(answer.sample, "else") for answer in answers()[4:])]
+    mixed = [*answers()[:4], *(with_text(case, "else") for case in answers()[4:])]
     states = [one.state for one in judge_answers(mixed, replay)]
     assert states == ["complete"] * 4 + ["failed"] * 4
     with pytest.raises(DataError, match="fit none of the 4 answers: the stored verdict is for another answer"):
@@ -290,11 +291,11 @@ def test_wrong_sets_of_answers_are_refused() -> None:
 
 def test_plain_answers_need_the_data_set(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text(json.dumps({"id": answers(1)[0].sample.id, "answer": "x"}) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({"id": answers(1)[0].id, "answer": "x"}) + "\n", encoding="utf-8")
     with pytest.raises(UsageError, match="add --dataset"):
         read_answers(path)
     (found,) = read_answers(path, read_dataset(SAMPLE))
-    assert found == Answer(answers(1)[0].sample, "x")
+    assert found == with_text(answers(1)[0], "x")
     path.write_text('{"id": "fb-x", "answer": "x"}\n', encoding="utf-8")
     with pytest.raises(DataError, match="not in the data set"):
         read_answers(path, read_dataset(SAMPLE))

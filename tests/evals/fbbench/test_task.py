@@ -17,9 +17,9 @@ from chat_server import ChatServer, all_yes, failure
 from hubwright.builders.fbbench.build import SAMPLE as OFFICIAL_SAMPLE
 from hubwright.builders.fbbench.schema import to_row
 from hubwright.evals._lib.data import tasks_dir
+from hubwright.evals._lib.judging.judge import judge_answers, read_judge_config
 from hubwright.evals.fbbench import scorer
 from hubwright.evals.fbbench.answers import official_to_row, read_answers, read_dataset
-from hubwright.evals.fbbench.judge import judge_answers, read_judge_config
 from hubwright.evals.fbbench.verdicts import read_verdicts
 from hubwright.hub_sync.errors import DataError, HubError, UsageError
 
@@ -28,7 +28,7 @@ SAMPLE = Path(scorer.__file__).with_name("sample.jsonl")
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HUBWRIGHT_FBBENCH", "HUBWRIGHT_JUDGE", "HUBWRIGHT_VERDICTS"):
+    for name in ("HUBWRIGHT_DATA_FBBENCH", "HUBWRIGHT_JUDGE", "HUBWRIGHT_VERDICTS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -67,7 +67,7 @@ def run(model: Any, metadata: dict[str, Any], **settings: Any) -> dict[str, Any]
 def test_the_yaml_files_load_and_build() -> None:
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    for path in tasks_dir().glob("fbbench*.yaml"):
+    for path in tasks_dir().glob("fbbench/fbbench*.yaml"):
         config = load_yaml(path, resolve_func=True)
         assert config["task"] == path.stem and isinstance(config["class"], type)
     task = load_task()
@@ -83,7 +83,7 @@ def test_no_name_is_upstreams() -> None:
 
     Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
     theirs = Path(lm_eval.tasks.__file__).parent
-    for path in tasks_dir().glob("fbbench*.yaml"):
+    for path in tasks_dir().glob("fbbench/fbbench*.yaml"):
         assert not [found for found in theirs.glob(f"**/{path.name}") if "hubwright" not in found.parts]
 
 
@@ -195,7 +195,7 @@ def test_predict_only_then_judge_then_replay(model: Any, tmp_path: Path) -> None
     path = tmp_path / "samples.jsonl"
     path.write_text("".join(json.dumps(s, default=str) + "\n" for s in results["samples"]["fbbench_sample"]))
     answers = read_answers(path)
-    assert len(answers) == 32 and len({answer.text for answer in answers}) > 1
+    assert len(answers) == 32 and len({answer.answer for answer in answers}) > 1
     verdicts = tmp_path / "v.jsonl"
     with ChatServer(lambda body, n: all_yes(body, n).replace("是", "否") if n % 3 else all_yes(body, n)) as server:
         judge_answers(answers, read_judge_config(f"openai:local@{server.url}"), out=verdicts)
@@ -263,7 +263,7 @@ def test_rows_come_from_a_folder_a_file_or_a_pinned_commit(
     assert len(load_task("fbbench", dataset=str(folder)).eval_docs) == 5
     assert len(load_task("fbbench", dataset=str(OFFICIAL_SAMPLE)).eval_docs) == 32
     assert len(load_task("fbbench_sample", dataset=str(folder)).eval_docs) == 5
-    monkeypatch.setenv("HUBWRIGHT_FBBENCH", str(folder))
+    monkeypatch.setenv("HUBWRIGHT_DATA_FBBENCH", str(folder))
     assert len(load_task("fbbench").eval_docs) == 5 and len(load_task("fbbench_sample").eval_docs) == 32
     repo = f"{namespace}/fb-bench"
     api.create_repo(repo, repo_type="dataset")

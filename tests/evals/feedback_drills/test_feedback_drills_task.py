@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from hubwright.evals._lib.chat import chat_prompt
 from hubwright.evals._lib.data import tasks_dir
-from hubwright.evals._lib.scored import wilson
 from hubwright.evals.feedback_drills.scorer import METRICS, extract_answer, is_correct, score
 
 
@@ -64,12 +63,6 @@ def test_metrics_of_one_response() -> None:
     assert score(ROW, "Answer: 52")["repeats_first_answer"] == 1.0
     assert score(ROW, "I do not know")["no_answer"] == 1.0
     assert set(right) <= set(METRICS)
-
-
-def test_wilson_interval() -> None:
-    assert wilson(0, 0) == (0.0, 1.0)
-    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
 
 
 def test_prompt_without_a_template_and_with_a_system_instruction() -> None:

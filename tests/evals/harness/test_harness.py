@@ -10,8 +10,8 @@ import pytest
 from chat_server import ChatServer, all_yes
 from pydantic import ValidationError
 
+from hubwright.evals._lib.judging.judge import judge_answers, read_judge_config
 from hubwright.evals.fbbench.answers import read_answers
-from hubwright.evals.fbbench.judge import judge_answers, read_judge_config
 from hubwright.evals.harness.command import list_tasks
 from hubwright.evals.harness.step import HarnessConfig, evaluate, find_tasks
 from hubwright.hub_sync.context import Input, StepContext
@@ -69,7 +69,7 @@ def test_answers_are_stored_the_same_every_time_without_a_local_path(tiny_model:
     assert task["metrics"] == {} and task["n"] == 8 and task["metadata"]["dataset"] == f"org/rows@{'b' * 40}"
     assert results["packages"]["lm_eval"] and len(task["task_hash"]) == 64
     answers = read_answers(context.output)
-    assert len(answers) == 8 and all(answer.text for answer in answers)
+    assert len(answers) == 8 and all(answer.answer for answer in answers)
 
 
 def test_scores_go_into_the_report(tiny_model: Path, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_the_stock_commands_answers_become_a_data_set(
     assert done.returncode == 0, done.stderr
     folder = Path(api.snapshot_download(f"{namespace}/answers", repo_type="dataset", revision="v1.0.0"))
     answers = read_answers(folder)
-    assert len(answers) == 6 and all(answer.text for answer in answers)
+    assert len(answers) == 6 and all(answer.answer for answer in answers)
     card = (folder / "README.md").read_text()
     assert "A trial on the first 6" in card and str(tmp_path) not in card + (folder / "results.json").read_text()
 

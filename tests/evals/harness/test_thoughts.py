@@ -68,7 +68,8 @@ def answered(*bodies: Any, **settings: Any) -> list[dict[str, Any]]:
         endpoint = Endpoint("m", url, **settings)
         config = AnswersConfig().model_dump()
         async with ChatClient(endpoint) as chat:
-            rows = [{"id": str(n), "messages": [{"role": "user", "content": str(n)}]} for n in range(len(bodies))]
+            turns = [[{"role": "user", "content": str(n)}] for n in range(len(bodies))]
+            rows = [{"id": str(n), "messages": turn, "temperature": 0.0} for n, turn in enumerate(turns)]
             return [await answer_row(row, config, chat) for row in rows]
 
     with ChatServer(script) as server:
@@ -112,7 +113,7 @@ def test_read_answers_stored_thoughts_are_not_judged(tmp_path: Path) -> None:
     said = ["<think>a</think>b", "<think>a</think>", "<think>a"]
     lines = [json.dumps({"doc": row, "filtered_resps": [text]}) for row, text in zip(rows, said, strict=True)]
     (tmp_path / "samples_fbbench.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    cases = [one.case() for one in read_answers(tmp_path / "samples_fbbench.jsonl")]
+    cases = read_answers(tmp_path / "samples_fbbench.jsonl")
     assert [(case.answer, case.answer_state) for case in cases] == [("b", "ok"), ("", "empty"), ("", "empty")]
 
 
@@ -216,8 +217,9 @@ def test_interactive_model_episodes_see_no_thought_and_the_transcript_keeps_it()
     from lm_eval.api.instance import Instance
     from lm_eval.api.model import LM
 
-    from hubwright.evals._lib.interactive.episodes import Request, read_transcript
+    from hubwright.evals._lib.interactive.episodes import Request, read_transcript, register
     from hubwright.evals._lib.interactive.model import InteractiveLM
+    from hubwright.evals.tool_query.episode import ToolQueryEpisode
 
     done = '<tool_call>{"name": "finish", "arguments": {"answer": "4"}}</tool_call>'
     row = {"id": "r", "goal": "g", "today": "2030-01-01", "answer": '"4"', "changes": "[]", "board": "[]"}
@@ -235,7 +237,7 @@ def test_interactive_model_episodes_see_no_thought_and_the_transcript_keeps_it()
         def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> Any:
             raise NotImplementedError
 
-    request = Instance("generate_until", row, (Request("tool_query", row).text(), {}), 0, ("t", 0, 1))
+    request = Instance("generate_until", row, (Request(register(ToolQueryEpisode), row).text(), {}), 0, ("t", 0, 1))
     (text,) = InteractiveLM(Inner()).generate_until([request])
     found = read_transcript(text)
     assert found is not None and found["success"] and found["answer"] == "4" and found["steps"] == 2

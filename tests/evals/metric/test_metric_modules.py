@@ -16,8 +16,15 @@ from hubwright.evals.fbbench import scorer
 from hubwright.evals.fbbench.answers import read_dataset
 from hubwright.evals.fbbench.verdicts import Judged
 from hubwright.evals.feedback_drills import scorer as drills
-from hubwright.evals.metric.step import MODULES
+from hubwright.evals.metric.step import MetricConfig, write_metric
+from hubwright.hub_sync.context import StepContext
+from hubwright.hub_sync.errors import UsageError
 
+MODULES = {
+    "fb_bench": "hubwright.evals.fbbench.metric",
+    "tool_calls": "hubwright.evals.toolcall.metric",
+    "feedback_drills": "hubwright.evals.feedback_drills.metric",
+}
 CALLS = ['{"name": "now", "arguments": {"zone": "UTC"}}', "It is noon.", "", '{"name": "no"'] * 2
 GOLD = [[{"name": "now", "arguments": {"zone": "UTC"}}]] * 3 + [[{"name": "now", "arguments": {}}]] + [[]] * 4
 SAID, VALUES = ["Answer: 7", "答案：8", "no idea", "Answer: 240 minutes"], ["7", "9", "3", "240"]
@@ -94,9 +101,16 @@ def test_a_folder_gives_the_figures_of_the_plain_functions(tmp_path: Path, monke
     given = arguments()
     for name, expected in plain().items():
         (tmp_path / name).mkdir()
-        (tmp_path / name / f"{name}.py").write_bytes((MODULES / f"{name}.py").read_bytes())
+        write_metric(MetricConfig(module=MODULES[name]), StepContext("m", tmp_path / "work", tmp_path / name, {}))
         found = evaluate.load(str(tmp_path / name)).compute(**given[name])
         assert {key: found[key] for key in expected} == pytest.approx(expected), name
+
+
+@pytest.mark.parametrize("module", ["hubwright.evals.fbbench.nothing", "hubwright.evals.fbbench.scorer"])
+def test_write_metric_module_that_is_no_metric_is_one_line(module: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"metric {module}: .*; name a module with") as caught:
+        write_metric(MetricConfig(module=module), StepContext("m", tmp_path / "work", tmp_path, {}))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_seal_tools_task import evaluate, written
+from call_list_parts import evaluate, written
 
 from hubwright.evals._lib.call_lists.scorer import score
 from hubwright.evals.nestful.task import NestfulTask

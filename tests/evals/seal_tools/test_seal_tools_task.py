@@ -8,24 +8,15 @@ from typing import Any
 
 import pytest
 import yaml
+from call_list_parts import GOLD, SPLITS, evaluate, small, written
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hubwright.evals._lib.call_lists import micro
 from hubwright.evals._lib.call_lists.scorer import score, text_of
-from hubwright.evals._lib.data import tasks_dir
 from hubwright.hub_sync.errors import DataError
 
-SPLITS = ("test_in_domain", "test_out_domain")
 TASKS = [f"seal_tools_{split.removeprefix('test_')}" for split in SPLITS]
-GOLD = [
-    {"name": "film", "arguments": {"title": "Heat", "year": "1995"}},
-    {"name": "weather", "arguments": {"place": "API_call_1"}},
-]
-
-
-def written(calls: list[dict[str, Any]]) -> str:
-    return "\n".join(f"<tool_call>\n{json.dumps(c, ensure_ascii=False)}\n</tool_call>" for c in calls)
 
 
 def film(**arguments: Any) -> dict[str, Any]:
@@ -98,46 +89,6 @@ def save(folder: Path, splits: dict[str, Any]) -> Path:
     return folder
 
 
-def small(scorable: bool = True, **changed: Any) -> Any:
-    from datasets import Dataset
-
-    tool = {"type": "function", "function": {"name": "film", "description": "Ü", "parameters": {}, "responses": {}}}
-    row = {"id": "dev-easy-0", "query": "Which?", "calls": json.dumps(GOLD), "tools": json.dumps([tool])}
-    return Dataset.from_list([row | {"scorable": scorable} | changed, row | {"scorable": False} | changed])
-
-
-def evaluate(data: Path, replies: Any, seen: list[Any], tasks: list[str], **settings: Any) -> dict[str, Any]:
-    """lm-eval's evaluator with a model that replies to each document as told."""
-    import lm_eval
-    from lm_eval.api.model import LM
-    from lm_eval.tasks import TaskManager
-
-    class Scripted(LM):
-        tokenizer_name = "scripted"
-
-        def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-            seen.append(chat_history)
-            return json.dumps(chat_history)
-
-        def chat_template(self, chat_template: Any = False) -> str:
-            return "scripted"
-
-        def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-            return [replies(request.doc) for request in requests]
-
-        def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> Any:
-            raise NotImplementedError
-
-        def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> Any:
-            raise NotImplementedError
-
-    metadata = {"dataset": str(data), "bootstrap": 20}
-    manager = TaskManager(include_defaults=False, include_path=str(tasks_dir()), metadata=metadata)
-    return lm_eval.simple_evaluate(
-        model=Scripted(), tasks=tasks, task_manager=manager, apply_chat_template=True, bootstrap_iters=10, **settings
-    )
-
-
 def test_through_lm_eval(tmp_path: Path):
     data = save(tmp_path / "d", {split: small() for split in SPLITS})
     seen: list[Any] = []
@@ -164,7 +115,7 @@ def test_answers_alone(tmp_path: Path):
 def test_data_that_cannot_be_scored_are_one_line(tmp_path: Path):
     with pytest.raises(DataError, match="no row of 'test_in_domain' can be scored"):
         evaluate(save(tmp_path / "a", {SPLITS[0]: small(False)}), str, [], TASKS[:1])
-    with pytest.raises(DataError, match="has no column 'calls'; give one of `uses: seal_tools`"):
+    with pytest.raises(DataError, match="has no column 'calls'; build it with `hubwright run seal_tools"):
         evaluate(save(tmp_path / "b", {SPLITS[0]: small().remove_columns("calls")}), str, [], TASKS[:1])
 
 

@@ -16,7 +16,7 @@ import yaml
 
 from hubwright.builders import sequences
 from hubwright.evals._lib.data import tasks_dir
-from hubwright.evals._lib.scored import wilson
+from hubwright.evals._lib.statistics import wilson
 from hubwright.evals.harness.step import HarnessConfig, evaluate, find_tasks
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError, HubError, UsageError
@@ -34,11 +34,11 @@ SETS: dict[str, tuple[Any, Any]] = {
     ),
 }
 TASKS = [
-    ("induction", "induction", "test", None),
-    ("ngram", "ngram", "test", None),
-    ("hop_k", "hop_k", "test", "hops"),
-    ("modular_arithmetic", "arithmetic", "test", "difficulty"),
-    ("modular_arithmetic_hard", "arithmetic", "test_hard", "difficulty"),
+    ("kv_induction", "induction", "test", None),
+    ("kv_ngram", "ngram", "test", None),
+    ("kv_hop_k", "hop_k", "test", "hops"),
+    ("kv_modular_arithmetic", "arithmetic", "test", "difficulty"),
+    ("kv_modular_arithmetic_hard", "arithmetic", "test_hard", "difficulty"),
 ]
 
 
@@ -178,22 +178,24 @@ def test_nothing_is_put_before_a_sequence_and_predict_only_stores(
     data: Path, word_model: Path, tmp_path: Path
 ) -> None:
     more = {"system_instruction": "Answer!", "num_fewshot": 2}
-    plain = run("hop_k", word_model, data / "hop_k", tmp_path / "a", predict_only=True)
-    told = run("hop_k", word_model, data / "hop_k", tmp_path / "b", predict_only=True, **more)
+    plain = run("kv_hop_k", word_model, data / "hop_k", tmp_path / "a", predict_only=True)
+    told = run("kv_hop_k", word_model, data / "hop_k", tmp_path / "b", predict_only=True, **more)
     import datasets
 
     one, other = (datasets.load_dataset(str(c.output), split="samples") for c in (plain, told))
     assert one["arguments"] == other["arguments"] and one["resps"] == other["resps"]
-    assert plain.report.counts["hop_k: documents answered"] == 40 and not plain.report.metrics
+    assert plain.report.counts["kv_hop_k: documents answered"] == 40 and not plain.report.metrics
 
 
 def test_wrong_data_are_one_line(data: Path, word_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="hop_k: the data set has no column 'hops'; give one made by `uses: hop_k`"):
-        run("hop_k", word_model, data / "induction", tmp_path / "a")
+    with pytest.raises(
+        DataError, match="the data set has no column 'hops'; build it with `hubwright run sequences --only hop_k"
+    ):
+        run("kv_hop_k", word_model, data / "induction", tmp_path / "a")
 
 
 def test_a_missing_data_set_says_how_to_build_it() -> None:
-    manager, names = find_tasks(["ngram"], {"dataset": "nobody/ngram@v1.0.0"})
+    manager, names = find_tasks(["kv_ngram"], {"dataset": "nobody/ngram@v1.0.0"})
     with pytest.raises(HubError, match="hubwright run sequences --only ngram"):
         manager.load(names)
 
@@ -206,7 +208,7 @@ Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar
 
 
 def group() -> dict[str, Any]:
-    return yaml.load((tasks_dir() / "kv_shifting.yaml").read_text(encoding="utf-8"), Loader=Loader)
+    return yaml.load((tasks_dir() / "kv" / "kv_shifting.yaml").read_text(encoding="utf-8"), Loader=Loader)
 
 
 def test_every_benchmark_of_the_group_is_pinned_to_a_commit() -> None:

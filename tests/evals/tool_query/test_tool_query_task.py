@@ -244,5 +244,5 @@ def test_all_of_agentgyms_tasks(shared_data: Path, tmp_path: Path):
 
 def test_other_rows_are_refused(tmp_path: Path):
     other = save([{key: value for key, value in ASKS.items() if key != "board"}], tmp_path / "d")
-    with pytest.raises(DataError, match="no column 'board'; give one of `uses: tool_query`"):
+    with pytest.raises(DataError, match="no column 'board'; build it with `hubwright run tool_query"):
         evaluate(other, oracle=True)

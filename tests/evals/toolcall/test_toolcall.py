@@ -190,7 +190,7 @@ def test_plain_turns_render_exactly_like_the_published_template(row: dict[str, A
 
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    template = (files("hubwright.trainers") / "chatml_tools.jinja").read_text(encoding="utf-8")
+    template = (files("hubwright.trainers") / "_lib" / "chatml_tools.jinja").read_text(encoding="utf-8")
     for end in range(1, len(row["messages"]) + 1):
         part = row["messages"][:end]
         if part[-1]["role"] == "system":

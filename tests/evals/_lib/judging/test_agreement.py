@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hubwright.evals._lib.judging.agreement import Pair, as_text, compare, kappa, pair, self_preference
-from hubwright.evals.fbbench.verdicts import verdict_rows_of
+from hubwright.evals._lib.judging.agreement import Pair, as_text, compare, pair, self_preference
+from hubwright.evals._lib.judging.verdicts import read_stored
+from hubwright.evals._lib.statistics import kappa
+from hubwright.evals.fbbench.verdicts import official_rows
 from hubwright.hub_sync.errors import DataError, UsageError
 
 WORDS = {True: "yes", False: "no", None: "unparsable"}
@@ -30,20 +32,6 @@ def rows(verdicts: list[list[bool | None]], weight: float | None = None, model: 
         for n, items in enumerate(verdicts)
         for i, met in enumerate(items)
     ]
-
-
-@pytest.mark.parametrize(
-    ("table", "value"),
-    [
-        ((20, 5, 10, 15), 0.4),  # the worked example of the Wikipedia article on Cohen's kappa
-        ((45, 15, 25, 15), 0.1304),  # the same article, two raters with equal agreement but different shares
-        ((25, 35, 5, 35), 0.2593),
-        ((10, 0, 0, 10), 1.0),
-        ((0, 10, 10, 0), -1.0),
-    ],
-)
-def test_kappa_of_published_examples(table: tuple[int, ...], value: float) -> None:
-    assert float(kappa(np.array(table))) == pytest.approx(value, abs=5e-5)
 
 
 def test_kappa_is_undefined_where_one_word_is_all() -> None:
@@ -158,7 +146,7 @@ def test_official_judgements_are_read_as_verdicts(shared_data: Path) -> None:
     path = folder / "gpt-4o-2024-08-06/Qwen2.5-7B-Instruct.jsonl"
     if not path.is_file():
         pytest.skip("the published judgements are not here")
-    official = verdict_rows_of(str(path))
+    official = read_stored(path, (official_rows,)).rows
     report = compare(pair(official, official), by="task", resamples=50)
     assert report["overall"]["agreement"]["value"] == report["overall"]["kappa"]["value"] == 1.0
     assert report["overall"]["items"] == 1596 and len(report["by"]) == 8

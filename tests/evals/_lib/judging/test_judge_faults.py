@@ -4,7 +4,6 @@ can be made again from the stored rows alone."""
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import pytest
 from chat_server import ChatServer, all_yes, completion, failure
 from starlette.responses import JSONResponse, Response
 
+from hubwright.evals._lib.judging.judge import JudgeConfig, judge_answers
 from hubwright.evals.fbbench import scorer
 from hubwright.evals.fbbench.answers import read_dataset
-from hubwright.evals.fbbench.judge import Answer, JudgeConfig, judge_answers
 from hubwright.evals.fbbench.verdicts import read_verdicts
 from hubwright.hub_sync.errors import UsageError
 
@@ -40,7 +39,7 @@ FAULTS: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("script", "state"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
 def test_a_bad_judge_is_never_a_wrong_answer(script: Any, state: str, tmp_path: Path) -> None:
-    answers = [Answer(sample, f"answer {n}") for n, sample in enumerate(read_dataset(SAMPLE).values())]
+    answers = [sample.case(f"answer {n}") for n, sample in enumerate(read_dataset(SAMPLE).values())]
 
     def one_bad(body: dict[str, Any], number: int) -> Any:
         return script(body, number) if "answer 3\n" in body["messages"][0]["content"] else all_yes(body, number)
@@ -49,9 +48,9 @@ def test_a_bad_judge_is_never_a_wrong_answer(script: Any, state: str, tmp_path: 
     with ChatServer(one_bad) as server:
         config = JudgeConfig(judge=f"openai:m@{server.url}", max_retries=0)
         judged = judge_answers(answers, config, out=out)
-    assert [one.state for one in judged] == ["complete"] * 3 + [state] + ["complete"] * 28
+    assert [row["state"] for row in judged if row["item"] == 0] == ["complete"] * 3 + [state] + ["complete"] * 28
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    words = {row["verdict"] for row in rows if row["id"] == answers[3].sample.id}
+    words = {row["verdict"] for row in rows if row["id"] == answers[3].id}
     assert words == {"unparsable" if state == "failed" else None}
     assert len({row["state"] for row in rows}) == 2
     report = scorer.score(read_verdicts(out).judged, resamples=0)
@@ -67,7 +66,7 @@ def test_a_bad_judge_is_never_a_wrong_answer(script: Any, state: str, tmp_path: 
 
 def test_files_of_before_are_kept_and_scored(tmp_path: Path) -> None:
     """A file without the newer columns is read, and its finished verdicts are not asked for again."""
-    answers = [Answer(sample, f"answer {n}") for n, sample in enumerate(read_dataset(SAMPLE).values())]
+    answers = [sample.case(f"answer {n}") for n, sample in enumerate(read_dataset(SAMPLE).values())]
     out = tmp_path / "v.jsonl"
     with ChatServer(all_yes) as server:
         config = JudgeConfig(judge=f"openai:m@{server.url}")
@@ -84,7 +83,7 @@ def test_files_of_before_are_kept_and_scored(tmp_path: Path) -> None:
         assert len(server.bodies) == asked
         assert scorer.score(read_verdicts(out).judged, resamples=50) == before
         # The prompt's hash is what it was before the judge became a stage: no file has to be made anew for that.
-        assert {row["prompt_hash"] for row in old if row["id"] == answers[0].sample.id} == {FIRST_PROMPT_HASH}
+        assert {row["prompt_hash"] for row in old if row["id"] == answers[0].id} == {FIRST_PROMPT_HASH}
         with pytest.raises(UsageError, match="another prompt"):
             judge_answers(answers, config.model_copy(update={"prompt": "brief"}), out=out)
 
@@ -93,10 +92,10 @@ FIRST_PROMPT_HASH = "174887757887c1a3"
 
 
 def test_a_replayed_file_holds_the_same_rows(tmp_path: Path) -> None:
-    answers = [Answer(sample, "a") for sample in read_dataset(SAMPLE).values()]
+    answers = [sample.case("a") for sample in read_dataset(SAMPLE).values()]
     with ChatServer(all_yes) as server:
         config = JudgeConfig(judge=f"openai:m@{server.url}")
         judged = judge_answers(answers, config, out=tmp_path / "v.jsonl")
     again = judge_answers(answers, config, out=tmp_path / "w.jsonl", traffic=tmp_path / "v.jsonl.traffic", replay=True)
-    assert again == judged and replace(again[0], judge="x") != judged[0]
+    assert again == judged and again[0] | {"judge": "x"} != judged[0]
     assert (tmp_path / "v.jsonl").read_bytes() == (tmp_path / "w.jsonl").read_bytes()

@@ -38,7 +38,7 @@ steps:
       max_retries: 0
     publish: {{dataset: answers}}
   verdicts:
-    uses: judge
+    uses: fbbench_judge
     inputs: {{answers: steps.answers, dataset: steps.rows}}
     with:
       judge: openai:judge@{url}
@@ -49,7 +49,7 @@ steps:
       max_retries: 0
     publish: {{dataset: verdicts}}
   text:
-    uses: judge
+    uses: fbbench_judge
     inputs: {{answers: steps.answers}}
     with: {{judge: "openai:judge@{url}", bootstrap: 50, max_failed: 0.3, max_retries: 0}}
     publish: {{dataset: verdicts-text}}
@@ -108,7 +108,7 @@ def test_from_rows_to_agreement(hubwright_in_process: Any, api: Any, namespace: 
         return Path(snapshot_download(f"{namespace}/{name}", repo_type="dataset"))
 
     answers = read_answers(folder("answers"))
-    states = sorted(answer.case().answer_state for answer in answers)
+    states = sorted(answer.answer_state for answer in answers)
     assert states == ["empty", "failed", "ok", "ok", "ok", "ok", "ok", "refused"]
     verdicts = read_verdicts(folder("verdicts"))
     assert len(verdicts.judged) == 8 and {one.judge for one in verdicts.judged} == {"judge"}
@@ -228,17 +228,20 @@ def test_a_fixed_selection_is_stratified_and_does_not_depend_on_the_order() -> N
 
 
 def test_temperature_and_seed_follow_the_row() -> None:
-    config = AnswersConfig().model_dump()
+    by_kind = AnswersConfig(temperature={"by": "kind", "values": {"Text Creation": 0.7}})
+    config = by_kind.model_dump()
     turns = [{"role": "user", "content": "q"}]
-    greedy = request_of({"id": "a", "messages": turns, "task_type": "Coding"}, config)
+
+    def asked(name: str, kind: str, **changes: Any) -> dict[str, Any]:
+        row = {"id": name, "messages": turns, "temperature": by_kind.temperature.of({"kind": kind})}
+        return request_of({**row, **changes}, config)
+
+    greedy = asked("a", "Coding")
     assert greedy == {"messages": turns, "temperature": 0.0, "max_tokens": 4096}
-    sampled = [request_of({"id": name, "messages": turns, "task_type": "Text Creation"}, config) for name in "ab"]
+    sampled = [asked(name, "Text Creation") for name in "ab"]
     assert [body["temperature"] for body in sampled] == [0.7, 0.7]
     assert sampled[0]["seed"] == row_seed(0, "a") != sampled[1]["seed"] and sampled[0]["seed"] < 2**31
-    assert "seed" not in request_of({"id": "a", "messages": turns}, config)
-    given = request_of(
-        {"id": "a", "messages": turns, "task_type": "Coding"}, {**config, "temperature": 1, "system": "S"}
-    )
+    given = request_of({"id": "a", "messages": turns, "temperature": 1}, {**config, "system": "S"})
     assert given["temperature"] == 1 and given["messages"][0] == {"role": "system", "content": "S"} and "seed" in given
 
 
@@ -249,6 +252,7 @@ def test_temperature_and_seed_follow_the_row() -> None:
         (["steps.verdicts.with.judge=null"], 2, "give the judge as an input"),
         (["steps.verdicts.with.threshold=0.4", "steps.verdicts.with.method=text"], 2, "threshold does nothing"),
         (["steps.answers.with.select={n: 0}"], 2, "select"),
+        (["steps.answers.with.temperature={by: kind, values: {a: 1}}"], 3, "no column 'kind' to set the temperature"),
         (["steps.answers.with.split=train"], 3, "split 'train' cannot be read"),
         (["steps.answers.with.slots=2"], 2, "slots is for an embedded model"),
     ],
@@ -271,7 +275,7 @@ def test_truncated_answers_are_kept_and_marked() -> None:
 
     async def ask(url: str) -> dict[str, Any]:
         async with ChatClient(Endpoint("m", url)) as chat:
-            row = {"id": "a", "messages": [{"role": "user", "content": "q"}]}
+            row = {"id": "a", "messages": [{"role": "user", "content": "q"}], "temperature": 0.0}
             return await answer_row(row, AnswersConfig(max_tokens=1).model_dump(), chat)
 
     with ChatServer(lambda body, n: likely_tokens({"half": 1.0})) as server:
@@ -287,8 +291,8 @@ def test_a_model_that_is_no_spec_is_refused() -> None:
 
 def test_verdicts_are_reported_on_the_model_whose_answers_they_judge(tmp_path: Path) -> None:
     """The judge step's input is answers; `results.json` tells whose they are, and the report step goes by it."""
-    from hubwright.evals.judge.step import JudgeStepConfig
-    from hubwright.evals.judge.step import judge as judge_step
+    from hubwright.evals._lib.judging.step import JudgeStepConfig
+    from hubwright.evals.fbbench.step import judge as judge_step
     from hubwright.hub_sync.context import Input, StepContext
     from hubwright.hub_sync.refs import ArtifactRef
     from hubwright.model_cards.report import ReportConfig, report

@@ -1,14 +1,14 @@
-"""FB-Bench's answers before a judge: samples become cases of `evals._lib.judging`, verdict rows become judged samples.
+"""Stored answers judged into a verdict file, for the command `hubwright judge` and for tasks of lm-eval.
 
 A judge is named by one string:
 
     openai:MODEL@BASE_URL            any OpenAI-compatible endpoint
     embedded:ORG/NAME[@REV][#FILE]   a GGUF repository of the hub, resolved to a commit and served on the loopback
-    replay:PATH or REF               verdicts that were stored before (ours or the official files), same answers
+    replay:PATH or REF               verdicts that were stored before, on the same answers
 
-The verdict file is written whole, at the end, in the order of the answers; until then the record of the judge's
-replies beside it (`OUT.traffic`) is what a killed run goes on from. A finished file is not judged again: what it holds
-for the same answer, judge and prompt stays, and its failures alone are asked about once more.
+The verdict file is written whole, at the end, in the order of the answers. Until then a killed run resumes from the
+record of the judge's replies beside it (`OUT.traffic`). A finished file is not judged again: verdicts on the same
+answer by the same judge and prompt stay, and only failed ones are asked for again.
 """
 
 from __future__ import annotations
@@ -16,20 +16,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from ...hub_sync.errors import DataError, StorageError, UsageError
-from ...hub_sync.files import exclusive_lock, write_atomic
-from ...inference.served import Served, check_spec, embedded_ref, remote_endpoint, serve
-from .._lib.data import locate
-from .._lib.judging.cases import Case, Row, lines
-from .._lib.judging.stage import AskConfig, check_cases, judge_cases, prompt_hash
-from .samples import AnswerState, Sample, answer_hash, answer_state
-from .verdicts import Judged, VerdictFile, collect, read_verdicts
+from ....hub_sync.errors import DataError, StorageError, UsageError
+from ....hub_sync.files import exclusive_lock, write_atomic
+from ....inference.served import Served, check_spec, embedded_ref, remote_endpoint, serve
+from .cases import Asked, Case, Row, Said, answer_hash, lines, verdict_rows
+from .stage import AskConfig, check_cases, judge_cases, prompt_hash
+from .verdicts import Official, StoredVerdicts, read_stored
 
 FINAL = ("complete", "refused", "not_judged")  # states that a later run keeps; "failed" is tried again
 
@@ -70,49 +67,34 @@ def _allowed(error: Any) -> list[str]:
     return [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
 
 
-def check_ready(config: JudgeConfig) -> None:
+def check_ready(config: JudgeConfig, official: Sequence[Official] = ()) -> None:
     """Raise now what would stop the judge later: an unreadable replay, a key that is not set, no such model."""
     kind, _, target = config.judge.partition(":")
     if kind == "replay":
-        read_verdicts(locate(target)[0])
+        read_stored(target, official)
     elif kind == "openai":
         remote_endpoint(config.judge, config).key()
     else:
         embedded_ref(config.judge)[0].resolve()
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A sample and what the tested model answered; None where there is no text at all.
-
-    Attributes:
-        state: set where the answer's own record tells it (a refusal); None: told from the text.
-    """
-
-    sample: Sample
-    text: str | None
-    state: AnswerState | None = None
-
-    def case(self) -> Case:
-        """The same for a judge. FB-Bench's columns of a verdict row are the labels."""
-        return self.sample.case(self.text, self.state or answer_state(self.text))
-
-
 def judge_answers(
-    answers: Sequence[Answer],
+    cases: Sequence[Case],
     config: JudgeConfig,
     *,
     out: Path | None = None,
     traffic: Path | None = None,
     replay: bool = False,
-) -> list[Judged]:
-    """Judge `answers` and return one entry for each, in order.
+    official: Sequence[Official] = (),
+) -> list[Row]:
+    """The verdict rows of `cases`, in order.
 
     Args:
         out: verdict file, JSON lines, written whole at the end.
-        traffic: folder of the recorded replies, what a killed run goes on from; None: OUT.traffic beside `out`, or
-            nothing that lasts.
-        replay: ask no judge; what is not in `traffic` is an error.
+        traffic: folder of the recorded replies, from which a killed run resumes; None: OUT.traffic beside `out`, or a
+            temporary folder.
+        replay: ask no judge; a request that is not in `traffic` is an error.
+        official: readers of judgement files that a `replay:` judge may name besides verdict files.
 
     Raises:
         UsageError: the judge cannot be reached at all, refuses the key or is unknown; `out` holds verdicts of
@@ -121,7 +103,6 @@ def judge_answers(
         DataError: two answers to one sample; no answers; a replay that fits none of the answers, or lacks a record.
         StorageError: `out` or `traffic` cannot be written; what is in them already stays.
     """
-    cases = [answer.case() for answer in answers]
     check_cases(cases)
     with ExitStack() as resources:
         if out is not None:
@@ -132,7 +113,7 @@ def judge_answers(
             except OSError as error:
                 raise _unwritable(out, error) from error
         if config.replays:
-            rows = _replayed(answers, read_verdicts(locate(config.judge.partition(":")[2])[0]))
+            rows = _replayed(cases, read_stored(config.judge.partition(":")[2], official))
         else:
             if traffic is None:
                 temporary = resources.enter_context(tempfile.TemporaryDirectory(prefix="hubwright-judge-"))
@@ -145,8 +126,7 @@ def judge_answers(
                 write_atomic(out, lines(rows))
             except OSError as error:
                 raise _unwritable(out, error) from error
-    judged = collect(rows)
-    return [replace(one, sample=answer.sample) for one, answer in zip(judged, answers, strict=True)]
+    return rows
 
 
 def _unwritable(out: Path, error: OSError) -> StorageError:
@@ -157,56 +137,58 @@ def _finished(out: Path, cases: Sequence[Case], config: AskConfig, served: Serve
     """What `out` already holds for these answers. Raises UsageError for verdicts of another judge or prompt."""
     if not out.exists() or not out.stat().st_size:
         return {}
-    stored = {one.sample.id: one for one in read_verdicts(out).judged}
+    stored = read_stored(out).by_id()
     kept = {}
     for case in cases:
-        old = stored.get(case.id)
-        if old is None or old.state not in FINAL or old.answer_sha256 != answer_hash(case.answer):
+        rows = stored.get(case.id)
+        if rows is None or rows[0]["state"] not in FINAL or rows[0]["answer_sha256"] != answer_hash(case.answer):
             continue
-        for what, before, now in (
-            ("judge", old.judge, served.name),
-            ("revision of the judge", old.judge_revision, served.revision),
-            ("prompt", old.prompt_hash, prompt_hash(case, config.question())),
+        for column, what, now in (
+            ("judge", "judge", served.name),
+            ("judge_revision", "revision of the judge", served.revision),
+            ("prompt_hash", "prompt", prompt_hash(case, config.question())),
         ):
-            if before != now:
+            if (before := rows[0][column]) != now:
                 raise UsageError(
                     f"{out.name} holds verdicts of another {what} ({before!r}, now {now!r}); write to another file, "
                     "or delete this one to judge again"
                 )
-        kept[case.id] = old.rows(len(cases))
+        kept[case.id] = rows
     return kept
 
 
-def _replayed(answers: Sequence[Answer], stored: VerdictFile) -> list[Row]:
+def _replayed(cases: Sequence[Case], stored: StoredVerdicts) -> list[Row]:
     """Stored verdicts on these answers. A sample that is not stored, or was judged for another answer, has failed.
 
-    Raises DataError where none of the answers has a verdict.
+    Raises DataError if none of the answers has a verdict.
     """
-    by_id = {one.sample.id: one for one in stored.judged}
-    name = next((one.judge for one in stored.judged if one.judge), "") or "replay"
-    found = [_replayed_one(answer, by_id.get(answer.sample.id), name) for answer in answers]
-    if all(one.state == "failed" for one in found):
-        raise DataError(f"the stored verdicts fit none of the {len(found)} answers: {found[0].reasons[0]}")
-    return [row for one in found for row in one.rows(len(answers))]
+    by_id = stored.by_id()
+    judge = next((row["judge"] for row in stored.rows if row["judge"]), "") or "replay"
+    judged = [_replayed_one(case, by_id.get(case.id), judge, len(cases)) for case in cases]
+    if all(rows[0]["state"] == "failed" for rows in judged):
+        raise DataError(f"the stored verdicts fit none of the {len(judged)} answers: {judged[0][0]['reason']}")
+    return [row for rows in judged for row in rows]
 
 
-def _replayed_one(answer: Answer, stored: Judged | None, name: str) -> Judged:
-    case, size = answer.case(), len(answer.sample.items)
-    why = ""
+def _replayed_one(case: Case, stored: list[Row] | None, judge: str, answers: int) -> list[Row]:
     if stored is None:
-        why = "no stored verdict for this sample"
-    elif stored.answer_sha256 != answer_hash(answer.text):
-        why = "the stored verdict is for another answer"
-    elif len(stored.verdicts) != size:
-        why = f"the stored verdict has {len(stored.verdicts)} items, the row has {size}"
-    if stored is not None and not why:
-        return replace(stored, sample=answer.sample)
-    return Judged(
-        sample=answer.sample,
-        verdicts=(None,) * size,
+        reason = "no stored verdict for this sample"
+    elif stored[0]["answer_sha256"] != answer_hash(case.answer):
+        reason = "the stored verdict is for another answer"
+    elif len(stored) != len(case.items):
+        reason = f"the stored verdict has {len(stored)} items, the row has {len(case.items)}"
+    else:
+        return [
+            row | dict(case.labels) | {"text": text, "weight": weight, "answers": answers}
+            for row, text, weight in zip(stored, case.items, case.weights, strict=True)
+        ]
+    return verdict_rows(
+        case,
+        [Said(None, reason)] * len(case.items),
+        sha256=answer_hash(case.answer),
         state="failed" if case.answer_state == "ok" else "not_judged",
-        answer=case.answer_state,
-        answer_sha256=answer_hash(answer.text),
-        reasons=(why,) * size,
-        judge=name,
+        attempts=0,
+        asked=Asked(judge, language=""),
+        prompt_hash="",
+        answers=answers,
     )

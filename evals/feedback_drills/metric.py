@@ -7,6 +7,12 @@ import evaluate
 
 from hubwright.evals.feedback_drills import scorer
 
+NAME = "feedback_drills"  # of the Space, and so of this file there
+TITLE = "Feedback drills accuracy"
+SUMMARY = "exact answers after feedback: the last `Answer: VALUE` of a response"
+EXAMPLE = """\
+evaluate.load("ORG/feedback_drills").compute(predictions=["Answer: 7"], references=["7"])
+"""
 _DESCRIPTION = """Accuracy of the last `Answer: VALUE` of each response, and the share of responses without one."""
 _INPUTS = """
 Args:

@@ -9,6 +9,15 @@ import evaluate
 
 from hubwright.evals._lib import tool_calls as scorer
 
+NAME = "tool_calls"  # of the Space, and so of this file there
+TITLE = "Tool calls, exact"
+SUMMARY = "function calls compared as JSON values, and restraint where no call is right"
+EXAMPLE = """\
+evaluate.load("ORG/tool_calls").compute(
+    predictions=['{"name": "now", "arguments": {}}'],
+    references=['[{"name": "now", "arguments": {}}]'],
+)
+"""
 _DESCRIPTION = (
     """Tool calls compared as JSON values: same names, same arguments; and restraint where words are right."""
 )

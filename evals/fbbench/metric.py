@@ -9,6 +9,22 @@ from hubwright.evals.fbbench import scorer
 from hubwright.evals.fbbench.samples import Sample
 from hubwright.evals.fbbench.verdicts import Judged, VerdictState
 
+NAME = "fb_bench"  # of the Space, and so of this file there
+TITLE = "FB-Bench score"
+SUMMARY = "the published macro scores of FB-Bench (arXiv:2410.09412) from a judge's checklist verdicts"
+EXAMPLE = """\
+evaluate.load("ORG/fb_bench").compute(
+    predictions=[["yes", "no"]],
+    references=[
+        {
+            "bench_type": "Error Correction",
+            "task_type": "Coding",
+            "items": ["runs", "explains"],
+            "weights": [0.7, 0.3],
+        }
+    ],
+)
+"""
 _CITATION = "FB-Bench, arXiv:2410.09412"
 _DESCRIPTION = """The published macro scores of FB-Bench, 0 to 100, from checklist verdicts: the mean over the rows of
 each (scenario, task) cell, then over tasks and scenarios."""

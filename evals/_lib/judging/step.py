@@ -1,0 +1,175 @@
+"""The work of a judge step: cases before a model judge; verdicts, figures and, on request, the record as a data set.
+
+Written below `context.output`:
+
+    data/verdicts-00000-of-00001.parquet    one row per answer and item (`cases`)
+    traffic/train-00000-of-00001.parquet    with `publish_traffic`: every request to the judge with its reply
+    results.json                            task -> metric -> value, standard error, direction, as an lm_eval step's
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from ....hub_sync import provenance
+from ....hub_sync.context import Input, StepContext
+from ....inference.served import Served, check_spec, serve_input
+from ..data import write_parquet
+from .benchmark import Figures
+from .cases import Case, Row
+from .rubric import mass_figures, outcomes
+from .stage import AskConfig, check_cases, judge_cases, traffic_keys
+
+SMALL_JUDGE = (
+    "The judge is a small model. Its verdicts are reproducible and cost nothing, but they are not those of a strong "
+    "judge or of people: read the agreement before the scores, and compare models under one judge and one prompt only."
+)
+OWN_JUDGE = (
+    "It judges its own answers here. Models tend to favour those; `hubwright agree --other` measures by how much."
+)
+
+
+class JudgeStepConfig(AskConfig):
+    """Who judges, and what is published."""
+
+    judge: str | None = Field(
+        None, description="openai:MODEL@BASE_URL; null: the step's input `judge`, a GGUF repository."
+    )
+    publish_traffic: bool = Field(False, description="Publish every request and reply as the data set's `traffic`.")
+    bootstrap: int = Field(1000, ge=0, description="Resamples of the 95 % intervals; 0: none.")
+    seed: int = Field(1234, ge=0, description="Seed of the bootstrap.")
+    max_failed: float = Field(
+        0.05, ge=0, le=1, description="Share of failed answers and verdicts above which nothing is published."
+    )
+
+    @field_validator("judge")
+    @classmethod
+    def _known_judge(cls, value: str | None) -> str | None:
+        return value if value is None else check_spec(value)
+
+
+def run_judge(
+    config: JudgeStepConfig,
+    context: StepContext,
+    cases: Sequence[Case],
+    task: str,
+    figures_of: Callable[[Sequence[Row]], Figures],
+) -> None:
+    """Judge the cases of `context.inputs["answers"]` and write the files above.
+
+    Args:
+        task: name of the figures in `results.json` and on the card.
+        figures_of: the figures that follow from the verdict rows.
+
+    Raises:
+        UsageError: no judge, or one that cannot be served.
+        DataError: no cases; what `figures_of` raises.
+    """
+    source = context.inputs["answers"]
+    check_cases(cases)
+    served = serve_input("judge", config.judge, config, context)
+    traffic = context.traffic or context.workdir / "traffic"
+    done = judge_cases(cases, config, served, traffic=traffic, replay=context.replay)
+    figures = figures_of(done.rows)
+
+    write_parquet(done.rows, context.output / "data" / "verdicts-00000-of-00001.parquet")
+    if config.publish_traffic:
+        _write_traffic(traffic, set(traffic_keys(cases, config, served)), context.output / "traffic")
+    masses = mass_figures(done.rows)
+    results: dict[str, Any] = {
+        "tasks": {task: {"metrics": figures, "n": len(cases), "n_available": len(cases)}},
+        "judge": {"name": served.name, "revision": served.revision, **config.question(), **masses},
+        "about": _tested_model(source),
+    }
+    text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False)
+    (context.output / "results.json").write_text(text + "\n", encoding="utf-8")
+    _report(config, context, served, task, figures, outcomes(done.rows))
+    if masses:
+        context.report.metrics |= {f"judge/{name}": value for name, value in masses.items()}
+        context.report.sections.append(
+            {"title": "The judge's probability of a verdict", "body": _about_mass(config, masses)}
+        )
+    if results["about"] and results["about"]["repo_id"] == served.name:
+        context.report.sections.append({"title": "The judge is the tested model", "body": OWN_JUDGE})
+    context.report.metrics |= {
+        f"usage/{name}": value
+        for name, value in done.usage.summary(config.budget).items()
+        if not name.startswith("latency")
+    }
+
+
+def _write_traffic(folder: Path, keys: set[str], output: Path) -> None:
+    """This step's part of the run's record, as `inference.store` reads it back."""
+    from ....inference.store import TrafficStore, export_rows
+
+    with TrafficStore(folder, readonly=True) as store:
+        rows = [row for row in export_rows(store) if row["key"] in keys]
+    write_parquet(rows, output / "train-00000-of-00001.parquet")
+
+
+def _about_mass(config: JudgeStepConfig, masses: Mapping[str, float]) -> str:
+    return (
+        f"The words of yes and no hold {masses['mass_mean']:.1%} of the first token's probability on average, "
+        f"{masses['mass_min']:.1%} at least. Items below min_mass {config.min_mass:g}, or without any, are "
+        f"unparsable: {masses['unparsable_items']:.1%} of the items."
+    )
+
+
+def _tested_model(source: Input) -> dict[str, str] | None:
+    """The model that gave the answers, as their own provenance tells it; None where it does not."""
+    path = source.path / provenance.FILE_NAME
+    if not path.is_file():
+        return None
+    inputs = provenance.load(path)[-1]["inputs"]
+    return next(({"repo_id": i["repo_id"], "commit": i["commit"]} for i in inputs if i["role"] == "model"), None)
+
+
+def _report(
+    config: JudgeStepConfig,
+    context: StepContext,
+    served: Served,
+    task: str,
+    figures: Figures,
+    counts: dict[str, int],
+) -> None:
+    report, source = context.report, context.inputs["answers"]
+    report.card.setdefault("pretty_name", f"Verdicts on {source.ref.repo_id}")
+    report.card.setdefault("tags", ["evaluation", "llm-as-a-judge", task])
+    judge_at = f"`{served.name}`" + (f" at `{served.revision}`" if served.revision else "")
+    how = f"method {config.method}, prompt {config.prompt}, language {config.language}"
+    report.summary = (
+        f"Verdicts of {judge_at} ({how}) on the answers in `{source.ref}`, one row per answer and checklist item with "
+        "the judge's words or probability; `results.json` holds the scores, which follow from these rows alone."
+    )
+    if "judge" in context.inputs:
+        report.sections.append({"title": "About the judge", "body": SMALL_JUDGE})
+    report.counts |= counts
+    total = sum(counts.values())
+    report.tables.append(
+        {
+            "title": "What became of the answers",
+            "columns": ["outcome", "answers", "share"],
+            "rows": [[name, count, round(count / total, 4)] for name, count in counts.items()],
+            "note": "scored: above 0; wrong: 0; refused: by the tested model or by the judge; failed: no answer, or "
+            "no usable verdict after all attempts. A failed verdict has no score and is never counted as wrong.",
+        }
+    )
+    rows = []
+    for name, entry in figures.items():
+        report.metrics[f"{task}/{name}"] = entry["value"]
+        if not name.endswith(("_ci_low", "_ci_high")):
+            low, high = (figures.get(f"{name}_ci_{end}", {}).get("value") for end in ("low", "high"))
+            rows.append([name, entry["value"], entry["stderr"], low, high])
+    report.tables.append(
+        {
+            "title": task,
+            "columns": ["metric", "value", "standard error", "95 % low", "95 % high"],
+            "rows": rows,
+            "note": f"{total} answers; intervals by bootstrap over the answers, {config.bootstrap} resamples.",
+        }
+    )

@@ -1,0 +1,72 @@
+"""Intervals and agreement: the bootstrap, Wilson's interval of a proportion, Cohen's kappa."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def bootstrap_sums(values: np.ndarray, resamples: int, seed: int | np.random.Generator) -> np.ndarray:
+    """Column sums of `resamples` draws of the rows with replacement.
+
+    All draws are one product of two matrices: how often each row was drawn, times the rows.
+
+    Args:
+        values: (n, k). What belongs together, such as the items of one answer, is one row.
+
+    Returns (resamples, k).
+    """
+    size = len(values)
+    draws = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=resamples)
+    return np.asarray(draws.astype(np.float64) @ values)
+
+
+def interval(draws: Any, level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of a figure's draws; those in which it is not defined are left out. NaN without any."""
+    draws = np.asarray(draws, dtype=np.float64)
+    draws = draws[np.isfinite(draws)]
+    if not draws.size:
+        return math.nan, math.nan
+    tail = (1 - level) / 2 * 100
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def kappa(table: Any) -> np.ndarray:
+    """Cohen's kappa (1960): (p_o - p_e) / (1 - p_e), p_e from the two judges' own shares of "yes".
+
+    Args:
+        table: counts (..., 4) in the order yes/yes, yes/no, no/yes, no/no.
+
+    Returns (...), NaN if one word was all. Example: [20, 5, 10, 15] gives 0.4.
+    """
+    table = np.asarray(table, dtype=np.float64)
+    n = table.sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        observed = (table[..., 0] + table[..., 3]) / n
+        a_yes, b_yes = (table[..., 0] + table[..., 1]) / n, (table[..., 0] + table[..., 2]) / n
+        expected = a_yes * b_yes + (1 - a_yes) * (1 - b_yes)
+        return np.where(expected < 1, (observed - expected) / (1 - expected), np.nan)
+
+
+def wilson(hits: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (1927), 95 % by default; (0, 1) if nothing was counted."""
+    if n == 0:
+        return 0.0, 1.0
+    p, shift = hits / n, z * z / n
+    centre = (p + shift / 2) / (1 + shift)
+    half = z * math.sqrt(p * (1 - p) / n + shift / (4 * n)) / (1 + shift)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def wilson_low(values: Sequence[float]) -> float:
+    """Lower end of the 95 % interval of the mean of 0/1 values; an lm-eval aggregation."""
+    return wilson(sum(values), len(values))[0]
+
+
+def wilson_high(values: Sequence[float]) -> float:
+    """Upper end of the 95 % interval of the mean of 0/1 values; an lm-eval aggregation."""
+    return wilson(sum(values), len(values))[1]

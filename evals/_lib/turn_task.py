@@ -1,0 +1,63 @@
+"""The task of a data set of conversations with functions: one document per assistant turn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .chat import RuleScoredTask
+from .tool_calls import METRICS, score
+from .tool_turns import plain_turns
+
+
+def turns_to_answer(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Documents of text columns: id, kind (call or words), and as JSON messages, tools and gold calls.
+
+    JSON text, because lm-eval's documents go through Arrow, which would merge the arguments of different functions.
+    """
+    documents = []
+    for row in rows:
+        if not row["tools"]:
+            continue
+        for index, message in enumerate(row["messages"]):
+            if message["role"] != "assistant":
+                continue
+            calls = [call.get("function") or call for call in message.get("tool_calls") or ()]
+            gold = [{"name": c["name"], "arguments": c["arguments"]} for c in calls]
+            documents.append(
+                {
+                    "id": f"{row['id']}:{index}",
+                    "kind": "call" if gold else "words",
+                    "messages": json.dumps(row["messages"][:index], ensure_ascii=False),
+                    "tools": json.dumps(row["tools"], ensure_ascii=False),
+                    "gold": json.dumps(gold, ensure_ascii=False),
+                }
+            )
+    return documents
+
+
+class TurnTask(RuleScoredTask):
+    """A conversation with signatures in, a call or words out, compared with the assistant's turn.
+
+    The model continues the conversation up to that turn (teacher forcing). A subclass reads its documents with
+    `turns_to_answer`.
+    """
+
+    METRICS: tuple[str, ...] = METRICS
+    INTERVALS: tuple[str, ...] = tuple(m for m in METRICS if m != "call_argument_f1")  # an F1 is no proportion
+    LOWER_IS_BETTER = ("call_missing", "empty")
+
+    def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
+        """The turns before the one to answer, signatures in the system turn."""
+        return plain_turns(json.loads(doc["messages"]), json.loads(doc["tools"]))
+
+    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
+        """The gold calls as JSON, `[]` where words are right."""
+        return str(doc["gold"])
+
+    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+        """Score one response."""
+        if self.bypassed:
+            return {"bypass": 0.0}
+        return self.with_intervals(score(json.loads(doc["gold"]), results[0]))

@@ -1,0 +1,108 @@
+"""FB-Bench for `hubwright score | judge | agree` and the step `fbbench_judge`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from .._lib.judging.benchmark import Benchmark, Figures, Source
+from .._lib.judging.cases import Case, Row
+from .._lib.judging.verdicts import StoredVerdicts
+from . import metrics, scorer
+from .answers import read_answers, read_dataset
+from .verdicts import collect, judged_of, official_rows
+
+
+def read_cases(answers: Source, dataset: Source | None = None) -> list[Case]:
+    """The answers in a file, folder or reference; rows from `dataset` if it is given."""
+    return read_answers(answers, read_dataset(dataset) if dataset else None)
+
+
+def score_stored(
+    stored: StoredVerdicts,
+    *,
+    dataset: Source | None = None,
+    resamples: int = 1000,
+    seed: int = 1234,
+    failed_answers: str = "judged",
+    max_failed: float | None = None,
+) -> dict[str, Any]:
+    """The report of `scorer.score` on stored verdicts."""
+    judged, expected = judged_of(stored), stored.expected
+    if dataset:
+        samples = read_dataset(dataset)
+        judged, expected = scorer.check_against(judged, samples), len(samples)
+    counted: Literal["judged", "zero"] = "zero" if failed_answers == "zero" else "judged"
+    return scorer.score(
+        judged,
+        expected=expected,
+        resamples=resamples,
+        seed=seed,
+        failed_answers=counted,
+        max_failed=max_failed,
+    )
+
+
+def figures(report: dict[str, Any], rows: Sequence[Row]) -> Figures:
+    """The metrics of `metrics.metric_names` by name."""
+    found: Figures = {}
+    for name in metrics.metric_names(one.sample for one in collect(rows)):
+        if not name.endswith("_stderr"):
+            stderr = metrics.read_metric(report, f"{name}_stderr") if name in metrics.HEAD else math.nan
+            found[name] = {
+                "value": _finite(metrics.read_metric(report, name)),
+                "stderr": _finite(stderr),
+                "higher_is_better": metrics.higher_is_better(name),
+            }
+    return found
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report for a terminal: headline, slices, counts."""
+
+    def cell(value: Any) -> str:
+        return "–" if value is None else f"{value:.2f}"
+
+    lines = [f"{'':24}{'score':>8}{'95 % interval':>18}{'strict':>9}{'row mean':>10}"]
+    names = {
+        "error_correction": "Error Correction",
+        "response_maintenance": "Response Maintenance",
+        "overall": "Overall",
+    }
+    for key, name in names.items():
+        interval = report["intervals"].get(key)
+        spread = f"{interval['low']:.2f} – {interval['high']:.2f}" if interval else "–"
+        strict, row_mean = cell(report["strict"][key]), cell(report["item_mean"][key])
+        lines.append(f"{name:24}{cell(report[key]):>8}{spread:>18}{strict:>9}{row_mean:>10}")
+    lines += ["", f"{'task':24}{'EC':>8}{'RM':>8}{'both':>8}{'n':>10}"]
+    for task, entry in report["tasks"].items():
+        size = f"{entry['n']['error_correction']}+{entry['n']['response_maintenance']}"
+        figures = "".join(f"{cell(entry[key]):>8}" for key in names)
+        lines.append(f"{task:24}{figures}{size:>10}")
+    groups = {
+        "deficiency (EC)": report["deficiencies"],
+        "feedback (EC)": report["feedback"]["error_correction"],
+        "feedback (RM)": report["feedback"]["response_maintenance"],
+    }
+    for title, table in groups.items():
+        if table:
+            lines += ["", f"{title:28}{'score':>8}{'n':>6}"]
+            lines += [f"{label:28}{cell(entry['score']):>8}{entry['n']:>6}" for label, entry in table.items()]
+    counts = report["counts"]
+    ends = {key: value for key, value in counts.items() if value and key != "samples"}
+    outcomes = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in ends.items())
+    exhaustive = report["strict"]["exhaustive_checklists"]
+    lines += [
+        "",
+        f"{counts['samples']} samples: {outcomes}; coverage {report['coverage']:.1%}",
+        f"strict: {exhaustive} exhaustive checklists count with their first item alone (ours, not the paper's)",
+    ]
+    return "\n".join(lines)
+
+
+FBBENCH = Benchmark("fbbench", read_cases, official_rows, score_stored, figures, table)
