@@ -37,8 +37,9 @@ test-all: $(STAMP)  ## with the slow ones
 explore: $(STAMP)  ## property tests on new examples, a thousand each; for a nightly run
 	HUBWRIGHT_HYPOTHESIS=explore OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(WORKERS) -m "hypothesis and not gpu" --timeout 1800
 
-# Type and import checks read an installed copy: static tools do not follow setuptools' editable finder.
-COPY = @rm -rf build/lint && $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/lint .
+# Type and import checks read an installed copy: static tools do not follow setuptools' editable finder. build/lib would
+# bring modules that are gone.
+COPY = @rm -rf build && $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/lint .
 
 lint: $(STAMP)   ## ruff, mypy, import rules
 	$(BIN)/ruff check .

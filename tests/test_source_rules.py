@@ -34,8 +34,8 @@ GENERIC = (
     "evals/metric/", "model_cards/", "inference/", "environments/", "hub_sync/",
 )  # fmt: skip
 PARTICULAR = re.compile(
-    r"kv[-_ ]?shift|\bmaet|fb[-_ ]?bench|\bbutton\b(?!>| )|bfcl|seal[-_ ]?tools|nestful|tool[-_ ]?query|versatune|aitqe|"
-    r"eeca|step[-_ ]?agent|opt[-_ ]?visor|baichuan",
+    r"kv[-_ ]?shift|\bmaet|fb[-_ ]?bench|\bbutton\b(?!>| )|bfcl|seal[-_ ]?tools|nestful|tool[-_ ]?query|versatune|"
+    r"aitqe|eeca|step[-_ ]?agent|opt[-_ ]?visor|baichuan",
     re.IGNORECASE,
 )
 

@@ -17,8 +17,8 @@ LARGEST = 64 << 20  # bytes of one file inside, unpacked; our choice
 class Wheel:
     """The files of a package's wheel.
 
-        >>> wheel = Wheel("bfcl_eval-2026.3.23-py3-none-any.whl", content, "bfcl-eval")
-        >>> wheel.json_lines("bfcl_eval/data/BFCL_v4_multiple.json")
+        >>> wheel = Wheel("some_data-1.0-py3-none-any.whl", content, "some-data")
+        >>> wheel.json_lines("some_data/rows.json")
         [{'id': 'multiple_0', ...}, ...]
 
     Args:

@@ -1,4 +1,4 @@
-"""The row that all of BUTTON's configs share, whoever made it.
+"""The row of all multi-turn function calling, whoever made it.
 
 `messages` and `tools` are OpenAI's and TRL's: an assistant turn has `content` and perhaps `tool_calls`, each `{"id",
 "type": "function", "function": {"name", "arguments": object}}`; a turn of role tool has `tool_call_id` and `content`,
@@ -34,7 +34,7 @@ ASSISTANT = re.compile(
     re.IGNORECASE,
 )
 
-# BUTTON's switch, in our words. Without it, of two rows that ask the same one would call side by side and one not.
+# A switch, in our words. Without it, of two rows that ask the same one would call side by side and one not.
 SWITCH = {
     True: "Calls that do not need one another's results may stand side by side in one reply.",
     False: "Make one call in a reply, and wait for its result before the next.",

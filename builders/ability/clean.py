@@ -38,9 +38,9 @@ class Item:
 def clean(items: Sequence[Item], near: float | None) -> None:
     """Set `left_out` of train items by the test and validation items of any config, of validation items by the test's.
 
-    In this order: SAME, a question with the same words; NEAR, with its choices a Jaccard similarity of shingles of five
-    words of at least `near` (None: not looked for), digits alike; TRANSLATION, one of a question that is held out;
-    SIBLING, one of an item that the first two left out.
+    In this order: SAME, a question with the same words; NEAR, with its choices a Jaccard similarity of shingles of
+    five words of at least `near` (None: not looked for), digits alike; TRANSLATION, one of a question that is held
+    out; SIBLING, one of an item that the first two left out.
     """
     # Choices count, in an order of their own: short questions ("Which of these is true?") differ in them alone.
     texts = (
