@@ -1,78 +1,121 @@
-"""Have we seen this text, or nearly? MinHash over runs of words, with bands, so that it costs little per text."""
+"""Near duplicates by the Jaccard similarity of two texts' shingles (n-grams of words).
+
+`highest_similarity` is exact and compares two lists of texts that are in memory; `MinHashIndex` estimates, keeps 32
+numbers of each text, and takes one text after another.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence, Set
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.text import utf8
 from .decontamination import inputs_against, requests
-from .splits import words
 
+if TYPE_CHECKING:
+    from datasketch import MinHash
+
+NEAR = 0.5  # similarity from which two conversations count as near duplicates when shingles of 5 words are compared
 # 32 hashes in 8 bands of 4: texts of similarity 0.8 meet in some band with probability 0.985. Our choice.
-HASHES, BANDS, RUN = 32, 8, 3
-_MIX = np.random.default_rng(7).integers(1, 2**63, size=(HASHES, 2), dtype=np.uint64) | np.uint64(1)
+HASHES, BANDS = 32, 8
+
+_WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
+
+
+def words(text: str, fold_digits: bool = True) -> list[str]:
+    """Lower-case words, and Chinese characters one by one; every digit becomes 0 unless told otherwise.
+
+    >>> words("Train TR5521 leaves at 9.")
+    ['train', 'tr0000', 'leaves', 'at', '0']
+    """
+    text = text.casefold()
+    return _WORD.findall(re.sub(r"\d", "0", text) if fold_digits else text)
+
+
+def shingles(text: str, size: int = 5, fold_digits: bool = True) -> set[str]:
+    """The n-grams of `size` words of a text; of a shorter text, all of it.
+
+    >>> sorted(shingles("a b c d", size=3))
+    ['a b c', 'b c d']
+    """
+    found = words(text, fold_digits)
+    return {" ".join(found[n : n + size]) for n in range(max(1, len(found) - size + 1))}
+
+
+def highest_similarity(texts: Sequence[Set[str]], others: Iterable[Set[str]]) -> list[float]:
+    """For each of `texts`, given as its shingles, its highest Jaccard similarity to any of `others`, 0 to 1.
+
+    Work grows with the number of shared shingles, not with the number of pairs.
+    """
+    index: dict[str, list[int]] = defaultdict(list)
+    relevant: set[str] = set().union(*texts)
+    sizes = []
+    for number, other in enumerate(others):
+        sizes.append(len(other))
+        for shingle in other & relevant:  # of most texts few or none
+            index[shingle].append(number)
+    highest = []
+    for text in texts:
+        shared = Counter(number for shingle in text for number in index.get(shingle, ()))
+        highest.append(max((n / (len(text) + sizes[number] - n) for number, n in shared.items()), default=0.0))
+    return highest
 
 
 class MinHashIndex:
-    """Texts that came before; 256 bytes of hashes and an id are kept of each, never the text.
+    """Texts by their MinHash signatures (datasketch's), banded, so that a search does not visit all of them.
+
+        >>> index = MinHashIndex(0.8)
+        >>> index.add("Please book the train to Rome for two", "row 1")
+        >>> index.nearest("please book the train to Rome for two!")
+        '1.00 like row 1'
 
     Args:
-        threshold: estimated Jaccard similarity of word runs from which two texts count as nearly the same.
+        threshold: estimated Jaccard similarity of shingles of 3 words from which two texts are near duplicates.
     """
 
     def __init__(self, threshold: float = 0.8) -> None:
+        from datasketch import MinHash, MinHashLSH
+
         self.threshold = threshold
-        self._bands: list[dict[bytes, list[int]]] = [{} for _ in range(BANDS)]
+        self._empty = MinHash(num_perm=HASHES, seed=7, scheme="affine32")
+        self._bands = MinHashLSH(num_perm=HASHES, params=(BANDS, HASHES // BANDS))
         self._signatures: list[np.ndarray] = []
         self._names: list[str] = []
 
     def add(self, text: str, name: str) -> None:
-        """Remember a text under a name."""
-        signature = sign(text)
-        for band, key in zip(self._bands, _keys(signature), strict=True):
-            band.setdefault(key, []).append(len(self._names))
-        self._signatures.append(signature)
+        """Index a text under a name."""
+        signature = self._signature(text)
+        self._bands.insert(len(self._names), signature)
+        self._signatures.append(signature.hashvalues)
         self._names.append(name)
 
-    def add_all(self, texts: Iterable[tuple[str, str]]) -> None:
-        """Remember (text, name) pairs."""
-        for text, name in texts:
-            self.add(text, name)
-
     def nearest(self, text: str) -> str:
-        """ "" where nothing is near enough, else the similarity and the name of what is, in one line."""
-        signature = sign(text)
-        near = {n for band, key in zip(self._bands, _keys(signature), strict=True) for n in band.get(key, ())}
-        best = max(((float(np.mean(self._signatures[n] == signature)), -n) for n in near), default=(0.0, 0))
-        return f"{best[0]:.2f} like {self._names[-best[1]]}" if best[0] >= self.threshold else ""
+        """The estimated similarity and the name of the nearest text, in one line; "" if none reaches the threshold."""
+        signature = self._signature(text)
+        values, near = signature.hashvalues, self._bands.query(signature)
+        scores = ((float(np.mean(self._signatures[n] == values)), -n) for n in near)
+        score, number = max(scores, default=(0.0, 0))
+        return f"{score:.2f} like {self._names[-number]}" if score >= self.threshold else ""
+
+    def _signature(self, text: str) -> MinHash:
+        signature = self._empty.copy()
+        signature.update_batch([utf8(shingle) for shingle in shingles(text, 3, fold_digits=False)])
+        return signature
 
 
 def read_against(context: StepContext, near: float = 0.8, *roles: str) -> MinHashIndex | None:
-    """The requests of a step's inputs `against`, `against_NAME` and of `roles`; None where there are none.
+    """The requests of a step's inputs `against`, `against_NAME` and of `roles`; None if there are none.
 
     Raises DataError as `requests` does.
     """
     tests = MinHashIndex(near)
     given = inputs_against(context, *roles)
     for source in given:
-        tests.add_all(requests(source.path, str(source.ref)))
+        for text, name in requests(source.path, str(source.ref)):
+            tests.add(text, name)
     return tests if given else None
-
-
-def sign(text: str) -> np.ndarray:
-    """(HASHES,) uint64: the least of each hash over the text's runs of words."""
-    found = words(text, fold_digits=False)
-    runs = {" ".join(found[i : i + RUN]) for i in range(max(1, len(found) - RUN + 1))}
-    marks = np.array(
-        [int.from_bytes(hashlib.blake2b(utf8(run), digest_size=8).digest(), "big") for run in sorted(runs)],
-        dtype=np.uint64,
-    )
-    return (_MIX[:, :1] * marks + _MIX[:, 1:]).min(axis=1)
-
-
-def _keys(signature: np.ndarray) -> list[bytes]:
-    return [part.tobytes() for part in np.split(signature, BANDS)]

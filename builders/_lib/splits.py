@@ -1,30 +1,17 @@
 """Train and test without leakage: related conversations stay on one side.
 
 Conversations that offer the same set of functions, or that open with the same question (numbers aside), are one
-group; a group goes to one side as a whole, by a hash. What still resembles a train conversation, measured by shingles,
-is then taken out of the test split and counted.
+group; a group goes to one side as a whole, by a hash.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from ...hub_sync.text import utf8
-
-SHINGLE = 5  # words, or Chinese characters
-NEAR = 0.5  # Jaccard similarity from which two conversations count as nearly identical
-
-_WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
-
-
-def words(text: str, fold_digits: bool = True) -> list[str]:
-    """Lower-case words, and Chinese characters one by one; every digit becomes 0 unless told otherwise."""
-    text = text.casefold()
-    return _WORD.findall(re.sub(r"\d", "0", text) if fold_digits else text)
+from .near_duplicates import words
 
 
 def group_keys(row: dict[str, Any]) -> list[str]:
@@ -68,38 +55,3 @@ def is_test(group: str, fraction: float, seed: int) -> bool:
 def unit_hash(text: str) -> float:
     """A number of [0, 1) that follows from the text alone: the first 64 bits of its SHA-256."""
     return int.from_bytes(hashlib.sha256(utf8(text)).digest()[:8], "big") / 2**64
-
-
-def shingles(row: dict[str, Any]) -> set[int]:
-    """Hashes of the runs of SHINGLE words in all turns; calls have no text and do not count.
-
-    They are Python's own, which differ from process to process, and are compared within one.
-    """
-    text = words(" ".join(m["content"] for m in row["messages"]))
-    if len(text) < SHINGLE:
-        return {hash(tuple(text))}
-    return set(map(hash, zip(*(text[start:] for start in range(SHINGLE)), strict=False)))
-
-
-def near_train(test: list[dict[str, Any]], train: list[dict[str, Any]]) -> list[float]:
-    """For each test row, its highest Jaccard similarity to any train row, 0 to 1."""
-    return highest_similarity([shingles(row) for row in test], [shingles(row) for row in train])
-
-
-def highest_similarity(some: Sequence[set[int]], others: Iterable[set[int]]) -> list[float]:
-    """For each of `some`, its highest Jaccard similarity to any of `others`, 0 to 1.
-
-    Work grows with the number of shared shingles, not with the number of pairs.
-    """
-    index: dict[int, list[int]] = defaultdict(list)
-    wanted: set[int] = set().union(*some)
-    sizes = []
-    for number, marks in enumerate(others):
-        sizes.append(len(marks))
-        for mark in marks & wanted:  # of most conversations few or none
-            index[mark].append(number)
-    nearest = []
-    for marks in some:
-        shared = Counter(number for mark in marks for number in index.get(mark, ()))
-        nearest.append(max((n / (len(marks) + sizes[number] - n) for number, n in shared.items()), default=0.0))
-    return nearest

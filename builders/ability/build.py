@@ -18,9 +18,10 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
 from .._lib.context import local_context
+from .._lib.near_duplicates import NEAR
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.sources import json_lines, read_source
-from .._lib.splits import NEAR, connected_components, is_test
+from .._lib.splits import connected_components, is_test
 from .clean import RULES, SPLITS, Item, clean
 from .convert import convert, training_text
 from .read import AbilitySource, File, read_files

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .._lib.splits import highest_similarity, shingles, words
+from .._lib.near_duplicates import highest_similarity, shingles, words
 
 SAME = "same question"
 NEAR = "nearly the same"
@@ -38,25 +38,27 @@ class Item:
 def clean(items: Sequence[Item], near: float | None) -> None:
     """Set `left_out` of train items by the test and validation items of any config, of validation items by the test's.
 
-    In this order: SAME, a question with the same words; NEAR, with its choices a Jaccard similarity of runs of five
-    words of at least `near` (None: not looked for), digits alike; TRANSLATION, one of a question that is held out;
-    SIBLING, one of an item that the first two left out.
+    In this order: SAME, a question with the same words; NEAR, question and choices with a Jaccard similarity of
+    shingles of five words of at least `near` (None: not looked for), digits alike; TRANSLATION, one of a question that
+    is held out; SIBLING, one of an item that the first two left out.
     """
-    marks = {} if near is None else {id(item): shingles(_turns(item)) for item in items}
+    # Choices count, in an order of their own: short questions ("Which of these is true?") differ in them alone.
+    texts = {id(item): " ".join((item.row["question"], *sorted(item.row["choices"]))) for item in items}
+    grams = {} if near is None else {name: shingles(text) for name, text in texts.items()}
     for split, held_out in (("validation", ("test",)), ("train", ("test", "validation"))):
         against = [item for item in items if item.split in held_out and not item.left_out]
-        _leave_out([item for item in items if item.split == split], against, near, marks)
+        _leave_out([item for item in items if item.split == split], against, near, grams)
 
 
 def _leave_out(
-    candidates: Sequence[Item], against: Sequence[Item], near: float | None, marks: dict[int, set[int]]
+    candidates: Sequence[Item], against: Sequence[Item], near: float | None, grams: dict[int, set[str]]
 ) -> None:
     held = {same_words(item.row["question"]) for item in against}
     held_groups = {item.group for item in against if item.group}
     # A test that is not taken holds nothing out; a test question that is the same as another holds out as one.
     similarity = [0.0] * len(candidates)
     if near is not None:
-        similarity = highest_similarity(*([marks[id(item)] for item in part] for part in (candidates, against)))
+        similarity = highest_similarity(*([grams[id(item)] for item in part] for part in (candidates, against)))
     for item, found in zip(candidates, similarity, strict=True):
         if same_words(item.row["question"]) in held:
             item.left_out = SAME
@@ -72,9 +74,3 @@ def same_words(question: str) -> str:
     """A question's letters and digits, so that case, blanks, gaps to fill and marks make no difference; of one that
     has none, all of it."""
     return "".join(words(question, fold_digits=False)).replace("_", "") or question
-
-
-def _turns(item: Item) -> dict[str, Any]:
-    """An item as the conversation whose shingles are compared. Choices count, in an order of their own: short
-    questions ("Which of these is true?") differ in them alone."""
-    return {"messages": [{"content": text} for text in (item.row["question"], *sorted(item.row["choices"]))]}

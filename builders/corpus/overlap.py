@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from ...hub_sync.context import StepContext
 from .._lib.decontamination import inputs_against, requests
-from .._lib.splits import words
+from .._lib.near_duplicates import words
 
 Run = tuple[str, ...]
 

@@ -23,9 +23,10 @@ from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import utf8
 from .._lib.context import local_context
 from .._lib.language import UNKNOWN
+from .._lib.near_duplicates import NEAR, highest_similarity, shingles, words
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.sources import Source, read_records
-from .._lib.splits import NEAR, groups, is_test, near_train, words
+from .._lib.splits import groups, is_test
 from .._lib.tool_rows import convert
 
 if TYPE_CHECKING:
@@ -147,10 +148,15 @@ def split(rows: list[Row], config: ToolCallsConfig) -> tuple[dict[str, list[Row]
     sides: dict[str, list[Row]] = {"train": [], "test": []}
     for row, group in zip(rows, groups(rows), strict=True):
         sides["test" if is_test(group, config.test_fraction, config.seed) else "train"].append(row)
-    nearest = near_train(sides["test"], sides["train"])
+    test, train = ([shingles(_text(row)) for row in sides[name]] for name in ("test", "train"))
+    nearest = highest_similarity(test, train)
     apart = [r for r, similarity in zip(sides["test"], nearest, strict=True) if similarity < NEAR]
     near = len(sides["test"]) - len(apart)
     return {"train": sides["train"], "test": apart}, near
+
+
+def _text(row: Row) -> str:
+    return " ".join(message["content"] for message in row["messages"])
 
 
 def _report(

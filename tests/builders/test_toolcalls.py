@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubwright.builders._lib.splits import near_train
+from hubwright.builders._lib.near_duplicates import highest_similarity, shingles
 from hubwright.builders._lib.tool_rows import convert
 from hubwright.builders.toolcalls import Source, ToolCallsConfig, build
 from hubwright.environments.schema import violation
@@ -241,12 +241,10 @@ def test_related_conversations_stay_on_one_side(tmp_path: Path) -> None:
 
 
 def test_near_duplicates_are_measured() -> None:
-    def row(text: str) -> dict[str, Any]:
-        return {"messages": [{"role": "user", "content": text}]}
-
     base = "please tell me how much I should tip for a bill of 20 dollars in Rome"
-    close, far = near_train(
-        [row(base.replace("20", "35")), row("quite another question about the weather of tomorrow")], [row(base)]
+    close, far = highest_similarity(
+        [shingles(base.replace("20", "35")), shingles("quite another question about the weather of tomorrow")],
+        [shingles(base)],
     )
     assert close == 1.0 and far == 0.0
 
