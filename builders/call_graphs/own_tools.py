@@ -39,7 +39,7 @@ def read_module(text: str) -> Toolset:
     """The tools of a Python file. Raises UsageError in one line that names function and argument."""
     path = Path(text).expanduser()
     if not path.is_file() or path.suffix != ".py":
-        raise UsageError(f"tools: {path.name} is no Python file: give the path of a file with your functions")
+        raise UsageError(f"tools: {path.name} is not a Python file: give the path of a file with your functions")
     module = _load(path)
     given = {kind: list(values) for kind, values in getattr(module, "GIVEN", {}).items()}
     functions = getattr(module, "TOOLS", None) or [

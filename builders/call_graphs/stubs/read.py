@@ -166,7 +166,7 @@ def _schema(text: str, where: str) -> dict[str, Any]:
     try:
         schema = json.loads(text)
     except (TypeError, ValueError, RecursionError):
-        raise DataError(f"{where} is {text!r:.40}, which is no JSON: give a JSON Schema of type object") from None
+        raise DataError(f"{where} is {text!r:.40}, which is not JSON: give a JSON Schema of type object") from None
     properties = schema.get("properties") if isinstance(schema, dict) else None
     if not isinstance(properties, dict) or not all(isinstance(one, dict) for one in properties.values()):
         raise DataError(f"{where} is {text!r:.40}: give a JSON Schema of type object with properties")
@@ -222,12 +222,12 @@ class _Stub:
         self.record, self.name, self.domain = record, str(record["name"]), _domain(record)
         self.phrase = words.imperative(record["description"])
         if not self.phrase:
-            raise _Unusable("the description is no request")
+            raise _Unusable("the description is not a request")
         parameters, results = record["parameters"]["properties"], record["responses"]["properties"]
         if not results:
             raise _Unusable("no result")
         if not all(re.fullmatch(r"[A-Za-z_]\w*", key) for key in (*parameters, *results)):
-            raise _Unusable("a parameter's or field's name is no word")
+            raise _Unusable("a parameter's or field's name is not a word")
         self.names = {key: _name(key, schema) for key, schema in {**results, **parameters}.items()}
         self.rules: dict[str, values.Rule] = {}
         self.given = self._choose(parameters, set(record["parameters"].get("required", ())), pooled)

@@ -88,7 +88,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     assert sorted(read.toolset.tools) == ["addBoat", "addHorse", "getBoat", "getStatus", "payFee", "sellBoat"]
     assert read.total == 10 and dict(read.unused) == {
         "called in test_out_domain": 1,
-        "the description is no request": 2,
+        "the description is not a request": 2,
         "a parameter that nobody could state": 1,
     }
     with_story = [t | {"description": "Find a horse"} if t["name"] == "describeHorse" else t for t in TOOLS]
@@ -194,7 +194,7 @@ def test_settings_that_do_not_go_with_definitions(tmp_path: Path, settings: dict
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"parameters": "no JSON"}, "addBoat: parameters is 'no JSON', which is no JSON: give a JSON Schema"),
+        ({"parameters": "no JSON"}, "addBoat: parameters is 'no JSON', which is not JSON: give a JSON Schema"),
         ({"responses": "[1]"}, "addBoat: responses is '[1]': give a JSON Schema of type object"),
     ],
 )
