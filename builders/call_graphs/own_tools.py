@@ -1,4 +1,4 @@
-"""A user's own Python functions as tools of the gold path, from their signatures and docstrings.
+"""A user's own Python functions as tools of executed call graphs, from their signatures and docstrings.
 
     # my_tools.py
     from typing import Annotated

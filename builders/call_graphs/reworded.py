@@ -1,7 +1,7 @@
-"""Recipe step `call_graphs_reworded`: a teacher says what the user of a gold row says, and every check is made again.
+"""Builder `call_graphs_reworded`: a teacher rewrites the user's turns of executed call graphs; all checks run again.
 
-The gold path's calls and results stay as they were run; only the user's words are the teacher's. A rewording is taken
-where every value, number and name is still in it, word for word, where each thing that is asked for is still spoken
+Calls and results stay as they were executed; only the user's words are the teacher's. A rewording is accepted
+if every value, number and name is still in it, word for word, where each thing that is asked for is still spoken
 of, and where it is neither the old text nor an answer. Our choice.
 """
 
@@ -73,7 +73,7 @@ class RewordedConfig(ServingConfig):
     teacher: str | None = Field(
         None, description="openai:MODEL@BASE_URL; null: the step's input `teacher`, a GGUF repository."
     )
-    split: str = Field("train", description="Split of the gold rows.")
+    split: str = Field("train", description="Split of the rows of call_graphs.")
     rows: int | None = Field(None, ge=1, description="The first so many rows; null: all.")
     near: float = Field(0.8, gt=0, le=1, description="Estimated Jaccard similarity that makes two requests one.")
     attempts: int = Field(3, ge=1, description="Rewordings to ask for, with a seed each, until one can be taken.")
@@ -191,8 +191,8 @@ def build(config: RewordedConfig, context: StepContext | None = None) -> dict[st
 
     Raises:
         UsageError: no teacher, or one that cannot be served.
-        DataError: the input cannot be read or holds no gold rows, none is accepted, or more requests failed than
-            `max_failed`.
+        DataError: the input cannot be read or holds no rows of call_graphs, none is accepted, or more than
+            `max_failed` of the requests failed.
     """
     import datasets
 
@@ -251,7 +251,7 @@ def _report(
 ) -> None:
     report = context.report
     report.card |= {
-        "pretty_name": "BUTTON, the gold path in a model's words",
+        "pretty_name": "BUTTON, executed call graphs in a model's words",
         "language": ["en"],
         "task_categories": ["text-generation"],
         "tags": ["function-calling", "tool-use", "multi-turn", "synthetic", "trl", "arxiv:2410.12952"],

@@ -87,14 +87,14 @@ def conversation(
         thoughts: the assistant says what it is about to do.
         fits: whether these functions may be offered together.
 
-    Raises RowRejected where the plan does not have what the variant changes, or nothing that fits can be offered.
+    Raises RowRejected if the plan lacks what the variant changes, or no fitting set of functions can be offered.
     """
     rng = random.Random(f"{plan.composition}:{plan.seed}:{variant}")  # noqa: S311 - not for secrets
     tools, named = toolset.tools, toolset.named
     writer = _Writer(plan, variant, Speaker(plan, tools, named, rng), rng, parallel, thoughts)
     messages = [system_turn(parallel), *writer.write()]
     needed = {node.tool for node in plan.nodes}
-    others = toolset.beside(needed) if variant in ("distractors", "irrelevant", "missing_function") else []
+    others = toolset.distractors(needed) if variant in ("distractors", "irrelevant", "missing_function") else []
     for _ in range(OFFERS):
         offered = (needed - writer.absent).union(rng.sample(others, min(distractors, len(others))))
         if fits(frozenset(offered)):

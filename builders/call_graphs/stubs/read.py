@@ -1,7 +1,7 @@
-"""Definitions of functions, Seal-Tools' or a model's, as tools of the gold path: typed stubs that run.
+"""Definitions of functions, Seal-Tools' or a model's, as tools of executed call graphs: typed stubs that run.
 
-A definition is used where every value that it needs or gives can be typed (stub_values.py) and its description says
-what a user asks for (stub_words.py). Fields and parameters of one domain that mean the same have one kind, by which
+A definition is used if every value that it takes or returns can be typed (values.py) and its description says what a
+user asks for (words.py). Fields and parameters of one domain that mean the same have one kind, by which
 calls are chained. Tools that a test with other functions calls (`test_out_domain`) are left out.
 """
 

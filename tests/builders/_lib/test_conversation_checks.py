@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubwright.builders._lib import conversation_checks
 from hubwright.builders._lib.conversation_checks import faults, quotes, realised_edges, run_checks
 from hubwright.builders._lib.conversation_rows import call
 from hubwright.builders._lib.decontamination import requests, said
@@ -246,3 +247,34 @@ def test_requests_of_a_test_set_are_read_whatever_its_columns(tmp_path: Path) ->
         (tmp_path / f"{name}.parquet").unlink()
     with pytest.raises(DataError, match="org/x: no file has a column of requests"):
         list(requests(tmp_path, "org/x"))
+
+
+def weather(result: str = '{"sky": "clear"}', answer: str = "Clear sky today.", **arguments: Any) -> dict[str, Any]:
+    """The conversation of the docstrings' examples."""
+    parameters = {"type": "object", "properties": {"city": {"type": "string", "description": "a city"}}}
+    tool = {"name": "get_weather", "description": "The weather of a city.", "parameters": parameters}
+    made = call(0, "get_weather", arguments or {"city": "Oslo"})
+    turns = [
+        {"role": "user", "content": "How is the weather in Oslo?"},
+        {"role": "assistant", "content": "", "tool_calls": [made]},
+        {"role": "tool", "tool_call_id": made["id"], "content": result},
+        {"role": "assistant", "content": answer},
+    ]
+    return {"messages": turns, "tools": [{"type": "function", "function": tool}], "composition": "single", "plan": ""}
+
+
+@pytest.mark.parametrize(
+    ("check", "row", "message"),
+    [
+        ("calls", weather(city=5), "the arguments of get_weather: wrong_type"),
+        ("results", weather("It is sunny."), "the result of get_weather is not valid JSON"),
+        ("provenance", weather(), ""),
+        ("provenance", weather(city="Lima"), "city='Lima' of get_weather has no source"),
+        ("needless", weather(answer="Done."), "the result of get_weather is never used"),
+        ("answer", weather(), ""),
+        ("answer", weather(answer="Done."), "the answer quotes nothing of get_weather's result"),
+    ],
+)
+def test_check_docstring_example_gives_its_message(check: str, row: dict[str, Any], message: str) -> None:
+    assert getattr(conversation_checks, check)(row, {}) == message
+    assert message in " ".join((getattr(conversation_checks, check).__doc__ or "").split())

@@ -1,4 +1,4 @@
-"""The gold path over a user's own functions, from signatures and docstrings alone."""
+"""Executed call graphs over a user's own functions, from signatures and docstrings alone."""
 
 from __future__ import annotations
 
