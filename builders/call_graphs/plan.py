@@ -53,7 +53,7 @@ class ToolCrashed(Exception):
 
 @dataclass
 class Source:
-    """Where an argument comes from: the user (`node` is None, `value` is what is said), or `field` of a node."""
+    """Source of an argument: the user, who states `value` (`node` is None), or `field` of a node's result."""
 
     value: Any = None
     node: int | None = None
@@ -112,13 +112,13 @@ class Plan:
         """What the column `plan` holds: the graph, without the results, which are in the messages."""
         nodes = []
         for node in self.nodes:
-            told = asdict(node)
-            told.pop("result")
-            told["arguments"] = {
+            written = asdict(node)
+            written.pop("result")
+            written["arguments"] = {
                 name: {"user": s["value"]} if s["node"] is None else {"node": s["node"], "field": s["field"]}
-                for name, s in told["arguments"].items()
+                for name, s in written["arguments"].items()
             }
-            nodes.append(told)
+            nodes.append(written)
         return {"composition": self.composition, "seed": self.seed, "nodes": nodes}
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hubwright.builders._lib import conversation_checks
 from hubwright.builders._lib.conversation_checks import faults, quotes, realised_edges, run_checks
 from hubwright.builders._lib.conversation_rows import call
-from hubwright.builders._lib.decontamination import requests, said
+from hubwright.builders._lib.decontamination import requests, user_text
 from hubwright.builders._lib.near_duplicates import MinHashIndex
 from hubwright.hub_sync.errors import DataError
 
@@ -242,7 +242,7 @@ def test_requests_of_a_test_set_are_read_whatever_its_columns(tmp_path: Path) ->
     }.items():
         pq.write_table(pa.table(table), tmp_path / f"{name}.parquet")
     assert list(requests(tmp_path, "org/x")) == [("find it", "q1"), ("first\n2", "b:0"), ("first", "c:0")]
-    assert said("[" * 100_000) == "[" * 100_000  # no JSON, and deeper than Python reads it
+    assert user_text("[" * 100_000) == "[" * 100_000  # no JSON, and deeper than Python reads it
     for name in "abc":
         (tmp_path / f"{name}.parquet").unlink()
     with pytest.raises(DataError, match="org/x: no file has a column of requests"):
