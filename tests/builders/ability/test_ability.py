@@ -23,7 +23,7 @@ from hubwright.builders.ability.convert import convert, number, training_text
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError, RowRejected, UsageError
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "ability.yaml"
+RECIPE = Path(__file__).parents[3] / "recipes" / "ability.yaml"
 FOLDERS = {  # below the folder of public raw data
     "gsm8k": "openai/grade-school-math/grade_school_math/data",
     "mgsm": "google-research/url-nlp/mgsm",
@@ -486,7 +486,7 @@ def test_general_texts_are_kept_apart_from_it_whatever_its_licence(
 # The real files.
 
 
-SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
+SHARED_DATA = Path(__file__).parents[4] / "shared" / "data"
 
 
 def recipe_sources() -> list[dict[str, Any]]:
