@@ -14,7 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-HEAD = """# A sample of the gold path
+HEAD = """# A sample of executed call graphs
 
 {rows} of the {all:,} train rows of recipe `{recipe}`, drawn in turn from every variant by seed {seed}; nobody chose
 them. Written by `python -m benchmarks.button_sample DATA --rows {rows}`.

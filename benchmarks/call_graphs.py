@@ -1,4 +1,4 @@
-"""Rows a second and peak memory of the gold path of BUTTON, for some rows and for ten times as many.
+"""Rows a second and peak memory of executed call graphs, for some rows and for ten times as many.
 
     python -m benchmarks call_graphs
 
@@ -35,9 +35,7 @@ def main() -> None:
     for rows in (ROWS, 10 * ROWS):
         done = subprocess.run([sys.executable, "-c", CODE, str(rows)], capture_output=True, text=True, check=True)
         found[rows] = json.loads(done.stdout)
-    print(
-        "\n### The gold path of BUTTON\n\n| rows | seconds | rows a second | peak memory, MiB |\n|---:|---:|---:|---:|"
-    )
+    print("\n### Executed call graphs\n\n| rows | seconds | rows a second | peak memory, MiB |\n|---:|---:|---:|---:|")
     for rows, (seconds, memory) in found.items():
         print(f"| {rows:,} | {seconds:.1f} | {rows / seconds:.0f} | {memory:.0f} |")
     ratio = found[10 * ROWS][1] / found[ROWS][1]

@@ -141,7 +141,7 @@ STEPS: dict[str, StepSpec] = {
             "against_*": Role("dataset"),
             "definitions": Role("dataset", optional=True),
         },
-        version=4,
+        version=5,
     ),
     "button": StepSpec(
         "builder",
@@ -164,7 +164,7 @@ STEPS: dict[str, StepSpec] = {
         "hubwright.builders.button.importer:build",
         "dataset",
         "BUTTONInstruct's own file as rows of BUTTON's shared form, every line kept byte for byte",
-        version=2,
+        version=3,
     ),
     "call_graphs_reworded": StepSpec(
         "builder",
@@ -177,7 +177,7 @@ STEPS: dict[str, StepSpec] = {
             "teacher": Role("model", optional=True, served=True),
             "against_*": Role("dataset"),
         },
-        version=3,
+        version=4,
         extra="llm",
     ),
 }

@@ -1,19 +1,17 @@
-"""What must hold of a row, whoever made it. Each check answers "" or one line that says what does not.
+"""Checks of a conversation with calls, whoever made it: each returns "" or one line that says what is wrong.
 
-    definitions    every function offered has a sound definition, and a name of its own
-    calls          every call names a function that is offered, and its arguments fit that function's schema
-    results        every call has an id of its own and one result, JSON, right after its turn; it fits the function's
-                   schema where known
-    provenance     every value of an argument was said by the user, given by an earlier result, or is one that the
-                   function's definition declares
-    graph          which call uses which result is what was planned; without a plan, what the composition's name says
-    needless       no call twice (but after an error), and no result that neither a later call nor an answer uses
-    answer         every turn ends in words, and each result that no call used is quoted in them
-    duplicate      no earlier row asks nearly the same
-    contamination  no row of a test set asks nearly the same
+    definitions    every function offered has a valid definition and a name of its own
+    calls          every call names an offered function, and its arguments fit that function's schema
+    results        every call has an id of its own and one result right after its turn: JSON that fits the schema
+    provenance     every value of an argument was stated by the user, returned by an earlier call or declared
+    graph          the calls use one another's results as planned; without a plan, as the composition's name says
+    needless       no call is repeated (except after an error), and every result is used by a call or an answer
+    answer         every turn of the user is answered, and each result that no call used is quoted in the answer
+    duplicate      no earlier row has nearly the same request
+    contamination  no row of a test set has nearly the same request
 
-Our choice: the paper filters by one question to a model. Values are compared as people write them: case, blanks and
-thousands' commas aside, 5 as 5.0.
+Values are compared without case, repeated blanks and thousands separators, 5 as 5.0. All of it is our choice: BUTTON
+(arXiv 2410.12952) filters by one question to a model.
 """
 
 from __future__ import annotations
@@ -40,17 +38,17 @@ def run_checks(
 
     Args:
         responses: function -> JSON Schema of its result, where known.
-        seen: the rows before; this one is added where it passes everything else.
-        tests: the test sets.
+        seen: requests of the rows before; this one is added if it passes every other check.
+        tests: requests of the test sets.
     """
-    found = {name: check(row, responses or {}) for name, check in _OWN.items()}
-    asked = request(row)
-    found["contamination"] = tests.nearest(asked) if tests else ""
+    found = {name: check(row, responses or {}) for name, check in _CHECKS.items()}
+    query = request(row)
+    found["contamination"] = tests.nearest(query) if tests else ""
     found["duplicate"] = ""
     if seen is not None:
-        found["duplicate"] = seen.nearest(asked)
+        found["duplicate"] = seen.nearest(query)
         if not any(found.values()):
-            seen.add(asked, row["id"])
+            seen.add(query, row["id"])
     return row | {f"check_{name}": found[name] for name in CHECKS}
 
 
@@ -65,7 +63,7 @@ def check_all(rows: Sequence[Row], tests: MinHashIndex | None = None) -> list[Ro
 
 
 def faults_table(rows: Sequence[Row]) -> dict[str, Any]:
-    """A card's table of how many rows do not pass which check, with one of the reasons."""
+    """A card's table of the rows that fail each check, with one of the reasons."""
     table = []
     for name in CHECKS:
         reasons = [row[f"check_{name}"] for row in rows if row[f"check_{name}"]]
@@ -73,29 +71,32 @@ def faults_table(rows: Sequence[Row]) -> dict[str, Any]:
     whole = sum(not faults(row) for row in rows)
     return {
         "title": "Checks",
-        "columns": ["check", "rows that do not pass", "for example"],
-        "rows": [*table, ["rows that pass everything", whole, ""]],
-        "note": "No row is left out for a check; the columns `check_*` say which do not pass, and why.",
+        "columns": ["check", "rows that fail", "for example"],
+        "rows": [*table, ["rows that pass every check", whole, ""]],
+        "note": "No row is left out for a check; the columns `check_*` say which rows fail, and why.",
     }
 
 
 def faults(row: Row) -> dict[str, str]:
-    """The checks that a row does not pass, with their reasons."""
+    """The checks that a row fails, with their reasons."""
     return {name: row[f"check_{name}"] for name in CHECKS if row[f"check_{name}"]}
 
 
 def request(row: Row) -> str:
-    """All that the user says."""
+    """The texts of all turns of the user."""
     return "\n".join(m["content"] for m in row["messages"] if m["role"] == "user")
 
 
 def definitions(row: Row, responses: Schemas) -> str:
-    """See the top."""
+    """Invalid or repeated definitions of the functions offered.
+
+    Two tools named `get_weather`: "get_weather is offered twice".
+    """
     names: set[str] = set()
     for tool in row["tools"]:
         function = tool.get("function") if isinstance(tool, dict) else None
-        if said := fault(function):
-            return said
+        if message := fault(function):
+            return message
         assert isinstance(function, dict)
         if function["name"] in names:
             return f"{function['name']} is offered twice"
@@ -104,23 +105,31 @@ def definitions(row: Row, responses: Schemas) -> str:
 
 
 def calls(row: Row, responses: Schemas) -> str:
-    """See the top."""
+    """Calls of functions that are not offered, or with arguments that do not fit.
+
+    With `get_weather(city: string)` offered, `get_weather(city=5)`: "the arguments of get_weather: wrong_type"; and
+    `get_time()`: "get_time is not offered".
+    """
     offered = {tool["function"]["name"]: tool["function"] for tool in row["tools"] if isinstance(tool, dict)}
     for one in calls_of(row["messages"]):
         name, arguments = one["function"]["name"], one["function"]["arguments"]
         if name not in offered:
             return f"{name} is not offered"
         if not isinstance(arguments, dict):
-            return f"the arguments of {name} are no object"
-        if said := argument_violation(arguments, offered[name].get("parameters")):
-            return f"the arguments of {name}: {said}"
+            return f"the arguments of {name} are not an object"
+        if reason := argument_violation(arguments, offered[name].get("parameters")):
+            return f"the arguments of {name}: {reason}"
     return ""
 
 
 def results(row: Row, responses: Schemas) -> str:
-    """See the top."""
+    """Results that are missing, repeated, not JSON, or do not fit the function's schema.
+
+    assistant calls `get_weather` (id call_0), then the user speaks: "get_weather has no result";
+    tool (call_0): "It is sunny.": "the result of get_weather is not valid JSON".
+    """
     waiting: dict[str, str] = {}
-    given: set[str] = set()
+    ids: set[str] = set()
     for message in row["messages"]:
         if message["role"] == "tool":
             name = waiting.pop(message.get("tool_call_id", ""), None)
@@ -129,38 +138,48 @@ def results(row: Row, responses: Schemas) -> str:
             try:
                 value = json.loads(message["content"])
             except (ValueError, TypeError, RecursionError):
-                return f"the result of {name} is no JSON"
+                return f"the result of {name} is not valid JSON"
             schema = responses.get(name)
-            if schema and not is_error(value) and (said := violation(value, schema)):
-                return f"the result of {name}: {said}"
+            if schema and not is_error(value) and (reason := violation(value, schema)):
+                return f"the result of {name}: {reason}"
             continue
         if waiting:
             return f"{next(iter(waiting.values()))} has no result"
         for one in message.get("tool_calls") or ():
-            if one["id"] in given:
+            if one["id"] in ids:
                 return f"two calls have the id {one['id']}"
-            given.add(one["id"])
+            ids.add(one["id"])
             waiting[one["id"]] = one["function"]["name"]
     return f"{next(iter(waiting.values()))} has no result" if waiting else ""
 
 
 def provenance(row: Row, responses: Schemas) -> str:
-    """See the top."""
+    """Arguments with a value that nobody stated.
+
+    user: "How is the weather in Oslo?" and `get_weather(city="Oslo")`: "". With `get_weather(city="Lima")`:
+    "city='Lima' of get_weather has no source". A result `{"city": "Lima"}` before it, or `Lima` among the parameter's
+    `enum`, is a source as well.
+    """
     declared = {tool["function"]["name"]: _declared(tool["function"].get("parameters")) for tool in row["tools"]}
-    known = _Known()
+    known = _KnownValues()
     for message in row["messages"]:
         for one in message.get("tool_calls") or ():
             name = one["function"]["name"]
             for path, value in leaves(one["function"]["arguments"]):
                 if not known.has(value) and plain(value) not in declared.get(name, ()):
-                    return f"{path}={value!r:.60} of {name} comes from nowhere"
+                    return f"{path}={value!r:.60} of {name} has no source"
         if message["role"] in ("user", "system", "tool"):
             known.add(without_switch(message["content"] or ""))
     return ""
 
 
 def graph(row: Row, responses: Schemas) -> str:
-    """See the top."""
+    """Uses of results that differ from the plan.
+
+    Planned: `book(train=<id of find_train>)`. If the user states the id, the call does not use the result: "planned 1
+    uses of a result, found 0". Without a plan, composition `parallel` and `book` with the id that only `find_train`
+    returned: "planned in parallel, and a call uses a result".
+    """
     edges = realised_edges(row)
     composition = row.get("composition") or ""
     if not row.get("plan"):
@@ -181,36 +200,44 @@ def graph(row: Row, responses: Schemas) -> str:
         for name, source in node["arguments"].items()
         if "node" in source
     )
-    made = sorted(set(edges))
-    if sorted(set(planned)) != made:
-        return f"planned {len(planned)} uses of a result, found {len(made)}"
+    realised = sorted(set(edges))
+    if sorted(set(planned)) != realised:
+        return f"planned {len(planned)} uses of a result, found {len(realised)}"
     ran = sorted(node["tool"] for node in nodes if node["runs"])
     done = sorted(one["function"]["name"] for one in good_calls(row))
     return "" if ran == done else f"planned calls {', '.join(ran) or 'none'}, made {', '.join(done) or 'none'}"
 
 
 def needless(row: Row, responses: Schemas) -> str:
-    """See the top."""
-    made: set[str] = set()
+    """Repeated calls, and results that nothing uses.
+
+    `get_weather(city="Oslo")` twice: "get_weather is called twice with the same arguments". Its result is `{"sky":
+    "clear"}`, no later call takes "clear" and no answer says it: "the result of get_weather is never used".
+    """
+    earlier: set[str] = set()
     found = results_of(row["messages"])
     for one in calls_of(row["messages"]):
         key = json.dumps([one["function"]["name"], one["function"]["arguments"]], sort_keys=True)
-        if key in made:
+        if key in earlier:
             return f"{one['function']['name']} is called twice with the same arguments"
         if not is_error(found.get(one["id"])):
-            made.add(key)
+            earlier.add(key)
     used = {giver for giver, _, _ in _uses(row)}
-    told = " ".join(
+    answers = " ".join(
         m["content"] or "" for m in row["messages"] if m["role"] == "assistant" and not m.get("tool_calls")
     )
     for one in good_calls(row):
-        if one["id"] not in used and not quotes(told, found.get(one["id"])):
+        if one["id"] not in used and not quotes(answers, found.get(one["id"])):
             return f"the result of {one['function']['name']} is never used"
     return ""
 
 
 def answer(row: Row, responses: Schemas) -> str:
-    """See the top."""
+    """Turns of the user without an answer, and answers that do not report the results.
+
+    Result `{"sky": "clear"}`, answer "Clear sky today.": ""; answer "Done.": "the answer quotes nothing of
+    get_weather's result".
+    """
     found = results_of(row["messages"])
     used = {giver for giver, _, _ in _uses(row)}
     waiting: list[dict[str, Any]] = []
@@ -233,50 +260,53 @@ def answer(row: Row, responses: Schemas) -> str:
     return "" if previous == "assistant" and not waiting else "the last turn is not answered"
 
 
-_OWN: dict[str, Callable[[Row, Schemas], str]] = {
+_CHECKS: dict[str, Callable[[Row, Schemas], str]] = {
     "definitions": definitions, "calls": calls, "results": results, "provenance": provenance, "graph": graph,
     "needless": needless, "answer": answer,
 }  # fmt: skip
 
 
 def good_calls(row: Row) -> list[dict[str, Any]]:
-    """The calls whose result is no error."""
+    """The calls whose result is not an error."""
     found = results_of(row["messages"])
     return [one for one in calls_of(row["messages"]) if not is_error(found.get(one["id"]))]
 
 
 def realised_edges(row: Row) -> list[tuple[str, str, str]]:
-    """(giving function, taking function, argument) of every argument that only an earlier result gives."""
+    """(returning function, called function, argument) of every argument whose value only an earlier result holds.
+
+    `find_train()` returns `{"id": "TR5521"}`, then `book(train="TR5521")`: [("find_train", "book", "train")].
+    """
     names = {one["id"]: one["function"]["name"] for one in calls_of(row["messages"])}
     failed = {one["id"] for one in calls_of(row["messages"])} - {one["id"] for one in good_calls(row)}
     return [(names[giver], names[taker], path) for giver, taker, path in _uses(row) if taker not in failed]
 
 
 def _uses(row: Row) -> list[tuple[str, str, str]]:
-    """(id of the giving call, id of the taking call, argument): values that the user did not say."""
+    """(id of the returning call, id of the call, argument) of values that the user did not state."""
     found: list[tuple[str, str, str]] = []
-    said, givers = _Known(), list[tuple[str, _Known]]()
+    stated, earlier = _KnownValues(), list[tuple[str, _KnownValues]]()
     names = {one["id"] for one in calls_of(row["messages"])}
     for message in row["messages"]:
         for one in message.get("tool_calls") or ():
             for path, value in leaves(one["function"]["arguments"]):
-                if isinstance(value, bool) or said.has(value):
+                if isinstance(value, bool) or stated.has(value):
                     continue
                 # The first that gave it: later results may repeat what was handed on.
-                giver = next((name for name, text in givers if text.has(value)), None)
+                giver = next((name for name, text in earlier if text.has(value)), None)
                 if giver is not None:
                     found.append((giver, one["id"], path))
         if message["role"] == "tool" and message.get("tool_call_id") in names:
-            known = _Known()
+            known = _KnownValues()
             known.add(message["content"] or "")
-            givers.append((message["tool_call_id"], known))
+            earlier.append((message["tool_call_id"], known))
         elif message["role"] in ("user", "system"):
-            said.add(without_switch(message["content"] or ""))
+            stated.add(without_switch(message["content"] or ""))
     return found
 
 
-class _Known:
-    """Text in which values are looked for, as words and as numbers."""
+class _KnownValues:
+    """Text in which values are searched, as words and as numbers."""
 
     def __init__(self) -> None:
         self.text, self.numbers = " ", set[float]()
@@ -293,11 +323,11 @@ class _Known:
             return float(value) in self.numbers
         wanted = plain(value)
         return bool(wanted) and (
-            self.stands(wanted) or (_NUMBER.fullmatch(wanted) is not None and float(wanted) in self.numbers)
+            self.occurs(wanted) or (_NUMBER.fullmatch(wanted) is not None and float(wanted) in self.numbers)
         )
 
-    def stands(self, wanted: str) -> bool:
-        """Whether a text stands here by itself, not within a word; a pattern per value would be slow."""
+    def occurs(self, wanted: str) -> bool:
+        """Whether a text occurs outside of words; a pattern per value would be slow."""
         first, last = _LETTER.match(wanted[0]), _LETTER.match(wanted[-1])
         at = self.text.find(wanted)
         while at >= 0:
@@ -315,7 +345,7 @@ def plain(value: Any) -> str:
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, value) of everything that is no object or list."""
+    """(path, value) of everything that is not an object or list."""
     if isinstance(value, dict):
         for key, part in value.items():
             yield from leaves(part, f"{path}.{key}" if path else str(key))
@@ -327,23 +357,23 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def is_error(result: Any) -> bool:
-    """Is a result nothing but an error?"""
+    """True for a result that is nothing but an error: `{"error": ...}`."""
     return isinstance(result, dict) and set(result) == {"error"}
 
 
 def quotes(text: str, result: Any) -> bool:
-    """Does a text hold some value of a result? A result without values needs no quoting.
+    """True if a text holds some value of a result, or the result has no values.
 
-    Of a text of several words a number will do, or half of its longer words or Chinese characters: answers are no
-    copies (our choice).
+    Of a value of several words a number is enough, or half of its longer words or Chinese characters (our choice):
+    "Oslo Central at 9" is quoted by "the central station of Oslo".
     """
-    known = _Known()
+    known = _KnownValues()
     known.add(text)
     values = [value for _, value in leaves(result) if value is not None and not isinstance(value, bool)]
-    return not values or any(known.has(value) or _told(known, value) for value in values)
+    return not values or any(known.has(value) or _paraphrased(known, value) for value in values)
 
 
-def _told(known: _Known, value: Any) -> bool:
+def _paraphrased(known: _KnownValues, value: Any) -> bool:
     if not isinstance(value, str) or not re.search(r"\S\s+\S|[\u3400-\u9fff]", value):
         return False
     words = re.findall(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]{4,}", plain(value))
@@ -354,7 +384,7 @@ def _told(known: _Known, value: Any) -> bool:
 
 
 def _declared(schema: Any) -> set[str]:
-    """The values that a definition itself names: enumerations, constants, defaults; and both truths."""
+    """The values that a schema itself names: enumerations, examples, constants, defaults; and true, false, null."""
     found = {"true", "false", "null"}
     pending: list[Any] = [schema]
     while pending:

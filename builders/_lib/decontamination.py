@@ -20,7 +20,7 @@ def inputs_against(context: StepContext, *roles: str) -> list[Input]:
     return [one for role, one in sorted(context.inputs.items()) if role.startswith("against") or role in roles]
 
 
-def requests(folder: Path, cited: str) -> Iterator[tuple[str, str]]:
+def requests(folder: Path, source_name: str) -> Iterator[tuple[str, str]]:
     """(request, id) of every row of every Parquet file. Raises DataError where no file has a column of requests."""
     import pyarrow.parquet as pq
 
@@ -34,27 +34,27 @@ def requests(folder: Path, cited: str) -> Iterator[tuple[str, str]]:
             wanted = [column, *(["id"] if "id" in file.schema_arrow.names else [])]
             for batch in file.iter_batches(columns=wanted):
                 for number, row in enumerate(batch.to_pylist()):
-                    if text := said(row[column]):
+                    if text := user_text(row[column]):
                         yield text, str(row.get("id", f"{path.stem}:{number}"))
     if not found:
         raise DataError(
-            f"{cited}: no file has a column of requests ({', '.join(COLUMNS)}); give a test set that has one"
+            f"{source_name}: no file has a column of requests ({', '.join(COLUMNS)}); give a test set that has one"
         )
 
 
-def said(value: Any) -> str:
+def user_text(value: Any) -> str:
     """What the user says in a value of such a column."""
     if isinstance(value, str):
         if value[:1] in "[{":
             try:
-                return said(json.loads(value))
+                return user_text(json.loads(value))
             except (ValueError, RecursionError):
                 return value
         return value
     if isinstance(value, dict):  # a turn, or a part of its content
         role = value.get("role") or value.get("from") or "user"
         words = (value[key] for key in ("content", "value", "text") if value.get(key))
-        return said(next(words, "")) if ROLES.get(role) == "user" else ""
+        return user_text(next(words, "")) if ROLES.get(role) == "user" else ""
     if isinstance(value, list):
-        return "\n".join(filter(None, map(said, value)))
+        return "\n".join(filter(None, map(user_text, value)))
     return ""

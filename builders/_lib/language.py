@@ -28,6 +28,6 @@ def language_of(text: str, other: str | None = None) -> str:
     for code, script, own, foreign in _SCRIPTS:
         share = len(re.findall(script, text)) / max(letters, 1)
         if share >= (0.05 if code == "ja" else 0.1):
-            told = (not own or re.search(own, text)) and not (foreign and re.search(foreign, text))
-            return code if told else UNKNOWN
+            matches = (not own or re.search(own, text)) and not (foreign and re.search(foreign, text))
+            return code if matches else UNKNOWN
     return other or UNKNOWN

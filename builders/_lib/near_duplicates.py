@@ -97,9 +97,8 @@ class MinHashIndex:
     def nearest(self, text: str) -> str:
         """The estimated similarity and the name of the nearest text, in one line; "" if none reaches the threshold."""
         signature = self._signature(text)
-        scores = (
-            (float(np.mean(self._signatures[n] == signature.hashvalues)), -n) for n in self._bands.query(signature)
-        )
+        values, near = signature.hashvalues, self._bands.query(signature)
+        scores = ((float(np.mean(self._signatures[n] == values)), -n) for n in near)
         score, number = max(scores, default=(0.0, 0))
         return f"{score:.2f} like {self._names[-number]}" if score >= self.threshold else ""
 

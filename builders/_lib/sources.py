@@ -130,9 +130,9 @@ def read_rows(source: Input, context: StepContext, split: str | None, config: st
     try:
         return datasets.load_dataset(folder, config, split=split, cache_dir=str(context.workdir / "datasets"))
     except Exception as error:  # datasets raises everything from ValueError to its own DatasetGenerationError
-        said = next(iter(str(error.__cause__ or error).splitlines()), "no reason given").replace(folder, "")
+        reason = next(iter(str(error.__cause__ or error).splitlines()), "no reason given").replace(folder, "")
         named = "".join(f" {what} {name!r}" for what, name in (("config", config), ("split", split)) if name)
-        raise DataError(f"{source.ref}:{named} cannot be read ({type(error).__name__}: {said})") from error
+        raise DataError(f"{source.ref}:{named} cannot be read ({type(error).__name__}: {reason})") from error
 
 
 def load_json(text: str) -> Any:

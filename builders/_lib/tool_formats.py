@@ -137,8 +137,8 @@ def _glaive(record: Mapping[str, Any]) -> list[Turn]:
     if pieces[0].strip():
         raise RowRejected("text_before_the_first_speaker")
     turns = []
-    for speaker, said in zip(pieces[1::2], pieces[2::2], strict=True):
-        parts = [part.strip() for part in _END.split(said) if part.strip()]
+    for speaker, text_of_turn in zip(pieces[1::2], pieces[2::2], strict=True):
+        parts = [part.strip() for part in _END.split(text_of_turn) if part.strip()]
         turns += [{"role": _SPEAKERS[speaker], "content": part} for part in parts or [""]]
     return [turn for turn in turns if turn["content"] or turn["role"] != "system"]
 

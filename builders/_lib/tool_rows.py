@@ -39,7 +39,7 @@ def convert(record: Any, language: str | None = None, changes: Counter[str] | No
     messages = read_messages(turns, tools)
     if why := unstorable([messages, tools]):
         raise RowRejected(f"text_{why}" if why == "not_unicode" else f"value_{why}")
-    said = "".join(m["content"] for m in messages if m["role"] in ("user", "assistant"))
+    spoken = "".join(m["content"] for m in messages if m["role"] in ("user", "assistant"))
     canonical = json.dumps([messages, tools], sort_keys=True, ensure_ascii=False)
     if changes is not None:
         changes.update(dict.fromkeys(done, 1))
@@ -49,7 +49,7 @@ def convert(record: Any, language: str | None = None, changes: Counter[str] | No
         "tools": tools,
         "n_tools": len(tools),
         "n_calls": sum(len(m.get("tool_calls", ())) for m in messages),
-        "language": language_of(said, language),
+        "language": language_of(spoken, language),
     }
 
 

@@ -208,7 +208,7 @@ def _translations(source: AbilitySource, origins: list[str]) -> dict[str, str]:
     pairs = []
     for line, record in json_lines(name, data):
         if not isinstance(record, dict) or not all(isinstance(others, list) for others in record.values()):
-            raise DataError(f"{name}: line {line} is no object of lists; give EXAMS' parallel_questions.jsonl")
+            raise DataError(f"{name}: line {line} is not an object of lists; give EXAMS' parallel_questions.jsonl")
         pairs += [(one, str(other)) for one, others in record.items() for other in others]
     return connected_components(pairs)
 

@@ -38,17 +38,13 @@ class Item:
 def clean(items: Sequence[Item], near: float | None) -> None:
     """Set `left_out` of train items by the test and validation items of any config, of validation items by the test's.
 
-    In this order: SAME, a question with the same words; NEAR, with its choices a Jaccard similarity of shingles of
-    five words of at least `near` (None: not looked for), digits alike; TRANSLATION, one of a question that is held
-    out; SIBLING, one of an item that the first two left out.
+    In this order: SAME, a question with the same words; NEAR, question and choices with a Jaccard similarity of
+    shingles of five words of at least `near` (None: not looked for), digits alike; TRANSLATION, one of a question that
+    is held out; SIBLING, one of an item that the first two left out.
     """
     # Choices count, in an order of their own: short questions ("Which of these is true?") differ in them alone.
-    texts = (
-        {}
-        if near is None
-        else {id(item): " ".join((item.row["question"], *sorted(item.row["choices"]))) for item in items}
-    )
-    grams = {name: shingles(text) for name, text in texts.items()}
+    texts = {id(item): " ".join((item.row["question"], *sorted(item.row["choices"]))) for item in items}
+    grams = {} if near is None else {name: shingles(text) for name, text in texts.items()}
     for split, held_out in (("validation", ("test",)), ("train", ("test", "validation"))):
         against = [item for item in items if item.split in held_out and not item.left_out]
         _leave_out([item for item in items if item.split == split], against, near, grams)

@@ -89,7 +89,7 @@ def _choice(question: Any, choices: list[Any], answer: Any) -> Row:
 
 def _words(value: Any, field: str) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise RowRejected(f"{field} is no text", f"{field} is {_shown(value)}")
+        raise RowRejected(f"{field} is not text", f"{field} is {_shown(value)}")
     return value.strip()
 
 
@@ -100,7 +100,7 @@ def number(value: Any, field: str) -> str:
     """
     said = str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
     if not _NUMBER.fullmatch(said):
-        raise RowRejected("answer is no number", f"{field} is {_shown(value)}")
+        raise RowRejected("answer is not a number", f"{field} is {_shown(value)}")
     whole, _, fraction = said.replace(",", "").lstrip("+-").partition(".")
     whole, fraction = whole.lstrip("0") or "0", fraction.rstrip("0")
     found = f"{whole}.{fraction}" if fraction else whole

@@ -1,4 +1,4 @@
-"""Builder `button`: rows of the gold path, of a teacher's words and of the paper's pipeline as one data set.
+"""Builder `button_dataset`: executed call graphs, reworded ones and the paper's pipeline as configs of one data set.
 
 Each input becomes a config with the same columns, so that `load_dataset(REPO, "gold")` and the others are read by the
 same code. Nothing is changed in a row; what an input's card says of its making is told again here.
@@ -26,7 +26,7 @@ CONFIGS = ("gold", "stubs", "verified", "faithful")  # the first that is there i
 MADE = {
     "gold": "compositions of functions that run, in words from templates",
     "stubs": "the same over other people's definitions, with results of the right form that are not true",
-    "verified": "the gold path with what the user says in a model's words; calls and results as they were run",
+    "verified": "executed call graphs with the user's turns in a model's words; calls and results unchanged",
     "faithful": "BUTTON's own pipeline: a model invents tasks, functions and results; nothing is run",
 }
 

@@ -150,7 +150,7 @@ def action(text: str, tools: Definitions, parallel: bool) -> Action:
     try:
         value = load_json(body)
     except (ValueError, RecursionError):
-        raise ValueError("calls are no JSON") from None
+        raise ValueError("calls are not valid JSON") from None
     if why := unstorable(value):
         raise ValueError(why)
     said = f"{text[: tag.end()].strip()}{body}</call>"
@@ -179,7 +179,7 @@ def calls(value: Any, tools: Definitions, parallel: bool) -> tuple[dict[str, Any
 def result(value: Any, definition: Mapping[str, Any]) -> dict[str, Any]:
     """What a function returns, as its definition says."""
     if not isinstance(value, dict) or not value:
-        raise ValueError("a result is no JSON object")
+        raise ValueError("a result is not a JSON object")
     if said := violation(value, definition.get("responses")):
         raise ValueError(f"result does not fit: {definition['name']}, {said}")
     return value

@@ -1,8 +1,8 @@
 """Builder `call_graphs`: verified multi-turn function calling without a language model.
 
-Compositions are drawn as typed graphs over tools that run, run for real, put into words and checked (plan.py,
-words.py, variants.py, checks.py). Every figure of the generator is our choice; the idea of compositional tasks with
-functions made to fit them is BUTTON's (arXiv 2410.12952).
+Compositions are sampled as typed graphs of calls, executed, put into words and checked (plan.py, words.py,
+variants.py, _lib/conversation_checks.py). Every figure of the generator is our choice; the idea of
+compositional tasks is BUTTON's (arXiv 2410.12952).
 """
 
 from __future__ import annotations
@@ -107,11 +107,11 @@ class Generator:
         read: definitions to draw from instead of the worlds.
 
     Attributes:
-        failed: reason -> draws that came to nothing.
-        rejected: check -> rows that did not pass it.
+        failed: reason -> draws without a row.
+        rejected: check -> rows that failed it.
         whole, toolset: all functions, and those of the split that is being made.
         made: (composition, variant) -> rows that passed.
-        faulty: check -> rows that were spoilt on purpose and do not pass it.
+        faulty: check -> rows that were corrupted on purpose and fail it.
         sets: functions of a row -> rows that passed.
         exhausted: compositions of definitions of which there were no more rows.
         planned, used: split -> sets of functions planned or offered together; functions planned or offered.
@@ -166,7 +166,7 @@ class Generator:
 
         Raises UsageError where too few functions are the split's, DataError where no more rows are to be found.
         """
-        self.take(self.functions(split))
+        self.use_tools(self.functions(split))
         cells, seen = self.cells(), MinHashIndex(self.config.near)
         rng = random.Random(f"{self.config.seed}:{split}")  # noqa: S311 - not for secrets
         left, given_up = number, 0
@@ -175,7 +175,7 @@ class Generator:
                 composition, variant, _ = rng.choices(cells, [weight for _, _, weight in cells])[0]
                 parallel = rng.random() < self.config.parallel_share
                 for _ in range(TRIES):
-                    row = self.one(composition, variant, parallel, rng.randrange(2**40), split, seen, box)
+                    row = self.draw_row(composition, variant, parallel, rng.randrange(2**40), split, seen, box)
                     if row is not None:
                         break
                 else:
@@ -207,7 +207,7 @@ class Generator:
             )
         return tools
 
-    def take(self, tools: dict[str, Tool]) -> None:
+    def use_tools(self, tools: dict[str, Tool]) -> None:
         """Draw from these functions from now on."""
         self.toolset = replace(self.whole, tools=tools)
         self.compatibility = Compatibility(tools, self.whole.fields) if self.whole.fields else None
@@ -223,7 +223,7 @@ class Generator:
         self.faulty.update(faults(row).keys())
         return row
 
-    def one(
+    def draw_row(
         self, composition: str, variant: str, parallel: bool, seed: int, split: str, seen: MinHashIndex, box: Any
     ) -> Row | None:
         """A row from one draw, or None; counts what became of it."""
@@ -253,7 +253,7 @@ class Generator:
             left = {name: one for name, one in self.toolset.tools.items() if name != str(tool)}
             if len(left) < 2:
                 raise DataError(f"call_graphs: {tool} ended the sandbox, and too few functions are left") from None
-            self.take(left)
+            self.use_tools(left)
             box.begin_again()
             return None
         row = run_checks(row, self.responses, seen, self.tests)
@@ -271,7 +271,7 @@ class Generator:
 def build(config: CallGraphsConfig, context: StepContext | None = None) -> DatasetDict:
     """Rows that pass every check; rows go to disk as they are made, so memory does not grow with their number.
 
-    Inputs `against_NAME` are test sets: rows that ask nearly what they ask are left out. An input `definitions` is a
+    Inputs `against_NAME` are test sets: rows with nearly the same request are left out. An input `definitions` is a
     data set of `seal_tools`, whose functions are drawn from as stubs (stubs.py); its own requests count as a test set.
 
     Raises UsageError for unknown worlds, compositions or variants, DataError where there are too few different rows or

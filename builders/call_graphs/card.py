@@ -20,7 +20,7 @@ def describe_rows(context: StepContext, generator: Generator, splits: dict[str, 
     """Fill the report of a step with counts, tables and the summary."""
     report = context.report
     report.card |= {
-        "pretty_name": "BUTTON, the gold path",
+        "pretty_name": "BUTTON, executed call graphs",
         "language": ["en"],
         "task_categories": ["text-generation"],
         "tags": ["function-calling", "tool-use", "multi-turn", "synthetic", "trl", "arxiv:2410.12952"],

@@ -1,7 +1,8 @@
-"""Rows with one fault each, of the kinds that an unverified pipeline stores: for ablations, and to try the checks.
+"""Corrupted rows: one fault each, of the kinds that an unverified pipeline stores: for ablations and for tests.
 
-Tools whose results are written by a model are never run, so nothing tells a made-up identifier from a real one. Each
-function here makes one such fault in a good row; checks.py must find all of them (tests). Our choice.
+    before: get_status(flight="HW12")    after `made_up_argument`: get_status(flight="HW83")
+
+Each function corrupts a valid row in place; conversation_checks finds every fault. Our choice.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .._lib.conversation_rows import Row, call, calls_of, identity, results_of
 
 
 class NotApplicable(Exception):
-    """A row has nothing that could be spoilt in this way."""
+    """The row has nothing that can be corrupted in this way."""
 
 
 def made_up_argument(row: Row, rng: random.Random) -> None:

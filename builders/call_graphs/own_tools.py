@@ -1,4 +1,4 @@
-"""A user's own Python functions as tools of the gold path, from their signatures and docstrings.
+"""A user's own Python functions as tools of executed call graphs, from their signatures and docstrings.
 
     # my_tools.py
     from typing import Annotated
@@ -39,7 +39,7 @@ def read_module(text: str) -> Toolset:
     """The tools of a Python file. Raises UsageError in one line that names function and argument."""
     path = Path(text).expanduser()
     if not path.is_file() or path.suffix != ".py":
-        raise UsageError(f"tools: {path.name} is no Python file: give the path of a file with your functions")
+        raise UsageError(f"tools: {path.name} is not a Python file: give the path of a file with your functions")
     module = _load(path)
     given = {kind: list(values) for kind, values in getattr(module, "GIVEN", {}).items()}
     functions = getattr(module, "TOOLS", None) or [
@@ -81,8 +81,8 @@ def _tool(function: Callable[..., Any], module: ModuleType) -> Tool:
     name, words = definition["name"], definition["name"].replace("_", " ")
     if definition["responses"].get("type") != "object":
         definition["responses"] = {"type": "object", "properties": {RESULT: definition["responses"]}}
-    if said := fault(definition):
-        raise ValueError(said)
+    if reason := fault(definition):
+        raise ValueError(reason)
     parameters, results = definition["parameters"]["properties"], definition["responses"].get("properties", {})
     for key, schema in parameters.items():
         if "kind" not in schema and "enum" not in schema and schema.get("type") != "boolean":
@@ -90,7 +90,7 @@ def _tool(function: Callable[..., Any], module: ModuleType) -> Tool:
     whom = " and ".join(f"{key.replace('_', ' ')} {{{key}}}" for key in parameters)
     described = definition["description"].split(". ")[0].rstrip(".")
     plain_ask = f"{described[0].lower()}{described[1:]}" + (f", with {whom}" if whom else "")
-    told = ", ".join(f"{'it' if key == RESULT else key.replace('_', ' ')} is {{{key}}}" for key in results)
+    results_text = ", ".join(f"{'it' if key == RESULT else key.replace('_', ' ')} is {{{key}}}" for key in results)
     called = {}
     for key, schema in results.items():
         if "kind" in schema:
@@ -103,7 +103,7 @@ def _tool(function: Callable[..., Any], module: ModuleType) -> Tool:
     return Tool(
         name, module.__name__, definition,
         _several(getattr(module, "ASK", {}).get(name, plain_ask)),
-        _several(getattr(module, "TELL", {}).get(name, f"About {words}: {told}.")),
+        _several(getattr(module, "TELL", {}).get(name, f"About {words}: {results_text}.")),
         called,
         tuple(getattr(module, "TESTS", {}).get(name, ())),
         {key: schema.get("kind", "") for key, schema in parameters.items()},

@@ -1,13 +1,16 @@
-"""Compositions of calls as typed graphs, drawn at random and run for real.
+"""Compositions of calls as typed graphs, sampled at random and executed.
 
 A shape says how calls depend on one another: "call", ("seq", a, b), ("par", a, b), ("if", test, a, b), and ("then",
 a, b), which is a sequence whose second half the user asks for in a turn of its own. BUTTON (arXiv 2410.12952) has
 sequences of two and two in parallel with a third after them; the others are ours. An "if" tests one call and chooses
 between two.
 
-A plan is a list of nodes. Every argument comes from the user or from a field of an earlier result of the same kind.
-What makes the graph the only one that its values can be read as (our choice): a value that is handed on was not said
-by the user and is given by no other result before.
+A plan is a list of nodes. Every argument comes from the user or from a field of an earlier result of the same type:
+
+    sequential: find_train(from="Oslo") -> {"train": "TR5521"};  book(train=<node 0>.train, name="Mira Holt")
+
+The graph can be recovered from the values (our choice): a value that is passed on was neither stated by the user nor
+returned by another call before.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ class ToolCrashed(Exception):
 
 @dataclass
 class Source:
-    """Where an argument comes from: the user (`node` is None, `value` is what is said), or `field` of a node."""
+    """Source of an argument: the user, who states `value` (`node` is None), or `field` of a node's result."""
 
     value: Any = None
     node: int | None = None
@@ -109,13 +112,13 @@ class Plan:
         """What the column `plan` holds: the graph, without the results, which are in the messages."""
         nodes = []
         for node in self.nodes:
-            told = asdict(node)
-            told.pop("result")
-            told["arguments"] = {
+            written = asdict(node)
+            written.pop("result")
+            written["arguments"] = {
                 name: {"user": s["value"]} if s["node"] is None else {"node": s["node"], "field": s["field"]}
-                for name, s in told["arguments"].items()
+                for name, s in written["arguments"].items()
             }
-            nodes.append(told)
+            nodes.append(written)
         return {"composition": self.composition, "seed": self.seed, "nodes": nodes}
 
 
@@ -130,9 +133,9 @@ def draw(
     """A plan of a composition on the state that `box` has begun with `seed`; its calls have been made.
 
     Args:
-        compatibility: which tools go together, where not all do.
+        compatibility: edges between tools, if only some of them fit together; None: all do.
 
-    Raises RowRejected where no fitting call was found, or a call failed.
+    Raises RowRejected if no fitting call was found, or a call failed.
     """
     rng = random.Random(f"{composition}:{seed}")  # noqa: S311 - not for secrets
     drawer = _Drawer(Plan(composition, seed), tools, pools, rng, box, compatibility)
@@ -146,7 +149,7 @@ def draw(
 def run(plan: Plan, box: Sandbox, parallel: bool) -> None:
     """Make a plan's calls anew on a fresh state, in the order of its conversation; results are stored in the nodes.
 
-    Raises RowRejected where one fails, or a test now goes the other way.
+    Raises RowRejected if a call fails, or a condition now has another outcome.
     """
     box.call("begin", {"seed": plan.seed})
     for node in order(plan, parallel):
@@ -157,9 +160,9 @@ def run(plan: Plan, box: Sandbox, parallel: bool) -> None:
 
 
 def make(tool: str, values: dict[str, Any], box: Sandbox, otherwise: str) -> dict[str, Any]:
-    """A call's result; one that is no object is one with the field "result".
+    """A call's result; a value that is not an object becomes `{"result": value}`.
 
-    Raises RowRejected(otherwise), and ToolCrashed where the tool gave no answer in time or ended its process.
+    Raises RowRejected(otherwise) if it fails, ToolCrashed if the tool timed out or ended its process.
     """
     outcome = box.call(tool, values)
     if outcome.kind in ("timeout", "died"):
@@ -229,7 +232,7 @@ class _Drawer:
     ) -> tuple[list[int], int]:  # fmt: skip
         """Add a shape's nodes. Its first calls use the results of all `feeds`. Returns its last nodes and turn.
 
-        `ahead`, `joined`, `tested`: what is to come of its last nodes (`Compatibility.able`).
+        `ahead`, `joined`, `tested`: requirements on its last nodes (`Compatibility.candidates`).
         """
         if shape == "call":
             return [self.call(feeds, turn, when, runs, self.fitting(feeds, ahead, joined, tested))], turn
@@ -264,10 +267,10 @@ class _Drawer:
         """The tools among which a call is chosen: what nothing is handed to is near the first tool."""
         if self.compatibility is None:
             return self.tools
-        around = self.tools if feeds or not self.plan.nodes else self.compatibility.near(self.plan.nodes[0].tool)
+        around = self.tools if feeds or not self.plan.nodes else self.compatibility.related(self.plan.nodes[0].tool)
         beside = None if joined is None else [kind for node in joined for kind in self.output_types(node)]
         given = [kind for node in feeds[:1] for kind in self.output_types(node)]
-        return self.compatibility.able(around, given, ahead, beside, tested)
+        return self.compatibility.candidates(around, given, ahead, beside, tested)
 
     def output_types(self, node: int) -> Iterable[str]:
         return self.tools[self.plan.nodes[node].tool].output_types.values()
@@ -312,7 +315,7 @@ class _Drawer:
         return len(self.plan.nodes) - 1
 
     def same(self, feeds: list[int], schema: Mapping[str, Any]) -> Any:
-        """What the user stated of a kind for a call whose result is used: one patient, not two."""
+        """A value of the same type that the user stated for a call whose result is used: one patient, not two."""
         for feed in feeds if self.compatibility else ():
             node = self.plan.nodes[feed]
             for name, source in node.arguments.items():
@@ -331,7 +334,7 @@ class _Drawer:
         return self.rng.choice(pool)
 
     def links(self, name: str, feeds: list[int]) -> list[dict[str, tuple[int, str]]]:
-        """The ways in which a tool's parameters take a field of each feed, at most one parameter a feed."""
+        """The ways in which a tool's parameters take one field of each feed, as parameter -> (node, field)."""
         found: list[dict[str, tuple[int, str]]] = [{}]
         for feed in feeds:
             gives = self.tools[self.plan.nodes[feed].tool].output_types
@@ -370,19 +373,19 @@ class _Drawer:
         return found
 
     def known(self, value: Any, giver: int) -> bool:
-        """Is a value said by the user, or in the result of another node?"""
+        """True for a value that the user stated or that another node returned."""
         others = [n.result.values() for i, n in enumerate(self.plan.nodes) if i != giver and n.runs]
         return value in self.stated or any(value in values for values in others)
 
     def ambiguous(self) -> bool:
-        """Is there a kind that is handed on and that two calls give?"""
+        """True if a result is passed on whose type two calls return: the request could not tell them apart."""
         given = [set(self.output_types(number)) for number in range(len(self.plan.nodes))]
         sources = [s for node in self.plan.nodes for s in node.arguments.values() if s.node is not None]
         kinds = [self.tools[self.plan.nodes[s.node].tool].output_types[s.field] for s in sources if s.node is not None]
         return any(sum(kind in some for some in given) > 1 for kind in kinds)
 
     def reveals_passed_value(self, node: Node) -> bool:
-        """Does the user now say, or this result now give, what an earlier result handed on?"""
+        """True if the user or this result now states a value that an earlier result passed on."""
         handed = [
             self.plan.nodes[s.node].result[s.field]
             for other in self.plan.nodes

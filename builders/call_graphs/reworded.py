@@ -1,7 +1,7 @@
-"""Recipe step `call_graphs_reworded`: a teacher says what the user of a gold row says, and every check is made again.
+"""Builder `call_graphs_reworded`: a teacher rewrites the user's turns of executed call graphs; all checks run again.
 
-The gold path's calls and results stay as they were run; only the user's words are the teacher's. A rewording is taken
-where every value, number and name is still in it, word for word, where each thing that is asked for is still spoken
+Calls and results stay as they were executed; only the user's words are the teacher's. A rewording is accepted
+if every value, number and name is still in it, word for word, where each thing that is asked for is still spoken
 of, and where it is neither the old text nor an answer. Our choice.
 """
 
@@ -25,7 +25,7 @@ from .._lib.conversation_rows import ASSISTANT, CHECKS, Row, features, identity
 from .._lib.near_duplicates import MinHashIndex, read_against
 from .._lib.sources import read_rows
 from .._lib.teacher import PhaseClient, phase
-from .words import said as spoken
+from .words import value_text
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -73,7 +73,7 @@ class RewordedConfig(ServingConfig):
     teacher: str | None = Field(
         None, description="openai:MODEL@BASE_URL; null: the step's input `teacher`, a GGUF repository."
     )
-    split: str = Field("train", description="Split of the gold rows.")
+    split: str = Field("train", description="Split of the rows of call_graphs.")
     rows: int | None = Field(None, ge=1, description="The first so many rows; null: all.")
     near: float = Field(0.8, gt=0, le=1, description="Estimated Jaccard similarity that makes two requests one.")
     attempts: int = Field(3, ge=1, description="Rewordings to ask for, with a seed each, until one can be taken.")
@@ -123,8 +123,8 @@ def fault_of(new: str, old: str, asks: Sequence[str] = (), values: Sequence[str]
     for way, whom in _DIRECTION.findall(new):
         if (way, whom) not in ways and ({"from": "to", "to": "from"}[way], whom) in ways:
             return f"the direction is another: {way} {whom}"
-    if said := _out_of_order(new, asks):
-        return f"the order is another: {said}"
+    if reason := _out_of_order(new, asks):
+        return f"the order is another: {reason}"
     added = [value for value in _VALUE.findall(new) if any(c.isdigit() for c in value) and value not in old]
     if added:
         return f"a value is new: {added[0]}"
@@ -159,25 +159,25 @@ def prompt(request: str) -> list[dict[str, str]]:
 async def _reword(row: Row, config: Mapping[str, Any], client: PhaseClient) -> Row:
     """The row with other words in every turn of the user; raises RowRejected."""
     nodes = [node for node in json.loads(row["plan"])["nodes"] if node.get("looks") is None]  # what the user asked for
-    messages, turn, said = [], 0, 0
+    messages, turn, number = [], 0, 0
     for message in row["messages"]:
         if message["role"] == "user":
             # A second turn may be the answer to a question about the first, which asks for nothing.
-            short = row["variant"] == "missing_parameter" and said == 1
+            short = row["variant"] == "missing_parameter" and number == 1
             asks = [] if short else [a for a, n in zip(row["sub_tasks"], nodes, strict=True) if n["turn"] == turn]
             old = message["content"]
             stated = [s for n in nodes if n["turn"] == turn for s in n["arguments"].values() if "user" in s]
-            values = [spoken(source["user"]) for source in stated]
+            values = [value_text(source["user"]) for source in stated]
 
             def read(text: str, old: str = old, asks: Sequence[str] = asks, values: Sequence[str] = values) -> str:
                 text = text.strip().strip('"') if text.count('"') == 2 and '"' not in old else text.strip()
-                if said := fault_of(text, old, asks, values):
-                    raise ValueError(said)
+                if reason := fault_of(text, old, asks, values):
+                    raise ValueError(reason)
                 return text
 
-            new = old if short else await client.ask(prompt(old), read, label=str(said))
+            new = old if short else await client.ask(prompt(old), read, label=str(number))
             message = {**message, "content": new}
-            said += 1
+            number += 1
             turn += not short
         messages.append(message)
     return {"messages": messages}
@@ -191,8 +191,8 @@ def build(config: RewordedConfig, context: StepContext | None = None) -> dict[st
 
     Raises:
         UsageError: no teacher, or one that cannot be served.
-        DataError: the input cannot be read or holds no gold rows, none is accepted, or more requests failed than
-            `max_failed`.
+        DataError: the input cannot be read or holds no rows of call_graphs, none is accepted, or more than
+            `max_failed` of the requests failed.
     """
     import datasets
 
@@ -251,7 +251,7 @@ def _report(
 ) -> None:
     report = context.report
     report.card |= {
-        "pretty_name": "BUTTON, the gold path in a model's words",
+        "pretty_name": "BUTTON, executed call graphs in a model's words",
         "language": ["en"],
         "task_categories": ["text-generation"],
         "tags": ["function-calling", "tool-use", "multi-turn", "synthetic", "trl", "arxiv:2410.12952"],

@@ -1,4 +1,4 @@
-"""The tools that compositions are drawn from: their definitions, and how they are spoken of."""
+"""Tools that compositions are sampled from: definitions, types and wording."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .stubs.values import snake
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool that can be run and spoken of.
+    """A tool that can be executed and put into words.
 
     Attributes:
         definition: name, description, parameters, responses (environments/definition.py).
         ask, carried, tell, tests: as the worlds say (environments/worlds/__init__.py).
         called: field -> (short, full).
-        kinds: parameter -> kind, or "" for an enumeration.
-        gives: field of the result -> kind, of those that can be spoken of.
-        changes: it may change the state, so that a call whose outcome is unknown is not simply made again.
-        look: how to see whether it did (environments/worlds/shared.py), None if nothing shows it.
+        input_types: parameter -> type, or "" for an enumeration.
+        output_types: field of the result -> type, of fields that there are words for.
+        changes: it may change the state, so a call with an unknown outcome is not simply repeated.
+        look: the call that shows whether it did (environments/worlds/shared.py); None if there is none.
     """
 
     name: str
@@ -46,15 +46,15 @@ class Tool:
 
 @dataclass(frozen=True)
 class Toolset:
-    """Tools, how they are spoken of, and where they run.
+    """Tools, the words for their values, and the sandbox they run in.
 
     Attributes:
-        named: kind -> how a user speaks of a value of it.
-        modules, paths: what the sandbox loads, and where it finds it; none: the worlds.
-        given: kind -> what a user may say, where the tools do not tell by a function `pools`.
+        named: type -> how a user names a value of it.
+        modules, paths: what the sandbox loads, and from where; empty: the worlds.
+        given: type -> values that a user may state, if the tools have no function `pools`.
         code: what the sandbox runs beside `modules`.
-        origin: what the tools are, for the rows' `made_by`, where they are neither the worlds' nor a file's.
-        fields: tool -> field, of tools of which only some have to do with one another; a plan keeps to one.
+        origin: source of the tools for the rows' `made_by`; "" for the worlds and for a file.
+        fields: tool -> field, if only tools of one field fit together; a plan keeps to one.
     """
 
     tools: dict[str, Tool]
@@ -70,17 +70,17 @@ class Toolset:
         """A sandbox in which the tools run. Raises DataError where they cannot be loaded."""
         return Sandbox(self.code, LIMITS, modules=self.modules, paths=self.paths) if self.modules else open_worlds()
 
-    def beside(self, needed: Set[str]) -> list[str]:
-        """What can be offered beside the tools that are needed and does not serve as well.
+    def distractors(self, needed: Set[str]) -> list[str]:
+        """Tools that can be offered beside the needed ones without serving the request as well.
 
-        The worlds' tools do different things. Of definitions nobody knows; none is offered whose name shares a noun
-        with a needed one's (any word but the first, plural or not).
+        The worlds' tools all do different things. Of other definitions none is offered whose name shares a noun (any
+        word but the first, singular or plural) with a needed one's: `getBoat` excludes `listBoats`.
         """
         nouns = {word for name in needed for word in _words(name)[1:]} if self.fields else set()
         return [name for name in sorted(set(self.tools) - needed) if nouns.isdisjoint(_words(name))]
 
     def begin(self, box: Sandbox, seed: int) -> Mapping[str, list[Any]]:
-        """A new state; returns what a user may say in it, by kind."""
+        """Start a new state; returns the values that a user may state in it, by type."""
         box.call("begin", {"seed": seed})
         return self.given or box.call("pools", {}).value
 
@@ -121,7 +121,7 @@ def read_worlds() -> dict[str, Tool]:
 
 
 def named() -> dict[str, str]:
-    """Kind -> how a user speaks of a value of it."""
+    """Type -> how a user names a value of it."""
     return {kind: words for world in (worlds.shared, *worlds.WORLDS) for kind, words in world.NAMED.items()}
 
 

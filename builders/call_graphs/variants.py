@@ -87,14 +87,14 @@ def conversation(
         thoughts: the assistant says what it is about to do.
         fits: whether these functions may be offered together.
 
-    Raises RowRejected where the plan does not have what the variant changes, or nothing that fits can be offered.
+    Raises RowRejected if the plan lacks what the variant changes, or no fitting set of functions can be offered.
     """
     rng = random.Random(f"{plan.composition}:{plan.seed}:{variant}")  # noqa: S311 - not for secrets
     tools, named = toolset.tools, toolset.named
     writer = _Writer(plan, variant, Speaker(plan, tools, named, rng), rng, parallel, thoughts)
     messages = [system_turn(parallel), *writer.write()]
     needed = {node.tool for node in plan.nodes}
-    others = toolset.beside(needed) if variant in ("distractors", "irrelevant", "missing_function") else []
+    others = toolset.distractors(needed) if variant in ("distractors", "irrelevant", "missing_function") else []
     for _ in range(OFFERS):
         offered = (needed - writer.absent).union(rng.sample(others, min(distractors, len(others))))
         if fits(frozenset(offered)):
@@ -162,10 +162,10 @@ class _Writer:
             node.runs = False
         self.say("user", self.speaker.request(0))
         first = [number for number, node in enumerate(self.plan.nodes) if not node.needs()]
-        told = [self.speaker.unable(number) for number in first]
+        sentences = [self.speaker.unable(number) for number in first]
         if len(first) < len(ran):
-            told.append(self.speaker.rest())
-        self.say("assistant", " ".join(told))
+            sentences.append(self.speaker.rest())
+        self.say("assistant", " ".join(sentences))
         return self.messages
 
     def leave_out_a_value(self, ran: Sequence[Node]) -> None:
@@ -215,9 +215,9 @@ class _Writer:
                     self.make([look], self.speaker.looking() if self.thoughts else "")
                 self.make([failed], self.speaker.again(look) if self.thoughts else "")
         left = [n for n, node in enumerate(self.plan.nodes) if node.turn == turn and node.tool in self.absent]
-        told = [self.speaker.answer(ran)] if ran else []
-        told += [self.speaker.first_attempt(look)] if look else []
-        self.say("assistant", " ".join([*told, *(self.speaker.unable(number) for number in left)]))
+        sentences = [self.speaker.answer(ran)] if ran else []
+        sentences += [self.speaker.first_attempt(look)] if look else []
+        self.say("assistant", " ".join([*sentences, *(self.speaker.unable(number) for number in left)]))
 
     def make(self, nodes: Sequence[Node], thought: str) -> None:
         """One turn of calls with their results."""

@@ -20,14 +20,14 @@ from .toolset import Tool, places
 WORDINGS = 12  # tries at a turn that says no phrase twice
 
 
-def said(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A value within a sentence."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, list):
-        return ", ".join(map(said, value)) or "none"
+        return ", ".join(map(value_text, value)) or "none"
     return str(value)
 
 
@@ -79,11 +79,11 @@ class Speaker:
         source = self.plan.nodes[number].arguments[parameter]
         kind = self.tools[self.plan.nodes[number].tool].input_types[parameter]
         if source.node in self.known:
-            return self.name(kind).format(said(self.plan.nodes[source.node].result[source.field]))
+            return self.name(kind).format(value_text(self.plan.nodes[source.node].result[source.field]))
         if source.node is None:
             if self.vague == (number, parameter):
                 return f"a certain {parameter.replace('_', ' ')}"
-            return self.name(kind).format(said(source.value))
+            return self.name(kind).format(value_text(source.value))
         brief, full = self.called[source.node][source.field]
         if short and self.alone(source.node, kind):
             return brief
@@ -183,7 +183,7 @@ class Speaker:
             for node in nodes:
                 values = {**self.plan.values(node), **node.result}
                 template = self.choose(self.tools[node.tool].tell)
-                sentences.append(template.format_map({name: said(values[name]) for name in places(template)}))
+                sentences.append(template.format_map({name: value_text(values[name]) for name in places(template)}))
             return self.choose(phrases.ANSWERS).format(" ".join(sentences))
 
         return self.worded(say)
@@ -206,7 +206,7 @@ class Speaker:
         found = self.tools[self.plan.nodes[look.looks].tool].look
         assert found is not None
         values = {**self.plan.values(look), **look.result}
-        return found[2].format_map({"is": tense} | {name: said(value) for name, value in values.items()})
+        return found[2].format_map({"is": tense} | {name: value_text(value) for name, value in values.items()})
 
     def unable(self, number: int) -> str:
         """That there is no function for a call."""
@@ -218,7 +218,7 @@ class Speaker:
 
     def reply(self, value: Any) -> str:
         """The user says it."""
-        return _capital(self.choose(phrases.REPLY).format(said(value)))
+        return _capital(self.choose(phrases.REPLY).format(value_text(value)))
 
     def rest(self) -> str:
         """That what builds on a missing function cannot be done either."""

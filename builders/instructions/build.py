@@ -54,7 +54,7 @@ def conversation(record: Any) -> list[dict[str, str]]:
 
 def _messages(record: Any) -> list[dict[str, str]]:
     if not isinstance(record, dict):
-        raise RowRejected("no object")
+        raise RowRejected("not an object")
     if "instruction" in record:
         turns = [("system", record["system"])] if record.get("system") else []
         for asked, answered in record.get("history") or ():
@@ -77,7 +77,7 @@ def _messages(record: Any) -> list[dict[str, str]]:
     if any(not isinstance(text, str) or not text.strip() for _, text in turns):
         raise RowRejected("a turn without text")
     if not all(is_well_formed(text) for _, text in turns):
-        raise RowRejected("half a surrogate pair, which is no text")
+        raise RowRejected("half a surrogate pair, which is not text")
     spoken = [message["role"] for message in messages[messages[0]["role"] == "system" :]] if messages else []
     if not spoken or len(spoken) % 2 or spoken != ["user", "assistant"] * (len(spoken) // 2):
         raise RowRejected("user and assistant do not take turns")

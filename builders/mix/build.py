@@ -71,10 +71,10 @@ def _draw(name: str, source: Input, config: MixConfig, context: StepContext) -> 
     if wanted > len(rows):
         raise DataError(f"part {name}: {source.ref} has {len(rows):,} rows, {wanted:,} are asked for: lower `rows`")
     chosen = sorted(random.Random(f"{config.seed}:{name}").sample(range(len(rows)), wanted))  # noqa: S311
-    cited, columns = f"part {name}: {source.ref}", _features()
+    where, columns = f"part {name}: {source.ref}", _features()
     pads = pads_arguments(rows.features["messages"]), "tools" in rows.features and padded(rows.features["tools"])
     drawn: Dataset = rows.select(chosen).map(
-        lambda row, place: encode_row(_row(row, name, f"{cited}: row {chosen[place]}", pads), columns, chosen[place]),
+        lambda row, place: encode_row(_row(row, name, f"{where}: row {chosen[place]}", pads), columns, chosen[place]),
         with_indices=True,
         remove_columns=rows.column_names,
         features=columns,
@@ -82,7 +82,7 @@ def _draw(name: str, source: Input, config: MixConfig, context: StepContext) -> 
     return drawn
 
 
-def _row(row: Mapping[str, Any], part: str, cited: str, pads: tuple[bool, bool]) -> dict[str, Any]:
+def _row(row: Mapping[str, Any], part: str, where: str, pads: tuple[bool, bool]) -> dict[str, Any]:
     """A row of the mixture, in whatever form its turns are. Raises DataError.
 
     Args:
@@ -92,7 +92,7 @@ def _row(row: Mapping[str, Any], part: str, cited: str, pads: tuple[bool, bool])
         tools = read_tools(row.get("tools"), pads[1])
         messages = with_system(read_messages(row["messages"], tools, is_padded=pads[0]), row.get("system") or None)
     except RowRejected as error:
-        raise DataError(f"{cited}: {error}: build it with a step of conversations, or repair the row") from error
+        raise DataError(f"{where}: {error}: build it with a step of conversations, or repair the row") from error
     return {"messages": messages, "tools": tools, "part": part}
 
 

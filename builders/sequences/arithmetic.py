@@ -57,7 +57,7 @@ class ArithmeticConfig(SequencesConfig):
         if self.hard_ops <= self.max_ops:
             raise ValueError(f"hard_ops {self.hard_ops} is no harder than max_ops {self.max_ops}; raise hard_ops")
         if any(self.modulus % n == 0 for n in range(2, self.modulus)):
-            raise ValueError(f"modulus {self.modulus} is no prime; take a prime such as 23")
+            raise ValueError(f"modulus {self.modulus} is not a prime; take a prime such as 23")
         return self
 
 

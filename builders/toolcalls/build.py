@@ -148,14 +148,15 @@ def split(rows: list[Row], config: ToolCallsConfig) -> tuple[dict[str, list[Row]
     sides: dict[str, list[Row]] = {"train": [], "test": []}
     for row, group in zip(rows, groups(rows), strict=True):
         sides["test" if is_test(group, config.test_fraction, config.seed) else "train"].append(row)
-    grams = {
-        side: [shingles(" ".join(m["content"] for m in row["messages"])) for row in part]
-        for side, part in sides.items()
-    }
-    nearest = highest_similarity(grams["test"], grams["train"])
+    test, train = ([shingles(_text(row)) for row in sides[name]] for name in ("test", "train"))
+    nearest = highest_similarity(test, train)
     apart = [r for r, similarity in zip(sides["test"], nearest, strict=True) if similarity < NEAR]
     near = len(sides["test"]) - len(apart)
     return {"train": sides["train"], "test": apart}, near
+
+
+def _text(row: Row) -> str:
+    return " ".join(message["content"] for message in row["messages"])
 
 
 def _report(

@@ -10,7 +10,7 @@ from .read import HELD_OUT, Definitions
 
 
 def describe(
-    report: Report, read: Definitions, cited: str, sets: Mapping[frozenset[str], int], exhausted: Collection[str]
+    report: Report, read: Definitions, source_name: str, sets: Mapping[frozenset[str], int], exhausted: Collection[str]
 ) -> None:
     """What a card says of the definitions that rows were drawn over.
 
@@ -26,8 +26,8 @@ def describe(
             "title": "Definitions",
             "columns": ["", "definitions", "of all"],
             "rows": [
-                [said, number, f"{number / read.total:.1%}"]
-                for said, number in [("used", len(tools)), *read.unused.most_common()]
+                [reason, number, f"{number / read.total:.1%}"]
+                for reason, number in [("used", len(tools)), *read.unused.most_common()]
             ],
         }
     )
@@ -42,7 +42,7 @@ def describe(
     )
     chained = sum(bool(tool.output_types) for tool in tools.values())
     body = (
-        f"The functions are stubs of the definitions in {cited}. A stub checks its arguments and answers with typed "
+        f"The functions are stubs of the definitions in {source_name}. A stub checks its arguments and returns typed "
         "values that depend on its name, the arguments and a seed alone: they are of the right form, and not true. "
         "Nothing was looked up, and what a function does to a state is not simulated. "
         f"A result can be handed on by {chained:,} of them.\n\nEvery function that an instance of the split "

@@ -1,7 +1,7 @@
-"""Definitions of functions, Seal-Tools' or a model's, as tools of the gold path: typed stubs that run.
+"""Definitions of functions, Seal-Tools' or a model's, as tools of executed call graphs: typed stubs that run.
 
-A definition is used where every value that it needs or gives can be typed (stub_values.py) and its description says
-what a user asks for (stub_words.py). Fields and parameters of one domain that mean the same have one kind, by which
+A definition is used if every value that it takes or returns can be typed (values.py) and its description says what a
+user asks for (words.py). Fields and parameters of one domain that mean the same have one kind, by which
 calls are chained. Tools that a test with other functions calls (`test_out_domain`) are left out.
 """
 
@@ -82,20 +82,20 @@ class _Unusable(Exception):
     """Why a definition cannot be used."""
 
 
-def read_definitions(folder: Path, cited: str, seed: int) -> Definitions:
+def read_definitions(folder: Path, source_name: str, seed: int) -> Definitions:
     """The tools of a published data set of definitions.
 
     Args:
-        cited: how the data set is named in errors and rows.
+        source_name: how the data set is named in errors and rows.
         seed: decides which optional parameters a user states.
 
     Raises DataError in one line where the data set has no config `tools` or a definition is no schema.
     """
-    records = list(_records(folder, cited))
+    records = list(_records(folder, source_name))
     held_out = set(_called(folder))
     read = Definitions(Toolset({}, {}))
     pooled = _pooled(records)
-    made: list[_Stub] = []
+    usable: list[_Stub] = []
     taken: set[str] = set()
     for record in records:
         try:
@@ -103,37 +103,38 @@ def read_definitions(folder: Path, cited: str, seed: int) -> Definitions:
                 raise _Unusable(f"called in {HELD_OUT}")
             if record["name"] in taken or record["name"] == "begin":
                 raise _Unusable("the name is taken")
-            if said := fault({key: record[key] for key in ("name", "description", "parameters", "responses")}):
-                raise _Unusable("no sound definition" if "no function's name" not in said else "no function's name")
-            made.append(_Stub(record, pooled.get(_domain(record), {})))
+            if reason := fault({key: record[key] for key in ("name", "description", "parameters", "responses")}):
+                raise _Unusable("no sound definition" if "no function's name" not in reason else "no function's name")
+            usable.append(_Stub(record, pooled.get(_domain(record), {})))
             taken.add(record["name"])
         except _Unusable as reason:
             read.unused[str(reason)] += 1
-    if len(made) < 2:
-        raise DataError(f"definitions: {cited}: {len(made)} of {len(records)} can be used: two are needed")
-    read.toolset = _ground(made, f"stubs of {cited}", seed)
+    if len(usable) < 2:
+        raise DataError(f"definitions: {source_name}: {len(usable)} of {len(records)} can be used: two are needed")
+    read.toolset = _toolset(usable, f"stubs of {source_name}", seed)
     return read
 
 
-def _records(folder: Path, cited: str) -> Iterator[dict[str, Any]]:
+def _records(folder: Path, source_name: str) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     files = sorted((folder / "tools").glob("*.parquet"))
     if not files:
-        yield from _made_up(folder, cited)
+        yield from _from_conversations(folder, source_name)
     for path in files:
         with pq.ParquetFile(path) as file:
             if missing := sorted(set(COLUMNS) - set(file.schema_arrow.names)):
                 raise DataError(
-                    f"definitions: {cited}: config `tools` has no column {missing[0]}: build it with `seal_tools`"
+                    f"definitions: {source_name}: config `tools` has no column {missing[0]}: build it with "
+                    "`seal_tools`"
                 )
             for row in file.read(columns=list(COLUMNS)).to_pylist():
                 for part in ("parameters", "responses"):
-                    row[part] = _schema(row[part], f"definitions: {cited}: {row['name']}: {part}")
+                    row[part] = _schema(row[part], f"definitions: {source_name}: {row['name']}: {part}")
                 yield row
 
 
-def _made_up(folder: Path, cited: str) -> Iterator[dict[str, Any]]:
+def _from_conversations(folder: Path, source_name: str) -> Iterator[dict[str, Any]]:
     """The functions that conversations of `button` offer: a model made them up, with schemas of results."""
     import pyarrow.parquet as pq
 
@@ -148,7 +149,7 @@ def _made_up(folder: Path, cited: str) -> Iterator[dict[str, Any]]:
                         one = tool["function"]
                         if one.get("responses"):
                             found = True
-                            where = f"definitions: {cited}: {one['name']}"
+                            where = f"definitions: {source_name}: {one['name']}"
                             schemas = {part: _schema(json.dumps(one[part]), where) for part in COLUMNS[-2:]}
                             yield {
                                 "name": one["name"],
@@ -157,7 +158,7 @@ def _made_up(folder: Path, cited: str) -> Iterator[dict[str, Any]]:
                             } | schemas
     if not found:
         raise DataError(
-            f"definitions: {cited} has neither a config `tools` nor rows whose functions have `responses`: give "
+            f"definitions: {source_name} has neither a config `tools` nor rows whose functions have `responses`: give "
             "a data set that `seal_tools` or `button` built"
         )
 
@@ -166,7 +167,7 @@ def _schema(text: str, where: str) -> dict[str, Any]:
     try:
         schema = json.loads(text)
     except (TypeError, ValueError, RecursionError):
-        raise DataError(f"{where} is {text!r:.40}, which is no JSON: give a JSON Schema of type object") from None
+        raise DataError(f"{where} is {text!r:.40}, which is not JSON: give a JSON Schema of type object") from None
     properties = schema.get("properties") if isinstance(schema, dict) else None
     if not isinstance(properties, dict) or not all(isinstance(one, dict) for one in properties.values()):
         raise DataError(f"{where} is {text!r:.40}: give a JSON Schema of type object with properties")
@@ -195,7 +196,7 @@ def _pooled(records: list[dict[str, Any]]) -> dict[str, dict[str, list[Any]]]:
             for key, schema in record[part]["properties"].items():
                 name = _name(key, schema)
                 if schema.get("type") == "string" and name not in _GENERIC:
-                    pool[name] = list(dict.fromkeys([*pool.get(name, []), *values.examples(schema)]))[: values.SAID]
+                    pool[name] = list(dict.fromkeys([*pool.get(name, []), *values.examples(schema)]))[: values.STATED]
     return found
 
 
@@ -222,12 +223,12 @@ class _Stub:
         self.record, self.name, self.domain = record, str(record["name"]), _domain(record)
         self.phrase = words.imperative(record["description"])
         if not self.phrase:
-            raise _Unusable("the description is no request")
+            raise _Unusable("the description is not a request")
         parameters, results = record["parameters"]["properties"], record["responses"]["properties"]
         if not results:
             raise _Unusable("no result")
         if not all(re.fullmatch(r"[A-Za-z_]\w*", key) for key in (*parameters, *results)):
-            raise _Unusable("a parameter's or field's name is no word")
+            raise _Unusable("a parameter's or field's name is not a word")
         self.names = {key: _name(key, schema) for key, schema in {**results, **parameters}.items()}
         self.rules: dict[str, values.Rule] = {}
         self.given = self._choose(parameters, set(record["parameters"].get("required", ())), pooled)
@@ -262,8 +263,8 @@ class _Stub:
         if len(self.given) < MOST_GIVEN and (filled or (self.spare and rng.random() < 0.5)):
             chosen = {*self.given, rng.choice(filled or self.spare)}
             self.given = [key for key in self.rules if key in chosen]
-        self.said = {key: values.sayable(self.rules[key], f"{self.name}.{key}") for key in self.given}
-        self.spoken = {key: words.said_as(self.names[key], properties[key], self.said[key]) for key in self.given}
+        self.stated = {key: values.stated_values(self.rules[key], f"{self.name}.{key}") for key in self.given}
+        self.spoken = {key: words.wording_of(self.names[key], properties[key], self.stated[key]) for key in self.given}
         self.ask = words.ask(self.phrase, self.given, self.names, self.spoken)
 
     def output_types(self) -> dict[str, str]:
@@ -278,8 +279,8 @@ class _Stub:
         rule = self._typed(key, schema, pooled)
         if rule is None:
             raise _Unusable("a field of the result that only somebody who knew could fill in")
-        said = self.record["parameters"]["properties"].get(key)
-        return ["same", key, rule] if said is not None and said.get("type") == schema.get("type") else rule
+        parameter = self.record["parameters"]["properties"].get(key)
+        return ["same", key, rule] if parameter is not None and parameter.get("type") == schema.get("type") else rule
 
     def _typed(self, key: str, schema: Mapping[str, Any], pooled: Mapping[str, list[Any]]) -> values.Rule | None:
         name, kind = self.names[key], schema.get("type")
@@ -322,15 +323,15 @@ class _Stub:
         return {"name": self.name, "parameters": self.record["parameters"], "results": self.results}
 
 
-def _ground(made: list[_Stub], origin: str, seed: int) -> Toolset:
-    gives = {kind for one in made for kind in one.output_types().values()}
-    for one in made:
+def _toolset(usable: list[_Stub], origin: str, seed: int) -> Toolset:
+    gives = {kind for one in usable for kind in one.output_types().values()}
+    for one in usable:
         one.settle(gives, seed)
     taken = {
-        one.kind(key, one.record["parameters"]["properties"][key]) for one in made for key in one.given
+        one.kind(key, one.record["parameters"]["properties"][key]) for one in usable for key in one.given
     } - {""}  # fmt: skip
     tools, named, given = {}, dict[str, str](), dict[str, list[Any]]()
-    for one in made:
+    for one in usable:
         parameters = dict(one.record["parameters"]["properties"])
         kinds = {}
         for key in one.given:
@@ -338,20 +339,20 @@ def _ground(made: list[_Stub], origin: str, seed: int) -> Toolset:
             kind = one.kind(key, schema) or f"{one.name}.{key}"
             parameters[key], kinds[key] = schema | {"kind": kind}, kind
             named.setdefault(kind, one.spoken[key])
-            given[kind] = list(dict.fromkeys([*given.get(kind, []), *one.said[key]]))
+            given[kind] = list(dict.fromkeys([*given.get(kind, []), *one.stated[key]]))
         tools[one.name] = _tool(one, parameters, kinds, taken)
     return Toolset(
-        tools, named, stubs.MODULES, (stubs.HERE,), given, code=stubs.code([one.code() for one in made]),
-        origin=origin, fields={one.name: one.record["field"] for one in made},
+        tools, named, stubs.MODULES, (stubs.HERE,), given, code=stubs.code([one.code() for one in usable]),
+        origin=origin, fields={one.name: one.record["field"] for one in usable},
     )  # fmt: skip
 
 
 def _tool(one: _Stub, parameters: dict[str, Any], kinds: dict[str, str], taken: set[str]) -> Tool:
     results, gives_all = one.record["responses"]["properties"], one.output_types()
-    called, gives, told, tests = {}, {}, [], []
+    called, gives, sentences, tests = {}, {}, [], []
     for key, schema in results.items():
         kind, name, rule = gives_all.get(key, ""), one.names[key], one.results[key]
-        told.append(words.told(key, name, schema, key in one.always, _sentences(rule)))
+        sentences.append(words.result_sentence(key, name, schema, key in one.always, _sentences(rule)))
         if kind in taken:
             referred = words.referred(name)
             called[key] = (words.that(referred), f"the {referred} from {words.gerund(one.ask)}")
@@ -364,7 +365,15 @@ def _tool(one: _Stub, parameters: dict[str, Any], kinds: dict[str, str], taken: 
         "responses": one.record["responses"] | {"required": list(results)},
     }  # fmt: skip
     return Tool(
-        one.name, one.domain, definition, words.ways(one.ask), (" ".join(told),), called, tuple(tests), kinds, gives
+        one.name,
+        one.domain,
+        definition,
+        words.ways(one.ask),
+        (" ".join(sentences),),
+        called,
+        tuple(tests),
+        kinds,
+        gives,
     )
 
 
@@ -376,8 +385,8 @@ def _tests(name: str, schema: Mapping[str, Any], rule: values.Rule) -> Iterator[
     """What a later step may depend on: (comparison, values, words)."""
     subject = words.phrase(name, schema)
     if schema.get("type") == "boolean":
-        if rule[1:] == [[True, False]] and (said := words.clause(schema)):
-            yield "==", (True,), said
+        if rule[1:] == [[True, False]] and (clause := words.clause(schema)):
+            yield "==", (True,), clause
     elif rule[0] == "number" and not name.endswith(("_id", "_number", "_code")):
         _, low, high, digits = rule
         bounds = [round(low + (high - low) * share, digits) for share in (0.3, 0.5, 0.7)]

@@ -14,7 +14,7 @@ from typing import Any
 from ....environments.stubs import value_of
 from ....environments.worlds.shared import CITIES, FIRST, LAST
 
-SAID = 24  # values of a parameter that a user may say
+STATED = 24  # values of a parameter that a user may say
 Rule = list[Any]
 _EXAMPLES = re.compile(r"\((?:e\.?\s?g\.?|for example|such as)[,:]?\s*(.+?)\)", re.IGNORECASE)
 # Examples that tell what a value looks like or is made of, and are none themselves.
@@ -288,12 +288,12 @@ def people(number: int) -> list[str]:
     return random.Random(number).sample(names, number)  # noqa: S311 - not for secrets
 
 
-def sayable(rule: Rule, seed: str) -> list[Any]:
+def stated_values(rule: Rule, seed: str) -> list[Any]:
     """What a user may say of a rule's values: numbers are rounded to what people say."""
     if rule[0] == "one":
         return list(rule[1])
     rng = random.Random(seed)  # noqa: S311 - not for secrets
-    found = [value_of(rule, {}, rng) for _ in range(SAID)]
+    found = [value_of(rule, {}, rng) for _ in range(STATED)]
     if rule[0] == "number" and rule[2] - rule[1] > 100 and rule[1] != 10_000 and rule[1] != 1996:
         step = 10 ** max(1, len(str(int(rule[2] - rule[1]))) - 2)
         found = [type(value)(max(step, round(value / step) * step)) for value in found]

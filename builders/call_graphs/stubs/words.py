@@ -104,7 +104,7 @@ def plural(noun: str) -> bool:
     return re.search(r"(?<![sui])s$", head) is not None and not re.search(r"(status|radius|series|species)$", head)
 
 
-def said_as(name: str, schema: Mapping[str, Any], values: Sequence[Any]) -> str:
+def wording_of(name: str, schema: Mapping[str, Any], values: Sequence[Any]) -> str:
     """How a user speaks of a value: a template with one place."""
     noun, owner, of = words(name), base(name), unit(schema)
     if schema.get("type") in ("integer", "number") and not name.endswith(("_id", "_code")) and noun != "ID":
@@ -205,7 +205,7 @@ def ask(description: str, parameters: Sequence[str], names: Mapping[str, str], s
     Args:
         parameters: those that are given.
         names: parameter -> its name in words joined by "_".
-        spoken: parameter -> how its value is said (`said_as`); "{}" for what stands for itself, as a city does.
+        spoken: parameter -> how its value is said (`wording_of`); "{}" for what stands for itself, as a city does.
     """
     bare = {parameter for parameter, template in spoken.items() if template == "{}"}
     text, rest, found = description, [], dict[str, str]()
@@ -280,7 +280,7 @@ def phrase(name: str, schema: Mapping[str, Any]) -> str:
     return f"the {words(name)}"
 
 
-def told(key: str, name: str, schema: Mapping[str, Any], succeeds: bool, sentence: bool) -> str:
+def result_sentence(key: str, name: str, schema: Mapping[str, Any], succeeds: bool, sentence: bool) -> str:
     """The sentence that tells a field.
 
     Args:
@@ -289,10 +289,10 @@ def told(key: str, name: str, schema: Mapping[str, Any], succeeds: bool, sentenc
         sentence: its values are sentences, and stand in quotes.
     """
     if schema.get("type") == "boolean":
-        said = clause(schema)
+        statement = clause(schema)
         if succeeds:
-            return f"{said[0].upper()}{said[1:]}." if said else "That was successful."
-        return f"Whether {said}: {{{key}}}." if said else f"{words(name).capitalize()}: {{{key}}}."
+            return f"{statement[0].upper()}{statement[1:]}." if statement else "That was successful."
+        return f"Whether {statement}: {{{key}}}." if statement else f"{words(name).capitalize()}: {{{key}}}."
     subject, value = phrase(name, schema), f'"{{{key}}}"' if sentence else f"{{{key}}}"
     head = re.split(r"(?<!^)\s(?:the|of|in|for|to|from|by|at|on|with|per|between|generated|made|during)\s", subject)[0]
     return f"{subject[0].upper()}{subject[1:]} {'are' if plural(head) else 'is'} {value}."

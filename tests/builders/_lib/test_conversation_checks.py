@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubwright.builders._lib import conversation_checks
 from hubwright.builders._lib.conversation_checks import faults, quotes, realised_edges, run_checks
 from hubwright.builders._lib.conversation_rows import call
-from hubwright.builders._lib.decontamination import requests, said
+from hubwright.builders._lib.decontamination import requests, user_text
 from hubwright.builders._lib.near_duplicates import MinHashIndex
 from hubwright.hub_sync.errors import DataError
 
@@ -145,9 +146,9 @@ def broken(place: str) -> dict[str, Any]:
         ("result without call", "results", "a result without a call"),
         ("id twice in a turn", "results", "two calls have the id call_1"),
         ("id twice", "results", "two calls have the id call_0"),
-        ("result no JSON", "results", "the result of get_status is no JSON"),
+        ("result no JSON", "results", "the result of get_status is not valid JSON"),
         ("result of another form", "results", "the result of search_flight: missing_required"),
-        ("made up", "provenance", "flight='HW13' of get_status comes from nowhere"),
+        ("made up", "provenance", "flight='HW13' of get_status has no source"),
         ("not used", "graph", "planned as a sequence, and no call uses a result"),
         ("called twice", "needless", "get_status is called twice with the same arguments"),
         ("result without use", "needless", "the result of search_flight is never used"),
@@ -241,8 +242,39 @@ def test_requests_of_a_test_set_are_read_whatever_its_columns(tmp_path: Path) ->
     }.items():
         pq.write_table(pa.table(table), tmp_path / f"{name}.parquet")
     assert list(requests(tmp_path, "org/x")) == [("find it", "q1"), ("first\n2", "b:0"), ("first", "c:0")]
-    assert said("[" * 100_000) == "[" * 100_000  # no JSON, and deeper than Python reads it
+    assert user_text("[" * 100_000) == "[" * 100_000  # no JSON, and deeper than Python reads it
     for name in "abc":
         (tmp_path / f"{name}.parquet").unlink()
     with pytest.raises(DataError, match="org/x: no file has a column of requests"):
         list(requests(tmp_path, "org/x"))
+
+
+def weather(result: str = '{"sky": "clear"}', answer: str = "Clear sky today.", **arguments: Any) -> dict[str, Any]:
+    """The conversation of the docstrings' examples."""
+    parameters = {"type": "object", "properties": {"city": {"type": "string", "description": "a city"}}}
+    tool = {"name": "get_weather", "description": "The weather of a city.", "parameters": parameters}
+    made = call(0, "get_weather", arguments or {"city": "Oslo"})
+    turns = [
+        {"role": "user", "content": "How is the weather in Oslo?"},
+        {"role": "assistant", "content": "", "tool_calls": [made]},
+        {"role": "tool", "tool_call_id": made["id"], "content": result},
+        {"role": "assistant", "content": answer},
+    ]
+    return {"messages": turns, "tools": [{"type": "function", "function": tool}], "composition": "single", "plan": ""}
+
+
+@pytest.mark.parametrize(
+    ("check", "row", "message"),
+    [
+        ("calls", weather(city=5), "the arguments of get_weather: wrong_type"),
+        ("results", weather("It is sunny."), "the result of get_weather is not valid JSON"),
+        ("provenance", weather(), ""),
+        ("provenance", weather(city="Lima"), "city='Lima' of get_weather has no source"),
+        ("needless", weather(answer="Done."), "the result of get_weather is never used"),
+        ("answer", weather(), ""),
+        ("answer", weather(answer="Done."), "the answer quotes nothing of get_weather's result"),
+    ],
+)
+def test_check_docstring_example_gives_its_message(check: str, row: dict[str, Any], message: str) -> None:
+    assert getattr(conversation_checks, check)(row, {}) == message
+    assert message in " ".join((getattr(conversation_checks, check).__doc__ or "").split())

@@ -109,7 +109,7 @@ def test_the_whole_pipeline(tmp_path: Path) -> None:
         ({"assistant": reply("t", [call("f")])}, "trajectory", "unknown function: 4"),
         ({"assistant": reply("t", [call("find_museum", artwork=1)])}, "trajectory", "arguments do not fit: 4"),
         ({"assistant": reply("t", [call("find_museum", artwork="x")])}, "trajectory", "no final answer in time: 4"),
-        ({"tool": "{}"}, "trajectory", "a result is no JSON object: 4"),
+        ({"tool": "{}"}, "trajectory", "a result is not a JSON object: 4"),
         ({"tool": '{"museum": 1}'}, "trajectory", "result does not fit: 4"),
         ({"tool": '{"museum": 1e999}'}, "trajectory", "number_out_of_range: 4"),
         ({"tool": lambda body: failure(400, "no")}, "trajectory", "HTTP 400: 4"),
@@ -378,7 +378,7 @@ def test_actions() -> None:
     assert parse.action("t<call>" + json.dumps(calls[0]), TOOLS, False).calls == tuple(calls)
     assert parse.action("<thought>t</thought><final> yes ", TOOLS, True).final == "yes"
     for body in ("[NaN]", "[", "[" * 5000, "f(x)"):
-        with pytest.raises(ValueError, match="calls are no JSON"):
+        with pytest.raises(ValueError, match="calls are not valid JSON"):
             parse.action(f"t<call>{body}</call>", TOOLS, True)
 
 

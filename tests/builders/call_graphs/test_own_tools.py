@@ -1,4 +1,4 @@
-"""The gold path over a user's own functions, from signatures and docstrings alone."""
+"""Executed call graphs over a user's own functions, from signatures and docstrings alone."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_what_a_file_lacks_is_said_in_one_line(tmp_path: Path, text: str, said: 
 
 def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
     context = StepContext("own", tmp_path, tmp_path)
-    with pytest.raises(UsageError, match=r"tools: nothing\.py is no Python file"):
+    with pytest.raises(UsageError, match=r"tools: nothing\.py is not a Python file"):
         build(CallGraphsConfig(tools=str(tmp_path / "nothing.py")), context)
 
 

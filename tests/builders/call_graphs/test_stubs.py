@@ -1,4 +1,4 @@
-"""The gold path over definitions of functions: what is typed, what is linked, what is left out."""
+"""Executed call graphs over definitions of functions: what is typed, what is linked, what is left out."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     assert sorted(read.toolset.tools) == ["addBoat", "addHorse", "getBoat", "getStatus", "payFee", "sellBoat"]
     assert read.total == 10 and dict(read.unused) == {
         "called in test_out_domain": 1,
-        "the description is no request": 2,
+        "the description is not a request": 2,
         "a parameter that nobody could state": 1,
     }
     with_story = [t | {"description": "Find a horse"} if t["name"] == "describeHorse" else t for t in TOOLS]
@@ -117,11 +117,11 @@ def test_what_might_serve_as_well_is_not_offered_beside(tmp_path: Path) -> None:
     tools = [*TOOLS, tool("listBoats", "List the boats of a country", "Harbour/Boats", "country:s:Where they are",
                           "harbour_fee:n:What they pay")]  # fmt: skip
     toolset = read_definitions(published(tmp_path / "d", tools), "me/tools", 0).toolset
-    assert toolset.beside({"addBoat"}) == ["addHorse", "getStatus", "payFee"]
-    assert toolset.beside({"payFee", "getStatus"}) == ["addBoat", "addHorse", "getBoat", "listBoats", "sellBoat"]
+    assert toolset.distractors({"addBoat"}) == ["addHorse", "getStatus", "payFee"]
+    assert toolset.distractors({"payFee", "getStatus"}) == ["addBoat", "addHorse", "getBoat", "listBoats", "sellBoat"]
     # The worlds' tools are known to do different things.
     worlds = Toolset(read_worlds(), {})
-    assert worlds.beside({"cancel_order"}) == sorted(set(worlds.tools) - {"cancel_order"})
+    assert worlds.distractors({"cancel_order"}) == sorted(set(worlds.tools) - {"cancel_order"})
 
 
 def test_a_stub_answers_the_same_call_alike_and_as_it_is_defined(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_settings_that_do_not_go_with_definitions(tmp_path: Path, settings: dict
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"parameters": "no JSON"}, "addBoat: parameters is 'no JSON', which is no JSON: give a JSON Schema"),
+        ({"parameters": "no JSON"}, "addBoat: parameters is 'no JSON', which is not JSON: give a JSON Schema"),
         ({"responses": "[1]"}, "addBoat: responses is '[1]': give a JSON Schema of type object"),
     ],
 )

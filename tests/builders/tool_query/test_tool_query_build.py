@@ -147,7 +147,7 @@ def test_agentgyms_own_file(shared_data: Path, tmp_path: Path):
     source = shared_data / "WooooDyy" / "AgentGym" / "agentenv-tool" / "Toolusage"
     if not source.is_dir():
         pytest.skip("AgentGym's files are not here")
-    recipe = yaml.safe_load((Path(__file__).parents[2] / "recipes" / "tool_query.yaml").read_text())
+    recipe = yaml.safe_load((Path(__file__).parents[3] / "recipes" / "tool_query.yaml").read_text())
     settings = recipe["steps"]["tool_query"]["with"]
     context = StepContext("tool_query", tmp_path / "work", tmp_path / "output")
     found = build(ToolQueryConfig.model_validate(settings | {"source": str(source), "board": False}), context)["test"]

@@ -23,7 +23,7 @@ from hubwright.builders.ability.convert import convert, number, training_text
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError, RowRejected, UsageError
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "ability.yaml"
+RECIPE = Path(__file__).parents[3] / "recipes" / "ability.yaml"
 FOLDERS = {  # below the folder of public raw data
     "gsm8k": "openai/grade-school-math/grade_school_math/data",
     "mgsm": "google-research/url-nlp/mgsm",
@@ -209,7 +209,7 @@ def test_translations_of_exams_tests_are_left_out(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"parallel_questions\.jsonl: sha256 is .*, expected 00"):
         built(source | {"parallel": {"source": str(known), "expect_sha256": "0" * 64}})
     known.write_bytes(b'{"t2": ["e0"]}\n["t2"]\n')
-    with pytest.raises(DataError, match=r"parallel_questions\.jsonl: line 2 is no object of lists"):
+    with pytest.raises(DataError, match=r"parallel_questions\.jsonl: line 2 is not an object of lists"):
         built(source | {"parallel": {"source": str(known)}})
 
 
@@ -228,17 +228,17 @@ def test_arc_rows(tmp_path: Path) -> None:
     ("kind", "record", "reason"),
     [
         ("gsm8k", {"question": "How many?", "answer": "Two."}, "no final answer"),
-        ("gsm8k", {"question": " ", "answer": "#### 2"}, "question is no text"),
-        ("gsm8k", {"question": "How many?", "answer": "#### two"}, "answer is no number"),
+        ("gsm8k", {"question": " ", "answer": "#### 2"}, "question is not text"),
+        ("gsm8k", {"question": "How many?", "answer": "#### two"}, "answer is not a number"),
         ("gsm8k", {"answer": "#### 2"}, "not in the form of its source"),
         ("gsm8k", "text", "not in the form of its source"),
         ("mgsm", ["How many?"], "not in the form of its source"),
         ("mgsm", ["How many?", "2", "3"], "not in the form of its source"),
-        ("msvamp", {"m_query": "How many?", "response": "a few"}, "answer is no number"),
-        ("msvamp", {"m_query": "How many?", "response": True}, "answer is no number"),
-        ("msvamp", {"m_query": "How many?", "response": "২"}, "answer is no number"),
+        ("msvamp", {"m_query": "How many?", "response": "a few"}, "answer is not a number"),
+        ("msvamp", {"m_query": "How many?", "response": True}, "answer is not a number"),
+        ("msvamp", {"m_query": "How many?", "response": "২"}, "answer is not a number"),
         ("exams", exam("a", "Was?", "eins"), "fewer than two choices"),
-        ("exams", exam("a", "Was?", "eins", ""), "a choice is no text"),
+        ("exams", exam("a", "Was?", "eins", ""), "a choice is not text"),
         ("exams", exam("a", "Was?", "eins", "zwei", answer="@"), "answer is none of the choices"),
         ("exams", exam("a", "Was?", "eins", "zwei", answer="AB"), "answer is none of the choices"),
         ("exams", exam("a", "Was?", "eins", "zwei", "eins"), "right choice is there twice"),
@@ -288,9 +288,9 @@ def test_few_bad_records_are_counted_and_most_of_a_file_is_refused(tmp_path: Pat
     source = written(tmp_path, "msvamp", **mixed) | {"languages": ("en",)}
     made, report = built(source, near=None)
     assert sum(sizes(made)["msvamp_en"].values()) == 4
-    assert report.tables[1]["rows"] == [["test_English.json", "answer is no number", 2]]
+    assert report.tables[1]["rows"] == [["test_English.json", "answer is not a number", 2]]
     assert report.counts["records_read"] == 6 and report.counts["records_rejected"] == 2
-    said = r"test_English\.json: 2 of 6 records are rejected \(answer is no number: 2; the first is record 5: response is 'some'\), more than "
+    said = r"test_English\.json: 2 of 6 records are rejected \(answer is not a number: 2; the first is record 5: response is 'some'\), more than "
     with pytest.raises(DataError, match=said + r"max_rejected_share 0\.2: look at the file"):
         built(source, max_rejected_share=0.2)
 
@@ -486,7 +486,7 @@ def test_general_texts_are_kept_apart_from_it_whatever_its_licence(
 # The real files.
 
 
-SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
+SHARED_DATA = Path(__file__).parents[4] / "shared" / "data"
 
 
 def recipe_sources() -> list[dict[str, Any]]:
@@ -531,7 +531,7 @@ def test_the_real_files_have_their_known_sizes(real: tuple[dict[str, Any], Any])
     assert exams + report.counts["records_rejected"] == 7961 + 2672 + 13510
     assert report.counts["records_rejected"] == 28
     assert {reason: report.counts[f"rejected: {reason}"] for _, reason, _ in report.tables[1]["rows"]} == {
-        "answer is none of the choices": 4, "question is no text": 1, "right choice is there twice": 23,
+        "answer is none of the choices": 4, "question is not text": 1, "right choice is there twice": 23,
     }  # fmt: skip
     kept = {name: [len(splits.get(s, ())) for s in ("train", "validation", "test")] for name, splits in made.items()}
     assert kept == {name: numbers[:3] for name, *numbers in rules["rows"]}

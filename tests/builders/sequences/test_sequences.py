@@ -332,7 +332,7 @@ def test_a_graph_needs_exactly_as_many_operations_as_asked(ops: int, seed: int) 
         ("hop_k", {"hops": [0]}, "greater than or equal to 1"),
         ("arithmetic", {"min_ops": 13}, "min_ops 13 is above max_ops 12; lower min_ops"),
         ("arithmetic", {"hard_ops": 12}, "hard_ops 12 is no harder than max_ops 12; raise hard_ops"),
-        ("arithmetic", {"modulus": 21}, "modulus 21 is no prime; take a prime such as 23"),
+        ("arithmetic", {"modulus": 21}, "modulus 21 is not a prime; take a prime such as 23"),
     ],
 )
 def test_bad_settings_name_field_value_and_remedy(name: str, settings: dict[str, Any], said: str) -> None:

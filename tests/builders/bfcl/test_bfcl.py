@@ -132,7 +132,7 @@ ROWS = {
 def test_the_real_package_has_all_its_rows(tmp_path: Path):
     import yaml
 
-    recipe = yaml.safe_load((Path(__file__).parents[2] / "recipes" / "bfcl.yaml").read_text())
+    recipe = yaml.safe_load((Path(__file__).parents[3] / "recipes" / "bfcl.yaml").read_text())
     expected = recipe["steps"]["bfcl"]["with"]["expect_sha256"]
     assert hashlib.sha256(REAL.read_bytes()).hexdigest() == expected
     context = StepContext("bfcl", tmp_path / "work", tmp_path / "output")

@@ -57,7 +57,7 @@ def test_the_three_forms_become_messages(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        ("text", "no object"),
+        ("text", "not an object"),
         ({"text": "x"}, "neither instruction, conversations nor messages"),
         ({"instruction": "x", "output": ""}, "a turn without text"),
         (
@@ -68,7 +68,7 @@ def test_the_three_forms_become_messages(tmp_path: Path) -> None:
         ({"messages": [{"role": "assistant", "content": "x"}]}, "user and assistant do not take turns"),
         ({"messages": []}, "neither instruction, conversations nor messages"),
         ({"messages": ["x"]}, "a turn is not an object"),
-        ({"instruction": "\ud800", "output": "y"}, "half a surrogate pair, which is no text"),
+        ({"instruction": "\ud800", "output": "y"}, "half a surrogate pair, which is not text"),
         (
             {
                 "messages": [

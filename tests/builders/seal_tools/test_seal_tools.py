@@ -156,7 +156,7 @@ def test_the_real_files(shared_data: Path, tmp_path: Path):
     source = shared_data / "fairyshine" / "Seal-Tools"
     if not source.is_dir():
         pytest.skip("Seal-Tools is not here")
-    recipe = yaml.safe_load((Path(__file__).parents[2] / "recipes" / "seal_tools.yaml").read_text())
+    recipe = yaml.safe_load((Path(__file__).parents[3] / "recipes" / "seal_tools.yaml").read_text())
     expected = recipe["steps"]["seal_tools"]["with"]["expect_sha256"]
     assert set(expected) == {"tool.jsonl", *(f"{split}.jsonl" for split in SPLITS)}
     made, report = built(source, folder="Seal-Tools_Dataset", expect_sha256=expected)
