@@ -9,10 +9,10 @@ The chat form is that of the `toolcall` task. Nothing is executed: references ar
 from __future__ import annotations
 
 from .._lib.call_lists.micro import Tally
-from .._lib.call_lists.scorer import Calls, score, whole
+from .._lib.call_lists.scorer import Calls
 from .._lib.call_lists.task import CallListTask
 from .._lib.data import TaskData
-from .._lib.tool_calls import parse
+from .scorer import score
 
 
 class NestfulTask(CallListTask):
@@ -30,6 +30,4 @@ class NestfulTask(CallListTask):
 
     def scores(self, gold: Calls, reply: str) -> tuple[dict[str, float], dict[str, Tally]]:
         """(values to average, tallies to add up) of one reply."""
-        values, tallies = score(gold, reply)
-        in_order = list(map(whole, parse(reply).calls)) == list(map(whole, gold))
-        return values | {"sequence_exact": float(values["call_exact"] and in_order)}, tallies
+        return score(gold, reply)
