@@ -9,6 +9,7 @@ As the package does it (`bfcl-eval` 2026.3.23, prompting mode); `live.py` says h
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from .._lib.interactive.task import InteractiveTask
@@ -35,15 +36,12 @@ class BFCLAgentTask(InteractiveTask):
         """The first request; the episode has the whole conversation."""
         return str(json.loads(doc["turns"])[0][0]["content"])
 
-    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
-        """The gold calls of all turns, as JSON."""
-        return str(doc["gold"])
-
-    def scores(self, doc: dict[str, Any], transcript: dict[str, Any]) -> dict[str, float]:
+    def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
         """acc: every turn passes. turns_passed: share of the turns before the first that does not. steps: replies.
         needless: something is called in a turn in which gold calls nothing. stopped: the row was not played to its
         end.
         """
+        (transcript,) = results
         return {
             "acc": float(transcript["passed"]),
             "turns_passed": transcript["turns_passed"] / transcript["turns"],

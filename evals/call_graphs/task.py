@@ -15,7 +15,7 @@ a result, `call_result` where the results are those of the right calls, whatever
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...environments.sandbox import Sandbox
@@ -61,18 +61,16 @@ class CallGraphsTask(TurnTask):
             self._box = open_worlds()
         return self._box
 
-    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-        """Score one response."""
-        if self.bypassed:
-            return {"bypass": 0.0}
-        figures = super().process_results(doc, results)
+    def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
+        """Metrics of one response."""
+        figures = super().scores(doc, results)
         gold = json.loads(doc["gold"])
         if not gold:
             return figures
         calls = parse(results[0]).calls
         found = played(self.box, doc, calls) if calls else None
         right = found is not None and found == played(self.box, doc, gold)
-        return figures | self.with_intervals({"call_runs": float(found is not None), "call_result": float(right)})
+        return figures | {"call_runs": float(found is not None), "call_result": float(right)}
 
 
 class CallGraphsFunctionsTask(CallGraphsTask):

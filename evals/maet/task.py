@@ -117,10 +117,8 @@ class WordProblemTask(AbilityTask):
             return str(doc["answer"])
         return str(doc["solution"]) or self.words.sentence(doc["answer"])
 
-    def process_results(self, doc: Row, results: Sequence[str]) -> dict[str, float]:
-        """Score what one filter took out of the reply."""
-        if self.bypassed:
-            return {"bypass": 0.0}
+    def scores(self, doc: Row, results: Sequence[str]) -> dict[str, float]:
+        """Metrics of what one filter took out of the reply."""
         found, gold = results[0], doc["answer"]
         return {"exact_match": exact_match(found, gold), "number_match": number_match(found, gold)}
 
@@ -139,12 +137,9 @@ class ChoiceTask(AbilityTask):
         """Number of the right option."""
         return int(doc["gold"])
 
-    def process_results(self, doc: Row, results: Sequence[tuple[float, bool]]) -> dict[str, float]:
-        """Score the options' log-likelihoods."""
-        if self.bypassed:
-            return {"bypass": 0.0}
-        values = [float(log_likelihood) for log_likelihood, _ in results]
-        return self.with_intervals(choice_scores(values, doc["options"], doc["gold"]))
+    def scores(self, doc: Row, results: Sequence[tuple[float, bool]]) -> dict[str, float]:
+        """Metrics of the options' log-likelihoods."""
+        return choice_scores([float(value) for value, _ in results], doc["options"], doc["gold"])
 
 
 class NumberChoiceTask(ChoiceTask):
@@ -208,6 +203,7 @@ class GeneralTextTask(ScoredTask):
 
     METRICS = ("word_perplexity", "byte_perplexity", "bits_per_byte")
     LOWER_IS_BETTER = METRICS
+    TARGET = "text"
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Read the language's documents of the test split, from `metadata.corpus` before `metadata.dataset`.
@@ -240,14 +236,8 @@ class GeneralTextTask(ScoredTask):
         """Nothing."""
         return ""
 
-    def doc_to_target(self, doc: Row, doc_to_target: Any = None) -> str:
-        """The document."""
-        return str(doc["text"])
-
-    def process_results(self, doc: Row, results: Sequence[float]) -> dict[str, Any]:
+    def scores(self, doc: Row, results: Sequence[float]) -> dict[str, Any]:
         """(log-likelihood, length) in words and in UTF-8 bytes, to be put together over the documents."""
-        if self.bypassed:
-            return {"bypass": 0.0}
         words, size = len(re.split(r"\s+", doc["text"])), len(utf8(doc["text"]))
         return {name: (results[0], words if name == "word_perplexity" else size) for name in self.METRICS}
 

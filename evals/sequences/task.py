@@ -50,13 +50,10 @@ class SequenceTask(ScoredTask):
         """The expected word behind a blank, as it stands in a text."""
         return f" {doc['target']}"
 
-    def process_results(self, doc: dict[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
-        """Score one answer: (log-likelihood, is greedy)."""
-        if self.bypassed:
-            return {"bypass": 0.0}
+    def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
+        """Metrics of one answer: (log-likelihood, is greedy)."""
         ((log_likelihood, is_greedy),) = results
-        group = str(doc[self.SPLIT_BY]) if self.SPLIT_BY else ""
-        return self.with_intervals(score(log_likelihood, is_greedy, group))
+        return score(log_likelihood, is_greedy, str(doc[self.SPLIT_BY]) if self.SPLIT_BY else "")
 
 
 class InductionTask(SequenceTask):

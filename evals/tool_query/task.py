@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .._lib.data import TaskData
@@ -37,6 +38,6 @@ class ToolQueryTask(InteractiveTask):
         """The answer and the changes that are wanted, as JSON."""
         return f'{{"answer": {doc["answer"]}, "changes": {doc["changes"]}}}'
 
-    def scores(self, doc: dict[str, Any], transcript: dict[str, Any]) -> dict[str, float]:
+    def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
         """Metrics of a transcript."""
-        return score(transcript)
+        return score(results[0])

@@ -64,6 +64,11 @@ def _one_batch_size(inner: Any) -> Iterator[None]:
         inner.batch_size_per_gpu = asked
 
 
+def _inner(name: str) -> Any:
+    """The inner model's attribute or method."""
+    return property(lambda self: getattr(self.inner, name))
+
+
 @register_model(NAME)
 class InteractiveLM(LM):
     """Plays episodes with an inner model, and passes on everything else.
@@ -173,56 +178,14 @@ class InteractiveLM(LM):
         texts: list[str] = ask(instances, **named)
         return texts
 
-    def loglikelihood(self, requests: Sequence[Any], *args: Any, **named: Any) -> Any:
-        """The inner model's."""
-        return self.inner.loglikelihood(requests, *args, **named)
-
-    def loglikelihood_rolling(self, requests: Sequence[Any], *args: Any, **named: Any) -> Any:
-        """The inner model's."""
-        return self.inner.loglikelihood_rolling(requests, *args, **named)
-
-    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> Any:
-        """The inner model's."""
-        return self.inner.apply_chat_template(chat_history, add_generation_prompt=add_generation_prompt)
-
-    def chat_template(self, chat_template: bool | str = False) -> str | None:
-        """The inner model's."""
-        template: str | None = self.inner.chat_template(chat_template)
-        return template
-
     def set_cache_hook(self, cache_hook: Any) -> None:
         """Answers of both kinds of requests are kept."""
         self.cache_hook = cache_hook
         self.inner.set_cache_hook(cache_hook)
 
-    @property
-    def tokenizer_name(self) -> str:
-        """The inner model's."""
-        return str(self.inner.tokenizer_name)
-
-    @property
-    def device(self) -> Any:
-        """The inner model's."""
-        return self.inner.device
-
-    @property
-    def rank(self) -> int:
-        """The inner model's."""
-        return int(self.inner.rank)
-
-    @property
-    def world_size(self) -> int:
-        """The inner model's."""
-        return int(self.inner.world_size)
-
-    def all_gather(self, tensor: Any) -> Any:
-        """The inner model's."""
-        return self.inner.all_gather(tensor)
-
-    def gather_object(self, obj: Any, dst: int = 0) -> Any:
-        """The inner model's."""
-        return self.inner.gather_object(obj, dst)
-
-    def barrier(self) -> None:
-        """The inner model's."""
-        self.inner.barrier()
+    # What lm-eval's base class defines is not looked up by __getattr__.
+    loglikelihood, loglikelihood_rolling = _inner("loglikelihood"), _inner("loglikelihood_rolling")
+    apply_chat_template, chat_template = _inner("apply_chat_template"), _inner("chat_template")
+    tokenizer_name, device = _inner("tokenizer_name"), _inner("device")
+    rank, world_size, barrier = _inner("rank"), _inner("world_size"), _inner("barrier")
+    all_gather, gather_object = _inner("all_gather"), _inner("gather_object")
