@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from ...hub_sync.errors import DataError
 from ...inference.reasoning import answer_of
-from .._lib.judging.cases import AnswerState, Asked, Row, Said, answer_hash, verdict_rows
+from .._lib.judging.cases import AnswerState, ItemVerdict, JudgeInfo, Row, answer_hash, verdict_rows
 from .._lib.judging.verdicts import Lines, StoredVerdicts, group_rows, read_stored
 from .samples import Sample, answer_state, from_official, index_samples
 
@@ -56,10 +56,10 @@ class Judged:
         parts = zip(
             self.verdicts, self.reasons or ("",) * len(none), self.p_yes or none, self.mass or none, strict=True
         )
-        asked = Asked(self.judge, self.judge_revision, self.method, self.language)
+        asked = JudgeInfo(self.judge, self.judge_revision, self.method, self.language)
         return verdict_rows(
             self.sample.case(None, self.answer),
-            [Said(*part) for part in parts],
+            [ItemVerdict(*part) for part in parts],
             sha256=self.answer_sha256,
             state=self.state,
             attempts=self.attempts,

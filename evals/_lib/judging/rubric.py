@@ -37,7 +37,7 @@ def outcomes(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def mass_figures(rows: Sequence[Row]) -> dict[str, float]:
-    """How sure a label judge was of saying yes or no at all: `mass_mean` and `mass_min` over the items that it gave
+    """How sure a logprob judge was of saying yes or no at all: `mass_mean` and `mass_min` over the items that it gave
     probabilities for, 0..1, and `unparsable_items`, the share of all judged items without a verdict; {} without any
     mass, as of a text judge."""
     masses = [row["mass"] for row in rows if row.get("mass") is not None]
