@@ -134,7 +134,7 @@ def ask(
             question = questions[name]
             found[name] += verdict_rows(
                 case,
-                [ItemVerdict(*one) for one in reply["said"]],
+                [ItemVerdict(*one) for one in reply["verdicts"]],
                 sha256=answer_hash(case.answer),
                 state=reply["state"],
                 attempts=reply["attempts"],

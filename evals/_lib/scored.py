@@ -49,11 +49,11 @@ class AnswerTask(ConfigurableTask):
                 self.answer(one, instance.args[0]) if isinstance(one, str) else one for one in instance.resps
             ]
         try:
-            found: list[Any] | None = super().apply_filters()
+            result: list[Any] | None = super().apply_filters()
         finally:
             for instance, replies in zip(instances, whole, strict=True):
                 instance.resps = replies
-        return found
+        return result
 
 
 class ScoredTask(AnswerTask):

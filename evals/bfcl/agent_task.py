@@ -29,8 +29,8 @@ class BFCLAgentTask(InteractiveTask):
         """Read the category's rows and the worlds. Raises as `category` does."""
         rows, sources = category(self.config)
         worlds = offer(sources)
-        kept = rows.select_columns(list(COLUMNS))
-        self.dataset = {str(self.config.test_split): kept.add_column("worlds", [worlds] * len(kept))}
+        selected = rows.select_columns(list(COLUMNS))
+        self.dataset = {str(self.config.test_split): selected.add_column("worlds", [worlds] * len(selected))}
 
     def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
         """The first request; the episode has the whole conversation."""

@@ -47,7 +47,7 @@ class BFCLFunctionCallTask(BFCLTask):
     def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
         """Metrics of one reply."""
         gold = json.loads(doc["gold"]) if doc["gold"] else None
-        found = parse(results[0])
+        result = parse(results[0])
         # A call that cannot be read makes the reply wrong, as it does in the other form.
-        calls = [Call(call["name"], call["arguments"]) for call in found.calls] if found.valid else []
+        calls = [Call(call["name"], call["arguments"]) for call in result.calls] if result.valid else []
         return score_calls(calls, gold, json.loads(doc["functions"]), self.category)

@@ -27,12 +27,12 @@ def played(box: Sandbox, document: Mapping[str, Any], calls: Iterable[Mapping[st
     box.call("begin", {"seed": document["seed"]})
     for call in json.loads(document["before"]):
         box.call(call["name"], call["arguments"])
-    found = []
+    result = []
     for call in calls:
         if call["name"] not in offered:
             return None
         outcome = box.call(call["name"], dict(call["arguments"]))
         if not outcome.ok:
             return None
-        found.append(canonical(outcome.value))
-    return sorted(found)
+        result.append(canonical(outcome.value))
+    return sorted(result)

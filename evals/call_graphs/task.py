@@ -68,9 +68,9 @@ class CallGraphsTask(TurnTask):
         if not gold:
             return figures
         calls = parse(results[0]).calls
-        found = played(self.box, doc, calls) if calls else None
-        right = found is not None and found == played(self.box, doc, gold)
-        return figures | {"call_runs": float(found is not None), "call_result": float(right)}
+        result = played(self.box, doc, calls) if calls else None
+        right = result is not None and result == played(self.box, doc, gold)
+        return figures | {"call_runs": float(result is not None), "call_result": float(right)}
 
 
 class CallGraphsFunctionsTask(CallGraphsTask):

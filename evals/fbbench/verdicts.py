@@ -188,16 +188,16 @@ def _by_index(items: tuple[str, ...], judgement: Mapping[str, Any]) -> tuple[tup
         (key, value) for key, value in judgement.items() if isinstance(value, dict) and value.get(_RESULT) in _YES_NO
     ]
     wanted = ["".join(text.split()) for text in items]
-    found: dict[int, dict[str, Any]] = {}
+    result: dict[int, dict[str, Any]] = {}
     left = []
     for key, value in given:
         text = "".join(key.split())
-        if text in wanted and wanted.index(text) not in found:
-            found[wanted.index(text)] = value
+        if text in wanted and wanted.index(text) not in result:
+            result[wanted.index(text)] = value
         else:
             left.append(value)
-    open_items = [index for index in range(len(items)) if index not in found]
-    found.update(zip(open_items, left, strict=False))
-    verdicts = tuple(_YES_NO[found[i][_RESULT]] if i in found else None for i in range(len(items)))
-    reasons = tuple(str(found[i].get(_REASON, "")) if i in found else "" for i in range(len(items)))
+    open_items = [index for index in range(len(items)) if index not in result]
+    result.update(zip(open_items, left, strict=False))
+    verdicts = tuple(_YES_NO[result[i][_RESULT]] if i in result else None for i in range(len(items)))
+    reasons = tuple(str(result[i].get(_REASON, "")) if i in result else "" for i in range(len(items)))
     return verdicts, reasons

@@ -51,16 +51,16 @@ class ToolQueryEpisode:
 
     def reply(self, text: str, reasoning: str = "") -> None:
         """Make the calls of a reply, up to the one that finishes."""
-        found, results = parse(text), []
-        for call in found.calls:
-            made, result = self._list.call(call["name"], call["arguments"])
+        prediction, results = parse(text), []
+        for call in prediction.calls:
+            executed, result = self._list.call(call["name"], call["arguments"])
             self._actions += 1
-            self._executable += made
+            self._executable += executed
             results.append(result)
             self._progress = max(self._progress, self._share())
             if self._list.finished:
                 break
-        if not self._list.finished and not found.valid:
+        if not self._list.finished and not prediction.valid:
             self._actions += 1
             results.append(UNREADABLE)
         thought = {"reasoning": reasoning} if reasoning else {}

@@ -41,11 +41,11 @@ def _listed(given: Any) -> list[Any]:
     if isinstance(given, str) and len(given) <= MOST:
         for read in (json.loads, ast.literal_eval):
             try:
-                found = read(given)
+                result = read(given)
             except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
                 continue
-            if isinstance(found, list):
-                return found
+            if isinstance(result, list):
+                return result
     return given if isinstance(given, list) else [given]
 
 

@@ -49,10 +49,10 @@ class CallListTask(RuleScoredTask):
     def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
         """Metrics of one reply."""
         values, tallies = type(self).SCORE(json.loads(doc["calls"]), results[0])
-        found: dict[str, Any] = dict(values)
+        result: dict[str, Any] = dict(values)
         for name in self.TALLIES:
-            found |= micro.spread(name, tallies[name])
-        return found
+            result |= micro.spread(name, tallies[name])
+        return result
 
     def aggregation(self) -> dict[str, Any]:
         """Means, and what comes of the tallies of all documents; `metadata.bootstrap` resamples (1,000)."""

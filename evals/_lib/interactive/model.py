@@ -57,11 +57,11 @@ def _one_batch_size(inner: Any) -> Iterator[None]:
     if detect is None or getattr(inner, "batch_size", None) != "auto":
         yield
         return
-    asked, inner.batch_size_per_gpu = inner.batch_size_per_gpu, detect()
+    configured, inner.batch_size_per_gpu = inner.batch_size_per_gpu, detect()
     try:
         yield
     finally:
-        inner.batch_size_per_gpu = asked
+        inner.batch_size_per_gpu = configured
 
 
 def _inner(name: str) -> Any:
@@ -86,10 +86,10 @@ class InteractiveLM(LM):
             if model == NAME:
                 raise UsageError(f"model {NAME}: the model inside is {NAME} again; name another, e.g. model=hf")
             try:
-                made = get_model(model)
+                model_class = get_model(model)
             except ValueError as error:
                 raise UsageError(f"model {NAME}: model={model} is unknown; `lm_eval run --help` names some") from error
-            model = made.create_from_arg_obj(arguments)
+            model = model_class.create_from_arg_obj(arguments)
         self.inner = model
         _MADE.add(self)
 
@@ -121,7 +121,7 @@ class InteractiveLM(LM):
         with tqdm(total=len(playing), desc="Episodes", disable=quiet or not playing) as bar:
             rounds = 0
             while playing:
-                going, asked = [], []
+                going, queries = [], []
                 for one in playing:
                     instance = self._next(one)
                     if instance is None:
@@ -130,11 +130,11 @@ class InteractiveLM(LM):
                         bar.update()
                     else:
                         going.append(one)
-                        asked.append(instance)
-                if asked:
+                        queries.append(instance)
+                if queries:
                     rounds += 1
                     bar.set_postfix(round=rounds)
-                    for one, instance, text in zip(going, asked, self._ask(asked, quiet=True), strict=True):
+                    for one, instance, text in zip(going, queries, self._ask(queries, quiet=True), strict=True):
                         cut = getattr(self.inner, "think_end_token", None)  # by lm-eval itself
                         opened = "" if cut else opened_by(instance.args[0], one.request.tags)
                         split = split_reasoning(opened + text, one.request.tags)
@@ -150,8 +150,8 @@ class InteractiveLM(LM):
         turns = well_formed(turns)
         template = self.inner.apply_chat_template if one.request.chat else None
         prompt, settings = chat_prompt(turns, one.request.system, template), copy.deepcopy(one.instance.args[1])
-        if said := self._too_long(prompt, settings):
-            one.episode.stop(said)
+        if message := self._too_long(prompt, settings):
+            one.episode.stop(message)
             return None
         metadata = (one.instance.task_name, one.instance.doc_id, 1)
         return Instance("generate_until", one.instance.doc, (prompt, settings), 0, metadata)

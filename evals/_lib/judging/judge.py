@@ -57,10 +57,10 @@ def read_judge_config(value: str | Mapping[str, Any]) -> JudgeConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "judge"
-        said = first["msg"].removeprefix("Value error, ")
+        message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "literal_error":
-            said = f"{first['input']!r} is unknown: use one of {', '.join(_allowed(first))}"
-        raise UsageError(f"judge option {where}: {said}") from error
+            message = f"{first['input']!r} is unknown: use one of {', '.join(_allowed(first))}"
+        raise UsageError(f"judge option {where}: {message}") from error
 
 
 def _allowed(error: Any) -> list[str]:

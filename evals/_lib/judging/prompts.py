@@ -233,11 +233,11 @@ def read_verdicts(text: str, items: int, *, reasons: bool = True) -> list[ItemVe
 
 def parse_verdicts(text: str, items: int, *, reasons: bool = True) -> list[ItemVerdict]:
     """As `read_verdicts`, but one item without a usable verdict spoils the reply: VerdictError."""
-    found = read_verdicts(text, items, reasons=reasons)
-    for said in found:
+    verdicts = read_verdicts(text, items, reasons=reasons)
+    for said in verdicts:
         if said.met is None:
             raise VerdictError(said.reason)
-    return found
+    return verdicts
 
 
 def _said(entry: Any, number: int, items: int, reasons: bool) -> ItemVerdict:
@@ -290,13 +290,13 @@ def read_logprobs(logprobs: Sequence[Any]) -> LogprobReading:
         logprobs: one entry per generated token, as in the chat completions protocol, natural logarithm.
     """
     first = logprobs[0] if logprobs and isinstance(logprobs[0], Mapping) else {}
-    found = [
+    verdicts = [
         (str(entry.get("token", "")), mass) for entry in _alternatives(first) if (mass := _mass(entry)) is not None
     ]
-    if not found:
+    if not verdicts:
         return LogprobReading()
     yes, no = (
-        math.fsum(mass for token, mass in found if _word(token) in words) for words in (_YES_TOKENS, _NO_TOKENS)
+        math.fsum(mass for token, mass in verdicts if _word(token) in words) for words in (_YES_TOKENS, _NO_TOKENS)
     )
     return LogprobReading(yes / (yes + no) if yes + no > 0 else None, min(1.0, yes + no))
 

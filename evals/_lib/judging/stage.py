@@ -129,11 +129,13 @@ def prompt_hash(case: Case, config: Mapping[str, Any]) -> str:
 
 
 async def judge_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
-    """The stage's work: {"said": [[met, reason, p_yes, mass] per item], "state", "attempts"} of one case."""
+    """The stage's work: {"verdicts": [[met, reason, p_yes, mass] per item], "state", "attempts"} of one case."""
     case = _case(row)
     requests = requests_of(case, row["answer"], config)
-    said, state, attempts = await (_logprob if config["method"] == "logprob" else _text)(case, requests, config, chat)
-    return {"said": [[one.met, one.reason, one.p_yes, one.mass] for one in said], "state": state, "attempts": attempts}
+    ask = _logprob if config["method"] == "logprob" else _text
+    verdicts, state, attempts = await ask(case, requests, config, chat)
+    rows = [[one.met, one.reason, one.p_yes, one.mass] for one in verdicts]
+    return {"verdicts": rows, "state": state, "attempts": attempts}
 
 
 async def _text(
@@ -145,17 +147,20 @@ async def _text(
         return parse_verdicts(reply.text, items, reasons=reasons)
 
     reply = await chat.complete(**requests[0], parse=parse, attempts=config["attempts"])
-    state, said = "complete", reply.value
+    state, verdicts = "complete", reply.value
     if not reply.ok:
-        state, said = "refused" if reply.outcome == "refused" else "failed", [ItemVerdict(None, reply.error)] * items
+        state, verdicts = (
+            "refused" if reply.outcome == "refused" else "failed",
+            [ItemVerdict(None, reply.error)] * items,
+        )
         if reply.outcome == "invalid":  # the last reply may still hold verdicts on some of the items
             try:
-                said = read_verdicts(reply.text, items, reasons=reasons)
+                verdicts = read_verdicts(reply.text, items, reasons=reasons)
             except VerdictError:
                 pass
     if config["order"] == "reversed":
-        said = said[::-1]
-    return said, state, reply.attempts
+        verdicts = verdicts[::-1]
+    return verdicts, state, reply.attempts
 
 
 async def _logprob(
@@ -170,23 +175,23 @@ async def _logprob(
     if any(reply.outcome == "refused" for reply in replies):
         why = next(reply.error for reply in replies if reply.outcome == "refused")
         return [ItemVerdict(None, why)] * len(requests), "refused", attempts
-    said = [_logprob_said(reply, config) for reply in replies]
-    return said, "failed" if any(one.met is None for one in said) else "complete", attempts
+    verdicts = [_logprob_said(reply, config) for reply in replies]
+    return verdicts, "failed" if any(one.met is None for one in verdicts) else "complete", attempts
 
 
 def _logprob_said(reply: Reply, config: Mapping[str, Any]) -> ItemVerdict:
     if not reply.ok and not reply.logprobs:
         return ItemVerdict(None, reply.error)
-    found = read_logprobs(reply.logprobs)
-    if found.mass is None:
+    reading = read_logprobs(reply.logprobs)
+    if reading.mass is None:
         return ItemVerdict(None, "the server gave no logprobs")
-    mass = round(found.mass, 6)
-    if found.p_yes is None:
+    mass = round(reading.mass, 6)
+    if reading.p_yes is None:
         return ItemVerdict(None, "neither yes nor no is among the likely tokens", None, mass)
-    if found.mass < config["min_mass"]:
+    if reading.mass < config["min_mass"]:
         why = f"yes and no hold {mass:g} of the first token's probability, less than min_mass {config['min_mass']:g}"
         return ItemVerdict(None, why, None, mass)  # no p_yes, which readers would turn into a verdict
-    return ItemVerdict(found.p_yes >= config["threshold"], "", round(found.p_yes, 6), mass)
+    return ItemVerdict(reading.p_yes >= config["threshold"], "", round(reading.p_yes, 6), mass)
 
 
 def judge_cases(
@@ -211,7 +216,7 @@ def judge_cases(
 
     kept = kept or {}
     asked = [case for case in cases if case.answer_state == "ok" and case.id not in kept]
-    found: dict[str, Row] = {}
+    reading: dict[str, Row] = {}
     usage = Usage()
     if asked:
         # The record is what a restart goes on from; shards beside it would only pin failures that are to be retried.
@@ -226,17 +231,17 @@ def judge_cases(
                 replay=replay,
             )
         usage = result.usage
-        found = {case.id: row for case, row in zip(asked, result.rows, strict=True)}
+        reading = {case.id: row for case, row in zip(asked, result.rows, strict=True)}
     by = JudgeInfo(served.name, served.revision, config.method, config.language)
     rows: list[Row] = []
     for case in cases:
         if case.id in kept:
             rows += [{**row, "answers": len(cases)} for row in kept[case.id]]
             continue
-        done = found.get(case.id, {"said": [], "state": "not_judged", "attempts": 0})
+        done = reading.get(case.id, {"verdicts": [], "state": "not_judged", "attempts": 0})
         rows += verdict_rows(
             case,
-            [ItemVerdict(*one) for one in done["said"]],
+            [ItemVerdict(*one) for one in done["verdicts"]],
             sha256=answer_hash(case.answer),
             state=done["state"],
             attempts=done["attempts"],
