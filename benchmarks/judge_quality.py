@@ -6,7 +6,7 @@
 The published verdicts of gpt-4o-2024-08-06 are the reference. Samples are drawn by seed, the same number of every
 scenario and task type, one tested model's answer for each, and cut in two halves by sample. Every variant is asked on
 half one; the one with the highest kappa there is chosen, and it and the published protocol are reported on half two,
-which took no part in the choice. A label's threshold is calibrated on half one as well.
+which took no part in the choice. A logprob's threshold is calibrated on half one as well.
 
 May be killed and run again: every reply is recorded below --out. Prints an estimate before anything is asked.
 """
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from hubwright.evals._lib.judging.agreement import Pair, compare, pair, spread
-from hubwright.evals._lib.judging.cases import Asked, Case, Said, answer_hash, verdict_rows
+from hubwright.evals._lib.judging.cases import Case, ItemVerdict, JudgeInfo, answer_hash, verdict_rows
 from hubwright.evals._lib.judging.stage import AskConfig, judge_row, prompt_hash
 from hubwright.evals._lib.judging.verdicts import read_stored
 from hubwright.evals.fbbench.answers import read_answers
@@ -44,8 +44,8 @@ JUDGE = "embedded:Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF"
 VARIANTS: dict[str, dict[str, Any]] = {
     "text, published prompt, zh": {"method": "text", "max_tokens": 512},
     "text, brief prompt, zh": {"method": "text", "prompt": "brief", "json_schema": True, "max_tokens": 128},
-    "label, zh": {"method": "label"},
-    "label, en": {"method": "label", "language": "en"},
+    "logprob, zh": {"method": "logprob"},
+    "logprob, en": {"method": "logprob", "language": "en"},
 }
 BASELINE = "text, published prompt, zh"
 CALIBRATED = ", threshold from half one"
@@ -134,11 +134,11 @@ def ask(
             question = questions[name]
             found[name] += verdict_rows(
                 case,
-                [Said(*one) for one in reply["said"]],
+                [ItemVerdict(*one) for one in reply["verdicts"]],
                 sha256=answer_hash(case.answer),
                 state=reply["state"],
                 attempts=reply["attempts"],
-                asked=Asked(served.name, served.revision, question["method"], question["language"]),
+                asked=JudgeInfo(served.name, served.revision, question["method"], question["language"]),
                 prompt_hash=prompt_hash(case, question),
                 answers=len(answers),
             )
@@ -189,9 +189,9 @@ def estimate(answers: Sequence[Case], variants: Sequence[str]) -> float:
         reads = len(languages) * (dialogue + 80)
         writes = 0.0
         for name in variants:
-            label, brief = VARIANTS[name]["method"] == "label", VARIANTS[name].get("prompt") == "brief"
-            reads += checklist + (110 * items if label else 60 if brief else 220)
-            writes += items * (1 if label else 8 if brief else 70)
+            logprob, brief = VARIANTS[name]["method"] == "logprob", VARIANTS[name].get("prompt") == "brief"
+            reads += checklist + (110 * items if logprob else 60 if brief else 220)
+            writes += items * (1 if logprob else 8 if brief else 70)
         total += reads / READS + writes / WRITES
     return total
 
@@ -242,7 +242,7 @@ def _run(arguments: argparse.Namespace) -> None:
     one, two = ([found[n] for n in half] for half in halves(len(found)))
     items = sum(len(answer.items) for answer, _, _ in found)
     first = estimate([answer for answer, _, _ in one], list(VARIANTS))
-    second = estimate([answer for answer, _, _ in two], [BASELINE, "label, zh"])
+    second = estimate([answer for answer, _, _ in two], [BASELINE, "logprob, zh"])
     cells = {(answer.labels["scenario"], answer.labels["task"]) for answer, _, _ in found}
     print(
         f"{len(found)} answers of {len({model for *_, model in found})} models, {items} checklist items, {len(cells)} "
@@ -256,7 +256,7 @@ def _run(arguments: argparse.Namespace) -> None:
     reference = [[row for _, rows, _ in half for row in rows] for half in (one, two)]
     answers = [[answer for answer, _, _ in half] for half in (one, two)]
     asked = ask(answers[0], list(VARIANTS), arguments.judge, settings, arguments.out)
-    thresholds = {name: calibrated(rows, reference[0]) for name, rows in asked.items() if name.startswith("label")}
+    thresholds = {name: calibrated(rows, reference[0]) for name, rows in asked.items() if name.startswith("logprob")}
     variants = dict(asked)
     variants |= {name + CALIBRATED: with_threshold(asked[name], value) for name, value in thresholds.items()}
     best = max(variants, key=lambda name: _kappa(pair(variants[name], reference[0])))

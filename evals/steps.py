@@ -40,7 +40,7 @@ STEPS: dict[str, StepSpec] = {
         "dataset",
         "a model's verdicts on the answers of a data set, by the questions of a rubric",
         inputs={"answers": Role("dataset"), "judge": Role("model", optional=True, served=True)},
-        version=2,
+        version=3,
         extra="llm",
     ),
     "fbbench_judge": StepSpec(

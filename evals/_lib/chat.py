@@ -1,11 +1,11 @@
-"""What our chat tasks share: the prompt of a conversation."""
+"""Bases of tasks whose prompts are conversations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .scored import ScoredTask
+from .scored import AnswerTask, ScoredTask
 
 
 def chat_prompt(
@@ -28,8 +28,8 @@ def chat_prompt(
     return "\n\n".join([*(f"{t['role'].capitalize()}: {t['content']}" for t in turns), "Assistant:"])
 
 
-class RuleScoredTask(ScoredTask):
-    """A scored task whose prompts are whole conversations."""
+class ChatTask(AnswerTask):
+    """A task whose prompts are whole conversations."""
 
     def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
         """The turns that the model continues. Set by the subclass."""
@@ -52,3 +52,7 @@ class RuleScoredTask(ScoredTask):
     def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
         """The last turn; lm-eval shows it, the model is given the whole conversation."""
         return self.conversation(doc)[-1]["content"]
+
+
+class RuleScoredTask(ChatTask, ScoredTask):
+    """A scored task whose prompts are whole conversations."""

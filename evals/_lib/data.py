@@ -88,12 +88,12 @@ class TaskData:
             HubError: the hub lacks the data set or cannot be reached.
             DataError: no such path, split or readable file; no rows, or not these columns.
         """
-        path, cited = self.locate(metadata)
+        path, source_name = self.locate(metadata)
         rows = read_split(path, split, config)
         if not len(rows):
-            raise DataError(f"{cited}: split {split!r} has no rows")
+            raise DataError(f"{source_name}: split {split!r} has no rows")
         if missing := [name for name in columns if name not in rows.column_names]:
-            raise DataError(f"{cited}: the data set has no column {missing[0]!r}; {self.hint}")
+            raise DataError(f"{source_name}: the data set has no column {missing[0]!r}; {self.hint}")
         return rows
 
 
@@ -148,7 +148,7 @@ def read_config(path: Path, config: str) -> datasets.DatasetDict:
     import datasets
 
     if not path.is_dir():
-        raise DataError(f"{path.name}: is no folder with configs; give the folder or repository of the data set")
+        raise DataError(f"{path.name}: is not a folder with configs; give the folder or repository of the data set")
     with _one_line(path, f"config {config!r}"):
         return datasets.load_dataset(str(path), config)
 
@@ -160,8 +160,8 @@ def _one_line(path: Path, what: str) -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:  # datasets raises everything from ValueError to its own DatasetGenerationError
-        said = next(iter(str(error.__cause__ or error).splitlines()), "no reason given")
-        raise DataError(f"{path.name}: {what} cannot be read ({type(error).__name__}: {said})") from error
+        message = next(iter(str(error.__cause__ or error).splitlines()), "no reason given")
+        raise DataError(f"{path.name}: {what} cannot be read ({type(error).__name__}: {message})") from error
 
 
 def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:

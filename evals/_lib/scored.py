@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
@@ -49,20 +49,22 @@ class AnswerTask(ConfigurableTask):
                 self.answer(one, instance.args[0]) if isinstance(one, str) else one for one in instance.resps
             ]
         try:
-            found: list[Any] | None = super().apply_filters()
+            result: list[Any] | None = super().apply_filters()
         finally:
             for instance, replies in zip(instances, whole, strict=True):
                 instance.resps = replies
-        return found
+        return result
 
 
 class ScoredTask(AnswerTask):
     """lm-eval's task with metrics that a plain scorer names.
 
-    A subclass sets `METRICS` (all names that `process_results` may return; a value is left out where it does not apply
-    to a document) and `LOWER_IS_BETTER`. Every metric is averaged; those in `INTERVALS` also get `NAME_ci_low` and
-    `NAME_ci_high`.
+    A subclass sets `METRICS` (all names that `scores` may return; a value is left out if it does not apply to a
+    document), `LOWER_IS_BETTER` and `scores`. Every metric is averaged; those in `INTERVALS` also get `NAME_ci_low`
+    and `NAME_ci_high`.
     """
+
+    TARGET = "gold"  # column with the right answer
 
     METRICS: tuple[str, ...] = ()
     INTERVALS: tuple[str, ...] = ()
@@ -70,6 +72,22 @@ class ScoredTask(AnswerTask):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config={k: v for k, v in config.items() if k != "class"})
+
+    def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
+        """Metrics of one document. Set by the subclass.
+
+        Args:
+            results: the answers without thoughts, or of each option (log-likelihood, is the first choice).
+        """
+        raise NotImplementedError
+
+    def process_results(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
+        """`scores` with the values for the intervals; nothing under --predict_only."""
+        return {"bypass": 0.0} if self.bypassed else self.with_intervals(self.scores(doc, results))
+
+    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> Any:
+        """The right answer."""
+        return str(doc[self.TARGET])
 
     @property
     def bypassed(self) -> bool:

@@ -89,11 +89,11 @@ def parse(response: str) -> Prediction:
         read = [_read(block) for block in blocks]
         calls = tuple(call for part in read if part for call in part)
         return Prediction(calls, True, all(part is not None for part in read))
-    found = _read(unfenced(text)) if _calls_only(unfenced(text), bare=True) else None
-    if not found:
+    calls = _read(unfenced(text)) if _calls_only(unfenced(text), bare=True) else None
+    if not calls:
         bodies = [fence.body for fence in fenced if fence.label in _LABELS]
-        found = [call for body in bodies if _calls_only(body, bare=False) for call in _read(body) or ()]
-    return Prediction(tuple(found), bool(found), bool(found))
+        calls = [call for body in bodies if _calls_only(body, bare=False) for call in _read(body) or ()]
+    return Prediction(tuple(calls), bool(calls), bool(calls))
 
 
 def _calls_only(text: str, *, bare: bool) -> bool:
@@ -162,20 +162,20 @@ def score(gold: Sequence[Mapping[str, Any]], response: str) -> dict[str, float]:
     Where calls are right: `call_exact` (same names and arguments), `call_name` (same names), `call_valid` (readable
     JSON), `call_argument_f1`, `call_missing` (none attempted). Where words are right: `no_call`. Always: `empty`.
     """
-    found = parse(response)
-    said = bool(answer_of(response).strip())
-    empty = {"empty": float(not said)}
+    prediction = parse(response)
+    has_text = bool(answer_of(response).strip())
+    empty = {"empty": float(not has_text)}
     if not gold:
         # Silence is no restraint: an empty answer, or a thought alone, does not count as a good answer in words.
-        return {"no_call": float(not found.attempted and said)} | empty
-    names = Counter(c["name"] for c in found.calls) == Counter(c["name"] for c in gold)
-    same = Counter(canonical(c) for c in found.calls) == Counter(
+        return {"no_call": float(not prediction.attempted and has_text)} | empty
+    names = Counter(c["name"] for c in prediction.calls) == Counter(c["name"] for c in gold)
+    same = Counter(canonical(c) for c in prediction.calls) == Counter(
         canonical({"name": c["name"], "arguments": c["arguments"]}) for c in gold
     )
     return {
-        "call_exact": float(found.valid and same),
+        "call_exact": float(prediction.valid and same),
         "call_name": float(names),
-        "call_valid": float(found.valid),
-        "call_argument_f1": argument_f1(found.calls, gold),
-        "call_missing": float(not found.attempted),
+        "call_valid": float(prediction.valid),
+        "call_argument_f1": argument_f1(prediction.calls, gold),
+        "call_missing": float(not prediction.attempted),
     } | empty

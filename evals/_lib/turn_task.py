@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .chat import RuleScoredTask
@@ -52,12 +52,6 @@ class TurnTask(RuleScoredTask):
         """The turns before the one to answer, signatures in the system turn."""
         return plain_turns(json.loads(doc["messages"]), json.loads(doc["tools"]))
 
-    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
-        """The gold calls as JSON, `[]` where words are right."""
-        return str(doc["gold"])
-
-    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-        """Score one response."""
-        if self.bypassed:
-            return {"bypass": 0.0}
-        return self.with_intervals(score(json.loads(doc["gold"]), results[0]))
+    def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
+        """Metrics of one response."""
+        return score(json.loads(doc["gold"]), results[0])

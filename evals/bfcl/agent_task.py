@@ -9,6 +9,7 @@ As the package does it (`bfcl-eval` 2026.3.23, prompting mode); `live.py` says h
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from .._lib.interactive.task import InteractiveTask
@@ -28,22 +29,19 @@ class BFCLAgentTask(InteractiveTask):
         """Read the category's rows and the worlds. Raises as `category` does."""
         rows, sources = category(self.config)
         worlds = offer(sources)
-        kept = rows.select_columns(list(COLUMNS))
-        self.dataset = {str(self.config.test_split): kept.add_column("worlds", [worlds] * len(kept))}
+        selected = rows.select_columns(list(COLUMNS))
+        self.dataset = {str(self.config.test_split): selected.add_column("worlds", [worlds] * len(selected))}
 
     def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
         """The first request; the episode has the whole conversation."""
         return str(json.loads(doc["turns"])[0][0]["content"])
 
-    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
-        """The gold calls of all turns, as JSON."""
-        return str(doc["gold"])
-
-    def scores(self, doc: dict[str, Any], transcript: dict[str, Any]) -> dict[str, float]:
+    def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
         """acc: every turn passes. turns_passed: share of the turns before the first that does not. steps: replies.
         needless: something is called in a turn in which gold calls nothing. stopped: the row was not played to its
         end.
         """
+        (transcript,) = results
         return {
             "acc": float(transcript["passed"]),
             "turns_passed": transcript["turns_passed"] / transcript["turns"],

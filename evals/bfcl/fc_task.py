@@ -11,6 +11,7 @@ turn lists JSON Schemas and whose calls stand in `<tool_call>` blocks. Questions
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from ...environments.calls import Call
@@ -43,12 +44,10 @@ class BFCLFunctionCallTask(BFCLTask):
         tools = [{"type": "function", "function": json_schema(f)} for f in json.loads(doc["functions"])]
         return [{"role": "system", "content": system_turn(tools, own)}, *turns]
 
-    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-        """Score one reply."""
-        if self.bypassed:
-            return {"bypass": 0.0}
+    def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
+        """Metrics of one reply."""
         gold = json.loads(doc["gold"]) if doc["gold"] else None
-        found = parse(results[0])
-        # A call that cannot be read spoils the reply, as it does in the other form.
-        calls = [Call(call["name"], call["arguments"]) for call in found.calls] if found.valid else []
-        return self.with_intervals(score_calls(calls, gold, json.loads(doc["functions"]), self.category))
+        result = parse(results[0])
+        # A call that cannot be read makes the reply wrong, as it does in the other form.
+        calls = [Call(call["name"], call["arguments"]) for call in result.calls] if result.valid else []
+        return score_calls(calls, gold, json.loads(doc["functions"]), self.category)

@@ -65,8 +65,8 @@ class BFCLEpisode:
 
     def reply(self, text: str, reasoning: str = "") -> None:
         """Make the calls of a reply, or go on to the next request where there are none."""
-        said: dict[str, Any] = {"reply": text} | ({"reasoning": reasoning} if reasoning else {})
-        self._said[-1].append(said)
+        turn_record: dict[str, Any] = {"reply": text} | ({"reasoning": reasoning} if reasoning else {})
+        self._said[-1].append(turn_record)
         self._messages.append({"role": "assistant", "content": text})
         calls = read_calls(text)
         if not calls:
@@ -77,12 +77,12 @@ class BFCLEpisode:
             return
         try:
             past = [call for turn in self._calls for call in turn]
-            said["results"] = self._judge.results(self._row, past, calls)
+            turn_record["results"] = self._judge.results(self._row, past, calls)
         except (DataError, TypeError, RecursionError) as error:
             self.stop(f"calls that cannot be made: {error}")
             return
         self._calls[-1] += calls
-        shown = results_text([as_python(call) for call in calls], said["results"])
+        shown = results_text([as_python(call) for call in calls], turn_record["results"])
         self._messages.append({"role": "user", "content": shown})
 
     def stop(self, reason: str) -> None:

@@ -44,10 +44,10 @@ def matches(calls: Sequence[Call], gold: Sequence[Gold], functions: Sequence[dic
     left = list(range(len(calls)))  # by place: equal calls may differ in types, as 1, 1.0 and True do
     for expected in gold:  # every gold call takes the first that fits
         name = next(iter(expected))
-        found = next((place for place in left if not _one(calls[place], expected, by_name[name])), None)
-        if found is None:
+        place = next((place for place in left if not _one(calls[place], expected, by_name[name])), None)
+        if place is None:
             return f"no call is the {name} that is expected"
-        left.remove(found)
+        left.remove(place)
     return ""
 
 
@@ -62,8 +62,8 @@ def _one(call: Call, gold: Gold, function: dict[str, Any]) -> str:
     for name, value in call.arguments.items():
         if name not in properties or name not in accepted:
             return f"there is no argument {name}"
-        if said := _argument(value, properties[name], accepted[name]):
-            return f"{name} {said}"
+        if fault := _argument(value, properties[name], accepted[name]):
+            return f"{name} {fault}"
     for name, values in accepted.items():
         if name not in call.arguments and "" not in values:
             return f"{name} is not optional"
@@ -71,16 +71,16 @@ def _one(call: Call, gold: Gold, function: dict[str, Any]) -> str:
 
 
 def _argument(value: Any, schema: dict[str, Any], accepted: list[Any]) -> str:
-    said = schema["type"]
-    expected = TYPES[said]
-    inner = TYPES[schema["items"]["type"]] if said in ("array", "tuple") else None
-    if said == "tuple" and type(value) is tuple:
+    type_name = schema["type"]
+    expected = TYPES[type_name]
+    inner = TYPES[schema["items"]["type"]] if type_name in ("array", "tuple") else None
+    if type_name == "tuple" and type(value) is tuple:
         value = list(value)
-    if said == "float" and type(value) is int:
+    if type_name == "float" and type(value) is int:
         value = float(value)
     variable = _variable(value, accepted, expected, inner)
     if variable is None:
-        return f"is no {said}: {value!r:.100}"
+        return f"is no {type_name}: {value!r:.100}"
     wrong = f"is none of {accepted!r:.200}: {value!r:.100}"
     if variable:
         return "" if value in accepted else wrong
@@ -98,10 +98,10 @@ def _argument(value: Any, schema: dict[str, Any], accepted: list[Any]) -> str:
 def _variable(value: Any, accepted: list[Any], expected: type, inner: type | None) -> bool | None:
     """Is the value a variable, of the accepted values' type and not of the defined one? None: it has neither type."""
     known = next((type(answer) for answer in accepted if answer != ""), None)
-    given: Any = value
+    elements: Any = value
     if type(value) is expected:
         if inner is None or any(
-            not isinstance(answer, list) or all(_variable(item, answer, inner, None) is not None for item in given)
+            not isinstance(answer, list) or all(_variable(item, answer, inner, None) is not None for item in elements)
             for answer in accepted
         ):
             return known is not None and known is not expected

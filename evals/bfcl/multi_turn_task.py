@@ -11,6 +11,7 @@ goes on from its own calls, in up to 20 steps a turn, and a row counts only whol
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from .._lib.chat import RuleScoredTask
@@ -55,12 +56,6 @@ class BFCLMultiTurnTask(RuleScoredTask):
         turns: list[dict[str, str]] = json.loads(doc["messages"])
         return turns
 
-    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
-        """The gold calls of the turn, as JSON."""
-        return str(doc["gold"])
-
-    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-        """Score one reply."""
-        if self.bypassed:
-            return {"bypass": 0.0}
-        return self.with_intervals(self._referee.score(doc, results[0]))
+    def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
+        """Metrics of one reply."""
+        return self._referee.score(doc, results[0])

@@ -52,7 +52,7 @@ def asked(row: Mapping[str, Any]) -> list[str]:
     """What the user says, by turn; where functions are shown only then, that they are there now."""
     later = json.loads(row["later_prompt"])
     turns = json.loads(row["turns"])
-    return [later.get(str(n)) or "\n\n".join(message["content"] for message in said) for n, said in enumerate(turns)]
+    return [later.get(str(n)) or "\n\n".join(message["content"] for message in turn) for n, turn in enumerate(turns)]
 
 
 class Referee:
@@ -76,8 +76,8 @@ class Referee:
         self._worlds.begin(_started(row))
         messages = [{"role": "system", "content": row["prompt"]}]
         documents, shown = [], ""
-        for turn, said in enumerate(asked(row)):
-            messages.append({"role": "user", "content": f"{shown}\n\n{said}".lstrip()})
+        for turn, request in enumerate(asked(row)):
+            messages.append({"role": "user", "content": f"{shown}\n\n{request}".lstrip()})
             documents.append(
                 {
                     "id": f"{row['id']}:{turn}",
@@ -187,6 +187,6 @@ class Referee:
 @cache
 def referee(sources: tuple[tuple[str, str], ...]) -> Referee:
     """The referee on these sources; one for all tasks of this process, ended with it."""
-    made = Referee(dict(sources))
-    atexit.register(made.close)
-    return made
+    judge = Referee(dict(sources))
+    atexit.register(judge.close)
+    return judge

@@ -10,6 +10,7 @@ The prompt is the package's own, which is a column of the data set; the reply is
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from .._lib.chat import RuleScoredTask
@@ -44,13 +45,7 @@ class BFCLTask(RuleScoredTask):
             system["content"] += f"\n\n{turns.pop(0)['content']}"
         return [system, *turns]
 
-    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
-        """The gold calls as JSON."""
-        return str(doc["gold"])
-
-    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-        """Score one reply."""
-        if self.bypassed:
-            return {"bypass": 0.0}
+    def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
+        """Metrics of one reply."""
         gold = json.loads(doc["gold"]) if doc["gold"] else None
-        return self.with_intervals(score(results[0], gold, json.loads(doc["functions"]), self.category))
+        return score(results[0], gold, json.loads(doc["functions"]), self.category)

@@ -123,8 +123,8 @@ def play(
     worlds.begin(row)
     for number, expected in enumerate(gold):
         calls = replies[number] if number < len(replies) else ()
-        if said := worlds.turn(calls, expected).fault:
-            return number, f"turn {number}: {said}"
+        if message := worlds.turn(calls, expected).fault:
+            return number, f"turn {number}: {message}"
     return len(gold), ""
 
 

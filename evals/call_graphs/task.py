@@ -15,14 +15,15 @@ a result, `call_result` where the results are those of the right calls, whatever
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...environments.sandbox import Sandbox
 from ...environments.world_sandbox import open_worlds
 from .._lib.data import TaskData
-from .._lib.tool_calls import METRICS, canonical, parse
+from .._lib.tool_calls import METRICS, parse
 from .._lib.turn_task import TurnTask, turns_to_answer
+from .scorer import calls_made, played
 
 COLUMNS = ("id", "messages", "tools", "plan")
 
@@ -33,36 +34,9 @@ def turns_with_state(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         seed = json.loads(row["plan"])["seed"]
         for document in turns_to_answer([row]):
-            documents.append(document | {"seed": seed, "before": json.dumps(made(json.loads(document["messages"])))})
+            before = calls_made(json.loads(document["messages"]))
+            documents.append(document | {"seed": seed, "before": json.dumps(before)})
     return documents
-
-
-def made(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The calls of a conversation that gave a result; one that failed changed nothing."""
-    calls: dict[str, dict[str, Any]] = {}
-    for message in messages:
-        for call in message.get("tool_calls") or ():
-            calls[call["id"]] = call["function"]
-        if message["role"] == "tool" and set(json.loads(message["content"])) == {"error"}:
-            calls.pop(message["tool_call_id"])
-    return list(calls.values())
-
-
-def played(box: Sandbox, document: Mapping[str, Any], calls: Iterable[Mapping[str, Any]]) -> list[str] | None:
-    """What the calls give, sorted, in the worlds as they are before a turn; None where one fails or is not offered."""
-    offered = {tool["function"]["name"] for tool in json.loads(document["tools"])}
-    box.call("begin", {"seed": document["seed"]})
-    for call in json.loads(document["before"]):
-        box.call(call["name"], call["arguments"])
-    found = []
-    for call in calls:
-        if call["name"] not in offered:
-            return None
-        outcome = box.call(call["name"], dict(call["arguments"]))
-        if not outcome.ok:
-            return None
-        found.append(canonical(outcome.value))
-    return sorted(found)
 
 
 class CallGraphsTask(TurnTask):
@@ -87,18 +61,16 @@ class CallGraphsTask(TurnTask):
             self._box = open_worlds()
         return self._box
 
-    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-        """Score one response."""
-        if self.bypassed:
-            return {"bypass": 0.0}
-        figures = super().process_results(doc, results)
+    def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
+        """Metrics of one response."""
+        figures = super().scores(doc, results)
         gold = json.loads(doc["gold"])
         if not gold:
             return figures
         calls = parse(results[0]).calls
-        found = played(self.box, doc, calls) if calls else None
-        right = found is not None and found == played(self.box, doc, gold)
-        return figures | self.with_intervals({"call_runs": float(found is not None), "call_result": float(right)})
+        result = played(self.box, doc, calls) if calls else None
+        right = result is not None and result == played(self.box, doc, gold)
+        return figures | {"call_runs": float(result is not None), "call_result": float(right)}
 
 
 class CallGraphsFunctionsTask(CallGraphsTask):

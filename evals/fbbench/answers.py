@@ -46,8 +46,8 @@ def read_answers(source: str | Path, dataset: Mapping[str, Sample] | None = None
 
 def _records(path: Path, cited: str) -> Iterable[Record]:
     if path.is_dir() or path.suffix == ".parquet":
-        made = path.is_dir() and any(path.glob("data/answers-*.parquet"))  # by an `answers` step
-        rows = read_split(path, ("answers" if made else "samples") if path.is_dir() else "train")
+        from_step = path.is_dir() and any(path.glob("data/answers-*.parquet"))  # by an `answers` step
+        rows = read_split(path, ("answers" if from_step else "samples") if path.is_dir() else "train")
         return [(f"{cited}: row {number}", dict(row)) for number, row in enumerate(rows) if _is_ours(row)]
     return [(f"{cited}: line {number}", record) for number, record in read_jsonl(path)]
 
@@ -82,7 +82,7 @@ def _case(where: str, record: Mapping[str, Any], dataset: Mapping[str, Sample] |
         return _in_dataset(str(record["id"]), dataset, where).case(_text(record["answer"], where))
     else:
         raise DataError(
-            f"{where}: is no stored answer; give lm-eval's samples_*.jsonl, official answers or id + answer lines"
+            f"{where}: is not a stored answer; give lm-eval's samples_*.jsonl, official answers or id + answer lines"
         )
     if dataset is not None:
         sample = _in_dataset(sample.id, dataset, where)

@@ -46,16 +46,16 @@ def score_stored(
 
 def figures(report: dict[str, Any], rows: Sequence[Row]) -> Figures:
     """The metrics of `metrics.metric_names` by name."""
-    found: Figures = {}
+    result: Figures = {}
     for name in metrics.metric_names(one.sample for one in collect(rows)):
         if not name.endswith("_stderr"):
             stderr = metrics.read_metric(report, f"{name}_stderr") if name in metrics.HEAD else math.nan
-            found[name] = {
+            result[name] = {
                 "value": _finite(metrics.read_metric(report, name)),
                 "stderr": _finite(stderr),
                 "higher_is_better": metrics.higher_is_better(name),
             }
-    return found
+    return result
 
 
 def _finite(value: float) -> float | None:

@@ -144,9 +144,9 @@ def answer_state(answer: Any) -> AnswerState:
 
 def index_samples(samples: Iterable[Sample], where: str) -> dict[str, Sample]:
     """Samples by id. Raises DataError where an id occurs twice."""
-    found: dict[str, Sample] = {}
+    result: dict[str, Sample] = {}
     for sample in samples:
-        if sample.id in found:
+        if sample.id in result:
             raise DataError(f"{where}: sample {sample.id} occurs twice; keep one")
-        found[sample.id] = sample
-    return found
+        result[sample.id] = sample
+    return result

@@ -21,10 +21,9 @@ from lm_eval.api.instance import Instance
 
 from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.text import utf8
-from .._lib.chat import chat_prompt
+from .._lib.chat import ChatTask
 from .._lib.data import TaskData
 from .._lib.judging.judge import JudgeConfig, check_ready, judge_answers, read_judge_config
-from .._lib.scored import AnswerTask
 from .answers import read_rows
 from .metrics import higher_is_better, metric_names, read_metric
 from .samples import EC, MAX_TOKENS, TEMPERATURES, Sample, answer_state, from_row
@@ -44,7 +43,7 @@ NO_JUDGE = (
 )
 
 
-class FBBenchTask(AnswerTask):
+class FBBenchTask(ChatTask):
     """The benchmark on a data set built by `hubwright run fbbench` (or the official JSON file)."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -97,21 +96,9 @@ class FBBenchTask(AnswerTask):
             check_ready(self._judge, (official_rows,))
         super().build_all_requests(**kwargs)
 
-    def fewshot_context(
-        self,
-        doc: dict[str, Any],
-        num_fewshot: int = 0,
-        system_instruction: str | None = None,
-        apply_chat_template: bool = False,
-        fewshot_as_multiturn: bool = False,
-        chat_template: Callable[..., Any] | None = None,
-        gen_prefix: str | None = None,
-    ) -> Any:
-        """The three messages through the chat template: text for local models, JSON for endpoints.
-
-        Without a chat template, plain text with "User:" and "Assistant:" before the turns (our choice).
-        """
-        return chat_prompt(doc["messages"], system_instruction, chat_template if apply_chat_template else None)
+    def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
+        """The three messages."""
+        return list(doc["messages"])
 
     def construct_requests(self, doc: dict[str, Any], ctx: Any, **kwargs: Any) -> Instance:
         """One generation with the temperature of the row's task type and the published limit of new tokens."""
@@ -238,10 +225,6 @@ class FBBenchTask(AnswerTask):
         return {name: higher_is_better(name) for name in self._metric_names()}
 
     # What upstream asks of every task ----------------------------------------------------------------------------
-
-    def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
-        """The user's feedback, the turn that is answered."""
-        return doc["messages"][-1]["content"]
 
     def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
         """The reference answer where the row has one; nothing is compared with it."""

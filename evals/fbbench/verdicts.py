@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from ...hub_sync.errors import DataError
 from ...inference.reasoning import answer_of
-from .._lib.judging.cases import AnswerState, Asked, Row, Said, answer_hash, verdict_rows
+from .._lib.judging.cases import AnswerState, ItemVerdict, JudgeInfo, Row, answer_hash, verdict_rows
 from .._lib.judging.verdicts import Lines, StoredVerdicts, group_rows, read_stored
 from .samples import Sample, answer_state, from_official, index_samples
 
@@ -56,10 +56,10 @@ class Judged:
         parts = zip(
             self.verdicts, self.reasons or ("",) * len(none), self.p_yes or none, self.mass or none, strict=True
         )
-        asked = Asked(self.judge, self.judge_revision, self.method, self.language)
+        asked = JudgeInfo(self.judge, self.judge_revision, self.method, self.language)
         return verdict_rows(
             self.sample.case(None, self.answer),
-            [Said(*part) for part in parts],
+            [ItemVerdict(*part) for part in parts],
             sha256=self.answer_sha256,
             state=self.state,
             attempts=self.attempts,
@@ -188,16 +188,16 @@ def _by_index(items: tuple[str, ...], judgement: Mapping[str, Any]) -> tuple[tup
         (key, value) for key, value in judgement.items() if isinstance(value, dict) and value.get(_RESULT) in _YES_NO
     ]
     wanted = ["".join(text.split()) for text in items]
-    found: dict[int, dict[str, Any]] = {}
+    result: dict[int, dict[str, Any]] = {}
     left = []
     for key, value in given:
         text = "".join(key.split())
-        if text in wanted and wanted.index(text) not in found:
-            found[wanted.index(text)] = value
+        if text in wanted and wanted.index(text) not in result:
+            result[wanted.index(text)] = value
         else:
             left.append(value)
-    open_items = [index for index in range(len(items)) if index not in found]
-    found.update(zip(open_items, left, strict=False))
-    verdicts = tuple(_YES_NO[found[i][_RESULT]] if i in found else None for i in range(len(items)))
-    reasons = tuple(str(found[i].get(_REASON, "")) if i in found else "" for i in range(len(items)))
+    open_items = [index for index in range(len(items)) if index not in result]
+    result.update(zip(open_items, left, strict=False))
+    verdicts = tuple(_YES_NO[result[i][_RESULT]] if i in result else None for i in range(len(items)))
+    reasons = tuple(str(result[i].get(_REASON, "")) if i in result else "" for i in range(len(items)))
     return verdicts, reasons

@@ -37,6 +37,6 @@ class FeedbackDrills(evaluate.Metric):
         )
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        right = [scorer.is_correct(said, answer) for said, answer in zip(predictions, references, strict=True)]
-        silent = [scorer.extract_answer(said) is None for said in predictions]
+        right = [scorer.is_correct(response, answer) for response, answer in zip(predictions, references, strict=True)]
+        silent = [scorer.extract_answer(response) is None for response in predictions]
         return {"acc": sum(right) / len(right), "no_answer": sum(silent) / len(silent)}

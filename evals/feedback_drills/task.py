@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .._lib.chat import RuleScoredTask
@@ -16,6 +17,7 @@ from .scorer import METRICS, score
 class FeedbackDrillsTask(RuleScoredTask):
     """Three turns in, the second response out, its last `Answer: VALUE` compared with the answer."""
 
+    TARGET = "answer"
     METRICS = METRICS
     INTERVALS = METRICS
     LOWER_IS_BETTER = ("no_answer", "repeats_first_answer")
@@ -28,12 +30,6 @@ class FeedbackDrillsTask(RuleScoredTask):
         """Question, first response and feedback."""
         return [dict(turn) for turn in doc["prompt"]]
 
-    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
-        """The exact answer."""
-        return str(doc["answer"])
-
-    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-        """Score one response."""
-        if self.bypassed:
-            return {"bypass": 0.0}
-        return self.with_intervals(score(doc, results[0]))
+    def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
+        """Metrics of one response."""
+        return score(doc, results[0])

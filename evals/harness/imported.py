@@ -54,17 +54,17 @@ def collect(config: LmEvalOutputConfig, context: StepContext) -> None:
     scrub = Scrubber(context, {})
     rows = [row for task in sorted(samples) for row in sample_rows(task, samples[task], scrub)]
     write_parquet(rows, context.output / "data" / "samples-00000-of-00001.parquet")
-    asked = results["config"]
+    settings = results["config"]
     summary = scrub(
         {
             "tasks": task_summary({**results, "samples": samples}),
             "config": {
-                "model": asked.get("model"),
-                "dtype": asked.get("model_dtype"),
-                "gen_kwargs": asked.get("gen_kwargs"),
-                "limit": asked.get("limit"),
-                "batch_size": asked.get("batch_size"),
-                "seed": asked.get("random_seed"),
+                "model": settings.get("model"),
+                "dtype": settings.get("model_dtype"),
+                "gen_kwargs": settings.get("gen_kwargs"),
+                "limit": settings.get("limit"),
+                "batch_size": settings.get("batch_size"),
+                "seed": settings.get("random_seed"),
                 "system_instruction": results.get("system_instruction"),
             },
             "packages": {
@@ -76,15 +76,15 @@ def collect(config: LmEvalOutputConfig, context: StepContext) -> None:
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
     (context.output / "results.json").write_text(text + "\n", encoding="utf-8")
     predicted = all(not entry["metrics"] for entry in summary["tasks"].values())
-    report_results(context, summary, len(rows), predict_only=predicted, limit=asked.get("limit"))
+    report_results(context, summary, len(rows), predict_only=predicted, limit=settings.get("limit"))
 
 
 def _only_results(folder: Path) -> Path:
-    found = sorted(folder.rglob("results_*.json")) if folder.is_dir() else []
-    if len(found) != 1:
-        what = f"{len(found)} runs ({', '.join(path.name for path in found[:3])})" if found else "no results_*.json"
+    result = sorted(folder.rglob("results_*.json")) if folder.is_dir() else []
+    if len(result) != 1:
+        what = f"{len(result)} runs ({', '.join(path.name for path in result[:3])})" if result else "no results_*.json"
         raise DataError(f"{folder.name}: {what} in the folder; give the one that holds one run of lm_eval")
-    return found[0]
+    return result[0]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -101,8 +101,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _check_model(results: dict[str, Any], context: StepContext, name: str) -> None:
     model = context.inputs["model"].ref
     commit = results["config"].get("model_sha")
-    given = results["config"].get("model_args")
-    pretrained = given.get("pretrained") if isinstance(given, dict) else results.get("model_name")
+    value = results["config"].get("model_args")
+    pretrained = value.get("pretrained") if isinstance(value, dict) else results.get("model_name")
     if pretrained != model.repo_id or not commit or not same_model(model, replace(model, revision=str(commit))):
         raise DataError(f"{name} is about {pretrained}@{str(commit)[:12]}, not about the step's model {model}")
 
@@ -124,10 +124,10 @@ def _check_documents(samples: list[dict[str, Any]], context: StepContext, name: 
 def _samples(path: Path, expected: int) -> list[dict[str, Any]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        found = [json.loads(line) for line in lines]
+        result = [json.loads(line) for line in lines]
     except (OSError, ValueError) as error:
         raise DataError(f"{path.name}: cannot be read ({type(error).__name__}: {error})") from error
-    documents = len({sample["doc_id"] for sample in found})
+    documents = len({sample["doc_id"] for sample in result})
     if documents != expected:
         raise DataError(f"{path.name}: holds {documents} documents, results say {expected}; the file is incomplete")
-    return found
+    return result

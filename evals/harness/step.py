@@ -139,11 +139,11 @@ def find_tasks(
     ours = [str(tasks_dir()), *([include_path] if include_path else [])]
     for defaults in (False, True):
         manager = TaskManager(include_defaults=defaults, include_path=list(ours), metadata=dict(metadata or {}))
-        found = {name: manager.match_tasks([name]) for name in names}
-        matches = list(dict.fromkeys(match for several in found.values() for match in several))
-        if all(found.values()) and (defaults or all(_members_known(manager, match) for match in matches)):
+        result = {name: manager.match_tasks([name]) for name in names}
+        matches = list(dict.fromkeys(match for several in result.values() for match in several))
+        if all(result.values()) and (defaults or all(_members_known(manager, match) for match in matches)):
             return manager, matches
-    missing = ", ".join(name for name, several in found.items() if not several)
+    missing = ", ".join(name for name, several in result.items() if not several)
     raise UsageError(f"task {missing} is unknown; `hubwright tasks list` names ours, `lm_eval ls tasks` upstream's")
 
 
@@ -164,8 +164,8 @@ def one_line_errors() -> Iterator[None]:
     except HubwrightError:
         raise
     except (OSError, ValueError, ImportError, AssertionError, NotImplementedError) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UsageError(f"lm-eval: {said}") from error
+        message = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(f"lm-eval: {message}") from error
 
 
 def _run(config: HarnessConfig, context: StepContext, manager: TaskManager, names: list[str]) -> dict[str, Any]:

@@ -22,16 +22,16 @@ def note_thoughts(context: StepContext, samples: Mapping[str, Sequence[Mapping[s
     from lm_eval.tasks import TaskManager
 
     ours = set(TaskManager(include_defaults=False, include_path=[str(tasks_dir())]).all_tasks)
-    found = {task: count for task, rows in sorted(samples.items()) if task not in ours and (count := _thoughts(rows))}
-    if not found:
+    result = {task: count for task, rows in sorted(samples.items()) if task not in ours and (count := _thoughts(rows))}
+    if not result:
         return
-    for task, (with_thought, replies) in found.items():
+    for task, (with_thought, replies) in result.items():
         logger.warning(
             "%s: %d of %d replies hold a thought, which lm-eval's task scored with the rest: set think_end_token, "
             "such as </think>",
             task, with_thought, replies,
         )  # fmt: skip
-    counts = "; ".join(f"{task}: {some} of {all_of} replies" for task, (some, all_of) in found.items())
+    counts = "; ".join(f"{task}: {some} of {all_of} replies" for task, (some, all_of) in result.items())
     body = (
         f"These tasks of lm-eval scored whole replies, thoughts included: {counts}. With the setting `think_end_token`"
         " they see what follows the thought."

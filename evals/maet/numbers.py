@@ -107,10 +107,10 @@ def distractors(question: str, answer: str) -> list[str]:
     size = abs(right)
 
     numbers = in_question(question)
-    asked = {abs(value * unit) for value in numbers}
+    multiples = {abs(value * unit) for value in numbers}
 
     def telling(value: int) -> bool:
-        return value in asked or len(str(value)) != len(str(size))
+        return value in multiples or len(str(value)) != len(str(size))
 
     def order(value: int) -> bytes:
         return hashlib.sha256(utf8(f"{question}\n{gold}\n{value}")).digest()
@@ -120,12 +120,12 @@ def distractors(question: str, answer: str) -> list[str]:
     smaller = min(order(-1)[0] % 4, max(size - 1, 0))
     chosen: list[int] = []
     for side, wanted in ((-1, smaller), (1, 3 - smaller)):
-        made = sorted((v for v in results if (v - size) * side > 0 and v and not telling(v)), key=order)[
+        candidates = sorted((v for v in results if (v - size) * side > 0 and v and not telling(v)), key=order)[
             : max(wanted - 1, 1)
         ]
         near = sorted((size + side * factor * step for factor in _STEPS), key=order)
         # The answer's neighbours are what is left of a small answer.
-        pool = dict.fromkeys([*made, *near, *(size + side * factor for factor in (1, 2, 3))])
+        pool = dict.fromkeys([*candidates, *near, *(size + side * factor for factor in (1, 2, 3))])
         chosen += [value for value in sorted(pool, key=telling) if value > 0][:wanted]
     return [_written(value, places, negative=right < 0) for value in chosen]
 

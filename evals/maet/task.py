@@ -43,13 +43,15 @@ class AbilityTask(ScoredTask):
         lm-eval never gives a row as an example of itself. Raises DataError where the data set is none of this kind
         or a row cannot be scored, UsageError and HubError as `evals._lib.data` says.
         """
-        path, cited = TaskData("ability").locate(self.config.metadata)
+        path, source_name = TaskData("ability").locate(self.config.metadata)
         subset, split = str(self.config.dataset_name), str(self.config.test_split)
         splits = read_config(path, subset)
         if split not in splits:
-            raise DataError(f"{cited}: {subset} has no split {split!r}, only {', '.join(splits)}")
+            raise DataError(f"{source_name}: {subset} has no split {split!r}, only {', '.join(splits)}")
         examples = "train" if "train" in splits else split
-        self.dataset = {name: self._rows(splits[name], f"{cited}: {subset}/{name}") for name in {split, examples}}
+        self.dataset = {
+            name: self._rows(splits[name], f"{source_name}: {subset}/{name}") for name in {split, examples}
+        }
         self.config.fewshot_split = self.fewshot_cfg.split = examples
 
     def _rows(self, rows: datasets.Dataset, where: str) -> datasets.Dataset:
@@ -60,13 +62,13 @@ class AbilityTask(ScoredTask):
             raise DataError(f"{where}: has no column {missing[0]!r}; give a data set of `uses: ability`")
         if not len(rows):
             raise DataError(f"{where}: has no rows")
-        found = []
+        result = []
         for row in rows:
             try:
-                found.append(row | self.prepared(row))
+                result.append(row | self.prepared(row))
             except DataError as error:
                 raise DataError(f"{where}: row {row['id']!r}: {error}") from error
-        return Dataset.from_list(found)
+        return Dataset.from_list(result)
 
 
 def language_words(config: Mapping[str, Any]) -> Words:
@@ -117,12 +119,10 @@ class WordProblemTask(AbilityTask):
             return str(doc["answer"])
         return str(doc["solution"]) or self.words.sentence(doc["answer"])
 
-    def process_results(self, doc: Row, results: Sequence[str]) -> dict[str, float]:
-        """Score what one filter took out of the reply."""
-        if self.bypassed:
-            return {"bypass": 0.0}
-        found, gold = results[0], doc["answer"]
-        return {"exact_match": exact_match(found, gold), "number_match": number_match(found, gold)}
+    def scores(self, doc: Row, results: Sequence[str]) -> dict[str, float]:
+        """Metrics of what one filter took out of the reply."""
+        result, gold = results[0], doc["answer"]
+        return {"exact_match": exact_match(result, gold), "number_match": number_match(result, gold)}
 
 
 class ChoiceTask(AbilityTask):
@@ -139,12 +139,9 @@ class ChoiceTask(AbilityTask):
         """Number of the right option."""
         return int(doc["gold"])
 
-    def process_results(self, doc: Row, results: Sequence[tuple[float, bool]]) -> dict[str, float]:
-        """Score the options' log-likelihoods."""
-        if self.bypassed:
-            return {"bypass": 0.0}
-        values = [float(log_likelihood) for log_likelihood, _ in results]
-        return self.with_intervals(choice_scores(values, doc["options"], doc["gold"]))
+    def scores(self, doc: Row, results: Sequence[tuple[float, bool]]) -> dict[str, float]:
+        """Metrics of the options' log-likelihoods."""
+        return choice_scores([float(value) for value, _ in results], doc["options"], doc["gold"])
 
 
 class NumberChoiceTask(ChoiceTask):
@@ -177,7 +174,7 @@ class ExamTask(ChoiceTask):
         """The letters, and which of them is right."""
         letters = [chr(ord("A") + place) for place in range(len(row["choices"]))]
         if row["answer"] not in letters:
-            raise DataError(f"the answer {row['answer']!r} is none of its {len(letters)} choices' letters")
+            raise DataError(f"the answer {row['answer']!r} is not one of its {len(letters)} choices' letters")
         return {"options": letters, "gold": letters.index(row["answer"])}
 
     def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
@@ -208,6 +205,7 @@ class GeneralTextTask(ScoredTask):
 
     METRICS = ("word_perplexity", "byte_perplexity", "bits_per_byte")
     LOWER_IS_BETTER = METRICS
+    TARGET = "text"
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Read the language's documents of the test split, from `metadata.corpus` before `metadata.dataset`.
@@ -215,8 +213,8 @@ class GeneralTextTask(ScoredTask):
         Raises DataError where there are none, UsageError and HubError as `evals._lib.data` says.
         """
         metadata = dict(self.config.metadata or {})
-        given = {"dataset": metadata.get("corpus") or metadata.get("dataset")}
-        path, cited = TaskData("wiki_summaries", build="corpus_wiki").locate(given)
+        source = {"dataset": metadata.get("corpus") or metadata.get("dataset")}
+        path, source_name = TaskData("wiki_summaries", build="corpus_wiki").locate(source)
         language, split = str(self.config.dataset_name), str(self.config.test_split)
         try:
             rows = read_split(path, split)
@@ -226,10 +224,12 @@ class GeneralTextTask(ScoredTask):
         if column not in rows.column_names:
             column, wanted = ("source", f"wikipedia-{language}-summaries")
         if not {column, "text"} <= set(rows.column_names) or "question" in rows.column_names:
-            raise DataError(f"{cited}: is no corpus; give one of `uses: corpus`, as metadata's `corpus` or `dataset`")
+            raise DataError(
+                f"{source_name}: is not a corpus; give one of `uses: corpus`, as metadata's `corpus` or `dataset`"
+            )
         rows = rows.filter(lambda value: value == wanted, input_columns=column, keep_in_memory=True)
         if not len(rows):
-            raise DataError(f"{cited}: no row of {split!r} has {column} {wanted!r}")
+            raise DataError(f"{source_name}: no row of {split!r} has {column} {wanted!r}")
         self.dataset = {split: rows}
 
     def fewshot_context(self, doc: Row, num_fewshot: int = 0, **kwargs: Any) -> str:
@@ -240,14 +240,8 @@ class GeneralTextTask(ScoredTask):
         """Nothing."""
         return ""
 
-    def doc_to_target(self, doc: Row, doc_to_target: Any = None) -> str:
-        """The document."""
-        return str(doc["text"])
-
-    def process_results(self, doc: Row, results: Sequence[float]) -> dict[str, Any]:
+    def scores(self, doc: Row, results: Sequence[float]) -> dict[str, Any]:
         """(log-likelihood, length) in words and in UTF-8 bytes, to be put together over the documents."""
-        if self.bypassed:
-            return {"bypass": 0.0}
         words, size = len(re.split(r"\s+", doc["text"])), len(utf8(doc["text"]))
         return {name: (results[0], words if name == "word_perplexity" else size) for name in self.METRICS}
 

@@ -8,11 +8,9 @@ The chat form is that of the `toolcall` task. Nothing is executed: references ar
 
 from __future__ import annotations
 
-from .._lib.call_lists.micro import Tally
-from .._lib.call_lists.scorer import Calls, score, whole
 from .._lib.call_lists.task import CallListTask
 from .._lib.data import TaskData
-from .._lib.tool_calls import parse
+from .scorer import score
 
 
 class NestfulTask(CallListTask):
@@ -27,9 +25,4 @@ class NestfulTask(CallListTask):
         "result of an earlier call, give $var1.field$ as its value, with the field's path in the `responses` of the "
         "function that was called, or $var1$ for the whole result."
     )
-
-    def scores(self, gold: Calls, reply: str) -> tuple[dict[str, float], dict[str, Tally]]:
-        """(values to average, tallies to add up) of one reply."""
-        values, tallies = score(gold, reply)
-        in_order = list(map(whole, parse(reply).calls)) == list(map(whole, gold))
-        return values | {"sequence_exact": float(values["call_exact"] and in_order)}, tallies
+    SCORE = staticmethod(score)

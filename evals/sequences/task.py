@@ -14,18 +14,7 @@ from typing import Any
 
 from .._lib.data import TaskData
 from .._lib.scored import ScoredTask
-
-
-def score(log_likelihood: float, is_greedy: bool, group: str = "") -> dict[str, float]:
-    """Metrics of one document.
-
-    Args:
-        log_likelihood: of the target after the context, in nats, summed over the target's tokens.
-        is_greedy: every token of the target is the model's first choice.
-        group: what `acc_GROUP` is split by; empty for no such metric.
-    """
-    scores = {"acc": float(is_greedy), "loss": -float(log_likelihood)}
-    return scores | ({f"acc_{group}": float(is_greedy)} if group else {})
+from .scorer import score
 
 
 class SequenceTask(ScoredTask):
@@ -61,13 +50,10 @@ class SequenceTask(ScoredTask):
         """The expected word behind a blank, as it stands in a text."""
         return f" {doc['target']}"
 
-    def process_results(self, doc: dict[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
-        """Score one answer: (log-likelihood, is greedy)."""
-        if self.bypassed:
-            return {"bypass": 0.0}
+    def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
+        """Metrics of one answer: (log-likelihood, is greedy)."""
         ((log_likelihood, is_greedy),) = results
-        group = str(doc[self.SPLIT_BY]) if self.SPLIT_BY else ""
-        return self.with_intervals(score(log_likelihood, is_greedy, group))
+        return score(log_likelihood, is_greedy, str(doc[self.SPLIT_BY]) if self.SPLIT_BY else "")
 
 
 class InductionTask(SequenceTask):

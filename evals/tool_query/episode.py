@@ -6,59 +6,21 @@ The chat form is that of the `toolcall` task: functions in the system turn, call
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from .._lib.tool_calls import parse
 from .._lib.tool_turns import dumps, system_turn
+from .scorer import matches
 from .world import ToDoList
 
 STEPS = 20  # replies; our choice
-MOST = 10_000  # characters of an answer that is read as a list
 RULE = (
     "You serve requests about the user's to-do list. Look things up with the functions and act with them, one or more "
     "calls in a reply; their results come back. When the request is served, call finish."
 )
 UNREADABLE = "error: no call could be read; write calls in the form above, and call finish at the end"
-
-
-def matches(given: Any, wanted: Any) -> bool:
-    """Is an answer the wanted one? Lists in any order; numbers as numbers or text; no regard to case, quotes and a
-    full stop at the end. Our choice: the source asks for equal values, lists sorted.
-    """
-    if isinstance(wanted, list):
-        return sorted(map(_plain, _listed(given))) == sorted(map(_plain, wanted))
-    if isinstance(given, list) and len(given) == 1:
-        given = given[0]
-    return _plain(given) == _plain(wanted)
-
-
-def _listed(given: Any) -> list[Any]:
-    """A list from a list, or from the text of one as JSON or Python write it."""
-    if isinstance(given, str) and len(given) <= MOST:
-        for read in (json.loads, ast.literal_eval):
-            try:
-                found = read(given)
-            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-                continue
-            if isinstance(found, list):
-                return found
-    return given if isinstance(given, list) else [given]
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    try:
-        text = str(value).strip(" \t\n'\"").rstrip(" \t\n'\".").casefold()
-    except (ValueError, RecursionError):  # an integer of more digits than Python writes
-        return ""
-    try:
-        return f"{float(text):.12g}"
-    except ValueError:
-        return text
 
 
 class ToolQueryEpisode:
@@ -89,16 +51,16 @@ class ToolQueryEpisode:
 
     def reply(self, text: str, reasoning: str = "") -> None:
         """Make the calls of a reply, up to the one that finishes."""
-        found, results = parse(text), []
-        for call in found.calls:
-            made, result = self._list.call(call["name"], call["arguments"])
+        prediction, results = parse(text), []
+        for call in prediction.calls:
+            executed, result = self._list.call(call["name"], call["arguments"])
             self._actions += 1
-            self._executable += made
+            self._executable += executed
             results.append(result)
             self._progress = max(self._progress, self._share())
             if self._list.finished:
                 break
-        if not self._list.finished and not found.valid:
+        if not self._list.finished and not prediction.valid:
             self._actions += 1
             results.append(UNREADABLE)
         thought = {"reasoning": reasoning} if reasoning else {}

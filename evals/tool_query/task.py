@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .._lib.data import TaskData
 from .._lib.interactive.task import InteractiveTask
 from .episode import ToolQueryEpisode
+from .scorer import score
 
 COLUMNS = ("id", "goal", "today", "board", "answer", "changes")
 
@@ -36,14 +38,6 @@ class ToolQueryTask(InteractiveTask):
         """The answer and the changes that are wanted, as JSON."""
         return f'{{"answer": {doc["answer"]}, "changes": {doc["changes"]}}}'
 
-    def scores(self, doc: dict[str, Any], transcript: dict[str, Any]) -> dict[str, float]:
-        """success and progress: as the episode says. grounding: share of the actions that could be made. steps:
-        replies. stopped: it never finished.
-        """
-        return {
-            "success": float(transcript["success"]),
-            "progress": transcript["progress"],
-            "grounding": transcript["executable"] / transcript["actions"] if transcript["actions"] else 0.0,
-            "steps": float(transcript["steps"]),
-            "stopped": float(transcript["stopped"]),
-        }
+    def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
+        """Metrics of a transcript."""
+        return score(results[0])

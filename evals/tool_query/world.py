@@ -66,17 +66,17 @@ class ToDoList:
 
     def changes(self) -> list[list[Any]]:
         """In what the list differs from its start: `[kind, name, attribute, value]`, sorted, as in the data set."""
-        found: list[list[Any]] = []
+        result: list[list[Any]] = []
         for key, project in self._start.items():
             if self._projects[key]["is_favorite"] != project["is_favorite"]:
-                found.append(["project", project["name"], "is_favorite", not project["is_favorite"]])
+                result.append(["project", project["name"], "is_favorite", not project["is_favorite"]])
         for key, task in self._given.items():
             now = self._tasks.get(key)
             if now is None:
-                found.append(["task", task["content"], "gone", True])
+                result.append(["task", task["content"], "gone", True])
             elif now["due_date"] != task["due_date"]:
-                found.append(["task", task["content"], "due_date", now["due_date"]])
-        return sorted(found)
+                result.append(["task", task["content"], "due_date", now["due_date"]])
+        return sorted(result)
 
     def get_user_current_date(self) -> str:
         """Today's date, as YYYY-MM-DD."""

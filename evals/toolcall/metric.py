@@ -49,5 +49,5 @@ class ToolCalls(evaluate.Metric):
         for response, reference in zip(predictions, references, strict=True):
             for name, value in scorer.score(json.loads(reference), response).items():
                 values[name].append(value)
-        means = {name: sum(found) / len(found) for name, found in values.items()}
+        means = {name: sum(result) / len(result) for name, result in values.items()}
         return {**means, "n_call": len(values["call_exact"]), "n_no_call": len(values["no_call"])}

@@ -97,7 +97,7 @@ def judge(
     out: Annotated[Path, typer.Option("--out", help="Verdict file, written at the end; a finished one is kept.")],
     dataset: DatasetOption = None,
     method: Annotated[
-        str, typer.Option(help="text: one reply with all verdicts, as published; label: one token per item.")
+        str, typer.Option(help="text: one reply with all verdicts, as published; logprob: one token per item.")
     ] = "text",
     language: Annotated[
         str, typer.Option(help="Language of the judge's instructions: zh (as published) or en.")
@@ -105,9 +105,9 @@ def judge(
     prompt: Annotated[str, typer.Option(help="published, or brief (no reasons, for small judges).")] = "published",
     order: Annotated[str, typer.Option(help="text: list the items forward or reversed (position check).")] = "forward",
     json_schema: Annotated[bool, typer.Option(help="text: ask for the form by JSON Schema.")] = False,
-    threshold: Annotated[float, typer.Option(help="label: probability of yes from which an item is met.")] = 0.5,
+    threshold: Annotated[float, typer.Option(help="logprob: probability of yes from which an item is met.")] = 0.5,
     min_mass: Annotated[
-        float, typer.Option(help="label: probability of yes and no together below which an item is unparsable.")
+        float, typer.Option(help="logprob: probability of yes and no together below which an item is unparsable.")
     ] = 0.5,
     traffic: Annotated[Path | None, typer.Option(help="Folder of the recorded replies; default: OUT.traffic.")] = None,
     replay: Annotated[bool, typer.Option("--replay", help="Answer from the record alone; ask no judge.")] = False,
@@ -130,7 +130,7 @@ def judge(
       hubwright judge fbbench out/*/samples_fbbench_*.jsonl --judge openai:gpt-4o-2024-08-06 --out verdicts.jsonl
       hubwright judge fbbench answers.jsonl --dataset org/fb-bench@v1.0.0 --out verdicts.jsonl \\
         --judge openai:qwen@http://127.0.0.1:8000/v1
-      hubwright judge fbbench org/answers@v1.0.0 --out verdicts.jsonl --method label \\
+      hubwright judge fbbench org/answers@v1.0.0 --out verdicts.jsonl --method logprob \\
         --judge embedded:Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF
     """
     found = _benchmark(benchmark)

@@ -58,30 +58,30 @@ def test_two_judges_are_compared(hubwright_in_process: Any, answers: Path, tmp_p
             assert done.returncode == 0, done.stderr
 
     judge("text.jsonl", all_yes)
-    judge("label.jsonl", lambda body, n: likely_tokens({"是": 0.6, "否": 0.4}), "--method", "label")
+    judge("logprob.jsonl", lambda body, n: likely_tokens({"是": 0.6, "否": 0.4}), "--method", "logprob")
     judge(
         "strict.jsonl",
         lambda body, n: likely_tokens({"是": 0.6, "否": 0.4}),
         "--method",
-        "label",
+        "logprob",
         "--threshold",
         "0.9",
     )
     report = json.loads(
-        hubwright_in_process("agree", "text.jsonl", "label.jsonl", "--by", "task", "--format", "json").stdout
+        hubwright_in_process("agree", "text.jsonl", "logprob.jsonl", "--by", "task", "--format", "json").stdout
     )
     assert report["overall"]["items"] == 76 and report["overall"]["agreement"]["value"] == 1.0
     assert set(report["by"]) >= {"Coding", "Mathematics"}
     table = hubwright_in_process("agree", "text.jsonl", "strict.jsonl", "--by", "position", "--bootstrap", "50")
     assert table.returncode == 0 and "76" in table.stdout and "0.000 (0.000, 0.000)" in table.stdout
     found = hubwright_in_process(
-        "agree", "text.jsonl", "strict.jsonl", "--other", "text.jsonl,label.jsonl", "--format", "json"
+        "agree", "text.jsonl", "strict.jsonl", "--other", "text.jsonl,logprob.jsonl", "--format", "json"
     )
     assert json.loads(found.stdout)["self_preference"]["preference"]["value"] > 0.9
     for arguments, said in (
         (["text.jsonl", "nowhere.jsonl"], "no such file"),
-        (["text.jsonl", "label.jsonl", "--by", "colour"], "--by 'colour' is unknown"),
-        (["text.jsonl", "label.jsonl", "--other", "label.jsonl"], "as A,B"),
+        (["text.jsonl", "logprob.jsonl", "--by", "colour"], "--by 'colour' is unknown"),
+        (["text.jsonl", "logprob.jsonl", "--other", "logprob.jsonl"], "as A,B"),
     ):
         done = hubwright_in_process("agree", *arguments)
         assert done.returncode in (2, 3) and said in done.stderr and len(done.stderr.strip().splitlines()) == 1

@@ -49,7 +49,7 @@ PLAIN = {
     "builders/ability/build.py", "builders/bfcl/build.py", "builders/corpus/build.py", "builders/fbbench/build.py",
     "builders/feedback_drills/build.py", "builders/instructions/build.py", "builders/nestful/build.py",
     "builders/seal_tools/build.py", "builders/sequences/common.py", "builders/tool_query/build.py",
-    "evals/bfcl/multi_turn_task.py", "evals/call_graphs/task.py", "evals/fbbench/task.py", "evals/kv_shifting/cmmlu.py",
+    "evals/bfcl/multi_turn_task.py", "evals/call_graphs/task.py", "evals/fbbench/task.py", "evals/kv_shifting/task.py",
     "evals/maet/task.py", "evals/toolcall/task.py", "trainers/maet/locate.py",
 }  # fmt: skip
 

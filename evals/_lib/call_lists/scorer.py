@@ -30,11 +30,11 @@ def score(gold: Calls, reply: str) -> tuple[dict[str, float], dict[str, Tally]]:
         gold: `{"name", "arguments"}` of each call.
         reply: what the model wrote; read by `tool_calls.parse`.
     """
-    found = parse(reply)
-    tools = tally((call["name"] for call in found.calls), (call["name"] for call in gold))
-    params = tally(_parameters(found.calls), _parameters(gold))
-    exact = found.valid and sorted(map(whole, found.calls)) == sorted(map(whole, gold))
-    return {"format_acc": float(found.valid), "call_exact": float(exact)}, {"tool": tools, "param": params}
+    result = parse(reply)
+    tools = tally((call["name"] for call in result.calls), (call["name"] for call in gold))
+    params = tally(_parameters(result.calls), _parameters(gold))
+    exact = result.valid and sorted(map(whole, result.calls)) == sorted(map(whole, gold))
+    return {"format_acc": float(result.valid), "call_exact": float(exact)}, {"tool": tools, "param": params}
 
 
 def _parameters(calls: Calls) -> Iterator[tuple[str, str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from ....hub_sync.errors import DataError
@@ -10,7 +11,7 @@ from ..chat import RuleScoredTask
 from ..data import TaskData
 from ..tool_turns import system_turn
 from . import micro
-from .scorer import Calls, score
+from .scorer import score
 
 COLUMNS = ("id", "query", "calls", "tools", "scorable")
 
@@ -26,6 +27,8 @@ class CallListTask(RuleScoredTask):
     INTERVALS: tuple[str, ...] = METRICS
     TALLIES = ("tool", "param")
     RULE = ""
+    SCORE = staticmethod(score)  # (gold calls, reply) -> values to average, tallies to add up
+    TARGET = "calls"
     DATA: TaskData
     SUBSET: str | None = None
 
@@ -43,23 +46,13 @@ class CallListTask(RuleScoredTask):
         system = system_turn(json.loads(doc["tools"]), self.RULE)
         return [{"role": "system", "content": system}, {"role": "user", "content": doc["query"]}]
 
-    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
-        """The gold calls as JSON."""
-        return str(doc["calls"])
-
-    def scores(self, gold: Calls, reply: str) -> tuple[dict[str, float], dict[str, micro.Tally]]:
-        """(values to average, tallies to add up) of one reply."""
-        return score(gold, reply)
-
-    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
-        """Score one reply."""
-        if self.bypassed:
-            return {"bypass": 0.0}
-        values, tallies = self.scores(json.loads(doc["calls"]), results[0])
-        found: dict[str, Any] = self.with_intervals(values)
+    def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
+        """Metrics of one reply."""
+        values, tallies = type(self).SCORE(json.loads(doc["calls"]), results[0])
+        result: dict[str, Any] = dict(values)
         for name in self.TALLIES:
-            found |= micro.spread(name, tallies[name])
-        return found
+            result |= micro.spread(name, tallies[name])
+        return result
 
     def aggregation(self) -> dict[str, Any]:
         """Means, and what comes of the tallies of all documents; `metadata.bootstrap` resamples (1,000)."""

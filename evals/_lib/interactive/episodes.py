@@ -67,10 +67,10 @@ class Request:
 
     def text(self) -> str:
         """As the prompt that lm-eval carries. Raises DataError for a document that has no JSON form."""
-        said: dict[str, Any] = {"player": self.player, "chat": self.chat, "system": self.system}
-        said |= {"tags": self.tags, "document": self.document}
+        fields: dict[str, Any] = {"player": self.player, "chat": self.chat, "system": self.system}
+        fields |= {"tags": self.tags, "document": self.document}
         try:
-            return _REQUEST + _json(said)
+            return _REQUEST + _json(fields)
         except TypeError as error:
             raise DataError(f"{_cited(self)} has no JSON form ({error}); build the data set anew") from error
 
@@ -80,8 +80,10 @@ def read_request(text: object) -> Request | None:
     if not isinstance(text, str) or not text.startswith(_REQUEST):
         return None
     try:
-        said = json.loads(text)
-        return Request(said["player"], said["document"], bool(said["chat"]), said["system"], tuple(said["tags"]))
+        fields = json.loads(text)
+        return Request(
+            fields["player"], fields["document"], bool(fields["chat"]), fields["system"], tuple(fields["tags"])
+        )
     except (ValueError, KeyError) as error:
         raise DataError(f"a request for an episode cannot be read ({error}); build the requests anew") from error
 
@@ -120,7 +122,7 @@ def read_transcript(text: str) -> dict[str, Any] | None:
     if not text.startswith(_TRANSCRIPT):
         return None
     try:
-        found: dict[str, Any] = json.loads(text)
+        result: dict[str, Any] = json.loads(text)
     except ValueError:
         return None
-    return found
+    return result

@@ -57,11 +57,16 @@ def _one_batch_size(inner: Any) -> Iterator[None]:
     if detect is None or getattr(inner, "batch_size", None) != "auto":
         yield
         return
-    asked, inner.batch_size_per_gpu = inner.batch_size_per_gpu, detect()
+    configured, inner.batch_size_per_gpu = inner.batch_size_per_gpu, detect()
     try:
         yield
     finally:
-        inner.batch_size_per_gpu = asked
+        inner.batch_size_per_gpu = configured
+
+
+def _inner(name: str) -> Any:
+    """The inner model's attribute or method."""
+    return property(lambda self: getattr(self.inner, name))
 
 
 @register_model(NAME)
@@ -81,10 +86,10 @@ class InteractiveLM(LM):
             if model == NAME:
                 raise UsageError(f"model {NAME}: the model inside is {NAME} again; name another, e.g. model=hf")
             try:
-                made = get_model(model)
+                model_class = get_model(model)
             except ValueError as error:
                 raise UsageError(f"model {NAME}: model={model} is unknown; `lm_eval run --help` names some") from error
-            model = made.create_from_arg_obj(arguments)
+            model = model_class.create_from_arg_obj(arguments)
         self.inner = model
         _MADE.add(self)
 
@@ -116,7 +121,7 @@ class InteractiveLM(LM):
         with tqdm(total=len(playing), desc="Episodes", disable=quiet or not playing) as bar:
             rounds = 0
             while playing:
-                going, asked = [], []
+                going, queries = [], []
                 for one in playing:
                     instance = self._next(one)
                     if instance is None:
@@ -125,11 +130,11 @@ class InteractiveLM(LM):
                         bar.update()
                     else:
                         going.append(one)
-                        asked.append(instance)
-                if asked:
+                        queries.append(instance)
+                if queries:
                     rounds += 1
                     bar.set_postfix(round=rounds)
-                    for one, instance, text in zip(going, asked, self._ask(asked, quiet=True), strict=True):
+                    for one, instance, text in zip(going, queries, self._ask(queries, quiet=True), strict=True):
                         cut = getattr(self.inner, "think_end_token", None)  # by lm-eval itself
                         opened = "" if cut else opened_by(instance.args[0], one.request.tags)
                         split = split_reasoning(opened + text, one.request.tags)
@@ -145,8 +150,8 @@ class InteractiveLM(LM):
         turns = well_formed(turns)
         template = self.inner.apply_chat_template if one.request.chat else None
         prompt, settings = chat_prompt(turns, one.request.system, template), copy.deepcopy(one.instance.args[1])
-        if said := self._too_long(prompt, settings):
-            one.episode.stop(said)
+        if message := self._too_long(prompt, settings):
+            one.episode.stop(message)
             return None
         metadata = (one.instance.task_name, one.instance.doc_id, 1)
         return Instance("generate_until", one.instance.doc, (prompt, settings), 0, metadata)
@@ -173,56 +178,14 @@ class InteractiveLM(LM):
         texts: list[str] = ask(instances, **named)
         return texts
 
-    def loglikelihood(self, requests: Sequence[Any], *args: Any, **named: Any) -> Any:
-        """The inner model's."""
-        return self.inner.loglikelihood(requests, *args, **named)
-
-    def loglikelihood_rolling(self, requests: Sequence[Any], *args: Any, **named: Any) -> Any:
-        """The inner model's."""
-        return self.inner.loglikelihood_rolling(requests, *args, **named)
-
-    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> Any:
-        """The inner model's."""
-        return self.inner.apply_chat_template(chat_history, add_generation_prompt=add_generation_prompt)
-
-    def chat_template(self, chat_template: bool | str = False) -> str | None:
-        """The inner model's."""
-        template: str | None = self.inner.chat_template(chat_template)
-        return template
-
     def set_cache_hook(self, cache_hook: Any) -> None:
         """Answers of both kinds of requests are kept."""
         self.cache_hook = cache_hook
         self.inner.set_cache_hook(cache_hook)
 
-    @property
-    def tokenizer_name(self) -> str:
-        """The inner model's."""
-        return str(self.inner.tokenizer_name)
-
-    @property
-    def device(self) -> Any:
-        """The inner model's."""
-        return self.inner.device
-
-    @property
-    def rank(self) -> int:
-        """The inner model's."""
-        return int(self.inner.rank)
-
-    @property
-    def world_size(self) -> int:
-        """The inner model's."""
-        return int(self.inner.world_size)
-
-    def all_gather(self, tensor: Any) -> Any:
-        """The inner model's."""
-        return self.inner.all_gather(tensor)
-
-    def gather_object(self, obj: Any, dst: int = 0) -> Any:
-        """The inner model's."""
-        return self.inner.gather_object(obj, dst)
-
-    def barrier(self) -> None:
-        """The inner model's."""
-        self.inner.barrier()
+    # What lm-eval's base class defines is not looked up by __getattr__.
+    loglikelihood, loglikelihood_rolling = _inner("loglikelihood"), _inner("loglikelihood_rolling")
+    apply_chat_template, chat_template = _inner("apply_chat_template"), _inner("chat_template")
+    tokenizer_name, device = _inner("tokenizer_name"), _inner("device")
+    rank, world_size, barrier = _inner("rank"), _inner("world_size"), _inner("barrier")
+    all_gather, gather_object = _inner("all_gather"), _inner("gather_object")

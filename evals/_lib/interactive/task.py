@@ -6,7 +6,7 @@ model, except for tasks that are given as the path of a YAML file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ....hub_sync.errors import UsageError
@@ -18,7 +18,7 @@ from .model import is_made
 class InteractiveTask(ScoredTask):
     """A scored task whose documents are played step by step by the model `interactive`.
 
-    A subclass sets `PLAYER`, which makes the episode of a document, and scores transcripts in `scores`.
+    A subclass sets `PLAYER`, which makes the episode of a document, and scores the one transcript in `scores`.
     """
 
     PLAYER: Player
@@ -26,10 +26,6 @@ class InteractiveTask(ScoredTask):
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._player = register(type(self).PLAYER)
         super().__init__(config)
-
-    def scores(self, doc: dict[str, Any], transcript: dict[str, Any]) -> dict[str, float]:
-        """Metrics of one transcript. Set by the subclass."""
-        raise NotImplementedError
 
     def fewshot_context(
         self,
@@ -50,14 +46,12 @@ class InteractiveTask(ScoredTask):
         """The transcript as it is; the model that plays has cut the thoughts of its turns."""
         return text
 
-    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-        """Score one transcript. Raises UsageError for a text that is none: an ordinary model was asked."""
+    def process_results(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
+        """Score one transcript. Raises UsageError for another text: an ordinary model was asked."""
         transcript = read_transcript(results[0])
         if transcript is None:
             raise self._ordinary()
-        if self.bypassed:
-            return {"bypass": 0.0}
-        return self.with_intervals(self.scores(doc, transcript))
+        return super().process_results(doc, [transcript])
 
     def _ordinary(self) -> UsageError:
         name = self.config.task

@@ -50,10 +50,10 @@ def pair(a: Iterable[Row], b: Iterable[Row]) -> list[Pair]:
         return {(str(r["id"]), int(r["item"]), str(r["answer_sha256"])): r for r in rows if r["verdict"] in known}
 
     ours, theirs = index(a), index(b)
-    found = [Pair(row, known[row["verdict"]], known[theirs[k]["verdict"]]) for k, row in ours.items() if k in theirs]
-    if not found:
+    result = [Pair(row, known[row["verdict"]], known[theirs[k]["verdict"]]) for k, row in ours.items() if k in theirs]
+    if not result:
         raise DataError("the two judges share no item of any answer: were they given the same answers?")
-    return found
+    return result
 
 
 def compare(
@@ -90,9 +90,9 @@ def _figures(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, Any]
         line[6] += 1
     total = counts.sum(axis=0)
     drawn = bootstrap_sums(counts, resamples, seed)
-    found: dict[str, Any] = {"items": int(total[6]), "answers": len(order)}
-    found |= {"confusion": {name: int(total[n]) for n, name in enumerate(_COLUMNS[:4])}}
-    return found | {name: _estimate(figure(total), figure(drawn)) for name, figure in _FIGURES.items()}
+    result: dict[str, Any] = {"items": int(total[6]), "answers": len(order)}
+    result |= {"confusion": {name: int(total[n]) for n, name in enumerate(_COLUMNS[:4])}}
+    return result | {name: _estimate(figure(total), figure(drawn)) for name, figure in _FIGURES.items()}
 
 
 def _share(*columns: int, of: Sequence[int] = (0, 1, 2, 3)) -> Callable[[np.ndarray], np.ndarray]:
@@ -129,11 +129,11 @@ def _by_answer(pairs: Sequence[Pair]) -> dict[tuple[str, str], tuple[float, floa
     groups: dict[tuple[str, str], list[Pair]] = defaultdict(list)
     for one in pairs:
         groups[one.answer].append(one)
-    found = {}
+    result = {}
     for answer, group in groups.items():
         if len(group) == group[0].row["items"] and all(p.a is not None and p.b is not None for p in group):
-            found[answer] = (_score(group, [p.a for p in group]), _score(group, [p.b for p in group]))
-    return found
+            result[answer] = (_score(group, [p.a for p in group]), _score(group, [p.b for p in group]))
+    return result
 
 
 def _score(group: Sequence[Pair], met: Sequence[bool | None]) -> float:
@@ -195,12 +195,12 @@ def as_text(report: Mapping[str, Any]) -> str:
     lines += [_line(name, figures) for name, figures in report["by"].items()]
     scores = report["scores"]
     if scores["answers"]:
-        said = ", ".join(f"{name} {spread(scores[name])}" for name in ("a", "b", "difference"))
-        lines += ["", f"mean score of {scores['answers']} answers judged in full by both: {said}"]
-    found = report.get("self_preference")
-    if found:
-        said = ", ".join(f"{name} {spread(found[name])}" for name in ("own", "others", "preference"))
-        lines += ["", f"A's score minus B's over {found['samples']} samples: {said}"]
+        shown = ", ".join(f"{name} {spread(scores[name])}" for name in ("a", "b", "difference"))
+        lines += ["", f"mean score of {scores['answers']} answers judged in full by both: {shown}"]
+    result = report.get("self_preference")
+    if result:
+        shown = ", ".join(f"{name} {spread(result[name])}" for name in ("own", "others", "preference"))
+        lines += ["", f"A's score minus B's over {result['samples']} samples: {shown}"]
     return "\n".join(lines)
 
 

@@ -5,37 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from .cases import Case, Row
-from .verdicts import Official, StoredVerdicts
+from .verdicts import Official
 
 Figures = dict[str, dict[str, Any]]  # metric -> {"value", "stderr", "higher_is_better"}
 Source = str | Path  # a file, a folder or `org/name@revision`
-
-
-class Score(Protocol):
-    """The report on stored verdicts, as JSON."""
-
-    def __call__(
-        self,
-        stored: StoredVerdicts,
-        *,
-        dataset: Source | None = None,
-        resamples: int = 1000,
-        seed: int = 1234,
-        failed_answers: str = "judged",
-        max_failed: float | None = None,
-    ) -> dict[str, Any]:
-        """Score.
-
-        Args:
-            dataset: where labels, items and weights are taken from; None: from the verdicts.
-            resamples: of the 95 % intervals; 0: none.
-            failed_answers: "judged": the marker of a failed call keeps its verdict; "zero": it scores 0.
-            max_failed: share of failed answers and verdicts, 0..1, above which DataError is raised; None: any.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +22,10 @@ class Benchmark:
         name: the argument of the commands, such as `hubwright score NAME`.
         read_answers: (answers, data set or None) -> cases.
         official: reads the benchmark's own judgement files.
-        score: see `Score`.
+        score: stored verdicts -> the report, as JSON. By name: `dataset` (where labels, items and weights are taken
+            from; None: from the verdicts), `resamples` of the 95 % intervals and their `seed`, `failed_answers`
+            ("judged": the marker of a failed call keeps its verdict; "zero": it scores 0), and `max_failed` (share of
+            failed answers and verdicts, 0..1, above which DataError is raised; None: any).
         figures: (report, verdict rows) -> what a step publishes in `results.json`.
         table: the report for a terminal.
     """
@@ -54,6 +33,6 @@ class Benchmark:
     name: str
     read_answers: Callable[[Source, Source | None], Sequence[Case]]
     official: Official
-    score: Score
+    score: Callable[..., dict[str, Any]]
     figures: Callable[[dict[str, Any], Sequence[Row]], Figures]
     table: Callable[[dict[str, Any]], str]

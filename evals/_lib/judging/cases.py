@@ -49,9 +49,14 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a judge said of one item: met, not met or (None) nothing usable; of a label judge the probability of "yes"
-    against "no", and the mass that both hold of the first token's probability."""
+class ItemVerdict:
+    """A judge's verdict on one item.
+
+    Attributes:
+        met: None if nothing usable came.
+        p_yes: of a logprob judge: probability of "yes" against "no", 0..1.
+        mass: what both hold of the first token's probability, 0..1.
+    """
 
     met: bool | None
     reason: str = ""
@@ -60,8 +65,8 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Which judge was asked how: the columns that are the same for all rows of a run, but for `prompt_hash`."""
+class JudgeInfo:
+    """The judge and its settings: the columns that all rows of a run have in common, except `prompt_hash`."""
 
     judge: str = ""
     judge_revision: str = ""
@@ -76,12 +81,12 @@ def answer_hash(answer: Any) -> str:
 
 def verdict_rows(
     case: Case,
-    said: Sequence[Said],
+    said: Sequence[ItemVerdict],
     *,
     sha256: str,
     state: str,
     attempts: int,
-    asked: Asked,
+    asked: JudgeInfo,
     prompt_hash: str,
     answers: int,
 ) -> list[Row]:

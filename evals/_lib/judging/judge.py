@@ -24,7 +24,7 @@ from pydantic import Field, ValidationError, field_validator
 from ....hub_sync.errors import DataError, StorageError, UsageError
 from ....hub_sync.files import exclusive_lock, write_atomic
 from ....inference.served import Served, check_spec, embedded_ref, remote_endpoint, serve
-from .cases import Asked, Case, Row, Said, answer_hash, lines, verdict_rows
+from .cases import Case, ItemVerdict, JudgeInfo, Row, answer_hash, lines, verdict_rows
 from .stage import AskConfig, check_cases, judge_cases, prompt_hash
 from .verdicts import Official, StoredVerdicts, read_stored
 
@@ -57,10 +57,10 @@ def read_judge_config(value: str | Mapping[str, Any]) -> JudgeConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "judge"
-        said = first["msg"].removeprefix("Value error, ")
+        message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "literal_error":
-            said = f"{first['input']!r} is unknown: use one of {', '.join(_allowed(first))}"
-        raise UsageError(f"judge option {where}: {said}") from error
+            message = f"{first['input']!r} is unknown: use one of {', '.join(_allowed(first))}"
+        raise UsageError(f"judge option {where}: {message}") from error
 
 
 def _allowed(error: Any) -> list[str]:
@@ -184,11 +184,11 @@ def _replayed_one(case: Case, stored: list[Row] | None, judge: str, answers: int
         ]
     return verdict_rows(
         case,
-        [Said(None, reason)] * len(case.items),
+        [ItemVerdict(None, reason)] * len(case.items),
         sha256=answer_hash(case.answer),
         state="failed" if case.answer_state == "ok" else "not_judged",
         attempts=0,
-        asked=Asked(judge, language=""),
+        asked=JudgeInfo(judge, language=""),
         prompt_hash="",
         answers=answers,
     )

@@ -24,30 +24,30 @@ def by_answer(rows: Sequence[Row]) -> list[list[Row]]:
 def outcomes(rows: Sequence[Row]) -> dict[str, int]:
     """How many answers ended how, each in one column: scored (some item met), wrong (none), empty, refused (by the
     tested model or by the judge), failed (no answer, or no usable verdict on some item)."""
-    found = dict.fromkeys(("scored", "wrong", "empty", "refused", "failed"), 0)
+    result = dict.fromkeys(("scored", "wrong", "empty", "refused", "failed"), 0)
     for group in by_answer(rows):
         answer, state = group[0]["answer_state"], group[0]["state"]
         if answer != "ok":
-            found[answer] += 1
+            result[answer] += 1
         elif state in ("refused", "failed"):
-            found[state] += 1
+            result[state] += 1
         else:
-            found["scored" if any(row["verdict"] == "yes" for row in group) else "wrong"] += 1
-    return found
+            result["scored" if any(row["verdict"] == "yes" for row in group) else "wrong"] += 1
+    return result
 
 
 def mass_figures(rows: Sequence[Row]) -> dict[str, float]:
-    """How sure a label judge was of saying yes or no at all: `mass_mean` and `mass_min` over the items that it gave
+    """How sure a logprob judge was of saying yes or no at all: `mass_mean` and `mass_min` over the items that it gave
     probabilities for, 0..1, and `unparsable_items`, the share of all judged items without a verdict; {} without any
     mass, as of a text judge."""
     masses = [row["mass"] for row in rows if row.get("mass") is not None]
     if not masses:
         return {}
-    asked = [row["verdict"] == "unparsable" for row in rows if row["verdict"] is not None]
+    unparsable = [row["verdict"] == "unparsable" for row in rows if row["verdict"] is not None]
     figures = {
         "mass_mean": math.fsum(masses) / len(masses),
         "mass_min": min(masses),
-        "unparsable_items": sum(asked) / len(asked),
+        "unparsable_items": sum(unparsable) / len(unparsable),
     }
     return {name: round(value, 6) for name, value in figures.items()}
 
@@ -68,13 +68,13 @@ def rubric_metrics(rows: Sequence[Row], resamples: int, seed: int) -> dict[str, 
     means = columns.mean(axis=0)
     size = len(columns)
     drawn = bootstrap_sums(columns, resamples, seed) / size
-    found: dict[str, dict[str, Any]] = {}
+    result: dict[str, dict[str, Any]] = {}
     for number, mean in enumerate(means):
         name = f"rubric_{number}" if number else "rubric"
         entry: dict[str, Any] = {"stderr": None, "higher_is_better": True}
         if resamples > 1:
             entry["stderr"] = round(float(drawn[:, number].std(ddof=1)), 6)
             for end, value in zip(("low", "high"), interval(drawn[:, number]), strict=True):
-                found[f"{name}_ci_{end}"] = {"value": round(value, 6), "stderr": None, "higher_is_better": True}
-        found[name] = {"value": round(float(mean), 6), **entry}
-    return dict(sorted(found.items(), key=lambda item: item[0].endswith(("_ci_low", "_ci_high"))))
+                result[f"{name}_ci_{end}"] = {"value": round(value, 6), "stderr": None, "higher_is_better": True}
+        result[name] = {"value": round(float(mean), 6), **entry}
+    return dict(sorted(result.items(), key=lambda item: item[0].endswith(("_ci_low", "_ci_high"))))

@@ -22,13 +22,13 @@ from ....hub_sync.files import canonical_json
 from ....inference.budget import Usage
 from ....inference.requests import Reply, request_key
 from ....inference.served import Served, ServingConfig
-from .cases import Asked, Case, Row, Said, answer_hash, verdict_rows
+from .cases import Case, ItemVerdict, JudgeInfo, Row, answer_hash, verdict_rows
 from .prompts import (
     TOP_LOGPROBS,
     VerdictError,
-    label_messages,
+    logprob_messages,
     parse_verdicts,
-    read_label,
+    read_logprobs,
     read_verdicts,
     reply_schema,
     text_messages,
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 class AskConfig(ServingConfig):
     """How a judge is asked."""
 
-    method: Literal["text", "label"] = Field(
+    method: Literal["text", "logprob"] = Field(
         "text",
-        description="text: one reply with all verdicts, as published; label: one token per item, by probability.",
+        description="text: one reply with all verdicts, as published; logprob: one token per item, by probability.",
     )
     language: Literal["zh", "en"] = Field("zh", description="Language of the instructions: zh (as published) or en.")
     prompt: Literal["published", "brief"] = Field(
@@ -56,14 +56,14 @@ class AskConfig(ServingConfig):
         False, description="text: ask for the exact form by JSON Schema instead of JSON mode, where the server can."
     )
     threshold: float = Field(
-        0.5, gt=0, lt=1, description="label: an item is met where the probability of yes is at least this."
+        0.5, gt=0, lt=1, description="logprob: an item is met where the probability of yes is at least this."
     )
     min_mass: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="label: an item whose words of yes and no hold less than this of the first token's probability is "
-        "unparsable (our choice).",
+        description="logprob: an item is unparsable if the words of yes and no together hold less than this of the "
+        "first token's probability (our choice).",
     )
     max_tokens: int = Field(4096, ge=1, description="text: length of a reply in tokens (published: 4096).")
     attempts: int = Field(
@@ -73,7 +73,7 @@ class AskConfig(ServingConfig):
     @model_validator(mode="after")
     def _no_idle_settings(self) -> AskConfig:
         """A setting that does nothing under the chosen method is a mistake."""
-        only = {"label": ("threshold", "min_mass"), "text": ("order", "json_schema", "max_tokens")}
+        only = {"logprob": ("threshold", "min_mass"), "text": ("order", "json_schema", "max_tokens")}
         for method, names in only.items():
             changed = [n for n in names if getattr(self, n) != type(self).model_fields[n].default]
             if method != self.method and changed:
@@ -105,11 +105,11 @@ class Judging:
 
 
 def requests_of(case: Case, answer: str, config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The requests for one case without their model: one for `text`, one per item for `label`."""
+    """The requests for one case without their model: one for `text`, one per item for `logprob`."""
     how = {"language": config["language"], "prompt": config["prompt"]}
-    if config["method"] == "label":
+    if config["method"] == "logprob":
         params: dict[str, Any] = {"temperature": 0.0, "max_tokens": 1, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
-        return [{"messages": label_messages(case, answer, item, **how), **params} for item in case.items]
+        return [{"messages": logprob_messages(case, answer, item, **how), **params} for item in case.items]
     form: dict[str, Any] = {"type": "json_object"}
     if config["json_schema"]:
         form = reply_schema(len(case.items), config["language"], config["prompt"])
@@ -119,48 +119,53 @@ def requests_of(case: Case, answer: str, config: Mapping[str, Any]) -> list[dict
 
 
 def prompt_hash(case: Case, config: Mapping[str, Any]) -> str:
-    """SHA-256 (16 hex digits) of what is asked, without the answer, which has a hash of its own, and of a label's
+    """SHA-256 (16 hex digits) of what is asked, without the answer, which has a hash of its own, and of a logprob's
     threshold and least mass, without which the same probabilities are another verdict."""
     asked = requests_of(case, "", config)
     params = {name: value for name, value in asked[0].items() if name != "messages"}
-    messages = [request["messages"] for request in asked] if config["method"] == "label" else asked[0]["messages"]
-    more = [config["threshold"], config["min_mass"]] if config["method"] == "label" else []
+    messages = [request["messages"] for request in asked] if config["method"] == "logprob" else asked[0]["messages"]
+    more = [config["threshold"], config["min_mass"]] if config["method"] == "logprob" else []
     return hashlib.sha256(canonical_json([messages, params, *more])).hexdigest()[:16]
 
 
 async def judge_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
-    """The stage's work: {"said": [[met, reason, p_yes, mass] per item], "state", "attempts"} of one case."""
+    """The stage's work: {"verdicts": [[met, reason, p_yes, mass] per item], "state", "attempts"} of one case."""
     case = _case(row)
     requests = requests_of(case, row["answer"], config)
-    said, state, attempts = await (_label if config["method"] == "label" else _text)(case, requests, config, chat)
-    return {"said": [[one.met, one.reason, one.p_yes, one.mass] for one in said], "state": state, "attempts": attempts}
+    ask = _logprob if config["method"] == "logprob" else _text
+    verdicts, state, attempts = await ask(case, requests, config, chat)
+    rows = [[one.met, one.reason, one.p_yes, one.mass] for one in verdicts]
+    return {"verdicts": rows, "state": state, "attempts": attempts}
 
 
 async def _text(
     case: Case, requests: list[dict[str, Any]], config: Mapping[str, Any], chat: ChatClient
-) -> tuple[list[Said], str, int]:
+) -> tuple[list[ItemVerdict], str, int]:
     items, reasons = len(case.items), config["prompt"] == "published"
 
-    def parse(reply: Reply) -> list[Said]:
+    def parse(reply: Reply) -> list[ItemVerdict]:
         return parse_verdicts(reply.text, items, reasons=reasons)
 
     reply = await chat.complete(**requests[0], parse=parse, attempts=config["attempts"])
-    state, said = "complete", reply.value
+    state, verdicts = "complete", reply.value
     if not reply.ok:
-        state, said = "refused" if reply.outcome == "refused" else "failed", [Said(None, reply.error)] * items
+        state, verdicts = (
+            "refused" if reply.outcome == "refused" else "failed",
+            [ItemVerdict(None, reply.error)] * items,
+        )
         if reply.outcome == "invalid":  # the last reply may still hold verdicts on some of the items
             try:
-                said = read_verdicts(reply.text, items, reasons=reasons)
+                verdicts = read_verdicts(reply.text, items, reasons=reasons)
             except VerdictError:
                 pass
     if config["order"] == "reversed":
-        said = said[::-1]
-    return said, state, reply.attempts
+        verdicts = verdicts[::-1]
+    return verdicts, state, reply.attempts
 
 
-async def _label(
+async def _logprob(
     case: Case, requests: list[dict[str, Any]], config: Mapping[str, Any], chat: ChatClient
-) -> tuple[list[Said], str, int]:
+) -> tuple[list[ItemVerdict], str, int]:
     # All items of a case are asked for at once, so that they stand side by side in the server's queue and share its
     # prompt cache; one behind the other they would take turns with other cases.
     replies = await asyncio.gather(
@@ -169,24 +174,24 @@ async def _label(
     attempts = max(reply.attempts for reply in replies)
     if any(reply.outcome == "refused" for reply in replies):
         why = next(reply.error for reply in replies if reply.outcome == "refused")
-        return [Said(None, why)] * len(requests), "refused", attempts
-    said = [_label_said(reply, config) for reply in replies]
-    return said, "failed" if any(one.met is None for one in said) else "complete", attempts
+        return [ItemVerdict(None, why)] * len(requests), "refused", attempts
+    verdicts = [_logprob_said(reply, config) for reply in replies]
+    return verdicts, "failed" if any(one.met is None for one in verdicts) else "complete", attempts
 
 
-def _label_said(reply: Reply, config: Mapping[str, Any]) -> Said:
+def _logprob_said(reply: Reply, config: Mapping[str, Any]) -> ItemVerdict:
     if not reply.ok and not reply.logprobs:
-        return Said(None, reply.error)
-    found = read_label(reply.logprobs)
-    if found.mass is None:
-        return Said(None, "the server gave no logprobs")
-    mass = round(found.mass, 6)
-    if found.p_yes is None:
-        return Said(None, "neither yes nor no is among the likely tokens", None, mass)
-    if found.mass < config["min_mass"]:
+        return ItemVerdict(None, reply.error)
+    reading = read_logprobs(reply.logprobs)
+    if reading.mass is None:
+        return ItemVerdict(None, "the server gave no logprobs")
+    mass = round(reading.mass, 6)
+    if reading.p_yes is None:
+        return ItemVerdict(None, "neither yes nor no is among the likely tokens", None, mass)
+    if reading.mass < config["min_mass"]:
         why = f"yes and no hold {mass:g} of the first token's probability, less than min_mass {config['min_mass']:g}"
-        return Said(None, why, None, mass)  # no p_yes, which readers would turn into a verdict
-    return Said(found.p_yes >= config["threshold"], "", round(found.p_yes, 6), mass)
+        return ItemVerdict(None, why, None, mass)  # no p_yes, which readers would turn into a verdict
+    return ItemVerdict(reading.p_yes >= config["threshold"], "", round(reading.p_yes, 6), mass)
 
 
 def judge_cases(
@@ -211,7 +216,7 @@ def judge_cases(
 
     kept = kept or {}
     asked = [case for case in cases if case.answer_state == "ok" and case.id not in kept]
-    found: dict[str, Row] = {}
+    reading: dict[str, Row] = {}
     usage = Usage()
     if asked:
         # The record is what a restart goes on from; shards beside it would only pin failures that are to be retried.
@@ -226,17 +231,17 @@ def judge_cases(
                 replay=replay,
             )
         usage = result.usage
-        found = {case.id: row for case, row in zip(asked, result.rows, strict=True)}
-    by = Asked(served.name, served.revision, config.method, config.language)
+        reading = {case.id: row for case, row in zip(asked, result.rows, strict=True)}
+    by = JudgeInfo(served.name, served.revision, config.method, config.language)
     rows: list[Row] = []
     for case in cases:
         if case.id in kept:
             rows += [{**row, "answers": len(cases)} for row in kept[case.id]]
             continue
-        done = found.get(case.id, {"said": [], "state": "not_judged", "attempts": 0})
+        done = reading.get(case.id, {"verdicts": [], "state": "not_judged", "attempts": 0})
         rows += verdict_rows(
             case,
-            [Said(*one) for one in done["said"]],
+            [ItemVerdict(*one) for one in done["verdicts"]],
             sha256=answer_hash(case.answer),
             state=done["state"],
             attempts=done["attempts"],

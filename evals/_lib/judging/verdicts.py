@@ -69,10 +69,10 @@ def _verdict_file(path: Path) -> Path:
     """The verdict file in a folder: its only .jsonl, else its only Parquet file below data/; a file is itself."""
     if path.is_file():
         return path
-    found = sorted(path.glob("*.jsonl")) or sorted(path.glob("data/*.parquet"))
-    if len(found) != 1:
-        raise DataError(f"{path.name}: holds {len(found)} verdict files; name one of them")
-    return found[0]
+    result = sorted(path.glob("*.jsonl")) or sorted(path.glob("data/*.parquet"))
+    if len(result) != 1:
+        raise DataError(f"{path.name}: holds {len(result)} verdict files; name one of them")
+    return result[0]
 
 
 def _may_be_torn(path: Path) -> bool:

@@ -27,7 +27,7 @@ AGENT = "The mean over the four categories, each counted once. For the model `in
 
 def files() -> dict[str, str]:
     """YAML text by task or group."""
-    found = {}
+    result = {}
     for group, place, comment in (
         ("button_bfcl", "task.BFCLTask", SINGLE),
         ("button_bfcl_fc", "fc_task.BFCLFunctionCallTask", FC),
@@ -35,17 +35,17 @@ def files() -> dict[str, str]:
         tasks = {f"{group}_{category}": category for category in SINGLE_TURN}
         settings = {"class": f"{CLASS}.{place}"}
         for task, category in tasks.items():
-            found[task] = task_file(task, "_bfcl.yaml", **settings, test_split=category)
-        found[group] = group_file(group, tasks, ["acc"], comment)
+            result[task] = task_file(task, "_bfcl.yaml", **settings, test_split=category)
+        result[group] = group_file(group, tasks, ["acc"], comment)
     for group, include, metrics, comment in (
         ("button_bfcl_multi_turn", "_bfcl_multi_turn.yaml", ["turn_acc", "call_acc"], TURNS),
         ("button_bfcl_agent", "_bfcl_agent.yaml", ["acc", "turns_passed", "stopped"], AGENT),
     ):
         tasks = {f"{group}_{category}": category for category in MULTI_TURN}
         for task, category in tasks.items():
-            found[task] = task_file(task, include, test_split=f"multi_turn_{category}")
-        found[group] = group_file(group, tasks, metrics, comment)
-    return found
+            result[task] = task_file(task, include, test_split=f"multi_turn_{category}")
+        result[group] = group_file(group, tasks, metrics, comment)
+    return result
 
 
 if __name__ == "__main__":

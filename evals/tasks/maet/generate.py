@@ -33,18 +33,18 @@ FAMILIES = {
 
 def files() -> dict[str, str]:
     """YAML text by task or group."""
-    found = {}
+    result = {}
     for family, (source, include, group, metrics, comment) in FAMILIES.items():
         tasks = {f"maet_{family}_{language}": language for language in LANGUAGES[source]}
         for task, language in tasks.items():
             name = language if source == "general" else f"{source}_{language}"
-            found[task] = task_file(task, f"{include}.yaml", dataset_name=name)
-        found[f"maet_{group}"] = group_file(f"maet_{group}", tasks, metrics, comment)
+            result[task] = task_file(task, f"{include}.yaml", dataset_name=name)
+        result[f"maet_{group}"] = group_file(f"maet_{group}", tasks, metrics, comment)
     for end, metrics in (("", GENERATED), ("_ll", CHOICE)):
         comment = "The mean over the tasks of both benchmarks, each language of each counted once."
         members = (f"maet_mgsm{end}", f"maet_msvamp{end}")
-        found[f"maet_math{end}"] = group_file(f"maet_math{end}", members, metrics, comment)
-    return found
+        result[f"maet_math{end}"] = group_file(f"maet_math{end}", members, metrics, comment)
+    return result
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from hubwright.builders.call_graphs.build import CallGraphsConfig, build
 from hubwright.environments.world_sandbox import open_worlds
 from hubwright.evals._lib.data import tasks_dir
 from hubwright.evals._lib.tool_calls import canonical
-from hubwright.evals.call_graphs.task import CallGraphsTask, played, turns_with_state
+from hubwright.evals.call_graphs.scorer import played
+from hubwright.evals.call_graphs.task import CallGraphsTask, turns_with_state
 from hubwright.hub_sync.context import StepContext
 
 

@@ -300,5 +300,5 @@ def test_plain_answers_need_the_data_set(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not in the data set"):
         read_answers(path, read_dataset(SAMPLE))
     path.write_text('{"prompt": "x"}\n', encoding="utf-8")
-    with pytest.raises(DataError, match="is no stored answer"):
+    with pytest.raises(DataError, match="is not a stored answer"):
         read_answers(path)

@@ -280,10 +280,10 @@ def test_data_that_cannot_be_scored_are_one_line(tmp_path, corpus):
 
     for data, task, said in (
         (broken("a", "mgsm_en", answer="twelve"), "maet_mgsm_en", "mgsm_en/test: row 'en-0': .* not a number"),
-        (broken("b", "exams_bg", answer="E", choices=["x", "y"]), "maet_exams_bg", "'E' is none of its 2 choices"),
+        (broken("b", "exams_bg", answer="E", choices=["x", "y"]), "maet_exams_bg", "'E' is not one of its 2 choices"),
         (broken("c", "mgsm_en", solution=None), "maet_mgsm_ll_en", "no column 'solution'; give a data set of `uses:"),
         (broken("d", "mgsm_en"), "maet_mgsm_bn", "config 'mgsm_bn' cannot be read"),
-        (broken("e", "default"), "maet_general_en", "is no corpus; give one of `uses: corpus`"),
+        (broken("e", "default"), "maet_general_en", "is not a corpus; give one of `uses: corpus`"),
     ):
         with pytest.raises(DataError, match=said) as caught:
             load(task, data)

@@ -13,7 +13,7 @@ import pytest
 from call_list_parts import evaluate, written
 
 from hubwright.evals._lib.call_lists.scorer import score
-from hubwright.evals.nestful.task import NestfulTask
+from hubwright.evals.nestful.scorer import score as sequence_score
 
 GOLD = [
     {"name": "find", "arguments": {"title": "Heat", "year": 1995}},
@@ -35,7 +35,7 @@ REAL = Path(os.environ.get("HUBWRIGHT_TEST_WHEELS", "/nowhere")) / "nestful_wrap
     ],
 )
 def test_a_sequence(reply: str, calls: float, sequence: float):
-    values, _ = NestfulTask.scores(NestfulTask.__new__(NestfulTask), GOLD, reply)
+    values, _ = sequence_score(GOLD, reply)
     assert (values["call_exact"], values["sequence_exact"]) == (calls, sequence)
 
 

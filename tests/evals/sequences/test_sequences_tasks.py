@@ -263,7 +263,7 @@ def cmmlu_archive(path: Path) -> Path:
 def test_cmmlu_is_read_from_its_archive_at_the_commit(api: Any, namespace: str, tmp_path: Path) -> None:
     import lm_eval.tasks
 
-    from hubwright.evals.kv_shifting.cmmlu import CMMLUTask
+    from hubwright.evals.kv_shifting.task import CMMLUTask
 
     repo = f"{namespace}/cmmlu"
     api.create_repo(repo, repo_type="dataset")

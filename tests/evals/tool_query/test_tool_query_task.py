@@ -11,7 +11,8 @@ from lm_eval.api.model import LM
 
 from hubwright.evals._lib.data import tasks_dir
 from hubwright.evals._lib.interactive.model import InteractiveLM
-from hubwright.evals.tool_query.episode import STEPS, UNREADABLE, ToolQueryEpisode, matches
+from hubwright.evals.tool_query.episode import STEPS, UNREADABLE, ToolQueryEpisode
+from hubwright.evals.tool_query.scorer import matches
 from hubwright.evals.tool_query.world import TOOLS, ToDoList
 from hubwright.hub_sync.errors import DataError
 

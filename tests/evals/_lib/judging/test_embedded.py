@@ -35,7 +35,7 @@ steps:
   verdicts:
     uses: judge
     inputs: {{judge: {model}, answers: steps.answers}}
-    with: {{method: label, language: en, context_tokens: 2048, threads: 1, bootstrap: 50, max_failed: 1, min_mass: 0}}
+    with: {{method: logprob, language: en, context_tokens: 2048, threads: 1, bootstrap: 50, max_failed: 1, min_mass: 0}}
     publish: {{dataset: verdicts}}
 """
 
@@ -89,7 +89,7 @@ def test_the_command_judges_with_a_model_of_the_hub(hubwright_in_process: Any, m
     answers = "".join(json.dumps({"id": row["id"], "answer": "An answer."}) + "\n" for row in lines)
     (tmp_path / "answers.jsonl").write_text(answers)
     arguments = ["judge", "fbbench", "answers.jsonl", "--dataset", str(SAMPLE), "--judge", f"embedded:{model}"]
-    arguments += ["--method", "label", "--language", "en", "--min-mass", "0"]
+    arguments += ["--method", "logprob", "--language", "en", "--min-mass", "0"]
     first = hubwright_in_process(*arguments, "--out", "v.jsonl")
     assert first.returncode == 0, first.stderr
     again = hubwright_in_process(*arguments, "--out", "w.jsonl", "--replay", "--traffic", "v.jsonl.traffic")
@@ -99,7 +99,7 @@ def test_the_command_judges_with_a_model_of_the_hub(hubwright_in_process: Any, m
 
 
 def test_lm_eval_takes_the_same_judge(hubwright_in_process: Any, model: str, tiny_model: Path, tmp_path: Path) -> None:
-    judge = {"judge": f"embedded:{model}", "method": "label", "threads": 1}
+    judge = {"judge": f"embedded:{model}", "method": "logprob", "threads": 1}
     done = hubwright_in_process(
         *("eval", "fbbench_sample", "--model", "hf", "--model_args", f"pretrained={tiny_model}", "--device", "cpu"),
         *("--apply_chat_template", "--gen_kwargs", "max_gen_toks=4", "--limit", "2", "--output_path", "out"),

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
 from hubwright.evals._lib.judging.cases import Case
-from hubwright.evals._lib.judging.prompts import label_messages, read_label, reply_schema, text_messages
+from hubwright.evals._lib.judging.prompts import logprob_messages, read_logprobs, reply_schema, text_messages
 from hubwright.evals._lib.judging.rubric import mass_figures, outcomes, rubric_metrics
 from hubwright.evals._lib.judging.stage import AskConfig, judge_cases, prompt_hash, traffic_keys
 from hubwright.hub_sync.errors import DataError
@@ -42,19 +42,19 @@ def judged(
         return judge_cases(wanted or cases(), config, served, traffic=folder).rows
 
 
-def label_script(body: dict[str, Any], number: int) -> Any:
+def logprob_script(body: dict[str, Any], number: int) -> Any:
     """Item 0 is met, item 1 is not, item 2 with 40 %."""
     text = body["messages"][0]["content"]
     yes = 0.9 if "item 0" in text else 0.1 if "item 1" in text else 0.4
     return likely_tokens({"是": yes * 0.8, " Yes": yes * 0.2, "否": (1 - yes) * 0.5, "NO": (1 - yes) * 0.5, "x": 0.01})
 
 
-def test_label_asks_one_item_a_request_with_the_item_last(tmp_path: Path) -> None:
-    with ChatServer(label_script) as server:
-        rows = judged(server, tmp_path, method="label", concurrency=1)
+def test_logprob_asks_one_item_a_request_with_the_item_last(tmp_path: Path) -> None:
+    with ChatServer(logprob_script) as server:
+        rows = judged(server, tmp_path, method="logprob", concurrency=1)
     assert [row["verdict"] for row in rows[:3]] == ["yes", "no", "no"]
     assert [row["p_yes"] for row in rows[:3]] == [0.9, 0.1, 0.4]
-    assert {row["state"] for row in rows} == {"complete"} and {row["method"] for row in rows} == {"label"}
+    assert {row["state"] for row in rows} == {"complete"} and {row["method"] for row in rows} == {"logprob"}
     assert len(server.bodies) == 12
     assert {body["max_tokens"] for body in server.bodies} == {1} and server.bodies[0]["top_logprobs"] == 20
     asked = [body["messages"][0]["content"] for body in server.bodies]
@@ -63,8 +63,8 @@ def test_label_asks_one_item_a_request_with_the_item_last(tmp_path: Path) -> Non
         first, second, _ = asked[n : n + 3]
         shared = next(i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
         assert first[:shared].endswith("item ") and "answer" in first[:shared]
-    with ChatServer(label_script) as server:
-        rows = judged(server, tmp_path, method="label", threshold=0.4)
+    with ChatServer(logprob_script) as server:
+        rows = judged(server, tmp_path, method="logprob", threshold=0.4)
         assert [row["verdict"] for row in rows[:3]] == ["yes", "no", "yes"] and not server.bodies  # from the record
 
 
@@ -73,7 +73,7 @@ def test_label_asks_one_item_a_request_with_the_item_last(tmp_path: Path) -> Non
 def test_everything_that_changes_the_question_changes_its_hash(language: str, prompt: str) -> None:
     (case,) = cases(1)
     seen = {}
-    for method in ("text", "label"):
+    for method in ("text", "logprob"):
         for more in (
             {},
             {"order": "reversed"},
@@ -92,7 +92,7 @@ def test_everything_that_changes_the_question_changes_its_hash(language: str, pr
     assert prompt_hash(case, other.question()) not in seen.values()
 
 
-@pytest.mark.parametrize("settings", [{"method": "label", "order": "reversed"}, {"threshold": 0.4}])
+@pytest.mark.parametrize("settings", [{"method": "logprob", "order": "reversed"}, {"threshold": 0.4}])
 def test_a_setting_that_does_nothing_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="does nothing with method"):
         AskConfig.model_validate(settings)
@@ -110,11 +110,11 @@ def test_a_setting_that_does_nothing_is_refused(settings: dict[str, Any]) -> Non
         ({"<think>": 0.99999, "no": 0.000001}, 0.0, 0.000001),
     ],
 )
-def test_read_label_words_of_yes_and_no_give_probability_and_mass(
+def test_read_logprobs_words_of_yes_and_no_give_probability_and_mass(
     tokens: dict[str, float], p_yes: float | None, mass: float
 ) -> None:
     body = json.loads(bytes(likely_tokens(tokens).body))
-    found = read_label(body["choices"][0]["logprobs"]["content"])
+    found = read_logprobs(body["choices"][0]["logprobs"]["content"])
     assert found.p_yes == (pytest.approx(p_yes) if p_yes is not None else None)
     assert found.mass == pytest.approx(mass)
 
@@ -133,11 +133,11 @@ def test_read_label_words_of_yes_and_no_give_probability_and_mass(
         ([{"token": "No", "logprob": -9999.0, "top_logprobs": [{"token": "no", "logprob": -math.inf}]}], None),
     ],
 )
-def test_read_label_null_or_odd_logprobs_are_no_probability(logprobs: list[Any], p_yes: float | None) -> None:
-    assert read_label(logprobs).p_yes == p_yes
+def test_read_logprobs_null_or_odd_logprobs_are_no_probability(logprobs: list[Any], p_yes: float | None) -> None:
+    assert read_logprobs(logprobs).p_yes == p_yes
 
 
-def test_label_judge_little_mass_on_yes_and_no_is_unparsable(tmp_path: Path) -> None:
+def test_logprob_judge_little_mass_on_yes_and_no_is_unparsable(tmp_path: Path) -> None:
     """A judge that thinks first put .99999 on the tag, and every item became "no" at full coverage."""
 
     def script(body: dict[str, Any], number: int) -> Any:
@@ -151,7 +151,7 @@ def test_label_judge_little_mass_on_yes_and_no_is_unparsable(tmp_path: Path) -> 
         return JSONResponse(body)
 
     with ChatServer(script) as server:
-        rows = judged(server, tmp_path, method="label")
+        rows = judged(server, tmp_path, method="logprob")
     assert [row["verdict"] for row in rows[:3]] == ["unparsable", "yes", "unparsable"]
     assert [row["p_yes"] for row in rows[:3]] == [None, pytest.approx(0.98 / 0.99, abs=1e-6), None]
     assert [row["mass"] for row in rows[:3]] == [pytest.approx(0.00001, abs=1e-6), pytest.approx(0.99), None]
@@ -161,21 +161,21 @@ def test_label_judge_little_mass_on_yes_and_no_is_unparsable(tmp_path: Path) -> 
     assert figures["unparsable_items"] == pytest.approx(2 / 3, abs=1e-6) and figures["mass_min"] < 0.0001
 
 
-def test_label_judge_min_mass_zero_takes_any_mass(tmp_path: Path) -> None:
+def test_logprob_judge_min_mass_zero_takes_any_mass(tmp_path: Path) -> None:
     with ChatServer(lambda body, number: likely_tokens({"x": 0.9, "yes": 0.02, "no": 0.01})) as server:
-        rows = judged(server, tmp_path, method="label", min_mass=0.0)
+        rows = judged(server, tmp_path, method="logprob", min_mass=0.0)
     assert {row["verdict"] for row in rows} == {"yes"} and {row["mass"] for row in rows} == {0.03}
 
 
-def test_a_label_reply_without_yes_or_no_is_unparsable_and_its_neighbours_keep_theirs(tmp_path: Path) -> None:
+def test_a_logprob_reply_without_yes_or_no_is_unparsable_and_its_neighbours_keep_theirs(tmp_path: Path) -> None:
     def script(body: dict[str, Any], number: int) -> Any:
         text = body["messages"][0]["content"]
         if "answer 3" in text:
             return "是"  # a server without logprobs
-        return likely_tokens({"嗯": 0.9}) if "item 1" in text and "answer 1" in text else label_script(body, number)
+        return likely_tokens({"嗯": 0.9}) if "item 1" in text and "answer 1" in text else logprob_script(body, number)
 
     with ChatServer(script) as server:
-        rows = judged(server, tmp_path, method="label")
+        rows = judged(server, tmp_path, method="logprob")
     one = [row for row in rows if row["id"] == "c1"]
     assert [row["verdict"] for row in one] == ["yes", "unparsable", "no"] and {row["state"] for row in one} == {
         "failed"
@@ -240,7 +240,7 @@ def test_any_conversation_can_be_judged() -> None:
     for language, tag in (("zh", "<最后回答>"), ("en", "<last_answer>")):
         (message,) = text_messages(case, "the answer", language=language)
         assert f"{tag}\nthe answer" in message["content"] and "\nS\n" in message["content"]
-        (message,) = label_messages(case, "the answer", "an item", language=language, prompt="brief")
+        (message,) = logprob_messages(case, "the answer", "an item", language=language, prompt="brief")
         assert message["content"].index("the answer") < message["content"].index("an item")
 
 

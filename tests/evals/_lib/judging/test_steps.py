@@ -42,7 +42,7 @@ steps:
     inputs: {{answers: steps.answers, dataset: steps.rows}}
     with:
       judge: openai:judge@{url}
-      method: label
+      method: logprob
       publish_traffic: true
       bootstrap: 50
       max_failed: 0.3
@@ -61,7 +61,7 @@ steps:
   rubric:
     uses: judge
     inputs: {{answers: steps.answers}}
-    with: {{judge: "openai:judge@{url}", rubric: ["Is it polite?", "Is it short?"], method: label, max_failed: 0.3}}
+    with: {{judge: "openai:judge@{url}", rubric: ["Is it polite?", "Is it short?"], method: logprob, max_failed: 0.3}}
     publish: {{dataset: rubric}}
 """
 

@@ -1,0 +1,62 @@
+"""The score of a played request, and when an answer is the wanted one. Needs neither lm-eval nor torch."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from typing import Any
+
+MOST = 10_000  # characters of an answer that is read as a list
+
+
+def score(transcript: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics of a transcript of `ToolQueryEpisode`.
+
+    `success` and `progress`: the transcript's. `grounding`: share of the actions that could be made. `steps`: replies.
+    `stopped`: it never finished.
+    """
+    return {
+        "success": float(transcript["success"]),
+        "progress": transcript["progress"],
+        "grounding": transcript["executable"] / transcript["actions"] if transcript["actions"] else 0.0,
+        "steps": float(transcript["steps"]),
+        "stopped": float(transcript["stopped"]),
+    }
+
+
+def matches(given: Any, wanted: Any) -> bool:
+    """Is an answer the wanted one? Lists in any order; numbers as numbers or text; no regard to case, quotes and a
+    full stop at the end. Our choice: the source asks for equal values, lists sorted.
+    """
+    if isinstance(wanted, list):
+        return sorted(map(_plain, _listed(given))) == sorted(map(_plain, wanted))
+    if isinstance(given, list) and len(given) == 1:
+        given = given[0]
+    return _plain(given) == _plain(wanted)
+
+
+def _listed(given: Any) -> list[Any]:
+    """A list from a list, or from the text of one as JSON or Python write it."""
+    if isinstance(given, str) and len(given) <= MOST:
+        for read in (json.loads, ast.literal_eval):
+            try:
+                result = read(given)
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                continue
+            if isinstance(result, list):
+                return result
+    return given if isinstance(given, list) else [given]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    try:
+        text = str(value).strip(" \t\n'\"").rstrip(" \t\n'\".").casefold()
+    except (ValueError, RecursionError):  # an integer of more digits than Python writes
+        return ""
+    try:
+        return f"{float(text):.12g}"
+    except ValueError:
+        return text
