@@ -89,11 +89,11 @@ def parse(response: str) -> Prediction:
         read = [_read(block) for block in blocks]
         calls = tuple(call for part in read if part for call in part)
         return Prediction(calls, True, all(part is not None for part in read))
-    calls = _read(unfenced(text)) if _calls_only(unfenced(text), bare=True) else None
-    if not calls:
+    parts = _read(unfenced(text)) if _calls_only(unfenced(text), bare=True) else None
+    if not parts:
         bodies = [fence.body for fence in fenced if fence.label in _LABELS]
-        calls = [call for body in bodies if _calls_only(body, bare=False) for call in _read(body) or ()]
-    return Prediction(tuple(calls), bool(calls), bool(calls))
+        parts = [call for body in bodies if _calls_only(body, bare=False) for call in _read(body) or ()]
+    return Prediction(tuple(parts), bool(parts), bool(parts))
 
 
 def _calls_only(text: str, *, bare: bool) -> bool:

@@ -215,15 +215,15 @@ def judge_cases(
     from ....inference.stage import run_stage
 
     kept = kept or {}
-    asked = [case for case in cases if case.answer_state == "ok" and case.id not in kept]
-    reading: dict[str, Row] = {}
+    pending = [case for case in cases if case.answer_state == "ok" and case.id not in kept]
+    judged: dict[str, Row] = {}
     usage = Usage()
-    if asked:
+    if pending:
         # The record is what a restart goes on from; shards beside it would only pin failures that are to be retried.
         with tempfile.TemporaryDirectory(prefix="hubwright-judge-") as folder:
             result = run_stage(
                 f"{__name__}:judge_row",
-                [_row(case) for case in asked],
+                [_row(case) for case in pending],
                 config.question(),
                 endpoint=served.endpoint,
                 folder=Path(folder),
@@ -231,14 +231,14 @@ def judge_cases(
                 replay=replay,
             )
         usage = result.usage
-        reading = {case.id: row for case, row in zip(asked, result.rows, strict=True)}
+        judged = {case.id: row for case, row in zip(pending, result.rows, strict=True)}
     by = JudgeInfo(served.name, served.revision, config.method, config.language)
     rows: list[Row] = []
     for case in cases:
         if case.id in kept:
             rows += [{**row, "answers": len(cases)} for row in kept[case.id]]
             continue
-        done = reading.get(case.id, {"verdicts": [], "state": "not_judged", "attempts": 0})
+        done = judged.get(case.id, {"verdicts": [], "state": "not_judged", "attempts": 0})
         rows += verdict_rows(
             case,
             [ItemVerdict(*one) for one in done["verdicts"]],
