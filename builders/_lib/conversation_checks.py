@@ -10,8 +10,7 @@
     duplicate      no earlier row has nearly the same request
     contamination  no row of a test set has nearly the same request
 
-Values are compared without case, repeated blanks and thousands separators, 5 as 5.0. All of it is our choice: BUTTON
-(arXiv 2410.12952) filters by one question to a model.
+Values are compared without case, repeated blanks and thousands separators, 5 as 5.0. All of it is our choice.
 """
 
 from __future__ import annotations
