@@ -58,6 +58,12 @@ def test_code(path):
             assert not any(k.arg == "shell" and ast.unparse(k.value) == "True" for k in node.keywords), name
 
 
+def test_names_of_test_files_are_unique():
+    """pytest imports them by their base name."""
+    names = [path.name for path in tracked() if path.name.startswith("test_") and path.suffix == ".py"]
+    assert len(names) > 100 and sorted(names) == sorted(set(names))
+
+
 def code_of(text: str) -> str:
     """Python source without comments and docstrings."""
     tree = ast.parse(text)

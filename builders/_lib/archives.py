@@ -9,6 +9,7 @@ import zipfile
 from typing import Any
 
 from ...hub_sync.errors import DataError
+from ...hub_sync.text import utf8
 from .sources import json_lines
 
 LARGEST = 64 << 20  # bytes of one file inside, unpacked; our choice
@@ -53,7 +54,7 @@ class Wheel:
 
     def json_lines(self, path: str) -> list[Any]:
         """The values of a file of JSON Lines."""
-        return [value for _, value in json_lines(f"{self.name}: {path}", self.text(path).encode())]
+        return [value for _, value in json_lines(f"{self.name}: {path}", utf8(self.text(path)))]
 
     def version(self) -> str:
         """The package's version, by the wheel's own metadata."""
