@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .builders.steps import STEPS as BUILDERS
 from .evals.steps import STEPS as EVALS
-from .hub_sync.errors import UsageError
+from .hub_sync.errors import UsageError, first_line
 from .hub_sync.step import StepSpec
 from .model_cards.steps import STEPS as CARDS
 from .trainers.steps import STEPS as TRAINERS
@@ -33,8 +33,8 @@ def catalog() -> dict[str, StepSpec]:
     for entry in entry_points(group=GROUP):
         try:
             offered = entry.load()
-        except (ImportError, AttributeError) as error:
-            raise UsageError(f"entry point {entry.value} of {GROUP} cannot be loaded: {error}") from error
+        except Exception as error:  # whatever another package raises when it is imported
+            raise UsageError(f"entry point {entry.value} of {GROUP} cannot be loaded: {first_line(error)}") from error
         if not isinstance(offered, dict) or not all(isinstance(spec, StepSpec) for spec in offered.values()):
             raise UsageError(f"entry point {entry.value} of {GROUP} is not a dict of StepSpec")
         if taken := sorted(offered.keys() & steps.keys()):

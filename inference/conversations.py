@@ -24,7 +24,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..hub_sync.errors import RowRejected
-from .padding import ARGUMENTS
+from .padding import ARGUMENTS, has_null_key, schema_parts, unpadded
 
 ROLES = {
     "system": "system", "developer": "developer", "human": "user", "user": "user", "gpt": "assistant",
@@ -319,14 +319,14 @@ def _arguments(
         note(changes, "JSON text read")
     if not isinstance(value, dict):
         raise RowRejected("arguments of a call are not an object", value)
-    if not is_padded or not _has_null_key(value):
+    if not is_padded or not has_null_key(value):
         return value
     schema = schemas.get(name)
     if not isinstance(schema, dict) or not _is_schema(schema):
         raise RowRejected(
             "arguments in a struct column have null keys, and no JSON Schema of the tool says which are padding", name
         )
-    return _unpadded(value, schema, schema, changes)
+    return unpadded(value, schema, schema, changes)
 
 
 def _required(schema: Any) -> bool:
@@ -335,7 +335,7 @@ def _required(schema: Any) -> bool:
         return False
     if not isinstance(schema, dict) or not _is_schema(schema):
         return True
-    return any(part.get("required") for part in _parts(schema, schema))
+    return any(part.get("required") for part in schema_parts(schema, schema))
 
 
 def _is_schema(value: dict[str, Any]) -> bool:
@@ -343,53 +343,6 @@ def _is_schema(value: dict[str, Any]) -> bool:
     return (
         not value or isinstance(value.get("type"), str | list) or bool({"properties", "$ref", "anyOf"} & value.keys())
     )
-
-
-def _has_null_key(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(item is None or _has_null_key(item) for item in value.values())
-    return isinstance(value, list) and any(map(_has_null_key, value))
-
-
-def _unpadded(value: Any, schema: Any, root: Mapping[str, Any], changes: Changes | None) -> Any:
-    """A value without the null keys that its schema does not require. Raises RowRejected for a required one."""
-    parts = list(_parts(schema, root))
-    if isinstance(value, list):
-        items: Any = next((part["items"] for part in parts if "items" in part), {})
-        return [_unpadded(item, items, root, changes) for item in value]
-    if not isinstance(value, dict):
-        return value
-    read = {}
-    for key, item in value.items():
-        own: Any = next((p["properties"][key] for p in parts if key in (p.get("properties") or {})), {})
-        if item is None:
-            if not any(key in (part.get("required") or ()) for part in parts):
-                note(changes, "null arguments dropped")
-                continue
-            if not any(_takes_null(part) for part in _parts(own, root)):
-                raise RowRejected("a required argument is null", key)
-        read[key] = _unpadded(item, own, root, changes)
-    return read
-
-
-def _parts(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Any:
-    """A schema and the ones it is put together from: local references, anyOf, oneOf and allOf."""
-    if not isinstance(schema, dict) or depth > 16:
-        return
-    yield schema
-    if isinstance(reference := schema.get("$ref"), str) and reference.startswith("#"):
-        target: Any = root
-        for key in reference.removeprefix("#").strip("/").split("/"):
-            target = target.get(key) if key and isinstance(target, dict) else target
-        yield from _parts(target, root, depth + 1)
-    for word in ("anyOf", "oneOf", "allOf"):
-        for one in schema.get(word) or ():
-            yield from _parts(one, root, depth + 1)
-
-
-def _takes_null(schema: Mapping[str, Any]) -> bool:
-    kind = schema.get("type")
-    return "null" in (kind if isinstance(kind, list) else [kind]) or None in (schema.get("enum") or ())
 
 
 def _parse(text: str, reason: str) -> Any:

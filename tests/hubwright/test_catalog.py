@@ -16,6 +16,8 @@ from hubwright.hub_sync.step import StepSpec
 STEPS = {"squares": StepSpec("builder", "squares_steps:Config", "squares_steps:build", "dataset", "squares")}
 TAKEN = {"sft": STEPS["squares"]}
 LIST = list(STEPS)
+def __getattr__(name):
+    raise ValueError("broken") if name == "BROKEN" else AttributeError(name)
 """
 
 
@@ -47,6 +49,7 @@ def test_catalog_installed_package_its_steps_are_known(install) -> None:
     [
         ("TAKEN", "entry point squares_steps:TAKEN of hubwright.steps: 'sft' is the name of another step"),
         ("LIST", "entry point squares_steps:LIST of hubwright.steps is not a dict of StepSpec"),
+        ("BROKEN", "entry point squares_steps:BROKEN of hubwright.steps cannot be loaded: broken"),
         ("NONE", "entry point squares_steps:NONE of hubwright.steps cannot be loaded: "),
     ],
 )

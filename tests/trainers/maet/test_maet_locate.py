@@ -186,7 +186,10 @@ def test_sums_are_those_of_a_loop_by_hand(tmp_path: Path, inputs: dict[str, Path
     # A run that was killed after its last step has its sums in the checkpoint.
     again = measure(LocateConfig(**RUN, importance=importance), context(tmp_path, inputs))
     assert all(np.array_equal(again.rows(n, 0, 1), found.rows(n, 0, 1)) for n in names)
-    base, after = open_checkpoint(inputs["model"], "base"), open_checkpoint(tmp_path / "run/work/trained", "after")
+    base, after = (
+        open_checkpoint(inputs["model"], "base"),
+        open_checkpoint(tmp_path / "run" / "work" / "trained", "after"),
+    )
     for name, kind in base.kinds.items():
         assert np.array_equal(base.rows(name, 0, kind.shape[0]), after.rows(name, 0, kind.shape[0])), name
 

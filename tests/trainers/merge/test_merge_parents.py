@@ -22,6 +22,7 @@ from hubwright.trainers.maet.extract import extract
 from hubwright.trainers.maet.locate import locate
 from hubwright.trainers.maet.masks import save_masks
 from hubwright.trainers.maet.transfer_step import transfer_step
+from hubwright.trainers.merge.complete import refuse_incomplete
 from hubwright.trainers.merge.parents import compare_configs, parent
 
 
@@ -87,6 +88,12 @@ def test_merge_weight_that_all_parents_lack_is_refused(tmp_path: Path, models: P
     reason = f"t/base@.* has no weights for {lost}, and they would be drawn at random at each load"
     with pytest.raises(DataError, match=reason):
         run(models, tmp_path / "out", SUM, base="base", model_a="a")
+
+
+def test_refuse_incomplete_class_that_cannot_load_warns(models: Path, caplog: pytest.LogCaptureFixture) -> None:
+    edit(models / "a", architectures=["NoSuchForCausalLM"])
+    refuse_incomplete(parent(models / "a", "t/a"))
+    assert "t/a is not checked for missing weights: " in caplog.text and "NoSuchForCausalLM" in caplog.text
 
 
 def test_refuse_incomplete_without_transformers_loaded_asks_a_process(models: Path) -> None:
