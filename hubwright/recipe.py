@@ -249,11 +249,30 @@ def _validate(model: type[Any], value: Any, path: Path, where: Where, at: tuple[
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
+        errors = error.errors()
+        # Of a value that may have several forms, the form that it came nearest to.
+        near = [one for one in errors if one["loc"][:1] == errors[0]["loc"][:1]]
+        first = max(near, key=lambda one: len(one["loc"]))
         loc: tuple[str | int, ...] = tuple(first["loc"])
-        place = _place(path, where, (*at, *loc))
+        place = _place(path, where, (*at, *_written(loc, value, first["type"] == "missing")))
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise UsageError(f"{place}: {_explain(model, first, loc)}{more}") from error
+
+
+def _written(loc: tuple[str | int, ...], value: Any, missing: bool) -> tuple[str | int, ...]:
+    """An error's place without the names that pydantic gives to the forms of a value, which no file has.
+
+    Args:
+        missing: the last key is one that should be there.
+    """
+    keys: list[str | int] = []
+    for place, key in enumerate(loc):
+        if (isinstance(value, dict) and key in value) or (isinstance(value, list) and isinstance(key, int)):
+            value = value[key]  # type: ignore[index]
+            keys.append(key)
+        elif missing and place == len(loc) - 1:
+            keys.append(key)
+    return tuple(keys)
 
 
 def _explain(model: type[BaseModel], error: Any, loc: tuple[str | int, ...]) -> str:

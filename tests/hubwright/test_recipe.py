@@ -153,3 +153,20 @@ def test_shipped_recipes_are_valid():
     assert {"demo", "fbbench"} <= set(found)
     for path in found.values():
         assert load_plan(path).name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("temperature", "said"),
+    [
+        ("{by: task}", "steps.s.with.temperature.values: 'values' is missing"),
+        ("hot", r"steps.s.with.temperature: Input should be a valid number.* \(found 'hot'\)"),
+    ],
+)
+def test_load_plan_value_of_several_forms_names_the_file_s_keys(tmp_path, temperature, said):
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "name: r\nnamespace: me\nsteps:\n  s:\n    uses: answers\n    inputs: {dataset: a/b}\n"
+        f"    with: {{temperature: {temperature}}}\n    publish: {{dataset: d}}\n"
+    )
+    with pytest.raises(UsageError, match=said):
+        load_plan(path)
