@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	$(BIN)/hubwright schema > recipes/recipe.schema.json
 	@touch $@
 
-demo: $(STAMP)   ## the whole job in a few minutes: data set, model, evaluation and card on a local hub
+demo: $(STAMP)   ## end to end in a few minutes: data set, model, evaluation and card on a local hub
 	$(BIN)/python -m hubwright demo
 
 test: $(STAMP)   ## the default tests (under 10 minutes on 2 cores)

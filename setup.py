@@ -39,10 +39,11 @@ package_dir |= {
 }
 data = ["*.yaml", "*.json", "*.jsonl", "*.parquet", "*.jinja", "*.css", "*.md", "py.typed"]
 families = ["*/*.yaml", "*/*.md"]
+nested = ("hubwright.recipes", "hubwright.evals.tasks", "lm_eval.tasks.hubwright")
 setup(
     cmdclass={"build_py": BuildWithSchema},
     packages=sorted(set(packages) | set(package_dir)),
     package_dir=package_dir,
-    package_data={"": data, "hubwright.evals.tasks": families, "lm_eval.tasks.hubwright": families},
+    package_data={"": data} | dict.fromkeys(nested, families),
     include_package_data=False,
 )

@@ -2,7 +2,7 @@
 
     python -m benchmarks.button_checks glaive_toolcall_en_demo.json glaive_toolcall_zh_demo.json
 
-Files are those that the builder `toolcalls` reads (recipes/toolcalls.yaml). A row may fail several checks. `--port`
+Files are those that the builder `toolcalls` reads (recipe `toolcalls`). A row may fail several checks. `--port`
 first rewrites every row into what the public re-implementation of BUTTON's pipeline stores: results as turns of the
 assistant.
 """

@@ -165,7 +165,7 @@ def data_folder(name: str, out: Path, corpus: Path | None) -> Path:
     """The data set, built once; a corpus is given."""
     if name == "corpus":
         if corpus is None:
-            sys.exit("kv_experiments: this needs --corpus, the folder of a corpus data set (recipes/corpus_wiki.yaml)")
+            sys.exit("kv_experiments: this needs --corpus, the folder of a corpus data set (recipe corpus_wiki)")
         return corpus
     folder = out / "data" / name
     if not (folder / "done").is_file():

@@ -76,10 +76,10 @@ def config_class(spec: StepSpec) -> type[BaseModel]:
 
 def run_function(spec: StepSpec) -> Callable[..., Any]:
     """The function that does the step's work."""
-    found = load(spec.run, spec.extra)
+    function = load(spec.run, spec.extra)
     if spec.loads_models:
         register_architectures()
-    return found
+    return function
 
 
 def register_architectures() -> None:

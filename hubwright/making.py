@@ -29,7 +29,7 @@ class Job:
     Attributes:
         recipe: name of the recipe.
         inputs: by role, each at a commit.
-        asked: what the recipe says in their place.
+        references: what the recipe says in their place.
         config: the settings that the step's function gets.
         recorded: the same as JSON, without a path of this machine.
         sources: name, SHA-256 and size of local sources by their place in the settings.
@@ -39,7 +39,7 @@ class Job:
     recipe: str
     step: PlannedStep
     inputs: Mapping[str, ArtifactRef]
-    asked: Mapping[str, str]
+    references: Mapping[str, str]
     config: BaseModel
     recorded: dict[str, Any]
     sources: dict[str, Any]
@@ -90,7 +90,7 @@ def make(job: Job, context: StepContext, done: Path) -> None:
         "config": job.recorded,
         "sources": job.sources,
         "inputs": [
-            {"role": role, "type": i.ref.repo_type, "repo_id": i.ref.repo_id, "asked": job.asked[role],
+            {"role": role, "type": i.ref.repo_type, "repo_id": i.ref.repo_id, "asked": job.references[role],
              "commit": i.ref.revision, "license": rights[role].licence}
             for role, i in sorted(inputs.items())
         ],

@@ -122,13 +122,10 @@ def find_recipe(name: str) -> Path:
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come with the package, by name."""
-    from importlib import resources
-
-    folder = Path(str(resources.files("hubwright"))).parent / "recipes"
-    inside = Path(str(resources.files("hubwright"))) / "recipes"
-    folder = inside if inside.is_dir() else folder
-    return {p.stem: p for p in sorted(folder.glob("*.yaml"))}
+    """Shipped recipes by name (the file's stem): `recipes/<paper or purpose>/<name>.yaml`."""
+    package = Path(__file__).parent
+    folder = next(f for f in (package / "recipes", package.parent / "recipes") if f.is_dir())
+    return {path.stem: path for path in sorted(folder.glob("*/*.yaml"))}
 
 
 def load_plan(path: Path, settings: list[str] | None = None) -> Plan:
@@ -172,18 +169,18 @@ def _plan_step(path: Path, where: Where, recipe: Recipe, name: str, step: Step) 
         spec = spec_of(step.uses)
     except UsageError as error:
         raise refuse(str(error), "uses") from error
-    said = getattr(step.publish, spec.publishes)
-    if said is None:
+    repo = getattr(step.publish, spec.publishes)
+    if repo is None:
         raise refuse(
             f"{step.uses} publishes a {spec.publishes}: write 'publish: {{{spec.publishes}: NAME}}'", "publish"
         )
     try:
-        target = ArtifactRef.parse(said if "/" in said else f"{recipe.namespace}/{said}", spec.publishes)
+        target = ArtifactRef.parse(repo if "/" in repo else f"{recipe.namespace}/{repo}", spec.publishes)
     except UsageError as error:
         raise refuse(str(error), "publish", spec.publishes) from error
-    if "@" in said:
+    if "@" in repo:
         raise refuse(
-            f"{said!r} names a revision; publishing goes to main, the version is 'tag'", "publish", spec.publishes
+            f"{repo!r} names a revision; publishing goes to main, the version is 'tag'", "publish", spec.publishes
         )
     inputs: dict[str, ArtifactRef | str] = {}
     for role, text in step.inputs.items():
@@ -195,9 +192,9 @@ def _plan_step(path: Path, where: Where, recipe: Recipe, name: str, step: Step) 
             source = text.removeprefix("steps.")
             if source not in recipe.steps:
                 raise refuse(f"no step is called {source!r}{did_you_mean(source, recipe.steps)}", "inputs", role)
-            made = spec_of(recipe.steps[source].uses).publishes if recipe.steps[source].uses else None
-            if made != known.type:
-                raise refuse(f"{text} is a {made}; {role!r} takes a {known.type}", "inputs", role)
+            output = spec_of(recipe.steps[source].uses).publishes if recipe.steps[source].uses else None
+            if output != known.type:
+                raise refuse(f"{text} is a {output}; {role!r} takes a {known.type}", "inputs", role)
             inputs[role] = source
         else:
             try:
@@ -283,8 +280,8 @@ def _explain(model: type[BaseModel], error: Any, loc: tuple[str | int, ...]) -> 
         return f"unknown key {loc[-1]!r}; {hint}"
     if error["type"] == "missing":
         return f"{loc[-1]!r} is missing"
-    found = error["input"]
-    shown = repr(found) if not isinstance(found, dict | list) else f"a {type(found).__name__}"
+    value = error["input"]
+    shown = repr(value) if not isinstance(value, dict | list) else f"a {type(value).__name__}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{message} (found {shown[:80]})"
 
@@ -296,9 +293,9 @@ def _keys_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
         fields = getattr(here, "model_fields", None)
         if fields is None:
             continue  # a step's name or a list's index: the model below stays the same
-        found = next((f for n, f in fields.items() if key in (n, f.alias)), None)
-        if found is not None:
-            here = _inner_model(found.annotation)
+        field = next((f for n, f in fields.items() if key in (n, f.alias)), None)
+        if field is not None:
+            here = _inner_model(field.annotation)
     fields = getattr(here, "model_fields", {})
     return [f.alias or n for n, f in fields.items()]
 
@@ -307,9 +304,9 @@ def _inner_model(annotation: Any) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
-        found = _inner_model(inner)
-        if found is not None:
-            return found
+        model = _inner_model(inner)
+        if model is not None:
+            return model
     return None
 
 

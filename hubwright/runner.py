@@ -2,9 +2,9 @@
 
 A step goes through these states, each proven by a file or a commit and never by a folder's name:
 
-    nothing -> working (runs/NAME/STEP-FINGERPRINT/work) -> made (done.json with a manifest) -> published (commit)
+    nothing -> working (runs/NAME/STEP-FINGERPRINT/work) -> built (done.json with a manifest) -> published (commit)
 
-Killed anywhere, the same command continues: a published step is found by its fingerprint, a made one is published
+Killed anywhere, the same command continues: a published step is found by its fingerprint, a built one is published
 from its folder after its hashes were checked, a working one gets its work folder back.
 """
 
@@ -37,7 +37,7 @@ from .sources import resolve_sources
 logger = logging.getLogger("hubwright")
 
 Event = Callable[[str, str, dict[str, Any]], None]
-"""Called with (step name, state, details); states: input, run, skip, made, published."""
+"""Called with (step name, state, details); states: input, run, skip, built, published."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ class _Run:
     def run(self, step: PlannedStep) -> Outcome:
         """Find the step's result on the hub, or make and publish it."""
         started = time.monotonic()
-        wanted = self.settings.only in (None, step.name) and not self.settings.dry_run
-        job = self._prepare(step, wanted)
+        selected = self.settings.only in (None, step.name) and not self.settings.dry_run
+        job = self._prepare(step, selected)
         if job is None:
             return Outcome(step.name, "pending", None, None, step.publish.tag)
 
@@ -134,17 +134,17 @@ class _Run:
             return Outcome(step.name, state, job.fingerprint, ref, step.publish.tag, time.monotonic() - started)
 
         with translate_errors(f"{step.target.repo_type} {step.target.repo_id}"):
-            found = find_published(step.target, job.fingerprint)
-        if found is not None and not (wanted and _tag_is_missing(found, step.publish.tag)):
-            self._record(job, found)
-            self.event(step.name, "skip", {"commit": found.revision})
-            return outcome("skipped", found)
-        if not wanted:
+            published = find_published(step.target, job.fingerprint)
+        if published is not None and not (selected and _tag_is_missing(published, step.publish.tag)):
+            self._record(job, published)
+            self.event(step.name, "skip", {"commit": published.revision})
+            return outcome("skipped", published)
+        if not selected:
             return outcome("pending", None)
         folder = workdir.step_folder(self.base, step.name, job.fingerprint)
-        if workdir.made(folder, job.fingerprint) is None:
+        if workdir.built(folder, job.fingerprint) is None:
             self._make(job, folder)
-        self.event(step.name, "made", {})
+        self.event(step.name, "built", {})
         adds = step.spec.kind == "card"
         published = publish(
             folder / "output",
@@ -160,29 +160,29 @@ class _Run:
         self.event(step.name, "published", {"commit": published.ref.revision, "url": published.url})
         return outcome("published", published.ref)
 
-    def _prepare(self, step: PlannedStep, wanted: bool) -> Job | None:
-        """The step with its inputs at commits; None if an input is not published and the step is not wanted."""
+    def _prepare(self, step: PlannedStep, selected: bool) -> Job | None:
+        """The step with its inputs at commits; None if an input is not published and the step is not selected."""
         inputs: dict[str, ArtifactRef] = {}
-        asked: dict[str, str] = {}
+        references: dict[str, str] = {}
         for role, source in step.inputs.items():
             if isinstance(source, str):
-                made = self.outcomes[source].ref
-                if made is None:
-                    if wanted:
+                ref = self.outcomes[source].ref
+                if ref is None:
+                    if selected:
                         raise UsageError(
                             f"step {step.name} needs {source!r}, which is not published yet: run it first"
                         )
                     return None
-                inputs[role], asked[role] = made, f"steps.{source}"
+                inputs[role], references[role] = ref, f"steps.{source}"
             else:
-                inputs[role], asked[role] = self._resolve(source), str(source)
+                inputs[role], references[role] = self._resolve(source), str(source)
         for role in step.spec.folding(inputs):
             if (base := adapter_base(inputs[role])) is not None:
-                inputs[f"{role}.base"], asked[f"{role}.base"] = self._resolve(base), str(base)
-        recorded, sources, given = resolve_sources(step.config, f"steps.{step.name}.with")
+                inputs[f"{role}.base"], references[f"{role}.base"] = self._resolve(base), str(base)
+        recorded, sources, config = resolve_sources(step.config, f"steps.{step.name}.with")
         hashes = {name: source["sha256"] for name, source in sources.items()}
         mark = provenance.fingerprint(step.uses, step.spec.version, recorded, inputs, hashes)
-        return Job(self.plan.name, step, inputs, asked, given, recorded, sources, mark)
+        return Job(self.plan.name, step, inputs, references, config, recorded, sources, mark)
 
     def _make(self, job: Job, folder: Path) -> None:
         """Pull the inputs and do the step's work below `folder`."""

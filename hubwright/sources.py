@@ -23,13 +23,13 @@ def resolve_sources(config: BaseModel, where: str) -> tuple[dict[str, Any], dict
     the config in errors. Raises UsageError for a path that does not exist.
     """
     recorded = config.model_dump(mode="json")
-    given = config.model_dump(mode="json")
+    values = config.model_dump(mode="json")
     sources: dict[str, Any] = {}
     changed = False
-    for keys, said in list(_walk(recorded, ())):
+    for keys, text in list(_walk(recorded, ())):
         name = ".".join(str(k) for k in keys)
-        path = Path(said).expanduser()
-        if said.startswith(("http://", "https://")):
+        path = Path(text).expanduser()
+        if text.startswith(("http://", "https://")):
             continue
         if path.is_file():
             sources[name] = {"name": path.name, "sha256": sha256_file(path), "bytes": path.stat().st_size}
@@ -39,27 +39,27 @@ def resolve_sources(config: BaseModel, where: str) -> tuple[dict[str, Any], dict
             digest = hashlib.sha256(provenance.canonical_json(entries)).hexdigest()
             sources[name] = {"name": path.name, "sha256": digest, "bytes": sum(e["size"] for e in entries)}
             _put(recorded, keys, path.name)
-        elif "/" in said and not path.suffix:
-            ref = str(ArtifactRef.parse(said, "dataset").resolve())
+        elif "/" in text and not path.suffix:
+            ref = str(ArtifactRef.parse(text, "dataset").resolve())
             _put(recorded, keys, ref)
-            _put(given, keys, ref)
+            _put(values, keys, ref)
             changed = True
-        elif "/" in said or path.suffix:
-            raise UsageError(f"{where}.{name}: {said!r} is not a file here; paths are relative to the current folder")
-    return recorded, sources, type(config).model_validate(given) if changed else config
+        elif "/" in text or path.suffix:
+            raise UsageError(f"{where}.{name}: {text!r} is not a file here; paths are relative to the current folder")
+    return recorded, sources, type(config).model_validate(values) if changed else config
 
 
-def find_traffic(said: str, *, replay: bool) -> Path:
+def find_traffic(text: str, *, replay: bool) -> Path:
     """The folder of recorded traffic: a local one, or the one that a published data set carries in `traffic/`.
 
     Raises UsageError for a reference without `replay`: what is published is read only, a run would add to it.
     """
-    path = Path(said).expanduser()
-    if path.is_dir() or "/" not in said or path.is_absolute():
+    path = Path(text).expanduser()
+    if path.is_dir() or "/" not in text or path.is_absolute():
         return path
     if not replay:
-        raise UsageError(f"--traffic {said}: published traffic is for --replay; give a folder to record into")
-    return pull(ArtifactRef.parse(said, "dataset"), allow_patterns=["traffic/*"]) / "traffic"
+        raise UsageError(f"--traffic {text}: published traffic is for --replay; give a folder to record into")
+    return pull(ArtifactRef.parse(text, "dataset"), allow_patterns=["traffic/*"]) / "traffic"
 
 
 def _walk(value: Any, keys: tuple[str | int, ...]) -> Any:

@@ -36,10 +36,10 @@ def find_artifact(text: str) -> ArtifactRef:
 
     either = [ArtifactRef.parse(text, t) for t in ("model", "dataset")]
     with translate_errors(text):
-        found = [r for r in either if HfApi().repo_exists(r.repo_id, repo_type=r.repo_type)]
-    if len(found) == 2:
+        existing = [r for r in either if HfApi().repo_exists(r.repo_id, repo_type=r.repo_type)]
+    if len(existing) == 2:
         raise UsageError(f"{text} is both a model and a data set: write models/{text} or datasets/{text}")
-    return found[0] if found else either[0]
+    return existing[0] if existing else either[0]
 
 
 def verify(ref: ArtifactRef) -> tuple[ArtifactRef, list[Check]]:
@@ -60,9 +60,9 @@ def verify(ref: ArtifactRef) -> tuple[ArtifactRef, list[Check]]:
 
 def _check_manifest(folder: Path, records: list[dict[str, Any]]) -> Check:
     stated = {f["path"]: f["sha256"] for record in records for f in record["files"]}
-    found = _hashes(folder)
-    wrong = sorted(p for p in stated if found.get(p) != stated[p])
-    extra = sorted(set(found) - set(stated))
+    actual = _hashes(folder)
+    wrong = sorted(p for p in stated if actual.get(p) != stated[p])
+    extra = sorted(set(actual) - set(stated))
     if wrong:
         return Check("files match provenance.json", False, f"{wrong[0]} is missing or has another SHA-256")
     if extra:

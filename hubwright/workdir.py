@@ -1,9 +1,9 @@
 """The folders below `runs/NAME/` in which steps work, and what each of their files proves.
 
-STEP-FINGERPRINT/step.json   what the step was asked to do; there before any work
+STEP-FINGERPRINT/step.json   the settings of the step; there before any work
 STEP-FINGERPRINT/work        shards and checkpoints; survive a kill
 STEP-FINGERPRINT/output      what will be published
-STEP-FINGERPRINT/done.json   the step is made: a manifest of `output` and the provenance record
+STEP-FINGERPRINT/done.json   the step is built: a manifest of `output` and the provenance record
 STEP-FINGERPRINT/set-aside   `--fresh` began anew with other settings; kept, never gone on with by itself
 traffic/                     requests and answers of all steps (inference.store)
 """
@@ -27,8 +27,8 @@ def step_folder(base: Path, step: str, mark: str) -> Path:
     return base / f"{step}-{mark[:16]}"
 
 
-def made(folder: Path, mark: str) -> dict[str, Any] | None:
-    """The record of a finished but perhaps unpublished step, if its files are still what was made."""
+def built(folder: Path, mark: str) -> dict[str, Any] | None:
+    """The record of a finished but perhaps unpublished step, if its files are unchanged."""
     done = folder / "done.json"
     try:
         value = json.loads(done.read_text(encoding="utf-8"))
@@ -40,11 +40,11 @@ def made(folder: Path, mark: str) -> dict[str, Any] | None:
     return None
 
 
-def begin(folder: Path, step: str, asked: Mapping[str, Any], fresh: bool) -> list[Path]:
+def begin(folder: Path, step: str, settings: Mapping[str, Any], fresh: bool) -> list[Path]:
     """Make the step's folder, or go on in it. Gives the folders that `fresh` set aside.
 
     Args:
-        asked: what the step is asked to do, as JSON: config, input commits, source hashes.
+        settings: the step as JSON: config, input commits, source hashes.
 
     Raises:
         UsageError: the step was begun with other settings and is unfinished. Going on would waste that work without a
@@ -53,7 +53,7 @@ def begin(folder: Path, step: str, asked: Mapping[str, Any], fresh: bool) -> lis
     aside: list[Path] = []
     if not folder.exists():
         for other in _unfinished(folder, step):
-            changed = _difference(_asked(other), asked)
+            changed = _difference(_settings(other), settings)
             if changed and not fresh:
                 raise UsageError(
                     f"step {step} has unfinished work in {other} with other settings: {changed}; go back to them to "
@@ -62,7 +62,7 @@ def begin(folder: Path, step: str, asked: Mapping[str, Any], fresh: bool) -> lis
             (other / "set-aside").touch()
             aside.append(other)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "step.json", json.dumps(asked, ensure_ascii=False, sort_keys=True))
+    write_atomic(folder / "step.json", json.dumps(settings, ensure_ascii=False, sort_keys=True))
     return aside
 
 
@@ -73,10 +73,10 @@ def give_up(folder: Path) -> None:
 
 
 def _unfinished(folder: Path, step: str) -> list[Path]:
-    found = sorted(folder.parent.glob(f"{step}-*")) if folder.parent.is_dir() else []
+    folders = sorted(folder.parent.glob(f"{step}-*")) if folder.parent.is_dir() else []
     return [
         other
-        for other in found
+        for other in folders
         if other.name.rpartition("-")[0] == step  # not a step whose name begins with this one
         and (other / "step.json").is_file()
         and not (other / "done.json").is_file()
@@ -84,7 +84,7 @@ def _unfinished(folder: Path, step: str) -> list[Path]:
     ]
 
 
-def _asked(folder: Path) -> dict[str, Any]:
+def _settings(folder: Path) -> dict[str, Any]:
     value: dict[str, Any] = json.loads((folder / "step.json").read_text(encoding="utf-8"))
     return value
 
@@ -92,12 +92,12 @@ def _asked(folder: Path) -> dict[str, Any]:
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """`with.seed was 3, now 4`, at most three of them."""
     old, new = _flat(before), _flat(now)
-    said = [
+    changes = [
         f"{name} was {_short(old.get(name))}, now {_short(new.get(name))}"
         for name in sorted({*old, *new})
         if old.get(name) != new.get(name)
     ]
-    return ", ".join(said[:3]) + (f" and {len(said) - 3} more" if len(said) > 3 else "")
+    return ", ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:

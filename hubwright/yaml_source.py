@@ -76,6 +76,6 @@ def _scalar(loader: yaml.SafeLoader, node: yaml.Node, path: Path) -> Any:
     except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
         # A lone "=" has a type of its own in YAML 1.1 that nothing can read; PyYAML says so in three lines. A tag
         # that does not fit (`!!int ""`, `!!bool maybe`) ends in whatever its constructor stumbles over.
-        said = getattr(error, "problem", None) or error
+        problem = getattr(error, "problem", None) or error
         line = node.start_mark.line + 1
-        raise UsageError(f"{path}:{line}: {node.value!r} cannot be read ({' '.join(str(said).split())})") from error
+        raise UsageError(f"{path}:{line}: {node.value!r} cannot be read ({' '.join(str(problem).split())})") from error

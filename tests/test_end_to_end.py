@@ -1,4 +1,4 @@
-"""The whole job with a tiny real model: data, training, evaluation, card, and unmodified clients reading it back."""
+"""A recipe end to end with a tiny real model: data, training, evaluation, card, and unmodified clients reading it back."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def ready(api, tmp_path, namespace) -> Path:
     return path
 
 
-def test_whole_job(hubwright_in_process, api, ready, namespace, tmp_path):
+def test_a_recipe_runs_end_to_end(hubwright_in_process, api, ready, namespace, tmp_path):
     run = hubwright_in_process("run", "whole.yaml", "--format", "json")
     assert run.returncode == 0, run.stderr[-3000:]
     steps = {s["step"]: s for s in json.loads(run.stdout)["steps"]}

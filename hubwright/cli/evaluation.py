@@ -68,18 +68,18 @@ def score(
     _known_format(format)
     if failed_answers not in ("judged", "zero"):
         raise UsageError(f"--failed-answers {failed_answers!r} is unknown: use judged or zero")
-    found = _benchmark(benchmark)
+    chosen = _benchmark(benchmark)
     from ..evals._lib.judging.verdicts import read_stored
 
-    report = found.score(
-        read_stored(verdicts, (found.official,)),
+    report = chosen.score(
+        read_stored(verdicts, (chosen.official,)),
         dataset=dataset,
         resamples=bootstrap,
         seed=seed,
         failed_answers=failed_answers,
         max_failed=max_failed,
     )
-    print(json.dumps(report, ensure_ascii=False, indent=2) if format == "json" else found.table(report))
+    print(json.dumps(report, ensure_ascii=False, indent=2) if format == "json" else chosen.table(report))
 
 
 def judge(
@@ -133,7 +133,7 @@ def judge(
       hubwright judge fbbench org/answers@v1.0.0 --out verdicts.jsonl --method logprob \\
         --judge embedded:Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF
     """
-    found = _benchmark(benchmark)
+    chosen = _benchmark(benchmark)
     from ..evals._lib.judging.judge import judge_answers, read_judge_config
 
     config = read_judge_config(
@@ -152,8 +152,8 @@ def judge(
             "api_key_env": api_key_env,
         }
     )
-    cases = found.read_answers(answers, dataset)
-    rows = judge_answers(cases, config, out=out, traffic=traffic, replay=replay, official=(found.official,))
+    cases = chosen.read_answers(answers, dataset)
+    rows = judge_answers(cases, config, out=out, traffic=traffic, replay=replay, official=(chosen.official,))
     answered = [row for row in rows if row["item"] == 0]
     states = Counter(row["state"] for row in answered)
     if states["failed"] == len(answered):
@@ -195,7 +195,7 @@ def agree(
     from ..evals._lib.judging import agreement
     from ..evals._lib.judging.verdicts import read_stored
 
-    official = [found.official for found in _benchmarks().values()]
+    official = [chosen.official for chosen in _benchmarks().values()]
 
     def pairs_of(a: str, b: str) -> list[agreement.Pair]:
         return agreement.pair(read_stored(a, official).rows, read_stored(b, official).rows)
@@ -254,8 +254,8 @@ def _benchmarks() -> dict[str, Benchmark]:
     """The judged benchmarks that steps offer, by name."""
     from ..catalog import catalog, load
 
-    found = [load(spec.benchmark, spec.extra) for spec in catalog().values() if spec.benchmark]
-    return {benchmark.name: benchmark for benchmark in found}
+    benchmarks = [load(spec.benchmark, spec.extra) for spec in catalog().values() if spec.benchmark]
+    return {benchmark.name: benchmark for benchmark in benchmarks}
 
 
 def _benchmark(name: str) -> Benchmark:

@@ -106,9 +106,9 @@ def seed(
     if list_:
         for row in seeds.all_seeds():
             form = row.file or f"transformers, {row.dtype}"
-            asked = "by default" if row.by_default else "by name or --all"
+            chosen = "by default" if row.by_default else "by name or --all"
             typer.echo(
-                f"{row.repo_id}\t{row.alias}\t{row.size / 1e9:.2f} GB\t{asked}\t{form}\t{row.packages}\t{row.license}"
+                f"{row.repo_id}\t{row.alias}\t{row.size / 1e9:.2f} GB\t{chosen}\t{form}\t{row.packages}\t{row.license}"
                 f"\t{row.sha256}"
             )
         return
@@ -142,15 +142,15 @@ def status(root: RootOption = DEFAULT_ROOT) -> None:
     from ..hub_sync.errors import HubError
     from ..hub_sync.server.state import read_token, require_running
 
-    held = require_running(root)
-    request = urllib.request.Request(f"{held['url']}/_hub/status")  # noqa: S310 - our own loopback URL
+    server = require_running(root)
+    request = urllib.request.Request(f"{server['url']}/_hub/status")  # noqa: S310 - our own loopback URL
     request.add_header("Authorization", f"Bearer {read_token(root)}")
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
             facts = json.load(answer)
     except OSError as error:
-        raise HubError(f"pid {held['pid']} holds {root} but does not answer at {held['url']}: {error}") from error
-    typer.echo(f"url      {held['url']}")
+        raise HubError(f"pid {server['pid']} holds {root} but does not answer at {server['url']}: {error}") from error
+    typer.echo(f"url      {server['url']}")
     typer.echo(f"root     {root.resolve()}")
     typer.echo(f"pid      {facts['pid']}   version {facts['version']}   hub id {facts['id']}")
     typer.echo(f"repos    {facts['models']} models, {facts['datasets']} datasets, {facts['spaces']} spaces")

@@ -13,13 +13,14 @@ from ..hub_sync.hub import endpoint_url
 from ..hub_sync.provenance import now
 from ..recipe import Plan
 from ..runner import Outcome
+from .tables import print_table
 
 _LINES = {
     "skip": "already published at {commit:.12}",
     "input": "reading {role} {ref}",
     "aside": "set aside {path}; it is kept until you remove it",
     "run": "running {uses}",
-    "made": "made; publishing",
+    "built": "built; publishing",
     "published": "published at {url}",
 }
 
@@ -73,11 +74,5 @@ class RunView:
         if format == "json":
             print(json.dumps({"recipe": self.plan.name, "steps": rows}))
             return
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table("step", "state", "repository", "tag", "commit", box=None, pad_edge=False)
-        for row in rows:
-            commit = (row["commit"] or "")[:12]
-            table.add_row(row["step"], row["state"], row["repo_id"] or "", row["tag"] or "", commit)
-        Console().print(table)
+        cells = [(row["step"], row["state"], row["repo_id"], row["tag"], (row["commit"] or "")[:12]) for row in rows]
+        print_table(("step", "state", "repository", "tag", "commit"), cells)

@@ -1,4 +1,4 @@
-"""recipes/induction.yaml as it is shipped: data, two models, lm-eval on what was published, one card with both curves."""
+"""recipes/kv_shifting/induction.yaml as it is shipped: data, two models, lm-eval on what was published, one card with both curves."""
 
 from __future__ import annotations
 

@@ -22,8 +22,9 @@ from hubwright.builders.ability.clean import SAME, Item, clean
 from hubwright.builders.ability.convert import convert, number, training_text
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError, RowRejected, UsageError
+from hubwright.recipe import shipped_recipes
 
-RECIPE = Path(__file__).parents[3] / "recipes" / "ability.yaml"
+RECIPE = shipped_recipes()["ability"]
 FOLDERS = {  # below the folder of public raw data
     "gsm8k": "openai/grade-school-math/grade_school_math/data",
     "mgsm": "google-research/url-nlp/mgsm",

@@ -15,6 +15,7 @@ from hubwright.builders.bfcl import BFCLConfig, build
 from hubwright.builders.bfcl.build import DATA, DOCS, MULTI, PROMPTS, SINGLE, SOURCES
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
+from hubwright.recipe import shipped_recipes
 
 PROMPT = """
 OUTPUT_FORMAT_MAPPING = {"python": "[f(a=1)]"}
@@ -132,7 +133,7 @@ ROWS = {
 def test_the_real_package_has_all_its_rows(tmp_path: Path):
     import yaml
 
-    recipe = yaml.safe_load((Path(__file__).parents[3] / "recipes" / "bfcl.yaml").read_text())
+    recipe = yaml.safe_load(shipped_recipes()["bfcl"].read_text())
     expected = recipe["steps"]["bfcl"]["with"]["expect_sha256"]
     assert hashlib.sha256(REAL.read_bytes()).hexdigest() == expected
     context = StepContext("bfcl", tmp_path / "work", tmp_path / "output")

@@ -17,6 +17,7 @@ from hubwright.builders.nestful.convert import references, schema
 from hubwright.environments.definition import fault
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError
+from hubwright.recipe import shipped_recipes
 
 
 def spec(name, description, parameters, results=("id",)):
@@ -147,7 +148,7 @@ REAL = Path(os.environ.get("HUBWRIGHT_TEST_WHEELS", "/nowhere")) / "nestful_wrap
 
 @pytest.mark.skipif(not REAL.is_file(), reason="no wheel of nestful-wrapper in HUBWRIGHT_TEST_WHEELS")
 def test_the_real_package_has_all_its_rows():
-    recipe = yaml.safe_load((Path(__file__).parents[3] / "recipes" / "nestful.yaml").read_text())
+    recipe = yaml.safe_load(shipped_recipes()["nestful"].read_text())
     context = StepContext("nestful", Path("work"), Path("output"))
     settings = {"expect_sha256": recipe["steps"]["nestful"]["with"]["expect_sha256"]}
     rows = build(NestfulConfig(source=str(REAL), **settings), context)["test"]

@@ -15,6 +15,7 @@ from hubwright.builders.seal_tools.build import SPLITS
 from hubwright.builders.seal_tools.convert import references
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError
+from hubwright.recipe import shipped_recipes
 
 
 def tool(name, description, parameters=(), required=(), results=("found",), **extra):
@@ -156,7 +157,7 @@ def test_the_real_files(shared_data: Path, tmp_path: Path):
     source = shared_data / "fairyshine" / "Seal-Tools"
     if not source.is_dir():
         pytest.skip("Seal-Tools is not here")
-    recipe = yaml.safe_load((Path(__file__).parents[3] / "recipes" / "seal_tools.yaml").read_text())
+    recipe = yaml.safe_load(shipped_recipes()["seal_tools"].read_text())
     expected = recipe["steps"]["seal_tools"]["with"]["expect_sha256"]
     assert set(expected) == {"tool.jsonl", *(f"{split}.jsonl" for split in SPLITS)}
     made, report = built(source, folder="Seal-Tools_Dataset", expect_sha256=expected)

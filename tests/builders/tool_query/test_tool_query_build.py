@@ -13,6 +13,7 @@ from hubwright.builders.tool_query import ToolQueryConfig, build
 from hubwright.builders.tool_query.build import BOARD, TASKS
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
+from hubwright.recipe import shipped_recipes
 
 PROJECTS = [{"order": 1, "color": "x", "name": "Home", "is_favorite": False}, {"order": 2, "color": "x", "name": "Work", "is_favorite": False}]  # fmt: skip
 START = [
@@ -147,7 +148,7 @@ def test_agentgyms_own_file(shared_data: Path, tmp_path: Path):
     source = shared_data / "WooooDyy" / "AgentGym" / "agentenv-tool" / "Toolusage"
     if not source.is_dir():
         pytest.skip("AgentGym's files are not here")
-    recipe = yaml.safe_load((Path(__file__).parents[3] / "recipes" / "tool_query.yaml").read_text())
+    recipe = yaml.safe_load(shipped_recipes()["tool_query"].read_text())
     settings = recipe["steps"]["tool_query"]["with"]
     context = StepContext("tool_query", tmp_path / "work", tmp_path / "output")
     found = build(ToolQueryConfig.model_validate(settings | {"source": str(source), "board": False}), context)["test"]

@@ -11,6 +11,8 @@ import yaml
 from bfcl_parts import package
 from multi_turn_parts import save
 
+from hubwright.recipe import shipped_recipes
+
 WHEEL = "bfcl_eval-2026.3.23-py3-none-any.whl"
 
 
@@ -34,7 +36,7 @@ def real(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from hubwright.hub_sync.context import StepContext
 
     folder = tmp_path_factory.mktemp("bfcl")
-    recipe = yaml.safe_load((Path(__file__).parents[3] / "recipes" / "bfcl.yaml").read_text())
+    recipe = yaml.safe_load(shipped_recipes()["bfcl"].read_text())
     digest = recipe["steps"]["bfcl"]["with"]["expect_sha256"]
     config = BFCLConfig(source=str(wheel), categories=MULTI, expect_sha256=digest)
     return save(folder / "data", build(config, StepContext("bfcl", folder / "work", folder / "output")))
