@@ -15,7 +15,6 @@ ALLOWED = {
     r"HUBWRIGHT_TEST_WHEELS": "wheels of benchmarks that only their comparison needs",
     r"pip cannot get the wheel of bfcl-eval|pip cannot get the source distribution of jsonschema": "no package index",
     r"could not import 'triton'": "comes with CUDA builds of torch alone",
-    r"could not import 'sentence_transformers'": "an optional way of finding near scenarios",
     r"mount namespaces are not permitted|tmpfs cannot be mounted|no file system can be mounted": "needs privileges",
     r"needs g\+\+": "torch.compile brings no compiler",
     r"is Linux's": "another system",

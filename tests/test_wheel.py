@@ -69,7 +69,7 @@ def test_metadata(wheel):
     base = [line for line in text.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert not any("torch" in line for line in base), base
     extras = {line.split(": ")[1] for line in text.splitlines() if line.startswith("Provides-Extra")}
-    assert extras >= {"train", "eval", "hub", "llm", "ray", "all"}
+    assert extras >= {"train", "eval", "hub", "llm", "ray", "embeddings", "all"}
     points = wheel.read(name.replace("METADATA", "entry_points.txt")).decode()
     assert "hubwright = hubwright.cli:main" in points and "[lm_eval.tasks]" in points
 

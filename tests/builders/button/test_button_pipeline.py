@@ -322,7 +322,6 @@ def test_near_scenarios() -> None:
 
 
 def test_near_scenarios_by_a_model(tmp_path: Path) -> None:
-    pytest.importorskip("sentence_transformers")
     from tiny_model import save_tiny_model
 
     vectors = dedup.embeddings(["a cat", "a cat", "many dogs run"], save_tiny_model(tmp_path))
