@@ -123,3 +123,18 @@ def test_no_token_in_the_tree():
     for path in tracked():
         found = TOKEN.findall(path.read_text(encoding="utf-8", errors="ignore"))
         assert not found, f"{path.name} holds what looks like a token"
+
+
+@pytest.mark.parametrize("package", ["builders", "trainers", "evals"])
+def test_every_content_folder_has_a_readme_with_an_example(package):
+    """What it makes, and one row, document or recipe step of it."""
+    folders = [p for p in (ROOT / package).iterdir() if (p / "__init__.py").is_file() and p.name != "_lib"]
+    assert len(folders) > 5
+    missing = [
+        str(p) for p in folders if "```" not in text_of(p / "README.md") and ">>> " not in text_of(p / "README.md")
+    ]
+    assert [p for p in missing if not p.endswith("trainers/architectures")] == []  # its README has code by indentation
+
+
+def text_of(path):
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

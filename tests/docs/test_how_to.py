@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -118,3 +119,35 @@ def test_add_an_eval_example_scores_a_model(
         {"acc": 1.0, "empty": 0.0},
         {"acc": 0.0, "empty": 1.0},
     ]
+
+
+@pytest.mark.parametrize("page", ["add-a-builder", "add-a-trainer", "add-an-eval"])
+def test_a_page_counts_the_files_it_touches(page: str) -> None:
+    text = (PAGES / f"{page}.md").read_text(encoding="utf-8")
+    stated = re.search(r"Files touched in a (?:package|folder) of your own: (\d+) new, 0 edited", text)
+    assert stated and int(stated[1]) == len(files_of(page))
+
+
+@pytest.mark.parametrize(
+    ("page", "package", "example"),
+    [
+        ("add-a-builder", "builders", "nestful"),
+        ("add-a-trainer", "trainers", "maet"),
+        ("add-an-eval", "evals", "nestful"),
+    ],
+)
+def test_in_this_repository_a_method_is_named_by_the_edited_files_alone(page: str, package: str, example: str) -> None:
+    """The page's claim, shown on a method that is here: no other file of any package names it."""
+    text = (PAGES / f"{page}.md").read_text(encoding="utf-8")
+    stated = re.search(r"and (\d+) files are edited,[^:]*:\s(.*?)\.\s", text, re.DOTALL)
+    assert stated
+    edited = re.findall(r"`([\w./]+)`", stated[2])
+    assert len(edited) == int(stated[1])
+    folders = ["hubwright", "builders", "trainers", "evals", "model_cards", "inference", "environments", "hub_sync"]
+    named = subprocess.run(
+        ["git", "grep", "-lw", example, "--", *folders, "setup.py", "pyproject.toml"],
+        cwd=PAGES.parents[1], capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    others = {path for path in named if f"/{example}/" not in path}
+    assert (PAGES.parents[1] / package / example / "README.md").is_file()
+    assert others <= {*edited, "builders/steps.py"}
