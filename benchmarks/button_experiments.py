@@ -5,10 +5,10 @@
 
 MODEL is a folder of SmolLM2-135M-Instruct; the others are folders of published data sets (recipes `call_graphs`,
 `button_seal`, `toolcalls`, `seal_tools`, `bfcl`). Arms: `gold`, rows over the worlds; `both`, every other row over
-stubs of Seal-Tools' definitions; `glaive`; `spoilt`, gold rows with a fault each. Every arm is trained for two passes
-over rows that hold together --tokens tokens, in another choice of rows for every seed, by the recipe step `sft`; then
-lm-eval runs the first --limit documents of every task, greedily. A finished training and a finished task are files,
-so the command goes on where it was stopped.
+stubs of Seal-Tools' definitions; `glaive`; `spoilt`, executed call graphs with a fault each. Every arm is trained for
+two passes over rows that hold together --tokens tokens, in another choice of rows for every seed, by the recipe step
+`sft`; then lm-eval runs the first --limit documents of every task, greedily. A finished training and a finished task
+are files, so the command continues where it was stopped.
 """
 
 from __future__ import annotations

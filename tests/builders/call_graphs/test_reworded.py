@@ -1,4 +1,4 @@
-"""Gold rows in a teacher's words: what is taken and what is not, before a scripted teacher over HTTP."""
+"""Executed call graphs in a teacher's words: what is taken and what is not, before a scripted teacher over HTTP."""
 
 from __future__ import annotations
 

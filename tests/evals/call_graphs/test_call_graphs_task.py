@@ -1,4 +1,4 @@
-"""The held-out turns of the gold path: gold replies make every call again, others do not."""
+"""The held-out turns of the call-graph builder: gold replies make every call again, others do not."""
 
 from __future__ import annotations
 
