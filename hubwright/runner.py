@@ -11,6 +11,7 @@ from its folder after its hashes were checked, a working one gets its work folde
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
@@ -23,7 +24,7 @@ from .hub_sync import provenance
 from .hub_sync.adapters import adapter_base
 from .hub_sync.context import Input, StepContext
 from .hub_sync.errors import HubError, HubwrightError, UsageError
-from .hub_sync.files import exclusive_lock
+from .hub_sync.files import exclusive_lock, list_files
 from .hub_sync.hub import endpoint_url, require_hub, translate_errors
 from .hub_sync.lock import RecipeLock
 from .hub_sync.publish import find_published, publish
@@ -62,7 +63,8 @@ class Settings:
         only: run just this step; what it needs must be published already.
         update: read moving references again instead of at the locked commits.
         dry_run: resolve and report, run nothing.
-        fresh: begin anew where a step has unfinished work with other settings, which is set aside.
+        fresh: restart if a step has unfinished work with other settings, which is set aside.
+        keep_work: keep the folders of published steps (checkpoints, shards).
         traffic: folder of recorded requests and answers; None: `runs/NAME/traffic`.
         replay: answer every request from the recorded traffic, asking no model.
     """
@@ -73,6 +75,7 @@ class Settings:
     update: bool = False
     dry_run: bool = False
     fresh: bool = False
+    keep_work: bool = False
     traffic: Path | None = None
     replay: bool = False
 
@@ -137,6 +140,8 @@ class _Run:
             published = find_published(step.target, job.fingerprint)
         if published is not None and not (selected and _tag_is_missing(published, step.publish.tag)):
             self._record(job, published)
+            if selected:  # a run that was killed after publishing left its folder
+                self._tidy(workdir.step_folder(self.base, step.name, job.fingerprint))
             self.event(step.name, "skip", {"commit": published.revision})
             return outcome("skipped", published)
         if not selected:
@@ -157,6 +162,7 @@ class _Run:
             parent_commit=card_parent(step, job.inputs).revision if adds else None,
         )
         self._record(job, published.ref)
+        self._tidy(folder)
         self.event(step.name, "published", {"commit": published.ref.revision, "url": published.url})
         return outcome("published", published.ref)
 
@@ -209,6 +215,11 @@ class _Run:
         except HubwrightError:
             workdir.give_up(folder)
             raise
+
+    def _tidy(self, folder: Path) -> None:
+        """Remove the folder of a published step, unless it is to be kept."""
+        if not self.settings.keep_work and folder.is_dir():
+            shutil.rmtree(folder)
 
     def _check_licences(self, first: PlannedStep) -> None:
         """Once, before any step works: whether the licences let the steps from `first` on publish."""
@@ -271,9 +282,24 @@ def _tag_is_missing(ref: ArtifactRef, tag: str | None) -> bool:
     return tag not in {t.name for t in refs.tags}
 
 
-def clean_work(plan: Plan, settings: Settings) -> list[Path]:
-    """Remove the folders of steps that are published; returns them. What is unfinished stays."""
+def clean(plan: Plan, settings: Settings, *, everything: bool = False) -> list[tuple[Path, str, int]]:
+    """Remove what runs of a recipe left: (folder, state, bytes) of each. With `settings.dry_run` nothing is removed.
+
+    Args:
+        everything: unfinished work and built results that are not published too, not only what is published or set
+            aside. Recorded requests always stay.
+    """
     base = settings.runs / plan.name
+    if not base.is_dir():
+        return []
     published = {name: entry["fingerprint"] for name, entry in RecipeLock(settings.lock_path).steps.items()}
     with exclusive_lock(base / ".lock", f"recipe {plan.name} in {base}"):
-        return workdir.clean(base, published)
+        chosen = [
+            (path, state, sum(file.stat().st_size for file in list_files(path)))
+            for path, state in workdir.leftovers(base, published)
+            if everything or state in ("published", "set aside")
+        ]
+        for path, _, _ in chosen:
+            if not settings.dry_run:
+                shutil.rmtree(path)
+    return chosen

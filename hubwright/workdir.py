@@ -4,13 +4,16 @@ STEP-FINGERPRINT/step.json   the settings of the step; there before any work
 STEP-FINGERPRINT/work        shards and checkpoints; survive a kill
 STEP-FINGERPRINT/output      what will be published
 STEP-FINGERPRINT/done.json   the step is built: a manifest of `output` and the provenance record
-STEP-FINGERPRINT/set-aside   `--fresh` began anew with other settings; kept, never gone on with by itself
+STEP-FINGERPRINT/set-aside   `--fresh` restarted with other settings; stays until `hubwright clean`
 traffic/                     requests and answers of all steps (inference.store)
+
+A folder is removed once its step is published, unless `keep_work`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +23,7 @@ from .hub_sync.errors import UsageError
 from .hub_sync.files import list_files, manifest, write_atomic
 
 TRAFFIC = "traffic"
+_STEP_FOLDER = re.compile(r"-[0-9a-f]{16}$")
 
 
 def step_folder(base: Path, step: str, mark: str) -> Path:
@@ -112,10 +116,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def clean(base: Path, published: Mapping[str, str]) -> list[Path]:
-    """Remove the folders of published steps (name -> fingerprint); gives them. What is unfinished stays."""
-    keep = {step_folder(base, name, mark) for name, mark in published.items()}
-    gone = [path for path in sorted(keep) if (path / "done.json").is_file()]
-    for path in gone:
-        shutil.rmtree(path)
-    return gone
+def leftovers(base: Path, published: Mapping[str, str]) -> list[tuple[Path, str]]:
+    """Folders of steps and their states: published, set aside, built (but not published) or unfinished.
+
+    Args:
+        published: step name -> fingerprint, of the lock.
+    """
+    known = {step_folder(base, name, mark) for name, mark in published.items()}
+    folders = sorted(path for path in base.iterdir() if _STEP_FOLDER.search(path.name) and path.is_dir())
+    return [(path, _state(path, path in known)) for path in folders]
+
+
+def _state(folder: Path, published: bool) -> str:
+    if published:
+        return "published"
+    if (folder / "set-aside").exists():
+        return "set aside"
+    return "built" if (folder / "done.json").is_file() else "unfinished"

@@ -36,6 +36,7 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Change one value of the recipe, e.g. namespace=me. May be repeated."),
 ]
+RunsOption = Annotated[Path, typer.Option(help="Folder for work in progress.")]
 FormatOption = Annotated[str, typer.Option("--format", help="human or json.")]
 
 
@@ -56,7 +57,7 @@ def run(
         bool, typer.Option("--update", help="Read moving inputs again, not at the locked commits.")
     ] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Set unfinished work with other settings aside and begin anew.")
+        bool, typer.Option("--fresh", help="Set unfinished work with other settings aside and restart.")
     ] = False,
     traffic: Annotated[
         str | None,
@@ -65,7 +66,10 @@ def run(
     replay: Annotated[
         bool, typer.Option("--replay", help="Answer every request from the recorded traffic; ask no model.")
     ] = False,
-    runs: Annotated[Path, typer.Option(help="Folder for work in progress.")] = Path("runs"),
+    keep_work: Annotated[
+        bool, typer.Option("--keep-work", help="Keep checkpoints and shards of published steps below RUNS.")
+    ] = False,
+    runs: RunsOption = Path("runs"),
     format: FormatOption = "human",
 ) -> None:
     """Run a recipe: build, train, evaluate, write cards, publish. Safe to repeat, safe to kill.
@@ -94,6 +98,7 @@ def run(
         update=update,
         dry_run=dry_run,
         fresh=fresh,
+        keep_work=keep_work,
         traffic=find_traffic(traffic, replay=replay) if traffic else None,
         replay=replay,
     )
@@ -113,6 +118,41 @@ def status(recipe: RecipeArgument, set_: SetOption = None, format: FormatOption 
     plan = load_plan(find_recipe(recipe), set_)
     outcomes = run_plan(plan, default_settings(plan, dry_run=True))
     RunView(plan, quiet=True).show(outcomes, format)
+
+
+@app.command()
+def clean(
+    recipe: RecipeArgument,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Unfinished work and unpublished results too; it cannot be resumed then.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed, remove nothing.")] = False,
+    set_: SetOption = None,
+    runs: RunsOption = Path("runs"),
+    format: FormatOption = "human",
+) -> None:
+    """Remove what runs of a recipe left on disk: work of published steps, and what --fresh set aside.
+
+    Recorded requests (RUNS/NAME/traffic) stay: they may have cost money.
+
+    \b
+    Examples:
+      hubwright clean demo --dry-run
+      hubwright clean demo --all
+    """
+    from ..recipe import find_recipe, load_plan
+    from ..runner import clean as clean_work
+    from ..runner import default_settings
+
+    plan = load_plan(find_recipe(recipe), set_)
+    removed = clean_work(plan, default_settings(plan, runs=runs, dry_run=dry_run), everything=everything)
+    rows = [{"folder": str(path), "state": state, "bytes": size} for path, state, size in removed]
+    if format == "json":
+        print(json.dumps({"recipe": plan.name, "removed": not dry_run, "folders": rows}))
+        return
+    if rows:
+        print_table(("folder", "state", "MB"), [(r["folder"], r["state"], f"{r['bytes'] / 1e6:.1f}") for r in rows])
+    print(f"{'would free' if dry_run else 'freed'} {sum(r['bytes'] for r in rows) / 1e6:.1f} MB")
 
 
 @app.command()

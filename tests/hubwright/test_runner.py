@@ -193,7 +193,7 @@ def test_killed_ten_times(hubwright, hubwright_in_process, api, namespace, tmp_p
 
 
 def test_damaged_output_is_made_again(hubwright_in_process, api, recipe, namespace, tmp_path):
-    steps(hubwright_in_process("run", "small.yaml", "--only", "drills", "--format", "json"))
+    steps(hubwright_in_process("run", "small.yaml", "--only", "drills", "--keep-work", "--format", "json"))
     api.delete_repo(f"{namespace}/drills", repo_type="dataset")
     path = next((tmp_path / "runs" / "small").glob("drills-*/output/data/*.parquet"))
     path.write_bytes(path.read_bytes()[:-10])
@@ -268,8 +268,29 @@ def test_unfinished_work_with_other_settings_is_not_passed_over(hubwright_in_pro
     assert fresh.returncode == 0, fresh.stderr
     assert f"set aside {Path('runs/small') / begun.name}" in fresh.stderr
     assert (begun / "step.json").exists() and (begun / "set-aside").exists()
-    again = steps(hubwright_in_process("run", "small.yaml", "--only", "drills", "--format", "json"))
+    again = steps(hubwright_in_process("run", "small.yaml", "--only", "drills", "--keep-work", "--format", "json"))
     assert again["drills"]["state"] == "skipped"
+    assert list(runs.glob("drills-*")) == [begun]  # what was published left nothing
+    (runs / "traffic").mkdir(exist_ok=True)
+    listed = json.loads(hubwright_in_process("clean", "small.yaml", "--dry-run", "--format", "json").stdout)
+    assert [(f["state"], f["folder"]) for f in listed["folders"]] == [("set aside", f"runs/small/{begun.name}")]
+    (begun / "set-aside").unlink()
+    assert hubwright_in_process("clean", "small.yaml").stdout == "freed 0.0 MB\n"
+    assert begun.exists(), "unfinished work stays"
+    assert "unfinished" in hubwright_in_process("clean", "small.yaml", "--all").stdout
+    assert not begun.exists() and (runs / "traffic").exists()
+
+
+def test_work_of_a_published_step_is_removed_unless_it_is_to_be_kept(hubwright_in_process, recipe, tmp_path):
+    runs = tmp_path / "runs" / "small"
+    command = ("run", "small.yaml", "--only", "drills", "--format", "json")
+    assert steps(hubwright_in_process(*command, "--keep-work"))["drills"]["state"] == "published"
+    (kept,) = runs.glob("drills-*")
+    listed = json.loads(hubwright_in_process("clean", "small.yaml", "--dry-run", "--format", "json").stdout)
+    assert listed["folders"][0]["state"] == "published" and listed["folders"][0]["bytes"] > 1000
+    # As if killed between publishing and tidying: the next run finds the published commit, and tidies.
+    assert steps(hubwright_in_process(*command))["drills"]["state"] == "skipped"
+    assert not kept.exists()
 
 
 def test_run_with_a_forbidden_licence_is_refused_before_any_step_works(
