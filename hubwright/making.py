@@ -16,6 +16,7 @@ from .hub_sync import provenance
 from .hub_sync.context import Input, StepContext
 from .hub_sync.errors import DataError
 from .hub_sync.files import list_files, manifest, write_atomic
+from .hub_sync.parquet import SHARD_MB, write_shards
 from .hub_sync.pull import pull, same_model
 from .hub_sync.refs import ArtifactRef
 from .preflight import step_rules
@@ -71,7 +72,7 @@ def make(job: Job, context: StepContext, done: Path) -> None:
     begun = provenance.now()
     result = run_function(step.spec)(job.config, context)
     if step.spec.kind == "builder":
-        write_dataset(result, output)
+        write_dataset(result, output, step.publish.shard_mb)
     if not list_files(output) and step.spec.kind != "card":
         raise DataError(f"step {step.name} ({step.uses}) made no files; nothing was published")
     licence = licences.decide(
@@ -113,8 +114,8 @@ def make(job: Job, context: StepContext, done: Path) -> None:
     write_atomic(done, json.dumps(proof))
 
 
-def write_dataset(dataset: Any, output: Path) -> None:
-    """One Parquet file per config and split, in the layout the Hub reads without a loading script."""
+def write_dataset(dataset: Any, output: Path, shard_mb: int = SHARD_MB) -> None:
+    """Parquet shards per config and split, in the layout the Hub reads without a loading script."""
     configs = dataset if isinstance(next(iter(dataset.values())), dict) else {"default": dataset}
     for config, splits in configs.items():
         for split, rows in splits.items():
@@ -122,9 +123,7 @@ def write_dataset(dataset: Any, output: Path) -> None:
                 raise DataError(f"split {split!r} of {config!r} has no rows; nothing was published")
             if split == "all":  # load_dataset means every split by it, and refuses the config
                 raise DataError(f"split {split!r} of {config!r} cannot be loaded by name: call it train")
-            folder = output / ("data" if config == "default" else config)
-            folder.mkdir(parents=True, exist_ok=True)
-            rows.to_parquet(str(folder / f"{split}-00000-of-00001.parquet"))
+            write_shards(rows, output / ("data" if config == "default" else config), split, shard_mb)
 
 
 def card_parent(step: PlannedStep, inputs: Mapping[str, ArtifactRef]) -> ArtifactRef:

@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from .catalog import config_class, did_you_mean, spec_of
 from .hub_sync.errors import UsageError
 from .hub_sync.licence_ids import LicenceId
+from .hub_sync.parquet import SHARD_MB
 from .hub_sync.refs import ArtifactRef
 from .hub_sync.step import StepSpec
 from .yaml_source import Where, read_yaml
@@ -49,6 +50,11 @@ class Publish(_Strict):
     model: str | None = Field(None, description="Repository for a model: `name` or `org/name`.")
     space: str | None = Field(None, description="Repository for a Space: `name` or `org/name`.")
     tag: str | None = Field(None, description="Tag for the commit, such as v1.0.0. A tag is never moved.")
+    shard_mb: int = Field(
+        SHARD_MB,
+        ge=1,
+        description="Data sets: largest Parquet file in MB, uncompressed. Neither rows nor fingerprint depend on it.",
+    )
     private: bool = Field(False, description="Make the repository private when it is created.")
     license: LicenceId | None = Field(
         None, description="Hub licence id of the result; by default it follows from the inputs' licences."
