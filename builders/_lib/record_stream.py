@@ -1,0 +1,149 @@
+"""Records of JSON files one after another, however large the file is."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ...hub_sync.errors import DataError
+
+_CHUNK = 1 << 20
+_BLANK = " \t\r\n"
+_NUMBER = "+-.eE0123456789"
+
+
+def stream_records(path: Path, name: str) -> Iterator[Any]:
+    """The records of a JSON list or of JSON Lines, one at a time.
+
+    Memory holds the current record and a megabyte. Blank lines and a byte order mark are passed over.
+
+    Args:
+        path: the file.
+        name: what it is called in errors.
+
+    Raises DataError, with the line or record and a remedy, for a file that is empty, not UTF-8 or not JSON (NaN and
+    infinities are not).
+    """
+    empty = True
+    with path.open("rb") as stream:
+        if stream.read(3) != codecs.BOM_UTF8:
+            stream.seek(0)
+        start = stream.tell()
+        first = stream.read(1)
+        while first and first in _BLANK.encode():
+            first = stream.read(1)
+        records = _list_items(stream, name) if first == b"[" else (value for _, value in _lines(stream, start, name))
+        for record in records:
+            empty = False
+            yield record
+    if empty:
+        raise DataError(f"{name}: has no records")
+
+
+def stream_json_lines(path: Path, name: str) -> Iterator[tuple[int, Any]]:
+    """(line number from 1, value) of every line that is not blank. Raises DataError as `stream_records` does."""
+    with path.open("rb") as stream:
+        yield from _lines(stream, 3 if stream.read(3) == codecs.BOM_UTF8 else 0, name)
+
+
+def _lines(stream: BinaryIO, start: int, name: str) -> Iterator[tuple[int, Any]]:
+    stream.seek(start)
+    offset = start
+    for number, line in enumerate(stream, 1):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{name}: byte {offset + error.start} is not UTF-8; save the file as UTF-8") from error
+        offset += len(line)
+        if text.strip():
+            try:
+                yield number, _DECODER.decode(text)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{name}: line {number} is not JSON ({error}); fetch the file again") from error
+
+
+def _list_items(stream: BinaryIO, name: str) -> Iterator[Any]:
+    """Items of a list whose `[` was read."""
+    text, number, after = _Window(stream, name), 0, "["
+    while True:
+        mark = text.skip_blanks()
+        if after == "item" and mark == ",":
+            text.position += 1
+            after = ","
+        elif mark == "]" and after != ",":
+            text.position += 1
+            if text.skip_blanks():
+                raise DataError(f"{name}: is not JSON (text after the list); fetch the file again")
+            return
+        elif after == "item" or not mark:
+            expected = "',' or ']'" if after == "item" else "a value"
+            raise DataError(f"{name}: is not JSON (expecting {expected} after record {number}); fetch the file again")
+        else:
+            number += 1
+            yield text.value(number)
+            after = "item"
+
+
+class _Window:
+    """The part of a text that is looked at, read on from `stream` as far as needed."""
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self.text, self.position = "", 0
+        self._stream, self._name = stream, name
+        self._decode = codecs.getincrementaldecoder("utf-8")()
+        self._ended = False
+
+    def skip_blanks(self) -> str:
+        """The next character that is not blank, which stays unread; "" at the end."""
+        while True:
+            while self.position < len(self.text) and self.text[self.position] in _BLANK:
+                self.position += 1
+            if self.position < len(self.text) or not self._more(_CHUNK):
+                return self.text[self.position : self.position + 1]
+
+    def value(self, number: int) -> Any:
+        """The JSON value that begins here, read to its end."""
+        size = _CHUNK
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self.text, self.position)
+                # A number may go on after the end of the window: `12`, `12.`, `12e-`.
+                cut = not self.text[end:].strip(_NUMBER) if len(self.text) - end < 4 else False
+                if not (cut and self._more(size)):
+                    self.position = end
+                    return value
+            except json.JSONDecodeError as error:
+                # Cut off, and no mistake, if a text has no end or the error is where the window ends.
+                cut = error.msg.startswith("Unterminated") or error.pos > len(self.text) - 16
+                if not (cut and self._more(size)):
+                    raise self._broken(number, error) from error
+            except (ValueError, RecursionError) as error:
+                raise self._broken(number, error) from error
+            size *= 2
+
+    def _broken(self, number: int, error: Exception) -> DataError:
+        return DataError(f"{self._name}: record {number} is not JSON ({error}); fetch the file again")
+
+    def _more(self, size: int) -> bool:
+        """Whether there was more to read."""
+        if self._ended:
+            return False
+        data = self._stream.read(size)
+        try:
+            text = self._decode.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            start = self._stream.tell() - len(data) + error.start
+            raise DataError(f"{self._name}: byte {start} is not UTF-8; save the file as UTF-8") from error
+        self._ended = not data
+        self.text, self.position = self.text[self.position :] + text, 0
+        return bool(text) or (not self._ended and self._more(size))
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

@@ -1,0 +1,85 @@
+"""Rows of several splits, written to disk as they come: a builder's memory does not grow with its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...hub_sync.json_columns import encode_row
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict, Features
+    from datasets.arrow_writer import ArrowWriter
+
+BATCH_ROWS, BATCH_CHARS = 500, 4_000_000
+
+
+class RowWriter:
+    """Splits in the making.
+
+        >>> writer = RowWriter(context.workdir / "rows", Features({"text": Value("string")}))
+        >>> writer.write("train", {"text": "Hello."})
+        >>> writer.finish()
+        DatasetDict({train: Dataset({features: ['text'], num_rows: 1})})
+
+    Args:
+        folder: emptied of an earlier run's files; the rows stay there while the data set is in use.
+        features: columns and types; values of `Json` columns are given as objects.
+
+    Attributes:
+        counts: split -> rows.
+    """
+
+    def __init__(self, folder: Path, features: Features) -> None:
+        self.features = features
+        self.counts: dict[str, int] = {}
+        self._folder = folder
+        self._writers: dict[str, ArrowWriter] = {}
+        self._rows: dict[str, list[Mapping[str, Any]]] = {}
+        self._chars: dict[str, int] = {}
+
+    def write(self, split: str, row: Mapping[str, Any]) -> None:
+        """Append a row. Raises DataError for a value of a `Json` column that would not be read back equal."""
+        if split not in self._writers:
+            self._open(split)
+        encoded = encode_row(row, self.features, self.counts[split])
+        self.counts[split] += 1
+        self._rows[split].append(encoded)
+        self._chars[split] += sum(map(_chars, encoded.values()))
+        if len(self._rows[split]) >= BATCH_ROWS or self._chars[split] >= BATCH_CHARS:
+            self._flush(split)
+
+    def finish(self, order: Sequence[str] = ("train", "validation", "test")) -> DatasetDict:
+        """The splits that have rows, memory-mapped, in the given order and others after them."""
+        from datasets import Dataset, DatasetDict
+
+        for split, writer in self._writers.items():
+            self._flush(split)
+            writer.finalize()
+        splits = sorted(self._writers, key=lambda name: (order.index(name) if name in order else len(order), name))
+        return DatasetDict({name: Dataset.from_file(str(self._path(name))) for name in splits})
+
+    def _path(self, split: str) -> Path:
+        return self._folder / f"{split}.arrow"
+
+    def _open(self, split: str) -> None:
+        from datasets.arrow_writer import ArrowWriter
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._path(split).unlink(missing_ok=True)  # an earlier run may still have it mapped
+        self._writers[split] = ArrowWriter(features=self.features, path=str(self._path(split)))
+        self._rows[split], self._chars[split], self.counts[split] = [], 0, 0
+
+    def _flush(self, split: str) -> None:
+        rows = self._rows[split]
+        if rows:
+            self._writers[split].write_batch({name: [row[name] for row in rows] for name in self.features})
+        self._rows[split], self._chars[split] = [], 0
+
+
+def _chars(value: Any) -> int:
+    """Roughly the size of an encoded value: the characters of a text or of a list of texts."""
+    if isinstance(value, str):
+        return len(value)
+    return sum(map(_chars, value)) if isinstance(value, list) else 8
