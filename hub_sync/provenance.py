@@ -39,7 +39,8 @@ def fingerprint(
     inputs: Mapping[str, ArtifactRef],
     sources: Mapping[str, str],
 ) -> str:
-    """SHA-256 (hex) over what determines a step's result: kind, method version, config, input commits, source hashes.
+    """SHA-256 (hex) over what determines a step's result: kind, method version, config without settings of speed
+    (`speed.py`), input commits, source hashes.
 
     Two steps with one fingerprint make the same artifact, so the second is skipped. Every input must be pinned.
     """

@@ -32,7 +32,8 @@ class Job:
         inputs: by role, each at a commit.
         references: what the recipe says in their place.
         config: the settings that the step's function gets.
-        recorded: the same as JSON, without a path of this machine.
+        recorded: the same as JSON, without a path of this machine and without the settings of speed.
+        speed: the settings of speed as JSON.
         sources: name, SHA-256 and size of local sources by their place in the settings.
         fingerprint: of all of it; a published one is not made again.
     """
@@ -43,6 +44,7 @@ class Job:
     references: Mapping[str, str]
     config: BaseModel
     recorded: dict[str, Any]
+    speed: dict[str, Any]
     sources: dict[str, Any]
     fingerprint: str
 
@@ -89,6 +91,7 @@ def make(job: Job, context: StepContext, done: Path) -> None:
         },
         "target": {"type": step.target.repo_type, "repo_id": step.target.repo_id, "tag": step.publish.tag},
         "config": job.recorded,
+        "speed": job.speed,
         "sources": job.sources,
         "inputs": [
             {"role": role, "type": i.ref.repo_type, "repo_id": i.ref.repo_id, "asked": job.references[role],

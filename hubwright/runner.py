@@ -30,6 +30,7 @@ from .hub_sync.lock import RecipeLock
 from .hub_sync.publish import find_published, publish
 from .hub_sync.pull import pull
 from .hub_sync.refs import ArtifactRef
+from .hub_sync.speed import split_speed
 from .making import Job, card_parent, make
 from .preflight import CARD, check_licences
 from .recipe import Plan, PlannedStep
@@ -186,9 +187,10 @@ class _Run:
             if (base := adapter_base(inputs[role])) is not None:
                 inputs[f"{role}.base"], references[f"{role}.base"] = self._resolve(base), str(base)
         recorded, sources, config = resolve_sources(step.config, f"steps.{step.name}.with")
+        recorded, speed = split_speed(config, recorded)
         hashes = {name: source["sha256"] for name, source in sources.items()}
         mark = provenance.fingerprint(step.uses, step.spec.version, recorded, inputs, hashes)
-        return Job(self.plan.name, step, inputs, references, config, recorded, sources, mark)
+        return Job(self.plan.name, step, inputs, references, config, recorded, speed, sources, mark)
 
     def _make(self, job: Job, folder: Path) -> None:
         """Pull the inputs and do the step's work below `folder`."""
