@@ -1,0 +1,75 @@
+"""The index finds what comparing every pair finds, and an ending that all texts share costs nothing."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from hubwright.builders._lib.near_duplicates import shingles
+from hubwright.builders._lib.near_index import NearIndex, shingle_hashes
+
+WORDS = [f"w{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(400)]
+ENDING = "how many of them are left in the end when all of this is over"
+
+
+def text(rng: random.Random, length: int = 25) -> str:
+    return " ".join(rng.choices(WORDS, k=length))
+
+
+def changed(rng: random.Random, original: str) -> str:
+    found = original.split()
+    for _ in range(rng.randrange(6)):
+        found[rng.randrange(len(found))] = rng.choice(WORDS)
+    return " ".join(found[rng.randrange(4) :])
+
+
+def test_hashes_stand_for_shingles() -> None:
+    rng = random.Random(1)
+    texts = [text(rng, n) for n in range(40)] + ["", "a", "a b", "a a a a a a a", "x 1 2", "x 3 4", "火车 去 罗马"]
+    for one in texts:
+        assert len(shingle_hashes(one)) == len(shingles(one))
+        for other in texts:
+            shared = len(shingles(one) & shingles(other))
+            assert len(np.intersect1d(shingle_hashes(one), shingle_hashes(other))) == shared
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8, 1.0])
+@pytest.mark.parametrize("ending", ["", ENDING])
+def test_every_pair_at_the_threshold_is_found_and_no_other(threshold: float, ending: str) -> None:
+    rng = random.Random(2)
+    held_out = [f"{text(rng, rng.randrange(1, 30))} {ending}" for _ in range(150)]
+    others = [
+        changed(rng, rng.choice(held_out)) if rng.random() < 0.5 else f"{text(rng)} {ending}" for _ in range(400)
+    ]
+    index, sets = NearIndex(held_out, threshold, most=10_000), [shingles(one) for one in held_out]
+    near = 0
+    for other in others:
+        found = shingles(other)
+        expected = [n for n, one in enumerate(sets) if len(one & found) >= threshold * len(one | found)]
+        assert index.matches(other).tolist() == expected
+        near += len(expected)
+    assert near > 3
+
+
+def test_a_pair_that_shares_only_what_very_many_share_is_missed() -> None:
+    same = [ENDING] * 30
+    assert NearIndex(same, 0.5).matches(ENDING).tolist() == list(range(30))
+    assert NearIndex(same, 0.5, most=20).matches(ENDING).tolist() == []
+    one_word = [f"{ENDING} {WORDS[n]}" for n in range(30)]
+    assert NearIndex(one_word, 0.5, most=20).matches(one_word[3]).tolist() == [3]
+
+
+def test_of_no_texts_none_matches() -> None:
+    assert NearIndex([], 0.5).matches("a b c").tolist() == []
+
+
+def test_a_shared_ending_makes_no_pair_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(3)
+    index = NearIndex((f"{text(rng)} {ENDING}" for _ in range(500)), 0.5)
+    compared: list[int] = []
+    monkeypatch.setattr(NearIndex, "_similarity", lambda self, number, hashes: compared.append(number) or 0.0)
+    for _ in range(100):
+        index.matches(f"{text(rng)} {ENDING}")
+    assert compared == []
