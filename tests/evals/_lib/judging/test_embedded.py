@@ -33,7 +33,7 @@ steps:
     with: {{select: {{by: [bench_type], n: 2, max_chars: 900}}, max_tokens: 16, context_tokens: 2048, threads: 1}}
     publish: {{dataset: answers}}
   verdicts:
-    uses: judge
+    uses: fbbench_judge
     inputs: {{judge: {model}, answers: steps.answers}}
     with: {{method: logprob, language: en, context_tokens: 2048, threads: 1, bootstrap: 50, max_failed: 1, min_mass: 0}}
     publish: {{dataset: verdicts}}
