@@ -32,7 +32,7 @@ from .corruption import NotApplicable, corrupt
 from .own_tools import read_module
 from .plan import SHAPES, ToolCrashed, draw, run
 from .stubs.read import Definitions, read_definitions
-from .toolset import Tool, Toolset, named, read_worlds
+from .toolset import Tool, read_worlds
 from .variants import VARIANTS, conversation, prepare
 
 if TYPE_CHECKING:
@@ -121,8 +121,7 @@ class Generator:
         self, config: CallGraphsConfig, tests: MinHashIndex | None = None, read: Definitions | None = None
     ) -> None:
         self.config, self.tests, self.read = config, tests, read
-        toolset = read_module(config.tools) if config.tools else Toolset(read_worlds(), named())
-        toolset = read.toolset if read else toolset
+        toolset = read.toolset if read else read_module(config.tools) if config.tools else read_worlds()
         every = toolset.tools
         worlds = dict.fromkeys(tool.world for tool in every.values())
         for what, values, known in (

@@ -221,7 +221,7 @@ def build(config: RewordedConfig, context: StepContext | None = None) -> dict[st
         max_failed=config.max_failed,
         **config.scale(),
     )
-    responses = {name: tool.definition["responses"] for name, tool in read_worlds().items()}
+    responses = {name: tool.definition["responses"] for name, tool in read_worlds().tools.items()}
     refused: Counter[str] = Counter({"the endpoint failed": len(result.failed)})
     accepted, used, seen = [], [0, 0], MinHashIndex(config.near)
     tests = read_against(context, config.near)

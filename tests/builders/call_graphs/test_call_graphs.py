@@ -21,8 +21,8 @@ from hubwright.environments.world_sandbox import open_worlds
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError, RowRejected, UsageError
 
-TOOLS = registry.read_worlds()
-GROUND = registry.Toolset(TOOLS, registry.named())
+TOOLSET = registry.read_worlds()
+TOOLS = TOOLSET.tools
 RESPONSES = {name: tool.definition["responses"] for name, tool in TOOLS.items()}
 
 
@@ -50,7 +50,7 @@ def written(box: Sandbox, composition: str, variant: str = "plain", parallel: bo
     for start in range(first, first + 50_000, 1000):
         found = drawn(box, composition, start, parallel, variant)
         try:
-            row = variants.conversation(found, variant, GROUND, parallel, distractors=3)
+            row = variants.conversation(found, variant, TOOLSET, parallel, distractors=3)
         except RowRejected:
             continue
         return run_checks(row, RESPONSES)
