@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
+from .._lib.cards import add_sources, add_table, describe
 from .._lib.context import local_context
 from .._lib.near_duplicates import NEAR
 from .._lib.rejections import Rejections, max_rejected_share
@@ -222,25 +223,17 @@ def _report(
 ) -> None:
     report = context.report
     silent = [source.name for source in config.sources if source.license is None]
+    near = "" if config.near is None else f", or nearly so (Jaccard similarity of {config.near} or more)"
+    describe(report, __file__, near=near)
     report.card |= {
         "pretty_name": f"Ability corpora ({', '.join(source.name for source in config.sources)})",
         # "other" without a name is what the licence rules take for unstated: publishing in public is refused.
         "license": "other" if silent else config.license or config.sources[0].license,
         "language": sorted({item.row["language"] for item in items}),
-        "task_categories": ["text-generation", "question-answering"],
         "tags": sorted({"mathematics" if item.row["ability"] == "math" else "science" for item in items}),
         "source_datasets": list(config.derived_from) or ["original"],
     }
     exams = next((source for source in config.sources if source.kind == "exams"), None)
-    near = "" if config.near is None else f", or nearly so (Jaccard similarity of {config.near} or more)"
-    report.summary = (
-        "Questions with answers for one ability each, mathematics or science, a config for every source and language, "
-        "all with the same columns. `text` is what a language model is trained on; the words around question and "
-        "answer are English in every language (our choice).\n\nNo train row asks what a validation or test row of any "
-        f"config here asks{near}, and no validation row what a test row asks. MSVAMP's problems and MGSM's are the "
-        "same in all languages: a problem of MSVAMP is on one side in all of them, by a hash of its place, and one "
-        "that is left out is left out in all."
-    )
     if exams is not None:
         report.summary += (
             " Of EXAMS, translations of what is held out are left out, by its own list of parallel questions."
@@ -254,18 +247,17 @@ def _report(
     left = Counter((item.config, item.left_out) for item in items if item.left_out)
     report.counts |= {f"left_out_{rule}": sum(n for (_, r), n in left.items() if r == rule) for rule in RULES}
     report.counts |= {f"{split}_rows": sum(n for (_, s), n in kept.items() if s == split) for split in SPLITS}
-    report.tables.append(
-        {
-            "title": "Rows by config",
-            "columns": ["config", *SPLITS, *RULES],
-            "rows": [
-                [name, *(kept[name, split] for split in SPLITS), *(left[name, rule] for rule in RULES)]
-                for name in dict.fromkeys(item.config for item in items)
-            ],
-            "note": "The last columns count rows that were left out of train and validation, each by the first rule "
-            "that did so: the same question as one held out, nearly the same, a translation of one held out, a "
-            "translation of one that the first two left out.",
-        }
+    add_table(
+        report,
+        "Rows by config",
+        ["config", *SPLITS, *RULES],
+        [
+            [name, *(kept[name, split] for split in SPLITS), *(left[name, rule] for rule in RULES)]
+            for name in dict.fromkeys(item.config for item in items)
+        ],
+        "The last columns count rows that were left out of train and validation, each by the first rule "
+        "that did so: the same question as one held out, nearly the same, a translation of one held out, a "
+        "translation of one that the first two left out.",
     )
     rejections.describe(report)
-    report.sections.append({"title": "Sources", "body": "\n".join(f"- {origin}" for origin in origins)})
+    add_sources(report, origins)

@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
 from .._lib.archives import Wheel
+from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.sources import Source, read_source
 
@@ -88,7 +89,7 @@ def build(config: BFCLConfig, context: StepContext | None = None) -> dict[str, d
     if "multi_turn" in made:
         sources = [{"name": n, "source": wheel.text(f"{SOURCES}{n}.py")} for n in (*DOCS.values(), "long_context")]
         made["worlds"] = datasets.DatasetDict({"python": datasets.Dataset.from_list(sources)})
-    _describe(context, origin, wheel.version())
+    describe(context.report, __file__, version=wheel.version(), origin=origin)
     return made
 
 
@@ -191,19 +192,3 @@ def _multi(row: dict[str, Any], gold: Any, wheel: _Wheel, prompts: tuple[str, st
         "config": _json(row["initial_config"]),
         "prompt": _with_functions(prompts[0], shown),
     }
-
-
-def _describe(context: StepContext, origin: str, version: str) -> None:
-    report = context.report
-    report.card = {
-        "pretty_name": "Berkeley Function-Calling Leaderboard v4",
-        "license": "apache-2.0",
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "bfcl"],
-    }
-    report.summary = (
-        f"BFCL v4 as it is in the package `bfcl-eval` {version} (Apache-2.0; {origin}): questions, function "
-        "definitions, gold answers, the system prompt with the functions in it, and the Python sources of the worlds "
-        "that the multi-turn rows are played in. Rows are unchanged; nested values are JSON text."
-    )

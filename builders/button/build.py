@@ -15,6 +15,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from ...hub_sync.json_columns import make_dataset
 from ...inference.served import Served, ServingConfig, check_spec, serve_input
+from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.conversation_checks import check_all, faults_table
 from .._lib.conversation_rows import calls_of, features, identity, system_turn
@@ -113,27 +114,11 @@ def finished(row: Row, served: Served) -> Row:
 
 def _report(config: ButtonConfig, context: StepContext, served: Served, pipeline: Pipeline, rows: list[Row]) -> None:
     report = context.report
-    whose = f"`{served.name}`" + (f" at `{served.revision}`" if served.revision else "")
-    report.card |= {
-        "pretty_name": "BUTTON, generated",
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "tool-use", "conversational", "synthetic", "trl"],
-    }
-    left_out = [
-        text
-        for used, text in (
-            (config.bottom_up, "without its bottom-up half (task and functions come from one prompt)"),
-            (config.top_down, "without its top-down half (the whole conversation comes from one prompt)"),
-        )
-        if not used
-    ]
-    report.summary = (
-        f"Conversations with function calls that {whose} made up by the method of BUTTON (arXiv 2410.12952), with "
-        f"prompts of our own{', ' + ' and '.join(left_out) if left_out else ''}. Functions are never run: the teacher "
-        "plays them, so that results are invented. Calls fit the schemas of their functions and results those of "
-        "their responses; whether the rest holds together is told by the `check_` columns."
-    )
+    teacher = f"`{served.name}`" + (f" at `{served.revision}`" if served.revision else "")
+    left_out = [] if config.bottom_up else ["without its bottom-up half (task and functions come from one prompt)"]
+    if not config.top_down:
+        left_out.append("without its top-down half (the whole conversation comes from one prompt)")
+    describe(report, __file__, teacher=teacher, left_out=f", {' and '.join(left_out)}" if left_out else "")
     report.tables += [_phases(pipeline.phases), faults_table(rows), _shapes(rows)]
     for phase in pipeline.phases:
         report.counts |= {f"{phase.name}_in": phase.rows_in, f"{phase.name}_out": phase.rows_out}

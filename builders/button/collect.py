@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from ...hub_sync import provenance
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, UsageError
+from .._lib.cards import add_table, describe
 from .._lib.context import local_context
 from .._lib.conversation_rows import CHECKS, features
 from .._lib.function_splits import FUNCTIONS, TEST, TRAIN, functions_of
@@ -109,21 +110,8 @@ def _functions(config: str, rows: Dataset) -> Iterator[tuple[frozenset[str], fro
 
 def _report(context: StepContext, made: dict[str, DatasetDict]) -> None:
     report = context.report
-    report.card |= {
-        "pretty_name": "BUTTON",
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "tool-use", "multi-turn", "synthetic", "trl", "arxiv:2410.12952"],
-        "annotations_creators": ["machine-generated"],
-        "default_config": "gold",
-    }
-    report.summary = (
-        "Conversations in which an assistant calls functions, one after another and several at once, over one or more "
-        "turns of the user. "
-        + " ".join(f"Config `{name}`: {MADE[name]}." for name in made)
-        + " All configs have the same columns: `messages` and `tools` are in OpenAI's and TRL's form, `made_by` says "
-        "who wrote the words, and `check_*` hold what each check said (empty: passed)."
-    )
+    configs = " ".join(f"Config `{name}`: {MADE[name]}." for name in made)
+    describe(report, __file__, "collect", configs=configs)
     rows = []
     for name, splits in made.items():
         for split, part in splits.items():
@@ -133,7 +121,7 @@ def _report(context: StepContext, made: dict[str, DatasetDict]) -> None:
             turns = sum(part["n_user_turns"]) / len(part)
             rows.append([name, split, len(part), passed, f"{calls:.2f}", f"{turns:.2f}", _who(part)])
     columns = ["config", "split", "rows", "pass all checks", "calls a row", "user turns a row", "words by"]
-    report.tables.append({"title": "Configs", "columns": columns, "rows": rows})
+    add_table(report, "Configs", columns, rows)
     for name in made:
         record = provenance.load(context.inputs[name].path / provenance.FILE_NAME)[-1]
         report.tables += [

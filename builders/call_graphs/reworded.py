@@ -19,6 +19,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.json_columns import make_dataset
 from ...inference.served import ServingConfig, check_spec, serve_input
+from .._lib.cards import add_table, describe
 from .._lib.context import local_context
 from .._lib.conversation_checks import faults, run_checks
 from .._lib.conversation_rows import ASSISTANT, CHECKS, Row, features, identity
@@ -250,30 +251,18 @@ def _report(
     context: StepContext, teacher: str, asked: int, accepted: int, refused: Counter[str], used: Sequence[int]
 ) -> None:
     report = context.report
-    report.card |= {
-        "pretty_name": "BUTTON, executed call graphs in a model's words",
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "tool-use", "multi-turn", "synthetic", "trl", "arxiv:2410.12952"],
-        "annotations_creators": ["machine-generated"],
-    }
-    report.summary = (
-        f"Function-calling conversations of `{context.inputs['dataset'].ref}` in which `{teacher}` says what the user "
-        "says. Calls and results are those that were run; every row passes all checks in its columns `check_*`, and "
-        "names, numbers and codes of the request are unchanged."
-    )
+    describe(report, __file__, "reworded", dataset=context.inputs["dataset"].ref, teacher=teacher)
     report.counts |= {"rows_asked": asked, "rows_accepted": accepted}
     kinds = [name for name in refused if not name.startswith("check: ")]
     table = [["accepted", accepted, f"{accepted / asked:.1%}"]]
     table += [[name, refused[name], f"{refused[name] / asked:.1%}"] for name in kinds if refused[name]]
     table += [[f"check: {c}", refused[f"check: {c}"], f"{refused[f'check: {c}'] / asked:.1%}"] for c in CHECKS]
-    report.tables.append(
-        {
-            "title": "What became of the rows",
-            "columns": ["", "rows", "of all"],
-            "rows": table,
-            "note": f"Tokens per accepted row: {used[0] / accepted:,.0f} read, {used[1] / accepted:,.0f} written.",
-        }
+    add_table(
+        report,
+        "What became of the rows",
+        ["", "rows", "of all"],
+        table,
+        f"Tokens per accepted row: {used[0] / accepted:,.0f} read, {used[1] / accepted:,.0f} written.",
     )
     report.metrics |= {
         "tokens_read_per_accepted_row": round(used[0] / accepted, 1),

@@ -18,6 +18,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import is_well_formed, utf8
+from .._lib.cards import add_sources, add_table, describe
 from .._lib.context import local_context
 from .._lib.decontamination import inputs_against
 from .._lib.splits import unit_hash
@@ -153,29 +154,20 @@ def _report(
     origins: list[str],
 ) -> None:
     report = context.report
+    tests = [f"`{one.ref}`" for one in inputs_against(context)]
+    once = " Documents with the same text are there once." if config.dedup == "exact" else ""
+    apart = (
+        f" No document shares {config.against_words} words in a row with a question of a test set." if tests else ""
+    )
+    describe(report, __file__, once=once, apart=apart)
     report.card |= {
         "pretty_name": f"Text corpus ({', '.join(source.name for source in config.sources)})",
         "license": config.license or config.sources[0].license,
-        "task_categories": ["text-generation"],
-        "task_ids": ["language-modeling"],
-        "tags": ["language-modeling", "pre-training"],
         "source_datasets": list(config.derived_from) or ["original"],
     }
     languages = sorted({source.language for source in config.sources if source.language})
     if languages:
         report.card["language"] = languages
-    tests = [f"`{one.ref}`" for one in inputs_against(context)]
-    report.summary = (
-        "Whole documents for language modelling, one a row, with origin and licence. A document is in one split, "
-        "chosen by the hash of its text, and is never cut."
-        + (" Documents with the same text are there once." if config.dedup == "exact" else "")
-        + " Near duplicates were not looked for."
-        + (
-            f" No document shares {config.against_words} words in a row with a question of a test set."
-            if tests
-            else ""
-        )
-    )
     total: Counter[str] = sum(counts.values(), Counter())
     report.counts |= {
         "files_read": total["files"],
@@ -189,18 +181,13 @@ def _report(
     odd = ["not Unicode"] if total["not Unicode"] else []
     found = ["files", "read", *odd, "too short", "duplicates", *(["of a test"] if tests else [])]
     columns = [*found, *splits, "characters"]
-    report.tables.append(
-        {
-            "title": "Documents by source",
-            "columns": ["source", *columns],
-            "rows": [[name, *(count[column] for column in columns)] for name, count in counts.items()],
-            "note": f"Too short: fewer than {config.min_chars} characters."
-            + (" Not Unicode: with half a surrogate pair." if odd else "")
-            + (
-                f" Of a test: {config.against_words} words in a row of a question in {', '.join(tests)}."
-                if tests
-                else ""
-            ),
-        }
+    add_table(
+        report,
+        "Documents by source",
+        ["source", *columns],
+        [[name, *(count[column] for column in columns)] for name, count in counts.items()],
+        f"Too short: fewer than {config.min_chars} characters."
+        + (" Not Unicode: with half a surrogate pair." if odd else "")
+        + (f" Of a test: {config.against_words} words in a row of a question in {', '.join(tests)}." if tests else ""),
     )
-    report.sections.append({"title": "Sources", "body": "\n".join(f"- {origin}" for origin in origins)})
+    add_sources(report, origins)

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from ...hub_sync.text import utf8
+from .._lib.cards import add_table, describe
 from .._lib.context import local_context
-from .._lib.data_files import describe, read_yaml
+from .._lib.data_files import read_yaml
 from .._lib.splits import unit_hash
 from .skills import SKILLS, Problem
 
@@ -250,20 +251,18 @@ def _report(config: FeedbackDrillsConfig, context: StepContext, splits: dict[str
         bool(r["claimed_answer"]) and r["answer"] not in (r["first_answer"], r["claimed_answer"]) for r in rows
     )
     scored = splits["test"] or splits["train"]
-    report.tables.append(
-        {
-            "title": "What a policy gets that never looks at the problem (test split)",
-            "columns": ["policy", "accuracy"],
-            "rows": [[name, round(value, 4)] for name, value in policies(scored).items()],
-            "note": "A model has learnt something only where it is clearly above these.",
-        }
+    add_table(
+        report,
+        "What a policy gets that never looks at the problem (test split)",
+        ["policy", "accuracy"],
+        [[name, round(value, 4)] for name, value in policies(scored).items()],
+        "A model has learnt something only where it is clearly above these.",
     )
     for column in ("skill", "feedback_form", "bench_type", "language"):
         values = sorted({r[column] for r in rows})
-        report.tables.append(
-            {
-                "title": f"Rows by {column}",
-                "columns": [column, *splits],
-                "rows": [[v, *(sum(r[column] == v for r in part) for part in splits.values())] for v in values],
-            }
+        add_table(
+            report,
+            f"Rows by {column}",
+            [column, *splits],
+            [[v, *(sum(r[column] == v for r in part) for part in splits.values())] for v in values],
         )

@@ -20,6 +20,7 @@ from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import is_well_formed, utf8
 from ...inference.conversations import read_messages, unlearnt, with_system
+from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.sources import Source, read_records
@@ -98,7 +99,7 @@ def build(config: InstructionsConfig, context: StepContext | None = None) -> Dat
     rejections = Rejections()
     origins = []
     for name, records, origin in read_records(config.sources, config.timeout):
-        origins.append(f"- {origin}")
+        origins.append(origin)
         for messages in rejections.convert(name, records, conversation):
             mark = hashlib.sha256(utf8(json.dumps(messages, ensure_ascii=False))).hexdigest()[:16]
             if mark in rows:
@@ -118,15 +119,9 @@ def build(config: InstructionsConfig, context: StepContext | None = None) -> Dat
             "test_fraction"
         )
     report = context.report
-    report.card |= {
-        "pretty_name": "Instructions",
-        "language": list(config.language),
-        "license": config.license,
-        "task_categories": ["text-generation"],
-        "tags": ["instruction-tuning", "conversational", "trl"],
-    }
-    report.summary = "Conversations in `messages` form, as chat templates and TRL's trainers take them."
-    report.sections.append({"title": "Sources", "body": "\n".join(origins)})
+    describe(report, __file__)
+    report.card |= {"language": list(config.language), "license": config.license}
+    add_sources(report, origins)
     rejections.describe(report)
     report.counts["rows_above_max_rows"] = len(rows) - len(kept)
     report.counts |= {f"{split}_rows": len(part) for split, part in splits.items() if part}

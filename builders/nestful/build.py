@@ -19,6 +19,7 @@ from pydantic import ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from .._lib.archives import Wheel
+from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.retrieval import TfidfRetriever, offer
 from .._lib.sources import Source, read_source
@@ -123,24 +124,9 @@ def _text(value: Any) -> str:
 
 def _describe(config: NestfulConfig, context: StepContext, origin: str, rows: list[dict[str, Any]]) -> None:
     report = context.report
-    report.card = {
-        "pretty_name": "NESTFUL (first version)",
-        "license": "apache-2.0",
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "nestful"],
-    }
+    describe(report, __file__, origin=origin, candidates=config.candidates)
     kinds = Counter(said.partition(":")[0] for row in rows for said in row["faults"])
     report.counts = dict(Counter(row["part"] for row in rows))
     report.counts |= {"nested": sum(row["nested"] for row in rows)}
     report.counts |= {f"fault {kind}": number for kind, number in sorted(kinds.items())}
     report.counts["not scorable"] = sum(not row["scorable"] for row in rows)
-    report.summary = (
-        f"The first version of NESTFUL as it is in the package `nestful-wrapper` (Apache-2.0; {origin}): requests, "
-        "sequences of function calls, and the functions. Nested values are JSON text. `$var2.title$` as an argument "
-        "is the field `title` of the second call's result. A row offers "
-        f"{config.candidates} functions: its own and, of the others of its part, those whose name and description "
-        "are nearest to the request by TF-IDF, in an order drawn from the row's id; this choice is ours. No row is "
-        "dropped: `faults` says what does not fit, and a row is not `scorable` where a function that it calls is "
-        "not defined."
-    )

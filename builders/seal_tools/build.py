@@ -19,6 +19,7 @@ from pydantic import Field
 from ...environments.definition import fault
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
+from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.retrieval import TfidfRetriever, offer
 from .._lib.sources import FolderSource, json_lines
@@ -152,13 +153,8 @@ def _describe(
     config: SealToolsConfig, context: StepContext, origins: list[str], rows: dict[str, list[dict[str, Any]]]
 ) -> None:
     report = context.report
-    report.card = {
-        "pretty_name": "Seal-Tools",
-        "license": "apache-2.0",
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "seal-tools"],
-    }
+    describe(report, __file__, candidates=config.candidates)
+    add_sources(report, origins, "Files")
     for split, found in rows.items():
         kinds = Counter(said.partition(":")[0] for row in found for said in row["faults"])
         report.counts |= {split: len(found), f"{split}: nested": sum(row["nested"] for row in found)}
@@ -167,14 +163,3 @@ def _describe(
             f"{split}: not scorable": sum(not row["scorable"] for row in found),
             f"{split}: offered another function with the same arguments": sum(map(_ambiguous, found)),
         }
-    report.summary = (
-        "Seal-Tools (Apache-2.0): requests in English, the function calls that serve them, and the functions. Nested "
-        "values are JSON text. `API_call_N` as an argument is a result of an earlier call; results are counted from 0 "
-        "in the order of the calls, one for each of a function's `responses`. A row offers "
-        f"{config.candidates} functions: its own and, of the others, those whose name, description and field are "
-        "nearest to the request by TF-IDF, in an order drawn from the row's id. This choice is ours: the benchmark "
-        "offers what its retriever finds. Another function may serve a request as well; its calls count as wrong. "
-        "No row is dropped: `faults` says what does not fit, and a row is not `scorable` where a function that it "
-        "calls is not defined."
-    )
-    report.sections = [{"title": "Files", "body": "\n".join(f"- {origin}" for origin in origins)}]

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from ...hub_sync.text import utf8
+from .._lib.cards import add_table
 from .._lib.splits import unit_hash
 
 if TYPE_CHECKING:
@@ -217,20 +218,18 @@ def fill_report(
         "log-likelihood. No row of a test split has the text of a train row, whatever seeds and sizes were taken."
     )
     report.counts |= {f"{name}_rows": len(rows) for name, rows in splits.items()}
-    report.tables.append(
-        {
-            "title": "What is in it",
-            "columns": ["", *splits],
-            "rows": [[title, *(measure(rows) for rows in splits.values())] for title, measure in _MEASURES],
-        }
+    add_table(
+        report,
+        "What is in it",
+        ["", *splits],
+        [[title, *(measure(rows) for rows in splits.values())] for title, measure in _MEASURES],
     )
-    report.tables.append(
-        {
-            "title": f"What is had without learning the task (test split, {floors_at})",
-            "columns": ["guess", "accuracy"],
-            "rows": [[name, round(value, 4)] for name, value in floors.items()],
-            "note": "A model has learnt something only where it is clearly above these.",
-        }
+    add_table(
+        report,
+        f"What is had without learning the task (test split, {floors_at})",
+        ["guess", "accuracy"],
+        [[name, round(value, 4)] for name, value in floors.items()],
+        "A model has learnt something only where it is clearly above these.",
     )
     example = splits["test"][0]
     report.sections.append(

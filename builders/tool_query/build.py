@@ -19,6 +19,7 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubError, RowRejected, UsageError
+from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.rejections import Rejections
 from .._lib.sources import FolderSource, json_lines
@@ -192,13 +193,9 @@ def _describe(
     rejections: Rejections,
 ) -> None:
     report = context.report
-    report.card = {
-        "pretty_name": "Tool-query: a to-do list",
-        "license": "gpl-2.0",
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "agents", "agentboard", "agentgym"],
-    }
+    details = " Descriptions and durations are unknown here; tasks that need them are left out."
+    describe(report, __file__, details="" if config.board else details)
+    add_sources(report, origins, "Files")
     kinds = Counter(
         "asks and changes" if row["answer"] != "null" and row["changes"] != "[]"
         else "changes" if row["answer"] == "null" else "asks"
@@ -206,14 +203,3 @@ def _describe(
     )  # fmt: skip
     rejections.describe(report)
     report.counts |= dict(sorted(kinds.items()))
-    details = (
-        "" if config.board else " Descriptions and durations are unknown here; tasks that need them are left out."
-    )
-    report.summary = (
-        "Requests about a to-do list, with the list, today's date, the answer and the changes that are wanted. The "
-        "tasks are AgentGym's (its repository is under MIT), which extend those of AgentBoard, where the to-do list "
-        "belongs to tool-operation; AgentBoard's data are under GPL-2.0, the stricter of the two, which this card "
-        "states. AgentGym's weather, movie, academia and sheet tasks are left out: they need services of the network "
-        f"or files that the repository lacks.{details} No answer is corrected, though some contradict the list."
-    )
-    report.sections = [{"title": "Files", "body": "\n".join(f"- {origin}" for origin in origins)}]

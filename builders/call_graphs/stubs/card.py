@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from ....hub_sync.context import Report
+from ..._lib.cards import add_table
 from .read import HELD_OUT, Definitions
 
 
-def describe(
+def describe_definitions(
     report: Report, read: Definitions, source_name: str, sets: Mapping[frozenset[str], int], exhausted: Collection[str]
 ) -> None:
     """What a card says of the definitions that rows were drawn over.
@@ -21,24 +22,22 @@ def describe(
     tools = read.toolset.tools
     drawn = {name for functions in sets for name in functions}
     report.counts |= {"definitions": read.total, "definitions_used": len(tools), "functions_in_rows": len(drawn)}
-    report.tables.append(
-        {
-            "title": "Definitions",
-            "columns": ["", "definitions", "of all"],
-            "rows": [
-                [reason, number, f"{number / read.total:.1%}"]
-                for reason, number in [("used", len(tools)), *read.unused.most_common()]
-            ],
-        }
+    add_table(
+        report,
+        "Definitions",
+        ["", "definitions", "of all"],
+        [
+            [reason, number, f"{number / read.total:.1%}"]
+            for reason, number in [("used", len(tools)), *read.unused.most_common()]
+        ],
     )
     domains = Counter(tool.world for tool in tools.values())
     rows = Counter(tools[name].world for name in drawn)
-    report.tables.append(
-        {
-            "title": "Functions",
-            "columns": ["domain", "used", "in rows"],
-            "rows": [[domain, number, rows[domain]] for domain, number in sorted(domains.items())],
-        }
+    add_table(
+        report,
+        "Functions",
+        ["domain", "used", "in rows"],
+        [[domain, number, rows[domain]] for domain, number in sorted(domains.items())],
     )
     chained = sum(bool(tool.output_types) for tool in tools.values())
     body = (

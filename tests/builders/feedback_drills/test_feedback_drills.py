@@ -45,7 +45,7 @@ def test_arithmetic_is_right() -> None:
         kind, _, numbers = extreme.key.partition(":")
         assert extreme.answer == str({"max": max, "min": min}[kind](map(int, numbers.split(","))))
         conversion = SKILLS["conversion"](rng, "en")
-        left, _, right = conversion.check.rstrip(".").partition(" = ")
+        left, _, right = conversion.text("check").rstrip(".").partition(" = ")
         a, b = map(int, left.split(" x "))
         assert a * b == int(right) == int(conversion.answer)
         counting = SKILLS["counting"](rng, "en")
