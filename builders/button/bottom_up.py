@@ -44,36 +44,39 @@ async def atomic_tasks(row: Row, config: Mapping[str, Any], client: PhaseClient)
             raise ValueError("none of the values is in the task")
         if _YOU.search(task):
             raise ValueError("the task says you: it is not the assistant whom it is about")
-        if task in {reply["task"] for _, reply in prompts.ATOMIC}:
+        if task in {reply["task"] for _, reply in prompts.EXAMPLES["atomic"]}:
             raise ValueError("the prompt's example is repeated")
         return {"atomic": task, "values": values}
 
     return await client.ask(prompts.atomic(row["scenario"]), read, form="json")
 
 
+COMPOSITIONS = {  # -> prompt, fields of the reply with sub-tasks
+    "sequential": (prompts.sequential, ("next",)),
+    "parallel_then_sequential": (prompts.parallel_then_sequential, ("beside", "next")),
+}
+
+
 @phase
 async def composition(row: Row, config: Mapping[str, Any], client: PhaseClient) -> Row:
     """atomic, values, composition -> sub_tasks (two or three) and task, which is all of them in one."""
-    asked, added = {
-        "sequential": (prompts.sequential, ("next",)),
-        "parallel_then_sequential": (prompts.parallel_then_sequential, ("beside", "next")),
-    }[row["composition"]]
+    make_prompt, added = COMPOSITIONS[row["composition"]]
 
     def read(text: str) -> Row:
         found = parse.json_object(text)
         sub_tasks = [row["atomic"], *(parse.text_of(found, key) for key in added)]
         task = parse.text_of(found, "whole")
-        said = [" ".join(one.casefold().split()) for one in (*sub_tasks, task)]
-        if len(set(said)) < len(said):
+        texts = [" ".join(one.casefold().split()) for one in (*sub_tasks, task)]
+        if len(set(texts)) < len(texts):
             raise ValueError("a task is said twice")
-        shown = {text for _, reply in (*prompts.SEQUENTIAL, *prompts.PARALLEL) for text in reply.values()}
+        shown = {text for name in COMPOSITIONS for _, reply in prompts.EXAMPLES[name] for text in reply.values()}
         if shown & {*sub_tasks[1:], task}:
             raise ValueError("the prompt's example is repeated")
         if lost := [value for value in row["values"] if not parse.holds(task, value)]:
             raise ValueError(f"a value is lost: {lost[0]:.60}")
         return {"sub_tasks": sub_tasks, "task": task}
 
-    return await client.ask(asked(row["atomic"]), read, form="json")
+    return await client.ask(make_prompt(row["atomic"]), read, form="json")
 
 
 @phase

@@ -116,23 +116,10 @@ def build(config: HopKConfig, context: StepContext | None = None) -> DatasetDict
     Raises UsageError where a row of the given length has no position with so many hops.
     """
     context = context or local_context()
-    splits = {
-        split: draw_rows("hop_k", config.seed, split, rows, lambda draws, number: make_row(config, draws, number))
-        for split, rows in (("train", config.train_rows), ("test", config.test_rows))
-    }
-    fill_report(
-        context,
-        splits,
-        pretty_name="Hop-k",
-        tags=["induction-heads", "multi-hop", "arxiv:2402.09268"],
-        summary=(
-            "The k-hop induction task (arXiv:2402.09268), an experiment of KV shifting attention too: from a "
-            "letter go to its last earlier occurrence and on to the letter behind that, k times; the letter reached "
-            f"is the target. A row begins with `k=K`, K out of {', '.join(map(str, config.hops))} in turn, and has "
-            f"{config.length - 1} letters out of {config.vocabulary}. Positions from which k hops exist are scored."
-        ),
-        floors=floors(splits["test"], config.hops),
-    )
+    splits = draw_rows("hop_k", config.seed, config.counts(), lambda draws, number, _: make_row(config, draws, number))
+    hops = ", ".join(map(str, config.hops))
+    accuracy = floors(splits["test"], config.hops)
+    fill_report(context, splits, accuracy, "hop_k", hops=hops, letters=config.length - 1, vocabulary=config.vocabulary)
     for name, rows in splits.items():
         context.report.counts |= {f"{name}_rows_k={k}": sum(row["hops"] == k for row in rows) for k in config.hops}
     return to_splits(splits, MORE)

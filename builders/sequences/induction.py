@@ -92,21 +92,7 @@ def build(config: InductionConfig, context: StepContext | None = None) -> Datase
     Raises UsageError where the settings leave no sequence with a repetition.
     """
     context = context or local_context()
-    splits = {
-        split: draw_rows("induction", config.seed, split, rows, lambda draws, _: make_row(config, draws))
-        for split, rows in (("train", config.train_rows), ("test", config.test_rows))
-    }
-    fill_report(
-        context,
-        splits,
-        pretty_name="Induction",
-        tags=["induction-heads", "in-context-learning"],
-        summary=(
-            f"The induction task of KV shifting attention (arXiv:2411.19574), {config.vocabulary} tokens, "
-            f"{config.length} words a row: key, successor, key, successor, ... A key that recurs has the successor "
-            "that it had at its first visit, and these positions are scored. "
-            f"Each row draws {config.pool // 2} keys and as many possible successors of its own."
-        ),
-        floors=floors(splits["test"]),
-    )
+    splits = draw_rows("induction", config.seed, config.counts(), lambda draws, *_: make_row(config, draws))
+    accuracy, keys = floors(splits["test"]), config.pool // 2
+    fill_report(context, splits, accuracy, "induction", vocabulary=config.vocabulary, length=config.length, keys=keys)
     return to_splits(splits, MORE)

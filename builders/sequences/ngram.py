@@ -124,22 +124,8 @@ def build(config: NgramConfig, context: StepContext | None = None) -> DatasetDic
     """
     context = context or local_context()
     rules = make_rules(config)
-    splits = {
-        split: draw_rows("ngram", config.seed, split, rows, lambda draws, _: make_row(config, rules, draws))
-        for split, rows in (("train", config.train_rows), ("test", config.test_rows))
-    }
-    fill_report(
-        context,
-        splits,
-        pretty_name="N-gram rules",
-        tags=["n-gram"],
-        summary=(
-            f"The n-gram task of KV shifting attention (arXiv:2411.19574): random sequences of {config.length} words "
-            f"out of {config.vocabulary}, with {len(rules)} fixed rules. Whenever the last {config.order - 1} "
-            "words are the left side of a rule, the next word is its right side, and exactly these positions are "
-            "scored. Both splits have the same rules; no chain of rules runs in a circle."
-        ),
-        floors=floors(splits["train"], splits["test"]),
-    )
+    splits = draw_rows("ngram", config.seed, config.counts(), lambda draws, *_: make_row(config, rules, draws))
+    sizes = {"length": config.length, "vocabulary": config.vocabulary, "rules": len(rules), "left": config.order - 1}
+    fill_report(context, splits, floors(splits["train"], splits["test"]), "ngram", **sizes)
     context.report.counts["rules"] = len(rules)
     return to_splits(splits, MORE)

@@ -19,46 +19,20 @@ from typing import Any
 from ....environments import stubs
 from ....environments.definition import fault
 from ....hub_sync.errors import DataError
+from ..._lib.data_files import read_yaml
 from ..toolset import Tool, Toolset
 from . import values, words
 
 COLUMNS = ("name", "description", "field", "parameters", "responses")
 HELD_OUT = "test_out_domain"
 MOST_GIVEN = 4  # parameters of one call that a user states; our choice
-# Names that say nothing of what is meant: two functions that have them need not mean the same.
-_GENERIC = frozenset(
-    """name type result results status data date info information description title id value count number
-    amount total score message unit units text content category level size mode method format style details summary
-    time start_date end_date start_time end_time time_period time_frame timeframe time_range duration year age gender
-    quantity price cost rate rating percentage success model version code note notes comment comments feedback topic
-    subject target action condition source file image url path output input query response state order length width
-    height parameters frequency period area place color performance availability""".split()
-)
-# Names that mean the same in functions of one field alone.
-_NEAR = frozenset(
-    "location region destination origin material temperature dosage diagnosis severity brand genre artist".split()
-)
-# Names of which everybody means the same, in functions of all fields.
-_EVERYWHERE = frozenset(
-    """patient_id customer_id employee_id user_id product_id order_id vehicle_id device_id student_id campaign_id
-    book_id project_id event_id transaction_id course_id ticket_id policy_number tracking_number country city language
-    currency author species username email isbn ip_address company organization medication airport_code
-    image_url audio_file video_url image_path crop vin invoice_id claim_id document_id""".split()
-)
+_NAMES = read_yaml(__file__, "names.yaml")
+_GENERIC, _NEAR, _EVERYWHERE = (frozenset(_NAMES[name]) for name in ("generic", "near", "everywhere"))
 _SUCCESS = re.compile(
     r"^(success|is_success|successful|confirmation|completed|.*_(success|successful|created|updated|deleted|added))$"
 )
 _FAILED = re.compile(r"fail|error|invalid|declin|denied|reject|not |un", re.IGNORECASE)
 _MADE_OR_GONE = re.compile(r"^(delete|remove|cancel|end|stop|terminate|revoke|destroy|drop|suspend)\b")
-_STATES = {"ask": ("active", "pending", "under review", "completed"), "do": ("confirmed", "completed", "scheduled")}
-_UNITS = {
-    "temperature": "Celsius", "distance": "kilometers", "speed": "km/h", "velocity": "m/s", "weight": "kilograms",
-    "mass": "kilograms", "energy": "joules", "power": "watts", "pressure": "kilopascals", "force": "newtons",
-    "voltage": "volts", "current": "amperes", "area": "square meters", "volume": "liters", "length": "meters",
-    "height": "meters", "consumption": "kilowatt hours", "density": "kg/m3", "resistance": "ohms", "price": "USD",
-    "cost": "USD", "concentration": "mg/L", "depth": "meters", "frequency": "hertz", "acceleration": "m/s2",
-    "capacity": "liters", "torque": "newton meters", "emission": "tonnes", "yield": "tonnes per hectare",
-}  # fmt: skip
 
 
 @dataclass
@@ -291,10 +265,12 @@ class _Stub:
         own = values.examples(schema)
         if kind == "string" and not own:
             if name == "status" or name.endswith("_status"):
-                return ["one", list(_STATES["ask" if asks else "do"])]
+                return ["one", list(_NAMES["states"]["ask" if asks else "do"])]
             if name in ("unit", "units"):
                 others = " ".join(map(values.snake, self.record["responses"]["properties"]))
-                unit = next((unit for word, unit in _UNITS.items() if word in f"{others} {self.phrase}"), None)
+                unit = next(
+                    (unit for word, unit in _NAMES["units"].items() if word in f"{others} {self.phrase}"), None
+                )
                 return ["one", [unit]] if unit else None
             if name in ("message", "confirmation", "confirmation_message") and not asks:
                 return ["one", ["The request was accepted", "The request was completed", "Done"]]

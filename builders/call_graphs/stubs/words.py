@@ -11,49 +11,16 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Descriptions that begin with one of these say what a user wants; "Allows ..." and the like do not.
-VERBS = frozenset(
-    """acquire activate add adjust administer analyze apply approve assess assign audit authenticate authorize balance
-    block book borrow build calculate calibrate cancel capture change check classify clean collect compare compile
-    compress compute conduct configure connect convert correct count create crop customize decode decrypt delete deploy
-    design detect determine diagnose dispense distribute donate download draw edit encode encrypt end enhance enroll
-    escalate establish estimate evaluate execute export extract fill find fit format generate get grant hash highlight
-    hire identify implement improve increase initialize initiate insert inspect install interpret invite issue join
-    launch list locate lock log look make mark measure merge modify monitor move mute normalize open optimize order
-    organize pause perform place plan play post predict prepare process publish query read recognize recommend record
-    redeem reduce register remove render renew rent repair report request reserve reset resize resolve restart restore
-    resume retrieve return revoke rotate run save scan schedule score scrape search segment select sell send set ship
-    simulate sort solve split start stop store submit subscribe suggest summarize suspend synthesize tag take terminate
-    test track train transcribe transfer translate trim turn unlock unsubscribe update upgrade upload validate
-    verify buy conjugate control debug drop explore file offer parse pay proofread prove purchase rollback sanitize
-    scroll shuffle toggle transform trigger""".split()
-)
-_UPPER = {
-    w: w.upper() for w in "id url dna rna ip sql gps html css api ph isbn vin xml json pdf cpu gpu http ssl".split()
-}
+from ..._lib.data_files import read_yaml
+
+_TABLES = read_yaml(__file__, "words.yaml")
+VERBS = frozenset(_TABLES["verbs"])
+_UPPER = {word: word.upper() for word in _TABLES["capitals"]}
 _UNIT = re.compile(
-    r"\b(?:in|\(in|unit:)\s+(meters per second squared|degrees celsius|degrees fahrenheit|celsius|fahrenheit"
-    r"|kelvin|hectares|acres|square meters"
-    r"|square feet|square kilometers|cubic meters|meters per second|kilometers per hour|miles per hour|meters|metres"
-    r"|centimeters|millimeters|micrometers|nanometers|kilometers|miles|feet|inches|milliseconds|seconds|minutes|hours"
-    r"|days|weeks|months|kilograms|grams|milligrams|pounds|tons|tonnes|liters|litres|milliliters|kilowatts|megawatts"
-    r"|watts|volts|amperes|amps|ohms|hertz|degrees|radians|pixels|us dollars|dollars|euros|pascals|newtons|joules"
-    r"|decibels|percent|percentage|km/h|m/s|km|kg|cm|mm|mph|hz|khz|mhz|ghz|usd|psi"
-    r"|kwh|mg/dl|moles|rpm)\b(?!\s*(?:per\b|/|squared|cubed|\^))",
-    re.IGNORECASE,
+    rf"\b(?:in|\(in|unit:)\s+({'|'.join(_TABLES['units'])})\b(?!\s*(?:per\b|/|squared|cubed|\^))", re.IGNORECASE
 )
-_SHOWN = {
-    "celsius": "degrees Celsius",
-    "fahrenheit": "degrees Fahrenheit",
-    "percentage": "percent",
-    "usd": "US dollars",
-}
 _PLACES = re.compile(r"(^|_)(location|city|country|country_name|region|state|town|place|province)$")
-_TO = {"destination": "to", "destination_city": "to", "origin": "from", "origin_city": "from", "year": "for",
-       "start_date": "from", "end_date": "until", "start_time": "from", "end_time": "until", "date": "on",
-       "time": "at", "recipient": "to", "time_period": "for", "source_language": "from", "target_language": "into",
-       "check_in_date": "from", "check_out_date": "until", "appointment_date": "on", "appointment_time": "at",
-       "reservation_date": "on", "reservation_time": "at", "month": "for", "author": "by", "artist": "by"}  # fmt: skip
+_TO: dict[str, str] = _TABLES["prepositions"]
 _SMALL = (
     r"(?=\s+(?:in|of|for|on|to|with|from|at|by|and|or|based|using|within|between|during|over|about|into|under|who|that"
     r"|is|are|has|through|as|via|against|inside|including|[a-z]+ed)\b|\s*[,.;]|$)"
@@ -95,7 +62,7 @@ def article(noun: str) -> str:
 def unit(schema: Mapping[str, Any]) -> str:
     """The unit a description states, "" where it states none."""
     found = _UNIT.search(str(schema.get("description", "")))
-    return _SHOWN.get(found[1].lower(), found[1]) if found else ""
+    return _TABLES["spoken_units"].get(found[1].lower(), found[1]) if found else ""
 
 
 def plural(noun: str) -> bool:
