@@ -116,12 +116,12 @@ STEPS: dict[str, StepSpec] = {
         "dataset",
         "rows of call_graphs, call_graphs_reworded and button as configs of one data set",
         inputs={
-            "gold": Role("dataset", optional=True),
+            "executed": Role("dataset", optional=True),
             "stubs": Role("dataset", optional=True),
             "verified": Role("dataset", optional=True),
             "faithful": Role("dataset", optional=True),
         },
-        version=2,
+        version=3,
     ),
     "tool_query": StepSpec(
         "builder",

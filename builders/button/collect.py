@@ -1,7 +1,7 @@
 """Builder `button_dataset`: executed call graphs, reworded ones and the paper's pipeline as configs of one data set.
 
-Each input becomes a config with the same columns, so that `load_dataset(REPO, "gold")` and the others are read by the
-same code. Nothing is changed in a row; what an input's card says of its making is told again here.
+Each input becomes a config with the same columns, so that `load_dataset(REPO, "executed")` and the others are read by
+the same code. Nothing is changed in a row; what an input's card says of its making is told again here.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from .._lib.sources import read_rows
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-CONFIGS = ("gold", "stubs", "verified", "faithful")  # the first that is there is the default
+CONFIGS = ("executed", "stubs", "verified", "faithful")  # the first that is there is the default
 MADE = {
-    "gold": "compositions of functions that run, in words from templates",
+    "executed": "compositions of functions that run, in words from templates",
     "stubs": "the same over other people's definitions, with results of the right form that are not true",
     "verified": "executed call graphs with the user's turns in a model's words; calls and results unchanged",
     "faithful": "BUTTON's own pipeline: a model invents tasks, functions and results; nothing is run",
@@ -39,7 +39,7 @@ class ButtonDatasetConfig(BaseModel):
 
 
 def build(config: ButtonDatasetConfig, context: StepContext | None = None) -> dict[str, DatasetDict]:
-    """The inputs `gold`, `stubs`, `verified` and `faithful`, those that are given, as configs of these names.
+    """The inputs `executed`, `stubs`, `verified` and `faithful`, those that are given, as configs of these names.
 
     Raises:
         UsageError: no input.
@@ -93,7 +93,7 @@ def _held_out(made: dict[str, DatasetDict]) -> None:
             if shared:
                 raise DataError(
                     f"config {config}: train rows use the functions {', '.join(sorted(shared))}, which a {split} row "
-                    "uses as well: build it from the train split of the same gold rows"
+                    "uses as well: build it from the train split of the same executed call graphs"
                 )
 
 

@@ -24,7 +24,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[dict[str, Any],
     """Rows in which a call fails at first, and what `made` says of each."""
     folder = tmp_path_factory.mktemp("retry")
     config = CallGraphsConfig(train_rows=150, variants=("tool_error",))
-    return [(row, list(made(row))) for row in build(config, StepContext("gold", folder, folder))["train"]]
+    return [(row, list(made(row))) for row in build(config, StepContext("executed", folder, folder))["train"]]
 
 
 def made(row: dict[str, Any]) -> Iterator[tuple[Call, Any, bool, Any]]:
@@ -119,7 +119,7 @@ def test_own_tools_are_taken_to_change_something_unless_they_say(tmp_path: Path)
     config = CallGraphsConfig(
         train_rows=12, tools=str(tmp_path / "mine.py"), variants=("tool_error",), compositions=("single",), near=1.0
     )
-    for row in build(config, StepContext("gold", tmp_path, tmp_path))["train"]:
+    for row in build(config, StepContext("executed", tmp_path, tmp_path))["train"]:
         (error,) = [
             m["content"] for m in row["messages"] if m["role"] == "tool" and "error" in json.loads(m["content"])
         ]

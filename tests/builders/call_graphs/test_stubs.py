@@ -77,7 +77,7 @@ def given(folder: Path) -> dict[str, Input]:
 
 
 def made(folder: Path, work: Path, **settings: Any) -> tuple[list[dict[str, Any]], StepContext]:
-    context = StepContext("gold", work, work, given(folder))
+    context = StepContext("executed", work, work, given(folder))
     built = build(CallGraphsConfig(**{"train_rows": 25, "near": 1.0} | settings), context)["train"]
     assert built.features == features()
     return built.to_list(), context
