@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError, UsageError
+from ...hub_sync.errors import DataError, RowRejected, UsageError
 from ...hub_sync.json_columns import make_dataset
 from ...inference.served import ServingConfig, check_spec, serve_input
-from .._lib.cards import add_table, describe
+from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.conversation_checks import faults, run_checks
-from .._lib.conversation_rows import ASSISTANT, CHECKS, Row, features, identity
+from .._lib.conversation_rows import ASSISTANT, Row, features, identity
+from .._lib.data_files import read_yaml
 from .._lib.near_duplicates import MinHashIndex, read_against
+from .._lib.rejections import Rejections
 from .._lib.sources import read_rows
 from .._lib.teacher import PhaseClient, phase
 from .words import value_text
@@ -31,28 +32,7 @@ from .words import value_text
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-PROMPT = (
-    "You rewrite what a user writes to an assistant: other words, the same meaning. You write as the user, never as "
-    "the assistant. Keep every name, number, date and code. Keep all that is asked for, in its order, and all "
-    "conditions."
-)
-# A small teacher answers the request unless it has seen how it is done.
-EXAMPLES = (
-    (
-        "Could you look up train TR5521, then reserve a seat on it for Mira Holt?",
-        "I need the details of train TR5521, and after that a seat on it, reserved for Mira Holt.",
-    ),
-    (
-        "Please check the price of the Lumen kettle. If it costs less than 40, order it for Omar Diaz; otherwise find "
-        "the cheapest kettle.",
-        "Check for me the current price of the Lumen kettle. Should it cost less than 40, order one for Omar Diaz. "
-        "Otherwise I want you to find the cheapest kettle.",
-    ),
-    (
-        "Thanks. Next, find out what the weather is like in the city of that hotel.",
-        "And the weather in the city of that hotel, please: find out what it is like there.",
-    ),
-)
+TEXTS = read_yaml(__file__, "reworded.yaml")
 # Whom or what a word means, the old text did not need to say.
 _REFERENCE = re.compile(r"\b(its|back|my|you will|(?:from|to|for|lend|borrow) me)\b", re.IGNORECASE)
 _DIRECTION = re.compile(r"\b(from|to)\s+(?:the account of\s+)?([A-Z][\w'-]+(?: [A-Z][\w'-]+)*)")
@@ -151,8 +131,8 @@ def _out_of_order(new: str, asks: Sequence[str]) -> str:
 
 def prompt(request: str) -> list[dict[str, str]]:
     """The conversation whose next turn is the request in other words."""
-    turns = [{"role": "system", "content": PROMPT}]
-    for old, new in EXAMPLES:
+    turns = [{"role": "system", "content": TEXTS["prompt"]}]
+    for old, new in TEXTS["examples"]:
         turns += [{"role": "user", "content": f"Request: {old}"}, {"role": "assistant", "content": new}]
     return [*turns, {"role": "user", "content": f"Request: {request}"}]
 
@@ -223,48 +203,34 @@ def build(config: RewordedConfig, context: StepContext | None = None) -> dict[st
         **config.scale(),
     )
     responses = {name: tool.definition["responses"] for name, tool in read_worlds().tools.items()}
-    refused: Counter[str] = Counter({"the endpoint failed": len(result.failed)})
-    accepted, used, seen = [], [0, 0], MinHashIndex(config.near)
-    tests = read_against(context, config.near)
-    for row in result.rows:
-        used = [a + b for a, b in zip(used, row.pop("used"), strict=True)]
-        row.pop("n")
+    used, seen, tests = [0, 0], MinHashIndex(config.near), read_against(context, config.near)
+    rejections = Rejections()
+
+    def accepted(row: Row) -> Row:
         if "rejected" in row:
-            refused[row["rejected"]] += 1
-            continue
+            raise RowRejected(row["rejected"])
         row["id"] = identity(row["messages"], row["tools"])
         row["task"] = " ".join(m["content"] for m in row["messages"] if m["role"] == "user")
         row["made_by"] = f"{served.name}@{served.revision}" if served.revision else served.name
         row = run_checks(row, responses, seen, tests)
-        if found := faults(row):
-            refused.update(f"check: {name}" for name in found)
-        else:
-            accepted.append(row)
-    if not accepted:
-        worst, count = refused.most_common(1)[0]
+        if failed := faults(row):
+            raise RowRejected(f"check: {', '.join(failed)}")
+        return row
+
+    for row in result.rows:
+        row.pop("n")
+        used = [a + b for a, b in zip(used, row.pop("used"), strict=True)]
+    failed = [{"rejected": "the endpoint failed"}] * len(result.failed)
+    train = list(rejections.convert(str(source.ref), [*result.rows, *failed], accepted))
+    if not train:
+        worst, count = rejections.by_reason().most_common(1)[0]
         raise DataError(f"none of {len(chosen)} rows is accepted ({worst}: {count}); use a stronger teacher")
-    _report(context, served.name, len(chosen), len(accepted), refused, used)
-    return {"verified": datasets.DatasetDict({"train": make_dataset(accepted, features())})}
-
-
-def _report(
-    context: StepContext, teacher: str, asked: int, accepted: int, refused: Counter[str], used: Sequence[int]
-) -> None:
     report = context.report
-    describe(report, __file__, "reworded", dataset=context.inputs["dataset"].ref, teacher=teacher)
-    report.counts |= {"rows_asked": asked, "rows_accepted": accepted}
-    kinds = [name for name in refused if not name.startswith("check: ")]
-    table = [["accepted", accepted, f"{accepted / asked:.1%}"]]
-    table += [[name, refused[name], f"{refused[name] / asked:.1%}"] for name in kinds if refused[name]]
-    table += [[f"check: {c}", refused[f"check: {c}"], f"{refused[f'check: {c}'] / asked:.1%}"] for c in CHECKS]
-    add_table(
-        report,
-        "What became of the rows",
-        ["", "rows", "of all"],
-        table,
-        f"Tokens per accepted row: {used[0] / accepted:,.0f} read, {used[1] / accepted:,.0f} written.",
-    )
+    describe(report, __file__, "reworded", dataset=source.ref, teacher=served.name)
+    report.counts["rows_accepted"] = len(train)
+    rejections.describe(report)
     report.metrics |= {
-        "tokens_read_per_accepted_row": round(used[0] / accepted, 1),
-        "tokens_written_per_accepted_row": round(used[1] / accepted, 1),
+        "tokens_read_per_accepted_row": round(used[0] / len(train), 1),
+        "tokens_written_per_accepted_row": round(used[1] / len(train), 1),
     }
+    return {"verified": datasets.DatasetDict({"train": make_dataset(train, features())})}

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError
+from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import is_well_formed, utf8
 from .._lib.cards import add_sources, add_table, describe
 from .._lib.context import local_context
 from .._lib.decontamination import inputs_against
+from .._lib.rejections import Rejections
 from .._lib.splits import unit_hash
 from .overlap import read_questions
 from .read import TextSource, documents, read_files
@@ -108,42 +109,43 @@ def build(config: CorpusConfig, context: StepContext | None = None) -> DatasetDi
     splits: dict[str, list[Row]] = {name: [] for name, share in shares.items() if share > 0}
     counts: dict[str, Counter[str]] = {}
     origins: list[str] = []
+    rejections = Rejections()
     seen: set[str] = set()
     questions = read_questions(context, config.against_words)
+
+    def accepted(text: str) -> Row:
+        if not is_well_formed(text):
+            raise RowRejected("half a surrogate pair, which JSON can spell and is not Unicode")
+        if len(text) < config.min_chars:
+            raise RowRejected(f"fewer than {config.min_chars} characters")
+        identity = document_id(text)
+        if identity in seen and config.dedup == "exact":
+            raise RowRejected("duplicate")
+        seen.add(identity)
+        if questions is not None and questions.within(text):
+            raise RowRejected(f"{config.against_words} words in a row of a question of a test set")
+        return {"text": text, "id": identity}
+
     for source in config.sources:
         files, origin = read_files(source, config.timeout)
         origins.append(f"{source.name} ({source.license}): {origin}")
         count = counts[source.name] = Counter(files=len(files))
-        for name, data in files:
-            for text in documents(source, name, data):
-                count["read"] += 1
-                if not is_well_formed(text):  # half a surrogate pair, which JSON can spell
-                    count["not Unicode"] += 1
-                    continue
-                if len(text) < config.min_chars:
-                    count["too short"] += 1
-                    continue
-                identity = document_id(text)
-                if identity in seen and config.dedup == "exact":
-                    count["duplicates"] += 1
-                    continue
-                seen.add(identity)
-                if questions is not None and questions.within(text):
-                    count["of a test"] += 1
-                    continue
-                split = split_of(identity, config)
-                count[split] += 1
-                count["characters"] += len(text)
-                splits[split].append({"text": text, "source": source.name, "license": source.license, "id": identity})
+        texts = (text for name, data in files for text in documents(source, name, data))
+        for row in rejections.convert(source.name, texts, accepted):
+            split = split_of(row["id"], config)
+            count.update({split: 1, "characters": len(row["text"])})
+            splits[split].append(row | {"source": source.name, "license": source.license})
     for split, rows in splits.items():
         if not rows:
-            read = sum(count["read"] for count in counts.values())
+            share = "the shares" if split == "train" else f"{split[:5]}_share"
             raise DataError(
-                f"no document is left for the {split} split of {read} read: add sources, lower min_chars "
-                f"({config.min_chars}), or change {'the shares' if split == 'train' else split[:5] + '_share'}"
+                f"no document is left for the {split} split of {rejections.read.total()} read: add sources, lower "
+                f"min_chars ({config.min_chars}), or change {share}"
             )
     _report(config, context, splits, counts, origins)
-    return DatasetDict({name: Dataset.from_list(rows) for name, rows in splits.items()})
+    rejections.describe(context.report)
+    columns = ["text", "source", "license", "id"]
+    return DatasetDict({name: Dataset.from_list(rows).select_columns(columns) for name, rows in splits.items()})
 
 
 def _report(
@@ -168,26 +170,10 @@ def _report(
     languages = sorted({source.language for source in config.sources if source.language})
     if languages:
         report.card["language"] = languages
-    total: Counter[str] = sum(counts.values(), Counter())
-    report.counts |= {
-        "files_read": total["files"],
-        "documents_read": total["read"],
-        **({"not_unicode": total["not Unicode"]} if total["not Unicode"] else {}),
-        "too_short": total["too short"],
-        "duplicates": total["duplicates"],
-        **({"of_a_test": total["of a test"]} if tests else {}),
-        **{f"{name}_rows": len(rows) for name, rows in splits.items()},
-    }
-    odd = ["not Unicode"] if total["not Unicode"] else []
-    found = ["files", "read", *odd, "too short", "duplicates", *(["of a test"] if tests else [])]
-    columns = [*found, *splits, "characters"]
-    add_table(
-        report,
-        "Documents by source",
-        ["source", *columns],
-        [[name, *(count[column] for column in columns)] for name, count in counts.items()],
-        f"Too short: fewer than {config.min_chars} characters."
-        + (" Not Unicode: with half a surrogate pair." if odd else "")
-        + (f" Of a test: {config.against_words} words in a row of a question in {', '.join(tests)}." if tests else ""),
-    )
+    report.counts["files_read"] = sum(count["files"] for count in counts.values())
+    report.counts |= {f"{name}_rows": len(rows) for name, rows in splits.items()}
+    columns = ["files", *splits, "characters"]
+    table = [[name, *(count[column] for column in columns)] for name, count in counts.items()]
+    note = f"Test sets whose questions no document holds: {', '.join(tests)}." if tests else ""
+    add_table(report, "Documents by source", ["source", *columns], table, note)
     add_sources(report, origins)
