@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...hub_sync.context import StepContext
+from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...inference.budget import Usage
 from ...inference.conversations import text_of
 from ...inference.served import Served
+from .._lib.sources import read_rows
 from .._lib.teacher import Row
 from . import dedup, prompts
 
@@ -72,7 +72,7 @@ class Pipeline:
         if source is None:
             found: list[str] = json.loads(resources.files(__package__).joinpath("seeds.json").read_text("utf-8"))
         else:
-            texts = conversations(source.path, self.config)
+            texts = conversations(source, self.config, self.context)
             rows = self._phase("bottom_up:scenarios", [{"n": n, "conversation": t} for n, t in enumerate(texts)])
             found = [row["scenario"] for row in rows]
         found = self._distinct("scenarios that differ", found)
@@ -134,32 +134,26 @@ class Pipeline:
         return kept
 
 
-def conversations(folder: Path, config: ButtonConfig) -> list[str]:
+def conversations(source: Input, config: ButtonConfig, context: StepContext) -> list[str]:
     """The first conversations of a data set as text, `messages` or `conversations` (ShareGPT) as they may be.
 
-    Raises DataError where the split cannot be read or a row has neither column.
+    Raises DataError if the split cannot be read or a row has neither column.
     """
-    import datasets
-
-    try:
-        rows = datasets.load_dataset(str(folder), split=config.split)
-    except Exception as error:  # datasets raises everything from ValueError to its own DatasetGenerationError
-        said = next(iter(str(error).splitlines()), "no reason given")
-        raise DataError(f"dataset: split {config.split!r} cannot be read ({type(error).__name__}: {said})") from error
+    rows, where = read_rows(source, context, config.split), f"{source.ref}: split {config.split!r}"
     found: list[str] = []
     for row in rows.select(range(min(config.conversations, len(rows)))):
         turns = row.get("messages") or row.get("conversations")
         if not turns:
-            raise DataError(f"dataset: split {config.split!r} has no messages or conversations in every row")
+            raise DataError(f"{where} has no messages or conversations in every row")
         try:
             heard = [
                 (turn.get("role") or turn.get("from"), text_of(turn.get("content") or turn.get("value")))
                 for turn in turns
             ]
         except RowRejected as error:
-            raise DataError(f"dataset: split {config.split!r}, row {len(found)}: {error}: repair the row") from error
+            raise DataError(f"{where}, row {len(found)}: {error}: repair the row") from error
         text = "\n".join(f"{role}: {words}" for role, words in heard if role != "system" and words)
         found.append(text[: config.conversation_chars])
     if not found:
-        raise DataError(f"dataset: split {config.split!r} has no rows")
+        raise DataError(f"{where} has no rows")
     return found

@@ -19,7 +19,7 @@ from ...hub_sync.errors import DataError, RowRejected
 from .._lib.context import local_context
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.sources import Source, parse_records, read_source
-from .report import describe
+from .report import fill_report
 from .schema import features, to_row
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def build(config: FBBenchConfig, context: StepContext | None = None) -> datasets
             rejections.reject(name, RowRejected("user_query", "user_query is that of an earlier record"))
         rows.setdefault(row["id"], row)
     rejections.check(config.max_rejected_share)
-    describe(context.report, list(rows.values()), origin=origin, sample=sample)
+    fill_report(context.report, list(rows.values()), origin=origin, sample=sample)
     rejections.describe(context.report)
     split = datasets.Dataset.from_list(list(rows.values()), features=features())
     return datasets.DatasetDict({config.split: split})
