@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import operator
 import warnings
 from collections.abc import Callable
@@ -58,21 +57,6 @@ def python_calls(text: str, reading: Reading | None = None) -> list[Call]:
         raise ValueError(f"no Python: {error.msg}") from None
     except (RecursionError, MemoryError):
         raise ValueError("nested too deeply") from None
-
-
-def json_calls(text: str) -> list[Call]:
-    """`[{"name": ..., "arguments": {...}}, ...]` or one such object. Raises ValueError in one line."""
-    try:
-        found = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"no JSON: {str(error)[:100]}") from None
-    calls = found if isinstance(found, list) else [found]
-    for call in calls:
-        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-            raise ValueError(f"a call needs a name: {json.dumps(call)[:100]}")
-        if not isinstance(call.get("arguments", {}), dict):
-            raise ValueError(f"the arguments of {call['name']} are no object")
-    return [Call(call["name"], call.get("arguments", {})) for call in calls]
 
 
 def as_python(call: Call) -> str:

@@ -13,9 +13,12 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pydantic import Field, field_validator
+
 from ...hub_sync.errors import RowRejected
 from ...hub_sync.json_columns import unstorable
 from ...hub_sync.text import utf8
+from ...inference.served import ServingConfig, check_spec
 from ...inference.stage import RowError
 
 if TYPE_CHECKING:
@@ -25,6 +28,27 @@ Row = dict[str, Any]
 T = TypeVar("T")
 STOP = ("</call>", "</final>")
 OWN_TAG = "<thought>"  # of the prompts: what stands in it is part of the row
+
+
+class TeacherConfig(ServingConfig):
+    """Which teacher is asked, and how. Defaults are our choice."""
+
+    teacher: str | None = Field(
+        None, description="openai:MODEL@BASE_URL; null: the step's input `teacher`, a GGUF repository."
+    )
+    split: str = Field("train", description="Split of the input `dataset`.")
+    attempts: int = Field(3, ge=1, description="Replies to ask for, with a seed each, until one can be used.")
+    temperature: float = Field(0.7, ge=0, description="Sampling temperature.")
+    max_tokens: int = Field(1024, ge=1, description="New tokens of a reply.")
+    seed: int = Field(0, ge=0, description="Part of every request's seed.")
+    max_failed: float = Field(
+        0.05, ge=0, le=1, description="Share of a phase's rows whose requests may fail in transport."
+    )
+
+    @field_validator("teacher")
+    @classmethod
+    def _known_teacher(cls, value: str | None) -> str | None:
+        return value if value is None else check_spec(value)
 
 
 class PhaseClient:

@@ -12,12 +12,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected, UsageError
 from ...hub_sync.json_columns import make_dataset
-from ...inference.served import ServingConfig, check_spec, serve_input
+from ...inference.served import serve_input
 from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.conversation_checks import faults, run_checks
@@ -26,7 +26,7 @@ from .._lib.data_files import read_yaml
 from .._lib.near_duplicates import MinHashIndex, read_against
 from .._lib.rejections import Rejections
 from .._lib.sources import read_rows
-from .._lib.teacher import PhaseClient, phase
+from .._lib.teacher import PhaseClient, TeacherConfig, phase
 from .words import value_text
 
 if TYPE_CHECKING:
@@ -48,25 +48,13 @@ PLAIN = frozenset(
 )
 
 
-class RewordedConfig(ServingConfig):
+class RewordedConfig(TeacherConfig):
     """Which rows, which teacher, how it is asked. Defaults are our choice."""
 
-    teacher: str | None = Field(
-        None, description="openai:MODEL@BASE_URL; null: the step's input `teacher`, a GGUF repository."
-    )
-    split: str = Field("train", description="Split of the rows of call_graphs.")
     rows: int | None = Field(None, ge=1, description="The first so many rows; null: all.")
     near: float = Field(0.8, gt=0, le=1, description="Estimated Jaccard similarity that makes two requests one.")
-    attempts: int = Field(3, ge=1, description="Rewordings to ask for, with a seed each, until one can be taken.")
     temperature: float = Field(0.8, ge=0, description="Sampling temperature.")
     max_tokens: int = Field(256, ge=1, description="New tokens of a reply.")
-    seed: int = Field(0, ge=0, description="Part of every request's seed.")
-    max_failed: float = Field(0.05, ge=0, le=1, description="Share of rows whose requests may fail in transport.")
-
-    @field_validator("teacher")
-    @classmethod
-    def _known_teacher(cls, value: str | None) -> str | None:
-        return value if value is None else check_spec(value)
 
 
 def fault_of(new: str, old: str, asks: Sequence[str] = (), values: Sequence[str] = ()) -> str:

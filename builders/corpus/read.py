@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.refs import ArtifactRef
-from .._lib.sources import Source, read_source
+from .._lib.sources import Source, decode, read_source
 
 ARCHIVES = (".zip", ".whl")
 # WikiText's title of an article, ` = Title = `; the headings below it have two or more equals signs.
@@ -149,10 +149,7 @@ def _raw_documents(source: TextSource, name: str, data: bytes) -> Iterator[str]:
     if source.format == "parquet":
         yield from _column(data, name, field)
         return
-    try:
-        text = _line_ends(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    text = _line_ends(decode(name, data))
     if source.format == "wikitext":
         yield from _articles(text)
     elif source.format == "json":

@@ -10,7 +10,6 @@ of the package is imported or run.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +18,19 @@ from pydantic import ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from .._lib.archives import Wheel
+from .._lib.call_rows import fault_counts, features, judged, offered_tools, to_json
 from .._lib.cards import describe
 from .._lib.context import local_context
-from .._lib.retrieval import TfidfRetriever, offer
+from .._lib.retrieval import TfidfRetriever
 from .._lib.sources import Source, read_source
 from .convert import RESULT, definition, faults, references
 
 if TYPE_CHECKING:
     import datasets
 
+COLUMNS = (
+    "id", "part", "query", "calls", "result", "gold_tools", "tools", "n_calls", "nested", "faults", "scorable",
+)  # fmt: skip
 PARTS = {
     "executable": "data_v1/executable/executable",
     "glaive": "data_v1/non-executable/non-executable-glaive",
@@ -70,16 +73,7 @@ def build(config: NestfulConfig, context: StepContext | None = None) -> datasets
     except (LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{name}: its rows are not those of nestful-wrapper 0.1.7 ({error!r})") from error
     _describe(config, context, origin, rows)
-    return datasets.DatasetDict({"test": datasets.Dataset.from_list(rows, features=features())})
-
-
-def features() -> datasets.Features:
-    """Arrow features of the rows."""
-    from datasets import Features, List, Value
-
-    text = dict.fromkeys(("id", "part", "query", "calls", "result", "gold_tools", "tools"), Value("string"))
-    counts = {"n_calls": Value("int32"), "nested": Value("bool")}
-    return Features(text | counts | {"faults": List(Value("string")), "scorable": Value("bool")})
+    return datasets.DatasetDict({"test": datasets.Dataset.from_list(rows, features=features(COLUMNS))})
 
 
 def _rows(
@@ -90,43 +84,29 @@ def _rows(
     rows = []
     nearest = retriever.rank([record["input"] for record in records], candidates)
     for number, (record, ranked) in enumerate(zip(records, nearest, strict=True)):
-        row, query = f"{part}_{number}", record["input"]
+        row = f"{part}_{number}"
         calls = [call for call in record["output"] if call["name"] != RESULT]
         result: dict[str, str] = next((call["arguments"] for call in record["output"] if call["name"] == RESULT), {})
-        needed = [name for name in dict.fromkeys(call["name"] for call in calls) if name in tools]
-        offered = offer(needed, ranked, candidates, row)
-        found = list(faults(calls, tools))
         rows.append(
             {
                 "id": row,
                 "part": part,
-                "query": query,
-                "calls": _text([{"name": call["name"], "arguments": call["arguments"]} for call in calls]),
-                "result": _text(result),
-                "gold_tools": _text([_openai(tools[name]) for name in needed]),
-                "tools": _text([_openai(tools[name]) for name in offered]),
+                "query": record["input"],
+                "calls": to_json([{"name": call["name"], "arguments": call["arguments"]} for call in calls]),
+                "result": to_json(result),
+                **offered_tools(row, calls, tools, ranked, candidates),
                 "n_calls": len(calls),
                 "nested": any(references(call["arguments"]) for call in calls),
-                "faults": [f"{kind}: {where}" for kind, where in found],
-                "scorable": bool(calls) and not any(kind == "unknown_tool" for kind, _ in found),
+                **judged(calls, faults(calls, tools)),
             }
         )
     return rows
 
 
-def _openai(tool: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "function", "function": tool}
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
 def _describe(config: NestfulConfig, context: StepContext, origin: str, rows: list[dict[str, Any]]) -> None:
     report = context.report
     describe(report, __file__, origin=origin, candidates=config.candidates)
-    kinds = Counter(said.partition(":")[0] for row in rows for said in row["faults"])
     report.counts = dict(Counter(row["part"] for row in rows))
     report.counts |= {"nested": sum(row["nested"] for row in rows)}
-    report.counts |= {f"fault {kind}": number for kind, number in sorted(kinds.items())}
+    report.counts |= {f"fault {kind}": number for kind, number in fault_counts(rows).items()}
     report.counts["not scorable"] = sum(not row["scorable"] for row in rows)
