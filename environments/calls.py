@@ -88,10 +88,10 @@ def _named(keyword: ast.keyword) -> list[tuple[str, Any]]:
     """The arguments that `name=value` or `**{"name": value}` gives."""
     if keyword.arg is not None:
         return [(keyword.arg, _value(keyword.value))]
-    given = _value(keyword.value) if isinstance(keyword.value, ast.Dict) else None
-    if given is None or not all(isinstance(name, str) for name in given):
+    mapping = _value(keyword.value) if isinstance(keyword.value, ast.Dict) else None
+    if mapping is None or not all(isinstance(name, str) for name in mapping):
         raise ValueError("a call with ** has no arguments by name")
-    return list(given.items())
+    return list(mapping.items())
 
 
 def _value(node: ast.expr) -> Any:

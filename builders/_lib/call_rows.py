@@ -43,10 +43,10 @@ def offered_tools(
 
 def judged(calls: Sequence[Any], faults: Faults) -> Row:
     """The columns faults ("kind: where") and scorable: all functions that are called are defined."""
-    found = list(faults)
+    pairs = list(faults)
     return {
-        "faults": [f"{kind}: {where}" for kind, where in found],
-        "scorable": bool(calls) and not any(kind == "unknown_tool" for kind, _ in found),
+        "faults": [f"{kind}: {where}" for kind, where in pairs],
+        "scorable": bool(calls) and not any(kind == "unknown_tool" for kind, _ in pairs),
     }
 
 

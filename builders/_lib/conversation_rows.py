@@ -89,15 +89,15 @@ def calls_of(messages: Messages) -> list[dict[str, Any]]:
 
 def results_of(messages: Messages) -> dict[str, Any]:
     """Result by call id, as parsed JSON, or as text where it is none."""
-    found = {}
+    results = {}
     for message in messages:
         if message["role"] == "tool":
             name = message.get("tool_call_id", "")
             try:
-                found[name] = json.loads(message["content"])
+                results[name] = json.loads(message["content"])
             except (ValueError, RecursionError):
-                found[name] = message["content"]
-    return found
+                results[name] = message["content"]
+    return results
 
 
 def identity(messages: Messages, tools: Sequence[Any]) -> str:

@@ -161,14 +161,14 @@ def parse_records(data: bytes, name: str) -> list[Any]:
 
 def json_lines(name: str, data: bytes) -> list[tuple[int, Any]]:
     """(line number from 1, value) of every line that is not blank. Raises DataError for one that is not JSON."""
-    found = []
+    values = []
     for number, line in enumerate(decode(name, data).split("\n"), 1):  # splitlines would cut a JSON text at its U+2028
         if line.strip():
             try:
-                found.append((number, load_json(line)))
+                values.append((number, load_json(line)))
             except (ValueError, RecursionError) as error:
                 raise DataError(f"{name}: line {number} is not JSON ({error}); fetch the file again") from error
-    return found
+    return values
 
 
 def decode(name: str, data: bytes) -> str:

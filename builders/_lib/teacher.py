@@ -127,19 +127,19 @@ def phase(
     async def run(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
         client = PhaseClient(chat, config, f"{work.__name__}:{row['n']}")
         try:
-            found = await work(row, config, client)
+            changes = await work(row, config, client)
         except RowRejected as reason:
-            found = {"rejected": reason.reason, "detail": str(reason)}
-        return {**row, **found, "used": [client.prompt_tokens, client.completion_tokens]}
+            changes = {"rejected": reason.reason, "detail": str(reason)}
+        return {**row, **changes, "used": [client.prompt_tokens, client.completion_tokens]}
 
     return run
 
 
 async def together(*work: Awaitable[T]) -> list[T | RowRejected]:
     """All of it side by side, to the end; a RowRejected is a result, anything else raises."""
-    found = await asyncio.gather(*work, return_exceptions=True)
+    outcomes = await asyncio.gather(*work, return_exceptions=True)
     results: list[T | RowRejected] = []
-    for one in found:
+    for one in outcomes:
         if isinstance(one, BaseException) and not isinstance(one, RowRejected):
             raise one
         results.append(one)

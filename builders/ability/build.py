@@ -67,8 +67,8 @@ class AbilityConfig(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> AbilityConfig:
         for field in ("kind", "name"):
-            said = [getattr(source, field) for source in self.sources]
-            if twice := next((value for value in said if said.count(value) > 1), None):
+            values = [getattr(source, field) for source in self.sources]
+            if twice := next((value for value in values if values.count(value) > 1), None):
                 raise ValueError(f"sources has the {field} {twice!r} twice; give one source of each {field}")
         silent = next((source.name for source in self.sources if source.license is None), None)
         licences = sorted({source.license for source in self.sources if source.license})
@@ -110,23 +110,23 @@ def build(config: AbilityConfig, context: StepContext | None = None) -> dict[str
     rejections = Rejections()
     items: list[Item] = []
     for source in config.sources:
-        found: list[str] = []
-        items += _items(source, config, found, rejections)
+        files: list[str] = []
+        items += _items(source, config, files, rejections)
         licence = source.license or "upstream states no licence"
-        origins += [f"{source.name} ({licence}): {origin}" for origin in found]
+        origins += [f"{source.name} ({licence}): {origin}" for origin in files]
     clean(items, config.near)
-    kept: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    configs: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for item in items:
         if not item.left_out:
-            kept.setdefault(item.config, {}).setdefault(item.split, []).append(item.row)
-    if not kept:
+            configs.setdefault(item.config, {}).setdefault(item.split, []).append(item.row)
+    if not configs:
         raise DataError(
             f"no row is left of {rejections.read.total()} records: take more languages or subjects, or raise near"
         )
     _report(config, context, items, origins, rejections)
     return {
         name: DatasetDict({s: Dataset.from_list(splits[s], features=features()) for s in SPLITS if s in splits})
-        for name, splits in kept.items()
+        for name, splits in configs.items()
     }
 
 
@@ -152,11 +152,11 @@ def _items(
             if language not in source.taken() or (source.subjects and subject not in source.subjects):
                 rejections.leave_out(file.name, "another language or subject than is taken")
                 continue
-            asked = row.pop("english", None)
-            if asked is not None and english.setdefault(line, asked) != asked:
+            question = row.pop("english", None)
+            if question is not None and english.setdefault(line, question) != question:
                 raise DataError(
-                    f"{file.name}: line {line}: query {asked[:60]!r} is not the question that line has in the other "
-                    "languages, so the languages cannot be split alike; fetch the files of one version"
+                    f"{file.name}: line {line}: query {question[:60]!r} is not the question that line has in the "
+                    "other languages, so the languages cannot be split alike; fetch the files of one version"
                 )
             items.append(_item(source, config, file, line, row, language, translations))
     rejections.check(config.max_rejected_share)
@@ -243,16 +243,16 @@ def _report(
         )
     if silent:
         report.summary += f"\n\n{' and '.join(silent)}: no licence stated upstream, so this is not for publication."
-    kept = Counter((item.config, item.split) for item in items if not item.left_out)
+    rows = Counter((item.config, item.split) for item in items if not item.left_out)
     left = Counter((item.config, item.left_out) for item in items if item.left_out)
     report.counts |= {f"left_out_{rule}": sum(n for (_, r), n in left.items() if r == rule) for rule in RULES}
-    report.counts |= {f"{split}_rows": sum(n for (_, s), n in kept.items() if s == split) for split in SPLITS}
+    report.counts |= {f"{split}_rows": sum(n for (_, s), n in rows.items() if s == split) for split in SPLITS}
     add_table(
         report,
         "Rows by config",
         ["config", *SPLITS, *RULES],
         [
-            [name, *(kept[name, split] for split in SPLITS), *(left[name, rule] for rule in RULES)]
+            [name, *(rows[name, split] for split in SPLITS), *(left[name, rule] for rule in RULES)]
             for name in dict.fromkeys(item.config for item in items)
         ],
         "The last columns count rows that were left out of train and validation, each by the first rule "

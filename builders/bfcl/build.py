@@ -75,7 +75,7 @@ def build(config: BFCLConfig, context: StepContext | None = None) -> dict[str, d
     name, content, origin = read_source(config, config.timeout)
     wheel = _Wheel(name, content, "bfcl-eval")
     prompts = wheel.prompts()
-    made: dict[str, Any] = {}
+    configs: dict[str, Any] = {}
     for config_name, chosen, read in (("single_turn", SINGLE, _single), ("multi_turn", MULTI, _multi)):
         rows = {
             c: [read(row, gold, wheel, prompts) for row, gold in wheel.rows(c)]
@@ -83,14 +83,14 @@ def build(config: BFCLConfig, context: StepContext | None = None) -> dict[str, d
             if c in config.categories
         }
         if rows:
-            splits = {c: datasets.Dataset.from_list(found) for c, found in rows.items()}
-            made[config_name] = datasets.DatasetDict(splits)
-            context.report.counts |= {c: len(found) for c, found in rows.items()}
-    if "multi_turn" in made:
+            splits = {c: datasets.Dataset.from_list(part) for c, part in rows.items()}
+            configs[config_name] = datasets.DatasetDict(splits)
+            context.report.counts |= {c: len(part) for c, part in rows.items()}
+    if "multi_turn" in configs:
         sources = [{"name": n, "source": wheel.text(f"{SOURCES}{n}.py")} for n in (*DOCS.values(), "long_context")]
-        made["worlds"] = datasets.DatasetDict({"python": datasets.Dataset.from_list(sources)})
+        configs["worlds"] = datasets.DatasetDict({"python": datasets.Dataset.from_list(sources)})
     describe(context.report, __file__, version=wheel.version(), origin=origin)
-    return made
+    return configs
 
 
 class _Wheel(Wheel):
@@ -179,14 +179,14 @@ def _multi(row: dict[str, Any], gold: Any, wheel: _Wheel, prompts: tuple[str, st
     functions = [function for world in row["involved_classes"] for function in wheel.functions(world)]
     hidden = set().union(*later.values())
     shown = [function for function in functions if function["name"] not in hidden]
-    found = {turn: [f for f in functions if f["name"] in names] for turn, names in later.items()}
+    later_functions = {turn: [f for f in functions if f["name"] in names] for turn, names in later.items()}
     return {
         "id": row["id"],
         "turns": _json(row["question"]),
         "functions": _json(shown),
-        "later": _json(found),
+        "later": _json(later_functions),
         # The package writes them as Python does, without its hint.
-        "later_prompt": _json({turn: f"{shown_now}\n{prompts[1]}" for turn, shown_now in found.items()}),
+        "later_prompt": _json({turn: f"{shown_now}\n{prompts[1]}" for turn, shown_now in later_functions.items()}),
         "gold": _json(gold),
         "classes": _json(row["involved_classes"]),
         "config": _json(row["initial_config"]),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 CONFIGS = ("executed", "stubs", "verified", "faithful")  # the first that is there is the default
-MADE = {
+DESCRIPTIONS = {
     "executed": "compositions of functions that run, in words from templates",
     "stubs": "the same over other people's definitions, with results of the right form that are not true",
     "verified": "executed call graphs with the user's turns in a model's words; calls and results unchanged",
@@ -49,13 +49,13 @@ def build(config: ButtonDatasetConfig, context: StepContext | None = None) -> di
     from datasets import DatasetDict
 
     context = context or local_context()
-    given = [name for name in CONFIGS if name in context.inputs]
-    if not given:
+    names = [name for name in CONFIGS if name in context.inputs]
+    if not names:
         raise UsageError(f"step {context.step}: give at least one of the inputs {', '.join(CONFIGS)}")
-    made = {name: DatasetDict(_read(context.inputs[name], context)) for name in given}
-    _held_out(made)
-    _report(context, made)
-    return made
+    configs = {name: DatasetDict(_read(context.inputs[name], context)) for name in names}
+    _held_out(configs)
+    _report(context, configs)
+    return configs
 
 
 def _read(source: Input, context: StepContext) -> dict[str, Dataset]:
@@ -69,24 +69,24 @@ def _read(source: Input, context: StepContext) -> dict[str, Dataset]:
         try:
             splits[split] = rows.select_columns(list(columns)).cast(columns)
         except Exception as error:  # of pyarrow and of datasets, without a common base
-            said = next(iter(str(error).splitlines()), "no reason given")
+            reason = next(iter(str(error).splitlines()), "no reason given")
             raise DataError(
-                f"{source.ref}: split {split!r} has columns of other types ({said}); build it anew"
+                f"{source.ref}: split {split!r} has columns of other types ({reason}); build it anew"
             ) from error
     return splits
 
 
-def _held_out(made: dict[str, DatasetDict]) -> None:
+def _held_out(configs: dict[str, DatasetDict]) -> None:
     """Refuse train rows that use what a test row holds out: its set of functions, or any of `test_functions`."""
     sets: set[frozenset[str]] = set()
     names: set[str] = set()
-    for config, splits in made.items():
+    for config, splits in configs.items():
         if TEST in splits:
             sets.update(*_functions(config, splits[TEST]))
         if FUNCTIONS in splits:
             names.update(*(planned | offered for planned, offered in _functions(config, splits[FUNCTIONS])))
     sets.discard(frozenset())
-    for config, splits in made.items():
+    for config, splits in configs.items():
         for both in _functions(config, splits[TRAIN]) if TRAIN in splits else ():
             whole = next((used for used in both if used in sets), frozenset[str]())
             split, shared = (TEST, whole) if whole else (FUNCTIONS, names & (both[0] | both[1]))
@@ -108,12 +108,12 @@ def _functions(config: str, rows: Dataset) -> Iterator[tuple[frozenset[str], fro
             ) from error
 
 
-def _report(context: StepContext, made: dict[str, DatasetDict]) -> None:
+def _report(context: StepContext, configs: dict[str, DatasetDict]) -> None:
     report = context.report
-    configs = " ".join(f"Config `{name}`: {MADE[name]}." for name in made)
-    describe(report, __file__, "collect", configs=configs)
+    listing = " ".join(f"Config `{name}`: {DESCRIPTIONS[name]}." for name in configs)
+    describe(report, __file__, "collect", configs=listing)
     rows = []
-    for name, splits in made.items():
+    for name, splits in configs.items():
         for split, part in splits.items():
             report.counts[f"{name}_{split}_rows"] = len(part)
             passed = sum(not any(reasons) for reasons in zip(*(part[f"check_{c}"] for c in CHECKS), strict=True))
@@ -122,7 +122,7 @@ def _report(context: StepContext, made: dict[str, DatasetDict]) -> None:
             rows.append([name, split, len(part), passed, f"{calls:.2f}", f"{turns:.2f}", _who(part)])
     columns = ["config", "split", "rows", "pass all checks", "calls a row", "user turns a row", "words by"]
     add_table(report, "Configs", columns, rows)
-    for name in made:
+    for name in configs:
         record = provenance.load(context.inputs[name].path / provenance.FILE_NAME)[-1]
         report.tables += [
             {**table, "title": f"{name}: {table['title']}"} for table in record["report"].get("tables", ())

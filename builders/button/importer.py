@@ -83,17 +83,17 @@ def import_line(line: bytes, made_by: str) -> Row:
     except (ValueError, RecursionError) as error:
         raise RowRejected("not_json") from error
     parts = from_button(record)
-    asked = [message["content"] for message in parts["messages"] if message["role"] == "user"]
+    requests = [message["content"] for message in parts["messages"] if message["role"] == "user"]
     return parts | {
         "id": identity(parts["messages"], parts["tools"]),
         "composition": "",  # the file tells neither the shape nor the sub-tasks
         "variant": "plain",
         "scenario": "",
-        "task": asked[0],
+        "task": requests[0],
         "sub_tasks": [],
         "plan": "",
         "n_calls": len(calls_of(parts["messages"])),
-        "n_user_turns": len(asked),
+        "n_user_turns": len(requests),
         "made_by": made_by,
         "original": text,
     }

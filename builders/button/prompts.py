@@ -97,8 +97,8 @@ def functions(task: str, sub_tasks: Sequence[str], number: int, earlier: Sequenc
 
 
 def _step(task: str, sub_tasks: Sequence[str], number: int, earlier: Sequence[Definition]) -> str:
-    known = f"Functions that are there already:\n{_definitions(earlier)}\n" if earlier else ""
-    return f"{_cut(task, sub_tasks)}\n{known}Define what step {number + 1} needs: {sub_tasks[number]}"
+    existing = f"Functions that are there already:\n{_definitions(earlier)}\n" if earlier else ""
+    return f"{_cut(task, sub_tasks)}\n{existing}Define what step {number + 1} needs: {sub_tasks[number]}"
 
 
 def task_with_functions(situation: str) -> Messages:

@@ -32,7 +32,7 @@ def describe_rows(context: StepContext, generator: Generator, splits: dict[str, 
         )
     else:
         report.card["license"] = "cc0-1.0"
-    rows = sum(generator.made.values())
+    rows = sum(generator.row_counts.values())
     report.counts |= {f"{name}_rows": len(part) for name, part in splits.items()}
     report.counts |= {"draws": generator.draws, "rows_accepted": rows}
     add_table(
@@ -58,13 +58,13 @@ def describe_rows(context: StepContext, generator: Generator, splits: dict[str, 
             [[name, generator.faulty[name]] for name in CHECKS if generator.faulty[name]],
             "The columns `check_*` say which rows. A row may fail several checks.",
         )
-    compositions = sorted({composition for composition, _ in generator.made})
-    variants = [v for v in VARIANTS if any(v == variant for _, variant in generator.made)]
+    compositions = sorted({composition for composition, _ in generator.row_counts})
+    variants = [v for v in VARIANTS if any(v == variant for _, variant in generator.row_counts)]
     add_table(
         report,
         "Accepted rows",
         ["composition", *variants],
-        [[c, *(generator.made[c, v] for v in variants)] for c in compositions],
+        [[c, *(generator.row_counts[c, v] for v in variants)] for c in compositions],
     )
     if generator.read:
         describe_definitions(
@@ -90,8 +90,8 @@ def _held_out(report: Report, generator: Generator) -> None:
         "may be in train rows beside others.",
         FUNCTIONS: "`test_functions` holds out functions: no row of another split plans or offers one of them.",
     }
-    given = [split for split in meanings if split in generator.used]
-    if not given:
+    splits = [split for split in meanings if split in generator.used]
+    if not splits:
         return
     trained, sets = generator.used.get(TRAIN, set()), generator.planned.get(TRAIN, set())
     table = [
@@ -99,7 +99,7 @@ def _held_out(report: Report, generator: Generator) -> None:
         for split, used in generator.used.items()
     ]
     columns = ["split", "functions", "of them in train rows", "sets of functions", "of them in train rows"]
-    note = " ".join(meanings[split] for split in given) + " Planned and offered functions are counted."
+    note = " ".join(meanings[split] for split in splits) + " Planned and offered functions are counted."
     add_table(report, "Held-out functions", columns, table, note)
 
 

@@ -114,10 +114,10 @@ def corrupt(row: Row, rng: random.Random, fault: str | None = None) -> Row:
     """A copy of a row with one fault, `fault` or any that fits. Raises NotApplicable where none does."""
     names: list[Any] = [fault] if fault else rng.sample(sorted(FAULTS), len(FAULTS))
     for name in names:
-        made = copy.deepcopy(row)
+        copied = copy.deepcopy(row)
         try:
-            FAULTS[name][0](made, rng)
+            FAULTS[name][0](copied, rng)
         except NotApplicable:
             continue
-        return made | {"id": identity(made["messages"], made["tools"])}
+        return copied | {"id": identity(copied["messages"], copied["tools"])}
     raise NotApplicable

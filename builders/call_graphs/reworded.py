@@ -81,8 +81,8 @@ def fault_of(new: str, old: str, asks: Sequence[str] = (), values: Sequence[str]
         if value.casefold() in old.casefold() and value.casefold() not in new.casefold():
             return f"a value is gone: {value}"
     # A request to look something up becomes a question about what is known already.
-    if asked := {word.lower() for word in _ASKED.findall(new)} - {word.lower() for word in _ASKED.findall(old)}:
-        return f"another question: {min(asked)}"
+    if questions := {word.lower() for word in _ASKED.findall(new)} - {word.lower() for word in _ASKED.findall(old)}:
+        return f"another question: {min(questions)}"
     # "See whether the booking exists. If it does, ..." asks for less than "look up the booking".
     if len(_CONDITION.findall(new)) > len(_CONDITION.findall(old)):
         return "a condition is new"
@@ -191,7 +191,7 @@ def build(config: RewordedConfig, context: StepContext | None = None) -> dict[st
         **config.scale(),
     )
     responses = {name: tool.definition["responses"] for name, tool in read_worlds().tools.items()}
-    used, seen, tests = [0, 0], MinHashIndex(config.near), read_against(context, config.near)
+    used, earlier, tests = [0, 0], MinHashIndex(config.near), read_against(context, config.near)
     rejections = Rejections()
 
     def accepted(row: Row) -> Row:
@@ -200,7 +200,7 @@ def build(config: RewordedConfig, context: StepContext | None = None) -> dict[st
         row["id"] = identity(row["messages"], row["tools"])
         row["task"] = " ".join(m["content"] for m in row["messages"] if m["role"] == "user")
         row["made_by"] = f"{served.name}@{served.revision}" if served.revision else served.name
-        row = run_checks(row, responses, seen, tests)
+        row = run_checks(row, responses, earlier, tests)
         if failed := faults(row):
             raise RowRejected(f"check: {', '.join(failed)}")
         return row

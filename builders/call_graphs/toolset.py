@@ -51,7 +51,7 @@ class Toolset:
     Attributes:
         named: type -> how a user names a value of it.
         modules, paths: what the sandbox loads, and from where; empty: the worlds.
-        given: type -> values that a user may state, if the tools have no function `pools`.
+        user_values: type -> values that a user may state, if the tools have no function `pools`.
         code: what the sandbox runs beside `modules`.
         origin: source of the tools for the rows' `made_by`; "" for the worlds and for a file.
         fields: tool -> field, if only tools of one field fit together; a plan keeps to one.
@@ -61,7 +61,7 @@ class Toolset:
     named: dict[str, str]
     modules: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
-    given: Mapping[str, list[Any]] = field(default_factory=dict)
+    user_values: Mapping[str, list[Any]] = field(default_factory=dict)
     code: str = ""
     origin: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Toolset:
     def begin(self, box: Sandbox, seed: int) -> Mapping[str, list[Any]]:
         """Start a new state; returns the values that a user may state in it, by type."""
         box.call("begin", {"seed": seed})
-        return self.given or box.call("pools", {}).value
+        return self.user_values or box.call("pools", {}).value
 
 
 @cache
@@ -92,7 +92,8 @@ def _words(name: str) -> tuple[str, ...]:
 
 def read_worlds() -> Toolset:
     """The tools of all worlds."""
-    tools, named = {}, {}
+    tools: dict[str, Tool] = {}
+    named: dict[str, str] = {}
     for world in worlds.WORLDS:
         wording = wording_of(world)
         named |= wording["named"]

@@ -221,12 +221,12 @@ class _Writer:
 
     def make(self, nodes: Sequence[Node], thought: str) -> None:
         """One turn of calls with their results."""
-        made = []
+        calls = []
         for node in nodes:
-            made.append(call(self.calls, node.tool, self.plan.values(node)))
+            calls.append(call(self.calls, node.tool, self.plan.values(node)))
             self.calls += 1
-        self.messages.append({"role": "assistant", "content": thought, "tool_calls": made})
-        for node, one in zip(nodes, made, strict=True):
+        self.messages.append({"role": "assistant", "content": thought, "tool_calls": calls})
+        for node, one in zip(nodes, calls, strict=True):
             content: Any = node.result
             if node is self.failing:
                 content = {"error": self.plan.error}

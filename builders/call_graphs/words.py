@@ -37,7 +37,7 @@ class Speaker:
         self.plan, self.tools, self.named, self.rng = plan, tools, named, rng
         self.asks = [""] * len(plan.nodes)
         self.called: list[dict[str, tuple[str, str]]] = [{} for _ in plan.nodes]
-        self.known: set[int] = set()  # calls whose results are spoken of as what they are
+        self.literals: set[int] = set()  # calls whose results are spoken of as what they are
         self.word(range(len(plan.nodes)))
         self.vague: tuple[int, str] | None = None
 
@@ -45,7 +45,7 @@ class Speaker:
         """Choose how these calls are asked for, and how the fields of their results are called."""
         for number in numbers:
             tool = self.tools[self.plan.nodes[number].tool]
-            self.asks[number] = self.choose(tool.carried if self.carried(number) and not self.known else tool.ask)
+            self.asks[number] = self.choose(tool.carried if self.carried(number) and not self.literals else tool.ask)
             self.called[number] = {
                 field: (vary(brief, self.rng), vary(full, self.rng)) for field, (brief, full) in tool.called.items()
             }
@@ -81,7 +81,7 @@ class Speaker:
         """How an argument is spoken of: its value, or what it is of an earlier call."""
         source = self.plan.nodes[number].arguments[parameter]
         kind = self.tools[self.plan.nodes[number].tool].input_types[parameter]
-        if source.node in self.known:
+        if source.node in self.literals:
             return self.name(kind).format(value_text(self.plan.nodes[source.node].result[source.field]))
         if source.node is None:
             if self.vague == (number, parameter):
@@ -164,12 +164,12 @@ class Speaker:
 
         def say() -> str:
             original = self.asks[:], self.called[:]
-            self.known = {
+            self.literals = {
                 source.node for node in nodes for source in node.arguments.values() if source.node is not None
             }
             self.word(numbers)
             asks = [self.ask(number) for number in numbers]
-            self.known = set()
+            self.literals = set()
             self.asks, self.called = original  # the user's words stay those of the request
             return _capital(self.choose(ways).format(self.rng.choice((" and ", ", and ")).join(asks)))
 

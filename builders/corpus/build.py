@@ -110,7 +110,7 @@ def build(config: CorpusConfig, context: StepContext | None = None) -> DatasetDi
     counts: dict[str, Counter[str]] = {}
     origins: list[str] = []
     rejections = Rejections()
-    seen: set[str] = set()
+    identities: set[str] = set()
     questions = read_questions(context, config.against_words)
 
     def accepted(text: str) -> Row:
@@ -119,9 +119,9 @@ def build(config: CorpusConfig, context: StepContext | None = None) -> DatasetDi
         if len(text) < config.min_chars:
             raise RowRejected(f"fewer than {config.min_chars} characters")
         identity = document_id(text)
-        if identity in seen and config.dedup == "exact":
+        if identity in identities and config.dedup == "exact":
             raise RowRejected("duplicate")
-        seen.add(identity)
+        identities.add(identity)
         if questions is not None and questions.within(text):
             raise RowRejected(f"{config.against_words} words in a row of a question of a test set")
         return {"text": text, "id": identity}

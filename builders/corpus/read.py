@@ -91,10 +91,10 @@ def read_files(source: TextSource, timeout: float) -> tuple[list[File], str]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             # Read in memory and never unpacked, so that no name in the archive can become a path.
             names = fnmatch.filter(sorted(archive.namelist()), source.files)
-            found = [(inner, archive.read(inner)) for inner in names if not inner.endswith("/")]
+            files = [(inner, archive.read(inner)) for inner in names if not inner.endswith("/")]
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{name}: cannot be read as an archive ({error}); fetch it again") from error
-    return _some(found, name, source.files), origin + f", `{source.files}`"
+    return _some(files, name, source.files), origin + f", `{source.files}`"
 
 
 def _read_folder(source: TextSource, path: Path) -> tuple[list[File], str]:
@@ -123,10 +123,10 @@ def _read_folder(source: TextSource, path: Path) -> tuple[list[File], str]:
     return _some([(n, inside[n].read_bytes()) for n in names], shown, source.files), f"{origin}, `{source.files}`"
 
 
-def _some(found: list[File], shown: str, pattern: str) -> list[File]:
-    if not found:
+def _some(files: list[File], shown: str, pattern: str) -> list[File]:
+    if not files:
         raise UsageError(f"source {shown}: no file fits files {pattern!r}; change the pattern")
-    return found
+    return files
 
 
 def documents(source: TextSource, name: str, data: bytes) -> Iterator[str]:
@@ -192,8 +192,8 @@ def _json(text: str, where: str) -> Any:
 def _field(record: Any, field: str, where: str) -> str:
     value = record.get(field) if isinstance(record, dict) else record
     if not isinstance(value, str):
-        known = f"; it has {', '.join(map(str, record))}" if isinstance(record, dict) else ""
-        raise DataError(f"{where}: field {field!r} holds no text{known}; set `field`")
+        fields = f"; it has {', '.join(map(str, record))}" if isinstance(record, dict) else ""
+        raise DataError(f"{where}: field {field!r} holds no text{fields}; set `field`")
     return value
 
 

@@ -58,10 +58,10 @@ def _messages(record: Any) -> list[dict[str, str]]:
         raise RowRejected("not an object")
     if "instruction" in record:
         turns = [("system", record["system"])] if record.get("system") else []
-        for asked, answered in record.get("history") or ():
-            turns += [("user", asked), ("assistant", answered)]
-        asked = "\n\n".join(part for part in (record["instruction"], record.get("input")) if part)
-        turns += [("user", asked), ("assistant", record.get("output"))]
+        for query, answered in record.get("history") or ():
+            turns += [("user", query), ("assistant", answered)]
+        query = "\n\n".join(part for part in (record["instruction"], record.get("input")) if part)
+        turns += [("user", query), ("assistant", record.get("output"))]
     elif record.get("conversations") or record.get("messages"):
         read = read_messages(record.get("conversations") or record["messages"], [])
         read = with_system(read, record.get("system") or None)
@@ -106,11 +106,11 @@ def build(config: InstructionsConfig, context: StepContext | None = None) -> Dat
                 rejections.reject(name, RowRejected("the same conversation again"))
             rows.setdefault(mark, {"id": mark, "messages": messages, "source": name})
     rejections.check(config.max_rejected_share)
-    kept = list(rows.values())[: config.max_rows]
+    chosen = list(rows.values())[: config.max_rows]
     # A row's side is a hash of the row: more sources do not move it.
-    sides = [int(row["id"], 16) / 16**16 < config.test_fraction for row in kept]
+    sides = [int(row["id"], 16) / 16**16 < config.test_fraction for row in chosen]
     splits = {
-        split: [row for row, side in zip(kept, sides, strict=True) if side == (split == "test")]
+        split: [row for row, side in zip(chosen, sides, strict=True) if side == (split == "test")]
         for split in ("train", "test")
     }
     if not splits["train"]:
@@ -123,6 +123,6 @@ def build(config: InstructionsConfig, context: StepContext | None = None) -> Dat
     report.card |= {"language": list(config.language), "license": config.license}
     add_sources(report, origins)
     rejections.describe(report)
-    report.counts["rows_above_max_rows"] = len(rows) - len(kept)
+    report.counts["rows_above_max_rows"] = len(rows) - len(chosen)
     report.counts |= {f"{split}_rows": len(part) for split, part in splits.items() if part}
     return DatasetDict({split: Dataset.from_list(part) for split, part in splits.items() if part})

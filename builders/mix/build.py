@@ -68,10 +68,10 @@ def _draw(name: str, source: Input, config: MixConfig, context: StepContext) -> 
     rows = read_rows(source, context, config.split, config.configs.get(name))
     if "messages" not in rows.column_names:
         raise DataError(f"part {name}: {source.ref} has no column `messages`: build it with a step of conversations")
-    wanted = config.rows.get(name, len(rows))
-    if wanted > len(rows):
-        raise DataError(f"part {name}: {source.ref} has {len(rows):,} rows, {wanted:,} are asked for: lower `rows`")
-    chosen = sorted(random.Random(f"{config.seed}:{name}").sample(range(len(rows)), wanted))  # noqa: S311
+    count = config.rows.get(name, len(rows))
+    if count > len(rows):
+        raise DataError(f"part {name}: {source.ref} has {len(rows):,} rows, {count:,} are asked for: lower `rows`")
+    chosen = sorted(random.Random(f"{config.seed}:{name}").sample(range(len(rows)), count))  # noqa: S311
     where, columns = f"part {name}: {source.ref}", _features()
     pads = pads_arguments(rows.features["messages"]), "tools" in rows.features and padded(rows.features["tools"])
     drawn: Dataset = rows.select(chosen).map(

@@ -83,7 +83,7 @@ def build(config: SealToolsConfig, context: StepContext | None = None) -> dict[s
     listed = [{key: text.get(key, lambda v: v)(value) for key, value in tool.items()} for tool in listed]
     return {
         "instances": datasets.DatasetDict(
-            {split: datasets.Dataset.from_list(found, features=features(COLUMNS)) for split, found in rows.items()}
+            {split: datasets.Dataset.from_list(part, features=features(COLUMNS)) for split, part in rows.items()}
         ),
         "tools": datasets.DatasetDict({"train": datasets.Dataset.from_list(listed)}),
     }
@@ -128,10 +128,10 @@ def _describe(
     report = context.report
     describe(report, __file__, candidates=config.candidates)
     add_sources(report, origins, "Files")
-    for split, found in rows.items():
-        report.counts |= {split: len(found), f"{split}: nested": sum(row["nested"] for row in found)}
-        report.counts |= {f"{split}: {kind}": number for kind, number in fault_counts(found).items()}
+    for split, part in rows.items():
+        report.counts |= {split: len(part), f"{split}: nested": sum(row["nested"] for row in part)}
+        report.counts |= {f"{split}: {kind}": number for kind, number in fault_counts(part).items()}
         report.counts |= {
-            f"{split}: not scorable": sum(not row["scorable"] for row in found),
-            f"{split}: offered another function with the same arguments": sum(map(_ambiguous, found)),
+            f"{split}: not scorable": sum(not row["scorable"] for row in part),
+            f"{split}: offered another function with the same arguments": sum(map(_ambiguous, part)),
         }

@@ -124,16 +124,16 @@ def draw_graph(config: ArithmeticConfig, draws: Draws, ops: int) -> tuple[list[Q
         least = max(0, len(results) - (ops - step))
         taken = draws.sample(results, least + draws.below(most - least + 1))
         results = [q for q in results if q not in taken]
-        made = combine([Operand(q, True) for q in taken])
+        result = combine([Operand(q, True) for q in taken])
         used += taken
-        results.append(made)
-    asked = results[0]
+        results.append(result)
+    goal = results[0]
     for _ in range(draws.below(config.distractors + 1)):
         if draws.below(2):
             combine([Operand(draws.below(len(quantities)), True), number()])
         else:
             given()
-    return quantities, asked
+    return quantities, goal
 
 
 def evaluate(quantities: Sequence[Quantity], modulus: int) -> list[int]:
@@ -153,7 +153,7 @@ def apply(operation: str, numbers: Sequence[int], modulus: int) -> int:
     return {"+": a + b, "-": a - b, "*": a * b}[operation] % modulus
 
 
-def needed(quantities: Sequence[Quantity], asked: int) -> list[int]:
+def needed(quantities: Sequence[Quantity], goal: int) -> list[int]:
     """The quantities that `asked` needs, itself last: depth first, operands from left to right, each once."""
     order: list[int] = []
 
@@ -163,13 +163,13 @@ def needed(quantities: Sequence[Quantity], asked: int) -> list[int]:
                 visit(operand.value)
         order.append(number)
 
-    visit(asked)
+    visit(goal)
     return order
 
 
 def make_row(config: ArithmeticConfig, draws: Draws, ops: int) -> Row:
     """One problem with `ops` operations and its solution."""
-    quantities, asked = draw_graph(config, draws, ops)
+    quantities, goal = draw_graph(config, draws, ops)
     names = draws.sample(NAMES, len(quantities))
     values = evaluate(quantities, config.modulus)
 
@@ -179,13 +179,13 @@ def make_row(config: ArithmeticConfig, draws: Draws, ops: int) -> Row:
 
     definitions = [f"{name} = {expression(q, names)} ." for name, q in zip(names, quantities, strict=True)]
     steps = []
-    for number in needed(quantities, asked):
+    for number in needed(quantities, goal):
         step = definitions[number]
         if quantities[number].operation:
             step = f"{step[:-2]} = {expression(quantities[number], values)} = {values[number]} ."
         steps.append(step)
-    question = " ".join([*draws.sample(definitions, len(definitions)), f"how many {names[asked]} ?"])
-    solution, answer = " ".join(steps), str(values[asked])
+    question = " ".join([*draws.sample(definitions, len(definitions)), f"how many {names[goal]} ?"])
+    solution, answer = " ".join(steps), str(values[goal])
     words = f"{question} {solution} answer {answer}".split(" ")
     start = question.count(" ")  # the question's last word: what follows it is the first word to predict
     targets = [words[i + 1] if start <= i < len(words) - 1 else "" for i in range(len(words))]

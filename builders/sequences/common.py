@@ -160,8 +160,8 @@ def uniform_accuracy(rows: Sequence[Row], guesses: Callable[[list[str], int], Se
     for row in rows:
         words = row["text"].split(" ")
         for i, target in scored(row):
-            found = guesses(words, i)
-            total += found.count(target) / len(found) if found else 0.0
+            candidates = guesses(words, i)
+            total += candidates.count(target) / len(candidates) if candidates else 0.0
             count += 1
     return total / count if count else 0.0
 
@@ -175,12 +175,12 @@ def most_frequent(words: Sequence[str]) -> list[str]:
 
 def constant_accuracy(train: Sequence[Row], test: Sequence[Row], group: Callable[[list[str], int], str]) -> float:
     """Accuracy on `test` of the most frequent target of `train` for the same `group(words, position)`."""
-    seen: dict[str, Counter[str]] = {}
+    targets: dict[str, Counter[str]] = {}
     for row in train:
         words = row["text"].split(" ")
         for i, target in scored(row):
-            seen.setdefault(group(words, i), Counter())[target] += 1
-    best = {name: max(sorted(counts), key=counts.__getitem__) for name, counts in seen.items()}
+            targets.setdefault(group(words, i), Counter())[target] += 1
+    best = {name: max(sorted(counts), key=counts.__getitem__) for name, counts in targets.items()}
     hits = [
         best.get(group(words, i)) == target
         for row in test

@@ -63,11 +63,11 @@ class HopKConfig(SequencesConfig):
 def find_once(words: Sequence[int]) -> list[int | None]:
     """find_1 of every position: the place behind the last earlier occurrence of the same word, or None."""
     last: dict[int, int] = {}
-    found: list[int | None] = []
+    places: list[int | None] = []
     for i, w in enumerate(words):
-        found.append(last[w] + 1 if w in last else None)
+        places.append(last[w] + 1 if w in last else None)
         last[w] = i
-    return found
+    return places
 
 
 def hop(words: Sequence[int], k: int) -> list[int | None]:
@@ -87,7 +87,7 @@ def make_row(config: HopKConfig, draws: Draws, number: int) -> Row | None:
         letter = draws.below(config.vocabulary - 1 if letters else config.vocabulary)
         # Neighbours differ: skip the letter before by counting past it.
         letters.append(letter + (1 if letters and letter >= letters[-1] else 0))
-    targets = ["", *("" if found is None else word(found) for found in hop(letters, k))]
+    targets = ["", *("" if letter is None else word(letter) for letter in hop(letters, k))]
     positions = [i for i, target in enumerate(targets) if target]
     if not positions:
         return None

@@ -9,7 +9,7 @@ tells little; and no chain of rules runs in a circle, which would make the rest 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
@@ -125,7 +125,12 @@ def build(config: NgramConfig, context: StepContext | None = None) -> DatasetDic
     context = context or local_context()
     rules = make_rules(config)
     splits = draw_rows("ngram", config.seed, config.counts(), lambda draws, *_: make_row(config, rules, draws))
-    sizes = {"length": config.length, "vocabulary": config.vocabulary, "rules": len(rules), "left": config.order - 1}
+    sizes: dict[str, Any] = {
+        "length": config.length,
+        "vocabulary": config.vocabulary,
+        "rules": len(rules),
+        "left": config.order - 1,
+    }
     fill_report(context, splits, floors(splits["train"], splits["test"]), "ngram", **sizes)
     context.report.counts["rules"] = len(rules)
     return to_splits(splits, MORE)

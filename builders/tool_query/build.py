@@ -105,8 +105,8 @@ def _start(ends: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for task in end["tasks"]:
         if task["order"] == 1:
             groups.append([])
-        known = {key: task[key] for key in ("content", "due_date", "priority")}
-        groups[-1].append(known | {"duration": None, "description": None})
+        fields = {key: task[key] for key in ("content", "due_date", "priority")}
+        groups[-1].append(fields | {"duration": None, "description": None})
     if len(groups) != len(end["projects"]):
         raise ValueError(f"{len(end['projects'])} projects and tasks of {len(groups)}")
     names = [task["content"] for group in groups for task in group]
@@ -120,7 +120,7 @@ def _start(ends: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _with_details(board: list[dict[str, Any]], source: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The board with durations (`60(minute)`) and descriptions from the source's own; the rest must be the same."""
-    made = [
+    detailed = [
         {
             "name": project["name"],
             "is_favorite": project["is_favorite"],
@@ -136,10 +136,10 @@ def _with_details(board: list[dict[str, Any]], source: list[dict[str, Any]]) -> 
         for project in source
     ]
     unknown = {"duration": None, "description": None}
-    plain = [project | {"tasks": [task | unknown for task in project["tasks"]]} for project in made]
+    plain = [project | {"tasks": [task | unknown for task in project["tasks"]]} for project in detailed]
     if plain != board:
         raise ValueError(f"{BOARD} is not the list that the tasks begin with")
-    return made
+    return detailed
 
 
 def _row(record: dict[str, Any], end: Mapping[str, Any], board: list[dict[str, Any]], details: bool) -> dict[str, Any]:
@@ -166,19 +166,19 @@ def _changes(end: Mapping[str, Any], board: list[dict[str, Any]]) -> list[list[A
     """In what the wanted end differs from the board."""
     projects = {project["name"]: project["is_favorite"] for project in end["projects"]}
     dues = {task["content"]: task["due_date"] for task in end["tasks"]}
-    found: list[list[Any]] = []
+    changes: list[list[Any]] = []
     for project in board:
         if projects.pop(project["name"]) != project["is_favorite"]:
-            found.append(["project", project["name"], "is_favorite", not project["is_favorite"]])
+            changes.append(["project", project["name"], "is_favorite", not project["is_favorite"]])
         for task in project["tasks"]:
             due = dues.pop(task["content"], None)
             if due is None:
-                found.append(["task", task["content"], "gone", True])
+                changes.append(["task", task["content"], "gone", True])
             elif due != task["due_date"]:
-                found.append(["task", task["content"], "due_date", due])
+                changes.append(["task", task["content"], "due_date", due])
     if projects or dues:
         raise ValueError(f"an end has {next(iter([*projects, *dues]))!r}, the list has not")
-    return sorted(found)
+    return sorted(changes)
 
 
 def _json(value: Any) -> str:

@@ -104,8 +104,8 @@ def build(config: ToolCallsConfig, context: StepContext | None = None) -> Datase
     origins = []
     for name, records, origin in read_records(config.sources, config.timeout):
         origins.append(origin)
-        made = rejections.convert(name, records, lambda record: convert(record, config.language, changes))
-        rows += [row | {"source": name} for row in made]
+        accepted = rejections.convert(name, records, lambda record: convert(record, config.language, changes))
+        rows += [row | {"source": name} for row in accepted]
     rejections.check(config.max_rejected_share)
     rows, dropped = choose(rows, config)
     splits, near = split(rows, config)
@@ -122,26 +122,26 @@ def build(config: ToolCallsConfig, context: StepContext | None = None) -> Datase
 def choose(rows: list[Row], config: ToolCallsConfig) -> tuple[list[Row], dict[str, int]]:
     """Drop duplicates and what the settings leave out. Returns the rows and counts by reason."""
     dropped: Counter[str] = Counter()
-    kept: list[Row] = []
-    seen: set[str] = set()
+    rows_left: list[Row] = []
+    used_keys: set[str] = set()
     for row in rows:
         if not config.keep_without_tools and not row["tools"]:
             dropped["without_tools"] += 1
             continue
-        asked = [" ".join(words(m["content"], False)) for m in row["messages"] if m["role"] == "user"]
-        keys = {row["id"]} | ({"\n".join(asked)} if config.dedup else set())
-        if keys & seen:
+        requests = [" ".join(words(m["content"], False)) for m in row["messages"] if m["role"] == "user"]
+        keys = {row["id"]} | ({"\n".join(requests)} if config.dedup else set())
+        if keys & used_keys:
             dropped["duplicates"] += 1
             continue
-        seen |= keys
-        kept.append(row)
-    if config.max_rows is not None and len(kept) > config.max_rows:
+        used_keys |= keys
+        rows_left.append(row)
+    if config.max_rows is not None and len(rows_left) > config.max_rows:
         # The choice is a hash of the content: it does not depend on the order of the sources.
-        ranked = sorted(kept, key=lambda r: hashlib.sha256(utf8(f"{config.seed}:{r['id']}")).digest())
+        ranked = sorted(rows_left, key=lambda r: hashlib.sha256(utf8(f"{config.seed}:{r['id']}")).digest())
         chosen = {r["id"] for r in ranked[: config.max_rows]}
-        dropped["above_max_rows"] = len(kept) - config.max_rows
-        kept = [r for r in kept if r["id"] in chosen]
-    return kept, dict(dropped)
+        dropped["above_max_rows"] = len(rows_left) - config.max_rows
+        rows_left = [r for r in rows_left if r["id"] in chosen]
+    return rows_left, dict(dropped)
 
 
 def split(rows: list[Row], config: ToolCallsConfig) -> tuple[dict[str, list[Row]], int]:

@@ -87,10 +87,10 @@ def find_first_event(person: Person) -> FirstEvent:
     Args:
         person: full name of the person.
     """
-    found = [(row["day"], row["start_time"], name) for name, row in STATE["events"].items() if row["host"] == person]
-    if not found:
+    matches = [(row["day"], row["start_time"], name) for name, row in STATE["events"].items() if row["host"] == person]
+    if not matches:
         raise NotFound(f"there is no event on the calendar of {person}")
-    name = min(found)[2]
+    name = min(matches)[2]
     return {"event": name, "title": STATE["events"][name]["title"]}
 
 

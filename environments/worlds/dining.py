@@ -69,14 +69,14 @@ def find_restaurant(city: City, cuisine: Cuisine) -> RestaurantFound:
         city: name of the city.
         cuisine: kind of food, such as Italian.
     """
-    found = [
+    matches = [
         (row["rating"], name)
         for name, row in STATE["restaurants"].items()
         if (row["city"], row["cuisine"]) == (city, cuisine)
     ]
-    if not found:
+    if not matches:
         raise NotFound(f"there is no restaurant with {cuisine} food in {city}")
-    rating, name = max(found)
+    rating, name = max(matches)
     return {"restaurant": name, "rating": rating}
 
 

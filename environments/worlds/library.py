@@ -65,10 +65,10 @@ def find_book(topic: Topic) -> BookFound:
     Args:
         topic: what the book is about, such as chess.
     """
-    found = [(row["rating"], title) for title, row in STATE["books"].items() if row["topic"] == topic]
-    if not found:
+    matches = [(row["rating"], title) for title, row in STATE["books"].items() if row["topic"] == topic]
+    if not matches:
         raise NotFound(f"the library has no book about {topic}")
-    rating, title = max(found)
+    rating, title = max(matches)
     return {"book": title, "rating": rating}
 
 

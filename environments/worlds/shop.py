@@ -70,10 +70,10 @@ def find_cheapest_product(category: Category) -> CheapestProduct:
     Args:
         category: section of the shop, such as camera.
     """
-    found = [(row["price"], name) for name, row in STATE["products"].items() if row["category"] == category]
-    if not found:
+    matches = [(row["price"], name) for name, row in STATE["products"].items() if row["category"] == category]
+    if not matches:
         raise NotFound(f"the shop has no {category} section")
-    price, name = min(found)
+    price, name = min(matches)
     return {"product": name, "price": price, "currency": STATE["products"][name]["currency"]}
 
 

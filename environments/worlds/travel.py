@@ -78,14 +78,14 @@ def search_flight(origin: City, destination: City) -> FlightFound:
         origin: name of the city of departure.
         destination: name of the city of arrival.
     """
-    found = [
+    matches = [
         (flight["price"], name)
         for name, flight in STATE["flights"].items()
         if (flight["origin"], flight["destination"]) == (origin, destination)
     ]
-    if not found:
+    if not matches:
         raise NotFound(f"there is no flight from {origin} to {destination}")
-    name = min(found)[1]
+    name = min(matches)[1]
     flight = STATE["flights"][name]
     return {
         "flight": name, "departure_time": flight["departure_time"], "price": flight["price"],
@@ -136,10 +136,10 @@ def search_hotel(city: City) -> HotelFound:
     Args:
         city: name of the city.
     """
-    found = [(-hotel["stars"], name) for name, hotel in STATE["hotels"].items() if hotel["city"] == city]
-    if not found:
+    matches = [(-hotel["stars"], name) for name, hotel in STATE["hotels"].items() if hotel["city"] == city]
+    if not matches:
         raise NotFound(f"there is no hotel in {city}")
-    name = min(found)[1]
+    name = min(matches)[1]
     hotel = STATE["hotels"][name]
     return {
         "hotel": name, "stars": hotel["stars"], "price_per_night": hotel["price_per_night"],

@@ -112,7 +112,7 @@ def _from_conversations(folder: Path, source_name: str) -> Iterator[dict[str, An
     """The functions that conversations of `button` offer: a model made them up, with schemas of results."""
     import pyarrow.parquet as pq
 
-    found = False
+    any_function = False
     for path in sorted(folder.rglob("*.parquet")):
         with pq.ParquetFile(path) as file:
             if not {"tools", "scenario"} <= set(file.schema_arrow.names):
@@ -122,7 +122,7 @@ def _from_conversations(folder: Path, source_name: str) -> Iterator[dict[str, An
                     for tool in map(json.loads, row["tools"]):
                         one = tool["function"]
                         if one.get("responses"):
-                            found = True
+                            any_function = True
                             where = f"definitions: {source_name}: {one['name']}"
                             schemas = {part: _schema(json.dumps(one[part]), where) for part in COLUMNS[-2:]}
                             yield {
@@ -130,7 +130,7 @@ def _from_conversations(folder: Path, source_name: str) -> Iterator[dict[str, An
                                 "description": one["description"],
                                 "field": row["scenario"],
                             } | schemas
-    if not found:
+    if not any_function:
         raise DataError(
             f"definitions: {source_name} has neither a config `tools` nor rows whose functions have `responses`: give "
             "a data set that `seal_tools` or `button` built"
@@ -163,15 +163,15 @@ def _domain(record: Mapping[str, Any]) -> str:
 
 def _pooled(records: list[dict[str, Any]]) -> dict[str, dict[str, list[Any]]]:
     """Domain -> name -> the example values of all its parameters and fields of that name."""
-    found: dict[str, dict[str, list[Any]]] = {}
+    domains: dict[str, dict[str, list[Any]]] = {}
     for record in records:
-        pool = found.setdefault(_domain(record), {})
+        pool = domains.setdefault(_domain(record), {})
         for part in ("parameters", "responses"):
             for key, schema in record[part]["properties"].items():
                 name = _name(key, schema)
                 if schema.get("type") == "string" and name not in _GENERIC:
                     pool[name] = list(dict.fromkeys([*pool.get(name, []), *values.examples(schema)]))[: values.STATED]
-    return found
+    return domains
 
 
 def _name(key: str, schema: Mapping[str, Any]) -> str:
@@ -179,14 +179,14 @@ def _name(key: str, schema: Mapping[str, Any]) -> str:
     name = values.snake(key)
     if name in ("name", "id", "title", "type"):
         ending = "ID|identifier|id" if name == "id" else name
-        found = re.search(
+        match = re.search(
             rf"\b(?:{ending}) of (?:the|an?|this) (?:specific |specified |given |created |new |newly created )?"
             r"([a-z]+(?: [a-z]+)?)"
             r"(?= (?:to|for|in|of|is|that|you|whose|being|created|from|who|with|on|by)\b|\s*\(|$|\.|,)",
             str(schema.get("description", "")),
         )
-        if found:
-            return f"{values.snake(found[1])}_{name}"
+        if match:
+            return f"{values.snake(match[1])}_{name}"
     return name
 
 
@@ -205,7 +205,7 @@ class _Stub:
             raise _Unusable("a parameter's or field's name is not a word")
         self.names = {key: _name(key, schema) for key, schema in {**results, **parameters}.items()}
         self.rules: dict[str, values.Rule] = {}
-        self.given = self._choose(parameters, set(record["parameters"].get("required", ())), pooled)
+        self.inputs = self._choose(parameters, set(record["parameters"].get("required", ())), pooled)
         self.results = {key: self._result(key, schema, pooled) for key, schema in results.items()}
         self.ask = ""
         self.always = {key for key, rule in self.results.items() if rule == ["one", [True]]}
@@ -234,12 +234,14 @@ class _Stub:
         rng = random.Random(f"{seed}:{self.name}")  # noqa: S311 - not for secrets
         properties = self.record["parameters"]["properties"]
         filled = [key for key in self.spare if self.kind(key, properties[key]) in gives]
-        if len(self.given) < MOST_GIVEN and (filled or (self.spare and rng.random() < 0.5)):
-            chosen = {*self.given, rng.choice(filled or self.spare)}
-            self.given = [key for key in self.rules if key in chosen]
-        self.stated = {key: values.stated_values(self.rules[key], f"{self.name}.{key}") for key in self.given}
-        self.spoken = {key: words.wording_of(self.names[key], properties[key], self.stated[key]) for key in self.given}
-        self.ask = words.ask(self.phrase, self.given, self.names, self.spoken)
+        if len(self.inputs) < MOST_GIVEN and (filled or (self.spare and rng.random() < 0.5)):
+            chosen = {*self.inputs, rng.choice(filled or self.spare)}
+            self.inputs = [key for key in self.rules if key in chosen]
+        self.stated = {key: values.stated_values(self.rules[key], f"{self.name}.{key}") for key in self.inputs}
+        self.spoken = {
+            key: words.wording_of(self.names[key], properties[key], self.stated[key]) for key in self.inputs
+        }
+        self.ask = words.ask(self.phrase, self.inputs, self.names, self.spoken)
 
     def output_types(self) -> dict[str, str]:
         """Field of the result -> kind, of those that can be handed on."""
@@ -304,13 +306,13 @@ def _toolset(usable: list[_Stub], origin: str, seed: int) -> Toolset:
     for one in usable:
         one.settle(gives, seed)
     taken = {
-        one.kind(key, one.record["parameters"]["properties"][key]) for one in usable for key in one.given
+        one.kind(key, one.record["parameters"]["properties"][key]) for one in usable for key in one.inputs
     } - {""}  # fmt: skip
     tools, named, given = {}, dict[str, str](), dict[str, list[Any]]()
     for one in usable:
         parameters = dict(one.record["parameters"]["properties"])
         kinds = {}
-        for key in one.given:
+        for key in one.inputs:
             schema = parameters[key]
             kind = one.kind(key, schema) or f"{one.name}.{key}"
             parameters[key], kinds[key] = schema | {"kind": kind}, kind

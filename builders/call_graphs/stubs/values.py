@@ -70,15 +70,15 @@ def examples(schema: Mapping[str, Any]) -> list[Any]:
     kind = schema.get("type")
     listed = schema.get("enum") or schema.get("examples")
     if not listed:
-        found = _EXAMPLES.search(str(schema.get("description", "")))
-        listed = re.split(r"\s*(?:,(?!\d{3}\b)|;|\bor\b)\s*", found[1]) if found else []
+        match = _EXAMPLES.search(str(schema.get("description", "")))
+        listed = re.split(r"\s*(?:,(?!\d{3}\b)|;|\bor\b)\s*", match[1]) if match else []
     parts = [re.sub(r"^(?:and|or)\s+|^['\"“‘]+|['\"”’.]+$", "", str(part).strip()).strip() for part in listed]
     parts = [part for part in dict.fromkeys(parts) if part and part.lower() not in ("etc", "and more", "others")]
     if kind == "string":
         if any(_NO_VALUE.search(part) or len(part) > 60 for part in parts):
             return []
         return [] if any("'" in part[:1] or "(" in part or '"' in part for part in parts) else parts
-    numbers = [found[0] for part in parts if (found := re.search(r"-?\d+(?:\.\d+)?", part.replace(",", "")))]
+    numbers = [match[0] for part in parts if (match := re.search(r"-?\d+(?:\.\d+)?", part.replace(",", "")))]
     if len(numbers) < len(parts):
         return []
     return list(dict.fromkeys(int(float(n)) if kind == "integer" else float(n) for n in numbers))
@@ -103,8 +103,8 @@ def rule(name: str, schema: Mapping[str, Any], pooled: Mapping[str, list[Any]]) 
         return None
     if re.search(r"password|secret|api_key|credential|pin$|credit_card|card_number|cvv|ssn", name):
         return None  # nobody should learn to hand these on
-    if found := _string(name, text, own) or (["one", pooled[name]] if len(pooled.get(name, ())) > 1 else None):
-        return found
+    if of_name := _string(name, text, own) or (["one", pooled[name]] if len(pooled.get(name, ())) > 1 else None):
+        return of_name
     if name.endswith("_title"):
         return ["one", list(_TABLES["titles"])]
     named = name.endswith("_name") or re.match(r"(?:the )?(?:new )?name of the", text)
@@ -193,8 +193,8 @@ def stated_values(rule: Rule, seed: str) -> list[Any]:
     if rule[0] == "one":
         return list(rule[1])
     rng = random.Random(seed)  # noqa: S311 - not for secrets
-    found = [value_of(rule, {}, rng) for _ in range(STATED)]
+    drawn = [value_of(rule, {}, rng) for _ in range(STATED)]
     if rule[0] == "number" and rule[2] - rule[1] > 100 and rule[1] != 10_000 and rule[1] != 1996:
         step = 10 ** max(1, len(str(int(rule[2] - rule[1]))) - 2)
-        found = [type(value)(max(step, round(value / step) * step)) for value in found]
-    return list(dict.fromkeys(found))
+        drawn = [type(value)(max(step, round(value / step) * step)) for value in drawn]
+    return list(dict.fromkeys(drawn))

@@ -61,8 +61,8 @@ def article(noun: str) -> str:
 
 def unit(schema: Mapping[str, Any]) -> str:
     """The unit a description states, "" where it states none."""
-    found = _UNIT.search(str(schema.get("description", "")))
-    return _TABLES["spoken_units"].get(found[1].lower(), found[1]) if found else ""
+    match = _UNIT.search(str(schema.get("description", "")))
+    return _TABLES["spoken_units"].get(match[1].lower(), match[1]) if match else ""
 
 
 def plural(noun: str) -> bool:
@@ -160,9 +160,9 @@ def spoken_of(description: str, name: str) -> re.Match[str] | None:
     for noun in dict.fromkeys((words(name), base(name), base(name).rpartition(" ")[2])):
         if len(noun) < 3 or noun.lower() not in lower:
             continue
-        found = re.search(f"{_BEFORE}{re.escape(noun)}{_SMALL}", description, re.IGNORECASE)
-        if found:
-            return found
+        match = re.search(f"{_BEFORE}{re.escape(noun)}{_SMALL}", description, re.IGNORECASE)
+        if match:
+            return match
     return None
 
 
@@ -175,7 +175,7 @@ def ask(description: str, parameters: Sequence[str], names: Mapping[str, str], s
         spoken: parameter -> how its value is said (`wording_of`); "{}" for what stands for itself, as a city does.
     """
     bare = {parameter for parameter, template in spoken.items() if template == "{}"}
-    text, rest, found = description, [], dict[str, str]()
+    text, rest, filled_marks = description, [], dict[str, str]()
     for parameter in sorted(parameters, key=lambda p: -len(names[p])):
         place = spoken_of(text, names[parameter])
         # "at a temperature of 5" is said, "update a quantity of 5 of the order" is not.
@@ -187,8 +187,8 @@ def ask(description: str, parameters: Sequence[str], names: Mapping[str, str], s
         ):
             rest.append(parameter)
             continue
-        mark = f"<{len(found)}>"
-        text, found[mark] = text[: place.start()] + mark + text[place.end() :], f"{{{parameter}}}"
+        mark = f"<{len(filled_marks)}>"
+        text, filled_marks[mark] = text[: place.start()] + mark + text[place.end() :], f"{{{parameter}}}"
     if re.search(r"\b(?:specified|given|provided)\b", text):
         text = re.sub(r"\s+(?:in|for|on|at|of|to|from)\s+(?:an?|the)\s+(?:specified|given|provided)\s+\w+$", "", text)
     text = _LOOSE.sub("", re.sub(r"\ban (?=(?:specified|particular|certain|given)\s+[^aeiou])", "a ", text))
@@ -206,7 +206,7 @@ def ask(description: str, parameters: Sequence[str], names: Mapping[str, str], s
             listed.append(f"{{{parameter}}}")
     if listed:
         text += ", with " + " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
-    for mark, filled in found.items():
+    for mark, filled in filled_marks.items():
         text = text.replace(mark, filled)
     return text
 
@@ -224,16 +224,16 @@ def ways(phrase: str) -> tuple[str, ...]:
 def clause(schema: Mapping[str, Any]) -> str:
     """ "the order was placed" of "Indicates whether the order was placed or not", "" where there is none."""
     text = re.sub(r"\s*\([^)]*\)", "", str(schema.get("description", "")))
-    found = re.search(
+    match = re.search(
         r"\b(?:whether|if)(?: or not)?\s+(.+?)(?:,? or not)?(?:,? or (?:un|in)\w+)?\.?$", text, re.IGNORECASE
     )
     if (
-        not found
-        or re.search(r"\b(?:if|whether|you)\b", found[1])
-        or not re.search(r"\b(?:is|was|are|were|has|have)\b", found[1])
+        not match
+        or re.search(r"\b(?:if|whether|you)\b", match[1])
+        or not re.search(r"\b(?:is|was|are|were|has|have)\b", match[1])
     ):
         return ""
-    return _LOOSE.sub("", found[1][0].lower() + found[1][1:] if found[1][1:2].islower() else found[1])
+    return _LOOSE.sub("", match[1][0].lower() + match[1][1:] if match[1][1:2].islower() else match[1])
 
 
 def phrase(name: str, schema: Mapping[str, Any]) -> str:

@@ -374,7 +374,7 @@ def test_actions() -> None:
     text = f"Observation: a.\nThought: b.\n<call>{json.dumps(calls)}</call>\nResults: <final>no</final>"
     found = parse.action(text, TOOLS, True)
     assert found.thought == "Observation: a.\nThought: b." and list(found.calls) == calls and not found.final
-    assert found.said == text.partition("\nResults")[0]
+    assert found.text == text.partition("\nResults")[0]
     assert parse.action("t<call>" + json.dumps(calls[0]), TOOLS, False).calls == tuple(calls)
     assert parse.action("<thought>t</thought><final> yes ", TOOLS, True).final == "yes"
     for body in ("[NaN]", "[", "[" * 5000, "f(x)"):
