@@ -32,7 +32,7 @@ def from_function(function: Callable[..., Any]) -> dict[str, Any]:
 
     Types: str, int, float, bool, None, list[...], dict, Literal, unions, TypedDict; `Annotated[str, "city"]` adds the
     kind of thing a value is, by which calls can be chained. The description is the docstring's first paragraph, those
-    of the arguments stand under "Args:". Raises ValueError, naming function and argument, where a type is missing or
+    of the arguments stand under "Args:". Raises ValueError, naming function and argument, if a type is missing or
     has no JSON form.
     """
     name = function.__name__

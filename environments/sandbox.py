@@ -103,14 +103,14 @@ class Sandbox:
             bufsize=0,
         )
         ready = self._exchange(self._begin, self.limits.seconds + 10 * bool(self._begin["modules"]))
-        #: True where the kernel answers none but the calls that computing needs (Linux on x86-64 and ARM).
+        #: True if the kernel answers none but the calls that computing needs (Linux on x86-64 and ARM).
         self.filtered = bool(ready.get("filtered"))
         if ready["kind"] != "ok":
             self.close()
             raise DataError(f"tool code cannot be loaded: {ready['error']}")
 
     def begin_again(self) -> None:
-        """A new process with the code loaded anew, whatever became of the old one."""
+        """A new process with the code loaded again, whatever became of the old one."""
         self.close()
         self._start()
 

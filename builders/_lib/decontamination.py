@@ -21,7 +21,7 @@ def inputs_against(context: StepContext, *roles: str) -> list[Input]:
 
 
 def requests(folder: Path, source_name: str) -> Iterator[tuple[str, str]]:
-    """(request, id) of every row of every Parquet file. Raises DataError where no file has a column of requests."""
+    """(request, id) of every row of every Parquet file. Raises DataError if no file has a column of requests."""
     import pyarrow.parquet as pq
 
     any_column = False

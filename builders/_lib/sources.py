@@ -122,7 +122,7 @@ def read_records(sources: Sequence[Source], timeout: float) -> Iterator[tuple[st
 def read_rows(source: Input, context: StepContext, split: str | None, config: str | None = None) -> Any:
     """A split of a pulled data set's `config` (None: its default one), or all of them where `split` is None.
 
-    Cached below the step's work folder. Raises DataError in one line where it cannot be read.
+    Cached below the step's work folder. Raises DataError in one line if it cannot be read.
     """
     import datasets
 

@@ -79,7 +79,7 @@ class PhaseClient:
             form: "json" for a reply that is one JSON object, "act" for one that ends with a call or final answer.
             attempts: another number than the config's.
 
-        Raises RowRejected after the last unusable reply, RowError where the endpoint fails.
+        Raises RowRejected after the last unusable reply, RowError if the endpoint fails.
         """
         config = self.config
         params: dict[str, Any] = {"temperature": config["temperature"], "max_tokens": config["max_tokens"]}

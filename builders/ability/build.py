@@ -83,7 +83,7 @@ class AbilityConfig(BaseModel):
 
 
 def features() -> Features:
-    """Arrow features, the same for every config. Free answers have no choices; solution is "" where none is known."""
+    """Arrow features, the same for every config. Free answers have no choices; solution is "" if none is known."""
     from datasets import Features, List, Value
 
     text = Value("string")
@@ -198,7 +198,7 @@ def _item(
 
 
 def _translations(source: AbilitySource, origins: list[str]) -> dict[str, str]:
-    """Group of translations by EXAMS' id of a question; empty where the source has no such file.
+    """Group of translations by EXAMS' id of a question; empty if the source has no such file.
 
     Raises DataError for a line that is not `{"id": ["id", ...]}`, or for a file that is not the expected one.
     """

@@ -24,8 +24,8 @@ class Item:
         config: name of the config it goes into.
         split: train, validation or test.
         row: its columns.
-        group: what it and its translations share; "" where there are none.
-        left_out: the rule that left it out; "" where none did.
+        group: what it and its translations share; "" if there are none.
+        left_out: the rule that left it out; "" if none did.
     """
 
     config: str

@@ -58,7 +58,7 @@ class BFCLConfig(Source):
 def build(config: BFCLConfig, context: StepContext | None = None) -> dict[str, datasets.DatasetDict]:
     """Read and check the rows; tell `context.report` about them.
 
-    single_turn rows: id, messages, functions, gold (JSON text; "" where there is no gold answer), prompt (the
+    single_turn rows: id, messages, functions, gold (JSON text; "" if there is no gold answer), prompt (the
     package's system prompt with the functions in it). multi_turn rows: id, turns, functions, later (turn -> functions
     that are shown only then), later_prompt (turn -> what the user says there), gold, classes, config, prompt. worlds
     rows: name, source.
@@ -101,7 +101,7 @@ class _Wheel(Wheel):
         self._functions: dict[str, list[dict[str, Any]]] = {}
 
     def rows(self, category: str) -> Iterator[tuple[dict[str, Any], Any]]:
-        """Rows of a category with their gold answers, None where the category has none."""
+        """Rows of a category with their gold answers, None if the category has none."""
         rows = self.json_lines(f"{DATA}BFCL_v4_{category}.json")
         if "relevance" in category:
             yield from ((row, None) for row in rows)

@@ -71,7 +71,7 @@ def _read(source: Input, context: StepContext) -> dict[str, Dataset]:
         except Exception as error:  # of pyarrow and of datasets, without a common base
             reason = next(iter(str(error).splitlines()), "no reason given")
             raise DataError(
-                f"{source.ref}: split {split!r} has columns of other types ({reason}); build it anew"
+                f"{source.ref}: split {split!r} has columns of other types ({reason}); build it again"
             ) from error
     return splits
 
@@ -104,7 +104,7 @@ def _functions(config: str, rows: Dataset) -> Iterator[tuple[frozenset[str], fro
             yield functions_of(row)
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise DataError(
-                f"config {config}: row {number}: `plan` or `tools` cannot be read ({error!r}); build the data anew"
+                f"config {config}: row {number}: `plan` or `tools` cannot be read ({error!r}); build the data again"
             ) from error
 
 

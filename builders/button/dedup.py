@@ -37,7 +37,7 @@ def tfidf(texts: Sequence[str]) -> np.ndarray:
 def embeddings(texts: Sequence[str], model: Path) -> np.ndarray:
     """(len(texts), width) float32 unit vectors of a sentence-transformers model in a local folder.
 
-    Raises UsageError where the package is not installed.
+    Raises UsageError if the package is not installed.
     """
     try:
         from sentence_transformers import SentenceTransformer

@@ -47,7 +47,7 @@ class Pipeline:
     def run(self) -> list[Row]:
         """Rows with scenario, composition, parallel, sub_tasks, task, functions and messages.
 
-        Raises DataError where a phase leaves no row, and what `inference.stage.run_stage` raises.
+        Raises DataError if a phase leaves no row, and what `inference.stage.run_stage` raises.
         """
         config = self.config
         scenarios = self._scenarios()

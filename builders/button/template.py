@@ -85,7 +85,7 @@ def _turns(messages: Messages) -> list[dict[str, str]]:
 
 
 def from_button(record: Any) -> dict[str, Any]:
-    """`messages`, `tools` and `parallel` of a record; the last is None where nothing tells it.
+    """`messages`, `tools` and `parallel` of a record; the last is None if nothing tells it.
 
     Of the system turn the messages have what stands before our own template, and whether calls may stand side by side,
     in our words. A final turn's content is the answer alone. Whether calls fit their functions is left to the checks.
@@ -209,7 +209,7 @@ def read_tools(system: str) -> list[dict[str, Any]]:
 def definition_of(value: Any) -> dict[str, Any]:
     """A definition as `environments.definition` has it from one of BUTTON's, or from one with JSON Schemas already.
 
-    Raises RowRejected where it cannot be read; whether it is a good one, `environments.definition.fault` tells.
+    Raises RowRejected if it cannot be read; whether it is a good one, `environments.definition.fault` tells.
     """
     if isinstance(value, dict) and isinstance(value.get("function"), dict):
         value = value["function"]

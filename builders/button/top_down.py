@@ -55,7 +55,7 @@ async def decide(
 
     They are asked for one after the other, and no more of them once the others could not change the outcome.
 
-    Raises RowRejected where no candidate is usable, or fewer than `min_agreement` of all make the same decision.
+    Raises RowRejected if no candidate is usable, or fewer than `min_agreement` of all make the same decision.
     """
 
     def read(text: str) -> Action:

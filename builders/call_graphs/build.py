@@ -69,7 +69,7 @@ class CallGraphsConfig(BaseModel):
     )
     compositions: tuple[str, ...] = Field(tuple(SHAPES), min_length=1, description="Compositions; see plan.py.")
     variants: tuple[str, ...] = Field(VARIANTS, min_length=1, description="Variants; see variants.py.")
-    plain_share: float = Field(0.4, ge=0, le=1, description="Share of plain rows where there are other variants.")
+    plain_share: float = Field(0.4, ge=0, le=1, description="Share of plain rows if there are other variants.")
     parallel_share: float = Field(0.5, ge=0, le=1, description="Share of the rows that may call in parallel.")
     distractors: int = Field(
         3, ge=0, le=20, description="Functions beside the needed ones, in the variants with some."
@@ -83,10 +83,10 @@ class CallGraphsConfig(BaseModel):
         description="Share of the train rows that get one fault and are kept, for ablations (corruption.py).",
     )
     test_share: float = Field(
-        0.2, gt=0, lt=1, description="Share of all sets of functions that are held out, where there are test_rows."
+        0.2, gt=0, lt=1, description="Share of all sets of functions that are held out, if there are test_rows."
     )
     function_share: float = Field(
-        0.2, gt=0, lt=1, description="Share of all functions that are held out, where there are function_test_rows."
+        0.2, gt=0, lt=1, description="Share of all functions that are held out, if there are function_test_rows."
     )
 
     def split_of(self, planned: Set[str], offered: Set[str]) -> str:
@@ -163,7 +163,7 @@ class Generator:
     def rows(self, split: str, number: int) -> Iterator[Row]:
         """`number` rows of a split, all of which pass every check.
 
-        Raises UsageError where too few functions are the split's, DataError where no more rows are to be found.
+        Raises UsageError if too few functions are the split's, DataError if no more rows are to be found.
         """
         self.use_tools(self.functions(split))
         cells, earlier = self.cells(), MinHashIndex(self.config.near)
@@ -273,7 +273,7 @@ def build(config: CallGraphsConfig, context: StepContext | None = None) -> Datas
     Inputs `against_NAME` are test sets: rows with nearly the same request are left out. An input `definitions` is a
     data set of `seal_tools`, whose functions are drawn from as stubs (stubs.py); its own requests count as a test set.
 
-    Raises UsageError for unknown worlds, compositions or variants, DataError where there are too few different rows or
+    Raises UsageError for unknown worlds, compositions or variants, DataError if there are too few different rows or
     the definitions are none.
     """
     from datasets import Dataset, DatasetDict, Split

@@ -147,7 +147,7 @@ def draw(
 
 
 def run(plan: Plan, box: Sandbox, parallel: bool) -> None:
-    """Make a plan's calls anew on a fresh state, in the order of its conversation; results are stored in the nodes.
+    """Make a plan's calls again on a fresh state, in the order of its conversation; results are stored in the nodes.
 
     Raises RowRejected if a call fails, or a condition now has another outcome.
     """
@@ -210,21 +210,17 @@ def _layers(plan: Plan) -> None:
         node.layer = max((n.layer + 1 for n in needed if n.turn == node.turn), default=0)
 
 
+@dataclass
 class _Drawer:
     """The state of one draw."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        tools: Mapping[str, Tool],
-        pools: Mapping[str, list[Any]],
-        rng: random.Random,
-        box: Sandbox,
-        compatibility: Compatibility | None,
-    ) -> None:
-        self.plan, self.tools, self.pools = plan, tools, pools
-        self.rng, self.box, self.compatibility = rng, box, compatibility
-        self.stated: list[Any] = []
+    plan: Plan
+    tools: Mapping[str, Tool]
+    pools: Mapping[str, list[Any]]
+    rng: random.Random
+    box: Sandbox
+    compatibility: Compatibility | None
+    stated: list[Any] = field(default_factory=list)  # values that the user has stated
 
     def grow(
         self, shape: Shape, feeds: list[int], turn: int, when: Any, runs: bool = True, ahead: int = 0,

@@ -58,7 +58,7 @@ class RewordedConfig(TeacherConfig):
 
 
 def fault_of(new: str, old: str, asks: Sequence[str] = (), values: Sequence[str] = ()) -> str:
-    """ "" where `new` can stand for `old`, else the reason why not.
+    """ "" if `new` can stand for `old`, else the reason why not.
 
     Args:
         asks: what is asked for, as phrases in their order; of the longer words that each shares with `old`, four in

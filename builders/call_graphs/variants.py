@@ -60,7 +60,7 @@ def prepare(plan: Plan, variant: str, tools: Mapping[str, Tool]) -> None:
 
 
 def _look(plan: Plan, node: Node, tool: Tool) -> Node | None:
-    """The call that shows whether that of `node` took effect; None where it is one of the plan's own."""
+    """The call that shows whether that of `node` took effect; None if it is one of the plan's own."""
     assert tool.look is not None
     arguments = {parameter: node.arguments[name] for parameter, name in tool.look[1].items()}
     look = replace(node, tool=tool.look[0], arguments=arguments, looks=plan.failing, result=None)

@@ -71,7 +71,7 @@ class Speaker:
         return self.choose(PHRASES[name])
 
     def worded(self, say: Callable[[], str]) -> str:
-        """What `say` says, tried until no phrase stands in it twice. Raises RowRejected where it always does."""
+        """What `say` says, tried until no phrase stands in it twice. Raises RowRejected if it always does."""
         for _ in range(WORDINGS):
             if not repeats(text := say()):
                 return text

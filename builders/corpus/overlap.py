@@ -42,9 +42,9 @@ class Questions:
 
 
 def read_questions(context: StepContext, length: int) -> Questions | None:
-    """Those of a step's inputs `against` and `against_NAME`; None where there are none.
+    """Those of a step's inputs `against` and `against_NAME`; None if there are none.
 
-    Raises DataError where an input has no column of questions.
+    Raises DataError if an input has no column of questions.
     """
     sources, questions = inputs_against(context), Questions(length)
     for source in sources:

@@ -126,7 +126,7 @@ def generate(config: FeedbackDrillsConfig, split: Literal["train", "test"], rows
     """`rows` distinct drills of one split, in random order.
 
     Scenario, form, skill and language run through all their combinations in turn, so that each is balanced within
-    each other one. Raises UsageError where the chosen skills have too few problems for so many rows.
+    each other one. Raises UsageError if the chosen skills have too few problems for so many rows.
     """
     rng = random.Random(f"{config.seed}:{split}")  # noqa: S311 - not for secrets
     cells = [

@@ -1,7 +1,7 @@
 """The skills a drill asks for: small problems with one exact answer, plausible wrong ones and a check.
 
 Every skill is a function `(rng, language) -> Problem`. A problem's `key` is the same in both languages and
-for every seed, so that the split (a hash of the key) keeps a problem on one side for ever. Texts and word lists
+for every seed, so that the split (a hash of the key) keeps a problem on one side forever. Texts and word lists
 are in skills.yaml.
 """
 

@@ -1,6 +1,6 @@
 """What the synthetic sequence sets share: drawing rows by seed, the columns, the report.
 
-A row is a text of words with a blank between them, and for each word the word to predict after it, empty where that
+A row is a text of words with a blank between them, and for each word the word to predict after it, empty if that
 is not scored. Row i of a split depends on the seed, the split and i alone: more rows leave the earlier ones as they
 are, and no process, platform or hash seed plays a part. All of this is our choice.
 """

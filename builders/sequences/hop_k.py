@@ -71,7 +71,7 @@ def find_once(words: Sequence[int]) -> list[int | None]:
 
 
 def hop(words: Sequence[int], k: int) -> list[int | None]:
-    """hop_k of every position, or None where one of the k hops finds nothing."""
+    """hop_k of every position, or None if one of the k hops finds nothing."""
     once = find_once(words)
     places: list[int | None] = list(range(len(words)))
     for _ in range(k):
@@ -80,7 +80,7 @@ def hop(words: Sequence[int], k: int) -> list[int | None]:
 
 
 def make_row(config: HopKConfig, draws: Draws, number: int) -> Row | None:
-    """One sequence; the numbers of hops take turns by the row's number. None where no position has a hop."""
+    """One sequence; the numbers of hops take turns by the row's number. None if no position has a hop."""
     k = config.hops[number % len(config.hops)]
     letters: list[int] = []
     while len(letters) < config.length - 1:
@@ -113,7 +113,7 @@ def floors(rows: list[Row], hops: Sequence[int]) -> dict[str, float]:
 def build(config: HopKConfig, context: StepContext | None = None) -> DatasetDict:
     """Build the train and test splits.
 
-    Raises UsageError where a row of the given length has no position with so many hops.
+    Raises UsageError if a row of the given length has no position with so many hops.
     """
     context = context or local_context()
     splits = draw_rows("hop_k", config.seed, config.counts(), lambda draws, number, _: make_row(config, draws, number))

@@ -62,7 +62,7 @@ class NgramConfig(SequencesConfig):
 def make_rules(config: NgramConfig) -> Rules:
     """left side -> right side, a function of the seed and the config's sizes.
 
-    Raises UsageError where so many rules cannot be had without a circle.
+    Raises UsageError if so many rules cannot be had without a circle.
     """
     draws = Draws("ngram", config.seed, "rules", config.vocabulary, config.order, config.rules)
     rules: Rules = {}
@@ -90,7 +90,7 @@ def _closes_a_circle(rules: Rules, left: tuple[int, ...], right: int) -> bool:
 
 
 def make_row(config: NgramConfig, rules: Rules, draws: Draws) -> Row | None:
-    """One sequence of `config.length` words; None where no rule applied."""
+    """One sequence of `config.length` words; None if no rule applied."""
     sides = config.order - 1
     words: list[int] = []
     positions = []
@@ -120,7 +120,7 @@ def floors(train: list[Row], test: list[Row]) -> dict[str, float]:
 def build(config: NgramConfig, context: StepContext | None = None) -> DatasetDict:
     """Build the train and test splits, which share the rules.
 
-    Raises UsageError where the rules cannot be had or never apply.
+    Raises UsageError if the rules cannot be had or never apply.
     """
     context = context or local_context()
     rules = make_rules(config)

@@ -52,7 +52,7 @@ def build(config: ToolQueryConfig, context: StepContext | None = None) -> datase
     """Read, check and lay out the tasks; tell `context.report` about them.
 
     Columns of the one split, `test`: id, goal, today (YYYY-MM-DD), board (JSON: projects with name, is_favorite and
-    tasks: content, due_date, priority, duration and description, null where unknown), answer (JSON; null where only
+    tasks: content, due_date, priority, duration and description, null if unknown), answer (JSON; null if only
     changes are wanted) and changes (JSON: `[kind, name, attribute, value]` in which the wanted end differs from the
     board, sorted; a completed or deleted task is `["task", content, "gone", true]`, which the source cannot tell
     apart either).

@@ -63,7 +63,7 @@ def read_definitions(folder: Path, source_name: str, seed: int) -> Definitions:
         source_name: how the data set is named in errors and rows.
         seed: decides which optional parameters a user states.
 
-    Raises DataError in one line where the data set has no config `tools` or a definition is no schema.
+    Raises DataError in one line if the data set has no config `tools` or a definition is no schema.
     """
     records = list(_records(folder, source_name))
     held_out = set(_called(folder))

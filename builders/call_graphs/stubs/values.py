@@ -66,7 +66,7 @@ def snake(name: str) -> str:
 
 
 def examples(schema: Mapping[str, Any]) -> list[Any]:
-    """The example values of a schema, of its type; [] where what stands there are none."""
+    """The example values of a schema, of its type; [] if what stands there are none."""
     kind = schema.get("type")
     listed = schema.get("enum") or schema.get("examples")
     if not listed:
@@ -85,7 +85,7 @@ def examples(schema: Mapping[str, Any]) -> list[Any]:
 
 
 def rule(name: str, schema: Mapping[str, Any], pooled: Mapping[str, list[Any]]) -> Rule | None:
-    """The rule for the values of a parameter or field, None where nothing sensible is known.
+    """The rule for the values of a parameter or field, None if nothing sensible is known.
 
     Args:
         name: in words joined by "_", qualified by a noun where it was generic.

@@ -49,7 +49,7 @@ def words(name: str) -> str:
 
 
 def base(name: str) -> str:
-    """What a name is of: the patient of `patient_id`, the project of `project_name`; "" where it does not say."""
+    """What a name is of: the patient of `patient_id`, the project of `project_name`; "" if it does not say."""
     return words(re.sub(r"(?:^|_)(?:id|name|number|code|title)$", "", name))
 
 
@@ -60,7 +60,7 @@ def article(noun: str) -> str:
 
 
 def unit(schema: Mapping[str, Any]) -> str:
-    """The unit a description states, "" where it states none."""
+    """The unit a description states, "" if it states none."""
     match = _UNIT.search(str(schema.get("description", "")))
     return _TABLES["spoken_units"].get(match[1].lower(), match[1]) if match else ""
 
@@ -133,7 +133,7 @@ def gerund(phrase: str) -> str:
 
 
 def imperative(description: str) -> str:
-    """The first sentence of a description as what a user asks for, "" where it is nothing that one asks for."""
+    """The first sentence of a description as what a user asks for, "" if it is nothing that one asks for."""
     text = re.sub(r"\s*\([^)]*\)", "", " ".join(description.split()))
     text = re.split(r"\.\s|\.$|;", text)[0].strip().rstrip(".")
     first, _, rest = text.partition(" ")
@@ -222,7 +222,7 @@ def ways(phrase: str) -> tuple[str, ...]:
 
 
 def clause(schema: Mapping[str, Any]) -> str:
-    """ "the order was placed" of "Indicates whether the order was placed or not", "" where there is none."""
+    """ "the order was placed" of "Indicates whether the order was placed or not", "" if there is none."""
     text = re.sub(r"\s*\([^)]*\)", "", str(schema.get("description", "")))
     match = re.search(
         r"\b(?:whether|if)(?: or not)?\s+(.+?)(?:,? or not)?(?:,? or (?:un|in)\w+)?\.?$", text, re.IGNORECASE

@@ -95,7 +95,7 @@ def rewritten(source: Input, column: str, values: list[Any]) -> Input:
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("n_calls", "many", r"me/x@a+: split 'train' has columns of other types \(.*; build it anew"),
+        ("n_calls", "many", r"me/x@a+: split 'train' has columns of other types \(.*; build it again"),
         ("plan", "[1", r"config executed: row 0: `plan` or `tools` cannot be read \(JSONDecodeError"),
         (
             "plan",
