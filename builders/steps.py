@@ -1,182 +1,112 @@
 """The builders: steps that publish data sets."""
 
+from typing import Any
+
 from ..hub_sync.step import Role, StepSpec
 
+DATA, TEACHER = Role("dataset", optional=True), Role("model", optional=True, served=True)
+AGAINST = {"against_*": Role("dataset")}
+
+
+def _builder(config: str, help: str, **more: Any) -> StepSpec:
+    """A step whose config is "module:Class" below this package and whose function is `build` of that module."""
+    module = f"hubwright.builders.{config.partition(':')[0]}"
+    return StepSpec("builder", f"hubwright.builders.{config}", f"{module}:build", "dataset", help, **more)
+
+
 STEPS: dict[str, StepSpec] = {
-    "fbbench": StepSpec(
-        "builder",
-        "hubwright.builders.fbbench:FBBenchConfig",
-        "hubwright.builders.fbbench:build",
-        "dataset",
-        "FB-Bench rows, typed, from the official JSON or from our own bilingual sample",
+    "fbbench": _builder(
+        "fbbench:FBBenchConfig", "FB-Bench rows, typed, from the official JSON or from our own bilingual sample"
     ),
-    "feedback_drills": StepSpec(
-        "builder",
-        "hubwright.builders.feedback_drills:FeedbackDrillsConfig",
-        "hubwright.builders.feedback_drills:build",
-        "dataset",
-        "seeded two-turn feedback dialogues with one exactly scorable answer",
+    "feedback_drills": _builder(
+        "feedback_drills:FeedbackDrillsConfig", "seeded two-turn feedback dialogues with one exactly scorable answer"
     ),
-    "toolcalls": StepSpec(
-        "builder",
-        "hubwright.builders.toolcalls:ToolCallsConfig",
-        "hubwright.builders.toolcalls:build",
-        "dataset",
+    "toolcalls": _builder(
+        "toolcalls:ToolCallsConfig",
         "function-calling conversations, validated, in TRL's messages + tools form",
         version=2,
     ),
-    "instructions": StepSpec(
-        "builder",
-        "hubwright.builders.instructions.build:InstructionsConfig",
-        "hubwright.builders.instructions.build:build",
-        "dataset",
+    "instructions": _builder(
+        "instructions:InstructionsConfig",
         "conversations without functions, from Alpaca's, ShareGPT's and OpenAI's files",
         version=2,
     ),
-    "mix": StepSpec(
-        "builder",
-        "hubwright.builders.mix.build:MixConfig",
-        "hubwright.builders.mix.build:build",
-        "dataset",
+    "mix": _builder(
+        "mix:MixConfig",
         "several data sets of conversations as one, in proportions that are told",
         inputs={"part_*": Role("dataset")},
         version=2,
     ),
-    "induction": StepSpec(
-        "builder",
-        "hubwright.builders.sequences:InductionConfig",
-        "hubwright.builders.sequences:build_induction",
-        "dataset",
+    "induction": _builder(
+        "sequences.induction:InductionConfig",
         "sequences in which a token that recurs has the successor that it had before",
     ),
-    "ngram": StepSpec(
-        "builder",
-        "hubwright.builders.sequences:NgramConfig",
-        "hubwright.builders.sequences:build_ngram",
-        "dataset",
-        "random sequences with fixed rules: after these words comes that word",
+    "ngram": _builder(
+        "sequences.ngram:NgramConfig", "random sequences with fixed rules: after these words comes that word"
     ),
-    "hop_k": StepSpec(
-        "builder",
-        "hubwright.builders.sequences:HopKConfig",
-        "hubwright.builders.sequences:build_hop_k",
-        "dataset",
-        "k-hop induction: from letter to letter by their last occurrences, k times",
+    "hop_k": _builder(
+        "sequences.hop_k:HopKConfig", "k-hop induction: from letter to letter by their last occurrences, k times"
     ),
-    "arithmetic": StepSpec(
-        "builder",
-        "hubwright.builders.sequences:ArithmeticConfig",
-        "hubwright.builders.sequences:build_arithmetic",
-        "dataset",
+    "arithmetic": _builder(
+        "sequences.arithmetic:ArithmeticConfig",
         "word problems in modular arithmetic over a graph of quantities, solved step by step",
     ),
-    "corpus": StepSpec(
-        "builder",
-        "hubwright.builders.corpus:CorpusConfig",
-        "hubwright.builders.corpus:build",
-        "dataset",
+    "corpus": _builder(
+        "corpus:CorpusConfig",
         "documents for language modelling from files, archives and Hub data sets",
-        inputs={"against": Role("dataset", optional=True), "against_*": Role("dataset")},
+        inputs={"against": DATA} | AGAINST,
     ),
-    "ability": StepSpec(
-        "builder",
-        "hubwright.builders.ability:AbilityConfig",
-        "hubwright.builders.ability:build",
-        "dataset",
+    "ability": _builder(
+        "ability:AbilityConfig",
         "mathematics (GSM8K, MGSM, MSVAMP) and science (EXAMS, ARC) by language, kept apart from their tests",
     ),
-    "bfcl": StepSpec(
-        "builder",
-        "hubwright.builders.bfcl:BFCLConfig",
-        "hubwright.builders.bfcl:build",
-        "dataset",
+    "bfcl": _builder(
+        "bfcl:BFCLConfig",
         "the Berkeley Function-Calling Leaderboard, with its worlds, from the wheel of bfcl-eval",
         version=2,
     ),
-    "seal_tools": StepSpec(
-        "builder",
-        "hubwright.builders.seal_tools:SealToolsConfig",
-        "hubwright.builders.seal_tools:build",
-        "dataset",
+    "seal_tools": _builder(
+        "seal_tools:SealToolsConfig",
         "Seal-Tools: requests with the function calls that serve them, some nested, and the functions",
         version=2,
     ),
-    "nestful": StepSpec(
-        "builder",
-        "hubwright.builders.nestful:NestfulConfig",
-        "hubwright.builders.nestful:build",
-        "dataset",
+    "nestful": _builder(
+        "nestful:NestfulConfig",
         "NESTFUL: requests served by sequences of nested calls, from the wheel of nestful-wrapper",
         version=2,
     ),
-    "button_dataset": StepSpec(
-        "builder",
-        "hubwright.builders.button.collect:ButtonDatasetConfig",
-        "hubwright.builders.button.collect:build",
-        "dataset",
+    "button_dataset": _builder(
+        "button.collect:ButtonDatasetConfig",
         "rows of call_graphs, call_graphs_reworded and button as configs of one data set",
-        inputs={
-            "gold": Role("dataset", optional=True),
-            "stubs": Role("dataset", optional=True),
-            "verified": Role("dataset", optional=True),
-            "faithful": Role("dataset", optional=True),
-        },
-        version=2,
+        inputs=dict.fromkeys(("executed", "stubs", "verified", "faithful"), DATA),
+        version=3,
     ),
-    "tool_query": StepSpec(
-        "builder",
-        "hubwright.builders.tool_query:ToolQueryConfig",
-        "hubwright.builders.tool_query:build",
-        "dataset",
+    "tool_query": _builder(
+        "tool_query:ToolQueryConfig",
         "tool-query: requests about a to-do list with the list itself, from AgentGym's files",
     ),
-    "call_graphs": StepSpec(
-        "builder",
-        "hubwright.builders.call_graphs.build:CallGraphsConfig",
-        "hubwright.builders.call_graphs.build:build",
-        "dataset",
+    "call_graphs": _builder(
+        "call_graphs:CallGraphsConfig",
         "verified multi-turn function calling: compositions of tools that run, without a language model",
-        inputs={
-            "against": Role("dataset", optional=True),
-            "against_*": Role("dataset"),
-            "definitions": Role("dataset", optional=True),
-        },
+        inputs={"against": DATA, "definitions": DATA} | AGAINST,
         version=5,
     ),
-    "button": StepSpec(
-        "builder",
-        "hubwright.builders.button:ButtonConfig",
-        "hubwright.builders.button:build",
-        "dataset",
+    "button": _builder(
+        "button:ButtonConfig",
         "BUTTON's own pipeline: a served teacher invents tasks bottom-up and plays them out top-down",
-        inputs={
-            "teacher": Role("model", optional=True, served=True),
-            "dataset": Role("dataset", optional=True),
-            "embedder": Role("model", optional=True),
-            "against_*": Role("dataset"),
-        },
+        inputs={"teacher": TEACHER, "dataset": DATA, "embedder": Role("model", optional=True)} | AGAINST,
         version=5,
         extra="llm",
     ),
-    "button_import": StepSpec(
-        "builder",
-        "hubwright.builders.button.importer:ImportConfig",
-        "hubwright.builders.button.importer:build",
-        "dataset",
+    "button_import": _builder(
+        "button.importer:ImportConfig",
         "BUTTONInstruct's own file as rows of BUTTON's shared form, every line kept byte for byte",
         version=3,
     ),
-    "call_graphs_reworded": StepSpec(
-        "builder",
-        "hubwright.builders.call_graphs.reworded:RewordedConfig",
-        "hubwright.builders.call_graphs.reworded:build",
-        "dataset",
+    "call_graphs_reworded": _builder(
+        "call_graphs.reworded:RewordedConfig",
         "rows of call_graphs in which a served teacher says what the user says, checked again",
-        inputs={
-            "dataset": Role("dataset"),
-            "teacher": Role("model", optional=True, served=True),
-            "against_*": Role("dataset"),
-        },
+        inputs={"dataset": Role("dataset"), "teacher": TEACHER} | AGAINST,
         version=4,
         extra="llm",
     ),

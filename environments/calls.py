@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import operator
 import warnings
 from collections.abc import Callable
@@ -60,21 +59,6 @@ def python_calls(text: str, reading: Reading | None = None) -> list[Call]:
         raise ValueError("nested too deeply") from None
 
 
-def json_calls(text: str) -> list[Call]:
-    """`[{"name": ..., "arguments": {...}}, ...]` or one such object. Raises ValueError in one line."""
-    try:
-        found = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"no JSON: {str(error)[:100]}") from None
-    calls = found if isinstance(found, list) else [found]
-    for call in calls:
-        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-            raise ValueError(f"a call needs a name: {json.dumps(call)[:100]}")
-        if not isinstance(call.get("arguments", {}), dict):
-            raise ValueError(f"the arguments of {call['name']} are no object")
-    return [Call(call["name"], call.get("arguments", {})) for call in calls]
-
-
 def as_python(call: Call) -> str:
     """The call as Python would write it; `python_calls` reads it back."""
     written = [repr(value) for value in call.positional]
@@ -104,10 +88,10 @@ def _named(keyword: ast.keyword) -> list[tuple[str, Any]]:
     """The arguments that `name=value` or `**{"name": value}` gives."""
     if keyword.arg is not None:
         return [(keyword.arg, _value(keyword.value))]
-    given = _value(keyword.value) if isinstance(keyword.value, ast.Dict) else None
-    if given is None or not all(isinstance(name, str) for name in given):
+    mapping = _value(keyword.value) if isinstance(keyword.value, ast.Dict) else None
+    if mapping is None or not all(isinstance(name, str) for name in mapping):
         raise ValueError("a call with ** has no arguments by name")
-    return list(given.items())
+    return list(mapping.items())
 
 
 def _value(node: ast.expr) -> Any:

@@ -32,7 +32,7 @@ def from_function(function: Callable[..., Any]) -> dict[str, Any]:
 
     Types: str, int, float, bool, None, list[...], dict, Literal, unions, TypedDict; `Annotated[str, "city"]` adds the
     kind of thing a value is, by which calls can be chained. The description is the docstring's first paragraph, those
-    of the arguments stand under "Args:". Raises ValueError, naming function and argument, where a type is missing or
+    of the arguments stand under "Args:". Raises ValueError, naming function and argument, if a type is missing or
     has no JSON form.
     """
     name = function.__name__
@@ -41,7 +41,7 @@ def from_function(function: Callable[..., Any]) -> dict[str, Any]:
         raise ValueError(f"{name} has no docstring: a model would not know what it is for")
     head, _, rest = text.partition("\n\n")
     _, _, arguments = rest.partition("Args:\n")
-    said = {key: " ".join(value.split()) for key, value in _ARGUMENT.findall(arguments.partition("\n\n")[0])}
+    descriptions = {key: " ".join(value.split()) for key, value in _ARGUMENT.findall(arguments.partition("\n\n")[0])}
     hints = typing.get_type_hints(function, include_extras=True)
     properties, required = {}, []
     for key, parameter in inspect.signature(function).parameters.items():
@@ -49,7 +49,9 @@ def from_function(function: Callable[..., Any]) -> dict[str, Any]:
             raise ValueError(f"{name}: {key} cannot be given by name")
         if key not in hints:
             raise ValueError(f"{name}: {key} has no type")
-        properties[key] = _schema(hints[key], f"{name}: {key}") | ({"description": said[key]} if key in said else {})
+        properties[key] = _schema(hints[key], f"{name}: {key}") | (
+            {"description": descriptions[key]} if key in descriptions else {}
+        )
         if parameter.default is parameter.empty:
             required.append(key)
         elif parameter.default is not None:
@@ -85,8 +87,8 @@ def fault(definition: Any) -> str:
     for part in ("parameters", "responses"):
         if part in definition:
             budget = [MOST_NODES]
-            if said := _schema_fault(definition[part], budget, 0):
-                return f"{name}: {part}: {said}"
+            if reason := _schema_fault(definition[part], budget, 0):
+                return f"{name}: {part}: {reason}"
     try:
         size = len(json.dumps(definition))
     except (TypeError, ValueError):
@@ -123,7 +125,7 @@ def _schema_fault(schema: Any, budget: list[int], depth: int) -> str:
         return "anyOf or oneOf is no list"
     inner = [*properties.values(), *alternatives[0], *alternatives[1]]
     inner += [schema[keyword] for keyword in ("items", "additionalProperties") if keyword in schema]
-    return next((said for part in inner if (said := _schema_fault(part, budget, depth + 1))), "")
+    return next((reason for part in inner if (reason := _schema_fault(part, budget, depth + 1))), "")
 
 
 def _schema(hint: Any, where: str) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def limit(limits: dict) -> None:
 
 
 def filter_calls() -> bool:
-    """From here on only `CALLS` are answered, all others with EPERM. False where there is no such filter."""
+    """From here on only `CALLS` are answered, all others with EPERM. False if there is no such filter."""
     if sys.platform != "linux" or platform.machine() not in CALLS:
         return False
     import ctypes

@@ -103,14 +103,14 @@ class Sandbox:
             bufsize=0,
         )
         ready = self._exchange(self._begin, self.limits.seconds + 10 * bool(self._begin["modules"]))
-        #: True where the kernel answers none but the calls that computing needs (Linux on x86-64 and ARM).
+        #: True if the kernel answers none but the calls that computing needs (Linux on x86-64 and ARM).
         self.filtered = bool(ready.get("filtered"))
         if ready["kind"] != "ok":
             self.close()
             raise DataError(f"tool code cannot be loaded: {ready['error']}")
 
     def begin_again(self) -> None:
-        """A new process with the code loaded anew, whatever became of the old one."""
+        """A new process with the code loaded again, whatever became of the old one."""
         self.close()
         self._start()
 
@@ -167,7 +167,7 @@ class Sandbox:
         except (ValueError, KeyError, AttributeError, RecursionError) as error:  # the code wrote to the pipe itself
             return self._ended("died", f"the tool's process sent {str(error)[:100]}")
 
-    def _ended(self, kind: Kind, said: str) -> dict[str, Any]:
+    def _ended(self, kind: Kind, reason: str) -> dict[str, Any]:
         with contextlib.suppress(OSError):
             if kind == "timeout":
                 self._process.kill()
@@ -175,7 +175,9 @@ class Sandbox:
             self._process.wait(1)
         self._process.kill()
         code = self._process.wait()
-        self._end = said or f"the tool's process ended ({'signal ' + str(-code) if code < 0 else 'code ' + str(code)})"
+        self._end = (
+            reason or f"the tool's process ended ({'signal ' + str(-code) if code < 0 else 'code ' + str(code)})"
+        )
         return {"kind": kind, "error": self._end}
 
     def _send(self, data: bytes, deadline: float) -> None:

@@ -161,10 +161,10 @@ def _cached(text: str, closed: bool) -> Any:
 
 
 def _prepared(text: str, closed: bool = False) -> Any:
-    found = _cached(text, closed)
-    if isinstance(found, str):
-        raise _Refused(found)
-    return found
+    validator = _cached(text, closed)
+    if isinstance(validator, str):
+        raise _Refused(validator)
+    return validator
 
 
 def _check_parts(schema: Any, specification: Any) -> None:
@@ -260,9 +260,9 @@ def _pattern_properties(validator: Any, patterns: Mapping[str, Any], value: Any,
 
 def _additional_properties(validator: Any, extra: Any, value: Any, schema: Mapping[str, Any]) -> Iterator[Any]:
     if isinstance(value, dict):
-        known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+        properties, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
         for key, item in value.items():
-            if key not in known and not any(_found(pattern, key) for pattern in patterns):
+            if key not in properties and not any(_found(pattern, key) for pattern in patterns):
                 if extra is False:
                     yield exceptions.ValidationError("the property is not allowed")
                 yield from validator.descend(item, extra, path=key)

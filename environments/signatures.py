@@ -35,16 +35,16 @@ _SUFFIX = re.compile(r"\s*[,(]\s*(optional|required|default\b.*?)\s*\)?\s*$", re
 def as_function(tool: Any) -> dict[str, Any]:
     """`{"type": "function", "function": {name, description, parameters}}`, `parameters` a JSON Schema of an object.
 
-    Raises RowRejected: tool_without_name, tool_parameters_not_a_schema, tool_type_unknown, and "tool_" with a word of
+    Raises RowRejected: tool_without_name, tool_schemanot_a_schema, tool_type_unknown, and "tool_" with a word of
     `schema_fault`.
     """
     function = tool.get("function") or tool if isinstance(tool, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"].strip():
         raise RowRejected("tool_without_name")
-    given: Any = next(
+    schema: Any = next(
         (function[key] for key in ("parameters", "input_schema", "inputSchema") if function.get(key)), {}
     )
-    parameters = _parameters(_parsed(given))
+    parameters = _parameters(_parsed(schema))
     required = function.get("required")
     if isinstance(required, list) and required and "required" not in parameters:  # beside the parameters in ToolACE
         parameters["required"] = required
@@ -61,26 +61,30 @@ def as_function(tool: Any) -> dict[str, Any]:
     }
 
 
-def _parsed(given: Any) -> Mapping[str, Any]:
-    if isinstance(given, str):
+def _parsed(value: Any) -> Mapping[str, Any]:
+    if isinstance(value, str):
         try:
-            given = json.loads(given)
+            value = json.loads(value)
         except (ValueError, RecursionError):
-            raise RowRejected("tool_parameters_not_a_schema") from None
-    if not isinstance(given, Mapping):
-        raise RowRejected("tool_parameters_not_a_schema")
-    return given
+            raise RowRejected("tool_schemanot_a_schema") from None
+    if not isinstance(value, Mapping):
+        raise RowRejected("tool_schemanot_a_schema")
+    return value
 
 
-def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
-    if given and all(_is_field(value) for value in given.values()):
-        given = {"type": "object", "properties": given, "required": [k for k, v in given.items() if not _optional(v)]}
-    found = json_schema(given)
-    if found.setdefault("type", "object") != "object":
-        raise RowRejected("tool_parameters_not_a_schema")
-    if not any(key in found for key in (*_NAMED, *_MANY, "$ref")):
-        found["properties"] = {}
-    return found
+def _parameters(schema: Mapping[str, Any]) -> dict[str, Any]:
+    if schema and all(_is_field(value) for value in schema.values()):
+        schema = {
+            "type": "object",
+            "properties": schema,
+            "required": [k for k, v in schema.items() if not _optional(v)],
+        }
+    result = json_schema(schema)
+    if result.setdefault("type", "object") != "object":
+        raise RowRejected("tool_schemanot_a_schema")
+    if not any(key in result for key in (*_NAMED, *_MANY, "$ref")):
+        result["properties"] = {}
+    return result
 
 
 def _is_field(value: Any) -> bool:
@@ -90,8 +94,8 @@ def _is_field(value: Any) -> bool:
 
 def _optional(field: Mapping[str, Any]) -> bool:
     kind = field.get("type")
-    said = str(kind).lower() if isinstance(kind, str) else ""
-    return "default" in field or "optional" in said or "default" in said or field.get("required") is False
+    text = str(kind).lower() if isinstance(kind, str) else ""
+    return "default" in field or "optional" in text or "default" in text or field.get("required") is False
 
 
 def json_schema(schema: Any, depth: int = 0) -> Any:
@@ -104,32 +108,32 @@ def json_schema(schema: Any, depth: int = 0) -> Any:
         return schema
     if depth > MOST_DEPTH:
         raise RowRejected("tool_schema_too_deep")
-    found = {key: value for key, value in schema.items() if value is not None or key in ("default", "const")}
-    properties = found.get("properties")
+    result = {key: value for key, value in schema.items() if value is not None or key in ("default", "const")}
+    properties = result.get("properties")
     if isinstance(properties, Mapping):
-        found |= _required(found.get("required"), properties)
+        result |= _required(result.get("required"), properties)
         named = {k: _without_flag(v) for k, v in properties.items() if v is not None}
-        found["properties"] = named
+        result["properties"] = named
     for key in _ONE:
-        if key in found:
-            found[key] = json_schema(found[key], depth + 1)
+        if key in result:
+            result[key] = json_schema(result[key], depth + 1)
     for key in _MANY:
-        if isinstance(found.get(key), list):
-            found[key] = [json_schema(one, depth + 1) for one in found[key]]
+        if isinstance(result.get(key), list):
+            result[key] = [json_schema(one, depth + 1) for one in result[key]]
     for key in _NAMED:
-        if isinstance(found.get(key), Mapping):
-            found[key] = {name: json_schema(one, depth + 1) for name, one in found[key].items()}
-    kind = found.pop("type", None)
+        if isinstance(result.get(key), Mapping):
+            result[key] = {name: json_schema(one, depth + 1) for name, one in result[key].items()}
+    kind = result.pop("type", None)
     if isinstance(kind, list):
-        return _either([_type(one, 0) for one in kind]) | found
-    return (_type(kind, 0) if kind is not None else {}) | found
+        return _either([_type(one, 0) for one in kind]) | result
+    return (_type(kind, 0) if kind is not None else {}) | result
 
 
-def _required(given: Any, properties: Mapping[str, Any]) -> dict[str, Any]:
+def _required(required: Any, properties: Mapping[str, Any]) -> dict[str, Any]:
     flagged = [k for k, v in properties.items() if isinstance(v, Mapping) and v.get("required") is True]
-    if not flagged or not isinstance(given, list | None):
+    if not flagged or not isinstance(required, list | None):
         return {}
-    return {"required": [*(given or ()), *(name for name in flagged if name not in (given or ()))]}
+    return {"required": [*(required or ()), *(name for name in flagged if name not in (required or ()))]}
 
 
 def _without_flag(value: Any) -> Any:

@@ -51,8 +51,8 @@ def _stub(
         for key, value in arguments.items():
             if key not in properties:
                 raise ValueError(f"{name}: there is no parameter {key}: use {', '.join(properties) or 'none'}")
-            if said := fits(value, properties[key]):
-                raise ValueError(f"{name}: {key} is {value!r:.40}: {said}, expected {properties[key].get('type')}")
+            if reason := fits(value, properties[key]):
+                raise ValueError(f"{name}: {key} is {value!r:.40}: {reason}, expected {properties[key].get('type')}")
         # 5 and 5.0 are one value in JSON.
         plain = {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in arguments.items()}
         text = json.dumps([STATE["seed"], name, plain], sort_keys=True)

@@ -59,5 +59,5 @@ class Wheel:
     def version(self) -> str:
         """The package's version, by the wheel's own metadata."""
         pattern = rf"{self.package.replace('-', '_')}-([^/]+)\.dist-info/METADATA"
-        found = (re.fullmatch(pattern, name) for name in self._archive.namelist())
-        return next((match[1] for match in found if match), "of unknown version")
+        matches = (re.fullmatch(pattern, name) for name in self._archive.namelist())
+        return next((match[1] for match in matches if match), "of unknown version")

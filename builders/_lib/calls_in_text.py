@@ -27,17 +27,17 @@ def blocks(text: str, opening: str, *closing: str, to_end: bool = False, mark: s
         to_end: the end of the text does as well.
         mark: stands in the text in place of a block.
     """
-    found, rest, place = [], [], 0
+    inside_tags, rest, place = [], [], 0
     while (start := text.find(opening, place)) >= 0:
         inside = start + len(opening)
         ends = [(at, at + len(tag)) for tag in closing if (at := text.find(tag, inside)) >= 0]
         if not ends and not to_end:
             break
         end, after = min(ends, default=(len(text), len(text)))
-        found.append(text[inside:end])
+        inside_tags.append(text[inside:end])
         rest += [text[place:start], mark]
         place = after
-    return found, "".join([*rest, text[place:]])
+    return inside_tags, "".join([*rest, text[place:]])
 
 
 def read_json(text: str) -> Any:
@@ -78,12 +78,12 @@ def _as_call(call: Any) -> dict[str, Any]:
     inner = call.get("function", call) if isinstance(call, Mapping) else None
     if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
         raise RowRejected("call_without_name")
-    given = {key: inner[key] for key in ARGUMENTS if inner.get(key) is not None}
-    if len(given) > 1:
+    sets = {key: inner[key] for key in ARGUMENTS if inner.get(key) is not None}
+    if len(sets) > 1:
         raise RowRejected("call_with_two_sets_of_arguments")
-    if not given and not inner.keys() <= {"name", "id", "type", "index", *ARGUMENTS}:
+    if not sets and not inner.keys() <= {"name", "id", "type", "index", *ARGUMENTS}:
         raise RowRejected("call_without_arguments")
-    arguments: Any = next(iter(given.values()), {})
+    arguments: Any = next(iter(sets.values()), {})
     if isinstance(arguments, str):
         try:
             arguments = load_json(arguments) if arguments.strip() else {}
@@ -101,14 +101,14 @@ def calls_in(text: str, names: set[str]) -> tuple[str, list[Any]]:
 
     Raises RowRejected for a tag that is not closed or holds no JSON.
     """
-    for found, rest in (
+    for bodies, rest in (
         blocks(text, "<tool_call>", "</tool_call>"),
         blocks(text, "<functioncall>", "</functioncall>", "<|endoftext|>", to_end=True),
     ):
-        if found:
+        if bodies:
             if _OPEN.search(rest):
                 raise RowRejected("call_not_closed")
-            return rest.strip(), [call for block in found for call in as_calls(read_json(block))]
+            return rest.strip(), [call for block in bodies for call in as_calls(read_json(block))]
     if _OPEN.search(text):
         raise RowRejected("call_not_closed")
     return (text, []) if not (calls := _bare(text.strip(), names)) else ("", calls)
@@ -147,10 +147,10 @@ def _python(text: str, names: set[str]) -> list[Any]:
         raise RowRejected("unknown_function")
     if any(call.positional for call in calls):
         raise RowRejected("arguments_without_names")
-    found = [{"name": stands[call.name], "arguments": _listed(call.arguments)} for call in calls]
-    if "hw_function_" in json.dumps(found, default=str):
+    plain_calls = [{"name": stands[call.name], "arguments": _listed(call.arguments)} for call in calls]
+    if "hw_function_" in json.dumps(plain_calls, default=str):
         raise RowRejected("call_not_readable")  # a text that looks like a call within an argument
-    return as_calls(found)
+    return as_calls(plain_calls)
 
 
 def _listed(value: Any) -> Any:
@@ -164,14 +164,14 @@ def result_texts(text: str, expected: int = 1) -> list[str]:
     """The results in a turn: one for each `<tool_response>`; the items of a JSON list if so many are `expected`, as in
     ToolACE; else the text. Raises RowRejected for words beside the tags.
     """
-    found, rest = blocks(text, "<tool_response>", "</tool_response>")
-    if found and rest.strip():
+    bodies, rest = blocks(text, "<tool_response>", "</tool_response>")
+    if bodies and rest.strip():
         raise RowRejected("words_beside_results")
-    if not found and expected > 1:
+    if not bodies and expected > 1:
         try:
             value = load_json(text)
         except (ValueError, RecursionError):
             value = None
         if isinstance(value, list) and len(value) == expected:
             return [json.dumps(one, ensure_ascii=False) for one in value]
-    return [block.strip() for block in found] or [text]
+    return [block.strip() for block in bodies] or [text]

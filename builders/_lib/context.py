@@ -28,8 +28,8 @@ def local_context(**inputs: str | Path) -> StepContext:
     """
     folder = Path(tempfile.mkdtemp(prefix="hubwright-build-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    found = {role: _input(role, source) for role, source in inputs.items()}
-    return StepContext("build", folder / "work", folder / "output", found)
+    by_role = {role: _input(role, source) for role, source in inputs.items()}
+    return StepContext("build", folder / "work", folder / "output", by_role)
 
 
 def _input(role: str, source: str | Path) -> Input:

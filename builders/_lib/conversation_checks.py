@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 def run_checks(
-    row: Row, responses: Schemas | None = None, seen: MinHashIndex | None = None, tests: MinHashIndex | None = None
+    row: Row, responses: Schemas | None = None, earlier: MinHashIndex | None = None, tests: MinHashIndex | None = None
 ) -> Row:
     """The row with its columns check_* filled.
 
@@ -40,25 +40,25 @@ def run_checks(
         seen: requests of the rows before; this one is added if it passes every other check.
         tests: requests of the test sets.
     """
-    found = {name: check(row, responses or {}) for name, check in _CHECKS.items()}
+    reasons = {name: check(row, responses or {}) for name, check in _CHECKS.items()}
     query = request(row)
-    found["contamination"] = tests.nearest(query) if tests else ""
-    found["duplicate"] = ""
-    if seen is not None:
-        found["duplicate"] = seen.nearest(query)
-        if not any(found.values()):
-            seen.add(query, row["id"])
-    return row | {f"check_{name}": found[name] for name in CHECKS}
+    reasons["contamination"] = tests.nearest(query) if tests else ""
+    reasons["duplicate"] = ""
+    if earlier is not None:
+        reasons["duplicate"] = earlier.nearest(query)
+        if not any(reasons.values()):
+            earlier.add(query, row["id"])
+    return row | {f"check_{name}": reasons[name] for name in CHECKS}
 
 
 def check_all(rows: Sequence[Row], tests: MinHashIndex | None = None) -> list[Row]:
     """The rows with their columns check_* filled, in order; results fit `responses` where a definition has them."""
-    seen, found = MinHashIndex(), []
+    earlier, checked = MinHashIndex(), []
     for row in rows:
         functions = [tool["function"] for tool in row["tools"]]
         responses = {one["name"]: one["responses"] for one in functions if one.get("responses")}
-        found.append(run_checks(row, responses, seen, tests))
-    return found
+        checked.append(run_checks(row, responses, earlier, tests))
+    return checked
 
 
 def faults_table(rows: Sequence[Row]) -> dict[str, Any]:
@@ -160,15 +160,15 @@ def provenance(row: Row, responses: Schemas) -> str:
     `enum`, is a source as well.
     """
     declared = {tool["function"]["name"]: _declared(tool["function"].get("parameters")) for tool in row["tools"]}
-    known = _KnownValues()
+    sources = _KnownValues()
     for message in row["messages"]:
         for one in message.get("tool_calls") or ():
             name = one["function"]["name"]
             for path, value in leaves(one["function"]["arguments"]):
-                if not known.has(value) and plain(value) not in declared.get(name, ()):
+                if not sources.has(value) and plain(value) not in declared.get(name, ()):
                     return f"{path}={value!r:.60} of {name} has no source"
         if message["role"] in ("user", "system", "tool"):
-            known.add(without_switch(message["content"] or ""))
+            sources.add(without_switch(message["content"] or ""))
     return ""
 
 
@@ -214,19 +214,19 @@ def needless(row: Row, responses: Schemas) -> str:
     "clear"}`, no later call takes "clear" and no answer says it: "the result of get_weather is never used".
     """
     earlier: set[str] = set()
-    found = results_of(row["messages"])
+    by_call = results_of(row["messages"])
     for one in calls_of(row["messages"]):
         key = json.dumps([one["function"]["name"], one["function"]["arguments"]], sort_keys=True)
         if key in earlier:
             return f"{one['function']['name']} is called twice with the same arguments"
-        if not is_error(found.get(one["id"])):
+        if not is_error(by_call.get(one["id"])):
             earlier.add(key)
     used = {giver for giver, _, _ in _uses(row)}
     answers = " ".join(
         m["content"] or "" for m in row["messages"] if m["role"] == "assistant" and not m.get("tool_calls")
     )
     for one in good_calls(row):
-        if one["id"] not in used and not quotes(answers, found.get(one["id"])):
+        if one["id"] not in used and not quotes(answers, by_call.get(one["id"])):
             return f"the result of {one['function']['name']} is never used"
     return ""
 
@@ -237,7 +237,7 @@ def answer(row: Row, responses: Schemas) -> str:
     Result `{"sky": "clear"}`, answer "Clear sky today.": ""; answer "Done.": "the answer quotes nothing of
     get_weather's result".
     """
-    found = results_of(row["messages"])
+    by_call = results_of(row["messages"])
     used = {giver for giver, _, _ in _uses(row)}
     waiting: list[dict[str, Any]] = []
     previous = ""
@@ -249,7 +249,7 @@ def answer(row: Row, responses: Schemas) -> str:
             if not text.strip():
                 return "an answer is empty"
             for one in waiting:
-                result = found.get(one["id"])
+                result = by_call.get(one["id"])
                 if one["id"] not in used and not is_error(result) and not quotes(text, result):
                     return f"the answer quotes nothing of {one['function']['name']}'s result"
             waiting = []
@@ -267,8 +267,8 @@ _CHECKS: dict[str, Callable[[Row, Schemas], str]] = {
 
 def good_calls(row: Row) -> list[dict[str, Any]]:
     """The calls whose result is not an error."""
-    found = results_of(row["messages"])
-    return [one for one in calls_of(row["messages"]) if not is_error(found.get(one["id"]))]
+    by_call = results_of(row["messages"])
+    return [one for one in calls_of(row["messages"]) if not is_error(by_call.get(one["id"]))]
 
 
 def realised_edges(row: Row) -> list[tuple[str, str, str]]:
@@ -283,7 +283,7 @@ def realised_edges(row: Row) -> list[tuple[str, str, str]]:
 
 def _uses(row: Row) -> list[tuple[str, str, str]]:
     """(id of the returning call, id of the call, argument) of values that the user did not state."""
-    found: list[tuple[str, str, str]] = []
+    uses: list[tuple[str, str, str]] = []
     stated, earlier = _KnownValues(), list[tuple[str, _KnownValues]]()
     names = {one["id"] for one in calls_of(row["messages"])}
     for message in row["messages"]:
@@ -294,14 +294,14 @@ def _uses(row: Row) -> list[tuple[str, str, str]]:
                 # The first that gave it: later results may repeat what was handed on.
                 giver = next((name for name, text in earlier if text.has(value)), None)
                 if giver is not None:
-                    found.append((giver, one["id"], path))
+                    uses.append((giver, one["id"], path))
         if message["role"] == "tool" and message.get("tool_call_id") in names:
-            known = _KnownValues()
-            known.add(message["content"] or "")
-            earlier.append((message["tool_call_id"], known))
+            values = _KnownValues()
+            values.add(message["content"] or "")
+            earlier.append((message["tool_call_id"], values))
         elif message["role"] in ("user", "system"):
             stated.add(without_switch(message["content"] or ""))
-    return found
+    return uses
 
 
 class _KnownValues:
@@ -320,20 +320,20 @@ class _KnownValues:
             return False
         if isinstance(value, int | float):
             return float(value) in self.numbers
-        wanted = plain(value)
-        return bool(wanted) and (
-            self.occurs(wanted) or (_NUMBER.fullmatch(wanted) is not None and float(wanted) in self.numbers)
+        text = plain(value)
+        return bool(text) and (
+            self.occurs(text) or (_NUMBER.fullmatch(text) is not None and float(text) in self.numbers)
         )
 
-    def occurs(self, wanted: str) -> bool:
+    def occurs(self, text: str) -> bool:
         """Whether a text occurs outside of words; a pattern per value would be slow."""
-        first, last = _LETTER.match(wanted[0]), _LETTER.match(wanted[-1])
-        at = self.text.find(wanted)
+        first, last = _LETTER.match(text[0]), _LETTER.match(text[-1])
+        at = self.text.find(text)
         while at >= 0:
-            before, after = self.text[at - 1 : at], self.text[at + len(wanted) : at + len(wanted) + 1]
+            before, after = self.text[at - 1 : at], self.text[at + len(text) : at + len(text) + 1]
             if not (first and _LETTER.match(before)) and not (last and _LETTER.match(after)):
                 return True
-            at = self.text.find(wanted, at + 1)
+            at = self.text.find(text, at + 1)
         return False
 
 
@@ -366,33 +366,33 @@ def quotes(text: str, result: Any) -> bool:
     Of a value of several words a number is enough, or half of its longer words or Chinese characters (our choice):
     "Oslo Central at 9" is quoted by "the central station of Oslo".
     """
-    known = _KnownValues()
-    known.add(text)
+    quoted = _KnownValues()
+    quoted.add(text)
     values = [value for _, value in leaves(result) if value is not None and not isinstance(value, bool)]
-    return not values or any(known.has(value) or _paraphrased(known, value) for value in values)
+    return not values or any(quoted.has(value) or _paraphrased(quoted, value) for value in values)
 
 
-def _paraphrased(known: _KnownValues, value: Any) -> bool:
+def _paraphrased(quoted: _KnownValues, value: Any) -> bool:
     if not isinstance(value, str) or not re.search(r"\S\s+\S|[\u3400-\u9fff]", value):
         return False
     words = re.findall(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]{4,}", plain(value))
     numbers = _NUMBER.findall(value)
-    return any(known.has(number) for number in numbers) or (
-        bool(words) and sum(known.has(word) for word in words) >= len(words) / 2
+    return any(quoted.has(number) for number in numbers) or (
+        bool(words) and sum(quoted.has(word) for word in words) >= len(words) / 2
     )
 
 
 def _declared(schema: Any) -> set[str]:
     """The values that a schema itself names: enumerations, examples, constants, defaults; and true, false, null."""
-    found = {"true", "false", "null"}
+    values = {"true", "false", "null"}
     pending: list[Any] = [schema]
     while pending:
         part = pending.pop()
         if isinstance(part, Mapping):
             for key in ("enum", "examples"):
-                found |= {plain(v) for v in part.get(key) or () if isinstance(part.get(key), Sequence)}
-            found |= {plain(part[key]) for key in ("const", "default") if key in part}
+                values |= {plain(v) for v in part.get(key) or () if isinstance(part.get(key), Sequence)}
+            values |= {plain(part[key]) for key in ("const", "default") if key in part}
             pending += part.values()
         elif isinstance(part, list):
             pending += part
-    return found
+    return values

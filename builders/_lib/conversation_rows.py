@@ -42,7 +42,7 @@ SWITCH = {
 
 
 def system_turn(parallel: bool, before: str = "") -> dict[str, str]:
-    """The system turn that says whether calls may stand side by side, after other words where there are some."""
+    """The system turn that says whether calls may stand side by side, after other words if there are some."""
     return {"role": "system", "content": f"{before}\n\n{SWITCH[parallel]}" if before else SWITCH[parallel]}
 
 
@@ -69,7 +69,7 @@ def features() -> Features:
         "scenario": text,
         "task": text,  # the whole task in one text
         "sub_tasks": List(text),
-        "plan": text,  # JSON: the typed graph of calls, "" where there is none
+        "plan": text,  # JSON: the typed graph of calls, "" if there is none
         "n_calls": number,
         "n_user_turns": number,
         "made_by": text,  # "templates", or the model with its revision
@@ -89,15 +89,15 @@ def calls_of(messages: Messages) -> list[dict[str, Any]]:
 
 def results_of(messages: Messages) -> dict[str, Any]:
     """Result by call id, as parsed JSON, or as text where it is none."""
-    found = {}
+    results = {}
     for message in messages:
         if message["role"] == "tool":
             name = message.get("tool_call_id", "")
             try:
-                found[name] = json.loads(message["content"])
+                results[name] = json.loads(message["content"])
             except (ValueError, RecursionError):
-                found[name] = message["content"]
-    return found
+                results[name] = message["content"]
+    return results
 
 
 def identity(messages: Messages, tools: Sequence[Any]) -> str:

@@ -21,22 +21,22 @@ def inputs_against(context: StepContext, *roles: str) -> list[Input]:
 
 
 def requests(folder: Path, source_name: str) -> Iterator[tuple[str, str]]:
-    """(request, id) of every row of every Parquet file. Raises DataError where no file has a column of requests."""
+    """(request, id) of every row of every Parquet file. Raises DataError if no file has a column of requests."""
     import pyarrow.parquet as pq
 
-    found = False
+    any_column = False
     for path in sorted(folder.rglob("*.parquet")):
         with pq.ParquetFile(path) as file:
             column = next((name for name in COLUMNS if name in file.schema_arrow.names), None)
             if column is None:
                 continue
-            found = True
-            wanted = [column, *(["id"] if "id" in file.schema_arrow.names else [])]
-            for batch in file.iter_batches(columns=wanted):
+            any_column = True
+            columns = [column, *(["id"] if "id" in file.schema_arrow.names else [])]
+            for batch in file.iter_batches(columns=columns):
                 for number, row in enumerate(batch.to_pylist()):
                     if text := user_text(row[column]):
                         yield text, str(row.get("id", f"{path.stem}:{number}"))
-    if not found:
+    if not any_column:
         raise DataError(
             f"{source_name}: no file has a column of requests ({', '.join(COLUMNS)}); give a test set that has one"
         )

@@ -43,8 +43,8 @@ def shingles(text: str, size: int = 5, fold_digits: bool = True) -> set[str]:
     >>> sorted(shingles("a b c d", size=3))
     ['a b c', 'b c d']
     """
-    found = words(text, fold_digits)
-    return {" ".join(found[n : n + size]) for n in range(max(1, len(found) - size + 1))}
+    tokens = words(text, fold_digits)
+    return {" ".join(tokens[n : n + size]) for n in range(max(1, len(tokens) - size + 1))}
 
 
 def highest_similarity(texts: Sequence[Set[str]], others: Iterable[Set[str]]) -> list[float]:
@@ -114,8 +114,8 @@ def read_against(context: StepContext, near: float = 0.8, *roles: str) -> MinHas
     Raises DataError as `requests` does.
     """
     tests = MinHashIndex(near)
-    given = inputs_against(context, *roles)
-    for source in given:
+    sources = inputs_against(context, *roles)
+    for source in sources:
         for text, name in requests(source.path, str(source.ref)):
             tests.add(text, name)
-    return tests if given else None
+    return tests if sources else None

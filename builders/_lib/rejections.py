@@ -75,10 +75,10 @@ class Rejections:
 
     def by_reason(self) -> Counter[str]:
         """Reason -> records of all sources."""
-        found: Counter[str] = Counter()
+        totals: Counter[str] = Counter()
         for (_, reason), count in self.reasons.items():
-            found[reason] += count
-        return found
+            totals[reason] += count
+        return totals
 
     def describe(self, report: Report) -> None:
         """Put the counts first and the table last into a report."""

@@ -122,7 +122,7 @@ def read_records(sources: Sequence[Source], timeout: float) -> Iterator[tuple[st
 def read_rows(source: Input, context: StepContext, split: str | None, config: str | None = None) -> Any:
     """A split of a pulled data set's `config` (None: its default one), or all of them where `split` is None.
 
-    Cached below the step's work folder. Raises DataError in one line where it cannot be read.
+    Cached below the step's work folder. Raises DataError in one line if it cannot be read.
     """
     import datasets
 
@@ -161,14 +161,14 @@ def parse_records(data: bytes, name: str) -> list[Any]:
 
 def json_lines(name: str, data: bytes) -> list[tuple[int, Any]]:
     """(line number from 1, value) of every line that is not blank. Raises DataError for one that is not JSON."""
-    found = []
+    values = []
     for number, line in enumerate(decode(name, data).split("\n"), 1):  # splitlines would cut a JSON text at its U+2028
         if line.strip():
             try:
-                found.append((number, load_json(line)))
+                values.append((number, load_json(line)))
             except (ValueError, RecursionError) as error:
                 raise DataError(f"{name}: line {number} is not JSON ({error}); fetch the file again") from error
-    return found
+    return values
 
 
 def decode(name: str, data: bytes) -> str:

@@ -13,9 +13,12 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pydantic import Field, field_validator
+
 from ...hub_sync.errors import RowRejected
 from ...hub_sync.json_columns import unstorable
 from ...hub_sync.text import utf8
+from ...inference.served import ServingConfig, check_spec
 from ...inference.stage import RowError
 
 if TYPE_CHECKING:
@@ -25,6 +28,27 @@ Row = dict[str, Any]
 T = TypeVar("T")
 STOP = ("</call>", "</final>")
 OWN_TAG = "<thought>"  # of the prompts: what stands in it is part of the row
+
+
+class TeacherConfig(ServingConfig):
+    """Which teacher is asked, and how. Defaults are our choice."""
+
+    teacher: str | None = Field(
+        None, description="openai:MODEL@BASE_URL; null: the step's input `teacher`, a GGUF repository."
+    )
+    split: str = Field("train", description="Split of the input `dataset`.")
+    attempts: int = Field(3, ge=1, description="Replies to ask for, with a seed each, until one can be used.")
+    temperature: float = Field(0.7, ge=0, description="Sampling temperature.")
+    max_tokens: int = Field(1024, ge=1, description="New tokens of a reply.")
+    seed: int = Field(0, ge=0, description="Part of every request's seed.")
+    max_failed: float = Field(
+        0.05, ge=0, le=1, description="Share of a phase's rows whose requests may fail in transport."
+    )
+
+    @field_validator("teacher")
+    @classmethod
+    def _known_teacher(cls, value: str | None) -> str | None:
+        return value if value is None else check_spec(value)
 
 
 class PhaseClient:
@@ -55,7 +79,7 @@ class PhaseClient:
             form: "json" for a reply that is one JSON object, "act" for one that ends with a call or final answer.
             attempts: another number than the config's.
 
-        Raises RowRejected after the last unusable reply, RowError where the endpoint fails.
+        Raises RowRejected after the last unusable reply, RowError if the endpoint fails.
         """
         config = self.config
         params: dict[str, Any] = {"temperature": config["temperature"], "max_tokens": config["max_tokens"]}
@@ -103,19 +127,19 @@ def phase(
     async def run(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
         client = PhaseClient(chat, config, f"{work.__name__}:{row['n']}")
         try:
-            found = await work(row, config, client)
+            changes = await work(row, config, client)
         except RowRejected as reason:
-            found = {"rejected": reason.reason, "detail": str(reason)}
-        return {**row, **found, "used": [client.prompt_tokens, client.completion_tokens]}
+            changes = {"rejected": reason.reason, "detail": str(reason)}
+        return {**row, **changes, "used": [client.prompt_tokens, client.completion_tokens]}
 
     return run
 
 
 async def together(*work: Awaitable[T]) -> list[T | RowRejected]:
     """All of it side by side, to the end; a RowRejected is a result, anything else raises."""
-    found = await asyncio.gather(*work, return_exceptions=True)
+    outcomes = await asyncio.gather(*work, return_exceptions=True)
     results: list[T | RowRejected] = []
-    for one in found:
+    for one in outcomes:
         if isinstance(one, BaseException) and not isinstance(one, RowRejected):
             raise one
         results.append(one)

@@ -150,34 +150,34 @@ def _system_tools(messages: list[Turn], changes: Counter[str]) -> tuple[list[Tur
     system = messages[0]["content"]
     tagged, around = blocks(system, "<tools>", "</tools>", mark="<tools>")
     tagged = [block for block in tagged if block.strip()]
-    known = _KNOWN.search(system)
+    preamble = _KNOWN.search(system)
     tools: list[Any] = []
     if tagged:
         tools = _listed(tagged[-1], whole=True)
-        kept = system[: known.start()] if known else _outside(around)
-    elif known:
-        tools = _listed(known[0], whole=False)
-        kept = system[: known.start()]
+        words = system[: preamble.start()] if preamble else _outside(around)
+    elif preamble:
+        tools = _listed(preamble[0], whole=False)
+        words = system[: preamble.start()]
     elif _listed(system, whole=False):
         raise RowRejected("system_text_lists_tools_in_an_unknown_form")
     else:
-        kept = system
+        words = system
     if tools:
         changes["tools read out of the system turn"] += 1
-    kept = kept.strip()
+    words = words.strip()
     rest = messages[1:]
-    return ([{**messages[0], "content": kept}, *rest] if kept else rest), tools
+    return ([{**messages[0], "content": words}, *rest] if words else rest), tools
 
 
 def _outside(around: str) -> str:
     """The paragraphs in which no functions stood and that do not tell the form of calls."""
-    kept = [part for part in re.split(r"\n[ \t]*\n", around) if part.strip() and not _ABOUT_CALLS.search(part)]
-    return "\n\n".join(kept)
+    paragraphs = [part for part in re.split(r"\n[ \t]*\n", around) if part.strip() and not _ABOUT_CALLS.search(part)]
+    return "\n\n".join(paragraphs)
 
 
 def _listed(text: str, whole: bool) -> list[Any]:
     """Functions as one JSON list, or as objects one after another, in a text that may say more unless `whole`."""
-    decoder, found, place = json.JSONDecoder(), [], 0
+    decoder, functions, place = json.JSONDecoder(), [], 0
     for _ in range(_STARTS):
         if (start := _next_json(text, place)) is None:
             break
@@ -189,8 +189,8 @@ def _listed(text: str, whole: bool) -> list[Any]:
                 raise RowRejected("tools_not_json") from None
             continue
         values = value if isinstance(value, list) else [value]
-        found += [one for one in values if isinstance(one, dict) and _name(one)]
-    return found
+        functions += [one for one in values if isinstance(one, dict) and _name(one)]
+    return functions
 
 
 def _next_json(text: str, place: int) -> int | None:

@@ -53,9 +53,9 @@ def convert(record: Any, language: str | None = None, changes: Counter[str] | No
     }
 
 
-def _is_mapped(given: dict[str, Any], read: dict[str, Any]) -> bool:
+def _is_mapped(signature: dict[str, Any], read: dict[str, Any]) -> bool:
     """Did the signature's parameters change?"""
-    parameters = (given.get("function") or given).get("parameters")
+    parameters = (signature.get("function") or signature).get("parameters")
     return bool(parameters) and parameters != read["function"]["parameters"]
 
 
@@ -109,9 +109,9 @@ def read_messages(turns: list[dict[str, Any]], tools: list[dict[str, Any]]) -> l
 
 def _place(turn: dict[str, Any], pending: list[tuple[str, str]]) -> int:
     """Index of the pending call that a result belongs to: by id, else the next one. Raises RowRejected."""
-    wanted = turn.get("tool_call_id")
-    if wanted and any(one for one, _ in pending):
-        place = next((n for n, (one, _) in enumerate(pending) if one == wanted), None)
+    call_id = turn.get("tool_call_id")
+    if call_id and any(one for one, _ in pending):
+        place = next((n for n, (one, _) in enumerate(pending) if one == call_id), None)
         if place is None:
             raise RowRejected("result_of_an_unknown_call")
         if place:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
+from .._lib.cards import add_sources, add_table, describe
 from .._lib.context import local_context
 from .._lib.near_duplicates import NEAR
 from .._lib.rejections import Rejections, max_rejected_share
@@ -66,8 +67,8 @@ class AbilityConfig(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> AbilityConfig:
         for field in ("kind", "name"):
-            said = [getattr(source, field) for source in self.sources]
-            if twice := next((value for value in said if said.count(value) > 1), None):
+            values = [getattr(source, field) for source in self.sources]
+            if twice := next((value for value in values if values.count(value) > 1), None):
                 raise ValueError(f"sources has the {field} {twice!r} twice; give one source of each {field}")
         silent = next((source.name for source in self.sources if source.license is None), None)
         licences = sorted({source.license for source in self.sources if source.license})
@@ -82,7 +83,7 @@ class AbilityConfig(BaseModel):
 
 
 def features() -> Features:
-    """Arrow features, the same for every config. Free answers have no choices; solution is "" where none is known."""
+    """Arrow features, the same for every config. Free answers have no choices; solution is "" if none is known."""
     from datasets import Features, List, Value
 
     text = Value("string")
@@ -109,23 +110,23 @@ def build(config: AbilityConfig, context: StepContext | None = None) -> dict[str
     rejections = Rejections()
     items: list[Item] = []
     for source in config.sources:
-        found: list[str] = []
-        items += _items(source, config, found, rejections)
+        files: list[str] = []
+        items += _items(source, config, files, rejections)
         licence = source.license or "upstream states no licence"
-        origins += [f"{source.name} ({licence}): {origin}" for origin in found]
+        origins += [f"{source.name} ({licence}): {origin}" for origin in files]
     clean(items, config.near)
-    kept: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    configs: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for item in items:
         if not item.left_out:
-            kept.setdefault(item.config, {}).setdefault(item.split, []).append(item.row)
-    if not kept:
+            configs.setdefault(item.config, {}).setdefault(item.split, []).append(item.row)
+    if not configs:
         raise DataError(
             f"no row is left of {rejections.read.total()} records: take more languages or subjects, or raise near"
         )
     _report(config, context, items, origins, rejections)
     return {
         name: DatasetDict({s: Dataset.from_list(splits[s], features=features()) for s in SPLITS if s in splits})
-        for name, splits in kept.items()
+        for name, splits in configs.items()
     }
 
 
@@ -151,11 +152,11 @@ def _items(
             if language not in source.taken() or (source.subjects and subject not in source.subjects):
                 rejections.leave_out(file.name, "another language or subject than is taken")
                 continue
-            asked = row.pop("english", None)
-            if asked is not None and english.setdefault(line, asked) != asked:
+            question = row.pop("english", None)
+            if question is not None and english.setdefault(line, question) != question:
                 raise DataError(
-                    f"{file.name}: line {line}: query {asked[:60]!r} is not the question that line has in the other "
-                    "languages, so the languages cannot be split alike; fetch the files of one version"
+                    f"{file.name}: line {line}: query {question[:60]!r} is not the question that line has in the "
+                    "other languages, so the languages cannot be split alike; fetch the files of one version"
                 )
             items.append(_item(source, config, file, line, row, language, translations))
     rejections.check(config.max_rejected_share)
@@ -197,7 +198,7 @@ def _item(
 
 
 def _translations(source: AbilitySource, origins: list[str]) -> dict[str, str]:
-    """Group of translations by EXAMS' id of a question; empty where the source has no such file.
+    """Group of translations by EXAMS' id of a question; empty if the source has no such file.
 
     Raises DataError for a line that is not `{"id": ["id", ...]}`, or for a file that is not the expected one.
     """
@@ -222,25 +223,17 @@ def _report(
 ) -> None:
     report = context.report
     silent = [source.name for source in config.sources if source.license is None]
+    near = "" if config.near is None else f", or nearly so (Jaccard similarity of {config.near} or more)"
+    describe(report, __file__, near=near)
     report.card |= {
         "pretty_name": f"Ability corpora ({', '.join(source.name for source in config.sources)})",
         # "other" without a name is what the licence rules take for unstated: publishing in public is refused.
         "license": "other" if silent else config.license or config.sources[0].license,
         "language": sorted({item.row["language"] for item in items}),
-        "task_categories": ["text-generation", "question-answering"],
         "tags": sorted({"mathematics" if item.row["ability"] == "math" else "science" for item in items}),
         "source_datasets": list(config.derived_from) or ["original"],
     }
     exams = next((source for source in config.sources if source.kind == "exams"), None)
-    near = "" if config.near is None else f", or nearly so (Jaccard similarity of {config.near} or more)"
-    report.summary = (
-        "Questions with answers for one ability each, mathematics or science, a config for every source and language, "
-        "all with the same columns. `text` is what a language model is trained on; the words around question and "
-        "answer are English in every language (our choice).\n\nNo train row asks what a validation or test row of any "
-        f"config here asks{near}, and no validation row what a test row asks. MSVAMP's problems and MGSM's are the "
-        "same in all languages: a problem of MSVAMP is on one side in all of them, by a hash of its place, and one "
-        "that is left out is left out in all."
-    )
     if exams is not None:
         report.summary += (
             " Of EXAMS, translations of what is held out are left out, by its own list of parallel questions."
@@ -250,22 +243,21 @@ def _report(
         )
     if silent:
         report.summary += f"\n\n{' and '.join(silent)}: no licence stated upstream, so this is not for publication."
-    kept = Counter((item.config, item.split) for item in items if not item.left_out)
+    rows = Counter((item.config, item.split) for item in items if not item.left_out)
     left = Counter((item.config, item.left_out) for item in items if item.left_out)
     report.counts |= {f"left_out_{rule}": sum(n for (_, r), n in left.items() if r == rule) for rule in RULES}
-    report.counts |= {f"{split}_rows": sum(n for (_, s), n in kept.items() if s == split) for split in SPLITS}
-    report.tables.append(
-        {
-            "title": "Rows by config",
-            "columns": ["config", *SPLITS, *RULES],
-            "rows": [
-                [name, *(kept[name, split] for split in SPLITS), *(left[name, rule] for rule in RULES)]
-                for name in dict.fromkeys(item.config for item in items)
-            ],
-            "note": "The last columns count rows that were left out of train and validation, each by the first rule "
-            "that did so: the same question as one held out, nearly the same, a translation of one held out, a "
-            "translation of one that the first two left out.",
-        }
+    report.counts |= {f"{split}_rows": sum(n for (_, s), n in rows.items() if s == split) for split in SPLITS}
+    add_table(
+        report,
+        "Rows by config",
+        ["config", *SPLITS, *RULES],
+        [
+            [name, *(rows[name, split] for split in SPLITS), *(left[name, rule] for rule in RULES)]
+            for name in dict.fromkeys(item.config for item in items)
+        ],
+        "The last columns count rows that were left out of train and validation, each by the first rule "
+        "that did so: the same question as one held out, nearly the same, a translation of one held out, a "
+        "translation of one that the first two left out.",
     )
     rejections.describe(report)
-    report.sections.append({"title": "Sources", "body": "\n".join(f"- {origin}" for origin in origins)})
+    add_sources(report, origins)

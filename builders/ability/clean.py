@@ -24,8 +24,8 @@ class Item:
         config: name of the config it goes into.
         split: train, validation or test.
         row: its columns.
-        group: what it and its translations share; "" where there are none.
-        left_out: the rule that left it out; "" where none did.
+        group: what it and its translations share; "" if there are none.
+        left_out: the rule that left it out; "" if none did.
     """
 
     config: str
@@ -53,16 +53,16 @@ def clean(items: Sequence[Item], near: float | None) -> None:
 def _leave_out(
     candidates: Sequence[Item], against: Sequence[Item], near: float | None, grams: dict[int, set[str]]
 ) -> None:
-    held = {same_words(item.row["question"]) for item in against}
+    questions = {same_words(item.row["question"]) for item in against}
     held_groups = {item.group for item in against if item.group}
     # A test that is not taken holds nothing out; a test question that is the same as another holds out as one.
     similarity = [0.0] * len(candidates)
     if near is not None:
         similarity = highest_similarity(*([grams[id(item)] for item in part] for part in (candidates, against)))
-    for item, found in zip(candidates, similarity, strict=True):
-        if same_words(item.row["question"]) in held:
+    for item, highest in zip(candidates, similarity, strict=True):
+        if same_words(item.row["question"]) in questions:
             item.left_out = SAME
-        elif near is not None and found >= near:
+        elif near is not None and highest >= near:
             item.left_out = NEAR
     gone = {item.group for item in candidates if item.left_out and item.group}
     for item in candidates:

@@ -27,8 +27,8 @@ def convert(kind: str, record: Any) -> Row:
     try:
         return _KINDS[kind](record)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        said = f"no {error}" if isinstance(error, KeyError) else "another form"
-        raise RowRejected("not in the form of its source", f"it has {said}") from error
+        reason = f"no {error}" if isinstance(error, KeyError) else "another form"
+        raise RowRejected("not in the form of its source", f"it has {reason}") from error
 
 
 def _gsm8k(record: Any) -> Row:
@@ -98,13 +98,13 @@ def number(value: Any, field: str) -> str:
 
     Raises RowRejected for what is none.
     """
-    said = str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
-    if not _NUMBER.fullmatch(said):
+    text = str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    if not _NUMBER.fullmatch(text):
         raise RowRejected("answer is not a number", f"{field} is {_shown(value)}")
-    whole, _, fraction = said.replace(",", "").lstrip("+-").partition(".")
+    whole, _, fraction = text.replace(",", "").lstrip("+-").partition(".")
     whole, fraction = whole.lstrip("0") or "0", fraction.rstrip("0")
-    found = f"{whole}.{fraction}" if fraction else whole
-    return f"-{found}" if said[0] == "-" and found != "0" else found
+    digits = f"{whole}.{fraction}" if fraction else whole
+    return f"-{digits}" if text[0] == "-" and digits != "0" else digits
 
 
 def training_text(row: Row) -> str:
@@ -121,5 +121,5 @@ def training_text(row: Row) -> str:
 
 
 def _shown(value: Any) -> str:
-    said = repr(value)
-    return said if len(said) <= 60 else said[:57] + "..."
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -58,11 +58,11 @@ class AbilitySource(FolderSource):
 
     @model_validator(mode="after")
     def _settings_apply(self) -> AbilitySource:
-        known = LANGUAGES.get(self.kind, ())
-        if self.languages and not known:
+        languages = LANGUAGES.get(self.kind, ())
+        if self.languages and not languages:
             raise ValueError(f"languages does nothing for kind {self.kind}, which is English; leave it out")
-        if unknown := [language for language in self.languages if language not in known]:
-            raise ValueError(f"languages: {self.kind} has no {unknown[0]!r}; use some of {', '.join(known)}")
+        if unknown := [language for language in self.languages if language not in languages]:
+            raise ValueError(f"languages: {self.kind} has no {unknown[0]!r}; use some of {', '.join(languages)}")
         for field in ("subjects", "parallel"):
             if getattr(self, field) and self.kind != "exams":
                 raise ValueError(f"{field} does nothing for kind {self.kind}; leave it out")
@@ -132,8 +132,8 @@ def _unpacked(name: str, data: bytes) -> bytes:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
             member = next((m for m in archive if m.isfile()), None)
             if member is None or member.size > LARGEST:
-                held = "no file" if member is None else f"{member.name}, larger than {LARGEST >> 20} MiB unpacked"
-                raise DataError(f"{name}: the archive holds {held}; fetch EXAMS' own file")
+                content = "no file" if member is None else f"{member.name}, larger than {LARGEST >> 20} MiB unpacked"
+                raise DataError(f"{name}: the archive holds {content}; fetch EXAMS' own file")
             inner = archive.extractfile(member)
             assert inner is not None  # a plain file has content
             return inner.read()

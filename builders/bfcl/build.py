@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
 from .._lib.archives import Wheel
+from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.sources import Source, read_source
 
@@ -57,7 +58,7 @@ class BFCLConfig(Source):
 def build(config: BFCLConfig, context: StepContext | None = None) -> dict[str, datasets.DatasetDict]:
     """Read and check the rows; tell `context.report` about them.
 
-    single_turn rows: id, messages, functions, gold (JSON text; "" where there is no gold answer), prompt (the
+    single_turn rows: id, messages, functions, gold (JSON text; "" if there is no gold answer), prompt (the
     package's system prompt with the functions in it). multi_turn rows: id, turns, functions, later (turn -> functions
     that are shown only then), later_prompt (turn -> what the user says there), gold, classes, config, prompt. worlds
     rows: name, source.
@@ -74,7 +75,7 @@ def build(config: BFCLConfig, context: StepContext | None = None) -> dict[str, d
     name, content, origin = read_source(config, config.timeout)
     wheel = _Wheel(name, content, "bfcl-eval")
     prompts = wheel.prompts()
-    made: dict[str, Any] = {}
+    configs: dict[str, Any] = {}
     for config_name, chosen, read in (("single_turn", SINGLE, _single), ("multi_turn", MULTI, _multi)):
         rows = {
             c: [read(row, gold, wheel, prompts) for row, gold in wheel.rows(c)]
@@ -82,14 +83,14 @@ def build(config: BFCLConfig, context: StepContext | None = None) -> dict[str, d
             if c in config.categories
         }
         if rows:
-            splits = {c: datasets.Dataset.from_list(found) for c, found in rows.items()}
-            made[config_name] = datasets.DatasetDict(splits)
-            context.report.counts |= {c: len(found) for c, found in rows.items()}
-    if "multi_turn" in made:
+            splits = {c: datasets.Dataset.from_list(part) for c, part in rows.items()}
+            configs[config_name] = datasets.DatasetDict(splits)
+            context.report.counts |= {c: len(part) for c, part in rows.items()}
+    if "multi_turn" in configs:
         sources = [{"name": n, "source": wheel.text(f"{SOURCES}{n}.py")} for n in (*DOCS.values(), "long_context")]
-        made["worlds"] = datasets.DatasetDict({"python": datasets.Dataset.from_list(sources)})
-    _describe(context, origin, wheel.version())
-    return made
+        configs["worlds"] = datasets.DatasetDict({"python": datasets.Dataset.from_list(sources)})
+    describe(context.report, __file__, version=wheel.version(), origin=origin)
+    return configs
 
 
 class _Wheel(Wheel):
@@ -100,7 +101,7 @@ class _Wheel(Wheel):
         self._functions: dict[str, list[dict[str, Any]]] = {}
 
     def rows(self, category: str) -> Iterator[tuple[dict[str, Any], Any]]:
-        """Rows of a category with their gold answers, None where the category has none."""
+        """Rows of a category with their gold answers, None if the category has none."""
         rows = self.json_lines(f"{DATA}BFCL_v4_{category}.json")
         if "relevance" in category:
             yield from ((row, None) for row in rows)
@@ -178,32 +179,16 @@ def _multi(row: dict[str, Any], gold: Any, wheel: _Wheel, prompts: tuple[str, st
     functions = [function for world in row["involved_classes"] for function in wheel.functions(world)]
     hidden = set().union(*later.values())
     shown = [function for function in functions if function["name"] not in hidden]
-    found = {turn: [f for f in functions if f["name"] in names] for turn, names in later.items()}
+    later_functions = {turn: [f for f in functions if f["name"] in names] for turn, names in later.items()}
     return {
         "id": row["id"],
         "turns": _json(row["question"]),
         "functions": _json(shown),
-        "later": _json(found),
+        "later": _json(later_functions),
         # The package writes them as Python does, without its hint.
-        "later_prompt": _json({turn: f"{shown_now}\n{prompts[1]}" for turn, shown_now in found.items()}),
+        "later_prompt": _json({turn: f"{shown_now}\n{prompts[1]}" for turn, shown_now in later_functions.items()}),
         "gold": _json(gold),
         "classes": _json(row["involved_classes"]),
         "config": _json(row["initial_config"]),
         "prompt": _with_functions(prompts[0], shown),
     }
-
-
-def _describe(context: StepContext, origin: str, version: str) -> None:
-    report = context.report
-    report.card = {
-        "pretty_name": "Berkeley Function-Calling Leaderboard v4",
-        "license": "apache-2.0",
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "bfcl"],
-    }
-    report.summary = (
-        f"BFCL v4 as it is in the package `bfcl-eval` {version} (Apache-2.0; {origin}): questions, function "
-        "definitions, gold answers, the system prompt with the functions in it, and the Python sources of the worlds "
-        "that the multi-turn rows are played in. Rows are unchanged; nested values are JSON text."
-    )

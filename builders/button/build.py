@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from ...hub_sync.json_columns import make_dataset
-from ...inference.served import Served, ServingConfig, check_spec, serve_input
+from ...inference.served import Served, serve_input
+from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.conversation_checks import check_all, faults_table
 from .._lib.conversation_rows import calls_of, features, identity, system_turn
 from .._lib.near_duplicates import read_against
-from .._lib.teacher import Row
+from .._lib.teacher import Row, TeacherConfig
 from .pipeline import Phase, Pipeline
 
 if TYPE_CHECKING:
@@ -28,13 +29,9 @@ if TYPE_CHECKING:
 Shape = Literal["sequential", "parallel_then_sequential"]
 
 
-class ButtonConfig(ServingConfig):
+class ButtonConfig(TeacherConfig):
     """Who generates, how much, and which halves of the method are used. Defaults are our choice."""
 
-    teacher: str | None = Field(
-        None, description="openai:MODEL@BASE_URL; null: the step's input `teacher`, a GGUF repository."
-    )
-    split: str = Field("train", description="Split of the input `dataset`, whose conversations give the scenarios.")
     conversations: int = Field(200, ge=1, description="Conversations to read from it, from the first on.")
     conversation_chars: int = Field(3000, ge=100, description="Characters of a conversation that are shown.")
     dedup: Literal["tfidf", "embeddings"] = Field(
@@ -57,19 +54,7 @@ class ButtonConfig(ServingConfig):
         0.5, ge=0, le=1, description="Share of them that have to make the same decision; below it the row is refused."
     )
     max_rounds: int = Field(8, ge=2, description="Turns of the assistant agent until its final answer.")
-    attempts: int = Field(3, ge=1, description="Replies to ask for, with a seed each, until one can be read.")
-    temperature: float = Field(0.7, ge=0, description="Sampling temperature.")
-    max_tokens: int = Field(1024, ge=1, description="New tokens of a reply.")
     json_mode: bool = Field(True, description="Ask for JSON mode where a reply is one JSON object.")
-    seed: int = Field(0, ge=0, description="Part of every request's seed.")
-    max_failed: float = Field(
-        0.05, ge=0, le=1, description="Share of a phase's rows whose requests may fail in transport."
-    )
-
-    @field_validator("teacher")
-    @classmethod
-    def _known_teacher(cls, value: str | None) -> str | None:
-        return value if value is None else check_spec(value)
 
 
 def build(config: ButtonConfig, context: StepContext | None = None) -> dict[str, DatasetDict]:
@@ -113,27 +98,11 @@ def finished(row: Row, served: Served) -> Row:
 
 def _report(config: ButtonConfig, context: StepContext, served: Served, pipeline: Pipeline, rows: list[Row]) -> None:
     report = context.report
-    whose = f"`{served.name}`" + (f" at `{served.revision}`" if served.revision else "")
-    report.card |= {
-        "pretty_name": "BUTTON, generated",
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "tool-use", "conversational", "synthetic", "trl"],
-    }
-    left_out = [
-        text
-        for used, text in (
-            (config.bottom_up, "without its bottom-up half (task and functions come from one prompt)"),
-            (config.top_down, "without its top-down half (the whole conversation comes from one prompt)"),
-        )
-        if not used
-    ]
-    report.summary = (
-        f"Conversations with function calls that {whose} made up by the method of BUTTON (arXiv 2410.12952), with "
-        f"prompts of our own{', ' + ' and '.join(left_out) if left_out else ''}. Functions are never run: the teacher "
-        "plays them, so that results are invented. Calls fit the schemas of their functions and results those of "
-        "their responses; whether the rest holds together is told by the `check_` columns."
-    )
+    teacher = f"`{served.name}`" + (f" at `{served.revision}`" if served.revision else "")
+    left_out = [] if config.bottom_up else ["without its bottom-up half (task and functions come from one prompt)"]
+    if not config.top_down:
+        left_out.append("without its top-down half (the whole conversation comes from one prompt)")
+    describe(report, __file__, teacher=teacher, left_out=f", {' and '.join(left_out)}" if left_out else "")
     report.tables += [_phases(pipeline.phases), faults_table(rows), _shapes(rows)]
     for phase in pipeline.phases:
         report.counts |= {f"{phase.name}_in": phase.rows_in, f"{phase.name}_out": phase.rows_out}

@@ -1,7 +1,7 @@
 """Builder `button_dataset`: executed call graphs, reworded ones and the paper's pipeline as configs of one data set.
 
-Each input becomes a config with the same columns, so that `load_dataset(REPO, "gold")` and the others are read by the
-same code. Nothing is changed in a row; what an input's card says of its making is told again here.
+Each input becomes a config with the same columns, so that `load_dataset(REPO, "executed")` and the others are read by
+the same code. Nothing is changed in a row; what an input's card says of its making is told again here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from ...hub_sync import provenance
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, UsageError
+from .._lib.cards import add_table, describe
 from .._lib.context import local_context
 from .._lib.conversation_rows import CHECKS, features
 from .._lib.function_splits import FUNCTIONS, TEST, TRAIN, functions_of
@@ -22,9 +23,9 @@ from .._lib.sources import read_rows
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-CONFIGS = ("gold", "stubs", "verified", "faithful")  # the first that is there is the default
-MADE = {
-    "gold": "compositions of functions that run, in words from templates",
+CONFIGS = ("executed", "stubs", "verified", "faithful")  # the first that is there is the default
+DESCRIPTIONS = {
+    "executed": "compositions of functions that run, in words from templates",
     "stubs": "the same over other people's definitions, with results of the right form that are not true",
     "verified": "executed call graphs with the user's turns in a model's words; calls and results unchanged",
     "faithful": "BUTTON's own pipeline: a model invents tasks, functions and results; nothing is run",
@@ -38,7 +39,7 @@ class ButtonDatasetConfig(BaseModel):
 
 
 def build(config: ButtonDatasetConfig, context: StepContext | None = None) -> dict[str, DatasetDict]:
-    """The inputs `gold`, `stubs`, `verified` and `faithful`, those that are given, as configs of these names.
+    """The inputs `executed`, `stubs`, `verified` and `faithful`, those that are given, as configs of these names.
 
     Raises:
         UsageError: no input.
@@ -48,13 +49,13 @@ def build(config: ButtonDatasetConfig, context: StepContext | None = None) -> di
     from datasets import DatasetDict
 
     context = context or local_context()
-    given = [name for name in CONFIGS if name in context.inputs]
-    if not given:
+    names = [name for name in CONFIGS if name in context.inputs]
+    if not names:
         raise UsageError(f"step {context.step}: give at least one of the inputs {', '.join(CONFIGS)}")
-    made = {name: DatasetDict(_read(context.inputs[name], context)) for name in given}
-    _held_out(made)
-    _report(context, made)
-    return made
+    configs = {name: DatasetDict(_read(context.inputs[name], context)) for name in names}
+    _held_out(configs)
+    _report(context, configs)
+    return configs
 
 
 def _read(source: Input, context: StepContext) -> dict[str, Dataset]:
@@ -68,31 +69,31 @@ def _read(source: Input, context: StepContext) -> dict[str, Dataset]:
         try:
             splits[split] = rows.select_columns(list(columns)).cast(columns)
         except Exception as error:  # of pyarrow and of datasets, without a common base
-            said = next(iter(str(error).splitlines()), "no reason given")
+            reason = next(iter(str(error).splitlines()), "no reason given")
             raise DataError(
-                f"{source.ref}: split {split!r} has columns of other types ({said}); build it anew"
+                f"{source.ref}: split {split!r} has columns of other types ({reason}); build it again"
             ) from error
     return splits
 
 
-def _held_out(made: dict[str, DatasetDict]) -> None:
+def _held_out(configs: dict[str, DatasetDict]) -> None:
     """Refuse train rows that use what a test row holds out: its set of functions, or any of `test_functions`."""
     sets: set[frozenset[str]] = set()
     names: set[str] = set()
-    for config, splits in made.items():
+    for config, splits in configs.items():
         if TEST in splits:
             sets.update(*_functions(config, splits[TEST]))
         if FUNCTIONS in splits:
             names.update(*(planned | offered for planned, offered in _functions(config, splits[FUNCTIONS])))
     sets.discard(frozenset())
-    for config, splits in made.items():
+    for config, splits in configs.items():
         for both in _functions(config, splits[TRAIN]) if TRAIN in splits else ():
             whole = next((used for used in both if used in sets), frozenset[str]())
             split, shared = (TEST, whole) if whole else (FUNCTIONS, names & (both[0] | both[1]))
             if shared:
                 raise DataError(
                     f"config {config}: train rows use the functions {', '.join(sorted(shared))}, which a {split} row "
-                    "uses as well: build it from the train split of the same gold rows"
+                    "uses as well: build it from the train split of the same executed call graphs"
                 )
 
 
@@ -103,29 +104,16 @@ def _functions(config: str, rows: Dataset) -> Iterator[tuple[frozenset[str], fro
             yield functions_of(row)
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise DataError(
-                f"config {config}: row {number}: `plan` or `tools` cannot be read ({error!r}); build the data anew"
+                f"config {config}: row {number}: `plan` or `tools` cannot be read ({error!r}); build the data again"
             ) from error
 
 
-def _report(context: StepContext, made: dict[str, DatasetDict]) -> None:
+def _report(context: StepContext, configs: dict[str, DatasetDict]) -> None:
     report = context.report
-    report.card |= {
-        "pretty_name": "BUTTON",
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "tool-use", "multi-turn", "synthetic", "trl", "arxiv:2410.12952"],
-        "annotations_creators": ["machine-generated"],
-        "default_config": "gold",
-    }
-    report.summary = (
-        "Conversations in which an assistant calls functions, one after another and several at once, over one or more "
-        "turns of the user. "
-        + " ".join(f"Config `{name}`: {MADE[name]}." for name in made)
-        + " All configs have the same columns: `messages` and `tools` are in OpenAI's and TRL's form, `made_by` says "
-        "who wrote the words, and `check_*` hold what each check said (empty: passed)."
-    )
+    listing = " ".join(f"Config `{name}`: {DESCRIPTIONS[name]}." for name in configs)
+    describe(report, __file__, "collect", configs=listing)
     rows = []
-    for name, splits in made.items():
+    for name, splits in configs.items():
         for split, part in splits.items():
             report.counts[f"{name}_{split}_rows"] = len(part)
             passed = sum(not any(reasons) for reasons in zip(*(part[f"check_{c}"] for c in CHECKS), strict=True))
@@ -133,8 +121,8 @@ def _report(context: StepContext, made: dict[str, DatasetDict]) -> None:
             turns = sum(part["n_user_turns"]) / len(part)
             rows.append([name, split, len(part), passed, f"{calls:.2f}", f"{turns:.2f}", _who(part)])
     columns = ["config", "split", "rows", "pass all checks", "calls a row", "user turns a row", "words by"]
-    report.tables.append({"title": "Configs", "columns": columns, "rows": rows})
-    for name in made:
+    add_table(report, "Configs", columns, rows)
+    for name in configs:
         record = provenance.load(context.inputs[name].path / provenance.FILE_NAME)[-1]
         report.tables += [
             {**table, "title": f"{name}: {table['title']}"} for table in record["report"].get("tables", ())

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 def first_of_each(vectors: np.ndarray, threshold: float) -> list[int]:
     """Indices of the rows of (n, width) unit vectors that no kept row before is as near to as `threshold` (cosine)."""
-    kept: list[int] = []
+    indices: list[int] = []
     for index, vector in enumerate(vectors):
-        if not kept or float((vectors[kept] @ vector).max()) < threshold:
-            kept.append(index)
-    return kept
+        if not indices or float((vectors[indices] @ vector).max()) < threshold:
+            indices.append(index)
+    return indices
 
 
 def tfidf(texts: Sequence[str]) -> np.ndarray:
@@ -37,7 +37,7 @@ def tfidf(texts: Sequence[str]) -> np.ndarray:
 def embeddings(texts: Sequence[str], model: Path) -> np.ndarray:
     """(len(texts), width) float32 unit vectors of a sentence-transformers model in a local folder.
 
-    Raises UsageError where the package is not installed.
+    Raises UsageError if the package is not installed.
     """
     try:
         from sentence_transformers import SentenceTransformer
@@ -47,6 +47,6 @@ def embeddings(texts: Sequence[str], model: Path) -> np.ndarray:
         ) from error
     import numpy as np
 
-    found = SentenceTransformer(str(model), device="cpu").encode(list(texts), show_progress_bar=False)
-    vectors = np.asarray(found, np.float32)
+    encoded = SentenceTransformer(str(model), device="cpu").encode(list(texts), show_progress_bar=False)
+    vectors = np.asarray(encoded, np.float32)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)

@@ -19,6 +19,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.licence_ids import LicenceId
+from .._lib.cards import add_sources, add_table, describe
 from .._lib.context import local_context
 from .._lib.conversation_checks import check_all, faults_table
 from .._lib.conversation_rows import Row, calls_of, features, identity
@@ -82,17 +83,17 @@ def import_line(line: bytes, made_by: str) -> Row:
     except (ValueError, RecursionError) as error:
         raise RowRejected("not_json") from error
     parts = from_button(record)
-    asked = [message["content"] for message in parts["messages"] if message["role"] == "user"]
+    requests = [message["content"] for message in parts["messages"] if message["role"] == "user"]
     return parts | {
         "id": identity(parts["messages"], parts["tools"]),
         "composition": "",  # the file tells neither the shape nor the sub-tasks
         "variant": "plain",
         "scenario": "",
-        "task": asked[0],
+        "task": requests[0],
         "sub_tasks": [],
         "plan": "",
         "n_calls": len(calls_of(parts["messages"])),
-        "n_user_turns": len(asked),
+        "n_user_turns": len(requests),
         "made_by": made_by,
         "original": text,
     }
@@ -100,37 +101,26 @@ def import_line(line: bytes, made_by: str) -> Row:
 
 def _report(config: ImportConfig, context: StepContext, rows: list[Row], origin: str, rejections: Rejections) -> None:
     report = context.report
-    report.card |= {
-        "pretty_name": "BUTTONInstruct, normalised",
-        "language": ["en"],
-        "license": config.license,
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "tool-use", "conversational", "synthetic", "trl"],
-    }
-    report.summary = (
-        "BUTTONInstruct (BUTTON, arXiv 2410.12952) with `messages` and `tools` in OpenAI's and TRL's form: "
-        "`SFTTrainer` and chat templates take them as they are. `original` is the record's line, byte for byte; it "
-        "has what that form has no place for: the system turn and the prose before a final answer."
-    )
-    report.sections.append({"title": "Source", "body": f"- {origin}"})
+    describe(report, __file__, "importer")
+    report.card["license"] = config.license
+    add_sources(report, [origin], "Source")
     own_words = sum(_rendered(row) == json.loads(row["original"])["messages"] for row in rows)
     report.counts["train_rows"] = len(rows)
     switches = Counter(row["parallel"] for row in rows)
-    report.tables.append(
-        {
-            "title": "What is in it",
-            "columns": ["", "train"],
-            "rows": [
-                ["conversations", len(rows)],
-                ["different rows", len({row["id"] for row in rows})],
-                ["functions offered", sum(len(row["tools"]) for row in rows)],
-                ["calls", sum(row["n_calls"] for row in rows)],
-                ["parallel calls allowed", switches[True]],
-                ["one call at a time", switches[False]],
-                ["not told which", switches[None]],
-                ["written in our own template", own_words],
-            ],
-        }
+    add_table(
+        report,
+        "What is in it",
+        ["", "train"],
+        [
+            ["conversations", len(rows)],
+            ["different rows", len({row["id"] for row in rows})],
+            ["functions offered", sum(len(row["tools"]) for row in rows)],
+            ["calls", sum(row["n_calls"] for row in rows)],
+            ["parallel calls allowed", switches[True]],
+            ["one call at a time", switches[False]],
+            ["not told which", switches[None]],
+            ["written in our own template", own_words],
+        ],
     )
     report.tables.append(faults_table(rows))
     rejections.describe(report)

@@ -30,12 +30,12 @@ _DECODER = json.JSONDecoder()
 
 def line(text: str, most: int) -> str:
     """The first line that says something, without list marks, labels and quotes; at most `most` words."""
-    for said in text.splitlines():
-        found = _LABEL.sub("", said.strip()).strip("\"'*`“” ")
-        if found:
-            if len(found.split()) > most:
+    for candidate in text.splitlines():
+        phrase = _LABEL.sub("", candidate.strip()).strip("\"'*`“” ")
+        if phrase:
+            if len(phrase.split()) > most:
                 raise ValueError(f"more than {most} words")
-            return found
+            return phrase
     raise ValueError("no text")
 
 
@@ -43,27 +43,27 @@ def json_object(text: str) -> dict[str, Any]:
     """The JSON object that the reply holds, whatever stands around it."""
     start = text.find("{")
     try:
-        found, _ = _DECODER.raw_decode(text, max(start, 0))
+        value, _ = _DECODER.raw_decode(text, max(start, 0))
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        value = None
+    if not isinstance(value, dict):
         raise ValueError("no JSON object")
-    if why := unstorable(found):
+    if why := unstorable(value):
         raise ValueError(why)
-    return found
+    return value
 
 
-def text_of(found: Mapping[str, Any], key: str) -> str:
+def text_of(reply: Mapping[str, Any], key: str) -> str:
     """A field that is text."""
-    value = found.get(key)
+    value = reply.get(key)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"no text under {key}")
     return value.strip()
 
 
-def texts_of(found: Mapping[str, Any], key: str) -> list[str]:
+def texts_of(reply: Mapping[str, Any], key: str) -> list[str]:
     """A field that is a list of texts or numbers, at least one, as texts."""
-    value = found.get(key)
+    value = reply.get(key)
     if not isinstance(value, list) or not value:
         raise ValueError(f"no list under {key}")
     if not all(isinstance(one, str | int | float) and str(one).strip() for one in value):
@@ -73,14 +73,14 @@ def texts_of(found: Mapping[str, Any], key: str) -> list[str]:
 
 def holds(task: str, value: str) -> bool:
     """Is the value in the task? Small or great letters and what stands between the words make no difference."""
-    words, said = (" ".join(_WORD.findall(text.casefold())) for text in (value, task))
-    return bool(words) and re.search(rf"(?<![0-9a-z]){re.escape(words)}(?![0-9a-z])", said) is not None
+    words, task_words = (" ".join(_WORD.findall(text.casefold())) for text in (value, task))
+    return bool(words) and re.search(rf"(?<![0-9a-z]){re.escape(words)}(?![0-9a-z])", task_words) is not None
 
 
 def says_yes(text: str) -> bool:
     """The last verdict in the reply, tagged or its first word; no verdict is no."""
-    found = ["".join(pair).lower() for pair in _ANSWER.findall(text)]
-    return bool(found) and found[-1] == "yes"
+    verdicts = ["".join(pair).lower() for pair in _ANSWER.findall(text)]
+    return bool(verdicts) and verdicts[-1] == "yes"
 
 
 def definitions(value: Any, there: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -88,45 +88,45 @@ def definitions(value: Any, there: Sequence[str] = ()) -> list[dict[str, Any]]:
     function that is meant."""
     if not isinstance(value, list):
         raise ValueError("no list under functions")
-    found: list[dict[str, Any]] = []
+    accepted: list[dict[str, Any]] = []
     for one in value:
         try:
             definition = definition_of(one)
         except RowRejected as error:
             raise ValueError(f"definition unusable: {error}") from error
-        if said := fault(definition):
-            raise ValueError(f"definition unusable: {said}")
-        if definition["name"] in {other["name"] for other in found}:
+        if reason := fault(definition):
+            raise ValueError(f"definition unusable: {reason}")
+        if definition["name"] in {other["name"] for other in accepted}:
             raise ValueError(f"function defined twice: {definition['name']}")
         if definition["name"] not in there:
-            found.append(definition)
-    return found
+            accepted.append(definition)
+    return accepted
 
 
 def spoken(text: str, names: Sequence[str]) -> str:
     """The user agent's message; it may name no function, nor offer help itself."""
-    said = _TAGS.sub("", text).strip().strip('"').strip()
-    if not said:
+    message = _TAGS.sub("", text).strip().strip('"').strip()
+    if not message:
         raise ValueError("no text")
-    if ASSISTANT.search(said):
+    if ASSISTANT.search(message):
         raise ValueError("the user speaks as the assistant")
     for name in names:
-        if "_" in name and name in said:
+        if "_" in name and name in message:
             raise ValueError(f"the user names a function: {name}")
-    return said
+    return message
 
 
 @dataclass(frozen=True)
 class Action:
     """What the assistant does in one turn: it calls (`calls` holds {name, arguments}), or it answers (`final`).
 
-    `said` is the reply itself, as the assistant agent is shown it later.
+    `text` is the reply itself, as the assistant agent is shown it later.
     """
 
     thought: str
     calls: tuple[dict[str, Any], ...] = ()
     final: str = ""
-    said: str = ""
+    text: str = ""
 
     def decision(self) -> str:
         """What candidates are compared by: the calls, in whatever order, or that it answers."""
@@ -153,8 +153,8 @@ def action(text: str, tools: Definitions, parallel: bool) -> Action:
         raise ValueError("calls are not valid JSON") from None
     if why := unstorable(value):
         raise ValueError(why)
-    said = f"{text[: tag.end()].strip()}{body}</call>"
-    return Action(thought, calls(value, tools, parallel), said=said)
+    reply = f"{text[: tag.end()].strip()}{body}</call>"
+    return Action(thought, calls(value, tools, parallel), text=reply)
 
 
 def calls(value: Any, tools: Definitions, parallel: bool) -> tuple[dict[str, Any], ...]:
@@ -164,22 +164,22 @@ def calls(value: Any, tools: Definitions, parallel: bool) -> tuple[dict[str, Any
         raise ValueError("an empty list of calls")
     if len(listed) > 1 and not parallel:
         raise ValueError("several calls where one is allowed")
-    found = []
+    accepted = []
     for one in listed:
         name = one.get("name") if isinstance(one, dict) else None
         if not isinstance(name, str) or name not in tools:
             raise ValueError(f"unknown function: {name!r:.60}")
         arguments = one.get("arguments", {})
-        if said := violation(arguments, tools[name]["parameters"]):
-            raise ValueError(f"arguments do not fit: {name}, {said}")
-        found.append({"name": name, "arguments": arguments})
-    return tuple(found)
+        if reason := violation(arguments, tools[name]["parameters"]):
+            raise ValueError(f"arguments do not fit: {name}, {reason}")
+        accepted.append({"name": name, "arguments": arguments})
+    return tuple(accepted)
 
 
 def result(value: Any, definition: Mapping[str, Any]) -> dict[str, Any]:
     """What a function returns, as its definition says."""
     if not isinstance(value, dict) or not value:
         raise ValueError("a result is not a JSON object")
-    if said := violation(value, definition.get("responses")):
-        raise ValueError(f"result does not fit: {definition['name']}, {said}")
+    if reason := violation(value, definition.get("responses")):
+        raise ValueError(f"result does not fit: {definition['name']}, {reason}")
     return value

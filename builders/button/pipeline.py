@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...hub_sync.context import StepContext
+from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...inference.budget import Usage
 from ...inference.conversations import text_of
 from ...inference.served import Served
+from .._lib.sources import read_rows
 from .._lib.teacher import Row
 from . import dedup, prompts
 
@@ -47,14 +47,14 @@ class Pipeline:
     def run(self) -> list[Row]:
         """Rows with scenario, composition, parallel, sub_tasks, task, functions and messages.
 
-        Raises DataError where a phase leaves no row, and what `inference.stage.run_stage` raises.
+        Raises DataError if a phase leaves no row, and what `inference.stage.run_stage` raises.
         """
         config = self.config
-        known = self._scenarios()
+        scenarios = self._scenarios()
         rows: list[Row] = []
         for number in range(config.rows):
             shape = config.compositions[number // 2 % len(config.compositions)] if config.bottom_up else "direct"
-            scenario = known[number % len(known)]
+            scenario = scenarios[number % len(scenarios)]
             # Every second row allows parallel calls; shapes change in pairs, so that each comes with both.
             rows.append({"n": number, "scenario": scenario, "composition": shape, "parallel": number % 2 == 0})
         if config.bottom_up:
@@ -70,40 +70,42 @@ class Pipeline:
     def _scenarios(self) -> list[str]:
         source = self.context.inputs.get("dataset")
         if source is None:
-            found: list[str] = json.loads(resources.files(__package__).joinpath("seeds.json").read_text("utf-8"))
+            scenarios: list[str] = json.loads(resources.files(__package__).joinpath("seeds.json").read_text("utf-8"))
         else:
-            texts = conversations(source.path, self.config)
+            texts = conversations(source, self.config, self.context)
             rows = self._phase("bottom_up:scenarios", [{"n": n, "conversation": t} for n, t in enumerate(texts)])
-            found = [row["scenario"] for row in rows]
-        found = self._distinct("scenarios that differ", found)
+            scenarios = [row["scenario"] for row in rows]
+        scenarios = self._distinct("scenarios that differ", scenarios)
         times = self.config.expansions
         if not times:
-            return found
-        seeds = [{"n": n * times + k, "scenario": text} for n, text in enumerate(found) for k in range(times)]
+            return scenarios
+        seeds = [{"n": n * times + k, "scenario": text} for n, text in enumerate(scenarios) for k in range(times)]
         more = self._phase("bottom_up:expansion", seeds)
-        return self._distinct("scenarios that differ, expanded", found + [row["scenario"] for row in more])
+        return self._distinct("scenarios that differ, expanded", scenarios + [row["scenario"] for row in more])
 
     def _distinct(self, name: str, texts: list[str]) -> list[str]:
         config = self.config
         embedder = self.context.inputs.get("embedder")
         vectors = dedup.embeddings(texts, embedder.path) if embedder else dedup.tfidf(texts)
-        kept = dedup.first_of_each(vectors, config.max_similarity)
-        phase = Phase(name, len(texts), len(kept))
-        if len(kept) < len(texts):
-            phase.reasons["nearly the same as another"] = len(texts) - len(kept)
+        indices = dedup.first_of_each(vectors, config.max_similarity)
+        phase = Phase(name, len(texts), len(indices))
+        if len(indices) < len(texts):
+            phase.reasons["nearly the same as another"] = len(texts) - len(indices)
         self.phases.append(phase)
-        return [texts[index] for index in kept]
+        return [texts[index] for index in indices]
 
     def _phase(self, work: str, rows: Sequence[Row], settings: dict[str, Any] | None = None) -> list[Row]:
         from ...inference.stage import run_stage
 
         config, (module, _, name) = self.config, work.partition(":")
         names = ("seed", "temperature", "max_tokens", "attempts", "json_mode")
-        asked = {name: getattr(config, name) for name in names} | {"prompts": prompts.VERSION} | (settings or {})
+        stage_settings = (
+            {name: getattr(config, name) for name in names} | {"prompts": prompts.VERSION} | (settings or {})
+        )
         result = run_stage(
             f"{__package__}.{module}:{name}",
             rows,
-            asked,
+            stage_settings,
             endpoint=self.served.endpoint,
             folder=self.context.workdir / name,
             traffic=self.context.traffic or self.context.workdir / "traffic",
@@ -113,7 +115,7 @@ class Pipeline:
         )
         self.usage.add(result.usage)
         phase = Phase(name, len(rows))
-        kept: list[Row] = []
+        accepted: list[Row] = []
         for row in result.rows:
             prompt, completion = row.pop("used")
             phase.prompt_tokens += prompt
@@ -121,45 +123,39 @@ class Pipeline:
             if "rejected" in row:
                 phase.reasons[row["rejected"]] += 1
             else:
-                kept.append(row)
+                accepted.append(row)
         phase.reasons += Counter({"the endpoint failed": len(result.failed)})
-        phase.rows_out = len(kept)
+        phase.rows_out = len(accepted)
         self.phases.append(phase)
-        if not kept:
+        if not accepted:
             worst, count = phase.reasons.most_common(1)[0]
             raise DataError(
                 f"phase {name}: none of {len(rows)} rows is left ({worst}: {count}); use a stronger teacher, or raise "
                 "attempts or max_tokens"
             )
-        return kept
+        return accepted
 
 
-def conversations(folder: Path, config: ButtonConfig) -> list[str]:
+def conversations(source: Input, config: ButtonConfig, context: StepContext) -> list[str]:
     """The first conversations of a data set as text, `messages` or `conversations` (ShareGPT) as they may be.
 
-    Raises DataError where the split cannot be read or a row has neither column.
+    Raises DataError if the split cannot be read or a row has neither column.
     """
-    import datasets
-
-    try:
-        rows = datasets.load_dataset(str(folder), split=config.split)
-    except Exception as error:  # datasets raises everything from ValueError to its own DatasetGenerationError
-        said = next(iter(str(error).splitlines()), "no reason given")
-        raise DataError(f"dataset: split {config.split!r} cannot be read ({type(error).__name__}: {said})") from error
-    found: list[str] = []
+    rows, where = read_rows(source, context, config.split), f"{source.ref}: split {config.split!r}"
+    texts: list[str] = []
     for row in rows.select(range(min(config.conversations, len(rows)))):
         turns = row.get("messages") or row.get("conversations")
         if not turns:
-            raise DataError(f"dataset: split {config.split!r} has no messages or conversations in every row")
+            raise DataError(f"{where} has no messages or conversations in every row")
         try:
             heard = [
                 (turn.get("role") or turn.get("from"), text_of(turn.get("content") or turn.get("value")))
                 for turn in turns
             ]
         except RowRejected as error:
-            raise DataError(f"dataset: split {config.split!r}, row {len(found)}: {error}: repair the row") from error
+            raise DataError(f"{where}, row {len(texts)}: {error}: repair the row") from error
         text = "\n".join(f"{role}: {words}" for role, words in heard if role != "system" and words)
-        found.append(text[: config.conversation_chars])
-    if not found:
-        raise DataError(f"dataset: split {config.split!r} has no rows")
-    return found
+        texts.append(text[: config.conversation_chars])
+    if not texts:
+        raise DataError(f"{where} has no rows")
+    return texts

@@ -67,12 +67,12 @@ def _turns(messages: Messages) -> list[dict[str, str]]:
             continue  # written with its call
         text, calls = message["content"], message.get("tool_calls") or ()
         if calls:
-            asked = [{name: one["function"][name] for name in ("name", "arguments")} for one in calls]
-            written = _TAG.sub(r"\\u003c", json.dumps(asked, ensure_ascii=False))
+            plain_calls = [{name: one["function"][name] for name in ("name", "arguments")} for one in calls]
+            written = _TAG.sub(r"\\u003c", json.dumps(plain_calls, ensure_ascii=False))
             turns.append({"role": "assistant", "content": f"{text}<call>{written}</call>"})
             answered = [
-                said | {"results": results[one["id"]]}
-                for said, one in zip(asked, calls, strict=True)
+                plain_call | {"results": results[one["id"]]}
+                for plain_call, one in zip(plain_calls, calls, strict=True)
                 if one["id"] in results
             ]
             if answered:
@@ -85,7 +85,7 @@ def _turns(messages: Messages) -> list[dict[str, str]]:
 
 
 def from_button(record: Any) -> dict[str, Any]:
-    """`messages`, `tools` and `parallel` of a record; the last is None where nothing tells it.
+    """`messages`, `tools` and `parallel` of a record; the last is None if nothing tells it.
 
     Of the system turn the messages have what stands before our own template, and whether calls may stand side by side,
     in our words. A final turn's content is the answer alone. Whether calls fit their functions is left to the checks.
@@ -102,9 +102,9 @@ def from_button(record: Any) -> dict[str, Any]:
     if turns[0]["role"] not in ("system", "systems"):  # the second by a slip in the authors' own example
         raise RowRejected("no_system_turn")
     system = turns[0]["content"]
-    before, found, _ = system.partition(PREAMBLE)
-    tools = read_tools(system.removeprefix(before) if found else system)
-    before = before.removesuffix("\n\n") if found else ""
+    before, own_template, _ = system.partition(PREAMBLE)
+    tools = read_tools(system.removeprefix(before) if own_template else system)
+    before = before.removesuffix("\n\n") if own_template else ""
     messages = _read_turns(turns[1:])
     parallel = _switch(system, any(len(message.get("tool_calls", ())) > 1 for message in messages))
     if parallel is not None:
@@ -131,7 +131,7 @@ def _switch(system: str, several: bool) -> bool | None:
 def _read_turns(turns: list[dict[str, str]]) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     pending: list[dict[str, Any]] = []
-    made, may_speak = 0, "user"
+    n_calls, may_speak = 0, "user"
     for turn in turns:
         role, text = turn["role"], turn["content"]
         if role != may_speak:
@@ -144,8 +144,8 @@ def _read_turns(turns: list[dict[str, str]]) -> list[dict[str, Any]]:
             may_speak = "assistant"
         else:
             prose, calls = _read_reply(text)
-            pending = [call(made + n, one["name"], one["arguments"]) for n, one in enumerate(calls)]
-            made += len(pending)
+            pending = [call(n_calls + n, one["name"], one["arguments"]) for n, one in enumerate(calls)]
+            n_calls += len(pending)
             messages.append({"role": "assistant", "content": prose} | ({"tool_calls": pending} if pending else {}))
             may_speak = "tool" if pending else "user"
     if not messages or may_speak != "user":
@@ -193,10 +193,10 @@ def read_tools(system: str) -> list[dict[str, Any]]:
         rest = block.strip()
         while rest:
             try:
-                found, end = json.JSONDecoder().raw_decode(rest)
+                value, end = json.JSONDecoder().raw_decode(rest)
             except (ValueError, RecursionError) as error:
                 raise RowRejected("tools_not_json") from error
-            definitions += found if isinstance(found, list) else [found]
+            definitions += value if isinstance(value, list) else [value]
             rest = rest[end:].lstrip(", \t\r\n")
     if not definitions:
         raise RowRejected("no_tool_list")
@@ -209,14 +209,17 @@ def read_tools(system: str) -> list[dict[str, Any]]:
 def definition_of(value: Any) -> dict[str, Any]:
     """A definition as `environments.definition` has it from one of BUTTON's, or from one with JSON Schemas already.
 
-    Raises RowRejected where it cannot be read; whether it is a good one, `environments.definition.fault` tells.
+    Raises RowRejected if it cannot be read; whether it is a good one, `environments.definition.fault` tells.
     """
     if isinstance(value, dict) and isinstance(value.get("function"), dict):
         value = value["function"]
     if not isinstance(value, dict) or not isinstance(value.get("name"), str) or not value["name"]:
         raise RowRejected("tool_without_name")
-    said = value.get("description")
-    definition: dict[str, Any] = {"name": value["name"], "description": said if isinstance(said, str) else ""}
+    description = value.get("description")
+    definition: dict[str, Any] = {
+        "name": value["name"],
+        "description": description if isinstance(description, str) else "",
+    }
     definition["parameters"] = _object(value.get("parameters") or {}, value.get("required"))
     if value.get("responses") is not None:
         definition["responses"] = _object(value["responses"], None)
@@ -231,17 +234,17 @@ def _object(part: Any, required: Any) -> dict[str, Any]:
         return _schema(part) | ({"required": required} if required and "required" not in part else {})
     if isinstance(part.get("required"), list):  # among the parameters, as some write it
         required = part["required"]
-        part = {name: given for name, given in part.items() if name != "required"}
+        part = {name: field for name, field in part.items() if name != "required"}
     properties, needed = {}, list(required) if isinstance(required, list) else []
-    for name, given in part.items():
-        if isinstance(given, str) and (given in ALIASES or given in ALIASES.values()):
-            given = {"type": given}
-        if not isinstance(given, dict):
+    for name, field in part.items():
+        if isinstance(field, str) and (field in ALIASES or field in ALIASES.values()):
+            field = {"type": field}
+        if not isinstance(field, dict):
             raise RowRejected("parameters_not_a_map")
-        properties[name] = _schema(given)
-        if isinstance(given.get("required"), bool):  # a mark at the parameter, as some write it
+        properties[name] = _schema(field)
+        if isinstance(field.get("required"), bool):  # a mark at the parameter, as some write it
             del properties[name]["required"]
-            needed += [name] if given["required"] and name not in needed else []
+            needed += [name] if field["required"] and name not in needed else []
     return {"type": "object", "properties": properties, "required": needed}
 
 
@@ -251,18 +254,18 @@ def _schema(part: Any, depth: int = 0) -> Any:
         raise RowRejected("nested_too_deeply")
     if not isinstance(part, dict):
         return part
-    found: dict[str, Any] = {}
+    schema: dict[str, Any] = {}
     for key, value in part.items():
         if key == "type" and isinstance(value, str):
             if value not in NO_TYPES:
-                found[key] = ALIASES.get(value, value)
+                schema[key] = ALIASES.get(value, value)
         elif key == "properties" and isinstance(value, dict):
-            found[key] = {name: _schema(inner, depth + 1) for name, inner in value.items()}
+            schema[key] = {name: _schema(inner, depth + 1) for name, inner in value.items()}
         elif key in ("anyOf", "oneOf") and isinstance(value, list):
-            found[key] = [_schema(inner, depth + 1) for inner in value]
+            schema[key] = [_schema(inner, depth + 1) for inner in value]
         else:
-            found[key] = _schema(value, depth + 1) if key in ("items", "additionalProperties") else value
-    return found
+            schema[key] = _schema(value, depth + 1) if key in ("items", "additionalProperties") else value
+    return schema
 
 
 def flat_of(definition: Mapping[str, Any]) -> dict[str, Any]:

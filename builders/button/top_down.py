@@ -24,14 +24,14 @@ from .parse import Action, Definitions
 async def trajectory(row: Row, config: Mapping[str, Any], client: PhaseClient) -> Row:
     """task, sub_tasks, functions, parallel -> messages, up to `max_rounds` turns of the assistant."""
     tools = _tools(row)
-    asked = prompts.user(row["task"])
-    question = await client.ask(asked, lambda text: parse.spoken(text, list(tools)), label="user")
-    known = prompts.assistant(row["sub_tasks"], row["functions"], row["parallel"])
-    seen = [{"role": "system", "content": known}, {"role": "user", "content": question}]
-    messages: list[dict[str, Any]] = seen[1:]
+    opening = prompts.user(row["task"])
+    question = await client.ask(opening, lambda text: parse.spoken(text, list(tools)), label="user")
+    system = prompts.assistant(row["sub_tasks"], row["functions"], row["parallel"])
+    history = [{"role": "system", "content": system}, {"role": "user", "content": question}]
+    messages: list[dict[str, Any]] = history[1:]
     results: dict[str, dict[str, Any]] = {}
     for turn in range(config["max_rounds"]):
-        action = await decide(seen, tools, row["parallel"], config, client, turn)
+        action = await decide(history, tools, row["parallel"], config, client, turn)
         if action.final:
             if not results:
                 raise RowRejected("an answer without any call")
@@ -39,12 +39,12 @@ async def trajectory(row: Row, config: Mapping[str, Any], client: PhaseClient) -
         answers = await _run(action, tools, results, client)
         _append(messages, action, answers)
         answered = [one | {"results": answer} for one, answer in zip(action.calls, answers, strict=True)]
-        seen = [*seen, {"role": "assistant", "content": action.said}, *prompts.results(answered)]
+        history = [*history, {"role": "assistant", "content": action.text}, *prompts.results(answered)]
     raise RowRejected("no final answer in time")
 
 
 async def decide(
-    seen: list[dict[str, str]],
+    history: list[dict[str, str]],
     tools: Definitions,
     parallel: bool,
     config: Mapping[str, Any],
@@ -55,7 +55,7 @@ async def decide(
 
     They are asked for one after the other, and no more of them once the others could not change the outcome.
 
-    Raises RowRejected where no candidate is usable, or fewer than `min_agreement` of all make the same decision.
+    Raises RowRejected if no candidate is usable, or fewer than `min_agreement` of all make the same decision.
     """
 
     def read(text: str) -> Action:
@@ -65,14 +65,14 @@ async def decide(
     first: dict[str, Action] = {}
     votes: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
-    for asked in range(number):
+    for attempt in range(number):
         try:
-            one = await client.ask(seen, read, label=f"{turn}.{asked}", form="act")
+            one = await client.ask(history, read, label=f"{turn}.{attempt}", form="act")
         except RowRejected as reason:
             reasons[reason.reason] += 1
         else:
             votes[first.setdefault(one.decision(), one).decision()] += 1
-        left = number - asked - 1
+        left = number - attempt - 1
         most, second = ([count for _, count in votes.most_common(2)] + [0, 0])[:2]
         # Of decisions with as many votes that which came first is taken, so one not seen yet has to beat the leader.
         settled = most > second + left or (not second and most >= left)
@@ -92,7 +92,7 @@ async def _run(
     """What the tool agents return. A call that was made before returns what it did then."""
     keys = [json.dumps(one, sort_keys=True) for one in action.calls]
     fresh = {key: one for key, one in zip(keys, action.calls, strict=True) if key not in results}
-    found = await together(
+    outcomes = await together(
         *(
             client.ask(
                 prompts.tool(tools[one["name"]], one["name"], one["arguments"]),
@@ -103,7 +103,7 @@ async def _run(
             for key, one in fresh.items()
         )
     )
-    for key, answer in zip(fresh, found, strict=True):
+    for key, answer in zip(fresh, outcomes, strict=True):
         if isinstance(answer, RowRejected):
             raise answer
         results[key] = answer
@@ -116,8 +116,8 @@ def _result(text: str, definition: Mapping[str, Any]) -> dict[str, Any]:
 
 def _append(messages: list[dict[str, Any]], action: Action, answers: list[Any]) -> None:
     """One turn of calls and its results, in OpenAI's form."""
-    made = sum(len(message.get("tool_calls", ())) for message in messages)
-    calls = [call(made + n, one["name"], one["arguments"]) for n, one in enumerate(action.calls)]
+    n_calls = sum(len(message.get("tool_calls", ())) for message in messages)
+    calls = [call(n_calls + n, one["name"], one["arguments"]) for n, one in enumerate(action.calls)]
     messages.append({"role": "assistant", "content": action.thought, "tool_calls": calls})
     for one, answer in zip(calls, answers, strict=True):
         content = json.dumps(answer, ensure_ascii=False)
@@ -130,9 +130,9 @@ async def direct_trajectory(row: Row, config: Mapping[str, Any], client: PhaseCl
     tools = _tools(row)
 
     def read(text: str) -> Row:
-        found = parse.json_object(text)
-        messages: list[dict[str, Any]] = [{"role": "user", "content": parse.text_of(found, "question")}]
-        turns = found.get("turns")
+        reply = parse.json_object(text)
+        messages: list[dict[str, Any]] = [{"role": "user", "content": parse.text_of(reply, "question")}]
+        turns = reply.get("turns")
         if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
             raise ValueError("no list of turns")
         for turn in turns:
@@ -146,8 +146,8 @@ async def direct_trajectory(row: Row, config: Mapping[str, Any], client: PhaseCl
             _append(messages, Action(thought, calls), answers)
         raise ValueError("no final answer")
 
-    asked = prompts.trajectory(row["task"], row["sub_tasks"], row["functions"], row["parallel"])
-    return await client.ask(asked, read, form="json")
+    prompt = prompts.trajectory(row["task"], row["sub_tasks"], row["functions"], row["parallel"])
+    return await client.ask(prompt, read, form="json")
 
 
 def _tools(row: Row) -> dict[str, dict[str, Any]]:

@@ -32,7 +32,7 @@ from .corruption import NotApplicable, corrupt
 from .own_tools import read_module
 from .plan import SHAPES, ToolCrashed, draw, run
 from .stubs.read import Definitions, read_definitions
-from .toolset import Tool, Toolset, named, read_worlds
+from .toolset import Tool, read_worlds
 from .variants import VARIANTS, conversation, prepare
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class CallGraphsConfig(BaseModel):
     )
     compositions: tuple[str, ...] = Field(tuple(SHAPES), min_length=1, description="Compositions; see plan.py.")
     variants: tuple[str, ...] = Field(VARIANTS, min_length=1, description="Variants; see variants.py.")
-    plain_share: float = Field(0.4, ge=0, le=1, description="Share of plain rows where there are other variants.")
+    plain_share: float = Field(0.4, ge=0, le=1, description="Share of plain rows if there are other variants.")
     parallel_share: float = Field(0.5, ge=0, le=1, description="Share of the rows that may call in parallel.")
     distractors: int = Field(
         3, ge=0, le=20, description="Functions beside the needed ones, in the variants with some."
@@ -83,10 +83,10 @@ class CallGraphsConfig(BaseModel):
         description="Share of the train rows that get one fault and are kept, for ablations (corruption.py).",
     )
     test_share: float = Field(
-        0.2, gt=0, lt=1, description="Share of all sets of functions that are held out, where there are test_rows."
+        0.2, gt=0, lt=1, description="Share of all sets of functions that are held out, if there are test_rows."
     )
     function_share: float = Field(
-        0.2, gt=0, lt=1, description="Share of all functions that are held out, where there are function_test_rows."
+        0.2, gt=0, lt=1, description="Share of all functions that are held out, if there are function_test_rows."
     )
 
     def split_of(self, planned: Set[str], offered: Set[str]) -> str:
@@ -110,7 +110,7 @@ class Generator:
         failed: reason -> draws without a row.
         rejected: check -> rows that failed it.
         whole, toolset: all functions, and those of the split that is being made.
-        made: (composition, variant) -> rows that passed.
+        row_counts: (composition, variant) -> rows that passed.
         faulty: check -> rows that were corrupted on purpose and fail it.
         sets: functions of a row -> rows that passed.
         exhausted: compositions of definitions of which there were no more rows.
@@ -121,24 +121,23 @@ class Generator:
         self, config: CallGraphsConfig, tests: MinHashIndex | None = None, read: Definitions | None = None
     ) -> None:
         self.config, self.tests, self.read = config, tests, read
-        toolset = read_module(config.tools) if config.tools else Toolset(read_worlds(), named())
-        toolset = read.toolset if read else toolset
+        toolset = read.toolset if read else read_module(config.tools) if config.tools else read_worlds()
         every = toolset.tools
         worlds = dict.fromkeys(tool.world for tool in every.values())
-        for what, values, known in (
+        for what, values, allowed in (
             ("worlds", config.worlds, worlds),
             ("compositions", config.compositions, SHAPES),
             ("variants", config.variants, VARIANTS),
         ):
-            if unknown := sorted(set(values) - set(known)):
-                raise UsageError(f"call_graphs: {what}: {unknown[0]!r} is unknown: use some of {', '.join(known)}")
+            if unknown := sorted(set(values) - set(allowed)):
+                raise UsageError(f"call_graphs: {what}: {unknown[0]!r} is unknown: use some of {', '.join(allowed)}")
         chosen = {name: tool for name, tool in every.items() if not config.worlds or tool.world in config.worlds}
         self.whole = self.toolset = replace(toolset, tools=chosen)
         self.compatibility = Compatibility(chosen, toolset.fields) if toolset.fields else None
         self.responses = {name: tool.definition["responses"] for name, tool in chosen.items()}
         self.failed: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
-        self.made: Counter[tuple[str, str]] = Counter()
+        self.row_counts: Counter[tuple[str, str]] = Counter()
         self.faulty: Counter[str] = Counter()
         self.sets: Counter[frozenset[str]] = Counter()
         self.exhausted: set[str] = set()
@@ -148,7 +147,7 @@ class Generator:
 
     def cells(self) -> list[tuple[str, str, float]]:
         """(composition, variant, weight) of everything that may be made."""
-        found = []
+        cells = []
         others = len([v for v in self.config.variants if v != "plain"])
         for variant in self.config.variants:
             fitting = [c for c in self.config.compositions if c in ONLY.get(variant, SHAPES)]
@@ -156,18 +155,18 @@ class Generator:
             if variant != "plain":
                 share = (1 - share if "plain" in self.config.variants else 1.0) / others
             if share > 0:
-                found += [(composition, variant, share / len(fitting)) for composition in fitting]
-        if not found:
+                cells += [(composition, variant, share / len(fitting)) for composition in fitting]
+        if not cells:
             raise UsageError("call_graphs: none of the variants can be made of any of the compositions: give more")
-        return found
+        return cells
 
     def rows(self, split: str, number: int) -> Iterator[Row]:
         """`number` rows of a split, all of which pass every check.
 
-        Raises UsageError where too few functions are the split's, DataError where no more rows are to be found.
+        Raises UsageError if too few functions are the split's, DataError if no more rows are to be found.
         """
         self.use_tools(self.functions(split))
-        cells, seen = self.cells(), MinHashIndex(self.config.near)
+        cells, earlier = self.cells(), MinHashIndex(self.config.near)
         rng = random.Random(f"{self.config.seed}:{split}")  # noqa: S311 - not for secrets
         left, given_up = number, 0
         with self.toolset.open() as box:
@@ -175,7 +174,7 @@ class Generator:
                 composition, variant, _ = rng.choices(cells, [weight for _, _, weight in cells])[0]
                 parallel = rng.random() < self.config.parallel_share
                 for _ in range(TRIES):
-                    row = self.draw_row(composition, variant, parallel, rng.randrange(2**40), split, seen, box)
+                    row = self.draw_row(composition, variant, parallel, rng.randrange(2**40), split, earlier, box)
                     if row is not None:
                         break
                 else:
@@ -224,7 +223,7 @@ class Generator:
         return row
 
     def draw_row(
-        self, composition: str, variant: str, parallel: bool, seed: int, split: str, seen: MinHashIndex, box: Any
+        self, composition: str, variant: str, parallel: bool, seed: int, split: str, earlier: MinHashIndex, box: Any
     ) -> Row | None:
         """A row from one draw, or None; counts what became of it."""
         self.draws += 1
@@ -256,11 +255,11 @@ class Generator:
             self.use_tools(left)
             box.begin_again()
             return None
-        row = run_checks(row, self.responses, seen, self.tests)
-        if found := faults(row):
-            self.rejected.update(found.keys())
+        row = run_checks(row, self.responses, earlier, self.tests)
+        if reasons := faults(row):
+            self.rejected.update(reasons.keys())
             return None
-        self.made[composition, variant] += 1
+        self.row_counts[composition, variant] += 1
         self.sets[functions] += 1
         both = functions_of(row)
         self.planned.setdefault(split, set()).update(both)
@@ -274,7 +273,7 @@ def build(config: CallGraphsConfig, context: StepContext | None = None) -> Datas
     Inputs `against_NAME` are test sets: rows with nearly the same request are left out. An input `definitions` is a
     data set of `seal_tools`, whose functions are drawn from as stubs (stubs.py); its own requests count as a test set.
 
-    Raises UsageError for unknown worlds, compositions or variants, DataError where there are too few different rows or
+    Raises UsageError for unknown worlds, compositions or variants, DataError if there are too few different rows or
     the definitions are none.
     """
     from datasets import Dataset, DatasetDict, Split

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.context import Report, StepContext
+from .._lib.cards import add_table, describe
 from .._lib.conversation_rows import CHECKS
 from .._lib.function_splits import FUNCTIONS, TEST, TRAIN
-from .stubs.card import describe
+from .stubs.card import describe_definitions
 from .variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -19,14 +20,8 @@ if TYPE_CHECKING:
 def describe_rows(context: StepContext, generator: Generator, splits: dict[str, Any]) -> None:
     """Fill the report of a step with counts, tables and the summary."""
     report = context.report
-    report.card |= {
-        "pretty_name": "BUTTON, executed call graphs",
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "tool-use", "multi-turn", "synthetic", "trl", "arxiv:2410.12952"],
-        "annotations_creators": ["machine-generated"],
-        "source_datasets": ["original"],
-    }
+    giver = "a typed stub" if generator.read else "a small world with state"
+    describe(report, __file__, giver=giver)
     if generator.read:
         report.card["source_datasets"] = ["extended"]  # the licence follows from the input
     elif generator.config.tools:  # whose they are, and under what licence, their owner knows
@@ -37,64 +32,54 @@ def describe_rows(context: StepContext, generator: Generator, splits: dict[str, 
         )
     else:
         report.card["license"] = "cc0-1.0"
-    report.summary = (
-        "Conversations in which an assistant calls functions, one after another, several at once, over one to three "
-        "turns of the user. The functions run: every result is what a small world with state gave, and every row "
-        "passes all checks in its columns `check_*`. Words are from templates; no language model took part. "
-        "`messages` and `tools` are in OpenAI's and TRL's form; `plan` is the typed graph of the calls."
-    )
-    if generator.read:
-        report.summary = report.summary.replace("what a small world with state gave", "what a typed stub gave")
-    rows = sum(generator.made.values())
+    rows = sum(generator.row_counts.values())
     report.counts |= {f"{name}_rows": len(part) for name, part in splits.items()}
     report.counts |= {"draws": generator.draws, "rows_accepted": rows}
-    report.tables.append(
-        {
-            "title": "What became of the draws",
-            "columns": ["", "draws", "of all"],
-            "rows": [
-                ["accepted", rows, _share(rows, generator.draws)],
-                *([reason, n, _share(n, generator.draws)] for reason, n in generator.failed.most_common()),
-                *(
-                    [f"check: {name}", generator.rejected[name], _share(generator.rejected[name], generator.draws)]
-                    for name in CHECKS
-                ),
-            ],
-            "note": "No model was asked: 0 tokens a row.",
-        }
+    add_table(
+        report,
+        "What became of the draws",
+        ["", "draws", "of all"],
+        [
+            ["accepted", rows, _share(rows, generator.draws)],
+            *([reason, n, _share(n, generator.draws)] for reason, n in generator.failed.most_common()),
+            *(
+                [f"check: {name}", generator.rejected[name], _share(generator.rejected[name], generator.draws)]
+                for name in CHECKS
+            ),
+        ],
+        "No model was asked: 0 tokens a row.",
     )
     if generator.faulty:
         report.summary += " **Part of the train rows were given a fault on purpose; see below.**"
-        report.tables.append(
-            {
-                "title": "Faults made on purpose",
-                "columns": ["check that finds it", "rows"],
-                "rows": [[name, generator.faulty[name]] for name in CHECKS if generator.faulty[name]],
-                "note": "The columns `check_*` say which rows. A row may fail several checks.",
-            }
+        add_table(
+            report,
+            "Faults made on purpose",
+            ["check that finds it", "rows"],
+            [[name, generator.faulty[name]] for name in CHECKS if generator.faulty[name]],
+            "The columns `check_*` say which rows. A row may fail several checks.",
         )
-    compositions = sorted({composition for composition, _ in generator.made})
-    variants = [v for v in VARIANTS if any(v == variant for _, variant in generator.made)]
-    report.tables.append(
-        {
-            "title": "Accepted rows",
-            "columns": ["composition", *variants],
-            "rows": [[c, *(generator.made[c, v] for v in variants)] for c in compositions],
-        }
+    compositions = sorted({composition for composition, _ in generator.row_counts})
+    variants = [v for v in VARIANTS if any(v == variant for _, variant in generator.row_counts)]
+    add_table(
+        report,
+        "Accepted rows",
+        ["composition", *variants],
+        [[c, *(generator.row_counts[c, v] for v in variants)] for c in compositions],
     )
     if generator.read:
-        describe(report, generator.read, str(context.inputs["definitions"].ref), generator.sets, generator.exhausted)
+        describe_definitions(
+            report, generator.read, str(context.inputs["definitions"].ref), generator.sets, generator.exhausted
+        )
         return
     _held_out(report, generator)
     worlds: dict[str, list[str]] = {}
     for tool in generator.whole.tools.values():
         worlds.setdefault(tool.world, []).append(tool.name)
-    report.tables.append(
-        {
-            "title": "Functions",
-            "columns": ["world", "functions"],
-            "rows": [[world, ", ".join(f"`{name}`" for name in names)] for world, names in sorted(worlds.items())],
-        }
+    add_table(
+        report,
+        "Functions",
+        ["world", "functions"],
+        [[world, ", ".join(f"`{name}`" for name in names)] for world, names in sorted(worlds.items())],
     )
 
 
@@ -105,22 +90,17 @@ def _held_out(report: Report, generator: Generator) -> None:
         "may be in train rows beside others.",
         FUNCTIONS: "`test_functions` holds out functions: no row of another split plans or offers one of them.",
     }
-    given = [split for split in meanings if split in generator.used]
-    if not given:
+    splits = [split for split in meanings if split in generator.used]
+    if not splits:
         return
     trained, sets = generator.used.get(TRAIN, set()), generator.planned.get(TRAIN, set())
-    report.tables.append(
-        {
-            "title": "Held-out functions",
-            "columns": ["split", "functions", "of them in train rows", "sets of functions", "of them in train rows"],
-            "rows": [
-                [split, len(used), len(used & trained), len(generator.planned[split]),
-                 len(generator.planned[split] & sets)]
-                for split, used in generator.used.items()
-            ],
-            "note": " ".join(meanings[split] for split in given) + " Planned and offered functions are counted.",
-        }
-    )  # fmt: skip
+    table = [
+        [split, len(used), len(used & trained), len(generator.planned[split]), len(generator.planned[split] & sets)]
+        for split, used in generator.used.items()
+    ]
+    columns = ["split", "functions", "of them in train rows", "sets of functions", "of them in train rows"]
+    note = " ".join(meanings[split] for split in splits) + " Planned and offered functions are counted."
+    add_table(report, "Held-out functions", columns, table, note)
 
 
 def _share(part: int, whole: int) -> str:

@@ -44,11 +44,13 @@ class Compatibility:
                 self.takers.setdefault(type_, set()).add(name)
             for one, other in permutations(tool.input_types.values(), 2):
                 self.joint_inputs.setdefault(one, set()).add(other)
-        given = {type_ for tool in tools.values() for type_ in tool.output_types.values()} & set(self.takers)
-        self.chainable: list[set[str]] = [set(), given]
+        outputs = {type_ for tool in tools.values() for type_ in tool.output_types.values()} & set(self.takers)
+        self.chainable: list[set[str]] = [set(), outputs]
         while len(self.chainable) <= LONGEST:
             last = self.chainable[-1]
-            more = {k for k in given if any(set(tools[name].output_types.values()) & last for name in self.takers[k])}
+            more = {
+                k for k in outputs if any(set(tools[name].output_types.values()) & last for name in self.takers[k])
+            }
             self.chainable.append(more)
 
     def related(self, name: str) -> list[str]:
@@ -70,7 +72,7 @@ class Compatibility:
         """
         if given:
             names = {name for type_ in given for name in self.takers.get(type_, ())} & set(names)
-        found = []
+        fitting = []
         for name in sorted(names):
             tool = self.tools[name]
             outputs = set(tool.output_types.values())
@@ -82,5 +84,5 @@ class Compatibility:
                     continue
             if tested and not tool.tests:
                 continue
-            found.append(name)
-        return found
+            fitting.append(name)
+        return fitting

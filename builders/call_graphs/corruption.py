@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .._lib.conversation_checks import is_error, leaves
@@ -21,6 +21,12 @@ class NotApplicable(Exception):
     """The row has nothing that can be corrupted in this way."""
 
 
+def _choice(options: Sequence[Any], rng: random.Random) -> Any:
+    if not options:
+        raise NotApplicable
+    return rng.choice(options)
+
+
 def made_up_argument(row: Row, rng: random.Random) -> None:
     """A text argument becomes another that nobody gave: its digits, or else its letters, are changed."""
     places = [
@@ -29,9 +35,7 @@ def made_up_argument(row: Row, rng: random.Random) -> None:
         for key, value in one["function"]["arguments"].items()
         if isinstance(value, str) and len(value) > 3
     ]
-    if not places:
-        raise NotApplicable
-    arguments, key = rng.choice(places)
+    arguments, key = _choice(places, rng)
     value = arguments[key]
     digits = [n for n, letter in enumerate(value) if letter.isdigit()]
     while arguments[key] == value:
@@ -44,9 +48,7 @@ def made_up_argument(row: Row, rng: random.Random) -> None:
 def function_not_offered(row: Row, rng: random.Random) -> None:
     """A function that is called is taken out of the list."""
     called = sorted({one["function"]["name"] for one in calls_of(row["messages"])})
-    if not called:
-        raise NotApplicable
-    gone = rng.choice(called)
+    gone = _choice(called, rng)
     row["tools"] = [tool for tool in row["tools"] if tool["function"]["name"] != gone]
 
 
@@ -54,9 +56,7 @@ def argument_left_out(row: Row, rng: random.Random) -> None:
     """A call without one of its required arguments."""
     required = {t["function"]["name"]: t["function"]["parameters"].get("required", []) for t in row["tools"]}
     calls = [one["function"] for one in calls_of(row["messages"]) if required.get(one["function"]["name"])]
-    if not calls:
-        raise NotApplicable
-    chosen = rng.choice(calls)
+    chosen = _choice(calls, rng)
     del chosen["arguments"][rng.choice(required[chosen["name"]])]
 
 
@@ -68,9 +68,7 @@ def call_twice(row: Row, rng: random.Random) -> None:
         for n, message in enumerate(row["messages"])
         if message.get("tool_calls") and not is_error(results.get(message["tool_calls"][-1]["id"]))
     ]
-    if not places:
-        raise NotApplicable
-    place = rng.choice(places)
+    place = _choice(places, rng)
     one = rng.choice([o for o in row["messages"][place]["tool_calls"] if not is_error(results.get(o["id"]))])
     number = row["n_calls"]
     again = call(number, one["function"]["name"], one["function"]["arguments"])
@@ -93,9 +91,7 @@ def answer_without_results(row: Row, rng: random.Random) -> None:
 def result_is_text(row: Row, rng: random.Random) -> None:
     """A result is written as a sentence instead of JSON."""
     places = [m for m in row["messages"] if m["role"] == "tool"]
-    if not places:
-        raise NotApplicable
-    chosen = rng.choice(places)
+    chosen = _choice(places, rng)
     values = ", ".join(str(value) for _, value in leaves(json.loads(chosen["content"])))
     chosen["content"] = f"The function returned {values}."
 
@@ -111,13 +107,13 @@ FAULTS: dict[str, tuple[Callable[[Row, random.Random], None], str]] = {
 
 
 def corrupt(row: Row, rng: random.Random, fault: str | None = None) -> Row:
-    """A copy of a row with one fault, `fault` or any that fits. Raises NotApplicable where none does."""
+    """A copy of a row with one fault, `fault` or any that fits. Raises NotApplicable if none does."""
     names: list[Any] = [fault] if fault else rng.sample(sorted(FAULTS), len(FAULTS))
     for name in names:
-        made = copy.deepcopy(row)
+        copied = copy.deepcopy(row)
         try:
-            FAULTS[name][0](made, rng)
+            FAULTS[name][0](copied, rng)
         except NotApplicable:
             continue
-        return made | {"id": identity(made["messages"], made["tools"])}
+        return copied | {"id": identity(copied["messages"], copied["tools"])}
     raise NotApplicable

@@ -13,9 +13,9 @@
             city: its name.
         \"\"\"
 
-Everything else is optional: `TOOLS` (else all public functions of the file), `begin(seed)` where the tools have state,
-and `ASK`, `TELL`, `CALLED`, `NAMED`, `TESTS`, `CHANGES` of `environments/worlds/__init__.py`, tool by tool. Without
-`CHANGES` any tool may change something, and no call whose outcome is unknown is made again. The file is the
+Everything else is optional: `TOOLS` (else all public functions of the file), `begin(seed)` if the tools have state,
+and `ASK`, `TELL`, `CALLED`, `NAMED`, `TESTS`, `CHANGES`: the tables of `environments/worlds/__init__.py` in capitals.
+Without `CHANGES` any tool may change something, and no call whose outcome is unknown is made again. The file is the
 user's and is imported as any module; its calls run in the sandbox.
 """
 
@@ -23,14 +23,14 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ...environments.definition import fault, from_function
 from ...hub_sync.errors import UsageError
-from .toolset import Tool, Toolset
+from .toolset import Tool, Toolset, tool_of
 
 RESULT = "result"  # the field that holds a result which is no object
 
@@ -87,31 +87,22 @@ def _tool(function: Callable[..., Any], module: ModuleType) -> Tool:
     for key, schema in parameters.items():
         if "kind" not in schema and "enum" not in schema and schema.get("type") != "boolean":
             raise ValueError(f'{name}: {key} has no kind: write Annotated[..., "{key}"], and its values into GIVEN')
-    whom = " and ".join(f"{key.replace('_', ' ')} {{{key}}}" for key in parameters)
+    inputs = " and ".join(f"{key.replace('_', ' ')} {{{key}}}" for key in parameters)
     described = definition["description"].split(". ")[0].rstrip(".")
-    plain_ask = f"{described[0].lower()}{described[1:]}" + (f", with {whom}" if whom else "")
+    request = f"{described[0].lower()}{described[1:]}" + (f", with {inputs}" if inputs else "")
     results_text = ", ".join(f"{'it' if key == RESULT else key.replace('_', ' ')} is {{{key}}}" for key in results)
-    called = {}
-    for key, schema in results.items():
-        if "kind" in schema:
-            what = schema["kind"].replace("_", " ")
-            called[key] = (f"that {what}", f"the {what} from {words}" + (f" with {whom}" if whom else ""))
-    own = {
-        key.split(".")[1]: value for key, value in getattr(module, "CALLED", {}).items() if key.split(".")[0] == name
+    kinds = {key: schema["kind"].replace("_", " ") for key, schema in results.items() if "kind" in schema}
+    called = {
+        f"{name}.{key}": (f"that {kind}", f"the {kind} from {words}" + (f" with {inputs}" if inputs else ""))
+        for key, kind in kinds.items()
     }
-    called |= own
-    return Tool(
-        name, module.__name__, definition,
-        _several(getattr(module, "ASK", {}).get(name, plain_ask)),
-        _several(getattr(module, "TELL", {}).get(name, f"About {words}: {results_text}.")),
-        called,
-        tuple(getattr(module, "TESTS", {}).get(name, ())),
-        {key: schema.get("kind", "") for key, schema in parameters.items()},
-        {key: results[key]["kind"] for key in called},
-        name in getattr(module, "CHANGES", {name: None}),
-        getattr(module, "CHANGES", {}).get(name),
-    )  # fmt: skip
-
-
-def _several(words: str | Sequence[str]) -> tuple[str, ...]:
-    return (words,) if isinstance(words, str) else tuple(words)
+    own = {table: getattr(module, table.upper(), {}) for table in ("ask", "tell", "called", "tests")}
+    sentences = {
+        "ask": own["ask"].get(name, request),
+        "tell": own["tell"].get(name, f"About {words}: {results_text}."),
+    }
+    wording = {table: {name: [text] if isinstance(text, str) else text} for table, text in sentences.items()} | {
+        "called": called | own["called"], "tests": own["tests"], "carried": {},
+        "changes": getattr(module, "CHANGES", {name: None}),
+    }  # fmt: skip
+    return tool_of(definition, module.__name__, wording)

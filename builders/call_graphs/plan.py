@@ -147,7 +147,7 @@ def draw(
 
 
 def run(plan: Plan, box: Sandbox, parallel: bool) -> None:
-    """Make a plan's calls anew on a fresh state, in the order of its conversation; results are stored in the nodes.
+    """Make a plan's calls again on a fresh state, in the order of its conversation; results are stored in the nodes.
 
     Raises RowRejected if a call fails, or a condition now has another outcome.
     """
@@ -210,21 +210,17 @@ def _layers(plan: Plan) -> None:
         node.layer = max((n.layer + 1 for n in needed if n.turn == node.turn), default=0)
 
 
+@dataclass
 class _Drawer:
     """The state of one draw."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        tools: Mapping[str, Tool],
-        pools: Mapping[str, list[Any]],
-        rng: random.Random,
-        box: Sandbox,
-        compatibility: Compatibility | None,
-    ) -> None:
-        self.plan, self.tools, self.pools = plan, tools, pools
-        self.rng, self.box, self.compatibility = rng, box, compatibility
-        self.stated: list[Any] = []
+    plan: Plan
+    tools: Mapping[str, Tool]
+    pools: Mapping[str, list[Any]]
+    rng: random.Random
+    box: Sandbox
+    compatibility: Compatibility | None
+    stated: list[Any] = field(default_factory=list)  # values that the user has stated
 
     def grow(
         self, shape: Shape, feeds: list[int], turn: int, when: Any, runs: bool = True, ahead: int = 0,
@@ -248,9 +244,9 @@ class _Drawer:
         (number,), _ = self.grow(parts[0], feeds, turn, when, runs, tested=True)
         test = self.test(number)
         ends = []
-        for part, wanted in zip(parts[1:], (True, False), strict=True):
-            taken = _holds(self.plan, (*test, wanted)) == wanted
-            end, _ = self.grow(part, [], turn, (*test, wanted), taken)
+        for part, outcome in zip(parts[1:], (True, False), strict=True):
+            taken = _holds(self.plan, (*test, outcome)) == outcome
+            end, _ = self.grow(part, [], turn, (*test, outcome), taken)
             ends += end if taken else []
         return ends, turn
 
@@ -269,8 +265,8 @@ class _Drawer:
             return self.tools
         around = self.tools if feeds or not self.plan.nodes else self.compatibility.related(self.plan.nodes[0].tool)
         beside = None if joined is None else [kind for node in joined for kind in self.output_types(node)]
-        given = [kind for node in feeds[:1] for kind in self.output_types(node)]
-        return self.compatibility.candidates(around, given, ahead, beside, tested)
+        types = [kind for node in feeds[:1] for kind in self.output_types(node)]
+        return self.compatibility.candidates(around, types, ahead, beside, tested)
 
     def output_types(self, node: int) -> Iterable[str]:
         return self.tools[self.plan.nodes[node].tool].output_types.values()
@@ -302,7 +298,7 @@ class _Drawer:
         if len(set(same_kind)) < len(same_kind):
             raise RowRejected("one value stands for two arguments")
         for parameter, source in node.arguments.items():
-            if source.node is not None and self.known(values[parameter], source.node):
+            if source.node is not None and self.occurs_elsewhere(values[parameter], source.node):
                 raise RowRejected("a value that is handed on is known from elsewhere")
         if any(other.tool == name and self.plan.values(other) == values for other in self.plan.nodes):
             raise RowRejected("the same call twice")
@@ -335,25 +331,25 @@ class _Drawer:
 
     def links(self, name: str, feeds: list[int]) -> list[dict[str, tuple[int, str]]]:
         """The ways in which a tool's parameters take one field of each feed, as parameter -> (node, field)."""
-        found: list[dict[str, tuple[int, str]]] = [{}]
+        ways: list[dict[str, tuple[int, str]]] = [{}]
         for feed in feeds:
             gives = self.tools[self.plan.nodes[feed].tool].output_types
-            found = [
+            ways = [
                 so_far | {parameter: (feed, key)}
-                for so_far in found
+                for so_far in ways
                 for parameter, kind in self.tools[name].input_types.items()
                 if kind and parameter not in so_far
-                for key, given in gives.items()
-                if given == kind
+                for key, output in gives.items()
+                if output == kind
             ]
-        return found
+        return ways
 
     def currencies(self, name: str, links: dict[str, tuple[int, str]]) -> dict[str, Source]:
         """The currency that an amount takes along where it is handed on: the tool's first parameter for one -> source.
 
         It is a field of the result that the amount is from, or else what the last currency of that call was.
         """
-        found: dict[str, Source] = {}
+        sources: dict[str, Source] = {}
         first = next((p for p, kind in self.tools[name].input_types.items() if kind == "currency"), None)
         for parameter, (feed, _) in links.items():
             if first is None or self.tools[name].input_types[parameter] != "amount":
@@ -369,20 +365,20 @@ class _Drawer:
             source = Source(node=feed, field=field) if field else stated[-1]
             if first in links and links[first] != (source.node, source.field):
                 raise RowRejected("an amount would stand beside another's currency")
-            found[first] = source
-        return found
+            sources[first] = source
+        return sources
 
-    def known(self, value: Any, giver: int) -> bool:
+    def occurs_elsewhere(self, value: Any, giver: int) -> bool:
         """True for a value that the user stated or that another node returned."""
         others = [n.result.values() for i, n in enumerate(self.plan.nodes) if i != giver and n.runs]
         return value in self.stated or any(value in values for values in others)
 
     def ambiguous(self) -> bool:
         """True if a result is passed on whose type two calls return: the request could not tell them apart."""
-        given = [set(self.output_types(number)) for number in range(len(self.plan.nodes))]
+        outputs = [set(self.output_types(number)) for number in range(len(self.plan.nodes))]
         sources = [s for node in self.plan.nodes for s in node.arguments.values() if s.node is not None]
         kinds = [self.tools[self.plan.nodes[s.node].tool].output_types[s.field] for s in sources if s.node is not None]
-        return any(sum(kind in some for some in given) > 1 for kind in kinds)
+        return any(sum(kind in some for some in outputs) > 1 for kind in kinds)
 
     def reveals_passed_value(self, node: Node) -> bool:
         """True if the user or this result now states a value that an earlier result passed on."""

@@ -9,49 +9,30 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError, UsageError
+from ...hub_sync.errors import DataError, RowRejected, UsageError
 from ...hub_sync.json_columns import make_dataset
-from ...inference.served import ServingConfig, check_spec, serve_input
+from ...inference.served import serve_input
+from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.conversation_checks import faults, run_checks
-from .._lib.conversation_rows import ASSISTANT, CHECKS, Row, features, identity
+from .._lib.conversation_rows import ASSISTANT, Row, features, identity
+from .._lib.data_files import read_yaml
 from .._lib.near_duplicates import MinHashIndex, read_against
+from .._lib.rejections import Rejections
 from .._lib.sources import read_rows
-from .._lib.teacher import PhaseClient, phase
+from .._lib.teacher import PhaseClient, TeacherConfig, phase
 from .words import value_text
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-PROMPT = (
-    "You rewrite what a user writes to an assistant: other words, the same meaning. You write as the user, never as "
-    "the assistant. Keep every name, number, date and code. Keep all that is asked for, in its order, and all "
-    "conditions."
-)
-# A small teacher answers the request unless it has seen how it is done.
-EXAMPLES = (
-    (
-        "Could you look up train TR5521, then reserve a seat on it for Mira Holt?",
-        "I need the details of train TR5521, and after that a seat on it, reserved for Mira Holt.",
-    ),
-    (
-        "Please check the price of the Lumen kettle. If it costs less than 40, order it for Omar Diaz; otherwise find "
-        "the cheapest kettle.",
-        "Check for me the current price of the Lumen kettle. Should it cost less than 40, order one for Omar Diaz. "
-        "Otherwise I want you to find the cheapest kettle.",
-    ),
-    (
-        "Thanks. Next, find out what the weather is like in the city of that hotel.",
-        "And the weather in the city of that hotel, please: find out what it is like there.",
-    ),
-)
+TEXTS = read_yaml(__file__, "reworded.yaml")
 # Whom or what a word means, the old text did not need to say.
 _REFERENCE = re.compile(r"\b(its|back|my|you will|(?:from|to|for|lend|borrow) me)\b", re.IGNORECASE)
 _DIRECTION = re.compile(r"\b(from|to)\s+(?:the account of\s+)?([A-Z][\w'-]+(?: [A-Z][\w'-]+)*)")
@@ -67,29 +48,17 @@ PLAIN = frozenset(
 )
 
 
-class RewordedConfig(ServingConfig):
+class RewordedConfig(TeacherConfig):
     """Which rows, which teacher, how it is asked. Defaults are our choice."""
 
-    teacher: str | None = Field(
-        None, description="openai:MODEL@BASE_URL; null: the step's input `teacher`, a GGUF repository."
-    )
-    split: str = Field("train", description="Split of the rows of call_graphs.")
     rows: int | None = Field(None, ge=1, description="The first so many rows; null: all.")
     near: float = Field(0.8, gt=0, le=1, description="Estimated Jaccard similarity that makes two requests one.")
-    attempts: int = Field(3, ge=1, description="Rewordings to ask for, with a seed each, until one can be taken.")
     temperature: float = Field(0.8, ge=0, description="Sampling temperature.")
     max_tokens: int = Field(256, ge=1, description="New tokens of a reply.")
-    seed: int = Field(0, ge=0, description="Part of every request's seed.")
-    max_failed: float = Field(0.05, ge=0, le=1, description="Share of rows whose requests may fail in transport.")
-
-    @field_validator("teacher")
-    @classmethod
-    def _known_teacher(cls, value: str | None) -> str | None:
-        return value if value is None else check_spec(value)
 
 
 def fault_of(new: str, old: str, asks: Sequence[str] = (), values: Sequence[str] = ()) -> str:
-    """ "" where `new` can stand for `old`, else the reason why not.
+    """ "" if `new` can stand for `old`, else the reason why not.
 
     Args:
         asks: what is asked for, as phrases in their order; of the longer words that each shares with `old`, four in
@@ -112,8 +81,8 @@ def fault_of(new: str, old: str, asks: Sequence[str] = (), values: Sequence[str]
         if value.casefold() in old.casefold() and value.casefold() not in new.casefold():
             return f"a value is gone: {value}"
     # A request to look something up becomes a question about what is known already.
-    if asked := {word.lower() for word in _ASKED.findall(new)} - {word.lower() for word in _ASKED.findall(old)}:
-        return f"another question: {min(asked)}"
+    if questions := {word.lower() for word in _ASKED.findall(new)} - {word.lower() for word in _ASKED.findall(old)}:
+        return f"another question: {min(questions)}"
     # "See whether the booking exists. If it does, ..." asks for less than "look up the booking".
     if len(_CONDITION.findall(new)) > len(_CONDITION.findall(old)):
         return "a condition is new"
@@ -150,8 +119,8 @@ def _out_of_order(new: str, asks: Sequence[str]) -> str:
 
 def prompt(request: str) -> list[dict[str, str]]:
     """The conversation whose next turn is the request in other words."""
-    turns = [{"role": "system", "content": PROMPT}]
-    for old, new in EXAMPLES:
+    turns = [{"role": "system", "content": TEXTS["prompt"]}]
+    for old, new in TEXTS["examples"]:
         turns += [{"role": "user", "content": f"Request: {old}"}, {"role": "assistant", "content": new}]
     return [*turns, {"role": "user", "content": f"Request: {request}"}]
 
@@ -221,61 +190,35 @@ def build(config: RewordedConfig, context: StepContext | None = None) -> dict[st
         max_failed=config.max_failed,
         **config.scale(),
     )
-    responses = {name: tool.definition["responses"] for name, tool in read_worlds().items()}
-    refused: Counter[str] = Counter({"the endpoint failed": len(result.failed)})
-    accepted, used, seen = [], [0, 0], MinHashIndex(config.near)
-    tests = read_against(context, config.near)
-    for row in result.rows:
-        used = [a + b for a, b in zip(used, row.pop("used"), strict=True)]
-        row.pop("n")
+    responses = {name: tool.definition["responses"] for name, tool in read_worlds().tools.items()}
+    used, earlier, tests = [0, 0], MinHashIndex(config.near), read_against(context, config.near)
+    rejections = Rejections()
+
+    def accepted(row: Row) -> Row:
         if "rejected" in row:
-            refused[row["rejected"]] += 1
-            continue
+            raise RowRejected(row["rejected"])
         row["id"] = identity(row["messages"], row["tools"])
         row["task"] = " ".join(m["content"] for m in row["messages"] if m["role"] == "user")
         row["made_by"] = f"{served.name}@{served.revision}" if served.revision else served.name
-        row = run_checks(row, responses, seen, tests)
-        if found := faults(row):
-            refused.update(f"check: {name}" for name in found)
-        else:
-            accepted.append(row)
-    if not accepted:
-        worst, count = refused.most_common(1)[0]
+        row = run_checks(row, responses, earlier, tests)
+        if failed := faults(row):
+            raise RowRejected(f"check: {', '.join(failed)}")
+        return row
+
+    for row in result.rows:
+        row.pop("n")
+        used = [a + b for a, b in zip(used, row.pop("used"), strict=True)]
+    failed = [{"rejected": "the endpoint failed"}] * len(result.failed)
+    train = list(rejections.convert(str(source.ref), [*result.rows, *failed], accepted))
+    if not train:
+        worst, count = rejections.by_reason().most_common(1)[0]
         raise DataError(f"none of {len(chosen)} rows is accepted ({worst}: {count}); use a stronger teacher")
-    _report(context, served.name, len(chosen), len(accepted), refused, used)
-    return {"verified": datasets.DatasetDict({"train": make_dataset(accepted, features())})}
-
-
-def _report(
-    context: StepContext, teacher: str, asked: int, accepted: int, refused: Counter[str], used: Sequence[int]
-) -> None:
     report = context.report
-    report.card |= {
-        "pretty_name": "BUTTON, executed call graphs in a model's words",
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "tool-use", "multi-turn", "synthetic", "trl", "arxiv:2410.12952"],
-        "annotations_creators": ["machine-generated"],
-    }
-    report.summary = (
-        f"Function-calling conversations of `{context.inputs['dataset'].ref}` in which `{teacher}` says what the user "
-        "says. Calls and results are those that were run; every row passes all checks in its columns `check_*`, and "
-        "names, numbers and codes of the request are unchanged."
-    )
-    report.counts |= {"rows_asked": asked, "rows_accepted": accepted}
-    kinds = [name for name in refused if not name.startswith("check: ")]
-    table = [["accepted", accepted, f"{accepted / asked:.1%}"]]
-    table += [[name, refused[name], f"{refused[name] / asked:.1%}"] for name in kinds if refused[name]]
-    table += [[f"check: {c}", refused[f"check: {c}"], f"{refused[f'check: {c}'] / asked:.1%}"] for c in CHECKS]
-    report.tables.append(
-        {
-            "title": "What became of the rows",
-            "columns": ["", "rows", "of all"],
-            "rows": table,
-            "note": f"Tokens per accepted row: {used[0] / accepted:,.0f} read, {used[1] / accepted:,.0f} written.",
-        }
-    )
+    describe(report, __file__, "reworded", dataset=source.ref, teacher=served.name)
+    report.counts["rows_accepted"] = len(train)
+    rejections.describe(report)
     report.metrics |= {
-        "tokens_read_per_accepted_row": round(used[0] / accepted, 1),
-        "tokens_written_per_accepted_row": round(used[1] / accepted, 1),
+        "tokens_read_per_accepted_row": round(used[0] / len(train), 1),
+        "tokens_written_per_accepted_row": round(used[1] / len(train), 1),
     }
+    return {"verified": datasets.DatasetDict({"train": make_dataset(train, features())})}

@@ -12,7 +12,7 @@ from typing import Any
 from ...environments import worlds
 from ...environments.definition import from_function
 from ...environments.sandbox import Sandbox
-from ...environments.world_sandbox import LIMITS, open_worlds
+from ...environments.world_sandbox import LIMITS, open_worlds, wording_of
 from .stubs.values import snake
 
 
@@ -22,12 +22,12 @@ class Tool:
 
     Attributes:
         definition: name, description, parameters, responses (environments/definition.py).
-        ask, carried, tell, tests: as the worlds say (environments/worlds/__init__.py).
+        ask, carried, tell, tests: the worlds' wording (environments/worlds/__init__.py).
         called: field -> (short, full).
         input_types: parameter -> type, or "" for an enumeration.
         output_types: field of the result -> type, of fields that there are words for.
         changes: it may change the state, so a call with an unknown outcome is not simply repeated.
-        look: the call that shows whether it did (environments/worlds/shared.py); None if there is none.
+        look: the call that shows whether it did, as in `changes` of the wording; None if there is none.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Toolset:
     Attributes:
         named: type -> how a user names a value of it.
         modules, paths: what the sandbox loads, and from where; empty: the worlds.
-        given: type -> values that a user may state, if the tools have no function `pools`.
+        user_values: type -> values that a user may state, if the tools have no function `pools`.
         code: what the sandbox runs beside `modules`.
         origin: source of the tools for the rows' `made_by`; "" for the worlds and for a file.
         fields: tool -> field, if only tools of one field fit together; a plan keeps to one.
@@ -61,13 +61,13 @@ class Toolset:
     named: dict[str, str]
     modules: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
-    given: Mapping[str, list[Any]] = field(default_factory=dict)
+    user_values: Mapping[str, list[Any]] = field(default_factory=dict)
     code: str = ""
     origin: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
 
     def open(self) -> Sandbox:
-        """A sandbox in which the tools run. Raises DataError where they cannot be loaded."""
+        """A sandbox in which the tools run. Raises DataError if they cannot be loaded."""
         return Sandbox(self.code, LIMITS, modules=self.modules, paths=self.paths) if self.modules else open_worlds()
 
     def distractors(self, needed: Set[str]) -> list[str]:
@@ -82,7 +82,7 @@ class Toolset:
     def begin(self, box: Sandbox, seed: int) -> Mapping[str, list[Any]]:
         """Start a new state; returns the values that a user may state in it, by type."""
         box.call("begin", {"seed": seed})
-        return self.given or box.call("pools", {}).value
+        return self.user_values or box.call("pools", {}).value
 
 
 @cache
@@ -90,39 +90,33 @@ def _words(name: str) -> tuple[str, ...]:
     return tuple(word.rstrip("s") for word in snake(name).split("_"))
 
 
-def read_worlds() -> dict[str, Tool]:
-    """All tools by name. Raises ValueError where a world does not hold its contract."""
-    found: dict[str, Tool] = {}
+def read_worlds() -> Toolset:
+    """The tools of all worlds."""
+    tools: dict[str, Tool] = {}
+    named: dict[str, str] = {}
     for world in worlds.WORLDS:
+        wording = wording_of(world)
+        named |= wording["named"]
         for function in world.TOOLS:
-            definition = from_function(function)
-            name = definition["name"]
-            if name in found:
-                raise ValueError(f"{world.__name__}: there is another tool {name}")
-            called = {
-                field: words for key, words in world.CALLED.items() for tool, field in [key.split(".")] if tool == name
-            }
-            results = definition["responses"]["properties"]
-            parameters = definition["parameters"]["properties"]
-            found[name] = Tool(
-                name, world.__name__.rpartition(".")[2], definition, tuple(world.ASK[name]), tuple(world.TELL[name]),
-                called,
-                tuple(world.TESTS.get(name, ())),
-                {key: schema.get("kind", "") for key, schema in parameters.items()},
-                {field: results[field]["kind"] for field in called if "kind" in results[field]},
-                name in world.CHANGES,
-                world.CHANGES.get(name),
-                getattr(world, "CARRIED", {}).get(name, ()),
-            )  # fmt: skip
-            for key, schema in parameters.items():
-                if "kind" not in schema and "enum" not in schema and schema.get("type") != "boolean":
-                    raise ValueError(f"{name}: {key} has neither a kind nor a list of values")
-    return found
+            tool = tool_of(from_function(function), world.__name__.rpartition(".")[2], wording)
+            tools[tool.name] = tool
+    return Toolset(tools, named)
 
 
-def named() -> dict[str, str]:
-    """Type -> how a user names a value of it."""
-    return {kind: words for world in (worlds.shared, *worlds.WORLDS) for kind, words in world.NAMED.items()}
+def tool_of(definition: dict[str, Any], world: str, wording: Mapping[str, Mapping[str, Any]]) -> Tool:
+    """The tool of a definition, worded by the tables `ask`, `tell` and so on (environments/worlds/__init__.py)."""
+    name, parameters = definition["name"], definition["parameters"]["properties"]
+    results = definition["responses"].get("properties", {})
+    called = {key.partition(".")[2]: words for key, words in wording["called"].items() if key.startswith(f"{name}.")}
+    return Tool(
+        name, world, definition, tuple(wording["ask"][name]), tuple(wording["tell"][name]), called,
+        tuple(wording["tests"].get(name, ())),
+        {key: schema.get("kind", "") for key, schema in parameters.items()},
+        {field: results[field]["kind"] for field in called if "kind" in results[field]},
+        name in wording["changes"],
+        wording["changes"].get(name),
+        tuple(wording["carried"].get(name, ())),
+    )  # fmt: skip
 
 
 def places(text: str) -> list[str]:

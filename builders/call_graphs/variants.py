@@ -60,7 +60,7 @@ def prepare(plan: Plan, variant: str, tools: Mapping[str, Tool]) -> None:
 
 
 def _look(plan: Plan, node: Node, tool: Tool) -> Node | None:
-    """The call that shows whether that of `node` took effect; None where it is one of the plan's own."""
+    """The call that shows whether that of `node` took effect; None if it is one of the plan's own."""
     assert tool.look is not None
     arguments = {parameter: node.arguments[name] for parameter, name in tool.look[1].items()}
     look = replace(node, tool=tool.look[0], arguments=arguments, looks=plan.failing, result=None)
@@ -221,12 +221,12 @@ class _Writer:
 
     def make(self, nodes: Sequence[Node], thought: str) -> None:
         """One turn of calls with their results."""
-        made = []
+        calls = []
         for node in nodes:
-            made.append(call(self.calls, node.tool, self.plan.values(node)))
+            calls.append(call(self.calls, node.tool, self.plan.values(node)))
             self.calls += 1
-        self.messages.append({"role": "assistant", "content": thought, "tool_calls": made})
-        for node, one in zip(nodes, made, strict=True):
+        self.messages.append({"role": "assistant", "content": thought, "tool_calls": calls})
+        for node, one in zip(nodes, calls, strict=True):
             content: Any = node.result
             if node is self.failing:
                 content = {"error": self.plan.error}

@@ -1,6 +1,6 @@
 """A plan in words: what the user asks, what the assistant says before and after its calls. Our choice.
 
-Templates are in phrases.py and in the worlds. No line names a tool or the order in which to call: those are the
+Templates are in phrases.yaml and in the worlds. No line names a tool or the order in which to call: those are the
 assistant's to find. No turn says a phrase of six words twice.
 """
 
@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ...hub_sync.errors import RowRejected
-from . import phrases
-from .phrases import repeats, vary
+from .phrases import PHRASES, repeats, vary
 from .plan import Node, Plan
 from .toolset import Tool, places
 
@@ -38,7 +37,7 @@ class Speaker:
         self.plan, self.tools, self.named, self.rng = plan, tools, named, rng
         self.asks = [""] * len(plan.nodes)
         self.called: list[dict[str, tuple[str, str]]] = [{} for _ in plan.nodes]
-        self.known: set[int] = set()  # calls whose results are spoken of as what they are
+        self.literals: set[int] = set()  # calls whose results are spoken of as what they are
         self.word(range(len(plan.nodes)))
         self.vague: tuple[int, str] | None = None
 
@@ -46,7 +45,7 @@ class Speaker:
         """Choose how these calls are asked for, and how the fields of their results are called."""
         for number in numbers:
             tool = self.tools[self.plan.nodes[number].tool]
-            self.asks[number] = self.choose(tool.carried if self.carried(number) and not self.known else tool.ask)
+            self.asks[number] = self.choose(tool.carried if self.carried(number) and not self.literals else tool.ask)
             self.called[number] = {
                 field: (vary(brief, self.rng), vary(full, self.rng)) for field, (brief, full) in tool.called.items()
             }
@@ -67,8 +66,12 @@ class Speaker:
         """One of several templates, its own choices made."""
         return vary(self.rng.choice(ways), self.rng)
 
+    def phrase(self, name: str) -> str:
+        """One of the phrases `name`."""
+        return self.choose(PHRASES[name])
+
     def worded(self, say: Callable[[], str]) -> str:
-        """What `say` says, tried until no phrase stands in it twice. Raises RowRejected where it always does."""
+        """What `say` says, tried until no phrase stands in it twice. Raises RowRejected if it always does."""
         for _ in range(WORDINGS):
             if not repeats(text := say()):
                 return text
@@ -78,7 +81,7 @@ class Speaker:
         """How an argument is spoken of: its value, or what it is of an earlier call."""
         source = self.plan.nodes[number].arguments[parameter]
         kind = self.tools[self.plan.nodes[number].tool].input_types[parameter]
-        if source.node in self.known:
+        if source.node in self.literals:
             return self.name(kind).format(value_text(self.plan.nodes[source.node].result[source.field]))
         if source.node is None:
             if self.vague == (number, parameter):
@@ -95,8 +98,8 @@ class Speaker:
 
     def alone(self, giver: int, kind: str) -> bool:
         """Is `giver` the only call so far whose result has something of this kind?"""
-        asked = [(n, node) for n, node in enumerate(self.plan.nodes) if node.looks is None]
-        return [n for n, node in asked if kind in self.tools[node.tool].output_types.values()] == [giver]
+        requested = [(n, node) for n, node in enumerate(self.plan.nodes) if node.looks is None]
+        return [n for n, node in requested if kind in self.tools[node.tool].output_types.values()] == [giver]
 
     def ask(self, number: int, short: bool = True) -> str:
         """What a call is for, as a phrase in the imperative."""
@@ -116,31 +119,31 @@ class Speaker:
     def sentences(self, numbers: Sequence[int], later: bool) -> str:
         """The request for some calls, in one sentence or several."""
         free = [n for n in numbers if self.plan.nodes[n].when is None]
-        template, text, sentences = self.choose(phrases.LATER if later else phrases.OPENINGS), self.ask(free[0]), []
+        template, text, sentences = self.phrase("later" if later else "openings"), self.ask(free[0]), []
         joined = False
         for before, number in itertools.pairwise(free):
             follows = before in self.plan.nodes[number].needs() & set(free[: free.index(number)])
             if joined or self.rng.random() < 0.4:
                 sentences.append(template.format(text))
-                template, text = self.choose(phrases.THEN_NEW if follows else phrases.ALSO_NEW), self.ask(number)
+                template, text = self.phrase("then_new" if follows else "also_new"), self.ask(number)
                 joined = False
             else:
-                text += self.choose(phrases.THEN if follows else phrases.ALSO) + self.ask(number)
+                text += self.phrase("then" if follows else "also") + self.ask(number)
                 joined = True
         sentences.append(template.format(text))
         for yes, no in self.branches(numbers):
             words = self.plan.nodes[yes].when[4]  # type: ignore[index]
-            sentences.append(self.choose(phrases.CONDITION).format(words, self.ask(yes), self.ask(no)))
-        sentences.append(self.choose(phrases.CLOSINGS))
+            sentences.append(self.phrase("condition").format(words, self.ask(yes), self.ask(no)))
+        sentences.append(self.phrase("closings"))
         return " ".join(_capital(sentence) for sentence in sentences if sentence)
 
     def branches(self, numbers: Sequence[int]) -> list[tuple[int, int]]:
         """The pairs of calls of which one is made."""
-        found: dict[int, list[int]] = {}
+        pairs: dict[int, list[int]] = {}
         for number in numbers:
             if (when := self.plan.nodes[number].when) is not None:
-                found.setdefault(when[0], []).append(number)
-        return [(pair[0], pair[1]) for pair in found.values()]
+                pairs.setdefault(when[0], []).append(number)
+        return [(pair[0], pair[1]) for pair in pairs.values()]
 
     def thought(self, nodes: Sequence[Node], previous: Sequence[Node], more: bool) -> str:
         """What the assistant says with the calls of `nodes`, in words of its own.
@@ -150,23 +153,24 @@ class Speaker:
             more: further calls follow.
         """
         numbers, before = [self.number(node) for node in nodes], {self.number(node) for node in previous}
-        ways: tuple[str, ...]
         if not before:
-            ways = phrases.FIRST + phrases.PLANNED if more else phrases.PLANNED
+            ways = PHRASES["first"] + PHRASES["planned"] if more else PHRASES["planned"]
         elif any(source.node in before for node in nodes for source in node.arguments.values()):
-            ways = phrases.TAKEN
+            ways = PHRASES["taken"]
         else:
-            ways = phrases.TESTED if any(node.when and node.when[0] in before for node in nodes) else phrases.NEXT
+            ways = (
+                PHRASES["tested"] if any(node.when and node.when[0] in before for node in nodes) else PHRASES["next"]
+            )
 
         def say() -> str:
-            asked = self.asks[:], self.called[:]
-            self.known = {
+            original = self.asks[:], self.called[:]
+            self.literals = {
                 source.node for node in nodes for source in node.arguments.values() if source.node is not None
             }
             self.word(numbers)
             asks = [self.ask(number) for number in numbers]
-            self.known = set()
-            self.asks, self.called = asked  # the user's words stay those of the request
+            self.literals = set()
+            self.asks, self.called = original  # the user's words stay those of the request
             return _capital(self.choose(ways).format(self.rng.choice((" and ", ", and ")).join(asks)))
 
         return self.worded(say)
@@ -184,45 +188,45 @@ class Speaker:
                 values = {**self.plan.values(node), **node.result}
                 template = self.choose(self.tools[node.tool].tell)
                 sentences.append(template.format_map({name: value_text(values[name]) for name in places(template)}))
-            return self.choose(phrases.ANSWERS).format(" ".join(sentences))
+            return self.phrase("answers").format(" ".join(sentences))
 
         return self.worded(say)
 
     def looking(self) -> str:
         """The assistant looks whether a call that got no answer took effect."""
-        return self.choose(phrases.LOOK)
+        return self.phrase("look")
 
     def again(self, look: Node | None) -> str:
         """The assistant makes a call again, after a look at what it did where there was one."""
-        return _capital(self.choose(phrases.SEEN if look else phrases.AGAIN).format(look and self.still(look, "is")))
+        return _capital(self.phrase("seen" if look else "again").format(look and self.still(look, "is")))
 
     def first_attempt(self, look: Node) -> str:
         """What the answer tells of a call that was made again after a look."""
-        return self.choose(phrases.FIRST_ATTEMPT).format(self.still(look, "was"))
+        return self.phrase("first_attempt").format(self.still(look, "was"))
 
     def still(self, look: Node, tense: str) -> str:
         """What a look at a call that did not take effect has shown."""
         assert look.looks is not None
-        found = self.tools[self.plan.nodes[look.looks].tool].look
-        assert found is not None
+        change = self.tools[self.plan.nodes[look.looks].tool].look
+        assert change is not None
         values = {**self.plan.values(look), **look.result}
-        return found[2].format_map({"is": tense} | {name: value_text(value) for name, value in values.items()})
+        return change[2].format_map({"is": tense} | {name: value_text(value) for name, value in values.items()})
 
     def unable(self, number: int) -> str:
         """That there is no function for a call."""
-        return self.choose(phrases.UNABLE).format(self.ask(number))
+        return self.phrase("unable").format(self.ask(number))
 
     def question(self, parameter: str) -> str:
         """The assistant asks for what the user left out."""
-        return self.choose(phrases.ASK_BACK).format(parameter.replace("_", " "))
+        return self.phrase("ask_back").format(parameter.replace("_", " "))
 
     def reply(self, value: Any) -> str:
         """The user says it."""
-        return _capital(self.choose(phrases.REPLY).format(value_text(value)))
+        return _capital(self.phrase("reply").format(value_text(value)))
 
     def rest(self) -> str:
         """That what builds on a missing function cannot be done either."""
-        return self.choose(phrases.REST)
+        return self.phrase("rest")
 
 
 def _capital(text: str) -> str:

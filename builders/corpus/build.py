@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError
+from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import is_well_formed, utf8
+from .._lib.cards import add_sources, add_table, describe
 from .._lib.context import local_context
 from .._lib.decontamination import inputs_against
+from .._lib.rejections import Rejections
 from .._lib.splits import unit_hash
 from .overlap import read_questions
 from .read import TextSource, documents, read_files
@@ -107,42 +109,43 @@ def build(config: CorpusConfig, context: StepContext | None = None) -> DatasetDi
     splits: dict[str, list[Row]] = {name: [] for name, share in shares.items() if share > 0}
     counts: dict[str, Counter[str]] = {}
     origins: list[str] = []
-    seen: set[str] = set()
+    rejections = Rejections()
+    identities: set[str] = set()
     questions = read_questions(context, config.against_words)
+
+    def accepted(text: str) -> Row:
+        if not is_well_formed(text):
+            raise RowRejected("half a surrogate pair, which JSON can spell and is not Unicode")
+        if len(text) < config.min_chars:
+            raise RowRejected(f"fewer than {config.min_chars} characters")
+        identity = document_id(text)
+        if identity in identities and config.dedup == "exact":
+            raise RowRejected("duplicate")
+        identities.add(identity)
+        if questions is not None and questions.within(text):
+            raise RowRejected(f"{config.against_words} words in a row of a question of a test set")
+        return {"text": text, "id": identity}
+
     for source in config.sources:
         files, origin = read_files(source, config.timeout)
         origins.append(f"{source.name} ({source.license}): {origin}")
         count = counts[source.name] = Counter(files=len(files))
-        for name, data in files:
-            for text in documents(source, name, data):
-                count["read"] += 1
-                if not is_well_formed(text):  # half a surrogate pair, which JSON can spell
-                    count["not Unicode"] += 1
-                    continue
-                if len(text) < config.min_chars:
-                    count["too short"] += 1
-                    continue
-                identity = document_id(text)
-                if identity in seen and config.dedup == "exact":
-                    count["duplicates"] += 1
-                    continue
-                seen.add(identity)
-                if questions is not None and questions.within(text):
-                    count["of a test"] += 1
-                    continue
-                split = split_of(identity, config)
-                count[split] += 1
-                count["characters"] += len(text)
-                splits[split].append({"text": text, "source": source.name, "license": source.license, "id": identity})
+        texts = (text for name, data in files for text in documents(source, name, data))
+        for row in rejections.convert(source.name, texts, accepted):
+            split = split_of(row["id"], config)
+            count.update({split: 1, "characters": len(row["text"])})
+            splits[split].append(row | {"source": source.name, "license": source.license})
     for split, rows in splits.items():
         if not rows:
-            read = sum(count["read"] for count in counts.values())
+            share = "the shares" if split == "train" else f"{split[:5]}_share"
             raise DataError(
-                f"no document is left for the {split} split of {read} read: add sources, lower min_chars "
-                f"({config.min_chars}), or change {'the shares' if split == 'train' else split[:5] + '_share'}"
+                f"no document is left for the {split} split of {rejections.read.total()} read: add sources, lower "
+                f"min_chars ({config.min_chars}), or change {share}"
             )
     _report(config, context, splits, counts, origins)
-    return DatasetDict({name: Dataset.from_list(rows) for name, rows in splits.items()})
+    rejections.describe(context.report)
+    columns = ["text", "source", "license", "id"]
+    return DatasetDict({name: Dataset.from_list(rows).select_columns(columns) for name, rows in splits.items()})
 
 
 def _report(
@@ -153,54 +156,24 @@ def _report(
     origins: list[str],
 ) -> None:
     report = context.report
+    tests = [f"`{one.ref}`" for one in inputs_against(context)]
+    once = " Documents with the same text are there once." if config.dedup == "exact" else ""
+    apart = (
+        f" No document shares {config.against_words} words in a row with a question of a test set." if tests else ""
+    )
+    describe(report, __file__, once=once, apart=apart)
     report.card |= {
         "pretty_name": f"Text corpus ({', '.join(source.name for source in config.sources)})",
         "license": config.license or config.sources[0].license,
-        "task_categories": ["text-generation"],
-        "task_ids": ["language-modeling"],
-        "tags": ["language-modeling", "pre-training"],
         "source_datasets": list(config.derived_from) or ["original"],
     }
     languages = sorted({source.language for source in config.sources if source.language})
     if languages:
         report.card["language"] = languages
-    tests = [f"`{one.ref}`" for one in inputs_against(context)]
-    report.summary = (
-        "Whole documents for language modelling, one a row, with origin and licence. A document is in one split, "
-        "chosen by the hash of its text, and is never cut."
-        + (" Documents with the same text are there once." if config.dedup == "exact" else "")
-        + " Near duplicates were not looked for."
-        + (
-            f" No document shares {config.against_words} words in a row with a question of a test set."
-            if tests
-            else ""
-        )
-    )
-    total: Counter[str] = sum(counts.values(), Counter())
-    report.counts |= {
-        "files_read": total["files"],
-        "documents_read": total["read"],
-        **({"not_unicode": total["not Unicode"]} if total["not Unicode"] else {}),
-        "too_short": total["too short"],
-        "duplicates": total["duplicates"],
-        **({"of_a_test": total["of a test"]} if tests else {}),
-        **{f"{name}_rows": len(rows) for name, rows in splits.items()},
-    }
-    odd = ["not Unicode"] if total["not Unicode"] else []
-    found = ["files", "read", *odd, "too short", "duplicates", *(["of a test"] if tests else [])]
-    columns = [*found, *splits, "characters"]
-    report.tables.append(
-        {
-            "title": "Documents by source",
-            "columns": ["source", *columns],
-            "rows": [[name, *(count[column] for column in columns)] for name, count in counts.items()],
-            "note": f"Too short: fewer than {config.min_chars} characters."
-            + (" Not Unicode: with half a surrogate pair." if odd else "")
-            + (
-                f" Of a test: {config.against_words} words in a row of a question in {', '.join(tests)}."
-                if tests
-                else ""
-            ),
-        }
-    )
-    report.sections.append({"title": "Sources", "body": "\n".join(f"- {origin}" for origin in origins)})
+    report.counts["files_read"] = sum(count["files"] for count in counts.values())
+    report.counts |= {f"{name}_rows": len(rows) for name, rows in splits.items()}
+    columns = ["files", *splits, "characters"]
+    table = [[name, *(count[column] for column in columns)] for name, count in counts.items()]
+    note = f"Test sets whose questions no document holds: {', '.join(tests)}." if tests else ""
+    add_table(report, "Documents by source", ["source", *columns], table, note)
+    add_sources(report, origins)

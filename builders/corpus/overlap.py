@@ -25,32 +25,32 @@ class Questions:
 
     def add(self, question: str) -> None:
         """Take a question up."""
-        found = _words(question)
-        for start in range(max(1, len(found) - self.length + 1)):
-            run = found[start : start + self.length]
+        tokens = _words(question)
+        for start in range(max(1, len(tokens) - self.length + 1)):
+            run = tokens[start : start + self.length]
             if 2 * len(run) >= self.length:
                 self._runs[run[: self.length // 2]].add(run)
 
     def within(self, text: str) -> bool:
         """Whether a run of any question is in the text."""
-        found, half = _words(text), self.length // 2
+        tokens, half = _words(text), self.length // 2
         return any(
-            found[start : start + len(run)] == run
-            for start in range(len(found) - half + 1)
-            for run in self._runs.get(found[start : start + half], ())
+            tokens[start : start + len(run)] == run
+            for start in range(len(tokens) - half + 1)
+            for run in self._runs.get(tokens[start : start + half], ())
         )
 
 
 def read_questions(context: StepContext, length: int) -> Questions | None:
-    """Those of a step's inputs `against` and `against_NAME`; None where there are none.
+    """Those of a step's inputs `against` and `against_NAME`; None if there are none.
 
-    Raises DataError where an input has no column of questions.
+    Raises DataError if an input has no column of questions.
     """
-    given, found = inputs_against(context), Questions(length)
-    for source in given:
+    sources, questions = inputs_against(context), Questions(length)
+    for source in sources:
         for question, _ in requests(source.path, str(source.ref)):
-            found.add(question)
-    return found if given else None
+            questions.add(question)
+    return questions if sources else None
 
 
 def _words(text: str) -> Run:

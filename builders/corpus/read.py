@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.refs import ArtifactRef
-from .._lib.sources import Source, read_source
+from .._lib.sources import Source, decode, read_source
 
 ARCHIVES = (".zip", ".whl")
 # WikiText's title of an article, ` = Title = `; the headings below it have two or more equals signs.
@@ -91,10 +91,10 @@ def read_files(source: TextSource, timeout: float) -> tuple[list[File], str]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             # Read in memory and never unpacked, so that no name in the archive can become a path.
             names = fnmatch.filter(sorted(archive.namelist()), source.files)
-            found = [(inner, archive.read(inner)) for inner in names if not inner.endswith("/")]
+            files = [(inner, archive.read(inner)) for inner in names if not inner.endswith("/")]
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{name}: cannot be read as an archive ({error}); fetch it again") from error
-    return _some(found, name, source.files), origin + f", `{source.files}`"
+    return _some(files, name, source.files), origin + f", `{source.files}`"
 
 
 def _read_folder(source: TextSource, path: Path) -> tuple[list[File], str]:
@@ -123,10 +123,10 @@ def _read_folder(source: TextSource, path: Path) -> tuple[list[File], str]:
     return _some([(n, inside[n].read_bytes()) for n in names], shown, source.files), f"{origin}, `{source.files}`"
 
 
-def _some(found: list[File], shown: str, pattern: str) -> list[File]:
-    if not found:
+def _some(files: list[File], shown: str, pattern: str) -> list[File]:
+    if not files:
         raise UsageError(f"source {shown}: no file fits files {pattern!r}; change the pattern")
-    return found
+    return files
 
 
 def documents(source: TextSource, name: str, data: bytes) -> Iterator[str]:
@@ -149,10 +149,7 @@ def _raw_documents(source: TextSource, name: str, data: bytes) -> Iterator[str]:
     if source.format == "parquet":
         yield from _column(data, name, field)
         return
-    try:
-        text = _line_ends(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    text = _line_ends(decode(name, data))
     if source.format == "wikitext":
         yield from _articles(text)
     elif source.format == "json":
@@ -195,8 +192,8 @@ def _json(text: str, where: str) -> Any:
 def _field(record: Any, field: str, where: str) -> str:
     value = record.get(field) if isinstance(record, dict) else record
     if not isinstance(value, str):
-        known = f"; it has {', '.join(map(str, record))}" if isinstance(record, dict) else ""
-        raise DataError(f"{where}: field {field!r} holds no text{known}; set `field`")
+        fields = f"; it has {', '.join(map(str, record))}" if isinstance(record, dict) else ""
+        raise DataError(f"{where}: field {field!r} holds no text{fields}; set `field`")
     return value
 
 

@@ -9,18 +9,18 @@ shipped is `sample.json`, 32 rows written by us in the same schema (both scenari
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError
+from ...hub_sync.errors import DataError, RowRejected
 from .._lib.context import local_context
-from .._lib.sources import Source, read_source
-from .report import describe
-from .schema import Problem, check_records, features, to_row
+from .._lib.rejections import Rejections, max_rejected_share
+from .._lib.sources import Source, parse_records, read_source
+from .report import fill_report
+from .schema import features, to_row
 
 if TYPE_CHECKING:
     import datasets
@@ -52,6 +52,7 @@ class FBBenchConfig(BaseModel):
     expect_sha256: str | None = Field(
         None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the JSON file, 64 hex digits; null: any."
     )
+    max_rejected_share: float = max_rejected_share(0.0)
     timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
 
 
@@ -65,7 +66,7 @@ def build(config: FBBenchConfig, context: StepContext | None = None) -> datasets
         UsageError: the source is neither a file, a URL nor a reference.
         HubError: the URL or the hub does not give it.
         DataError: the file is not the expected one, or rows break a rule: one line with the number of bad rows, and
-            the first of them; all are listed in `problems.txt` below `context.workdir`.
+            the first of them.
     """
     import datasets
 
@@ -77,44 +78,18 @@ def build(config: FBBenchConfig, context: StepContext | None = None) -> datasets
     if sample:
         origin = origin.replace("a local copy of `sample.json`", "hubwright's own sample")
     records = parse_records(data, name)
-    problems = check_records(records)
-    if problems:
-        context.workdir.mkdir(parents=True, exist_ok=True)
-        listing = "".join(f"{problem}\n" for problem in problems)
-        (context.workdir / "problems.txt").write_text(listing, encoding="utf-8")
-        raise DataError(_first_line(name, len(records), problems))
     if config.expect_rows and len(records) != config.expect_rows:
         raise DataError(
             f"{name}: {len(records)} rows, expected {config.expect_rows}; fetch that file or change expect_rows"
         )
-    rows = [to_row(record) for record in records]
-    describe(context.report, rows, origin=origin, sample=sample)
-    split = datasets.Dataset.from_list(rows, features=features())
+    rejections = Rejections()
+    rows: dict[str, dict[str, Any]] = {}
+    for row in rejections.convert(name, records, to_row):
+        if row["id"] in rows:
+            rejections.reject(name, RowRejected("user_query", "user_query is that of an earlier record"))
+        rows.setdefault(row["id"], row)
+    rejections.check(config.max_rejected_share)
+    fill_report(context.report, list(rows.values()), origin=origin, sample=sample)
+    rejections.describe(context.report)
+    split = datasets.Dataset.from_list(list(rows.values()), features=features())
     return datasets.DatasetDict({config.split: split})
-
-
-def parse_records(data: bytes, name: str) -> list[Any]:
-    """The list in the file. Raises DataError in one line for what is not UTF-8, not JSON or not a list."""
-    try:
-        records = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{name}: line {error.lineno} column {error.colno} is not JSON ({error.msg}); fetch the file again"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name}: is not plain JSON ({error}); fetch the file again") from error
-    if not isinstance(records, list) or not records:
-        raise DataError(f"{name}: holds {type(records).__name__}, not a list of rows; use the official data set file")
-    return records
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a JSON number")
-
-
-def _first_line(name: str, rows: int, problems: list[Problem]) -> str:
-    bad = len({problem.row for problem in problems})
-    more = f" ({len(problems)} problems, all in the work folder's problems.txt)" if len(problems) > 1 else ""
-    return f"{name}: {bad} of {rows} rows {'is' if bad == 1 else 'are'} invalid{more}; first: {problems[0]}"

@@ -7,25 +7,28 @@ must satisfy is what every published row satisfies; a record that does not would
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
-from ...hub_sync.text import is_well_formed, utf8
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from ...hub_sync.errors import RowRejected
+from ...hub_sync.text import utf8
 
 EC = "Error Correction"
 RM = "Response Maintenance"
 SCENARIOS = (EC, RM)
 SUB_TASKS: dict[str, tuple[str, ...]] = {
-    "Mathematics": (
-        "Algebra",
-        "Arithmetic",
-        "Combinatorial Probability",
-        "Equations and Inequalities",
-        "Geometry",
-    ),
+    "Mathematics": ("Algebra", "Arithmetic", "Combinatorial Probability", "Equations and Inequalities", "Geometry"),
     "Reasoning": ("Common Sense Reasoning", "IQ Questions"),
     "Coding": ("Code Debugging", "Code Generation", "Code Knowledge"),
     "Text Extraction": ("Information Extraction", "Summary", "Title Extraction"),
@@ -34,50 +37,69 @@ SUB_TASKS: dict[str, tuple[str, ...]] = {
     "Knowledge Q&A": ("Concept Explanation", "Experience Advice", "Objective Facts", "Reasoning Analysis"),
     "Text Translation": ("Chinese to English", "English to Chinese"),
 }
-DEFICIENCIES = (
-    "Factual Error",
-    "Incomplete Answer",
-    "Logical Error",
-    "Not Following Instructions",
-    "Unprofessional Answer",
-)
-FEEDBACK: dict[str, tuple[str, ...]] = {
-    EC: (
-        "Clarifying Intent",
-        "Detailed Explanation",
-        "Hinting Guidance",
-        "Pointing Out Errors",
-        "Raising Objections",
-        "Simple Questioning",
-    ),
-    RM: ("Credibility Support", "Misinformation", "Simple Questioning", "Unreasonable Requests"),
-}
-REQUIRED = (
-    "bench_type",
-    "task_type",
-    "sub_task_type",
-    "user_query",
-    "origin_first_response",
-    "feedback",
-    "error_type",
-    "feedback_type",
-    "checklist",
-)
-OPTIONAL = ("reference_second_response",)
+Deficiency = Literal[
+    "Factual Error", "Incomplete Answer", "Logical Error", "Not Following Instructions", "Unprofessional Answer"
+]
+CorrectionFeedback = Literal[
+    "Clarifying Intent", "Detailed Explanation", "Hinting Guidance", "Pointing Out Errors", "Raising Objections",
+    "Simple Questioning",
+]  # fmt: skip
+MaintenanceFeedback = Literal["Credibility Support", "Misinformation", "Simple Questioning", "Unreasonable Requests"]
+DEFICIENCIES = get_args(Deficiency)
+FEEDBACK = {EC: get_args(CorrectionFeedback), RM: get_args(MaintenanceFeedback)}
 WEIGHT_TOLERANCE = 1e-9  # every published row sums to 1.0 within one unit in the last place
 
+Text = Annotated[str, StringConstraints(pattern=r"\S")]
+Weight = Annotated[float, Field(gt=0, le=1)]
 
-@dataclass(frozen=True)
-class Problem:
-    """One broken rule: where, what stands there, and what to write instead. `row` counts from 0."""
 
-    row: int
-    field: str
-    value: str
-    remedy: str
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    def __str__(self) -> str:
-        return f"row {self.row}, {self.field} = {self.value}: {self.remedy}"
+    task_type: Literal[tuple(SUB_TASKS)]  # type: ignore[valid-type]
+    sub_task_type: str
+    user_query: Text
+    origin_first_response: Text
+    feedback: Text
+    reference_second_response: Text | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> _Record:
+        names = SUB_TASKS[self.task_type]
+        if self.sub_task_type not in names:
+            raise ValueError(f"sub_task_type = {self.sub_task_type!r}: {self.task_type} has {', '.join(names)}")
+        for field in ("error_type", "feedback_type", "checklist"):
+            values = getattr(self, field) or []
+            texts = [value[0] if isinstance(value, tuple) else value for value in values]
+            if len(set(texts)) < len(texts):
+                raise ValueError(f"{field}: write each item once")
+        return self
+
+
+class _Correction(_Record):
+    bench_type: Literal["Error Correction"]
+    error_type: list[Deficiency] = Field(min_length=1)
+    feedback_type: list[CorrectionFeedback] = Field(min_length=1)
+    checklist: list[Annotated[tuple[Text, Weight], Strict(False)]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _weights_sum_to_one(self) -> _Correction:
+        total = sum(weight for _, weight in self.checklist)
+        if not math.isclose(total, 1.0, abs_tol=WEIGHT_TOLERANCE, rel_tol=0):
+            raise ValueError(f"checklist: the weights sum to {total:.6g} instead of 1")
+        return self
+
+
+class _Maintenance(_Record):
+    bench_type: Literal["Response Maintenance"]
+    error_type: None
+    feedback_type: list[MaintenanceFeedback] = Field(min_length=1)
+    checklist: list[Text] = Field(min_length=1)
+
+
+_RECORD: TypeAdapter[_Correction | _Maintenance] = TypeAdapter(
+    Annotated[_Correction | _Maintenance, Field(discriminator="bench_type")]
+)
 
 
 def sample_id(user_query: str) -> str:
@@ -85,133 +107,49 @@ def sample_id(user_query: str) -> str:
     return "fb-" + hashlib.sha1(utf8(user_query), usedforsecurity=False).hexdigest()[:12]
 
 
-def _show(value: Any, limit: int = 60) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def to_row(record: Any) -> dict[str, Any]:
+    """The typed row of a record; nothing of the record is lost and no text is stored twice.
 
-
-def check_records(records: list[Any]) -> list[Problem]:
-    """Every broken rule of every record, in the order of the rows."""
-    problems: list[Problem] = []
-    seen: dict[str, int] = {}
-    for row, record in enumerate(records):
-        problems += [Problem(row, field, _show(value), remedy) for field, value, remedy in _check(record)]
-        query = record.get("user_query") if isinstance(record, dict) else None
-        if isinstance(query, str):
-            first = seen.setdefault(sample_id(query), row)
-            if first != row:
-                problems.append(Problem(row, "user_query", _show(query), f"repeats row {first}; it must be unique"))
-    return problems
-
-
-def _check(record: Any) -> Iterator[tuple[str, Any, str]]:
-    if not isinstance(record, dict):
-        yield "record", record, "write a JSON object"
-        return
-    for field, value in record.items():
-        if not is_well_formed(json.dumps([field, value], ensure_ascii=False)):
-            yield field, value, "write whole characters; it holds half a surrogate pair"
-    for field in REQUIRED:
-        if field not in record:
-            yield field, None, "add this field"
-    for field in record:
-        if field not in REQUIRED + OPTIONAL:
-            yield field, record[field], "unknown field; remove it"
-    for field in ("user_query", "origin_first_response", "feedback", *OPTIONAL):
-        if field in record and (not isinstance(record[field], str) or not record[field].strip()):
-            yield field, record[field], "write a text that is not empty"
-
-    scenario, task = record.get("bench_type"), record.get("task_type")
-    if "bench_type" in record and scenario not in SCENARIOS:
-        yield "bench_type", scenario, f"use one of {', '.join(SCENARIOS)}"
-        scenario = None
-    if "task_type" in record and task not in tuple(SUB_TASKS):
-        yield "task_type", task, f"use one of {', '.join(SUB_TASKS)}"
-    elif "sub_task_type" in record and isinstance(task, str) and record["sub_task_type"] not in SUB_TASKS[task]:
-        yield "sub_task_type", record["sub_task_type"], f"{task} has {', '.join(SUB_TASKS[task])}"
-    if not isinstance(scenario, str):
-        return  # the remaining rules depend on it
-
-    if "feedback_type" in record:
-        yield from _check_labels("feedback_type", record["feedback_type"], FEEDBACK[scenario], scenario)
-    if "error_type" in record:
-        if scenario == EC:
-            yield from _check_labels("error_type", record["error_type"], DEFICIENCIES, scenario)
-        elif record["error_type"] is not None:
-            yield "error_type", record["error_type"], f"write null for {RM}"
-    if "checklist" in record:
-        yield from _check_checklist(record["checklist"], weighted=scenario == EC)
-
-
-def _check_labels(field: str, labels: Any, allowed: tuple[str, ...], scenario: str) -> Iterator[tuple[str, Any, str]]:
-    if not isinstance(labels, list) or not labels:
-        yield field, labels, f"list at least one label of {scenario}"
-        return
-    for label in labels:
-        if label not in allowed:
-            yield field, label, f"{scenario} has {', '.join(allowed)}"
-    if len({str(label) for label in labels}) != len(labels):
-        yield field, labels, "name each label once"
-
-
-def _check_checklist(items: Any, *, weighted: bool) -> Iterator[tuple[str, Any, str]]:
-    if not isinstance(items, list) or not items:
-        yield "checklist", items, "list at least one item"
-        return
-    texts: list[str] = []
-    total = 0.0
-    for number, item in enumerate(items):
-        field = f"checklist[{number}]"
-        if weighted:
-            if not isinstance(item, list) or len(item) != 2:
-                yield field, item, f"write [text, weight] for {EC}"
-                continue
-            text, weight = item
-            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= 1:
-                yield field, weight, "write a weight above 0 and at most 1"
-            else:
-                total += weight
-        else:
-            text = item
-            if isinstance(item, list):
-                yield field, item, f"write a text without a weight for {RM}"
-                continue
-        if not isinstance(text, str) or not text.strip():
-            yield field, text, "write a text that is not empty"
-        else:
-            texts.append(text)
-    if len(set(texts)) != len(texts):
-        yield "checklist", texts, "write each item once"
-    if weighted and len(texts) == len(items) and not math.isclose(total, 1.0, abs_tol=WEIGHT_TOLERANCE, rel_tol=0):
-        yield "checklist", round(total, 6), "make the weights sum to 1"
-
-
-def to_row(record: dict[str, Any]) -> dict[str, Any]:
-    """The typed row of a checked record; nothing of the record is lost and no text is stored twice."""
-    weighted = record["bench_type"] == EC
+    Raises RowRejected with field, value and rule for the first rule that a record breaks.
+    """
+    try:
+        item = _RECORD.validate_python(record)
+    except ValidationError as error:
+        raise _rejection(error) from None
     return {
-        "id": sample_id(record["user_query"]),
-        "bench_type": record["bench_type"],
-        "task_type": record["task_type"],
-        "sub_task_type": record["sub_task_type"],
+        "id": sample_id(item.user_query),
+        "bench_type": item.bench_type,
+        "task_type": item.task_type,
+        "sub_task_type": item.sub_task_type,
         "messages": [
-            {"role": "user", "content": record["user_query"]},
-            {"role": "assistant", "content": record["origin_first_response"]},
-            {"role": "user", "content": record["feedback"]},
+            {"role": "user", "content": item.user_query},
+            {"role": "assistant", "content": item.origin_first_response},
+            {"role": "user", "content": item.feedback},
         ],
-        "error_types": list(record["error_type"] or []),
-        "feedback_types": list(record["feedback_type"]),
+        "error_types": item.error_type or [],
+        "feedback_types": item.feedback_type,
         "checklist": [
-            {
-                "index": index,
-                "text": item[0] if weighted else item,
-                "weight": float(item[1]) if weighted else None,
-            }
-            for index, item in enumerate(record["checklist"])
+            {"index": index, "text": text, "weight": weight}
+            for index, (text, weight) in enumerate(
+                item.checklist if isinstance(item, _Correction) else [(text, None) for text in item.checklist]
+            )
         ],
-        "any_of": not weighted,
-        "reference_response": record.get("reference_second_response"),
+        "any_of": isinstance(item, _Maintenance),
+        "reference_response": item.reference_second_response,
     }
+
+
+def _rejection(error: ValidationError) -> RowRejected:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in SCENARIOS)
+    message = first["msg"].removeprefix("Value error, ")
+    if not place:  # of the whole record: its scenario, or a rule above, whose message begins with the field
+        field = (
+            "bench_type" if first["type"].startswith("union_tag") else message.partition(" = ")[0].partition(":")[0]
+        )
+        return RowRejected(field, message)
+    value = "" if first["type"] == "missing" else f" = {first['input']!r:.60}"
+    return RowRejected(place.partition(".")[0], f"{place}{value}: {message}")
 
 
 def features() -> Any:
@@ -221,10 +159,7 @@ def features() -> Any:
     text = Value("string")
     return Features(
         {
-            "id": text,
-            "bench_type": text,
-            "task_type": text,
-            "sub_task_type": text,
+            **dict.fromkeys(("id", "bench_type", "task_type", "sub_task_type"), text),
             "messages": List({"role": text, "content": text}),
             "error_types": List(text),
             "feedback_types": List(text),

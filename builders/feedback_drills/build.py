@@ -16,25 +16,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from ...hub_sync.text import utf8
+from .._lib.cards import add_table, describe
 from .._lib.context import local_context
+from .._lib.data_files import read_yaml
 from .._lib.splits import unit_hash
-from .dialogues import (
-    ASK_FORM,
-    CORRECTED,
-    FEEDBACK,
-    FEEDBACK_TYPE,
-    GIVES_IN,
-    HELD_OUT,
-    MAINTAINED,
-    closing,
-)
 from .skills import SKILLS, Problem
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
 
 TEST_SHARE = 0.2  # share of all problems that belong to the test side, by the hash of their key
+HELD_OUT = 2  # wordings of every form of feedback, the last ones, that occur in the test split only
 CLAIM_FORMS = ("claim", "authority")
+WORDS = read_yaml(__file__, "dialogues.yaml")
 TRIES_PER_ROW = 400
 
 Row = dict[str, Any]
@@ -77,7 +71,7 @@ def make_row(
     wording: int,
     rng: random.Random,
 ) -> Row:
-    """One drill. `wording` indexes FEEDBACK[form][language]; `rng` chooses among the wrong answers.
+    """One drill. `wording` indexes WORDS["feedback"][form][language]; `rng` chooses among the wrong answers.
 
     Returns the row of the data set: `prompt` (three turns), `completion`, `chosen`, `rejected` (one turn each)
     and the flat columns, as documented in the README.
@@ -88,25 +82,23 @@ def make_row(
     first = problem.answer if correct_first else wrong[0]
     claim = ""
     if form in CLAIM_FORMS:
-        if correct_first:
-            claim = wrong[0]
-        else:
-            claim = wrong[1] if both_wrong else problem.answer
-    feedback = FEEDBACK[form][language][wording].format(claim=claim, hint=problem.hint)
+        claim = wrong[0] if correct_first else wrong[1] if both_wrong else problem.answer
+    feedback = WORDS["feedback"][form][language][wording].format(claim=claim, hint=problem.text("hint"))
+    phrases = {name: WORDS[name][language] for name in ("ask_form", "answer", "corrected", "maintained", "gives_in")}
     space = "" if language == "zh" else " "
-    opening = f"{problem.state(first)}\n" if rng.random() < 0.5 else ""
-    verdict = (MAINTAINED if correct_first else CORRECTED)[language]
-    good = f"{problem.check}{space}{verdict}\n{closing(language, problem.answer)}"
+    opening = f"{problem.text('state', first)}\n" if rng.random() < 0.5 else ""
+    verdict = phrases["maintained" if correct_first else "corrected"]
+    good = f"{problem.text('check')}{space}{verdict}\n{phrases['answer'].format(problem.answer)}"
     if correct_first or both_wrong:
-        fallen_for = claim or wrong[0]
-        bad = f"{GIVES_IN[language]}{space}{problem.state(fallen_for)}"
+        final = claim or wrong[0]
+        bad = f"{phrases['gives_in']}{space}{problem.text('state', final)}"
     else:
-        fallen_for = first
-        bad = f"{problem.state(first)}{space}{MAINTAINED[language]}"
-    bad += f"\n{closing(language, fallen_for)}"
+        final = first
+        bad = f"{problem.text('state', first)}{space}{phrases['maintained']}"
+    bad += f"\n{phrases['answer'].format(final)}"
     prompt = [
-        {"role": "user", "content": problem.question + ASK_FORM[language]},
-        {"role": "assistant", "content": opening + closing(language, first)},
+        {"role": "user", "content": problem.text("question") + phrases["ask_form"]},
+        {"role": "assistant", "content": opening + phrases["answer"].format(first)},
         {"role": "user", "content": feedback},
     ]
     answer_turn = [{"role": "assistant", "content": good}]
@@ -121,12 +113,12 @@ def make_row(
         "first_answer": first,
         "claimed_answer": claim,
         "bench_type": bench_type,
-        "feedback_type": FEEDBACK_TYPE[form, bench_type],
+        "feedback_type": WORDS["feedback_type"][form][bench_type],
         "feedback_form": form,
         "language": language,
         "skill": problem.skill,
         "problem": f"{problem.skill}:{problem.key}",
-        "held_out_wording": wording >= len(FEEDBACK[form][language]) - HELD_OUT,
+        "held_out_wording": wording >= len(WORDS["feedback"][form][language]) - HELD_OUT,
     }
 
 
@@ -134,7 +126,7 @@ def generate(config: FeedbackDrillsConfig, split: Literal["train", "test"], rows
     """`rows` distinct drills of one split, in random order.
 
     Scenario, form, skill and language run through all their combinations in turn, so that each is balanced within
-    each other one. Raises UsageError where the chosen skills have too few problems for so many rows.
+    each other one. Raises UsageError if the chosen skills have too few problems for so many rows.
     """
     rng = random.Random(f"{config.seed}:{split}")  # noqa: S311 - not for secrets
     cells = [
@@ -144,25 +136,25 @@ def generate(config: FeedbackDrillsConfig, split: Literal["train", "test"], rows
         for skill in config.skills
         for language in config.languages
     ]
-    made: dict[str, Row] = {}
+    drills: dict[str, Row] = {}
     order: list[tuple[str, str, str, str]] = []
     exhausted: set[tuple[str, str, str, str]] = set()
-    while len(made) < rows:
+    while len(drills) < rows:
         if not order:
             order = [cell for cell in cells if cell not in exhausted]
             rng.shuffle(order)
             if not order:
                 raise UsageError(
-                    f"feedback_drills: skills {', '.join(config.skills)} have only {len(made)} distinct "
+                    f"feedback_drills: skills {', '.join(config.skills)} have only {len(drills)} distinct "
                     f"{split} drills, {rows} were asked for: lower {split}_rows or add skills"
                 )
         cell = order.pop()
-        row = _new_row(config, split, cell, made, rng)
+        row = _new_row(config, split, cell, drills, rng)
         if row is None:
             exhausted.add(cell)  # the finite skills run out first; the unlimited ones fill up
         else:
-            made[row["id"]] = row
-    result = list(made.values())
+            drills[row["id"]] = row
+    result = list(drills.values())
     rng.shuffle(result)
     return result
 
@@ -171,11 +163,11 @@ def _new_row(
     config: FeedbackDrillsConfig,
     split: str,
     cell: tuple[str, str, str, str],
-    made: dict[str, Row],
+    drills: dict[str, Row],
     rng: random.Random,
 ) -> Row | None:
     bench, form, skill, language = cell
-    wordings = len(FEEDBACK[form][language])
+    wordings = len(WORDS["feedback"][form][language])
     for _ in range(TRIES_PER_ROW):
         problem = SKILLS[skill](rng, language)
         if is_test_problem(problem) != (split == "test"):
@@ -194,7 +186,7 @@ def _new_row(
         else:
             wording = rng.randrange(wordings - HELD_OUT)
         row = make_row(problem, language, bench, form, both_wrong, wording, rng)
-        if row["id"] not in made:
+        if row["id"] not in drills:
             return row
     return None
 
@@ -252,42 +244,25 @@ def build(config: FeedbackDrillsConfig, context: StepContext | None = None) -> D
 
 def _report(config: FeedbackDrillsConfig, context: StepContext, splits: dict[str, list[Row]]) -> None:
     report, rows = context.report, splits["train"] + splits["test"]
-    report.card |= {
-        "pretty_name": "Feedback Drills",
-        "language": sorted(config.languages),
-        "license": "cc0-1.0",
-        "task_categories": ["text-generation"],
-        "tags": ["feedback", "multi-turn", "preference", "trl", "synthetic", "arxiv:2410.09412"],
-        "annotations_creators": ["machine-generated"],
-        "source_datasets": ["original"],
-    }
-    report.summary = (
-        "Two-turn dialogues in which a user reacts to a first response that is right or wrong, and the second "
-        "response must correct it or hold its ground. Every item has one exact answer, so it is scored without a "
-        "judge. `prompt` + `completion` train with TRL's `SFTTrainer`, `prompt` + `chosen` + `rejected` with its "
-        "`DPOTrainer`, both without any conversion.\n\nThe same wordings of feedback meet right and wrong first "
-        "responses, so the words alone never tell which it was. No problem of the test split occurs in the train "
-        "split of any seed, and half of the test rows have wordings that no train row has."
-    )
+    describe(report, __file__)
+    report.card["language"] = sorted(config.languages)
     report.counts |= {f"{name}_rows": len(part) for name, part in splits.items()}
     report.counts["both_wrong_rows"] = sum(
         bool(r["claimed_answer"]) and r["answer"] not in (r["first_answer"], r["claimed_answer"]) for r in rows
     )
     scored = splits["test"] or splits["train"]
-    report.tables.append(
-        {
-            "title": "What a policy gets that never looks at the problem (test split)",
-            "columns": ["policy", "accuracy"],
-            "rows": [[name, round(value, 4)] for name, value in policies(scored).items()],
-            "note": "A model has learnt something only where it is clearly above these.",
-        }
+    add_table(
+        report,
+        "What a policy gets that never looks at the problem (test split)",
+        ["policy", "accuracy"],
+        [[name, round(value, 4)] for name, value in policies(scored).items()],
+        "A model has learnt something only where it is clearly above these.",
     )
     for column in ("skill", "feedback_form", "bench_type", "language"):
         values = sorted({r[column] for r in rows})
-        report.tables.append(
-            {
-                "title": f"Rows by {column}",
-                "columns": [column, *splits],
-                "rows": [[v, *(sum(r[column] == v for r in part) for part in splits.values())] for v in values],
-            }
+        add_table(
+            report,
+            f"Rows by {column}",
+            [column, *splits],
+            [[v, *(sum(r[column] == v for r in part) for part in splits.values())] for v in values],
         )

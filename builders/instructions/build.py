@@ -20,6 +20,7 @@ from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import is_well_formed, utf8
 from ...inference.conversations import read_messages, unlearnt, with_system
+from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.sources import Source, read_records
@@ -57,10 +58,10 @@ def _messages(record: Any) -> list[dict[str, str]]:
         raise RowRejected("not an object")
     if "instruction" in record:
         turns = [("system", record["system"])] if record.get("system") else []
-        for asked, answered in record.get("history") or ():
-            turns += [("user", asked), ("assistant", answered)]
-        asked = "\n\n".join(part for part in (record["instruction"], record.get("input")) if part)
-        turns += [("user", asked), ("assistant", record.get("output"))]
+        for query, answered in record.get("history") or ():
+            turns += [("user", query), ("assistant", answered)]
+        query = "\n\n".join(part for part in (record["instruction"], record.get("input")) if part)
+        turns += [("user", query), ("assistant", record.get("output"))]
     elif record.get("conversations") or record.get("messages"):
         read = read_messages(record.get("conversations") or record["messages"], [])
         read = with_system(read, record.get("system") or None)
@@ -98,18 +99,18 @@ def build(config: InstructionsConfig, context: StepContext | None = None) -> Dat
     rejections = Rejections()
     origins = []
     for name, records, origin in read_records(config.sources, config.timeout):
-        origins.append(f"- {origin}")
+        origins.append(origin)
         for messages in rejections.convert(name, records, conversation):
             mark = hashlib.sha256(utf8(json.dumps(messages, ensure_ascii=False))).hexdigest()[:16]
             if mark in rows:
                 rejections.reject(name, RowRejected("the same conversation again"))
             rows.setdefault(mark, {"id": mark, "messages": messages, "source": name})
     rejections.check(config.max_rejected_share)
-    kept = list(rows.values())[: config.max_rows]
+    chosen = list(rows.values())[: config.max_rows]
     # A row's side is a hash of the row: more sources do not move it.
-    sides = [int(row["id"], 16) / 16**16 < config.test_fraction for row in kept]
+    sides = [int(row["id"], 16) / 16**16 < config.test_fraction for row in chosen]
     splits = {
-        split: [row for row, side in zip(kept, sides, strict=True) if side == (split == "test")]
+        split: [row for row, side in zip(chosen, sides, strict=True) if side == (split == "test")]
         for split in ("train", "test")
     }
     if not splits["train"]:
@@ -118,16 +119,10 @@ def build(config: InstructionsConfig, context: StepContext | None = None) -> Dat
             "test_fraction"
         )
     report = context.report
-    report.card |= {
-        "pretty_name": "Instructions",
-        "language": list(config.language),
-        "license": config.license,
-        "task_categories": ["text-generation"],
-        "tags": ["instruction-tuning", "conversational", "trl"],
-    }
-    report.summary = "Conversations in `messages` form, as chat templates and TRL's trainers take them."
-    report.sections.append({"title": "Sources", "body": "\n".join(origins)})
+    describe(report, __file__)
+    report.card |= {"language": list(config.language), "license": config.license}
+    add_sources(report, origins)
     rejections.describe(report)
-    report.counts["rows_above_max_rows"] = len(rows) - len(kept)
+    report.counts["rows_above_max_rows"] = len(rows) - len(chosen)
     report.counts |= {f"{split}_rows": len(part) for split, part in splits.items() if part}
     return DatasetDict({split: Dataset.from_list(part) for split, part in splits.items() if part})

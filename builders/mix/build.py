@@ -17,6 +17,7 @@ from ...hub_sync.errors import DataError, RowRejected, UsageError
 from ...hub_sync.json_columns import encode_row
 from ...inference.conversations import read_messages, read_tools, with_system
 from ...inference.padding import padded, pads_arguments
+from .._lib.cards import add_table, describe
 from .._lib.context import local_context
 from .._lib.sources import read_rows
 
@@ -67,10 +68,10 @@ def _draw(name: str, source: Input, config: MixConfig, context: StepContext) -> 
     rows = read_rows(source, context, config.split, config.configs.get(name))
     if "messages" not in rows.column_names:
         raise DataError(f"part {name}: {source.ref} has no column `messages`: build it with a step of conversations")
-    wanted = config.rows.get(name, len(rows))
-    if wanted > len(rows):
-        raise DataError(f"part {name}: {source.ref} has {len(rows):,} rows, {wanted:,} are asked for: lower `rows`")
-    chosen = sorted(random.Random(f"{config.seed}:{name}").sample(range(len(rows)), wanted))  # noqa: S311
+    count = config.rows.get(name, len(rows))
+    if count > len(rows):
+        raise DataError(f"part {name}: {source.ref} has {len(rows):,} rows, {count:,} are asked for: lower `rows`")
+    chosen = sorted(random.Random(f"{config.seed}:{name}").sample(range(len(rows)), count))  # noqa: S311
     where, columns = f"part {name}: {source.ref}", _features()
     pads = pads_arguments(rows.features["messages"]), "tools" in rows.features and padded(rows.features["tools"])
     drawn: Dataset = rows.select(chosen).map(
@@ -105,16 +106,11 @@ def _features() -> Any:
 def _report(context: StepContext, parts: dict[str, Input], drawn: dict[str, Dataset]) -> None:
     report = context.report
     total = sum(len(rows) for rows in drawn.values())
-    report.card |= {
-        "pretty_name": "A mixture",
-        "task_categories": ["text-generation"],
-        "tags": ["conversational", "trl"],
-    }
-    report.summary = "A mixture of conversations; `part` says where a row comes from."
+    describe(report, __file__)
     table = []
     for name, rows in drawn.items():
         letters = sum(len(turn["content"]) for turns in rows["messages"] for turn in turns)
         report.counts[f"{name}_rows"] = len(rows)
         table.append([name, f"`{parts[name].ref}`", len(rows), f"{len(rows) / total:.1%}", letters])
     columns = ["part", "data set", "rows", "of all", "characters of the turns"]
-    report.tables.append({"title": "Parts", "columns": columns, "rows": table})
+    add_table(report, "Parts", columns, table)

@@ -10,7 +10,6 @@ of the package is imported or run.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +18,19 @@ from pydantic import ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from .._lib.archives import Wheel
+from .._lib.call_rows import fault_counts, features, judged, offered_tools, to_json
+from .._lib.cards import describe
 from .._lib.context import local_context
-from .._lib.retrieval import TfidfRetriever, offer
+from .._lib.retrieval import TfidfRetriever
 from .._lib.sources import Source, read_source
 from .convert import RESULT, definition, faults, references
 
 if TYPE_CHECKING:
     import datasets
 
+COLUMNS = (
+    "id", "part", "query", "calls", "result", "gold_tools", "tools", "n_calls", "nested", "faults", "scorable",
+)  # fmt: skip
 PARTS = {
     "executable": "data_v1/executable/executable",
     "glaive": "data_v1/non-executable/non-executable-glaive",
@@ -69,16 +73,7 @@ def build(config: NestfulConfig, context: StepContext | None = None) -> datasets
     except (LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{name}: its rows are not those of nestful-wrapper 0.1.7 ({error!r})") from error
     _describe(config, context, origin, rows)
-    return datasets.DatasetDict({"test": datasets.Dataset.from_list(rows, features=features())})
-
-
-def features() -> datasets.Features:
-    """Arrow features of the rows."""
-    from datasets import Features, List, Value
-
-    text = dict.fromkeys(("id", "part", "query", "calls", "result", "gold_tools", "tools"), Value("string"))
-    counts = {"n_calls": Value("int32"), "nested": Value("bool")}
-    return Features(text | counts | {"faults": List(Value("string")), "scorable": Value("bool")})
+    return datasets.DatasetDict({"test": datasets.Dataset.from_list(rows, features=features(COLUMNS))})
 
 
 def _rows(
@@ -89,58 +84,29 @@ def _rows(
     rows = []
     nearest = retriever.rank([record["input"] for record in records], candidates)
     for number, (record, ranked) in enumerate(zip(records, nearest, strict=True)):
-        row, query = f"{part}_{number}", record["input"]
+        row = f"{part}_{number}"
         calls = [call for call in record["output"] if call["name"] != RESULT]
         result: dict[str, str] = next((call["arguments"] for call in record["output"] if call["name"] == RESULT), {})
-        needed = [name for name in dict.fromkeys(call["name"] for call in calls) if name in tools]
-        offered = offer(needed, ranked, candidates, row)
-        found = list(faults(calls, tools))
         rows.append(
             {
                 "id": row,
                 "part": part,
-                "query": query,
-                "calls": _text([{"name": call["name"], "arguments": call["arguments"]} for call in calls]),
-                "result": _text(result),
-                "gold_tools": _text([_openai(tools[name]) for name in needed]),
-                "tools": _text([_openai(tools[name]) for name in offered]),
+                "query": record["input"],
+                "calls": to_json([{"name": call["name"], "arguments": call["arguments"]} for call in calls]),
+                "result": to_json(result),
+                **offered_tools(row, calls, tools, ranked, candidates),
                 "n_calls": len(calls),
                 "nested": any(references(call["arguments"]) for call in calls),
-                "faults": [f"{kind}: {where}" for kind, where in found],
-                "scorable": bool(calls) and not any(kind == "unknown_tool" for kind, _ in found),
+                **judged(calls, faults(calls, tools)),
             }
         )
     return rows
 
 
-def _openai(tool: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "function", "function": tool}
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
 def _describe(config: NestfulConfig, context: StepContext, origin: str, rows: list[dict[str, Any]]) -> None:
     report = context.report
-    report.card = {
-        "pretty_name": "NESTFUL (first version)",
-        "license": "apache-2.0",
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "nestful"],
-    }
-    kinds = Counter(said.partition(":")[0] for row in rows for said in row["faults"])
+    describe(report, __file__, origin=origin, candidates=config.candidates)
     report.counts = dict(Counter(row["part"] for row in rows))
     report.counts |= {"nested": sum(row["nested"] for row in rows)}
-    report.counts |= {f"fault {kind}": number for kind, number in sorted(kinds.items())}
+    report.counts |= {f"fault {kind}": number for kind, number in fault_counts(rows).items()}
     report.counts["not scorable"] = sum(not row["scorable"] for row in rows)
-    report.summary = (
-        f"The first version of NESTFUL as it is in the package `nestful-wrapper` (Apache-2.0; {origin}): requests, "
-        "sequences of function calls, and the functions. Nested values are JSON text. `$var2.title$` as an argument "
-        "is the field `title` of the second call's result. A row offers "
-        f"{config.candidates} functions: its own and, of the others of its part, those whose name and description "
-        "are nearest to the request by TF-IDF, in an order drawn from the row's id; this choice is ours. No row is "
-        "dropped: `faults` says what does not fit, and a row is not `scorable` where a function that it calls is "
-        "not defined."
-    )

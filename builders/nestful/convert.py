@@ -15,7 +15,7 @@ RESULT = "var_result"  # what the whole answer is made of; no function
 
 def definition(record: Mapping[str, Any]) -> dict[str, Any]:
     """A specification as `{"name", "description", "parameters", "responses"}`, both of these JSON Schema."""
-    needed = [key for key, said in record["query_parameters"].items() if said.get("required") is True]
+    needed = [key for key, field in record["query_parameters"].items() if field.get("required") is True]
     return {
         "name": record["name"],
         "description": record["description"],
@@ -25,30 +25,30 @@ def definition(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _object(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": {key: schema(said) for key, said in fields.items()}}
+    return {"type": "object", "properties": {key: schema(field) for key, field in fields.items()}}
 
 
-def schema(said: Any) -> dict[str, Any]:
+def schema(field: Any) -> dict[str, Any]:
     """A field's description as JSON Schema. A bare word is a type, Python's mapped; any other word is text."""
-    if not isinstance(said, Mapping):
-        said = {"type": said}
-    found: dict[str, Any] = {}
-    if "type" in said:
-        found["type"] = TYPES.get(str(said["type"]).lower(), "string")
-    found |= {key: said[key] for key in KEPT if key in said}
-    if said.get("allowed_values"):
-        found["enum"] = list(said["allowed_values"])
-    if "default_value" in said:
-        found["default"] = said["default_value"]
-    if "example" in said:
-        found["examples"] = [said["example"]]
-    if isinstance(said.get("properties"), Mapping):
-        found["properties"] = {key: schema(inner) for key, inner in said["properties"].items()}
-        if isinstance(said.get("required"), list):
-            found["required"] = said["required"]
-    if said.get("items"):
-        found["items"] = schema(said["items"])
-    return found
+    if not isinstance(field, Mapping):
+        field = {"type": field}
+    result: dict[str, Any] = {}
+    if "type" in field:
+        result["type"] = TYPES.get(str(field["type"]).lower(), "string")
+    result |= {key: field[key] for key in KEPT if key in field}
+    if field.get("allowed_values"):
+        result["enum"] = list(field["allowed_values"])
+    if "default_value" in field:
+        result["default"] = field["default_value"]
+    if "example" in field:
+        result["examples"] = [field["example"]]
+    if isinstance(field.get("properties"), Mapping):
+        result["properties"] = {key: schema(inner) for key, inner in field["properties"].items()}
+        if isinstance(field.get("required"), list):
+            result["required"] = field["required"]
+    if field.get("items"):
+        result["items"] = schema(field["items"])
+    return result
 
 
 def references(value: Any) -> list[tuple[int, str]]:
@@ -56,7 +56,7 @@ def references(value: Any) -> list[tuple[int, str]]:
     if isinstance(value, str):
         return [(int(number), path) for number, path in REFERENCE.findall(value)]
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [found for part in inner for found in references(part)]
+    return [reference for part in inner for reference in references(part)]
 
 
 def faults(calls: Sequence[Mapping[str, Any]], tools: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -82,6 +82,6 @@ def faults(calls: Sequence[Mapping[str, Any]], tools: Mapping[str, Mapping[str, 
         if name not in tools:
             yield "unknown_tool", name
             continue
-        known = tools[name]["parameters"]
-        yield from (("unknown_parameter", f"{name}.{key}") for key in arguments if key not in known["properties"])
-        yield from (("missing_parameter", f"{name}.{key}") for key in known["required"] if key not in arguments)
+        parameters = tools[name]["parameters"]
+        yield from (("unknown_parameter", f"{name}.{key}") for key in arguments if key not in parameters["properties"])
+        yield from (("missing_parameter", f"{name}.{key}") for key in parameters["required"] if key not in arguments)

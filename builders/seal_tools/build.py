@@ -10,7 +10,6 @@ functions among others that sound like the request, so that a score is the model
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +18,10 @@ from pydantic import Field
 from ...environments.definition import fault
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
+from .._lib.call_rows import fault_counts, features, judged, offered_tools, to_json
+from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
-from .._lib.retrieval import TfidfRetriever, offer
+from .._lib.retrieval import TfidfRetriever
 from .._lib.sources import FolderSource, json_lines
 from .convert import definition, faults, references
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     import datasets
 
 TOOLS = "tool.jsonl"
+COLUMNS = (
+    "id", "query", "calls", "gold_tools", "tools", "n_calls", "nested", "level", "faults", "scorable",
+)  # fmt: skip
 SPLITS = ("dev", "test_in_domain", "test_out_domain")
 
 
@@ -60,7 +64,7 @@ def build(config: SealToolsConfig, context: StepContext | None = None) -> dict[s
     records = {name: _records(config, name, origins) for name in (TOOLS, *(f"{split}.jsonl" for split in SPLITS))}
     try:
         tools = {record["api_name"]: definition(record) for record in records[TOOLS]}
-        unusable = {name: said for name, tool in tools.items() if (said := fault(tool))}
+        unusable = {name: reason for name, tool in tools.items() if (reason := fault(tool))}
         texts = {r["api_name"]: f"{r['api_name']} {r['api_description']} {r['field']}" for r in records[TOOLS]}
         retriever = TfidfRetriever({name: text for name, text in texts.items() if name not in unusable})
         rows = {}
@@ -75,31 +79,14 @@ def build(config: SealToolsConfig, context: StepContext | None = None) -> dict[s
         raise DataError(f"the files are not those of Seal-Tools ({error!r}); give Seal-Tools_Dataset") from error
     _describe(config, context, origins, rows)
     context.report.counts |= {"tools": len(tools), "functions without a usable definition": len(unusable)}
-    text = {"parameters": _json, "responses": _json}
+    text = {"parameters": to_json, "responses": to_json}
     listed = [{key: text.get(key, lambda v: v)(value) for key, value in tool.items()} for tool in listed]
     return {
         "instances": datasets.DatasetDict(
-            {split: datasets.Dataset.from_list(found, features=features()) for split, found in rows.items()}
+            {split: datasets.Dataset.from_list(part, features=features(COLUMNS)) for split, part in rows.items()}
         ),
         "tools": datasets.DatasetDict({"train": datasets.Dataset.from_list(listed)}),
     }
-
-
-def features() -> datasets.Features:
-    """Arrow features of the instances."""
-    from datasets import Features, List, Value
-
-    text = dict.fromkeys(("id", "query", "calls", "gold_tools", "tools"), Value("string"))
-    return Features(
-        text
-        | {
-            "n_calls": Value("int32"),
-            "nested": Value("bool"),
-            "level": Value("string"),
-            "faults": List(Value("string")),
-            "scorable": Value("bool"),
-        }
-    )
 
 
 def _records(config: SealToolsConfig, file: str, origins: list[str]) -> list[dict[str, Any]]:
@@ -110,30 +97,17 @@ def _records(config: SealToolsConfig, file: str, origins: list[str]) -> list[dic
 def _row(
     record: dict[str, Any], tools: dict[str, dict[str, Any]], ranked: Sequence[str], candidates: int
 ) -> dict[str, Any]:
-    calling, query = record["calling"], record["query"]
-    needed = [name for name in dict.fromkeys(call["api"] for call in calling) if name in tools]
-    offered = offer(needed, ranked, candidates, record["id"])
-    found = list(faults(calling, tools))
+    calls = [{"name": call["api"], "arguments": call["parameters"]} for call in record["calling"]]
     return {
         "id": record["id"],
-        "query": query,
-        "calls": _json([{"name": call["api"], "arguments": call["parameters"]} for call in calling]),
-        "gold_tools": _json([_openai(tools[name]) for name in needed]),
-        "tools": _json([_openai(tools[name]) for name in offered]),
-        "n_calls": len(calling),
-        "nested": any(references(call["parameters"]) for call in calling),
+        "query": record["query"],
+        "calls": to_json(calls),
+        **offered_tools(record["id"], calls, tools, ranked, candidates),
+        "n_calls": len(calls),
+        "nested": any(references(call["arguments"]) for call in calls),
         "level": record["id"].split("-")[-2],
-        "faults": [f"{kind}: {where}" for kind, where in found],
-        "scorable": bool(calling) and not any(kind == "unknown_tool" for kind, _ in found),
+        **judged(calls, faults(record["calling"], tools)),
     }
-
-
-def _openai(tool: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "function", "function": tool}
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _ambiguous(row: dict[str, Any]) -> bool:
@@ -152,29 +126,12 @@ def _describe(
     config: SealToolsConfig, context: StepContext, origins: list[str], rows: dict[str, list[dict[str, Any]]]
 ) -> None:
     report = context.report
-    report.card = {
-        "pretty_name": "Seal-Tools",
-        "license": "apache-2.0",
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "seal-tools"],
-    }
-    for split, found in rows.items():
-        kinds = Counter(said.partition(":")[0] for row in found for said in row["faults"])
-        report.counts |= {split: len(found), f"{split}: nested": sum(row["nested"] for row in found)}
-        report.counts |= {f"{split}: {kind}": number for kind, number in sorted(kinds.items())}
+    describe(report, __file__, candidates=config.candidates)
+    add_sources(report, origins, "Files")
+    for split, part in rows.items():
+        report.counts |= {split: len(part), f"{split}: nested": sum(row["nested"] for row in part)}
+        report.counts |= {f"{split}: {kind}": number for kind, number in fault_counts(part).items()}
         report.counts |= {
-            f"{split}: not scorable": sum(not row["scorable"] for row in found),
-            f"{split}: offered another function with the same arguments": sum(map(_ambiguous, found)),
+            f"{split}: not scorable": sum(not row["scorable"] for row in part),
+            f"{split}: offered another function with the same arguments": sum(map(_ambiguous, part)),
         }
-    report.summary = (
-        "Seal-Tools (Apache-2.0): requests in English, the function calls that serve them, and the functions. Nested "
-        "values are JSON text. `API_call_N` as an argument is a result of an earlier call; results are counted from 0 "
-        "in the order of the calls, one for each of a function's `responses`. A row offers "
-        f"{config.candidates} functions: its own and, of the others, those whose name, description and field are "
-        "nearest to the request by TF-IDF, in an order drawn from the row's id. This choice is ours: the benchmark "
-        "offers what its retriever finds. Another function may serve a request as well; its calls count as wrong. "
-        "No row is dropped: `faults` says what does not fit, and a row is not `scorable` where a function that it "
-        "calls is not defined."
-    )
-    report.sections = [{"title": "Files", "body": "\n".join(f"- {origin}" for origin in origins)}]

@@ -35,19 +35,19 @@ def definition(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _object(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": {key: _field(f"{name}.{key}", said) for key, said in fields.items()}}
+    return {"type": "object", "properties": {key: _field(f"{name}.{key}", field) for key, field in fields.items()}}
 
 
-def _field(where: str, said: Mapping[str, Any]) -> dict[str, Any]:
-    if said["type"] not in TYPES:
-        raise DataError(f"{where}: type {said['type']!r} is none of {', '.join(TYPES)}")
-    description = said["description"] + (f" (unit: {said['unit']})" if "unit" in said else "")
-    found = {"type": TYPES[said["type"]], "description": description}
+def _field(where: str, field: Mapping[str, Any]) -> dict[str, Any]:
+    if field["type"] not in TYPES:
+        raise DataError(f"{where}: type {field['type']!r} is none of {', '.join(TYPES)}")
+    description = field["description"] + (f" (unit: {field['unit']})" if "unit" in field else "")
+    schema = {"type": TYPES[field["type"]], "description": description}
     for key, keyword in EXTRAS.items():
-        if key in said:
-            one = keyword == "default" or isinstance(said[key], list)
-            found[keyword] = said[key] if one else [said[key]]
-    return found
+        if key in field:
+            one = keyword == "default" or isinstance(field[key], list)
+            schema[keyword] = field[key] if one else [field[key]]
+    return schema
 
 
 def references(value: Any) -> list[int]:
@@ -65,17 +65,17 @@ def faults(calling: list[dict[str, Any]], tools: Mapping[str, Mapping[str, Any]]
     the defined type nor names a result. results: a call's results are not numbered on from the call before, one for
     each of the function's responses. later_result: an argument names a result that is not there yet.
     """
-    known = 0
+    n_results = 0
     for call in calling:
         name, arguments = call["api"], call["parameters"]
         for key, value in arguments.items():
-            if any(number >= known for number in references(value)):
+            if any(number >= n_results for number in references(value)):
                 yield "later_result", f"{name}.{key}"
         tool = tools.get(name)
         expected = len(call["responses"] if tool is None else tool["responses"]["properties"])
-        if call["responses"] != [f"API_call_{known + number}" for number in range(expected)]:
+        if call["responses"] != [f"API_call_{n_results + number}" for number in range(expected)]:
             yield "results", name
-        known += len(call["responses"])
+        n_results += len(call["responses"])
         if tool is None:
             yield "unknown_tool", name
             continue

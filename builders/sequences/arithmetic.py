@@ -50,6 +50,10 @@ class ArithmeticConfig(SequencesConfig):
         4, ge=0, le=20, description="Most quantities that are defined and of no use (our choice)."
     )
 
+    def counts(self) -> dict[str, int]:
+        """Split -> rows."""
+        return super().counts() | {"test_hard": self.test_hard_rows}
+
     @model_validator(mode="after")
     def _ranges_fit(self) -> ArithmeticConfig:
         if self.min_ops > self.max_ops:
@@ -120,16 +124,16 @@ def draw_graph(config: ArithmeticConfig, draws: Draws, ops: int) -> tuple[list[Q
         least = max(0, len(results) - (ops - step))
         taken = draws.sample(results, least + draws.below(most - least + 1))
         results = [q for q in results if q not in taken]
-        made = combine([Operand(q, True) for q in taken])
+        result = combine([Operand(q, True) for q in taken])
         used += taken
-        results.append(made)
-    asked = results[0]
+        results.append(result)
+    goal = results[0]
     for _ in range(draws.below(config.distractors + 1)):
         if draws.below(2):
             combine([Operand(draws.below(len(quantities)), True), number()])
         else:
             given()
-    return quantities, asked
+    return quantities, goal
 
 
 def evaluate(quantities: Sequence[Quantity], modulus: int) -> list[int]:
@@ -149,7 +153,7 @@ def apply(operation: str, numbers: Sequence[int], modulus: int) -> int:
     return {"+": a + b, "-": a - b, "*": a * b}[operation] % modulus
 
 
-def needed(quantities: Sequence[Quantity], asked: int) -> list[int]:
+def needed(quantities: Sequence[Quantity], goal: int) -> list[int]:
     """The quantities that `asked` needs, itself last: depth first, operands from left to right, each once."""
     order: list[int] = []
 
@@ -159,13 +163,13 @@ def needed(quantities: Sequence[Quantity], asked: int) -> list[int]:
                 visit(operand.value)
         order.append(number)
 
-    visit(asked)
+    visit(goal)
     return order
 
 
 def make_row(config: ArithmeticConfig, draws: Draws, ops: int) -> Row:
     """One problem with `ops` operations and its solution."""
-    quantities, asked = draw_graph(config, draws, ops)
+    quantities, goal = draw_graph(config, draws, ops)
     names = draws.sample(NAMES, len(quantities))
     values = evaluate(quantities, config.modulus)
 
@@ -175,13 +179,13 @@ def make_row(config: ArithmeticConfig, draws: Draws, ops: int) -> Row:
 
     definitions = [f"{name} = {expression(q, names)} ." for name, q in zip(names, quantities, strict=True)]
     steps = []
-    for number in needed(quantities, asked):
+    for number in needed(quantities, goal):
         step = definitions[number]
         if quantities[number].operation:
             step = f"{step[:-2]} = {expression(quantities[number], values)} = {values[number]} ."
         steps.append(step)
-    question = " ".join([*draws.sample(definitions, len(definitions)), f"how many {names[asked]} ?"])
-    solution, answer = " ".join(steps), str(values[asked])
+    question = " ".join([*draws.sample(definitions, len(definitions)), f"how many {names[goal]} ?"])
+    solution, answer = " ".join(steps), str(values[goal])
     words = f"{question} {solution} answer {answer}".split(" ")
     start = question.count(" ")  # the question's last word: what follows it is the first word to predict
     targets = [words[i + 1] if start <= i < len(words) - 1 else "" for i in range(len(words))]
@@ -209,32 +213,13 @@ def build(config: ArithmeticConfig, context: StepContext | None = None) -> Datas
     context = context or local_context()
     spread = config.max_ops - config.min_ops + 1
 
-    def rows(split: str, count: int) -> list[Row]:
-        def make(draws: Draws, number: int) -> Row:
-            ops = config.hard_ops if split == "test_hard" else config.min_ops + number % spread
-            return make_row(config, draws, ops)
+    def make(draws: Draws, number: int, split: str) -> Row:
+        ops = config.hard_ops if split == "test_hard" else config.min_ops + number % spread
+        return make_row(config, draws, ops)
 
-        # The solution decides the side: the same problem with other distractors or order is on the same side.
-        return draw_rows("arithmetic", config.seed, split, count, make, key=lambda row: str(row["solution"]))
-
-    counts = {"train": config.train_rows, "test": config.test_rows, "test_hard": config.test_hard_rows}
-    splits = {split: rows(split, count) for split, count in counts.items()}
-    fill_report(
-        context,
-        splits,
-        pretty_name="Modular arithmetic",
-        tags=["math", "reasoning", "arxiv:2407.20311"],
-        language=["en"],
-        summary=(
-            "Word problems in the spirit of iGSM (arXiv:2407.20311), with words and graphs of our own: quantities "
-            f"defined by one another in shuffled order, up to {config.distractors} of them of no use, all numbers "
-            f"modulo {config.modulus}. The solution works out what is needed, depth first from the quantity asked "
-            f"for, and ends in `answer N`. `difficulty` is the number of operations: {config.min_ops} to "
-            f"{config.max_ops} in train and test, {config.hard_ops} in test_hard. The question is not scored. "
-            "`question`, `solution` and `answer` serve an evaluation that generates; no solution of a test split "
-            "occurs in the train split."
-        ),
-        floors=floors(splits["train"], splits["test"], config.modulus),
-        floors_at="the answer where it is worked out",
-    )
+    # The solution decides the side: the same problem with other distractors or order is on the same side.
+    splits = draw_rows("arithmetic", config.seed, config.counts(), make, key=lambda row: str(row["solution"]))
+    accuracy = floors(splits["train"], splits["test"], config.modulus)
+    place = "the answer where it is worked out"
+    fill_report(context, splits, accuracy, "arithmetic", place, **config.model_dump())
     return to_splits(splits, MORE)

@@ -1,6 +1,6 @@
 """What the synthetic sequence sets share: drawing rows by seed, the columns, the report.
 
-A row is a text of words with a blank between them, and for each word the word to predict after it, empty where that
+A row is a text of words with a blank between them, and for each word the word to predict after it, empty if that
 is not scored. Row i of a split depends on the seed, the split and i alone: more rows leave the earlier ones as they
 are, and no process, platform or hash seed plays a part. All of this is our choice.
 """
@@ -18,10 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from ...hub_sync.text import utf8
+from .._lib.cards import add_table, describe
 from .._lib.splits import unit_hash
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict, Features
+    from datasets import DatasetDict
 
 TEST_SHARE = 0.2  # share of all rows that belong to the test side, by the hash of what they ask
 TRIES_PER_ROW = 1000
@@ -38,6 +39,10 @@ class SequencesConfig(BaseModel):
     train_rows: int = Field(20_000, ge=1, description="Rows of the train split (our choice).")
     test_rows: int = Field(1_000, ge=1, description="Rows of the test split (our choice).")
     seed: int = Field(0, ge=0, description="Seed of the generator; equal seeds give equal rows.")
+
+    def counts(self) -> dict[str, int]:
+        """Split -> rows."""
+        return {"train": self.train_rows, "test": self.test_rows}
 
 
 class Draws:
@@ -92,55 +97,53 @@ def is_test(key: str) -> bool:
 def draw_rows(
     name: str,
     seed: int,
-    split: str,
-    rows: int,
-    make: Callable[[Draws, int], Row | None],
+    counts: Mapping[str, int],
+    make: Callable[[Draws, int, str], Row | None],
     key: Callable[[Row], str] = lambda row: str(row["text"]),
-) -> list[Row]:
-    """`rows` rows of one split.
+) -> dict[str, list[Row]]:
+    """The rows of every split.
 
     Args:
-        name: the set; with `seed`, `split` and the row's number it seeds the draws.
-        seed: the config's seed.
-        split: `train`, or a name that begins with `test`.
-        rows: how many.
-        make: (draws, number of the row) -> a row, or None where the draw gave none that can be scored.
+        name: the set; with `seed`, the split and the row's number it seeds the draws.
+        counts: split -> rows; `train`, or a name that begins with `test`.
+        make: (draws, number of the row, split) -> a row, or None if the draw gave none that can be scored.
         key: what decides a row's side; two rows with one key are on the same side.
 
-    A row that is drawn for the other side is drawn anew. Raises UsageError where the settings leave no row.
+    A row that is drawn for the other side is drawn again. Raises UsageError if the settings leave no row.
     """
-    made = []
-    for number in range(rows):
-        for attempt in range(TRIES_PER_ROW):
-            row = make(Draws(name, seed, split, number, attempt), number)
-            if row is not None and is_test(key(row)) == split.startswith("test"):
-                made.append(row)
-                break
-        else:
-            raise UsageError(
-                f"{name}: {TRIES_PER_ROW} draws gave no {split} row that can be scored: "
-                "set a greater length or vocabulary"
-            )
-    return made
+    return {
+        split: [_draw_row(name, seed, split, number, make, key) for number in range(count)]
+        for split, count in counts.items()
+    }
 
 
-def features(more: Mapping[str, str]) -> Features:
-    """Arrow features of every split: the common columns, then the set's own as name -> dtype."""
-    from datasets import Features, List, Value
-
-    text = Value("string")
-    columns: dict[str, Any] = {"text": text, "targets": List(text), "context": text, "target": text}
-    return Features(columns | {name: Value(dtype) for name, dtype in more.items()})
+def _draw_row(
+    name: str,
+    seed: int,
+    split: str,
+    number: int,
+    make: Callable[[Draws, int, str], Row | None],
+    key: Callable[[Row], str],
+) -> Row:
+    for attempt in range(TRIES_PER_ROW):
+        row = make(Draws(name, seed, split, number, attempt), number, split)
+        if row is not None and is_test(key(row)) == split.startswith("test"):
+            return row
+    raise UsageError(
+        f"{name}: {TRIES_PER_ROW} draws gave no {split} row that can be scored: set a greater length or vocabulary"
+    )
 
 
 def to_splits(splits: Mapping[str, list[Row]], more: Mapping[str, str]) -> DatasetDict:
-    """The rows as a DatasetDict with the columns of `features(more)`."""
-    from datasets import Dataset, DatasetDict
+    """The rows as a DatasetDict: the common columns, then the set's own, given as name -> dtype."""
+    from datasets import Dataset, DatasetDict, Features, List, Value
 
-    columns = features(more)
+    text = Value("string")
+    columns: dict[str, Any] = {"text": text, "targets": List(text), "context": text, "target": text}
+    features = Features(columns | {name: Value(dtype) for name, dtype in more.items()})
     return DatasetDict(
         {
-            name: Dataset.from_dict({c: [row[c] for row in rows] for c in columns}, features=columns)
+            name: Dataset.from_dict({c: [row[c] for row in rows] for c in features}, features=features)
             for name, rows in splits.items()
         }
     )
@@ -157,8 +160,8 @@ def uniform_accuracy(rows: Sequence[Row], guesses: Callable[[list[str], int], Se
     for row in rows:
         words = row["text"].split(" ")
         for i, target in scored(row):
-            found = guesses(words, i)
-            total += found.count(target) / len(found) if found else 0.0
+            candidates = guesses(words, i)
+            total += candidates.count(target) / len(candidates) if candidates else 0.0
             count += 1
     return total / count if count else 0.0
 
@@ -172,12 +175,12 @@ def most_frequent(words: Sequence[str]) -> list[str]:
 
 def constant_accuracy(train: Sequence[Row], test: Sequence[Row], group: Callable[[list[str], int], str]) -> float:
     """Accuracy on `test` of the most frequent target of `train` for the same `group(words, position)`."""
-    seen: dict[str, Counter[str]] = {}
+    targets: dict[str, Counter[str]] = {}
     for row in train:
         words = row["text"].split(" ")
         for i, target in scored(row):
-            seen.setdefault(group(words, i), Counter())[target] += 1
-    best = {name: max(sorted(counts), key=counts.__getitem__) for name, counts in seen.items()}
+            targets.setdefault(group(words, i), Counter())[target] += 1
+    best = {name: max(sorted(counts), key=counts.__getitem__) for name, counts in targets.items()}
     hits = [
         best.get(group(words, i)) == target
         for row in test
@@ -190,47 +193,33 @@ def constant_accuracy(train: Sequence[Row], test: Sequence[Row], group: Callable
 def fill_report(
     context: StepContext,
     splits: Mapping[str, list[Row]],
-    *,
-    pretty_name: str,
-    tags: Sequence[str],
-    summary: str,
     floors: Mapping[str, float],
+    name: str,
     floors_at: str = "all scored positions",
-    language: Sequence[str] = (),
+    **values: object,
 ) -> None:
-    """Card, counts, what is in it, and what a policy gets that has not learnt the task."""
+    """Card, counts, what is in it, and the accuracy of a policy that has not learnt the task.
+
+    Args:
+        floors: guess -> its accuracy (0 to 1).
+        name: the YAML file beside this module with the card's texts.
+        values: for the places of the summary.
+    """
     report = context.report
-    report.card |= {
-        "pretty_name": pretty_name,
-        "license": "cc0-1.0",
-        "task_categories": ["text-generation"],
-        "tags": ["synthetic", "sequences", *tags, "arxiv:2411.19574"],
-        "annotations_creators": ["machine-generated"],
-        "source_datasets": ["original"],
-    }
-    if language:
-        report.card["language"] = list(language)
-    report.summary = (
-        f"{summary}\n\nEach row is a `text` of words with a blank between them: one word is one token for a tokenizer "
-        "that splits at blanks. `targets[i]` is the word to predict after the words 0 to i, empty where that is not "
-        "scored. `context` and `target` are one scored position of the row, chosen by the seed, for an evaluation by "
-        "log-likelihood. No row of a test split has the text of a train row, whatever seeds and sizes were taken."
-    )
+    describe(report, __file__, name, **values)
     report.counts |= {f"{name}_rows": len(rows) for name, rows in splits.items()}
-    report.tables.append(
-        {
-            "title": "What is in it",
-            "columns": ["", *splits],
-            "rows": [[title, *(measure(rows) for rows in splits.values())] for title, measure in _MEASURES],
-        }
+    add_table(
+        report,
+        "What is in it",
+        ["", *splits],
+        [[title, *(measure(rows) for rows in splits.values())] for title, measure in _MEASURES],
     )
-    report.tables.append(
-        {
-            "title": f"What is had without learning the task (test split, {floors_at})",
-            "columns": ["guess", "accuracy"],
-            "rows": [[name, round(value, 4)] for name, value in floors.items()],
-            "note": "A model has learnt something only where it is clearly above these.",
-        }
+    add_table(
+        report,
+        f"Chance baseline (test split, {floors_at})",
+        ["guess", "accuracy"],
+        [[name, round(value, 4)] for name, value in floors.items()],
+        "A model has learnt something only where it is clearly above these.",
     )
     example = splits["test"][0]
     report.sections.append(
@@ -247,8 +236,8 @@ def _words(row: Row) -> list[str]:
 
 _MEASURES: tuple[tuple[str, Callable[[list[Row]], int | float]], ...] = (
     ("rows", len),
-    ("rows whose text an earlier row has", lambda rows: len(rows) - len({row["text"] for row in rows})),
-    ("words a row, mean", lambda rows: round(sum(len(row["targets"]) for row in rows) / len(rows), 1)),
-    ("scored positions a row, mean", lambda rows: round(sum(len(scored(row)) for row in rows) / len(rows), 1)),
+    ("duplicate rows", lambda rows: len(rows) - len({row["text"] for row in rows})),
+    ("mean words per row", lambda rows: round(sum(len(row["targets"]) for row in rows) / len(rows), 1)),
+    ("mean scored positions per row", lambda rows: round(sum(len(scored(row)) for row in rows) / len(rows), 1)),
     ("different words", lambda rows: len({w for row in rows for w in _words(row)})),
 )

@@ -63,15 +63,15 @@ class HopKConfig(SequencesConfig):
 def find_once(words: Sequence[int]) -> list[int | None]:
     """find_1 of every position: the place behind the last earlier occurrence of the same word, or None."""
     last: dict[int, int] = {}
-    found: list[int | None] = []
+    places: list[int | None] = []
     for i, w in enumerate(words):
-        found.append(last[w] + 1 if w in last else None)
+        places.append(last[w] + 1 if w in last else None)
         last[w] = i
-    return found
+    return places
 
 
 def hop(words: Sequence[int], k: int) -> list[int | None]:
-    """hop_k of every position, or None where one of the k hops finds nothing."""
+    """hop_k of every position, or None if one of the k hops finds nothing."""
     once = find_once(words)
     places: list[int | None] = list(range(len(words)))
     for _ in range(k):
@@ -80,14 +80,14 @@ def hop(words: Sequence[int], k: int) -> list[int | None]:
 
 
 def make_row(config: HopKConfig, draws: Draws, number: int) -> Row | None:
-    """One sequence; the numbers of hops take turns by the row's number. None where no position has a hop."""
+    """One sequence; the numbers of hops take turns by the row's number. None if no position has a hop."""
     k = config.hops[number % len(config.hops)]
     letters: list[int] = []
     while len(letters) < config.length - 1:
         letter = draws.below(config.vocabulary - 1 if letters else config.vocabulary)
         # Neighbours differ: skip the letter before by counting past it.
         letters.append(letter + (1 if letters and letter >= letters[-1] else 0))
-    targets = ["", *("" if found is None else word(found) for found in hop(letters, k))]
+    targets = ["", *("" if letter is None else word(letter) for letter in hop(letters, k))]
     positions = [i for i, target in enumerate(targets) if target]
     if not positions:
         return None
@@ -113,26 +113,13 @@ def floors(rows: list[Row], hops: Sequence[int]) -> dict[str, float]:
 def build(config: HopKConfig, context: StepContext | None = None) -> DatasetDict:
     """Build the train and test splits.
 
-    Raises UsageError where a row of the given length has no position with so many hops.
+    Raises UsageError if a row of the given length has no position with so many hops.
     """
     context = context or local_context()
-    splits = {
-        split: draw_rows("hop_k", config.seed, split, rows, lambda draws, number: make_row(config, draws, number))
-        for split, rows in (("train", config.train_rows), ("test", config.test_rows))
-    }
-    fill_report(
-        context,
-        splits,
-        pretty_name="Hop-k",
-        tags=["induction-heads", "multi-hop", "arxiv:2402.09268"],
-        summary=(
-            "The k-hop induction task (arXiv:2402.09268), an experiment of KV shifting attention too: from a "
-            "letter go to its last earlier occurrence and on to the letter behind that, k times; the letter reached "
-            f"is the target. A row begins with `k=K`, K out of {', '.join(map(str, config.hops))} in turn, and has "
-            f"{config.length - 1} letters out of {config.vocabulary}. Positions from which k hops exist are scored."
-        ),
-        floors=floors(splits["test"], config.hops),
-    )
+    splits = draw_rows("hop_k", config.seed, config.counts(), lambda draws, number, _: make_row(config, draws, number))
+    hops = ", ".join(map(str, config.hops))
+    accuracy = floors(splits["test"], config.hops)
+    fill_report(context, splits, accuracy, "hop_k", hops=hops, letters=config.length - 1, vocabulary=config.vocabulary)
     for name, rows in splits.items():
         context.report.counts |= {f"{name}_rows_k={k}": sum(row["hops"] == k for row in rows) for k in config.hops}
     return to_splits(splits, MORE)

@@ -3,10 +3,10 @@
 KV shifting attention (arXiv:2411.19574), toy experiment (a): a pool of tokens is drawn for each sequence, and once a
 token recurs, its successor is the one recorded at its first visit; only such positions are scored. Followed to the
 letter the walk ends in a cycle: a forced successor has been seen as well, so its own successor is forced, and so on
-for ever. Our choice, so that the walk is free again after each forced step: half of the pool are keys, half are
+forever. Our choice, so that the walk is free again after each forced step: half of the pool are keys, half are
 successors. A sequence is key, successor, key, successor, ...; each key is drawn at random, its first visit records
 the successor, each later visit repeats it. A key never stands for a successor within a sequence, so what follows a
-key that was seen is certain, and which tokens are keys is drawn anew for every sequence.
+key that was seen is certain, and which tokens are keys is drawn again for every sequence.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class InductionConfig(SequencesConfig):
 
 
 def make_row(config: InductionConfig, draws: Draws) -> Row | None:
-    """One sequence of `config.length` words; None where no key recurred."""
+    """One sequence of `config.length` words; None if no key recurred."""
     tokens = draws.sample(range(config.vocabulary), config.pool)
     keys, free = tokens[: config.pool // 2], tokens[config.pool // 2 :]
     successor: dict[int, int] = {}
@@ -89,24 +89,10 @@ def floors(rows: list[Row]) -> dict[str, float]:
 def build(config: InductionConfig, context: StepContext | None = None) -> DatasetDict:
     """Build the train and test splits.
 
-    Raises UsageError where the settings leave no sequence with a repetition.
+    Raises UsageError if the settings leave no sequence with a repetition.
     """
     context = context or local_context()
-    splits = {
-        split: draw_rows("induction", config.seed, split, rows, lambda draws, _: make_row(config, draws))
-        for split, rows in (("train", config.train_rows), ("test", config.test_rows))
-    }
-    fill_report(
-        context,
-        splits,
-        pretty_name="Induction",
-        tags=["induction-heads", "in-context-learning"],
-        summary=(
-            f"The induction task of KV shifting attention (arXiv:2411.19574), {config.vocabulary} tokens, "
-            f"{config.length} words a row: key, successor, key, successor, ... A key that recurs has the successor "
-            "that it had at its first visit, and these positions are scored. "
-            f"Each row draws {config.pool // 2} keys and as many possible successors of its own."
-        ),
-        floors=floors(splits["test"]),
-    )
+    splits = draw_rows("induction", config.seed, config.counts(), lambda draws, *_: make_row(config, draws))
+    accuracy, keys = floors(splits["test"]), config.pool // 2
+    fill_report(context, splits, accuracy, "induction", vocabulary=config.vocabulary, length=config.length, keys=keys)
     return to_splits(splits, MORE)

@@ -9,7 +9,7 @@ tells little; and no chain of rules runs in a circle, which would make the rest 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
@@ -62,7 +62,7 @@ class NgramConfig(SequencesConfig):
 def make_rules(config: NgramConfig) -> Rules:
     """left side -> right side, a function of the seed and the config's sizes.
 
-    Raises UsageError where so many rules cannot be had without a circle.
+    Raises UsageError if so many rules cannot be had without a circle.
     """
     draws = Draws("ngram", config.seed, "rules", config.vocabulary, config.order, config.rules)
     rules: Rules = {}
@@ -90,7 +90,7 @@ def _closes_a_circle(rules: Rules, left: tuple[int, ...], right: int) -> bool:
 
 
 def make_row(config: NgramConfig, rules: Rules, draws: Draws) -> Row | None:
-    """One sequence of `config.length` words; None where no rule applied."""
+    """One sequence of `config.length` words; None if no rule applied."""
     sides = config.order - 1
     words: list[int] = []
     positions = []
@@ -120,26 +120,17 @@ def floors(train: list[Row], test: list[Row]) -> dict[str, float]:
 def build(config: NgramConfig, context: StepContext | None = None) -> DatasetDict:
     """Build the train and test splits, which share the rules.
 
-    Raises UsageError where the rules cannot be had or never apply.
+    Raises UsageError if the rules cannot be had or never apply.
     """
     context = context or local_context()
     rules = make_rules(config)
-    splits = {
-        split: draw_rows("ngram", config.seed, split, rows, lambda draws, _: make_row(config, rules, draws))
-        for split, rows in (("train", config.train_rows), ("test", config.test_rows))
+    splits = draw_rows("ngram", config.seed, config.counts(), lambda draws, *_: make_row(config, rules, draws))
+    sizes: dict[str, Any] = {
+        "length": config.length,
+        "vocabulary": config.vocabulary,
+        "rules": len(rules),
+        "left": config.order - 1,
     }
-    fill_report(
-        context,
-        splits,
-        pretty_name="N-gram rules",
-        tags=["n-gram"],
-        summary=(
-            f"The n-gram task of KV shifting attention (arXiv:2411.19574): random sequences of {config.length} words "
-            f"out of {config.vocabulary}, with {len(rules)} fixed rules. Whenever the last {config.order - 1} "
-            "words are the left side of a rule, the next word is its right side, and exactly these positions are "
-            "scored. Both splits have the same rules; no chain of rules runs in a circle."
-        ),
-        floors=floors(splits["train"], splits["test"]),
-    )
+    fill_report(context, splits, floors(splits["train"], splits["test"]), "ngram", **sizes)
     context.report.counts["rules"] = len(rules)
     return to_splits(splits, MORE)

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubError, RowRejected, UsageError
+from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.rejections import Rejections
 from .._lib.sources import FolderSource, json_lines
@@ -51,7 +52,7 @@ def build(config: ToolQueryConfig, context: StepContext | None = None) -> datase
     """Read, check and lay out the tasks; tell `context.report` about them.
 
     Columns of the one split, `test`: id, goal, today (YYYY-MM-DD), board (JSON: projects with name, is_favorite and
-    tasks: content, due_date, priority, duration and description, null where unknown), answer (JSON; null where only
+    tasks: content, due_date, priority, duration and description, null if unknown), answer (JSON; null if only
     changes are wanted) and changes (JSON: `[kind, name, attribute, value]` in which the wanted end differs from the
     board, sorted; a completed or deleted task is `["task", content, "gone", true]`, which the source cannot tell
     apart either).
@@ -104,8 +105,8 @@ def _start(ends: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for task in end["tasks"]:
         if task["order"] == 1:
             groups.append([])
-        known = {key: task[key] for key in ("content", "due_date", "priority")}
-        groups[-1].append(known | {"duration": None, "description": None})
+        fields = {key: task[key] for key in ("content", "due_date", "priority")}
+        groups[-1].append(fields | {"duration": None, "description": None})
     if len(groups) != len(end["projects"]):
         raise ValueError(f"{len(end['projects'])} projects and tasks of {len(groups)}")
     names = [task["content"] for group in groups for task in group]
@@ -119,7 +120,7 @@ def _start(ends: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _with_details(board: list[dict[str, Any]], source: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The board with durations (`60(minute)`) and descriptions from the source's own; the rest must be the same."""
-    made = [
+    detailed = [
         {
             "name": project["name"],
             "is_favorite": project["is_favorite"],
@@ -135,10 +136,10 @@ def _with_details(board: list[dict[str, Any]], source: list[dict[str, Any]]) -> 
         for project in source
     ]
     unknown = {"duration": None, "description": None}
-    plain = [project | {"tasks": [task | unknown for task in project["tasks"]]} for project in made]
+    plain = [project | {"tasks": [task | unknown for task in project["tasks"]]} for project in detailed]
     if plain != board:
         raise ValueError(f"{BOARD} is not the list that the tasks begin with")
-    return made
+    return detailed
 
 
 def _row(record: dict[str, Any], end: Mapping[str, Any], board: list[dict[str, Any]], details: bool) -> dict[str, Any]:
@@ -165,19 +166,19 @@ def _changes(end: Mapping[str, Any], board: list[dict[str, Any]]) -> list[list[A
     """In what the wanted end differs from the board."""
     projects = {project["name"]: project["is_favorite"] for project in end["projects"]}
     dues = {task["content"]: task["due_date"] for task in end["tasks"]}
-    found: list[list[Any]] = []
+    changes: list[list[Any]] = []
     for project in board:
         if projects.pop(project["name"]) != project["is_favorite"]:
-            found.append(["project", project["name"], "is_favorite", not project["is_favorite"]])
+            changes.append(["project", project["name"], "is_favorite", not project["is_favorite"]])
         for task in project["tasks"]:
             due = dues.pop(task["content"], None)
             if due is None:
-                found.append(["task", task["content"], "gone", True])
+                changes.append(["task", task["content"], "gone", True])
             elif due != task["due_date"]:
-                found.append(["task", task["content"], "due_date", due])
+                changes.append(["task", task["content"], "due_date", due])
     if projects or dues:
         raise ValueError(f"an end has {next(iter([*projects, *dues]))!r}, the list has not")
-    return sorted(found)
+    return sorted(changes)
 
 
 def _json(value: Any) -> str:
@@ -192,13 +193,9 @@ def _describe(
     rejections: Rejections,
 ) -> None:
     report = context.report
-    report.card = {
-        "pretty_name": "Tool-query: a to-do list",
-        "license": "gpl-2.0",
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "agents", "agentboard", "agentgym"],
-    }
+    details = " Descriptions and durations are unknown here; tasks that need them are left out."
+    describe(report, __file__, details="" if config.board else details)
+    add_sources(report, origins, "Files")
     kinds = Counter(
         "asks and changes" if row["answer"] != "null" and row["changes"] != "[]"
         else "changes" if row["answer"] == "null" else "asks"
@@ -206,14 +203,3 @@ def _describe(
     )  # fmt: skip
     rejections.describe(report)
     report.counts |= dict(sorted(kinds.items()))
-    details = (
-        "" if config.board else " Descriptions and durations are unknown here; tasks that need them are left out."
-    )
-    report.summary = (
-        "Requests about a to-do list, with the list, today's date, the answer and the changes that are wanted. The "
-        "tasks are AgentGym's (its repository is under MIT), which extend those of AgentBoard, where the to-do list "
-        "belongs to tool-operation; AgentBoard's data are under GPL-2.0, the stricter of the two, which this card "
-        "states. AgentGym's weather, movie, academia and sheet tasks are left out: they need services of the network "
-        f"or files that the repository lacks.{details} No answer is corrected, though some contradict the list."
-    )
-    report.sections = [{"title": "Files", "body": "\n".join(f"- {origin}" for origin in origins)}]

@@ -21,6 +21,7 @@ from ...hub_sync.errors import DataError
 from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.text import utf8
+from .._lib.cards import add_sources, add_table, describe
 from .._lib.context import local_context
 from .._lib.language import UNKNOWN
 from .._lib.near_duplicates import NEAR, highest_similarity, shingles, words
@@ -103,8 +104,8 @@ def build(config: ToolCallsConfig, context: StepContext | None = None) -> Datase
     origins = []
     for name, records, origin in read_records(config.sources, config.timeout):
         origins.append(origin)
-        made = rejections.convert(name, records, lambda record: convert(record, config.language, changes))
-        rows += [row | {"source": name} for row in made]
+        accepted = rejections.convert(name, records, lambda record: convert(record, config.language, changes))
+        rows += [row | {"source": name} for row in accepted]
     rejections.check(config.max_rejected_share)
     rows, dropped = choose(rows, config)
     splits, near = split(rows, config)
@@ -121,26 +122,26 @@ def build(config: ToolCallsConfig, context: StepContext | None = None) -> Datase
 def choose(rows: list[Row], config: ToolCallsConfig) -> tuple[list[Row], dict[str, int]]:
     """Drop duplicates and what the settings leave out. Returns the rows and counts by reason."""
     dropped: Counter[str] = Counter()
-    kept: list[Row] = []
-    seen: set[str] = set()
+    rows_left: list[Row] = []
+    used_keys: set[str] = set()
     for row in rows:
         if not config.keep_without_tools and not row["tools"]:
             dropped["without_tools"] += 1
             continue
-        asked = [" ".join(words(m["content"], False)) for m in row["messages"] if m["role"] == "user"]
-        keys = {row["id"]} | ({"\n".join(asked)} if config.dedup else set())
-        if keys & seen:
+        requests = [" ".join(words(m["content"], False)) for m in row["messages"] if m["role"] == "user"]
+        keys = {row["id"]} | ({"\n".join(requests)} if config.dedup else set())
+        if keys & used_keys:
             dropped["duplicates"] += 1
             continue
-        seen |= keys
-        kept.append(row)
-    if config.max_rows is not None and len(kept) > config.max_rows:
+        used_keys |= keys
+        rows_left.append(row)
+    if config.max_rows is not None and len(rows_left) > config.max_rows:
         # The choice is a hash of the content: it does not depend on the order of the sources.
-        ranked = sorted(kept, key=lambda r: hashlib.sha256(utf8(f"{config.seed}:{r['id']}")).digest())
+        ranked = sorted(rows_left, key=lambda r: hashlib.sha256(utf8(f"{config.seed}:{r['id']}")).digest())
         chosen = {r["id"] for r in ranked[: config.max_rows]}
-        dropped["above_max_rows"] = len(kept) - config.max_rows
-        kept = [r for r in kept if r["id"] in chosen]
-    return kept, dict(dropped)
+        dropped["above_max_rows"] = len(rows_left) - config.max_rows
+        rows_left = [r for r in rows_left if r["id"] in chosen]
+    return rows_left, dict(dropped)
 
 
 def split(rows: list[Row], config: ToolCallsConfig) -> tuple[dict[str, list[Row]], int]:
@@ -170,47 +171,36 @@ def _report(
 ) -> None:
     report = context.report
     rows = [row for part in splits.values() for row in part]
+    describe(report, __file__)
     report.card |= {
-        "pretty_name": "Tool Calls",
         "language": sorted({row["language"] for row in rows} - {UNKNOWN}),
         "license": config.license,
-        "task_categories": ["text-generation"],
-        "tags": ["function-calling", "tool-use", "conversational", "trl"],
         "source_datasets": list(config.derived_from) or ["original"],
     }
-    report.summary = (
-        "Conversations in which an assistant may call functions. `messages` and `tools` are in OpenAI's and TRL's "
-        "form: `SFTTrainer` and chat templates take them as they are. Every call is JSON, names a function that is "
-        "offered, and its arguments fit that function's JSON Schema; records that do not are left out and counted "
-        "below.\n\nConversations that offer the same functions or open with the same question are on the same side "
-        "of the split: the test split asks for sets of functions that the train split never shows."
-    )
-    report.sections.append({"title": "Sources", "body": "\n".join(f"- {origin}" for origin in origins)})
+    add_sources(report, origins)
     report.counts |= {name: count for name, count in sorted(dropped.items()) if count}
     report.counts |= {f"{name}_rows": len(part) for name, part in splits.items()}
     names = {name: {t["function"]["name"] for row in part for t in row["tools"]} for name, part in splits.items()}
     shared = sorted(names["train"] & names["test"])
-    report.tables.append(
-        {
-            "title": "What is in it",
-            "columns": ["", *splits],
-            "rows": [[title, *(int(measure(part)) for part in splits.values())] for title, measure in _MEASURES]
-            + [
-                [f"in language {code}", *(sum(r["language"] == code for r in part) for part in splits.values())]
-                for code in sorted({row["language"] for row in rows})
-            ]
-            + [["different functions", *(len(names[name]) for name in splits)]],
-            "note": f"{len(shared)} function names occur in both splits, next to others.",
-        }
+    add_table(
+        report,
+        "What is in it",
+        ["", *splits],
+        [[title, *(int(measure(part)) for part in splits.values())] for title, measure in _MEASURES]
+        + [
+            [f"in language {code}", *(sum(r["language"] == code for r in part) for part in splits.values())]
+            for code in sorted({row["language"] for row in rows})
+        ]
+        + [["different functions", *(len(names[name]) for name in splits)]],
+        f"{len(shared)} function names occur in both splits, next to others.",
     )
     rejections.describe(report)
     if changes:
-        report.tables.append(
-            {
-                "title": "What was changed to read the records",
-                "columns": ["change", "records"],
-                "rows": [[what, count] for what, count in changes.most_common()],
-            }
+        add_table(
+            report,
+            "What was changed to read the records",
+            ["change", "records"],
+            [[what, count] for what, count in changes.most_common()],
         )
 
 

@@ -1,20 +1,23 @@
-"""Small worlds with state, whose tools can be called for real: what the gold-path generator builds on.
+"""Small worlds with state, whose tools can be called for real: over which call graphs are executed.
 
 A world is a module with
 
 - `TOOLS`: functions with types and docstrings. A type says what kind of thing a value is (`Annotated[str, "city"]`);
   a result of one kind can be an argument of the same kind. Parameters have a kind, or are a Literal or a bool.
 - `fill(state, rng)`: makes its part of the state;
-- `GIVEN`: the kinds a user may state: kind -> table of the state, or the values themselves;
-- `NAMED`: how a user speaks of a value of a kind ("flight {}");
-- `ASK`: tool -> ways to ask for it, with a place for each parameter;
-- `CARRIED`, where there is such a case: the same where an amount and its currency are handed on together;
-- `CALLED`: "tool.field" -> how the field is spoken of later, shortly and in full; kinds without are never handed on;
-- `TELL`: tool -> ways to tell a result, with places for the result's fields, and for arguments it does not name;
-- `TESTS`: tool -> (field, comparison, values, words), what later steps may depend on;
-- `CHANGES`: every tool that changes the state -> how to see whether it did (`shared.Look`), None if nothing shows it.
+- `GIVEN`: the kinds a user may state: kind -> table of the state, or the values themselves.
 
-In `ASK`, `CALLED` and `TELL` one part of `[this|that]` is chosen each time.
+The YAML file beside it holds the wording; in `ask`, `called` and `tell` one part of `[this|that]` is chosen each time:
+
+- `named`: kind -> how a user names a value of it ("flight {}"); other values stand as they are;
+- `ask`: tool -> requests, with a place for each parameter;
+- `carried`: the same if an amount and its currency are passed on together;
+- `called`: "tool.field" -> short and full reference to the field; a kind without one is never passed on;
+- `tell`: tool -> reports of a result, with places for the result's fields, and for arguments it does not name;
+- `tests`: tool -> (field, comparison, values, words), what later steps may depend on;
+- `changes`: every tool that changes the state -> how to see whether it did: a tool that changes nothing, its
+  parameters from the call's arguments, and words for "nothing has changed", with places for the result's fields and
+  for "is" or "was"; null if no tool shows it.
 
 All worlds share one state: a contact's city has weather, and a flight's price can be converted. They also run as the
 top-level package `worlds` in the sandbox, so they import the standard library and one another alone.
@@ -41,11 +44,8 @@ def begin(seed: int) -> None:
 
 def pools() -> dict[str, list[Any]]:
     """What a user may state, by kind, in the state as it is."""
-    found = {}
-    for world in (shared, *WORLDS):
-        for kind, place in world.GIVEN.items():
-            found[kind] = list(STATE[place]) if isinstance(place, str) else list(place)
-    return found
+    places = {kind: place for world in (shared, *WORLDS) for kind, place in world.GIVEN.items()}
+    return {kind: list(STATE[place] if isinstance(place, str) else place) for kind, place in places.items()}
 
 
 # The sandbox calls tools by their names in this module.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import DAYS, STATE, City, Day, Look, NotFound, Person, next_number, number, one
+from .shared import DAYS, STATE, City, Day, NotFound, Person, next_number, number, one
 
 Event = Annotated[str, "event"]
 Occasion = Annotated[str, "occasion"]
@@ -87,10 +87,10 @@ def find_first_event(person: Person) -> FirstEvent:
     Args:
         person: full name of the person.
     """
-    found = [(row["day"], row["start_time"], name) for name, row in STATE["events"].items() if row["host"] == person]
-    if not found:
+    matches = [(row["day"], row["start_time"], name) for name, row in STATE["events"].items() if row["host"] == person]
+    if not matches:
         raise NotFound(f"there is no event on the calendar of {person}")
-    name = min(found)[2]
+    name = min(matches)[2]
     return {"event": name, "title": STATE["events"][name]["title"]}
 
 
@@ -123,79 +123,3 @@ def move_event(event: Event, day: Day) -> Moved:
 
 TOOLS = (create_event, get_event, find_first_event, find_free_day, move_event)
 GIVEN = {"event": "events", "occasion": OCCASIONS}
-NAMED = {"event": "[event|event number|the event] {}", "occasion": "a {}"}
-ASK = {
-    "create_event": (
-        "[schedule|plan|arrange|set up] {occasion} in {city} on {day}, [held|hosted] by {host}",
-        "add {occasion} in {city} on {day} to the [calendar|diary] of {host}",
-        "[put|enter] {occasion} in {city} [on the calendar|in the diary] of {host} for {day}",
-    ),
-    "get_event": (
-        "[look up|pull up|check] {event}",
-        "[find out|check|see] [where and when|when and where] {event} [takes place|is held]",
-        "[get|look up] the [details|particulars|data] of {event}",
-    ),
-    "find_first_event": (
-        "[find|look for] the [earliest|first] event [on the calendar|in the diary] of {person}",
-        "[find out|see|check] which event [comes first|is the first] [on the calendar|in the diary] of {person}",
-        "[look for|pick out] the [earliest|first] event that {person} [holds|hosts]",
-    ),
-    "find_free_day": (
-        "find the first [day without an event|free day] [on the calendar|in the diary] of {person}",
-        "[find out|see|check] on which day {person} is [free first|first free]",
-        "[look for|see which is] the first day [on which|when] {person} [holds|hosts] no event",
-    ),
-    "move_event": (
-        "[move|shift] {event} to {day}",
-        "reschedule {event} for {day}",
-        "change the date of {event} to {day}",
-    ),
-}
-CALLED = {
-    "create_event.event": ("that new event", "the new event of {host} on {day}"),
-    "get_event.host": ("the host", "the host of {event}"),
-    "get_event.city": ("the city where it takes place", "the city of {event}"),
-    "get_event.day": ("the day of that event", "the day of {event}"),
-    "find_first_event.event": ("that first event", "the [earliest|first] event of {person}"),
-    "find_free_day.day": ("that free day", "the first free day of {person}"),
-    "move_event.previous_day": ("its former day", "the former day of {event}"),
-}
-TELL = {
-    "create_event": (
-        "The {occasion} in {city} on {day} is [on the calendar|in the diary] of {host} as {event}, [at|from] "
-        "{start_time}.",
-        "{host} now holds a {occasion} in {city} on {day} [at|from] {start_time}, [|the ]event {event}.",
-        "[Event|The event] {event} [is set|stands|is entered]: a {occasion} in {city}, {day} "
-        "[at|from] {start_time}, [hosted|held] by "
-        "{host}.",
-    ),
-    "get_event": (
-        "[Event|The event] {event} is a {title} held by {host} in {city} on {day} [at|from] {start_time}.",
-        "{host} [hosts|holds] {event}, a {title}, in {city} on {day} [at|from] {start_time}.",
-        "[|Event |The event ]{event} takes place in {city} on {day} [at|from] {start_time}: a {title} of {host}.",
-    ),
-    "find_first_event": (
-        "The [earliest|first] event of {person} is {event}, a {title}.",
-        "[|Event |The event ]{event}, a {title}, comes first [on the calendar|in the diary] of {person}.",
-        "First [on the calendar|in the diary] of {person} is the {title} {event}.",
-    ),
-    "find_free_day": (
-        "The first [free|open] day of {person} is {day}.",
-        "{person} is first free on {day}.",
-        "{day} is the first day [on which|when] {person} [has|holds] no event.",
-    ),
-    "move_event": (
-        "The {title}, [|the ]event {event}, is moved from {previous_day} to {day}.",
-        "[|Event |The event ]{event}, the {title}, now takes place on {day} instead of {previous_day}.",
-        "The date of the {title} {event} is now {day}; it was {previous_day}.",
-    ),
-}
-TESTS = {
-    "get_event": (("title", "==", OCCASIONS, "it is a {}"),),
-    "find_first_event": (("title", "==", OCCASIONS, "that event is a {}"),),
-    "find_free_day": (("day", "==", tuple(DAYS[:2]), "that day is {}"),),
-}
-CHANGES: dict[str, Look | None] = {
-    "create_event": None,
-    "move_event": ("get_event", {"event": "event"}, "event {event} {is} still on {day}"),
-}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import CITIES, STATE, Amount, City, Currency, Day, Look, NotFound, Person, next_number, number, one
+from .shared import CITIES, STATE, Amount, City, Currency, Day, NotFound, Person, next_number, number, one
 
 Cuisine = Annotated[str, "cuisine"]
 Restaurant = Annotated[str, "restaurant"]
@@ -69,14 +69,14 @@ def find_restaurant(city: City, cuisine: Cuisine) -> RestaurantFound:
         city: name of the city.
         cuisine: kind of food, such as Italian.
     """
-    found = [
+    matches = [
         (row["rating"], name)
         for name, row in STATE["restaurants"].items()
         if (row["city"], row["cuisine"]) == (city, cuisine)
     ]
-    if not found:
+    if not matches:
         raise NotFound(f"there is no restaurant with {cuisine} food in {city}")
-    rating, name = max(found)
+    rating, name = max(matches)
     return {"restaurant": name, "rating": rating}
 
 
@@ -145,95 +145,3 @@ def cancel_reservation(reservation: Reservation) -> Cancelled:
 
 TOOLS = (find_restaurant, get_restaurant, reserve_table, get_reservation, cancel_reservation)
 GIVEN = {"cuisine": CUISINES, "restaurant": "restaurants", "reservation": "reservations"}
-NAMED = {
-    "cuisine": "{} food",
-    "restaurant": "the restaurant {}",
-    "reservation": "[reservation|reservation number|the reservation] {}",
-}
-ASK = {
-    "find_restaurant": (
-        "[find|look for] the [best|highest|top] rated restaurant for {cuisine} in {city}",
-        "[find out|see|check] which restaurant in {city} is rated [highest|best] for {cuisine}",
-        "[find|look for] the restaurant with the best rating for {cuisine} in {city}",
-    ),
-    "get_restaurant": (
-        "[look up|check] {restaurant}",
-        "check the city, cuisine and menu price of {restaurant}",
-        "[find out|see|check] where {restaurant} is and what its menu costs",
-        "[get|look up] the [details|particulars|data] of {restaurant}",
-    ),
-    "reserve_table": (
-        "[reserve|book] a table at {restaurant} for {guest} on {day}",
-        "get {guest} a table at {restaurant} on {day}",
-        "[reserve|book] {guest} a table at {restaurant} for {day}",
-    ),
-    "get_reservation": (
-        "[look up|pull up] {reservation}",
-        "[check|see|find out] whether {reservation} [is confirmed|stands|is valid]",
-        "[check|look up] the [details|status|state] of {reservation}",
-    ),
-    "cancel_reservation": (
-        "[cancel|call off] {reservation}",
-        "give up the table of {reservation}",
-        "have {reservation} cancelled",
-    ),
-}
-CALLED = {
-    "find_restaurant.restaurant": (
-        "that restaurant",
-        "the [best|highest|top] rated restaurant for {cuisine} in {city}",
-    ),
-    "get_restaurant.city": ("the city of that restaurant", "the city where {restaurant} is"),
-    "get_restaurant.cuisine": ("its cuisine", "the cuisine of {restaurant}"),
-    "get_restaurant.menu_price": ("its menu price", "the menu price at {restaurant}"),
-    "get_restaurant.currency": ("the currency of its menu", "the currency of the menu at {restaurant}"),
-    "reserve_table.reservation": ("that new reservation", "the new reservation at {restaurant} on {day}"),
-    "get_reservation.restaurant": ("the reserved restaurant", "the restaurant of {reservation}"),
-    "get_reservation.guest": ("the guest", "the guest of {reservation}"),
-    "get_reservation.day": ("the day of that reservation", "the day of {reservation}"),
-    "cancel_reservation.fee": ("the fee", "the fee for cancelling {reservation}"),
-    "cancel_reservation.currency": ("the currency of the fee", "the currency of the fee for cancelling {reservation}"),
-}
-TELL = {
-    "find_restaurant": (
-        "The [best|highest] rated restaurant with {cuisine} food in {city} is {restaurant}, rated {rating}.",
-        "For {cuisine} food in {city}, {restaurant} is rated [best|highest], at {rating}.",
-        "{restaurant}, rated {rating}, is the best place for {cuisine} food in {city}.",
-    ),
-    "get_restaurant": (
-        "{restaurant} in {city} serves {cuisine} food, with a menu at {menu_price} {currency}.",
-        "A menu at {restaurant} in {city} costs {menu_price} {currency}; the food is {cuisine}.",
-        "{restaurant} is in {city}; it offers {cuisine} food and a menu for {menu_price} {currency}.",
-    ),
-    "reserve_table": (
-        "A table at {restaurant} is reserved for {guest} on {day} at {time} as {reservation}.",
-        "{guest} has a table at {restaurant} on {day} at {time}, [|the ]reservation {reservation}.",
-        "[Reservation|The reservation] {reservation} is made: {restaurant}, {day} at {time}, for {guest}.",
-    ),
-    "get_reservation": (
-        "[Reservation|The reservation] {reservation} at {restaurant} for {guest} on {day} at {time} is {status}.",
-        "The table of {guest} at {restaurant} on {day} at {time}, {reservation}, is {status}.",
-        "[|Reservation |The reservation ]{reservation} is {status}: {restaurant}, {day} at {time}, for {guest}.",
-    ),
-    "cancel_reservation": (
-        "[Reservation|The reservation] {reservation} is cancelled, for a fee of {fee} {currency}.",
-        "[|Reservation |The reservation ]{reservation} has been called off; the fee is {fee} {currency}.",
-        "Cancelling {reservation} cost {fee} {currency}.",
-    ),
-}
-TESTS = {
-    "find_restaurant": (("rating", ">", (3.5, 4.0, 4.5), "it is rated above {}"),),
-    "get_restaurant": (
-        ("menu_price", "<", (30.0, 50.0, 70.0), "the menu costs less than {}"),
-        ("cuisine", "==", CUISINES, "it serves {} food"),
-    ),
-    "cancel_reservation": (("fee", ">", (5.0, 10.0, 15.0), "the fee is above {}"),),
-}
-CHANGES: dict[str, Look | None] = {
-    "reserve_table": None,
-    "cancel_reservation": (
-        "get_reservation",
-        {"reservation": "reservation"},
-        "reservation {reservation} {is} still {status}",
-    ),
-}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import CITIES, STATE, Amount, City, Currency, Look, NotFound, Person, next_number, number, one
+from .shared import CITIES, STATE, Amount, City, Currency, NotFound, Person, next_number, number, one
 
 Transfer = Annotated[str, "transfer"]
 # About what one euro buys.
@@ -130,94 +130,3 @@ def get_transfer(transfer: Transfer) -> TransferFound:
 
 TOOLS = (convert_amount, get_city_currency, get_balance, send_transfer, get_transfer)
 GIVEN = {"amount": AMOUNTS, "transfer": "transfers"}
-NAMED = {"transfer": "[transfer|transfer number|the transfer] {}"}
-ASK = {
-    "convert_amount": (
-        "[convert|change|exchange] {amount} from {source_currency} into {target_currency}",
-        "convert {amount} from {source_currency} to {target_currency}",
-        "[work out|find out|calculate] what {amount} in {source_currency} [comes to|is worth] in {target_currency}",
-    ),
-    "get_city_currency": (
-        "[find out|check|see] which currency [is used|one pays with] in {city}",
-        "[look up|check] the currency of {city}",
-        "[look up|check] what money people use in {city}",
-    ),
-    "get_balance": (
-        "check the balance [of the account of|in the account of|held by] {account_holder}",
-        "[find out|see|check] how much money {account_holder} has",
-        "[look up|check] the account balance of {account_holder}",
-    ),
-    "send_transfer": (
-        "[send|pay] {recipient} {amount} in {currency} from the account of {sender}",
-        "[transfer|send] {amount} in {currency} from {sender} to {recipient}",
-        "[make|arrange] a transfer of {amount} in {currency} from {sender} to {recipient}",
-    ),
-    "get_transfer": (
-        "[look up|pull up|check] {transfer}",
-        "[find out|check|see] who paid whom in {transfer}",
-        "[look up|get] the [details|particulars|data] of {transfer}",
-    ),
-}
-CALLED = {
-    "convert_amount.converted": (
-        "the converted amount",
-        "the amount that {amount} in {source_currency} makes in {target_currency}",
-    ),
-    "get_city_currency.currency": ("that local currency", "the currency of {city}"),
-    "get_balance.balance": ("that balance", "the [balance|account balance] of {account_holder}"),
-    "get_balance.currency": ("the currency of that account", "the currency of the account of {account_holder}"),
-    "send_transfer.transfer": ("that new transfer", "the new transfer from {sender} to {recipient}"),
-    "send_transfer.balance": ("the remaining balance", "the remaining balance of {sender}"),
-    "send_transfer.account_currency": ("the currency of the sender's account", "the account currency of {sender}"),
-    "get_transfer.sender": ("the person who paid", "the sender of {transfer}"),
-    "get_transfer.recipient": ("the person who was paid", "the recipient of {transfer}"),
-    "get_transfer.amount": ("the amount paid", "the amount of {transfer}"),
-    "get_transfer.currency": ("the currency of that transfer", "the currency of {transfer}"),
-}
-TELL = {
-    "convert_amount": (
-        "{amount} {source_currency} is worth {converted} {target_currency}.",
-        "{amount} {source_currency} [comes to|makes|equals] {converted} {target_currency}.",
-        "In {target_currency}, {amount} {source_currency} is {converted}.",
-    ),
-    "get_city_currency": (
-        "The currency [used in|of] {city} is {currency}.",
-        "In {city} one pays [in|with] {currency}.",
-        "People in {city} use {currency}.",
-    ),
-    "get_balance": (
-        "The account of {account_holder} holds {balance} {currency}.",
-        "{account_holder} has {balance} {currency} [in the account|on hand|at the bank].",
-        "The balance of {account_holder} is {balance} {currency}.",
-    ),
-    "send_transfer": (
-        "{sender} has sent {amount} {currency} to {recipient} as {transfer} and has {balance} {account_currency} "
-        "left.",
-        "[Transfer|The transfer] {transfer} of {amount} {currency} from {sender} to {recipient} is made; {balance} "
-        "{account_currency} [remain|are left].",
-        "{recipient} gets {amount} {currency} from {sender} with {transfer}, which leaves {sender} {balance} "
-        "{account_currency}.",
-    ),
-    "get_transfer": (
-        "With [|the transfer ]{transfer}, {sender} paid {amount} {currency} to {recipient}.",
-        "[|Transfer |The transfer ]{transfer} was a payment of {amount} {currency} from {sender} to {recipient}.",
-        "{recipient} [got|received] {amount} {currency} from {sender} in {transfer}.",
-    ),
-}
-TESTS = {
-    "convert_amount": (("converted", ">", (50.0, 200.0, 1000.0), "the result is above {}"),),
-    "get_balance": (("balance", "<", (2000.0, 5000.0, 20000.0), "the balance is below {}"),),
-    "get_transfer": (("amount", ">", (50.0, 100.0, 200.0), "the amount is above {}"),),
-}
-CHANGES: dict[str, Look | None] = {"send_transfer": None}
-CARRIED = {
-    "convert_amount": (
-        "[convert|change|exchange] {amount} [to|into] {target_currency}",
-        "[work out|find out|calculate|see] what {amount} [comes to|is worth|makes] in {target_currency}",
-        "[express|state] {amount} in {target_currency}",
-    ),
-    "send_transfer": (
-        "[send|pay] {recipient} {amount} from the account of {sender}",
-        "[transfer|send] {amount} from {sender} to {recipient}",
-    ),
-}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Annotated, Any, Literal, TypedDict
 
-from .shared import CITIES, STATE, Amount, City, Currency, Day, Look, NotFound, Person, next_number, number, one
+from .shared import CITIES, STATE, Amount, City, Currency, Day, NotFound, Person, next_number, number, one
 
 Parcel = Annotated[str, "parcel"]
 Order = Annotated[str, "order"]
@@ -130,101 +130,3 @@ def ship_order(order: Order) -> Shipped:
 
 TOOLS = (get_postage, send_parcel, track_parcel, redirect_parcel, ship_order)
 GIVEN = {"parcel": "parcels"}
-NAMED = {"parcel": "[parcel|parcel number|the parcel] {}"}
-ASK = {
-    "get_postage": (
-        "[work out|calculate|look up] the {speed} postage for a parcel from {origin} to {destination}",
-        "[find out|see|check] what {speed} delivery of a parcel from {origin} to {destination} costs",
-        "[check|see] how much a parcel from {origin} to {destination} costs by {speed} [delivery|post]",
-    ),
-    "send_parcel": (
-        "[send|post|mail] a parcel for {recipient} from {origin} to {destination}",
-        "have a parcel [posted|mailed] in {origin} for {recipient}, addressed to {destination}",
-        "[get|have] a parcel for {recipient} sent from {origin} to {destination}",
-    ),
-    "track_parcel": (
-        "[track|trace] {parcel}",
-        "[find out|see|check] where {parcel} is[| now| at the moment]",
-        "[look up|check] the [whereabouts|progress] of {parcel}",
-    ),
-    "redirect_parcel": (
-        "[redirect|reroute] {parcel} to {city}",
-        "have {parcel} [delivered|sent] to {city} instead",
-        "[change|switch|set] the destination of {parcel} to {city}",
-    ),
-    "ship_order": (
-        "[ship|dispatch|send out] {order}",
-        "hand {order} to the post",
-        "have {order} [shipped|sent out]",
-    ),
-}
-CALLED = {
-    "get_postage.postage": ("that postage", "the {speed} postage from {origin} to {destination}"),
-    "get_postage.currency": ("the currency of that postage", "the currency of postage from {origin}"),
-    "send_parcel.parcel": ("that new parcel", "the new parcel for {recipient}"),
-    "send_parcel.postage": ("the postage paid", "the postage paid for the parcel to {recipient}"),
-    "send_parcel.currency": (
-        "the currency of the postage paid",
-        "the currency of the postage paid for the parcel to {recipient}",
-    ),
-    "track_parcel.location": ("the city where it is now", "the city where {parcel} is now"),
-    "track_parcel.destination": ("the city where it is going", "the destination of {parcel}"),
-    "track_parcel.recipient": ("the person who gets it", "the recipient of {parcel}"),
-    "track_parcel.delivery_day": ("the day it arrives", "the day when {parcel} arrives"),
-    "redirect_parcel.previous_destination": (
-        "its former destination",
-        "the [former|previous|old] destination of {parcel}",
-    ),
-    "redirect_parcel.delivery_day": ("its new day of delivery", "the new day of delivery of {parcel}"),
-    "ship_order.parcel": ("the parcel with that order", "the parcel with {order}"),
-    "ship_order.delivery_day": ("the day that order arrives", "the day when {order} arrives"),
-}
-TELL = {
-    "get_postage": (
-        "The {speed} postage for a parcel from {origin} to {destination} is {postage} {currency}.",
-        "A parcel from {origin} to {destination} costs {postage} {currency} by {speed} [post|delivery].",
-        "Sending a parcel from {origin} to {destination} as {speed} post takes {postage} {currency}.",
-    ),
-    "send_parcel": (
-        "A parcel for {recipient} [is on its way|has left|is under way] from {origin} to {destination} as {parcel}, "
-        "for {postage} {currency}.",
-        "[Parcel|The parcel] {parcel} goes from {origin} to {recipient} in {destination}; the postage is {postage} "
-        "{currency}.",
-        "{recipient} will get {parcel} in {destination}, sent from {origin} for {postage} {currency}.",
-    ),
-    "track_parcel": (
-        "[Parcel|The parcel] {parcel} for {recipient} is {status} in {location} and arrives in {destination} on "
-        "{delivery_day}.",
-        "[|Parcel |The parcel ]{parcel} is in {location} ({status}) and will reach {recipient} in {destination} on "
-        "{delivery_day}.",
-        "The status of [|parcel ]{parcel} is {status}: now in {location}, due in {destination} for {recipient} on "
-        "{delivery_day}.",
-    ),
-    "redirect_parcel": (
-        "[Parcel|The parcel] {parcel} now goes to {city} instead of {previous_destination} and [arrives|comes|is "
-        "due] on {delivery_day}.",
-        "[|Parcel |The parcel ]{parcel} is redirected from {previous_destination} to {city}, with delivery [on|due "
-        "on|set for] {delivery_day}.",
-        "The destination of [|parcel ]{parcel} is now {city}, no longer {previous_destination}; it comes on "
-        "{delivery_day}.",
-    ),
-    "ship_order": (
-        "[Order|The order] {order} is shipped as {parcel} and [arrives|comes|is due] on {delivery_day}.",
-        "[|Order |The order ]{order} [is on its way|has left|is under way] as [|the ]parcel {parcel}, with delivery "
-        "[on|due on|set for] {delivery_day}.",
-        "[Parcel|The parcel] {parcel} with {order} will arrive on {delivery_day}.",
-    ),
-}
-TESTS = {
-    "get_postage": (("postage", "<", (20.0, 25.0, 35.0), "the postage is below {}"),),
-    "track_parcel": (("status", "==", ("in transit", "at customs", "out for delivery"), "it is {}"),),
-}
-CHANGES: dict[str, Look | None] = {
-    "send_parcel": None,
-    "redirect_parcel": (
-        "track_parcel",
-        {"parcel": "parcel"},
-        "parcel {parcel} {is} still on its way to {destination}",
-    ),
-    "ship_order": ("get_order", {"order": "order"}, "order {order} {is} still {status}"),
-}

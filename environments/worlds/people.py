@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import STATE, City, Day, Look, NotFound, Person, one
+from .shared import STATE, City, Day, NotFound, Person, one
 
 Email = Annotated[str, "email"]
 
@@ -105,76 +105,3 @@ def change_home_city(person: Person, city: City) -> HomeChanged:
 
 TOOLS = (get_contact, find_email_owner, get_birthday, get_emergency_contact, change_home_city)
 GIVEN = {"email": "emails"}
-NAMED: dict[str, str] = {}
-ASK = {
-    "get_contact": (
-        "[look up|find|get] the contact details of {person}",
-        "[find|look up] {person} in the [address book|contact list|directory]",
-        "[find out|look up] how {person} can be reached",
-    ),
-    "find_email_owner": (
-        "[find out|see|check] who uses {email}",
-        "[find out|see|check] to whom {email} belongs",
-        "[find|look up] the owner of {email}",
-    ),
-    "get_birthday": (
-        "[look up|check] the birthday of {person}",
-        "[find out|check|see] when {person} [has a birthday this year|turns a year older|celebrates a birthday]",
-        "[check|find out] on which day {person} has a birthday",
-    ),
-    "get_emergency_contact": (
-        "[look up|find] the [emergency contact|contact in an emergency] of {person}",
-        "[find out|see|check] whom to call [if|in case] something happens to {person}",
-        "[see|check|find out] who is listed as the emergency contact of {person}",
-    ),
-    "change_home_city": (
-        "[change|update] the [home city|home town|home] of {person} to {city}",
-        "[note|record] in the [address book|contact list|directory] that {person} now lives in {city}",
-        "[set|register] {city} as the new [home city|home town|home] of {person}",
-    ),
-}
-CALLED = {
-    "get_contact.email": ("that email address", "the email address of {person}"),
-    "get_contact.home_city": ("that home city", "the home [city|town] of {person}"),
-    "find_email_owner.owner": ("that owner", "the owner of {email}"),
-    "get_birthday.birthday": ("that birthday", "the birthday of {person}"),
-    "get_emergency_contact.contact": (
-        "that emergency contact",
-        "the [emergency contact|contact in an emergency] of {person}",
-    ),
-    "change_home_city.previous_city": ("that former home city", "the [former|previous|old] home city of {person}"),
-}
-TELL = {
-    "get_contact": (
-        "{person} lives in {home_city} and can be reached at {email} or {phone}.",
-        "The contact details of {person}, who lives in {home_city}, are {email} and {phone}.",
-        "{person}, of {home_city}, has the address {email} and the number {phone}.",
-    ),
-    "find_email_owner": (
-        "The email address {email} belongs to {owner}.",
-        "{owner} is the owner of {email}.",
-        "{email} is used by {owner}.",
-    ),
-    "get_birthday": (
-        "The birthday of {person} is on {birthday}, turning {turns}.",
-        "{person} turns {turns} on {birthday}.",
-        "On {birthday}, {person} will be {turns}.",
-    ),
-    "get_emergency_contact": (
-        "The emergency contact of {person} is {contact}, a {relation}.",
-        "[If|In case] something happens to {person}, {contact}, a {relation}, is to be called.",
-        "{person} has named {contact}, a {relation}, as emergency contact.",
-    ),
-    "change_home_city": (
-        "{person} now lives in {city} instead of {previous_city}.",
-        "The [home city|home town|home] of {person} is now {city}; it was {previous_city}.",
-        "{city} has replaced {previous_city} as the [home city|home town|home] of {person}.",
-    ),
-}
-TESTS = {
-    "get_birthday": (("turns", ">", (30, 40, 50), "the new age is above {}"),),
-    "get_emergency_contact": (("relation", "==", ("friend", "cousin"), "that contact is a {}"),),
-}
-CHANGES: dict[str, Look | None] = {
-    "change_home_city": ("get_contact", {"person": "person"}, "the home city of {person} {is} still {home_city}"),
-}

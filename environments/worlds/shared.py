@@ -11,10 +11,6 @@ Person = Annotated[str, "person"]
 Amount = Annotated[float, "amount"]
 Currency = Annotated[str, "currency"]
 
-# How to see whether a call took effect: a function that changes nothing, its parameters from the call's arguments,
-# and words for a result that says no, with places for its fields and for "is" or "was".
-Look = tuple[str, dict[str, str], str]
-
 STATE: dict[str, Any] = {}
 CITIES = {
     "Oslo": "NOK", "Lisbon": "EUR", "Kyoto": "JPY", "Toronto": "CAD", "Nairobi": "KES", "Prague": "CZK", "Lima": "PEN",
@@ -26,12 +22,10 @@ LAST = ("Silva", "Okafor", "Novak", "Tanaka", "Moreau", "Larsen", "Castro", "Rei
 
 # Kinds a user may state in every world: a table of the state, or the values themselves.
 GIVEN: dict[str, Any] = {"city": "cities", "day": "days", "person": "persons", "currency": "currencies"}
-# How a user speaks of a value of a kind; others stand as they are.
-NAMED: dict[str, str] = {}
 
 
 class NotFound(Exception):
-    """What a tool says when there is no such thing."""
+    """A tool's error if there is no such thing."""
 
 
 def begin(seed: int, fills: list[Any]) -> None:
@@ -57,13 +51,14 @@ def one(table: str, key: str) -> dict[str, Any]:
 def number(prefix: str, rng: random.Random) -> str:
     """An identifier that no other has."""
     while True:
-        made = f"{prefix}{rng.randrange(1000, 10000)}"
-        if made not in STATE["numbers"]:
-            STATE["numbers"].append(made)
-            return made
+        name = f"{prefix}{rng.randrange(1000, 10000)}"
+        if name not in STATE["numbers"]:
+            STATE["numbers"].append(name)
+            return name
 
 
 def next_number(prefix: str) -> str:
-    """The identifier of something that a tool makes: by its place, so that the same calls give the same."""
-    STATE["numbers"].append(made := f"{prefix}{10_000 + len(STATE['numbers'])}")
-    return str(made)
+    """The identifier of something that a tool creates, numbered in order: equal calls give equal ones."""
+    name = f"{prefix}{10_000 + len(STATE['numbers'])}"
+    STATE["numbers"].append(name)
+    return name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import STATE, Amount, City, Currency, Look, NotFound, Person, next_number, number, one
+from .shared import STATE, Amount, City, Currency, NotFound, Person, next_number, number, one
 
 Category = Annotated[str, "category"]
 Product = Annotated[str, "product"]
@@ -70,10 +70,10 @@ def find_cheapest_product(category: Category) -> CheapestProduct:
     Args:
         category: section of the shop, such as camera.
     """
-    found = [(row["price"], name) for name, row in STATE["products"].items() if row["category"] == category]
-    if not found:
+    matches = [(row["price"], name) for name, row in STATE["products"].items() if row["category"] == category]
+    if not matches:
         raise NotFound(f"the shop has no {category} section")
-    price, name = min(found)
+    price, name = min(matches)
     return {"product": name, "price": price, "currency": STATE["products"][name]["currency"]}
 
 
@@ -136,94 +136,3 @@ def cancel_order(order: Order) -> Refunded:
 
 TOOLS = (find_cheapest_product, get_product, place_order, get_order, cancel_order)
 GIVEN = {"category": CATEGORIES, "product": "products", "order": "orders"}
-NAMED = {"category": "the {} section", "product": "the {}", "order": "[order|order number|the order] {}"}
-ASK = {
-    "find_cheapest_product": (
-        "[find|look for] the [cheapest|least expensive] [product|item] in {category} [of the|in the|in our] shop",
-        "find out [which product|which item|what] costs least in {category} [of the|in the|in our] shop",
-        "[look for|search for] the lowest-priced [product|item] in {category} [of the|in the|in our] shop",
-    ),
-    "get_product": (
-        "[look up|check] {product} in [the|our] shop",
-        "check the price and [stock|availability] of {product}",
-        "[find out|see|check] what {product} costs and how many are in stock",
-    ),
-    "place_order": (
-        "[order|buy|purchase] {product} for {customer}, [with delivery to|to be delivered to] {city}",
-        "buy {product} for {customer} and have it [delivered|sent] to {city}",
-        "place an order of {product} for {customer}, [with delivery to|going to] {city}",
-    ),
-    "get_order": (
-        "[check|look up] the status of {order}",
-        "[look up|pull up] {order}",
-        "[check|find out|see] how {order} stands",
-    ),
-    "cancel_order": (
-        "[cancel|call off] {order}",
-        "[cancel|call off] {order} and get the money back",
-        "[cancel|call off] {order} for a refund",
-    ),
-}
-CALLED = {
-    "find_cheapest_product.product": (
-        "that product",
-        "the [cheapest|least expensive|lowest-priced] product in {category}",
-    ),
-    "find_cheapest_product.price": (
-        "its price",
-        "the price of the [cheapest|least expensive|lowest-priced] product in {category}",
-    ),
-    "find_cheapest_product.currency": ("the currency of its price", "the currency of the prices in {category}"),
-    "get_product.category": ("its section", "the section of {product}"),
-    "get_product.price": ("its price", "the price of {product}"),
-    "get_product.currency": ("the currency of its price", "the currency in which {product} is sold"),
-    "get_product.warehouse": ("the city where it is stored", "the city where {product} is stored"),
-    "place_order.order": ("that new order", "the new order of {product} for {customer}"),
-    "place_order.price": ("the price of that order", "the price of the order of {product} for {customer}"),
-    "place_order.currency": ("the currency of that order", "the currency of the order of {product} for {customer}"),
-    "get_order.product": ("the ordered product", "the product of {order}"),
-    "get_order.customer": ("the customer who ordered it", "the customer of {order}"),
-    "get_order.city": ("the city of delivery", "the city to which {order} is delivered"),
-    "cancel_order.refund": ("the refund", "the refund for {order}"),
-    "cancel_order.currency": ("the currency of the refund", "the currency of the refund for {order}"),
-}
-TELL = {
-    "find_cheapest_product": (
-        "The [cheapest|least expensive] product in the {category} section is the {product}, at {price} {currency}.",
-        "In the {category} section the {product} costs least: {price} {currency}.",
-        "The {product} is the [cheapest|lowest-priced] product of the {category} section, for {price} {currency}.",
-    ),
-    "get_product": (
-        "The {product} in the {category} section costs {price} {currency}, with a stock of {stock} in {warehouse}.",
-        "The price of the {product} ({category} section) is {price} {currency}; there are {stock} of them in "
-        "{warehouse}.",
-        "The {category} section has the {product} for {price} {currency}; the stock in {warehouse} is {stock}.",
-    ),
-    "place_order": (
-        "[Order|The order] {order} is placed: the {product} for {customer} to {city}, at {price} {currency}.",
-        "The {product} is ordered for {customer} as {order}; it goes to {city} and costs {price} {currency}.",
-        "{customer} will get the {product} in {city}: [|the ]order {order}, {price} {currency}.",
-    ),
-    "get_order": (
-        "[Order|The order] {order} is {status}: the {product} for {customer}, to be delivered to {city}.",
-        "The status of [|order ]{order} is {status}; it is the {product} for {customer} in {city}.",
-        "[|Order |The order ]{order} is for {customer}, the {product} with delivery to {city}, and is {status}.",
-    ),
-    "cancel_order": (
-        "[Order|The order] {order} is cancelled, and {refund} {currency} will be refunded.",
-        "[|Order |The order ]{order} has been called off; {refund} {currency} [come|go] back.",
-        "The refund for the cancelled order {order} is {refund} {currency}.",
-    ),
-}
-TESTS = {
-    "find_cheapest_product": (("price", "<", (50.0, 100.0, 150.0), "it costs less than {}"),),
-    "get_product": (
-        ("stock", "<", (5, 10, 20), "fewer than {} are in stock"),
-        ("price", ">", (100.0, 200.0, 300.0), "it costs more than {}"),
-    ),
-    "get_order": (("status", "==", ("placed", "packed"), "its status is {}"),),
-}
-CHANGES: dict[str, Look | None] = {
-    "place_order": None,
-    "cancel_order": ("get_order", {"order": "order"}, "order {order} {is} still {status}"),
-}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any, Literal, TypedDict
 
-from .shared import CITIES, DAYS, STATE, City, Day, Look, NotFound, one
+from .shared import CITIES, DAYS, STATE, City, Day, NotFound, one
 
 
 class Temperature(TypedDict):
@@ -102,86 +102,3 @@ def find_warmest_city(day: Day) -> WarmestCity:
 
 TOOLS = (get_current_temperature, get_forecast, get_air_quality, find_driest_day, find_warmest_city)
 GIVEN: dict[str, Any] = {}
-NAMED: dict[str, str] = {}
-ASK = {
-    "get_current_temperature": (
-        "[check|find out|see] in degrees {unit} how warm it is in {city} [now|right now|at the moment]",
-        "[check|look up|measure] the [current|present] temperature in {city} in degrees {unit}",
-        "[find out|see|check] how many degrees {unit} it is in {city} [right now|at the moment]",
-    ),
-    "get_forecast": (
-        "[check|look up|get] the [weather forecast|forecast] for {city} on {day}",
-        "[find out|see|check] [what the weather will be like|what the weather is going to be|how the weather will "
-        "be] in {city} on {day}",
-        "[see|find out|check] what weather is [expected|forecast] in {city} on {day}",
-    ),
-    "get_air_quality": (
-        "[check|look up|measure] the air quality in {city}",
-        "[find out|check|see] how [clean|good] the air is in {city}",
-        "[look up|check] the air quality index of {city}",
-    ),
-    "find_driest_day": (
-        "[find|look for] the day [on which rain is least likely|with the lowest chance of rain|with the least risk "
-        "of rain] in {city}",
-        "[find|pick out] the driest day [of|in] the forecast for {city}",
-        "find out [on which day rain is least likely|which day promises to be driest] in {city}",
-    ),
-    "find_warmest_city": (
-        "[find|look for] the city with the [warmest weather|highest temperatures] [on|for] {day}",
-        "find out [which city will be warmest|where it will be warmest|which city is going to be warmest] on {day}",
-        "[see|check] which [city|place] has the [highest temperature|highest temperatures|warmest weather] [on|for] "
-        "{day}",
-    ),
-}
-CALLED = {
-    "find_driest_day.day": ("that driest day", "the driest day in {city}"),
-    "find_warmest_city.city": (
-        "that warmest city",
-        "the [city with the [warmest weather|highest temperatures] [on|for]|warmest city on] {day}",
-    ),
-}
-TELL = {
-    "get_current_temperature": (
-        "It is {temperature} degrees {unit} in {city} [right now|at the moment|now].",
-        "{city} is at {temperature} degrees {unit} [right now|at the moment].",
-        "The [current |present |]temperature in {city} is {temperature} degrees {unit}.",
-    ),
-    "get_forecast": (
-        "On {day} it will be {condition} in {city}, with [up to|at most|no more than] {high_celsius} degrees[ "
-        "Celsius|] and a [{rain_percent} percent chance of rain|chance of rain of {rain_percent} percent|risk of "
-        "rain of {rain_percent} percent].",
-        "{city} will be {condition} on {day}: [up to|at most|no more than] {high_celsius} degrees[ Celsius|], "
-        "chance of rain {rain_percent} percent.",
-        "The forecast for {city} on {day} is {condition}, [a maximum of|not above] {high_celsius} degrees[ "
-        "Celsius|]; [rain has a chance of|the risk of rain is|for rain the odds are] {rain_percent} percent.",
-    ),
-    "get_air_quality": (
-        "The air quality index in {city} is {index}, which is {level}.",
-        "The air in {city} is {level}, with an index of {index}.",
-        "{city} has an air quality index of {index} ({level}).",
-    ),
-    "find_driest_day": (
-        "The driest day in {city} is {day}, with a [{rain_percent} percent chance of rain|chance of rain of "
-        "{rain_percent} percent|risk of rain of {rain_percent} percent].",
-        "Rain is least likely in {city} on {day}: {rain_percent} percent.",
-        "For {city}, {day} [looks|promises to be] driest; [the chance of rain|the risk of rain|its chance of rain] "
-        "is {rain_percent} percent.",
-    ),
-    "find_warmest_city": (
-        "The warmest [city|place] on {day} is {city}, with [up to|at most|no more than] "
-        "{high_celsius} degrees[ Celsius|].",
-        "On {day} it will be warmest in {city}, [with up to|at most|no more than] {high_celsius} degrees[ Celsius|].",
-        "{city} will be [the warmest|warmest of all] on {day}: [up to|at most|no more than] {high_celsius} degrees[ "
-        "Celsius|].",
-    ),
-}
-TESTS = {
-    "get_forecast": (
-        ("rain_percent", ">", (30, 50, 70), "the chance of rain is above {} percent"),
-        ("high_celsius", "<", (10, 15, 20), "it stays below {} degrees Celsius"),
-        ("condition", "==", ("sunny", "rainy"), "it will be {}"),
-    ),
-    "get_air_quality": (("index", ">", (50, 80, 100), "the air quality index is above {}"),),
-    "find_driest_day": (("rain_percent", "<", (5, 10), "the chance of rain is below {} percent"),),
-}
-CHANGES: dict[str, Look | None] = {}

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from hubwright.environments.calls import Call, as_python, json_calls, python_calls
+from hubwright.environments.calls import Call, as_python, python_calls
 
 
 @pytest.mark.parametrize(
@@ -92,14 +92,3 @@ def test_what_is_written_is_read_back():
         named = {f"x{n}": value(rng) for n in range(rng.randrange(4))}
         call = Call("a.b", named, tuple(value(rng) for _ in range(rng.randrange(3))))
         assert python_calls(f"[{as_python(call)}]") == [call]
-
-
-def test_json():
-    assert json_calls('[{"name": "f", "arguments": {"a": 1}}, {"name": "g"}]') == [Call("f", {"a": 1}), Call("g")]
-    assert json_calls('{"name": "f", "arguments": {}}') == [Call("f")]
-    for text, said in (
-        ("[{}]", "needs a name"), ("{", "no JSON"), ("[1]", "needs a name"), ('{"name": "f", "arguments": [1]}', "no object"),
-        ("[" * 100_000, "no JSON"),
-    ):  # fmt: skip
-        with pytest.raises(ValueError, match=said):
-            json_calls(text)

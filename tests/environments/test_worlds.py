@@ -18,6 +18,7 @@ from hubwright.environments import worlds
 from hubwright.environments.definition import fault, from_function
 from hubwright.environments.sandbox import Limits, Outcome, Sandbox
 from hubwright.environments.schema import violation
+from hubwright.environments.world_sandbox import wording_of
 
 SEEDS = range(20)
 TRIES = 300
@@ -25,6 +26,7 @@ DEFINITIONS = {tool.__name__: from_function(tool) for world in worlds.WORLDS for
 PARAMETERS: dict[str, dict[str, Any]] = {name: d["parameters"]["properties"] for name, d in DEFINITIONS.items()}
 FIELDS: dict[str, dict[str, Any]] = {name: d["responses"]["properties"] for name, d in DEFINITIONS.items()}
 WORLD_OF = {tool.__name__: world for world in worlds.WORLDS for tool in world.TOOLS}
+WORDINGS = {world: wording_of(world) for world in worlds.WORLDS}
 TAKEN = {schema["kind"] for parameters in PARAMETERS.values() for schema in parameters.values() if "kind" in schema}
 
 every_world = pytest.mark.parametrize("world", worlds.WORLDS, ids=lambda world: world.__name__.rpartition(".")[2])
@@ -81,20 +83,21 @@ def test_a_user_or_a_result_can_give_every_argument() -> None:
     given = {schema.get("kind") for fields in FIELDS.values() for schema in fields.values()}
     assert stated | given >= TAKEN
     assert stated <= TAKEN, "a kind is stated that no tool takes"
-    named = {kind for world in (worlds.shared, *worlds.WORLDS) for kind in world.NAMED}
-    assert named <= TAKEN
-    assert all(names_in(words) == [] for world in worlds.WORLDS for words in world.NAMED.values())
+    named = {kind: words for wording in WORDINGS.values() for kind, words in wording["named"].items()}
+    assert set(named) <= TAKEN
+    assert all(names_in(words) == [] for words in named.values())
 
 
 @every_world
 def test_words_are_of_tools_and_fields_that_exist(world: ModuleType) -> None:
     tools = {tool.__name__ for tool in world.TOOLS}
-    assert set(world.ASK) == set(world.TELL) == tools
-    assert set(world.TESTS) <= tools
+    wording = WORDINGS[world]
+    assert set(wording["ask"]) == set(wording["tell"]) == tools
+    assert set(wording["tests"]) | set(wording["carried"]) | set(wording["changes"]) <= tools
     spoken_of = {
         f"{name}.{key}" for name in tools for key, schema in FIELDS[name].items() if schema.get("kind") in TAKEN
     }
-    assert set(world.CALLED) == spoken_of
+    assert set(wording["called"]) == spoken_of
 
 
 def variants(template: str) -> list[str]:
@@ -106,19 +109,19 @@ def variants(template: str) -> list[str]:
 
 @every_tool
 def test_words_have_a_place_for_every_value(name: str) -> None:
-    world, parameters, fields = WORLD_OF[name], set(PARAMETERS[name]), set(FIELDS[name])
-    for words in (one for template in world.ASK[name] for one in variants(template)):
+    wording, parameters, fields = WORDINGS[WORLD_OF[name]], set(PARAMETERS[name]), set(FIELDS[name])
+    for words in (one for template in wording["ask"][name] for one in variants(template)):
         assert sorted(names_in(words)) == sorted(parameters), words
         assert words[0].islower() and words[-1] not in ".?!", words
-    for words in (one for template in world.TELL[name] for one in variants(template)):
+    for words in (one for template in wording["tell"][name] for one in variants(template)):
         assert fields <= set(names_in(words)) <= fields | parameters
         assert words.endswith(".")
     for key in fields:
-        if f"{name}.{key}" in world.CALLED:
-            short, full = world.CALLED[f"{name}.{key}"]
+        if f"{name}.{key}" in wording["called"]:
+            short, full = wording["called"][f"{name}.{key}"]
             assert not names_in(short)
             assert names_in(full) and set(names_in(full)) <= parameters, full
-    for key, comparison, values, words in world.TESTS.get(name, ()):
+    for key, comparison, values, words in wording["tests"].get(name, ()):
         assert key in fields and comparison in ("<", ">", "==") and words.count("{}") == 1
         assert values and not any(violation(value, FIELDS[name][key]) for value in values)
 

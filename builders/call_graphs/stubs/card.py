@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from ....hub_sync.context import Report
+from ..._lib.cards import add_table
+from ..._lib.data_files import read_yaml
 from .read import HELD_OUT, Definitions
 
 
-def describe(
+def describe_definitions(
     report: Report, read: Definitions, source_name: str, sets: Mapping[frozenset[str], int], exhausted: Collection[str]
 ) -> None:
     """What a card says of the definitions that rows were drawn over.
@@ -21,34 +23,26 @@ def describe(
     tools = read.toolset.tools
     drawn = {name for functions in sets for name in functions}
     report.counts |= {"definitions": read.total, "definitions_used": len(tools), "functions_in_rows": len(drawn)}
-    report.tables.append(
-        {
-            "title": "Definitions",
-            "columns": ["", "definitions", "of all"],
-            "rows": [
-                [reason, number, f"{number / read.total:.1%}"]
-                for reason, number in [("used", len(tools)), *read.unused.most_common()]
-            ],
-        }
+    add_table(
+        report,
+        "Definitions",
+        ["", "definitions", "of all"],
+        [
+            [reason, number, f"{number / read.total:.1%}"]
+            for reason, number in [("used", len(tools)), *read.unused.most_common()]
+        ],
     )
     domains = Counter(tool.world for tool in tools.values())
     rows = Counter(tools[name].world for name in drawn)
-    report.tables.append(
-        {
-            "title": "Functions",
-            "columns": ["domain", "used", "in rows"],
-            "rows": [[domain, number, rows[domain]] for domain, number in sorted(domains.items())],
-        }
+    add_table(
+        report,
+        "Functions",
+        ["domain", "used", "in rows"],
+        [[domain, number, rows[domain]] for domain, number in sorted(domains.items())],
     )
     chained = sum(bool(tool.output_types) for tool in tools.values())
-    body = (
-        f"The functions are stubs of the definitions in {source_name}. A stub checks its arguments and returns typed "
-        "values that depend on its name, the arguments and a seed alone: they are of the right form, and not true. "
-        "Nothing was looked up, and what a function does to a state is not simulated. "
-        f"A result can be handed on by {chained:,} of them.\n\nEvery function that an instance of the split "
-        f"`{HELD_OUT}` calls is left out. The functions of the in-domain splits are not: that benchmark shares them "
-        "with its training set. Rows that ask nearly what one of its instances asks are left out."
-    )
+    text = read_yaml(__file__, "card.yaml")["functions"].strip()
+    body = text.format(source_name=source_name, chained=f"{chained:,}", held_out=HELD_OUT)
     if exhausted:
         body += f"\n\nThere were no more new rows of: {', '.join(sorted(exhausted))}."
     report.sections.append({"title": "Functions", "body": body})

@@ -19,46 +19,20 @@ from typing import Any
 from ....environments import stubs
 from ....environments.definition import fault
 from ....hub_sync.errors import DataError
+from ..._lib.data_files import read_yaml
 from ..toolset import Tool, Toolset
 from . import values, words
 
 COLUMNS = ("name", "description", "field", "parameters", "responses")
 HELD_OUT = "test_out_domain"
 MOST_GIVEN = 4  # parameters of one call that a user states; our choice
-# Names that say nothing of what is meant: two functions that have them need not mean the same.
-_GENERIC = frozenset(
-    """name type result results status data date info information description title id value count number
-    amount total score message unit units text content category level size mode method format style details summary
-    time start_date end_date start_time end_time time_period time_frame timeframe time_range duration year age gender
-    quantity price cost rate rating percentage success model version code note notes comment comments feedback topic
-    subject target action condition source file image url path output input query response state order length width
-    height parameters frequency period area place color performance availability""".split()
-)
-# Names that mean the same in functions of one field alone.
-_NEAR = frozenset(
-    "location region destination origin material temperature dosage diagnosis severity brand genre artist".split()
-)
-# Names of which everybody means the same, in functions of all fields.
-_EVERYWHERE = frozenset(
-    """patient_id customer_id employee_id user_id product_id order_id vehicle_id device_id student_id campaign_id
-    book_id project_id event_id transaction_id course_id ticket_id policy_number tracking_number country city language
-    currency author species username email isbn ip_address company organization medication airport_code
-    image_url audio_file video_url image_path crop vin invoice_id claim_id document_id""".split()
-)
+_NAMES = read_yaml(__file__, "names.yaml")
+_GENERIC, _NEAR, _EVERYWHERE = (frozenset(_NAMES[name]) for name in ("generic", "near", "everywhere"))
 _SUCCESS = re.compile(
     r"^(success|is_success|successful|confirmation|completed|.*_(success|successful|created|updated|deleted|added))$"
 )
 _FAILED = re.compile(r"fail|error|invalid|declin|denied|reject|not |un", re.IGNORECASE)
 _MADE_OR_GONE = re.compile(r"^(delete|remove|cancel|end|stop|terminate|revoke|destroy|drop|suspend)\b")
-_STATES = {"ask": ("active", "pending", "under review", "completed"), "do": ("confirmed", "completed", "scheduled")}
-_UNITS = {
-    "temperature": "Celsius", "distance": "kilometers", "speed": "km/h", "velocity": "m/s", "weight": "kilograms",
-    "mass": "kilograms", "energy": "joules", "power": "watts", "pressure": "kilopascals", "force": "newtons",
-    "voltage": "volts", "current": "amperes", "area": "square meters", "volume": "liters", "length": "meters",
-    "height": "meters", "consumption": "kilowatt hours", "density": "kg/m3", "resistance": "ohms", "price": "USD",
-    "cost": "USD", "concentration": "mg/L", "depth": "meters", "frequency": "hertz", "acceleration": "m/s2",
-    "capacity": "liters", "torque": "newton meters", "emission": "tonnes", "yield": "tonnes per hectare",
-}  # fmt: skip
 
 
 @dataclass
@@ -89,7 +63,7 @@ def read_definitions(folder: Path, source_name: str, seed: int) -> Definitions:
         source_name: how the data set is named in errors and rows.
         seed: decides which optional parameters a user states.
 
-    Raises DataError in one line where the data set has no config `tools` or a definition is no schema.
+    Raises DataError in one line if the data set has no config `tools` or a definition is no schema.
     """
     records = list(_records(folder, source_name))
     held_out = set(_called(folder))
@@ -138,7 +112,7 @@ def _from_conversations(folder: Path, source_name: str) -> Iterator[dict[str, An
     """The functions that conversations of `button` offer: a model made them up, with schemas of results."""
     import pyarrow.parquet as pq
 
-    found = False
+    any_function = False
     for path in sorted(folder.rglob("*.parquet")):
         with pq.ParquetFile(path) as file:
             if not {"tools", "scenario"} <= set(file.schema_arrow.names):
@@ -148,7 +122,7 @@ def _from_conversations(folder: Path, source_name: str) -> Iterator[dict[str, An
                     for tool in map(json.loads, row["tools"]):
                         one = tool["function"]
                         if one.get("responses"):
-                            found = True
+                            any_function = True
                             where = f"definitions: {source_name}: {one['name']}"
                             schemas = {part: _schema(json.dumps(one[part]), where) for part in COLUMNS[-2:]}
                             yield {
@@ -156,7 +130,7 @@ def _from_conversations(folder: Path, source_name: str) -> Iterator[dict[str, An
                                 "description": one["description"],
                                 "field": row["scenario"],
                             } | schemas
-    if not found:
+    if not any_function:
         raise DataError(
             f"definitions: {source_name} has neither a config `tools` nor rows whose functions have `responses`: give "
             "a data set that `seal_tools` or `button` built"
@@ -189,15 +163,15 @@ def _domain(record: Mapping[str, Any]) -> str:
 
 def _pooled(records: list[dict[str, Any]]) -> dict[str, dict[str, list[Any]]]:
     """Domain -> name -> the example values of all its parameters and fields of that name."""
-    found: dict[str, dict[str, list[Any]]] = {}
+    domains: dict[str, dict[str, list[Any]]] = {}
     for record in records:
-        pool = found.setdefault(_domain(record), {})
+        pool = domains.setdefault(_domain(record), {})
         for part in ("parameters", "responses"):
             for key, schema in record[part]["properties"].items():
                 name = _name(key, schema)
                 if schema.get("type") == "string" and name not in _GENERIC:
                     pool[name] = list(dict.fromkeys([*pool.get(name, []), *values.examples(schema)]))[: values.STATED]
-    return found
+    return domains
 
 
 def _name(key: str, schema: Mapping[str, Any]) -> str:
@@ -205,14 +179,14 @@ def _name(key: str, schema: Mapping[str, Any]) -> str:
     name = values.snake(key)
     if name in ("name", "id", "title", "type"):
         ending = "ID|identifier|id" if name == "id" else name
-        found = re.search(
+        match = re.search(
             rf"\b(?:{ending}) of (?:the|an?|this) (?:specific |specified |given |created |new |newly created )?"
             r"([a-z]+(?: [a-z]+)?)"
             r"(?= (?:to|for|in|of|is|that|you|whose|being|created|from|who|with|on|by)\b|\s*\(|$|\.|,)",
             str(schema.get("description", "")),
         )
-        if found:
-            return f"{values.snake(found[1])}_{name}"
+        if match:
+            return f"{values.snake(match[1])}_{name}"
     return name
 
 
@@ -231,7 +205,7 @@ class _Stub:
             raise _Unusable("a parameter's or field's name is not a word")
         self.names = {key: _name(key, schema) for key, schema in {**results, **parameters}.items()}
         self.rules: dict[str, values.Rule] = {}
-        self.given = self._choose(parameters, set(record["parameters"].get("required", ())), pooled)
+        self.inputs = self._choose(parameters, set(record["parameters"].get("required", ())), pooled)
         self.results = {key: self._result(key, schema, pooled) for key, schema in results.items()}
         self.ask = ""
         self.always = {key for key, rule in self.results.items() if rule == ["one", [True]]}
@@ -260,12 +234,14 @@ class _Stub:
         rng = random.Random(f"{seed}:{self.name}")  # noqa: S311 - not for secrets
         properties = self.record["parameters"]["properties"]
         filled = [key for key in self.spare if self.kind(key, properties[key]) in gives]
-        if len(self.given) < MOST_GIVEN and (filled or (self.spare and rng.random() < 0.5)):
-            chosen = {*self.given, rng.choice(filled or self.spare)}
-            self.given = [key for key in self.rules if key in chosen]
-        self.stated = {key: values.stated_values(self.rules[key], f"{self.name}.{key}") for key in self.given}
-        self.spoken = {key: words.wording_of(self.names[key], properties[key], self.stated[key]) for key in self.given}
-        self.ask = words.ask(self.phrase, self.given, self.names, self.spoken)
+        if len(self.inputs) < MOST_GIVEN and (filled or (self.spare and rng.random() < 0.5)):
+            chosen = {*self.inputs, rng.choice(filled or self.spare)}
+            self.inputs = [key for key in self.rules if key in chosen]
+        self.stated = {key: values.stated_values(self.rules[key], f"{self.name}.{key}") for key in self.inputs}
+        self.spoken = {
+            key: words.wording_of(self.names[key], properties[key], self.stated[key]) for key in self.inputs
+        }
+        self.ask = words.ask(self.phrase, self.inputs, self.names, self.spoken)
 
     def output_types(self) -> dict[str, str]:
         """Field of the result -> kind, of those that can be handed on."""
@@ -291,10 +267,12 @@ class _Stub:
         own = values.examples(schema)
         if kind == "string" and not own:
             if name == "status" or name.endswith("_status"):
-                return ["one", list(_STATES["ask" if asks else "do"])]
+                return ["one", list(_NAMES["states"]["ask" if asks else "do"])]
             if name in ("unit", "units"):
                 others = " ".join(map(values.snake, self.record["responses"]["properties"]))
-                unit = next((unit for word, unit in _UNITS.items() if word in f"{others} {self.phrase}"), None)
+                unit = next(
+                    (unit for word, unit in _NAMES["units"].items() if word in f"{others} {self.phrase}"), None
+                )
                 return ["one", [unit]] if unit else None
             if name in ("message", "confirmation", "confirmation_message") and not asks:
                 return ["one", ["The request was accepted", "The request was completed", "Done"]]
@@ -328,13 +306,13 @@ def _toolset(usable: list[_Stub], origin: str, seed: int) -> Toolset:
     for one in usable:
         one.settle(gives, seed)
     taken = {
-        one.kind(key, one.record["parameters"]["properties"][key]) for one in usable for key in one.given
+        one.kind(key, one.record["parameters"]["properties"][key]) for one in usable for key in one.inputs
     } - {""}  # fmt: skip
     tools, named, given = {}, dict[str, str](), dict[str, list[Any]]()
     for one in usable:
         parameters = dict(one.record["parameters"]["properties"])
         kinds = {}
-        for key in one.given:
+        for key in one.inputs:
             schema = parameters[key]
             kind = one.kind(key, schema) or f"{one.name}.{key}"
             parameters[key], kinds[key] = schema | {"kind": kind}, kind

@@ -11,49 +11,16 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Descriptions that begin with one of these say what a user wants; "Allows ..." and the like do not.
-VERBS = frozenset(
-    """acquire activate add adjust administer analyze apply approve assess assign audit authenticate authorize balance
-    block book borrow build calculate calibrate cancel capture change check classify clean collect compare compile
-    compress compute conduct configure connect convert correct count create crop customize decode decrypt delete deploy
-    design detect determine diagnose dispense distribute donate download draw edit encode encrypt end enhance enroll
-    escalate establish estimate evaluate execute export extract fill find fit format generate get grant hash highlight
-    hire identify implement improve increase initialize initiate insert inspect install interpret invite issue join
-    launch list locate lock log look make mark measure merge modify monitor move mute normalize open optimize order
-    organize pause perform place plan play post predict prepare process publish query read recognize recommend record
-    redeem reduce register remove render renew rent repair report request reserve reset resize resolve restart restore
-    resume retrieve return revoke rotate run save scan schedule score scrape search segment select sell send set ship
-    simulate sort solve split start stop store submit subscribe suggest summarize suspend synthesize tag take terminate
-    test track train transcribe transfer translate trim turn unlock unsubscribe update upgrade upload validate
-    verify buy conjugate control debug drop explore file offer parse pay proofread prove purchase rollback sanitize
-    scroll shuffle toggle transform trigger""".split()
-)
-_UPPER = {
-    w: w.upper() for w in "id url dna rna ip sql gps html css api ph isbn vin xml json pdf cpu gpu http ssl".split()
-}
+from ..._lib.data_files import read_yaml
+
+_TABLES = read_yaml(__file__, "words.yaml")
+VERBS = frozenset(_TABLES["verbs"])
+_UPPER = {word: word.upper() for word in _TABLES["capitals"]}
 _UNIT = re.compile(
-    r"\b(?:in|\(in|unit:)\s+(meters per second squared|degrees celsius|degrees fahrenheit|celsius|fahrenheit"
-    r"|kelvin|hectares|acres|square meters"
-    r"|square feet|square kilometers|cubic meters|meters per second|kilometers per hour|miles per hour|meters|metres"
-    r"|centimeters|millimeters|micrometers|nanometers|kilometers|miles|feet|inches|milliseconds|seconds|minutes|hours"
-    r"|days|weeks|months|kilograms|grams|milligrams|pounds|tons|tonnes|liters|litres|milliliters|kilowatts|megawatts"
-    r"|watts|volts|amperes|amps|ohms|hertz|degrees|radians|pixels|us dollars|dollars|euros|pascals|newtons|joules"
-    r"|decibels|percent|percentage|km/h|m/s|km|kg|cm|mm|mph|hz|khz|mhz|ghz|usd|psi"
-    r"|kwh|mg/dl|moles|rpm)\b(?!\s*(?:per\b|/|squared|cubed|\^))",
-    re.IGNORECASE,
+    rf"\b(?:in|\(in|unit:)\s+({'|'.join(_TABLES['units'])})\b(?!\s*(?:per\b|/|squared|cubed|\^))", re.IGNORECASE
 )
-_SHOWN = {
-    "celsius": "degrees Celsius",
-    "fahrenheit": "degrees Fahrenheit",
-    "percentage": "percent",
-    "usd": "US dollars",
-}
 _PLACES = re.compile(r"(^|_)(location|city|country|country_name|region|state|town|place|province)$")
-_TO = {"destination": "to", "destination_city": "to", "origin": "from", "origin_city": "from", "year": "for",
-       "start_date": "from", "end_date": "until", "start_time": "from", "end_time": "until", "date": "on",
-       "time": "at", "recipient": "to", "time_period": "for", "source_language": "from", "target_language": "into",
-       "check_in_date": "from", "check_out_date": "until", "appointment_date": "on", "appointment_time": "at",
-       "reservation_date": "on", "reservation_time": "at", "month": "for", "author": "by", "artist": "by"}  # fmt: skip
+_TO: dict[str, str] = _TABLES["prepositions"]
 _SMALL = (
     r"(?=\s+(?:in|of|for|on|to|with|from|at|by|and|or|based|using|within|between|during|over|about|into|under|who|that"
     r"|is|are|has|through|as|via|against|inside|including|[a-z]+ed)\b|\s*[,.;]|$)"
@@ -82,7 +49,7 @@ def words(name: str) -> str:
 
 
 def base(name: str) -> str:
-    """What a name is of: the patient of `patient_id`, the project of `project_name`; "" where it does not say."""
+    """What a name is of: the patient of `patient_id`, the project of `project_name`; "" if it does not say."""
     return words(re.sub(r"(?:^|_)(?:id|name|number|code|title)$", "", name))
 
 
@@ -93,9 +60,9 @@ def article(noun: str) -> str:
 
 
 def unit(schema: Mapping[str, Any]) -> str:
-    """The unit a description states, "" where it states none."""
-    found = _UNIT.search(str(schema.get("description", "")))
-    return _SHOWN.get(found[1].lower(), found[1]) if found else ""
+    """The unit a description states, "" if it states none."""
+    match = _UNIT.search(str(schema.get("description", "")))
+    return _TABLES["spoken_units"].get(match[1].lower(), match[1]) if match else ""
 
 
 def plural(noun: str) -> bool:
@@ -166,7 +133,7 @@ def gerund(phrase: str) -> str:
 
 
 def imperative(description: str) -> str:
-    """The first sentence of a description as what a user asks for, "" where it is nothing that one asks for."""
+    """The first sentence of a description as what a user asks for, "" if it is nothing that one asks for."""
     text = re.sub(r"\s*\([^)]*\)", "", " ".join(description.split()))
     text = re.split(r"\.\s|\.$|;", text)[0].strip().rstrip(".")
     first, _, rest = text.partition(" ")
@@ -193,9 +160,9 @@ def spoken_of(description: str, name: str) -> re.Match[str] | None:
     for noun in dict.fromkeys((words(name), base(name), base(name).rpartition(" ")[2])):
         if len(noun) < 3 or noun.lower() not in lower:
             continue
-        found = re.search(f"{_BEFORE}{re.escape(noun)}{_SMALL}", description, re.IGNORECASE)
-        if found:
-            return found
+        match = re.search(f"{_BEFORE}{re.escape(noun)}{_SMALL}", description, re.IGNORECASE)
+        if match:
+            return match
     return None
 
 
@@ -208,7 +175,7 @@ def ask(description: str, parameters: Sequence[str], names: Mapping[str, str], s
         spoken: parameter -> how its value is said (`wording_of`); "{}" for what stands for itself, as a city does.
     """
     bare = {parameter for parameter, template in spoken.items() if template == "{}"}
-    text, rest, found = description, [], dict[str, str]()
+    text, rest, filled_marks = description, [], dict[str, str]()
     for parameter in sorted(parameters, key=lambda p: -len(names[p])):
         place = spoken_of(text, names[parameter])
         # "at a temperature of 5" is said, "update a quantity of 5 of the order" is not.
@@ -220,8 +187,8 @@ def ask(description: str, parameters: Sequence[str], names: Mapping[str, str], s
         ):
             rest.append(parameter)
             continue
-        mark = f"<{len(found)}>"
-        text, found[mark] = text[: place.start()] + mark + text[place.end() :], f"{{{parameter}}}"
+        mark = f"<{len(filled_marks)}>"
+        text, filled_marks[mark] = text[: place.start()] + mark + text[place.end() :], f"{{{parameter}}}"
     if re.search(r"\b(?:specified|given|provided)\b", text):
         text = re.sub(r"\s+(?:in|for|on|at|of|to|from)\s+(?:an?|the)\s+(?:specified|given|provided)\s+\w+$", "", text)
     text = _LOOSE.sub("", re.sub(r"\ban (?=(?:specified|particular|certain|given)\s+[^aeiou])", "a ", text))
@@ -239,7 +206,7 @@ def ask(description: str, parameters: Sequence[str], names: Mapping[str, str], s
             listed.append(f"{{{parameter}}}")
     if listed:
         text += ", with " + " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
-    for mark, filled in found.items():
+    for mark, filled in filled_marks.items():
         text = text.replace(mark, filled)
     return text
 
@@ -255,18 +222,18 @@ def ways(phrase: str) -> tuple[str, ...]:
 
 
 def clause(schema: Mapping[str, Any]) -> str:
-    """ "the order was placed" of "Indicates whether the order was placed or not", "" where there is none."""
+    """ "the order was placed" of "Indicates whether the order was placed or not", "" if there is none."""
     text = re.sub(r"\s*\([^)]*\)", "", str(schema.get("description", "")))
-    found = re.search(
+    match = re.search(
         r"\b(?:whether|if)(?: or not)?\s+(.+?)(?:,? or not)?(?:,? or (?:un|in)\w+)?\.?$", text, re.IGNORECASE
     )
     if (
-        not found
-        or re.search(r"\b(?:if|whether|you)\b", found[1])
-        or not re.search(r"\b(?:is|was|are|were|has|have)\b", found[1])
+        not match
+        or re.search(r"\b(?:if|whether|you)\b", match[1])
+        or not re.search(r"\b(?:is|was|are|were|has|have)\b", match[1])
     ):
         return ""
-    return _LOOSE.sub("", found[1][0].lower() + found[1][1:] if found[1][1:2].islower() else found[1])
+    return _LOOSE.sub("", match[1][0].lower() + match[1][1:] if match[1][1:2].islower() else match[1])
 
 
 def phrase(name: str, schema: Mapping[str, Any]) -> str:

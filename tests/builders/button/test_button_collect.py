@@ -26,10 +26,10 @@ def test_configs_of_one_repository_have_the_same_columns(
     hubwright_in_process: Any, namespace: str, tmp_path: Path
 ) -> None:
     steps = {
-        "gold": step("call_graphs", "gold", train_rows=6, test_rows=2),
+        "executed": step("call_graphs", "executed", train_rows=6, test_rows=2),
         # Stands for rows of a teacher: made otherwise, without a test split.
         "other": step("call_graphs", "other", train_rows=4, seed=7, variants=["plain"], test_rows=2),
-        "all": step("button_dataset", "button", {"gold": "steps.gold", "verified": "steps.other"}),
+        "all": step("button_dataset", "button", {"executed": "steps.executed", "verified": "steps.other"}),
     }
     recipe = {"name": "small", "namespace": namespace, "steps": steps}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(recipe))
@@ -37,17 +37,17 @@ def test_configs_of_one_repository_have_the_same_columns(
     assert done.returncode == 0, done.stderr
     from huggingface_hub import snapshot_download
 
-    folders = {name: snapshot_download(f"{namespace}/{name}", repo_type="dataset") for name in ("gold", "button")}
+    folders = {name: snapshot_download(f"{namespace}/{name}", repo_type="dataset") for name in ("executed", "button")}
     cache = str(tmp_path / "cache")
-    for config, split, rows in (("gold", "train", 6), ("gold", "test", 2), ("verified", "train", 4)):
+    for config, split, rows in (("executed", "train", 6), ("executed", "test", 2), ("verified", "train", 4)):
         found = datasets.load_dataset(folders["button"], config, split=split, cache_dir=cache)
         assert len(found) == rows and found.features == features()
-    # gold is the default, and nothing is changed
+    # executed is the default, and nothing is changed
     own, same = (datasets.load_dataset(folder, split="train", cache_dir=cache) for folder in folders.values())
     assert own.to_list() == same.to_list()
     card = Path(folders["button"], "README.md").read_text()
-    assert card.count("<summary>Columns of ") == 1 and "Columns of gold, verified" in card
-    assert "| gold | train | 6 | 6 |" in card and "gold: What became of the draws" in card
+    assert card.count("<summary>Columns of ") == 1 and "Columns of executed, verified" in card
+    assert "| executed | train | 6 | 6 |" in card and "executed: What became of the draws" in card
 
 
 def written(folder: Path, plans: dict[str, list[list[str]]], drop: str = "") -> Input:
@@ -69,7 +69,7 @@ def written(folder: Path, plans: dict[str, list[list[str]]], drop: str = "") -> 
 
 def test_a_train_row_with_the_functions_of_a_test_row_is_refused(tmp_path: Path) -> None:
     given = {
-        "gold": written(tmp_path / "gold", {"train": [["a"]], "test": [["b", "a"]]}),
+        "executed": written(tmp_path / "executed", {"train": [["a"]], "test": [["b", "a"]]}),
         "verified": written(tmp_path / "verified", {"train": [["a"], ["a", "b"]]}),
     }
     with pytest.raises(DataError, match="config verified: train rows use the functions a, b, which a test row uses"):
@@ -80,7 +80,7 @@ def test_what_is_no_row_of_button_is_refused(tmp_path: Path) -> None:
     given = {"faithful": written(tmp_path / "faithful", {"train": [["a"]]}, drop="check_graph")}
     with pytest.raises(DataError, match=r"me/faithful@a+: has no column 'check_graph'; give data of call_graphs"):
         build(ButtonDatasetConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", given))
-    with pytest.raises(UsageError, match="give at least one of the inputs gold, stubs, verified, faithful"):
+    with pytest.raises(UsageError, match="give at least one of the inputs executed, stubs, verified, faithful"):
         build(ButtonDatasetConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", {}))
 
 
@@ -95,13 +95,17 @@ def rewritten(source: Input, column: str, values: list[Any]) -> Input:
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("n_calls", "many", r"me/x@a+: split 'train' has columns of other types \(.*; build it anew"),
-        ("plan", "[1", r"config gold: row 0: `plan` or `tools` cannot be read \(JSONDecodeError"),
-        ("plan", '{"nodes": [{}]}', r"config gold: row 0: `plan` or `tools` cannot be read \(KeyError\('tool'\)\)"),
+        ("n_calls", "many", r"me/x@a+: split 'train' has columns of other types \(.*; build it again"),
+        ("plan", "[1", r"config executed: row 0: `plan` or `tools` cannot be read \(JSONDecodeError"),
+        (
+            "plan",
+            '{"nodes": [{}]}',
+            r"config executed: row 0: `plan` or `tools` cannot be read \(KeyError\('tool'\)\)",
+        ),
     ],
 )
 def test_columns_that_hold_something_else_are_one_line(tmp_path: Path, column: str, value: Any, said: str) -> None:
-    given = {"gold": rewritten(written(tmp_path / "x", {"train": [["a"]]}), column, [value])}
+    given = {"executed": rewritten(written(tmp_path / "x", {"train": [["a"]]}), column, [value])}
     with pytest.raises(DataError, match=said) as caught:
         build(ButtonDatasetConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", given))
     assert "\n" not in str(caught.value)
@@ -111,10 +115,10 @@ def test_an_input_that_cannot_be_read_or_is_empty_is_one_line(tmp_path: Path) ->
     (tmp_path / "none").mkdir()
     none = Input(ArtifactRef("dataset", "me/none", "a" * 40), tmp_path / "none")
     with pytest.raises(DataError, match=r"me/none@a+: cannot be read") as caught:
-        build(ButtonDatasetConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", {"gold": none}))
+        build(ButtonDatasetConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", {"executed": none}))
     assert str(tmp_path) not in str(caught.value)
     empty = written(tmp_path / "empty", {"train": [["a"]], "test": [["b"]]})
     path = empty.path / "data" / "test-00000-of-00001.parquet"
     pq.write_table(pq.read_table(path).slice(0, 0), path)
     with pytest.raises(DataError, match=r"me/empty@a+: cannot be read \(DatasetGenerationError"):
-        build(ButtonDatasetConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", {"gold": empty}))
+        build(ButtonDatasetConfig(), StepContext("all", tmp_path / "work", tmp_path / "out", {"executed": empty}))

@@ -85,13 +85,13 @@ def test_the_whole_pipeline(tmp_path: Path) -> None:
         ({"atomic": task("Find it.", None)}, "atomic_tasks", "not only texts under values: 4"),
         ({"atomic": task("Find Oslovia.", "Oslo")}, "atomic_tasks", "none of the values is in the task: 4"),
         ({"atomic": task("Find what you like in Oslo.", "Oslo")}, "atomic_tasks", "the task says you: 4"),
-        ({"atomic": json.dumps(prompts.ATOMIC[0][1])}, "atomic_tasks", "example is repeated: 4"),
+        ({"atomic": json.dumps(prompts.EXAMPLES["atomic"][0][1])}, "atomic_tasks", "example is repeated: 4"),
         ({"compose": "next: none"}, "composition", "no JSON object: 4"),
         ({"compose": '{"next": "x"}'}, "composition", "no text under whole: 2"),
         ({"compose": '{"beside": "X", "next": "x", "whole": "x"}'}, "composition", "a task is said twice: 4"),
         ({"compose": '{"beside": "a", "next": "b", "whole": "The screams?"}'}, "composition", "a value is lost: 4"),
         (
-            {"compose": json.dumps({"beside": "b", **prompts.SEQUENTIAL[0][1]})},
+            {"compose": json.dumps({"beside": "b", **prompts.EXAMPLES["sequential"][0][1]})},
             "composition",
             "example is repeated: 4",
         ),
@@ -373,7 +373,7 @@ def test_actions() -> None:
     text = f"Observation: a.\nThought: b.\n<call>{json.dumps(calls)}</call>\nResults: <final>no</final>"
     found = parse.action(text, TOOLS, True)
     assert found.thought == "Observation: a.\nThought: b." and list(found.calls) == calls and not found.final
-    assert found.said == text.partition("\nResults")[0]
+    assert found.text == text.partition("\nResults")[0]
     assert parse.action("t<call>" + json.dumps(calls[0]), TOOLS, False).calls == tuple(calls)
     assert parse.action("<thought>t</thought><final> yes ", TOOLS, True).final == "yes"
     for body in ("[NaN]", "[", "[" * 5000, "f(x)"):

@@ -21,7 +21,7 @@ def test_system_turn_of_executed_rows_tells_whether_calls_stand_side_by_side(tmp
     config = CallGraphsConfig(
         train_rows=80, compositions=("parallel", "parallel_then_sequential"), variants=("plain",)
     )
-    rows = build(config, StepContext("gold", tmp_path, tmp_path))["train"]
+    rows = build(config, StepContext("executed", tmp_path, tmp_path))["train"]
     widest = {True: set(), False: set()}
     for row in rows:
         assert [m["content"] for m in row["messages"] if m["role"] == "system"] == [TOLD[row["parallel"]]]
@@ -32,7 +32,7 @@ def test_system_turn_of_executed_rows_tells_whether_calls_stand_side_by_side(tmp
 
 
 def test_system_turn_of_a_row_survives_the_textual_form_without_saying_it_twice(tmp_path: Path) -> None:
-    (row,) = build(CallGraphsConfig(train_rows=1), StepContext("gold", tmp_path, tmp_path))["train"].to_list()
+    (row,) = build(CallGraphsConfig(train_rows=1), StepContext("executed", tmp_path, tmp_path))["train"].to_list()
     written = to_button(row)
     assert written["messages"][0]["content"].count(TOLD[row["parallel"]]) == 1
     assert from_button(written)["messages"][0] == row["messages"][0]

@@ -1,4 +1,4 @@
-"""The gold-path generator: plans that run, words that say them, rows that pass every check."""
+"""The generator of executed call graphs: plans that run, words that say them, rows that pass every check."""
 
 import itertools
 import json
@@ -21,8 +21,8 @@ from hubwright.environments.world_sandbox import open_worlds
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError, RowRejected, UsageError
 
-TOOLS = registry.read_worlds()
-GROUND = registry.Toolset(TOOLS, registry.named())
+TOOLSET = registry.read_worlds()
+TOOLS = TOOLSET.tools
 RESPONSES = {name: tool.definition["responses"] for name, tool in TOOLS.items()}
 
 
@@ -50,7 +50,7 @@ def written(box: Sandbox, composition: str, variant: str = "plain", parallel: bo
     for start in range(first, first + 50_000, 1000):
         found = drawn(box, composition, start, parallel, variant)
         try:
-            row = variants.conversation(found, variant, GROUND, parallel, distractors=3)
+            row = variants.conversation(found, variant, TOOLSET, parallel, distractors=3)
         except RowRejected:
             continue
         return run_checks(row, RESPONSES)
@@ -124,7 +124,7 @@ def test_every_variant_passes_and_keeps_the_oracle(box: Sandbox, variant: str, c
 
 def test_a_seed_gives_the_same_rows_and_splits_share_no_set_of_functions(tmp_path: Path) -> None:
     def made(seed: int, name: str) -> Any:
-        context = StepContext("gold", tmp_path / name, tmp_path / name)
+        context = StepContext("executed", tmp_path / name, tmp_path / name)
         return build(CallGraphsConfig(train_rows=40, test_rows=8, seed=seed), context), context.report
 
     first, report = made(1, "a")
@@ -155,7 +155,7 @@ def test_a_killed_build_counts_all_draws(tmp_path: Path) -> None:
     config = CallGraphsConfig(train_rows=20)
     reports = []
     for _ in range(2):
-        context = StepContext("gold", tmp_path, tmp_path)
+        context = StepContext("executed", tmp_path, tmp_path)
         build(config, context)
         reports.append(context.report.counts)
     assert reports[0] == reports[1]
@@ -217,7 +217,7 @@ def test_what_an_unverified_pipeline_stores_is_found_by_its_check(box: Sandbox, 
 
 
 def test_spoilt_rows_are_a_share_of_the_train_rows_and_say_so(tmp_path: Path) -> None:
-    context = StepContext("gold", tmp_path, tmp_path)
+    context = StepContext("executed", tmp_path, tmp_path)
     made = build(CallGraphsConfig(train_rows=80, test_rows=10, corrupted_share=0.5), context)
     wrong = sum(bool(faults(row)) for row in made["train"])
     assert 25 <= wrong <= 55 and not any(faults(row) for row in made["test"])
@@ -226,7 +226,7 @@ def test_spoilt_rows_are_a_share_of_the_train_rows_and_say_so(tmp_path: Path) ->
 
 def test_no_rows_at_all_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="train_rows, test_rows and function_test_rows are all 0"):
-        build(CallGraphsConfig(train_rows=0), StepContext("gold", tmp_path, tmp_path))
+        build(CallGraphsConfig(train_rows=0), StepContext("executed", tmp_path, tmp_path))
 
 
 def test_no_row_asks_what_one_of_several_test_sets_asks(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_no_row_asks_what_one_of_several_test_sets_asks(tmp_path: Path) -> None:
     from hubwright.hub_sync.refs import ArtifactRef
 
     config = CallGraphsConfig(train_rows=12, seed=5, variants=("plain",), compositions=("single",))
-    first = build(config, StepContext("gold", tmp_path / "a", tmp_path / "a"))["train"]
+    first = build(config, StepContext("executed", tmp_path / "a", tmp_path / "a"))["train"]
     given = {}
     for name, rows in (
         ("against_even", first.select(range(0, 12, 2))),
@@ -243,7 +243,7 @@ def test_no_row_asks_what_one_of_several_test_sets_asks(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         rows.select_columns(["id", "task"]).to_parquet(str(tmp_path / name / "test.parquet"))
         given[name] = Input(ArtifactRef("dataset", f"me/{name}", "a" * 40), tmp_path / name)
-    context = StepContext("gold", tmp_path / "b", tmp_path / "b", given)
+    context = StepContext("executed", tmp_path / "b", tmp_path / "b", given)
     again = build(config, context)["train"]
     assert not set(first["task"]) & set(again["task"])
     (table,) = [table for table in context.report.tables if table["title"] == "What became of the draws"]

@@ -20,7 +20,7 @@ from hubwright.hub_sync.refs import ArtifactRef
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, StepContext]:
     folder = tmp_path_factory.mktemp("splits")
-    context = StepContext("gold", folder, folder)
+    context = StepContext("executed", folder, folder)
     return build(CallGraphsConfig(train_rows=120, test_rows=40, function_test_rows=40), context), context
 
 
@@ -70,7 +70,7 @@ def test_card_of_the_splits_says_what_a_recount_says(built: Any) -> None:
 def test_function_split_of_too_few_functions_is_refused_before_any_row(tmp_path: Path, share: float) -> None:
     config = CallGraphsConfig(function_test_rows=5, function_share=share)
     with pytest.raises(UsageError, match=r"function_test_rows: of 50 functions \d+ are left to the split") as caught:
-        build(config, StepContext("gold", tmp_path, tmp_path))
+        build(config, StepContext("executed", tmp_path, tmp_path))
     assert "\n" not in str(caught.value)
 
 
@@ -88,7 +88,7 @@ def test_collection_trained_on_a_held_out_row_is_refused(
     splits, _ = built
     wrong = [dict(splits["train"][0]) | {"tools": row["tools"]} for row in splits[split].select(rows).to_list()]
     parts = {
-        "gold": dict(splits),
+        "executed": dict(splits),
         "verified": {"train": datasets.Dataset.from_list(wrong, features=splits["train"].features)},
     }
     inputs = {}

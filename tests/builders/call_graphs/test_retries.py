@@ -13,6 +13,7 @@ import pytest
 
 from hubwright.builders.call_graphs.build import CallGraphsConfig, build
 from hubwright.environments import worlds
+from hubwright.environments.world_sandbox import wording_of
 from hubwright.hub_sync.context import StepContext
 
 Call = tuple[str, dict[str, Any]]
@@ -23,7 +24,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[dict[str, Any],
     """Rows in which a call fails at first, and what `made` says of each."""
     folder = tmp_path_factory.mktemp("retry")
     config = CallGraphsConfig(train_rows=150, variants=("tool_error",))
-    return [(row, list(made(row))) for row in build(config, StepContext("gold", folder, folder))["train"]]
+    return [(row, list(made(row))) for row in build(config, StepContext("executed", folder, folder))["train"]]
 
 
 def made(row: dict[str, Any]) -> Iterator[tuple[Call, Any, bool, Any]]:
@@ -78,12 +79,12 @@ def test_declared_changes_are_those_that_change_the_state(rows: Any) -> None:
     for _, calls in rows:
         for (name, _), _, changed, _ in calls:
             seen[name] = seen.get(name, False) or changed
-    declared = {name for world in worlds.WORLDS for name in world.CHANGES}
+    declared = {name for world in worlds.WORLDS for name in wording_of(world)["changes"]}
     assert len(seen) >= 45 and {name for name, changed in seen.items() if changed} == declared & set(seen)
 
 
 def test_looks_show_whether_a_call_took_effect(rows: Any) -> None:
-    looks = {name: look for world in worlds.WORLDS for name, look in world.CHANGES.items() if look}
+    looks = {name: look for world in worlds.WORLDS for name, look in wording_of(world)["changes"].items() if look}
     tried: set[str] = set()
     for row, calls in rows:
         good = [call for call, result, _, _ in calls if set(result) != {"error"}]
@@ -118,7 +119,7 @@ def test_own_tools_are_taken_to_change_something_unless_they_say(tmp_path: Path)
     config = CallGraphsConfig(
         train_rows=12, tools=str(tmp_path / "mine.py"), variants=("tool_error",), compositions=("single",), near=1.0
     )
-    for row in build(config, StepContext("gold", tmp_path, tmp_path))["train"]:
+    for row in build(config, StepContext("executed", tmp_path, tmp_path))["train"]:
         (error,) = [
             m["content"] for m in row["messages"] if m["role"] == "tool" and "error" in json.loads(m["content"])
         ]

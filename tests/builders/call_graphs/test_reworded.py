@@ -12,7 +12,7 @@ from chat_server import ChatServer
 from hubwright.builders._lib.conversation_checks import faults
 from hubwright.builders._lib.conversation_rows import calls_of, features
 from hubwright.builders.call_graphs.build import CallGraphsConfig
-from hubwright.builders.call_graphs.build import build as build_gold
+from hubwright.builders.call_graphs.build import build as build_executed
 from hubwright.builders.call_graphs.reworded import RewordedConfig, build, fault_of
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError
@@ -91,16 +91,16 @@ def test_who_gives_and_who_gets_stay(new: str, said: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def gold(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    folder = tmp_path_factory.mktemp("gold")
-    rows = build_gold(CallGraphsConfig(train_rows=24, seed=3), StepContext("gold", folder, folder))["train"]
+def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    folder = tmp_path_factory.mktemp("executed")
+    rows = build_executed(CallGraphsConfig(train_rows=24, seed=3), StepContext("executed", folder, folder))["train"]
     (folder / "out" / "data").mkdir(parents=True)
     rows.to_parquet(str(folder / "out" / "data" / "train-00000-of-00001.parquet"))
     return folder / "out", rows.to_list()
 
 
-def run(url: str, gold: Path, folder: Path, replay: bool = False, **settings: Any) -> tuple[Any, StepContext]:
-    given = {"dataset": Input(ArtifactRef("dataset", "local/gold", "0" * 40), gold)}
+def run(url: str, executed: Path, folder: Path, replay: bool = False, **settings: Any) -> tuple[Any, StepContext]:
+    given = {"dataset": Input(ArtifactRef("dataset", "local/executed", "0" * 40), executed)}
     context = StepContext(
         "verified", folder / "work", folder / "out", given, traffic=folder / "traffic", replay=replay
     )
@@ -114,52 +114,50 @@ def other_words(body: dict[str, Any], number: int) -> str:
     return f"Hello there, a request for today: {old[0].lower() + old[1:]} I appreciate it."
 
 
-def test_rows_keep_their_calls_and_pass_all_checks(gold: Any, tmp_path: Path) -> None:
+def test_rows_keep_their_calls_and_pass_all_checks(executed: Any, tmp_path: Path) -> None:
     with ChatServer(other_words) as server:
-        rows, context = run(server.url, gold[0], tmp_path)
-        again, _ = run(server.url, gold[0], tmp_path)
+        rows, context = run(server.url, executed[0], tmp_path)
+        again, _ = run(server.url, executed[0], tmp_path)
     assert len(rows) == 24 and rows.features == features() and rows.to_list() == again.to_list()
-    for new, old in zip(rows, gold[1], strict=True):
+    for new, old in zip(rows, executed[1], strict=True):
         assert calls_of(new["messages"]) == calls_of(old["messages"]) and new["tools"] == old["tools"]
         assert new["plan"] == old["plan"] and new["made_by"] == "local" and new["id"] != old["id"]
         assert new["messages"][1]["content"].startswith("Hello there") and not faults(new)
         assert [m for m in new["messages"] if m["role"] == "tool"] == [
             m for m in old["messages"] if m["role"] == "tool"
         ]
-    assert context.report.counts == {"rows_asked": 24, "rows_accepted": 24}
+    assert context.report.counts == {"records_read": 24, "records_rejected": 0, "rows_accepted": 24}
 
 
-def test_what_is_refused_is_counted_with_its_reason(gold: Any, tmp_path: Path) -> None:
+def test_what_is_refused_is_counted_with_its_reason(executed: Any, tmp_path: Path) -> None:
     def careless(body: dict[str, Any], number: int) -> str:
         old = body["messages"][-1]["content"].rpartition("Request: ")[2]
         return other_words(body, number) if "ook" in old else "I have done it."
 
     with ChatServer(careless) as server:
-        rows, context = run(server.url, gold[0], tmp_path, attempts=2)
-    table = {row[0]: row[1] for row in context.report.tables[0]["rows"]}
-    refused = sum(n for name, n in table.items() if name != "accepted")
-    assert table["accepted"] == len(rows) < 24 and refused == 24 - len(rows)
-    assert {name for name, n in table.items() if n} <= {
-        "accepted", "a value is gone", "something is not asked for any more",
-    }  # fmt: skip
+        rows, context = run(server.url, executed[0], tmp_path, attempts=2)
+    counts = context.report.counts
+    assert counts["rows_accepted"] == len(rows) < 24 and counts["records_rejected"] == 24 - len(rows)
+    reasons = {reason for _, reason, _ in context.report.tables[0]["rows"]}
+    assert reasons <= {"a value is gone", "something is not asked for any more"}
 
 
-def test_a_replay_asks_nobody(gold: Any, tmp_path: Path) -> None:
+def test_a_replay_asks_nobody(executed: Any, tmp_path: Path) -> None:
     with ChatServer(other_words) as server:
         url = server.url
-        first, _ = run(url, gold[0], tmp_path)
+        first, _ = run(url, executed[0], tmp_path)
     (tmp_path / "again").mkdir()
     (tmp_path / "traffic").rename(tmp_path / "again" / "traffic")
-    again, _ = run(url, gold[0], tmp_path / "again", replay=True)
+    again, _ = run(url, executed[0], tmp_path / "again", replay=True)
     assert again.to_list() == first.to_list()
 
 
-def test_a_teacher_that_never_complies_and_data_of_another_make_are_one_line(gold: Any, tmp_path: Path) -> None:
+def test_a_teacher_that_never_complies_and_data_of_another_make_are_one_line(executed: Any, tmp_path: Path) -> None:
     from datasets import Dataset
 
     with ChatServer(lambda body, number: "No.") as server:
         with pytest.raises(DataError, match=r"none of 24 rows is accepted .*use a stronger teacher"):
-            run(server.url, gold[0], tmp_path)
+            run(server.url, executed[0], tmp_path)
         (tmp_path / "other" / "data").mkdir(parents=True)
         Dataset.from_dict({"messages": [json.dumps([])]}).to_parquet(
             str(tmp_path / "other" / "data" / "train.parquet")

@@ -15,7 +15,7 @@ from hubwright.builders.call_graphs.build import CallGraphsConfig, build
 from hubwright.builders.call_graphs.stubs import values as stub_values
 from hubwright.builders.call_graphs.stubs import words as stub_words
 from hubwright.builders.call_graphs.stubs.read import read_definitions
-from hubwright.builders.call_graphs.toolset import Toolset, read_worlds
+from hubwright.builders.call_graphs.toolset import read_worlds
 from hubwright.environments.schema import violation
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
@@ -77,7 +77,7 @@ def given(folder: Path) -> dict[str, Input]:
 
 
 def made(folder: Path, work: Path, **settings: Any) -> tuple[list[dict[str, Any]], StepContext]:
-    context = StepContext("gold", work, work, given(folder))
+    context = StepContext("executed", work, work, given(folder))
     built = build(CallGraphsConfig(**{"train_rows": 25, "near": 1.0} | settings), context)["train"]
     assert built.features == features()
     return built.to_list(), context
@@ -120,7 +120,7 @@ def test_what_might_serve_as_well_is_not_offered_beside(tmp_path: Path) -> None:
     assert toolset.distractors({"addBoat"}) == ["addHorse", "getStatus", "payFee"]
     assert toolset.distractors({"payFee", "getStatus"}) == ["addBoat", "addHorse", "getBoat", "listBoats", "sellBoat"]
     # The worlds' tools are known to do different things.
-    worlds = Toolset(read_worlds(), {})
+    worlds = read_worlds()
     assert worlds.distractors({"cancel_order"}) == sorted(set(worlds.tools) - {"cancel_order"})
 
 

@@ -18,7 +18,7 @@ from hubwright.hub_sync.context import StepContext
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("words")
-    return build(CallGraphsConfig(train_rows=400), StepContext("gold", folder, folder))["train"].to_list()
+    return build(CallGraphsConfig(train_rows=400), StepContext("executed", folder, folder))["train"].to_list()
 
 
 def said(rows: list[dict[str, Any]], *roles: str) -> list[str]:
@@ -82,7 +82,7 @@ def test_amount_that_is_converted_stands_in_its_own_currency(tmp_path: Path) -> 
     """The currency of an amount is what the result beside it says; what was converted is in the target currency."""
     config = CallGraphsConfig(train_rows=120, worlds=("money", "travel", "shop"), variants=("plain",), near=1.0)
     counted = 0
-    for row in build(config, StepContext("gold", tmp_path, tmp_path))["train"]:
+    for row in build(config, StepContext("executed", tmp_path, tmp_path))["train"]:
         currencies: dict[str, set[str]] = {}
         calls = {one["id"]: one["function"] for m in row["messages"] for one in m.get("tool_calls") or ()}
         for message in row["messages"]:

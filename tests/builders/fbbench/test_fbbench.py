@@ -126,32 +126,59 @@ def set_(field: str, value: Any) -> Callable[[list[Record]], None]:
 
 
 BROKEN: dict[str, tuple[Callable[[list[Record]], Any], str]] = {
-    "missing field": (lambda r: r[1].pop("feedback"), "row 1, feedback = None: add this field"),
-    "unknown field": (set_("note", 1), "row 1, note = 1: unknown field"),
-    "empty text": (set_("user_query", " \n"), "row 1, user_query = ' \\n': write a text that is not empty"),
-    "text of another type": (set_("feedback", 5), "row 1, feedback = 5"),
-    "empty reference": (set_("reference_second_response", ""), "row 1, reference_second_response"),
-    "unknown scenario": (set_("bench_type", "Anti-Sycophancy"), "use one of Error Correction, Response Maintenance"),
-    "unhashable scenario": (set_("bench_type", ["x"]), "row 1, bench_type"),
-    "unknown task": (set_("task_type", "Math"), "row 1, task_type = 'Math': use one of Mathematics"),
+    "missing field": (lambda r: r[1].pop("feedback"), "feedback: Field required"),
+    "unknown field": (set_("note", 1), "note = 1: Extra inputs are not permitted"),
+    "empty text": (set_("user_query", " \n"), "user_query = ' \\n': String should match pattern"),
+    "text of another type": (set_("feedback", 5), "feedback = 5: Input should be a valid string"),
+    "empty reference": (
+        set_("reference_second_response", ""),
+        "reference_second_response = '': String should match pattern",
+    ),
+    "unknown scenario": (
+        set_("bench_type", "Anti-Sycophancy"),
+        "expected tags: 'Error Correction', 'Response Maintenance'",
+    ),
+    "unhashable scenario": (set_("bench_type", ["x"]), "found using 'bench_type'"),
+    "unknown task": (set_("task_type", "Math"), "task_type = 'Math': Input should be 'Mathematics'"),
     "sub-task of another task": (set_("sub_task_type", "Code Debugging"), "Mathematics has Algebra"),
-    "unknown deficiency": (set_("error_type", ["Not Following User Instructions"]), "row 1, error_type"),
-    "deficiency missing": (set_("error_type", None), "row 1, error_type = None: list at least one label"),
-    "feedback of the other scenario": (set_("feedback_type", ["Misinformation"]), "Error Correction has Clarifying"),
-    "label twice": (set_("feedback_type", ["Hinting Guidance"] * 2), "name each label once"),
-    "weights": (set_("checklist", [["a", 0.5], ["b", 0.4]]), "checklist = 0.9: make the weights sum to 1"),
-    "weight of 0": (set_("checklist", [["a", 0], ["b", 1]]), "checklist[0] = 0: write a weight above 0"),
-    "weight true": (set_("checklist", [["a", True]]), "checklist[0] = True"),
-    "no weight": (set_("checklist", ["a"]), "checklist[0] = 'a': write [text, weight]"),
-    "empty item": (set_("checklist", [["", 1.0]]), "checklist[0] = '': write a text"),
-    "item twice": (set_("checklist", [["a", 0.5], ["a", 0.5]]), "write each item once"),
-    "no items": (set_("checklist", []), "list at least one item"),
-    "weight in maintenance": (lambda r: r[2].__setitem__("checklist", [["a", 1.0]]), "row 2, checklist[0]"),
-    "deficiency in maintenance": (lambda r: r[2].__setitem__("error_type", []), "write null"),
-    "half a pair": (set_("feedback", "a \ud83d"), "holds half a surrogate pair"),
-    "half a pair in an item": (set_("checklist", [["\ude00", 1.0]]), "checklist = [['\\ude00', 1.0]]: write whole"),
-    "query twice": (lambda r: r[1].__setitem__("user_query", r[0]["user_query"]), "repeats row 0"),
-    "not an object": (lambda r: r.__setitem__(1, cast(Any, "text")), "row 1, record = 'text': write a JSON object"),
+    "unknown deficiency": (
+        set_("error_type", ["Not Following User Instructions"]),
+        "error_type.0 = 'Not Following User",
+    ),
+    "deficiency missing": (set_("error_type", None), "error_type = None: Input should be a valid list"),
+    "feedback of the other scenario": (
+        set_("feedback_type", ["Misinformation"]),
+        "Input should be 'Clarifying Intent'",
+    ),
+    "label twice": (set_("feedback_type", ["Hinting Guidance"] * 2), "feedback_type: write each item once"),
+    "weights": (set_("checklist", [["a", 0.5], ["b", 0.4]]), "checklist: the weights sum to 0.9 instead of 1"),
+    "weight of 0": (set_("checklist", [["a", 0], ["b", 1]]), "checklist.0.1 = 0: Input should be greater than 0"),
+    "weight true": (set_("checklist", [["a", True]]), "checklist.0.1 = True: Input should be a valid number"),
+    "no weight": (set_("checklist", ["a"]), "checklist.0 = 'a': Input should be a valid tuple"),
+    "empty item": (set_("checklist", [["", 1.0]]), "checklist.0.0 = '': String should match pattern"),
+    "item twice": (set_("checklist", [["a", 0.5], ["a", 0.5]]), "checklist: write each item once"),
+    "no items": (set_("checklist", []), "checklist = []: List should have at least 1 item"),
+    "weight in maintenance": (
+        lambda r: r[2].__setitem__("checklist", [["a", 1.0]]),
+        "record 3: checklist.0 = ['a', 1.0]",
+    ),
+    "deficiency in maintenance": (
+        lambda r: r[2].__setitem__("error_type", []),
+        "error_type = []: Input should be None",
+    ),
+    "half a pair": (
+        set_("feedback", "a \ud83d"),
+        "feedback = 'a \\ud83d': Input should be a valid string, unable to parse raw data as a unicode",
+    ),
+    "half a pair in an item": (
+        set_("checklist", [["\ude00", 1.0]]),
+        "checklist.0.0 = '\\ude00': Input should be a valid string, unable",
+    ),
+    "query twice": (
+        lambda r: r[1].__setitem__("user_query", r[0]["user_query"]),
+        "user_query is that of an earlier record",
+    ),
+    "not an object": (lambda r: r.__setitem__(1, cast(Any, "text")), "record 2: Input should be a valid dictionary"),
 }
 
 
@@ -165,29 +192,30 @@ def test_a_broken_row_is_one_line_with_the_remedy(name: str, tmp_path: Path, con
     with pytest.raises(DataError) as caught:
         build(FBBenchConfig(source=str(path)), context)
     line = str(caught.value)
-    assert "\n" not in line and line.startswith("rows.json: 1 of 32 rows is invalid") and said in line
+    assert "\n" not in line and line.startswith("rows.json: 1 of 32 records are rejected") and said in line
 
 
-def test_all_problems_are_counted_and_listed(tmp_path: Path, context: StepContext) -> None:
+def test_broken_rows_are_counted_and_left_out_up_to_the_share(tmp_path: Path, context: StepContext) -> None:
     records = sample_records()
     records[3]["task_type"], records[3]["feedback"], records[7]["checklist"] = "?", "", []
     path = tmp_path / "rows.json"
     path.write_text(json.dumps(records), encoding="utf-8")
-    with pytest.raises(DataError, match=r"2 of 32 rows are invalid \(3 problems.*first: row 3, feedback"):
+    with pytest.raises(DataError, match=r"2 of 32 records are rejected \(.*first is record 4: task_type = '\?'"):
         build(FBBenchConfig(source=str(path)), context)
-    assert len((context.workdir / "problems.txt").read_text(encoding="utf-8").splitlines()) == 3
+    rows = build(FBBenchConfig(source=str(path), max_rejected_share=0.1), context)["test"]
+    assert len(rows) == 30 and context.report.counts["rejected: checklist"] == 1
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "line 1 column 1 is not JSON"),
+        (b"", "has no records"),
         (b'[{"a": 1}', "is not JSON"),
-        (b'{"rows": []}', "holds dict, not a list"),
-        (b"[]", "not a list of rows"),
-        (b"[NaN]", "NaN is not a JSON number"),
+        (b'{"rows": []}', "1 of 1 records are rejected (bench_type"),
+        (b"[]", "has no records"),
+        (b"[NaN]", "NaN is not JSON"),
         (b'["\xff"]', "byte 2 is not UTF-8"),
-        (b"[" * 100_000, "not plain JSON"),
+        (b"[" * 100_000, "is not JSON (maximum recursion"),
     ],
 )
 def test_a_broken_file_is_one_line(content: bytes, said: str, tmp_path: Path, context: StepContext) -> None:

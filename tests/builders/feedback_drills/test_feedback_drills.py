@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubwright.builders.feedback_drills import FeedbackDrillsConfig, build
-from hubwright.builders.feedback_drills.build import generate, is_test_problem, policies
-from hubwright.builders.feedback_drills.dialogues import FEEDBACK, HELD_OUT
+from hubwright.builders.feedback_drills.build import HELD_OUT, WORDS, generate, is_test_problem, policies
 from hubwright.builders.feedback_drills.skills import SKILLS
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import UsageError
@@ -32,9 +31,9 @@ def test_problems_are_sound(skill: str, language: str, seed: int) -> None:
     assert problem.key == other.key, "the same draw is the same problem in both languages"
     assert problem.wrong and problem.answer not in problem.wrong
     assert len(set(problem.wrong)) == len(problem.wrong)
-    assert problem.answer in problem.state(problem.answer)
+    assert problem.answer in problem.text("state", problem.answer)
     # The hint must not give the answer away.
-    assert problem.answer not in problem.hint.split()
+    assert problem.answer not in problem.text("hint").split()
 
 
 def test_arithmetic_is_right() -> None:
@@ -46,7 +45,7 @@ def test_arithmetic_is_right() -> None:
         kind, _, numbers = extreme.key.partition(":")
         assert extreme.answer == str({"max": max, "min": min}[kind](map(int, numbers.split(","))))
         conversion = SKILLS["conversion"](rng, "en")
-        left, _, right = conversion.check.rstrip(".").partition(" = ")
+        left, _, right = conversion.text("check").rstrip(".").partition(" = ")
         a, b = map(int, left.split(" x "))
         assert a * b == int(right) == int(conversion.answer)
         counting = SKILLS["counting"](rng, "en")
@@ -87,7 +86,7 @@ def test_splits_share_no_problem_and_seeds_cannot_change_sides(rows: dict[str, l
 def test_held_out_wordings_occur_in_the_test_split_only(rows: dict[str, list[dict]]) -> None:
     assert not any(r["held_out_wording"] for r in rows["train"])
     assert 0.4 < sum(r["held_out_wording"] for r in rows["test"]) / 500 < 0.6
-    for languages in FEEDBACK.values():
+    for languages in WORDS["feedback"].values():
         for wordings in languages.values():
             assert len(set(wordings)) == len(wordings) > HELD_OUT
 

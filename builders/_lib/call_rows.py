@@ -1,0 +1,65 @@
+"""Requests with the calls that serve them, as rows that offer functions among others: Seal-Tools and NESTFUL."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .retrieval import offer
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+Row = dict[str, Any]
+Faults = Iterable[tuple[str, str]]
+
+
+def to_json(value: Any) -> str:
+    """JSON text; Arrow would merge the arguments of different functions."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def offered_tools(
+    name: str, calls: Sequence[Mapping[str, Any]], tools: Mapping[str, Row], ranked: Sequence[str], candidates: int
+) -> Row:
+    """The columns gold_tools and tools: the functions that a row calls, and those among the ones nearest to it.
+
+    Args:
+        name: the row's id, from which the order is drawn.
+        calls: `{"name", ...}` of each.
+        tools: name -> definition.
+        ranked: names of the functions nearest to the request.
+        candidates: functions to offer.
+    """
+    needed = [one for one in dict.fromkeys(call["name"] for call in calls) if one in tools]
+    names = {"gold_tools": needed, "tools": offer(needed, ranked, candidates, name)}
+    return {
+        column: to_json([{"type": "function", "function": tools[one]} for one in chosen])
+        for column, chosen in names.items()
+    }
+
+
+def judged(calls: Sequence[Any], faults: Faults) -> Row:
+    """The columns faults ("kind: where") and scorable: all functions that are called are defined."""
+    pairs = list(faults)
+    return {
+        "faults": [f"{kind}: {where}" for kind, where in pairs],
+        "scorable": bool(calls) and not any(kind == "unknown_tool" for kind, _ in pairs),
+    }
+
+
+def features(columns: Sequence[str]) -> Features:
+    """Arrow features of the named columns: text, except of n_calls, nested, faults and scorable."""
+    from datasets import Features, List, Value
+
+    others = {
+        "n_calls": Value("int32"), "nested": Value("bool"), "faults": List(Value("string")), "scorable": Value("bool"),
+    }  # fmt: skip
+    return Features({name: others.get(name, Value("string")) for name in columns})
+
+
+def fault_counts(rows: Iterable[Row]) -> dict[str, int]:
+    """Kind of fault -> faults of all rows, by name."""
+    return dict(sorted(Counter(fault.partition(":")[0] for row in rows for fault in row["faults"]).items()))
