@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from ...hub_sync.errors import DataError
@@ -15,59 +14,78 @@ _BLANK = " \t\r\n"
 _NUMBER = "+-.eE0123456789"
 
 
-def stream_records(path: Path, name: str) -> Iterator[Any]:
+def records(stream: BinaryIO, name: str) -> Iterator[Any]:
     """The records of a JSON list or of JSON Lines, one at a time.
 
     Memory holds the current record and a megabyte. Blank lines and a byte order mark are passed over.
 
     Args:
-        path: the file.
+        stream: from its beginning.
         name: what it is called in errors.
 
     Raises DataError, with the line or record and a remedy, for a file that is empty, not UTF-8 or not JSON (NaN and
     infinities are not).
     """
     empty = True
-    with path.open("rb") as stream:
-        if stream.read(3) != codecs.BOM_UTF8:
-            stream.seek(0)
-        start = stream.tell()
-        first = stream.read(1)
-        while first and first in _BLANK.encode():
-            first = stream.read(1)
-        records = _list_items(stream, name) if first == b"[" else (value for _, value in _lines(stream, start, name))
-        for record in records:
-            empty = False
-            yield record
+    found = list_items(stream, name) if first_character(stream) == "[" else (v for _, v in json_lines(stream, name))
+    for record in found:
+        empty = False
+        yield record
     if empty:
         raise DataError(f"{name}: has no records")
 
 
-def stream_json_lines(path: Path, name: str) -> Iterator[tuple[int, Any]]:
-    """(line number from 1, value) of every line that is not blank. Raises DataError as `stream_records` does."""
-    with path.open("rb") as stream:
-        yield from _lines(stream, 3 if stream.read(3) == codecs.BOM_UTF8 else 0, name)
+def first_character(stream: BinaryIO) -> str:
+    """The first character that is not blank, "" in an empty file; the stream is at its beginning again."""
+    _skip_mark(stream)
+    while (first := stream.read(1)) and first in _BLANK.encode():
+        pass
+    stream.seek(0)
+    return first.decode("latin-1")
 
 
-def _lines(stream: BinaryIO, start: int, name: str) -> Iterator[tuple[int, Any]]:
-    stream.seek(start)
-    offset = start
-    for number, line in enumerate(stream, 1):
+def json_lines(stream: BinaryIO, name: str, strict: bool = True) -> Iterator[tuple[int, Any]]:
+    """(line number from 1, value) of every line that is not blank. Raises DataError as `records` does.
+
+    Args:
+        strict: NaN and infinities are refused.
+    """
+    decode = (STRICT if strict else _LENIENT).decode
+    for number, line in enumerate(text_lines(stream, name), 1):
+        if line.strip():
+            try:
+                yield number, decode(line)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{name}: line {number} is not JSON ({error}); fetch the file again") from error
+
+
+def text_lines(stream: BinaryIO, name: str) -> Iterator[str]:
+    """Lines without their ends (LF or CR LF) and without a byte order mark. Raises DataError for what is not UTF-8."""
+    offset = _skip_mark(stream)
+    for line in stream:
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
             raise DataError(f"{name}: byte {offset + error.start} is not UTF-8; save the file as UTF-8") from error
         offset += len(line)
-        if text.strip():
-            try:
-                yield number, _DECODER.decode(text)
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"{name}: line {number} is not JSON ({error}); fetch the file again") from error
+        yield text.removesuffix("\n").removesuffix("\r")
 
 
-def _list_items(stream: BinaryIO, name: str) -> Iterator[Any]:
-    """Items of a list whose `[` was read."""
-    text, number, after = _Window(stream, name), 0, "["
+def _skip_mark(stream: BinaryIO) -> int:
+    """Go to the beginning, behind a byte order mark; the bytes passed over."""
+    stream.seek(0)
+    skipped = 3 if stream.read(3) == codecs.BOM_UTF8 else 0
+    stream.seek(skipped)
+    return skipped
+
+
+def list_items(stream: BinaryIO, name: str, strict: bool = True) -> Iterator[Any]:
+    """Items of a file that is a JSON list. Raises DataError as `records` does; nothing else may follow the list."""
+    _skip_mark(stream)
+    text, number, after = _Window(stream, name, STRICT if strict else _LENIENT), 0, "["
+    if text.skip_blanks() != "[":
+        raise DataError(f"{name}: is not a JSON list; fetch the file again")
+    text.position += 1
     while True:
         mark = text.skip_blanks()
         if after == "item" and mark == ",":
@@ -90,9 +108,9 @@ def _list_items(stream: BinaryIO, name: str) -> Iterator[Any]:
 class _Window:
     """The part of a text that is looked at, read on from `stream` as far as needed."""
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
+    def __init__(self, stream: BinaryIO, name: str, decoder: json.JSONDecoder) -> None:
         self.text, self.position = "", 0
-        self._stream, self._name = stream, name
+        self._stream, self._name, self._decoder = stream, name, decoder
         self._decode = codecs.getincrementaldecoder("utf-8")()
         self._ended = False
 
@@ -109,7 +127,7 @@ class _Window:
         size = _CHUNK
         while True:
             try:
-                value, end = _DECODER.raw_decode(self.text, self.position)
+                value, end = self._decoder.raw_decode(self.text, self.position)
                 # A number may go on after the end of the window: `12`, `12.`, `12e-`.
                 cut = not self.text[end:].strip(_NUMBER) if len(self.text) - end < 4 else False
                 if not (cut and self._more(size)):
@@ -146,4 +164,4 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+STRICT, _LENIENT = json.JSONDecoder(parse_constant=_refuse_constant), json.JSONDecoder()

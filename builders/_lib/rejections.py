@@ -41,7 +41,8 @@ class Rejections:
     def __init__(self) -> None:
         self.read: Counter[str] = Counter()
         self.reasons: Counter[tuple[str, str]] = Counter()
-        self._invalid: dict[str, list[tuple[int, RowRejected]]] = {}
+        self._invalid: dict[str, Counter[str]] = {}
+        self._first: dict[str, tuple[int, RowRejected]] = {}
 
     def convert(self, source: str, records: Iterable[T], function: Callable[[T], R]) -> Iterator[R]:
         """What `function` makes of each record, except of those for which it raises RowRejected."""
@@ -55,7 +56,8 @@ class Rejections:
     def reject(self, source: str, error: RowRejected) -> None:
         """Count the record that was read last as rejected."""
         self.leave_out(source, error.reason)
-        self._invalid.setdefault(source, []).append((self.read[source], error))
+        self._invalid.setdefault(source, Counter())[error.reason] += 1
+        self._first.setdefault(source, (self.read[source], error))
 
     def leave_out(self, source: str, reason: str) -> None:
         """Count a valid record that the settings leave out; it does not count towards the limit."""
@@ -64,11 +66,11 @@ class Rejections:
     def check(self, most: float) -> None:
         """Raise DataError if a source has no records, or more than the share `most` of them is invalid."""
         for source, invalid in self._invalid.items():
-            if len(invalid) > most * self.read[source]:
-                reason, count = Counter(error.reason for _, error in invalid).most_common(1)[0]
-                number, first = invalid[0]
+            if invalid.total() > most * self.read[source]:
+                reason, count = invalid.most_common(1)[0]
+                number, first = self._first[source]
                 raise DataError(
-                    f"{source}: {len(invalid)} of {self.read[source]} records are rejected ({reason}: {count}; the "
+                    f"{source}: {invalid.total()} of {self.read[source]} records are rejected ({reason}: {count}; the "
                     f"first is record {number}: {first.detail or first.reason}), more than max_rejected_share {most}: "
                     "look at the file, or raise it"
                 )

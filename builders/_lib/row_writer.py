@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ class RowWriter:
 
     def __init__(self, folder: Path, features: Features) -> None:
         self.features = features
-        self.counts: dict[str, int] = {}
+        self.counts: Counter[str] = Counter()
         self._folder = folder
         self._writers: dict[str, ArrowWriter] = {}
         self._rows: dict[str, list[Mapping[str, Any]]] = {}
@@ -69,7 +70,7 @@ class RowWriter:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._path(split).unlink(missing_ok=True)  # an earlier run may still have it mapped
         self._writers[split] = ArrowWriter(features=self.features, path=str(self._path(split)))
-        self._rows[split], self._chars[split], self.counts[split] = [], 0, 0
+        self._rows[split], self._chars[split] = [], 0
 
     def _flush(self, split: str) -> None:
         rows = self._rows[split]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import io
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, HubError, UsageError
+from ...hub_sync.files import sha256_file
+from ...hub_sync.text import utf8
+from . import record_stream
 
 
 class Source(BaseModel):
@@ -69,24 +73,35 @@ def read_source(source: Source, timeout: float) -> tuple[str, bytes, str]:
         HubError: a URL or the hub does not give it.
         DataError: the file is not the expected one.
     """
-    name, content, origin = _fetch(source, timeout)
-    digest = hashlib.sha256(content).hexdigest()
+    with tempfile.TemporaryDirectory(prefix="hubwright-source-") as folder:
+        name, path, origin = fetch_source(source, timeout, Path(folder))
+        return name, path.read_bytes(), origin
+
+
+def fetch_source(source: Source, timeout: float, folder: Path) -> tuple[str, Path, str]:
+    """(name for errors, local file, origin with its SHA-256 for the card). Raises as `read_source` does.
+
+    Args:
+        folder: where a file behind a URL is written; others stay where they are.
+    """
+    name, path, origin = _fetch(source, timeout, folder)
+    digest = sha256_file(path)
     if source.expect_sha256 not in (None, digest):
         raise DataError(
             f"{name}: sha256 is {digest}, expected {source.expect_sha256}; fetch that file or change expect_sha256"
         )
-    return name, content, f"{origin}, sha256 `{digest}`"
+    return name, path, f"{origin}, sha256 `{digest}`"
 
 
-def _fetch(source: Source, timeout: float) -> tuple[str, bytes, str]:
+def _fetch(source: Source, timeout: float, folder: Path) -> tuple[str, Path, str]:
     text = source.source
     if text.startswith(("http://", "https://")):
-        return text.rsplit("/", 1)[-1], _download(text, timeout), f"<{text}>"
+        return text.rsplit("/", 1)[-1], _download(text, timeout, folder), f"<{text}>"
     path = Path(text).expanduser()
     if path.is_dir() and source.file:
         path = path / source.file
     if path.is_file():
-        return path.name, path.read_bytes(), f"a local copy of `{path.name}`"
+        return path.name, path, f"a local copy of `{path.name}`"
     if path.exists() and not source.file:
         raise UsageError(f"source {path.name}: is a folder; set `file` to the file inside it")
     from ...hub_sync.refs import ArtifactRef
@@ -106,17 +121,18 @@ def _fetch(source: Source, timeout: float) -> tuple[str, bytes, str]:
     ref = ref.resolve()
     with translate_errors(f"dataset {ref}, file {source.file}"):
         local = hf_hub_download(ref.repo_id, source.file, repo_type="dataset", revision=ref.revision)
-    return source.file, Path(local).read_bytes(), f"`{source.file}` of `{ref}`"
+    return source.file, Path(local), f"`{source.file}` of `{ref}`"
 
 
-def read_records(sources: Sequence[Source], timeout: float) -> Iterator[tuple[str, list[Any], str]]:
-    """(name for errors, records, origin with its SHA-256 for the card) of every file of JSON or JSON Lines.
+def read_records(sources: Sequence[Source], timeout: float, folder: Path) -> Iterator[tuple[str, Iterator[Any], str]]:
+    """(name for errors, records one at a time, origin with its SHA-256 for the card) of files of JSON or JSON Lines.
 
-    Raises as `read_source` and `parse_records` do.
+    Raises as `fetch_source` and `record_stream.records` do.
     """
     for source in sources:
-        name, data, origin = read_source(source, timeout)
-        yield name, parse_records(data, name), origin
+        name, path, origin = fetch_source(source, timeout, folder)
+        with path.open("rb") as stream:
+            yield name, record_stream.records(stream, name), origin
 
 
 def read_rows(source: Input, context: StepContext, split: str | None, config: str | None = None) -> Any:
@@ -137,38 +153,17 @@ def read_rows(source: Input, context: StepContext, split: str | None, config: st
 
 def load_json(text: str) -> Any:
     """JSON without NaN and infinities, which no other JSON reader takes."""
-
-    def refuse(name: str) -> Any:
-        raise ValueError(f"{name} is not JSON")
-
-    return json.loads(text, parse_constant=refuse)
+    return record_stream.STRICT.decode(text)
 
 
 def parse_records(data: bytes, name: str) -> list[Any]:
     """The records of a JSON list or of JSON Lines. Raises DataError in one line."""
-    text = decode(name, data)
-    if not text.lstrip().startswith("["):
-        records = [record for _, record in json_lines(name, data)]
-    else:
-        try:
-            records = load_json(text)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{name}: is not JSON ({error}); fetch the file again") from error
-    if not records:
-        raise DataError(f"{name}: has no records")
-    return list(records)
+    return list(record_stream.records(io.BytesIO(data), name))
 
 
 def json_lines(name: str, data: bytes) -> list[tuple[int, Any]]:
     """(line number from 1, value) of every line that is not blank. Raises DataError for one that is not JSON."""
-    values = []
-    for number, line in enumerate(decode(name, data).split("\n"), 1):  # splitlines would cut a JSON text at its U+2028
-        if line.strip():
-            try:
-                values.append((number, load_json(line)))
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"{name}: line {number} is not JSON ({error}); fetch the file again") from error
-    return values
+    return list(record_stream.json_lines(io.BytesIO(data), name))
 
 
 def decode(name: str, data: bytes) -> str:
@@ -187,14 +182,22 @@ def refuse_credentials(url: str) -> None:
         )
 
 
-def _download(url: str, timeout: float) -> bytes:
+def _download(url: str, timeout: float, folder: Path) -> Path:
     from huggingface_hub.utils import get_session
 
     refuse_credentials(url)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / hashlib.sha256(utf8(url)).hexdigest()[:16]
     try:
-        answer = get_session().get(url, timeout=timeout, follow_redirects=True)
+        with (
+            get_session().stream("GET", url, timeout=timeout, follow_redirects=True) as answer,
+            path.open("wb") as file,
+        ):
+            status = answer.status_code
+            for chunk in answer.iter_bytes():
+                file.write(chunk)
     except Exception as error:  # the client's errors have no common base that is public
         raise HubError(f"{url}: cannot be read ({type(error).__name__}); download it and give its path") from error
-    if answer.status_code != 200:
-        raise HubError(f"{url}: status {answer.status_code}; download it and give its path")
-    return bytes(answer.content)
+    if status != 200:
+        raise HubError(f"{url}: status {status}; download it and give its path")
+    return path

@@ -22,11 +22,13 @@ from ...hub_sync.text import is_well_formed, utf8
 from ...inference.conversations import read_messages, unlearnt, with_system
 from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
+from .._lib.disk_set import DiskSet
 from .._lib.rejections import Rejections, max_rejected_share
+from .._lib.row_writer import RowWriter
 from .._lib.sources import Source, read_records
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import DatasetDict, Features
 
 
 class InstructionsConfig(BaseModel):
@@ -85,6 +87,14 @@ def _messages(record: Any) -> list[dict[str, str]]:
     return messages
 
 
+def features() -> Features:
+    """Arrow features of both splits."""
+    from datasets import Features, List, Value
+
+    text = Value("string")
+    return Features({"id": text, "messages": List({"role": text, "content": text}), "source": text})
+
+
 def build(config: InstructionsConfig, context: StepContext | None = None) -> DatasetDict:
     """Read, check and deduplicate. Returns `train`, and `test` where test_fraction is above 0: id, messages, source.
 
@@ -92,28 +102,23 @@ def build(config: InstructionsConfig, context: StepContext | None = None) -> Dat
         UsageError, HubError: as `fetch` does.
         DataError: a file is not the expected one or cannot be parsed, or too many records are rejected.
     """
-    from datasets import Dataset, DatasetDict
-
     context = context or local_context()
-    rows: dict[str, dict[str, Any]] = {}
+    rows = RowWriter(context.workdir / "rows", features())
+    ids = DiskSet(context.workdir / "ids")
     rejections = Rejections()
     origins = []
-    for name, records, origin in read_records(config.sources, config.timeout):
+    for name, records, origin in read_records(config.sources, config.timeout, context.workdir / "sources"):
         origins.append(origin)
         for messages in rejections.convert(name, records, conversation):
             mark = hashlib.sha256(utf8(json.dumps(messages, ensure_ascii=False))).hexdigest()[:16]
-            if mark in rows:
+            if not ids.add(mark):
                 rejections.reject(name, RowRejected("the same conversation again"))
-            rows.setdefault(mark, {"id": mark, "messages": messages, "source": name})
+            elif config.max_rows is None or len(ids) <= config.max_rows:
+                # A row's side is a hash of the row: more sources do not move it.
+                side = "test" if int(mark, 16) / 16**16 < config.test_fraction else "train"
+                rows.write(side, {"id": mark, "messages": messages, "source": name})
     rejections.check(config.max_rejected_share)
-    chosen = list(rows.values())[: config.max_rows]
-    # A row's side is a hash of the row: more sources do not move it.
-    sides = [int(row["id"], 16) / 16**16 < config.test_fraction for row in chosen]
-    splits = {
-        split: [row for row, side in zip(chosen, sides, strict=True) if side == (split == "test")]
-        for split in ("train", "test")
-    }
-    if not splits["train"]:
+    if not rows.counts["train"]:
         raise DataError(
             f"no row is left for the train split of {rejections.read.total()} records: add sources or lower "
             "test_fraction"
@@ -123,6 +128,6 @@ def build(config: InstructionsConfig, context: StepContext | None = None) -> Dat
     report.card |= {"language": list(config.language), "license": config.license}
     add_sources(report, origins)
     rejections.describe(report)
-    report.counts["rows_above_max_rows"] = len(rows) - len(chosen)
-    report.counts |= {f"{split}_rows": len(part) for split, part in splits.items() if part}
-    return DatasetDict({split: Dataset.from_list(part) for split, part in splits.items() if part})
+    report.counts["rows_above_max_rows"] = len(ids) - rows.counts.total()
+    report.counts |= {f"{split}_rows": rows.counts[split] for split in ("train", "test") if rows.counts[split]}
+    return rows.finish()

@@ -102,7 +102,7 @@ def build(config: ToolCallsConfig, context: StepContext | None = None) -> Datase
     rejections = Rejections()
     changes: Counter[str] = Counter()
     origins = []
-    for name, records, origin in read_records(config.sources, config.timeout):
+    for name, records, origin in read_records(config.sources, config.timeout, context.workdir / "sources"):
         origins.append(origin)
         accepted = rejections.convert(name, records, lambda record: convert(record, config.language, changes))
         rows += [row | {"source": name} for row in accepted]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubwright.builders._lib import record_stream
-from hubwright.builders._lib.record_stream import stream_json_lines, stream_records
+from hubwright.builders._lib.record_stream import json_lines, records
 from hubwright.hub_sync.errors import DataError
 
 VALUES = st.recursive(
@@ -20,6 +21,11 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=8,
 )
+
+
+def read(path: Path) -> Iterator[Any]:
+    with path.open("rb") as stream:
+        yield from records(stream, "rows.json")
 
 
 def written(folder: Path, content: str | bytes) -> Path:
@@ -37,7 +43,7 @@ def test_a_list_in_any_layout_and_window_gives_its_items(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(record_stream, "_CHUNK", chunk)
         try:
-            found = list(stream_records(path, "rows.json"))
+            found = list(read(path))
         except DataError as error:  # half a surrogate pair is not UTF-8
             assert "is not UTF-8" in str(error) and not ascii_
             return
@@ -46,8 +52,12 @@ def test_a_list_in_any_layout_and_window_gives_its_items(
 
 def test_json_lines_with_mark_blank_lines_and_separators(tmp_path: Path) -> None:
     text = '\ufeff{"a": 1}\r\n\r\n  {"a": "x\u2028y"}\n\n3'
-    assert list(stream_records(written(tmp_path, text), "n")) == [{"a": 1}, {"a": "x\u2028y"}, 3]
-    assert list(stream_json_lines(tmp_path / "rows.json", "n")) == [(1, {"a": 1}), (3, {"a": "x\u2028y"}), (5, 3)]
+    assert list(read(written(tmp_path, text))) == [{"a": 1}, {"a": "x\u2028y"}, 3]
+    assert list(json_lines((tmp_path / "rows.json").open("rb"), "n")) == [
+        (1, {"a": 1}),
+        (3, {"a": "x\u2028y"}),
+        (5, 3),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +84,7 @@ def test_json_lines_with_mark_blank_lines_and_separators(tmp_path: Path) -> None
 )
 def test_what_is_not_json_is_refused_in_one_line(tmp_path: Path, content: str | bytes, message: str) -> None:
     with pytest.raises(DataError) as refused:
-        list(stream_records(written(tmp_path, content), "rows.json"))
+        list(read(written(tmp_path, content)))
     assert message in str(refused.value) and str(refused.value).startswith("rows.json: ")
     assert "\n" not in str(refused.value)
 
@@ -88,7 +98,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, layout: str) -> None
         text = separator.join([record] * count)
         path = written(tmp_path, f"[{text}]" if layout == "list" else text)
         tracemalloc.start()
-        assert sum(1 for _ in stream_records(path, "n")) == count
+        assert sum(1 for _ in read(path)) == count
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 8_000_000 and peaks[1] < 1.3 * peaks[0]
@@ -98,11 +108,11 @@ def test_a_mistake_in_a_large_list_does_not_read_it_all(tmp_path: Path) -> None:
     path = written(tmp_path, '[{"a": nul}, ' + '{"text": "x"}, ' * 300_000 + "1]")
     tracemalloc.start()
     with pytest.raises(DataError, match="record 1 is not JSON"):
-        list(stream_records(path, "n"))
+        list(read(path))
     assert tracemalloc.get_traced_memory()[1] < 8_000_000
     tracemalloc.stop()
 
 
 def test_a_record_of_50_mb_passes(tmp_path: Path) -> None:
     path = written(tmp_path, json.dumps([{"text": "x" * 50_000_000}, 1]))
-    assert [len(str(record)) > 50_000_000 for record in stream_records(path, "n")] == [True, False]
+    assert [len(str(record)) > 50_000_000 for record in read(path)] == [True, False]
