@@ -206,14 +206,14 @@ def test_near_requests_are_found_and_others_not() -> None:
     assert seen.nearest(" ".join([*words[:39], "other"])) != ""
     assert seen.nearest(" ".join(words[::-1])) == "" and seen.nearest("something else entirely") == ""
     row, twin = good(), good() | {"id": "twin"}
-    assert found(row, seen=seen) == {} and "like good" in found(twin, seen=seen)["duplicate"]
+    assert found(row, earlier=seen) == {} and "like good" in found(twin, seen=seen)["duplicate"]
     assert "like good" in found(twin, tests=seen)["contamination"]
 
 
 def test_a_row_that_fails_is_not_remembered() -> None:
     seen = MinHashIndex()
-    assert "provenance" in found(broken("made up"), seen=seen)
-    assert found(good(), seen=seen) == {}
+    assert "provenance" in found(broken("made up"), earlier=seen)
+    assert found(good(), earlier=seen) == {}
 
 
 @given(st.lists(st.text(max_size=30), max_size=6), st.recursive(st.none() | st.text() | st.integers(), st.lists))
