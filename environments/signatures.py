@@ -35,7 +35,7 @@ _SUFFIX = re.compile(r"\s*[,(]\s*(optional|required|default\b.*?)\s*\)?\s*$", re
 def as_function(tool: Any) -> dict[str, Any]:
     """`{"type": "function", "function": {name, description, parameters}}`, `parameters` a JSON Schema of an object.
 
-    Raises RowRejected: tool_without_name, tool_schemanot_a_schema, tool_type_unknown, and "tool_" with a word of
+    Raises RowRejected: tool_without_name, tool_parameters_not_a_schema, tool_type_unknown, and "tool_" with a word of
     `schema_fault`.
     """
     function = tool.get("function") or tool if isinstance(tool, Mapping) else None
@@ -66,9 +66,9 @@ def _parsed(value: Any) -> Mapping[str, Any]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise RowRejected("tool_schemanot_a_schema") from None
+            raise RowRejected("tool_parameters_not_a_schema") from None
     if not isinstance(value, Mapping):
-        raise RowRejected("tool_schemanot_a_schema")
+        raise RowRejected("tool_parameters_not_a_schema")
     return value
 
 
@@ -81,7 +81,7 @@ def _parameters(schema: Mapping[str, Any]) -> dict[str, Any]:
         }
     result = json_schema(schema)
     if result.setdefault("type", "object") != "object":
-        raise RowRejected("tool_schemanot_a_schema")
+        raise RowRejected("tool_parameters_not_a_schema")
     if not any(key in result for key in (*_NAMED, *_MANY, "$ref")):
         result["properties"] = {}
     return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from ...hub_sync.errors import DataError
 
@@ -14,7 +14,7 @@ _BLANK = " \t\r\n"
 _NUMBER = "+-.eE0123456789"
 
 
-def records(stream: BinaryIO, name: str) -> Iterator[Any]:
+def records(stream: IO[bytes], name: str) -> Iterator[Any]:
     """The records of a JSON list or of JSON Lines, one at a time.
 
     Memory holds the current record and a megabyte. Blank lines and a byte order mark are passed over.
@@ -35,7 +35,7 @@ def records(stream: BinaryIO, name: str) -> Iterator[Any]:
         raise DataError(f"{name}: has no records")
 
 
-def first_character(stream: BinaryIO) -> str:
+def first_character(stream: IO[bytes]) -> str:
     """The first character that is not blank, "" in an empty file; the stream is at its beginning again."""
     _skip_mark(stream)
     while (first := stream.read(1)) and first in _BLANK.encode():
@@ -44,7 +44,7 @@ def first_character(stream: BinaryIO) -> str:
     return first.decode("latin-1")
 
 
-def json_lines(stream: BinaryIO, name: str, strict: bool = True) -> Iterator[tuple[int, Any]]:
+def json_lines(stream: IO[bytes], name: str, strict: bool = True) -> Iterator[tuple[int, Any]]:
     """(line number from 1, value) of every line that is not blank. Raises DataError as `records` does.
 
     Args:
@@ -59,7 +59,7 @@ def json_lines(stream: BinaryIO, name: str, strict: bool = True) -> Iterator[tup
                 raise DataError(f"{name}: line {number} is not JSON ({error}); fetch the file again") from error
 
 
-def text_lines(stream: BinaryIO, name: str) -> Iterator[str]:
+def text_lines(stream: IO[bytes], name: str) -> Iterator[str]:
     """Lines without their ends (LF or CR LF) and without a byte order mark. Raises DataError for what is not UTF-8."""
     offset = _skip_mark(stream)
     for line in stream:
@@ -71,7 +71,7 @@ def text_lines(stream: BinaryIO, name: str) -> Iterator[str]:
         yield text.removesuffix("\n").removesuffix("\r")
 
 
-def _skip_mark(stream: BinaryIO) -> int:
+def _skip_mark(stream: IO[bytes]) -> int:
     """Go to the beginning, behind a byte order mark; the bytes passed over."""
     stream.seek(0)
     skipped = 3 if stream.read(3) == codecs.BOM_UTF8 else 0
@@ -79,7 +79,7 @@ def _skip_mark(stream: BinaryIO) -> int:
     return skipped
 
 
-def list_items(stream: BinaryIO, name: str, strict: bool = True) -> Iterator[Any]:
+def list_items(stream: IO[bytes], name: str, strict: bool = True) -> Iterator[Any]:
     """Items of a file that is a JSON list. Raises DataError as `records` does; nothing else may follow the list."""
     _skip_mark(stream)
     text, number, after = _Window(stream, name, STRICT if strict else _LENIENT), 0, "["
@@ -108,7 +108,7 @@ def list_items(stream: BinaryIO, name: str, strict: bool = True) -> Iterator[Any
 class _Window:
     """The part of a text that is looked at, read on from `stream` as far as needed."""
 
-    def __init__(self, stream: BinaryIO, name: str, decoder: json.JSONDecoder) -> None:
+    def __init__(self, stream: IO[bytes], name: str, decoder: json.JSONDecoder) -> None:
         self.text, self.position = "", 0
         self._stream, self._name, self._decoder = stream, name, decoder
         self._decode = codecs.getincrementaldecoder("utf-8")()

@@ -164,7 +164,7 @@ class _Writer:
         first = [number for number, node in enumerate(self.plan.nodes) if not node.needs()]
         sentences = [self.speaker.unable(number) for number in first]
         if len(first) < len(ran):
-            sentences.append(self.speaker.rest())
+            sentences.append(self.speaker.phrase("rest"))
         self.say("assistant", " ".join(sentences))
         return self.messages
 
@@ -212,7 +212,7 @@ class _Writer:
             if self.failing in nodes:
                 failed, self.failing = self.failing, None
                 if look:
-                    self.make([look], self.speaker.looking() if self.thoughts else "")
+                    self.make([look], self.speaker.phrase("look") if self.thoughts else "")
                 self.make([failed], self.speaker.again(look) if self.thoughts else "")
         left = [n for n, node in enumerate(self.plan.nodes) if node.turn == turn and node.tool in self.absent]
         sentences = [self.speaker.answer(ran)] if ran else []

@@ -192,10 +192,6 @@ class Speaker:
 
         return self.worded(say)
 
-    def looking(self) -> str:
-        """The assistant looks whether a call that got no answer took effect."""
-        return self.phrase("look")
-
     def again(self, look: Node | None) -> str:
         """The assistant makes a call again, after a look at what it did where there was one."""
         return _capital(self.phrase("seen" if look else "again").format(look and self.still(look, "is")))
@@ -223,10 +219,6 @@ class Speaker:
     def reply(self, value: Any) -> str:
         """The user says it."""
         return _capital(self.phrase("reply").format(value_text(value)))
-
-    def rest(self) -> str:
-        """That what builds on a missing function cannot be done either."""
-        return self.phrase("rest")
 
 
 def _capital(text: str) -> str:

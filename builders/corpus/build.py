@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterator
+from typing import IO, TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,7 +22,9 @@ from ...hub_sync.text import is_well_formed, utf8
 from .._lib.cards import add_sources, add_table, describe
 from .._lib.context import local_context
 from .._lib.decontamination import inputs_against
+from .._lib.disk_set import DiskSet
 from .._lib.rejections import Rejections
+from .._lib.row_writer import RowWriter
 from .._lib.splits import unit_hash
 from .overlap import read_questions
 from .read import TextSource, documents, read_files
@@ -102,15 +105,17 @@ def build(config: CorpusConfig, context: StepContext | None = None) -> DatasetDi
         DataError: a file is not the expected one or cannot be read, a test set has no questions, or a split would be
             empty.
     """
-    from datasets import Dataset, DatasetDict
+    from datasets import Features, Value
 
     context = context or local_context()
     shares = {"train": 1.0, "validation": config.valid_share, "test": config.test_share}
-    splits: dict[str, list[Row]] = {name: [] for name, share in shares.items() if share > 0}
+    splits = [name for name, share in shares.items() if share > 0]
+    columns = ("text", "source", "license", "id")
+    rows = RowWriter(context.workdir / "rows", Features({name: Value("string") for name in columns}))
     counts: dict[str, Counter[str]] = {}
     origins: list[str] = []
     rejections = Rejections()
-    identities: set[str] = set()
+    identities = DiskSet(context.workdir / "ids")
     questions = read_questions(context, config.against_words)
 
     def accepted(text: str) -> Row:
@@ -119,39 +124,42 @@ def build(config: CorpusConfig, context: StepContext | None = None) -> DatasetDi
         if len(text) < config.min_chars:
             raise RowRejected(f"fewer than {config.min_chars} characters")
         identity = document_id(text)
-        if identity in identities and config.dedup == "exact":
+        if not identities.add(identity) and config.dedup == "exact":
             raise RowRejected("duplicate")
-        identities.add(identity)
         if questions is not None and questions.within(text):
             raise RowRejected(f"{config.against_words} words in a row of a question of a test set")
         return {"text": text, "id": identity}
 
     for source in config.sources:
-        files, origin = read_files(source, config.timeout)
+        files, origin = read_files(source, config.timeout, context.workdir / "sources")
         origins.append(f"{source.name} ({source.license}): {origin}")
         count = counts[source.name] = Counter(files=len(files))
-        texts = (text for name, data in files for text in documents(source, name, data))
+        texts = (text for name, open_file in files for text in _texts(source, name, open_file))
         for row in rejections.convert(source.name, texts, accepted):
             split = split_of(row["id"], config)
             count.update({split: 1, "characters": len(row["text"])})
-            splits[split].append(row | {"source": source.name, "license": source.license})
-    for split, rows in splits.items():
-        if not rows:
+            rows.write(split, row | {"source": source.name, "license": source.license})
+    for split in splits:
+        if not rows.counts[split]:
             share = "the shares" if split == "train" else f"{split[:5]}_share"
             raise DataError(
                 f"no document is left for the {split} split of {rejections.read.total()} read: add sources, lower "
                 f"min_chars ({config.min_chars}), or change {share}"
             )
-    _report(config, context, splits, counts, origins)
+    _report(config, context, {split: rows.counts[split] for split in splits}, counts, origins)
     rejections.describe(context.report)
-    columns = ["text", "source", "license", "id"]
-    return DatasetDict({name: Dataset.from_list(rows).select_columns(columns) for name, rows in splits.items()})
+    return rows.finish()
+
+
+def _texts(source: TextSource, name: str, open_file: Callable[[], IO[bytes]]) -> Iterator[str]:
+    with open_file() as stream:
+        yield from documents(source, name, stream)
 
 
 def _report(
     config: CorpusConfig,
     context: StepContext,
-    splits: dict[str, list[Row]],
+    splits: dict[str, int],
     counts: dict[str, Counter[str]],
     origins: list[str],
 ) -> None:
@@ -171,7 +179,7 @@ def _report(
     if languages:
         report.card["language"] = languages
     report.counts["files_read"] = sum(count["files"] for count in counts.values())
-    report.counts |= {f"{name}_rows": len(rows) for name, rows in splits.items()}
+    report.counts |= {f"{name}_rows": count for name, count in splits.items()}
     columns = ["files", *splits, "characters"]
     table = [[name, *(count[column] for column in columns)] for name, count in counts.items()]
     note = f"Test sets whose questions no document holds: {', '.join(tests)}." if tests else ""

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import fnmatch
-import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.refs import ArtifactRef
-from .._lib.sources import Source, decode, read_source
+from .._lib import record_stream
+from .._lib.sources import Source, decode, fetch_source
 
 ARCHIVES = (".zip", ".whl")
 # WikiText's title of an article, ` = Title = `; the headings below it have two or more equals signs.
 _TITLE = re.compile(r" = [^=].* = ?")
 
-File = tuple[str, bytes]
+File = tuple[str, Callable[[], IO[bytes]]]
 
 
 class TextSource(BaseModel):
@@ -68,8 +71,11 @@ class TextSource(BaseModel):
         return self
 
 
-def read_files(source: TextSource, timeout: float) -> tuple[list[File], str]:
-    """((name, content) of every file in the order of their names, origin for the card without a local path).
+def read_files(source: TextSource, timeout: float, folder: Path) -> tuple[list[File], str]:
+    """((name, function that opens it) of every file in the order of their names, origin for the card).
+
+    Args:
+        folder: where a file behind a URL is written.
 
     Raises:
         UsageError: no such source, or no file fits the pattern.
@@ -80,20 +86,20 @@ def read_files(source: TextSource, timeout: float) -> tuple[list[File], str]:
     if path.is_dir() or not (path.is_file() or source.source.startswith(("http://", "https://"))):
         return _read_folder(source, path)
     one = Source(source=source.source, file=None, expect_sha256=source.expect_sha256)
-    name, data, origin = read_source(one, timeout)
+    name, path, origin = fetch_source(one, timeout, folder)
     if Path(name).suffix not in ARCHIVES:
         if source.files is not None:
             raise UsageError(f"source {name}: is one file; leave out files {source.files!r}")
-        return [(name, data)], origin
+        return [(name, partial(path.open, "rb"))], origin
     if source.files is None:
         raise UsageError(f"source {name}: is an archive; set `files` to a pattern for the files inside it")
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            # Read in memory and never unpacked, so that no name in the archive can become a path.
-            names = fnmatch.filter(sorted(archive.namelist()), source.files)
-            files = [(inner, archive.read(inner)) for inner in names if not inner.endswith("/")]
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError) as error:
         raise DataError(f"{name}: cannot be read as an archive ({error}); fetch it again") from error
+    # Read where it lies and never unpacked, so that no name in the archive can become a path.
+    names = fnmatch.filter(sorted(archive.namelist()), source.files)
+    files: list[File] = [(inner, partial(archive.open, inner)) for inner in names if not inner.endswith("/")]
     return _some(files, name, source.files), origin + f", `{source.files}`"
 
 
@@ -120,7 +126,8 @@ def _read_folder(source: TextSource, path: Path) -> tuple[list[File], str]:
     # The hub's cache holds links to its blobs, so that list_files, which passes links over, will not do.
     inside = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     names = fnmatch.filter(sorted(inside), source.files)
-    return _some([(n, inside[n].read_bytes()) for n in names], shown, source.files), f"{origin}, `{source.files}`"
+    files: list[File] = [(n, partial(inside[n].open, "rb")) for n in names]
+    return _some(files, shown, source.files), f"{origin}, `{source.files}`"
 
 
 def _some(files: list[File], shown: str, pattern: str) -> list[File]:
@@ -129,64 +136,68 @@ def _some(files: list[File], shown: str, pattern: str) -> list[File]:
     return files
 
 
-def documents(source: TextSource, name: str, data: bytes) -> Iterator[str]:
+def documents(source: TextSource, name: str, stream: IO[bytes]) -> Iterator[str]:
     """The texts of one file, with line ends as `\\n` and no blanks around them; empty ones are left out.
 
     Raises DataError in one line that names file, record and field.
     """
-    for text in _raw_documents(source, name, data):
-        text = _line_ends(text).strip()
-        if text:
-            yield text
+    try:
+        for text in _raw_documents(source, name, stream):
+            text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+            if text:
+                yield text
+    except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # a damaged or encrypted member
+        raise DataError(f"{name}: cannot be read from its archive ({error}); fetch it again") from error
 
 
-def _line_ends(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _raw_documents(source: TextSource, name: str, data: bytes) -> Iterator[str]:
+def _raw_documents(source: TextSource, name: str, stream: IO[bytes]) -> Iterator[str]:
     field = source.field or "text"
     if source.format == "parquet":
-        yield from _column(data, name, field)
-        return
-    text = _line_ends(decode(name, data))
-    if source.format == "wikitext":
-        yield from _articles(text)
+        yield from _column(stream, name, field)
     elif source.format == "json":
-        value = _json(text, name)
-        if not isinstance(value, list | dict):
-            raise DataError(f"{name}: is neither a list nor an object of records; set another format")
-        for number, record in enumerate(value.values() if isinstance(value, dict) else value, 1):
+        for number, record in enumerate(_json_records(stream, name), 1):
             yield _field(record, field, f"{name}: record {number}")
     elif source.format == "jsonl":
-        for number, line in enumerate(text.split("\n"), 1):
-            if line.strip():
-                yield _field(_json(line, f"{name}: line {number}"), field, f"{name}: line {number}")
-    elif source.split_by == "file":
-        yield text
-    elif source.split_by == "line":
-        yield from text.split("\n")
+        for number, record in record_stream.json_lines(stream, name, strict=False):
+            yield _field(record, field, f"{name}: line {number}")
     else:
-        yield from re.split(r"\n[^\S\n]*\n", text)
-
-
-def _articles(text: str) -> Iterator[str]:
-    """What stands from one title line to the next. A title stands alone, so that no formula is taken for one."""
-    lines: list[str] = []
-    for line in text.split("\n"):
-        alone = not lines or not lines[-1].strip()
-        if alone and _TITLE.fullmatch(line):
+        lines = (part for line in record_stream.text_lines(stream, name) for part in line.split("\r"))
+        if source.format == "wikitext":
+            yield from _articles(lines)
+        elif source.split_by == "file":
             yield "\n".join(lines)
-            lines = []
-        lines.append(line)
-    yield "\n".join(lines)
+        elif source.split_by == "line":
+            yield from lines
+        else:
+            for filled, group in groupby(lines, lambda line: bool(line.strip())):
+                if filled:
+                    yield "\n".join(group)
 
 
-def _json(text: str, where: str) -> Any:
+def _json_records(stream: IO[bytes], name: str) -> Iterable[Any]:
+    """The items of a list; of an object, which is read as a whole, its values."""
+    first = record_stream.first_character(stream)
+    if first == "[":
+        return record_stream.list_items(stream, name, strict=False)
     try:
-        return json.loads(text)
+        value = json.loads(decode(name, stream.read()))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: is not JSON ({error}); fetch the file again or set another format") from error
+        raise DataError(f"{name}: is not JSON ({error}); fetch the file again or set another format") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{name}: is neither a list nor an object of records; set another format")
+    return value.values()
+
+
+def _articles(lines: Iterable[str]) -> Iterator[str]:
+    """What stands from one title line to the next. A title stands alone, so that no formula is taken for one."""
+    article: list[str] = []
+    for line in lines:
+        alone = not article or not article[-1].strip()
+        if alone and _TITLE.fullmatch(line):
+            yield "\n".join(article)
+            article = []
+        article.append(line)
+    yield "\n".join(article)
 
 
 def _field(record: Any, field: str, where: str) -> str:
@@ -197,20 +208,21 @@ def _field(record: Any, field: str, where: str) -> str:
     return value
 
 
-def _column(data: bytes, name: str, field: str) -> Iterator[str]:
+def _column(stream: IO[bytes], name: str, field: str) -> Iterator[str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(io.BytesIO(data))
-        if field not in table.schema_arrow.names:
-            raise DataError(
-                f"{name}: there is no column {field!r}; it has {', '.join(table.schema_arrow.names)}; set `field`"
-            )
-        values = table.read(columns=[field]).column(0).to_pylist()
+        file = pq.ParquetFile(stream)
+        columns = file.schema_arrow.names
+        if field not in columns:
+            raise DataError(f"{name}: there is no column {field!r}; it has {', '.join(columns)}; set `field`")
+        number = 0
+        for batch in file.iter_batches(batch_size=1000, columns=[field]):
+            for value in batch.column(0).to_pylist():
+                number += 1
+                if not isinstance(value, str):
+                    raise DataError(f"{name}: row {number}: column {field!r} holds no text; set `field`")
+                yield value
     except pa.ArrowException as error:
         raise DataError(f"{name}: cannot be read as Parquet ({error}); fetch the file again") from error
-    for number, value in enumerate(values, 1):
-        if not isinstance(value, str):
-            raise DataError(f"{name}: row {number}: column {field!r} holds no text; set `field`")
-        yield value

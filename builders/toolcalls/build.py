@@ -71,17 +71,8 @@ def features() -> Features:
     from datasets import Features, Json, List, Value
 
     text, number = Value("string"), Value("int32")
-    return Features(
-        {
-            "id": text,
-            "messages": List(Json()),
-            "tools": List(Json()),
-            "n_tools": number,
-            "n_calls": number,
-            "language": text,
-            "source": text,
-        }
-    )
+    lists, numbers = dict.fromkeys(("messages", "tools"), List(Json())), dict.fromkeys(("n_tools", "n_calls"), number)
+    return Features({"id": text} | lists | numbers | {"language": text, "source": text})
 
 
 def build(config: ToolCallsConfig, context: StepContext | None = None) -> DatasetDict:

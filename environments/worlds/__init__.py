@@ -1,4 +1,4 @@
-"""Small worlds with state, whose tools can be called for real: over which call graphs are executed.
+"""Small worlds with state whose tools can be called for real; call graphs are executed over them.
 
 A world is a module with
 

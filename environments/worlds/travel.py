@@ -149,4 +149,3 @@ def search_hotel(city: City) -> HotelFound:
 
 TOOLS = (search_flight, get_flight_status, book_flight, get_booking, search_hotel)
 GIVEN = {"flight": "flights", "booking": "bookings"}
-# What a user may make a later step depend on: field, comparison, values, words.
