@@ -206,7 +206,7 @@ def test_near_requests_are_found_and_others_not() -> None:
     assert seen.nearest(" ".join([*words[:39], "other"])) != ""
     assert seen.nearest(" ".join(words[::-1])) == "" and seen.nearest("something else entirely") == ""
     row, twin = good(), good() | {"id": "twin"}
-    assert found(row, earlier=seen) == {} and "like good" in found(twin, seen=seen)["duplicate"]
+    assert found(row, earlier=seen) == {} and "like good" in found(twin, earlier=seen)["duplicate"]
     assert "like good" in found(twin, tests=seen)["contamination"]
 
 
