@@ -61,7 +61,7 @@ def main() -> None:
             except RowRejected as reason:
                 refused[str(reason)] += 1
                 continue
-            found = faults(run_checks(as_port(row) if arguments.port else row, seen=seen))
+            found = faults(run_checks(as_port(row) if arguments.port else row, earlier=seen))
             failed.update(found.keys())
             # Names and values aside, so that reasons can be counted.
             reasons.update((name, re.sub(r"\S*[=_'\d]\S*", "*", said)) for name, said in found.items())
