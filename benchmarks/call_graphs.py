@@ -23,7 +23,7 @@ from hubwright.hub_sync.context import StepContext
 datasets.disable_progress_bars()
 with tempfile.TemporaryDirectory() as folder:
     start = time.perf_counter()
-    build(CallGraphsConfig(train_rows=int(sys.argv[1])), StepContext("gold", Path(folder), Path(folder)))
+    build(CallGraphsConfig(train_rows=int(sys.argv[1])), StepContext("call_graphs", Path(folder), Path(folder)))
     seconds = time.perf_counter() - start
 print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """
