@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+from array import array
 from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -36,25 +38,51 @@ def _word_hash(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(utf8(word), digest_size=8).digest())
 
 
-class NearIndex:
-    """Texts that others are compared with.
+class HashFile:
+    """Hashes of one text after another in a file; in memory are 8 bytes per text.
 
-        >>> index = NearIndex(["please book the train to Rome for two", "cancel it"], threshold=0.5)
-        >>> index.matches("Please book the train to Rome for two people")
+    Args:
+        path: the file; that of an earlier run is replaced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        self._path, self._file, self._ends = path, path.open("wb"), array("Q", [0])
+        self._map: Hashes | None = None
+
+    def add(self, hashes: Hashes) -> None:
+        """Append the hashes of the next text."""
+        self._file.write(hashes.tobytes())
+        self._ends.append(self._ends[-1] + len(hashes))
+
+    def __getitem__(self, number: int) -> Hashes:
+        if self._map is None or len(self._map) < self._ends[-1]:
+            self._file.flush()
+            self._map = np.memmap(self._path, np.uint64, "r")
+        return np.asarray(self._map[self._ends[number] : self._ends[number + 1]])
+
+
+class NearIndex:
+    """Texts that others are compared with, each given as its `shingle_hashes`.
+
+        >>> texts = ["please book the train to Rome for two", "cancel it"]
+        >>> index = NearIndex(map(shingle_hashes, texts), threshold=0.5)
+        >>> index.matches(shingle_hashes("Please book the train to Rome for two people"))
         array([0])
 
     Every pair at or above the threshold is found, unless all that the two share within their rarest shingles are
     shingles that more than `most` of the indexed texts have.
 
     Args:
-        texts: the fixed side; in memory are about 20 bytes per shingle.
+        texts: the fixed side; in memory are about 40 bytes per shingle.
         threshold: Jaccard similarity of shingles of five words, digits alike, in (0, 1].
         most: texts with a shingle from which on it is not looked up.
     """
 
-    def __init__(self, texts: Iterable[str], threshold: float, most: int = MOST) -> None:
+    def __init__(self, texts: Iterable[Hashes], threshold: float, most: int = MOST) -> None:
         self.threshold, self._most = threshold, most
-        parts = [shingle_hashes(text) for text in texts]
+        parts = list(texts)
         self._sizes = np.array([len(part) for part in parts], np.int64)
         self._ends = np.cumsum(self._sizes)
         self._all = np.concatenate(parts) if parts else np.empty(0, np.uint64)
@@ -70,9 +98,8 @@ class NearIndex:
         self._owners = np.concatenate(owners)[order] if owners else np.empty(0, np.int64)
         self._starts = np.searchsorted(place[order], np.arange(len(self._values) + 1))
 
-    def matches(self, text: str) -> np.ndarray:
-        """Numbers of the indexed texts that the text is a near duplicate of, in rising order."""
-        hashes = shingle_hashes(text)
+    def matches(self, hashes: Hashes) -> np.ndarray:
+        """Numbers of the indexed texts that a text is a near duplicate of, in rising order."""
         chosen = self._prefix(*self._look_up(hashes))
         found = [self._owners[self._starts[c] : self._starts[c + 1]] for c in chosen]
         candidates = np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)

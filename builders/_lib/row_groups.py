@@ -42,11 +42,18 @@ class RowGroups:
             self._hashes.append(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()))
             self._ends.append(self._ends[-1] + len(text))
 
-    def names(self) -> Iterator[str]:
-        """The group of each row, in the rows' order: the least key that the row is tied to."""
+    def names(self, chosen: np.ndarray | None = None) -> Iterator[str]:
+        """The group of each row, in the rows' order: the least key that the row is tied to.
+
+        Args:
+            chosen: (rows,) bool; the others tie nothing, and their names are of no use.
+        """
         if not self._firsts:
             return
-        component = self._components()
+        firsts = np.frombuffer(self._firsts, np.uint64).astype(np.int64)
+        lengths = np.diff(np.append(firsts, len(self._hashes)))
+        component = self._components(firsts, lengths, chosen)
+        counts = np.repeat(np.ones(len(firsts), bool) if chosen is None else chosen, lengths)
         self._file.flush()
         with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as text:
 
@@ -54,24 +61,26 @@ class RowGroups:
                 return text[self._ends[number] : self._ends[number + 1]]
 
             least = np.full(int(component.max()) + 1, -1, np.int64)
-            for number, group in enumerate(component.tolist()):
+            for number, (group, counted) in enumerate(zip(component.tolist(), counts.tolist(), strict=True)):
+                if not counted:
+                    continue
                 best = int(least[group])
                 if best < 0 or key(number) < key(best):  # UTF-8 sorts as code points do
                     least[group] = number
             for first in self._firsts:
-                yield key(int(least[component[first]])).decode("utf-8", "surrogatepass")
+                best = int(least[component[first]])
+                yield key(best if best >= 0 else first).decode("utf-8", "surrogatepass")
 
-    def _components(self) -> np.ndarray:
+    def _components(self, firsts: np.ndarray, lengths: np.ndarray, chosen: np.ndarray | None) -> np.ndarray:
         """The number of each key's component, in the order in which keys were added."""
         from scipy.sparse import coo_matrix
         from scipy.sparse.csgraph import connected_components
 
         _, same = np.unique(np.frombuffer(self._hashes, np.uint64), return_inverse=True)
-        firsts = np.frombuffer(self._firsts, np.uint64).astype(np.int64)
-        lengths = np.diff(np.append(firsts, len(same)))
-        ties = same[np.repeat(firsts, lengths)], same  # each key with its row's first
+        ones, others = same[np.repeat(firsts, lengths)], same  # each key with its row's first
+        if chosen is not None:
+            ones, others = (part[np.repeat(chosen, lengths)] for part in (ones, others))
         size = int(same.max()) + 1
-        _, labels = connected_components(
-            coo_matrix((np.ones(len(same), np.bool_), ties), (size, size)), directed=False
-        )
+        graph = coo_matrix((np.ones(len(ones), np.bool_), (ones, others)), (size, size))
+        _, labels = connected_components(graph, directed=False)
         return labels[same]

@@ -24,13 +24,6 @@ def group_keys(row: dict[str, Any]) -> list[str]:
     return keys
 
 
-def groups(rows: list[dict[str, Any]]) -> list[str]:
-    """The group of each row: the least key that it is tied to, directly or through others."""
-    keys = [group_keys(row) for row in rows]
-    group = connected_components((first, key) for first, *others in keys for key in (first, *others))
-    return [group[first] for first, *_ in keys]
-
-
 def connected_components(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The group of each key: the least key that it is tied to, directly or through others (union-find)."""
     parent: dict[str, str] = {}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hubwright.builders._lib.near_duplicates import shingles
-from hubwright.builders._lib.near_index import NearIndex, shingle_hashes
+from hubwright.builders._lib.near_index import HashFile, NearIndex, shingle_hashes
 
 WORDS = [f"w{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(400)]
 ENDING = "how many of them are left in the end when all of this is over"
@@ -23,6 +25,10 @@ def changed(rng: random.Random, original: str) -> str:
     for _ in range(rng.randrange(6)):
         found[rng.randrange(len(found))] = rng.choice(WORDS)
     return " ".join(found[rng.randrange(4) :])
+
+
+def of(texts: Iterable[str], threshold: float, **more: int) -> NearIndex:
+    return NearIndex(map(shingle_hashes, texts), threshold, **more)
 
 
 def test_hashes_stand_for_shingles() -> None:
@@ -43,33 +49,42 @@ def test_every_pair_at_the_threshold_is_found_and_no_other(threshold: float, end
     others = [
         changed(rng, rng.choice(held_out)) if rng.random() < 0.5 else f"{text(rng)} {ending}" for _ in range(400)
     ]
-    index, sets = NearIndex(held_out, threshold, most=10_000), [shingles(one) for one in held_out]
+    index, sets = of(held_out, threshold, most=10_000), [shingles(one) for one in held_out]
     near = 0
     for other in others:
         found = shingles(other)
         expected = [n for n, one in enumerate(sets) if len(one & found) >= threshold * len(one | found)]
-        assert index.matches(other).tolist() == expected
+        assert index.matches(shingle_hashes(other)).tolist() == expected
         near += len(expected)
     assert near > 3
 
 
 def test_a_pair_that_shares_only_what_very_many_share_is_missed() -> None:
     same = [ENDING] * 30
-    assert NearIndex(same, 0.5).matches(ENDING).tolist() == list(range(30))
-    assert NearIndex(same, 0.5, most=20).matches(ENDING).tolist() == []
+    assert of(same, 0.5).matches(shingle_hashes(ENDING)).tolist() == list(range(30))
+    assert of(same, 0.5, most=20).matches(shingle_hashes(ENDING)).tolist() == []
     one_word = [f"{ENDING} {WORDS[n]}" for n in range(30)]
-    assert NearIndex(one_word, 0.5, most=20).matches(one_word[3]).tolist() == [3]
+    assert of(one_word, 0.5, most=20).matches(shingle_hashes(one_word[3])).tolist() == [3]
 
 
 def test_of_no_texts_none_matches() -> None:
-    assert NearIndex([], 0.5).matches("a b c").tolist() == []
+    assert of([], 0.5).matches(shingle_hashes("a b c")).tolist() == []
 
 
 def test_a_shared_ending_makes_no_pair_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(3)
-    index = NearIndex((f"{text(rng)} {ENDING}" for _ in range(500)), 0.5)
+    index = of((f"{text(rng)} {ENDING}" for _ in range(500)), 0.5)
     compared: list[int] = []
     monkeypatch.setattr(NearIndex, "_similarity", lambda self, number, hashes: compared.append(number) or 0.0)
     for _ in range(100):
-        index.matches(f"{text(rng)} {ENDING}")
+        index.matches(shingle_hashes(f"{text(rng)} {ENDING}"))
     assert compared == []
+
+
+def test_hashes_in_a_file_are_those_that_were_added(tmp_path: Path) -> None:
+    rng, file = random.Random(4), HashFile(tmp_path / "new" / "hashes")
+    added = [shingle_hashes(text(rng, n)) for n in range(30)]
+    for number, hashes in enumerate(added):
+        file.add(hashes)
+        assert file[number].tolist() == hashes.tolist()
+    assert all(file[n].tolist() == hashes.tolist() for n, hashes in enumerate(added))
