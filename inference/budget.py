@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..hub_sync.errors import UsageError
 
 PROBE_ROWS = 20
+COUNTS = ("requests", "recorded", "retries", "prompt_tokens", "completion_tokens")
 
 
 class Budget(BaseModel):
@@ -18,15 +19,11 @@ class Budget(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    price_prompt: float = Field(default=0.0, ge=0, description="Price of one million prompt tokens, in any currency.")
-    price_completion: float = Field(
-        default=0.0, ge=0, description="Price of one million generated tokens, same currency."
-    )
-    max_requests: int | None = Field(default=None, gt=0, description="Stop before more requests than this are sent.")
-    max_tokens: int | None = Field(
-        default=None, gt=0, description="Stop before more tokens than this, both kinds together."
-    )
-    max_cost: float | None = Field(default=None, gt=0, description="Stop before it costs more than this.")
+    price_prompt: float = Field(0.0, ge=0, description="Price of one million prompt tokens, in any currency.")
+    price_completion: float = Field(0.0, ge=0, description="Price of one million generated tokens, same currency.")
+    max_requests: int | None = Field(None, gt=0, description="Stop before more requests than this are sent.")
+    max_tokens: int | None = Field(None, gt=0, description="Stop before more tokens than this, both kinds together.")
+    max_cost: float | None = Field(None, gt=0, description="Stop before it costs more than this.")
 
 
 @dataclass
@@ -46,9 +43,13 @@ class Usage:
         """Prompt and generated tokens together."""
         return self.prompt_tokens + self.completion_tokens
 
+    def totals(self) -> Usage:
+        """A copy without outcomes and latencies: all that a budget counts."""
+        return replace(self, outcomes={}, latencies=[])
+
     def add(self, other: Usage) -> None:
-        """Count another worker's use in."""
-        for name in ("requests", "recorded", "retries", "prompt_tokens", "completion_tokens"):
+        """Add another worker's use."""
+        for name in COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for outcome, count in other.outcomes.items():
             self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
@@ -56,27 +57,18 @@ class Usage:
 
     def cost(self, budget: Budget) -> float:
         """In the currency of the prices."""
-        return (
-            self.prompt_tokens * budget.price_prompt + self.completion_tokens * budget.price_completion
-        ) / 1_000_000
+        return (self.prompt_tokens * budget.price_prompt + self.completion_tokens * budget.price_completion) / 1e6
 
     def summary(self, budget: Budget | None = None) -> dict[str, Any]:
         """Figures for a card: counts, tokens, cost where prices are known, latency percentiles in seconds."""
-        ordered = sorted(self.latencies)
-        found: dict[str, Any] = {
-            "requests": self.requests,
-            "recorded": self.recorded,
-            "retries": self.retries,
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            **{f"outcome_{name}": count for name, count in sorted(self.outcomes.items())},
-        }
+        figures: dict[str, Any] = {name: getattr(self, name) for name in COUNTS}
+        figures |= {f"outcome_{name}": count for name, count in sorted(self.outcomes.items())}
         if budget and (budget.price_prompt or budget.price_completion):
-            found["cost"] = self.cost(budget)
-        for share in (50, 95, 99):
-            if ordered:
-                found[f"latency_p{share}_seconds"] = ordered[max(0, math.ceil(share / 100 * len(ordered)) - 1)]
-        return found
+            figures["cost"] = self.cost(budget)
+        ordered = sorted(self.latencies)
+        for share in (50, 95, 99) if ordered else ():
+            figures[f"latency_p{share}_seconds"] = ordered[max(0, math.ceil(share / 100 * len(ordered)) - 1)]
+        return figures
 
 
 def check_budget(budget: Budget, usage: Usage, in_flight: int) -> None:
@@ -84,14 +76,15 @@ def check_budget(budget: Budget, usage: Usage, in_flight: int) -> None:
 
     What is in flight is counted with the mean of what came back, so the caps hold up to the spread of single requests.
     """
-    ahead = (in_flight + 1) / max(usage.requests, 1) + 1 if usage.requests else 1
-    wanted = {
-        "max_requests": (budget.max_requests, usage.requests + in_flight + 1),
-        "max_tokens": (budget.max_tokens, usage.tokens * ahead),
-        "max_cost": (budget.max_cost, usage.cost(budget) * ahead),
+    ahead = (in_flight + 1) / usage.requests + 1 if usage.requests else 1
+    expected = {
+        "max_requests": usage.requests + in_flight + 1,
+        "max_tokens": usage.tokens * ahead,
+        "max_cost": usage.cost(budget) * ahead,
     }
-    for name, (cap, reached) in wanted.items():
-        if cap is not None and reached > cap:
+    for name, amount in expected.items():
+        cap = getattr(budget, name)
+        if cap is not None and amount > cap:
             raise UsageError(
                 f"{name} {cap:g} is reached after {usage.requests} requests and {usage.tokens:,} tokens; what was "
                 "answered is recorded: raise it and run again to go on"

@@ -12,11 +12,10 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -93,9 +92,7 @@ class ChatClient:
             )
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         # Whoever asked may be gone, through an error elsewhere or a spent budget. What is in flight is paid for, so it
         # is awaited and recorded; what waits for its turn is not.
         self._closing = True
@@ -159,10 +156,10 @@ class ChatClient:
         """The recorded answer, or one from the network; a request that is being asked already is not asked twice."""
         key = request_key(self.endpoint.model, self.endpoint.revision, body, draw)
         if key not in self._asking:
-            found = self.store.find(key, any_outcome=self.replay or settled) if self.store else None
-            if found is not None and (self.replay or found.ok):
+            recorded = self.store.find(key, any_outcome=self.replay or settled) if self.store else None
+            if recorded is not None and (self.replay or recorded.ok):
                 self.usage.recorded += 1
-                return read(found)
+                return read(recorded)
             if self.replay:
                 raise DataError(
                     f"replay: the request {key[:12]} to {self.endpoint.model} is not among the recorded traffic; "
@@ -249,9 +246,7 @@ class ChatClient:
                 body = decoded(raw)
                 if self._ids.strayed(body, raw, content):
                     self._connector.drop()  # what follows on it is shifted as well
-                    return Reply(
-                        outcome="failed", error="connection lost: it gave the answer of another request"
-                    ), None
+                    return Reply(outcome="failed", error="connection lost: it gave another request's answer"), None
             self._answered = True
             error = error_within(body) if status == 200 else read_error(status, raw)
             if error is not None:  # one within HTTP 200 is what its code would be as a status
@@ -269,16 +264,15 @@ class ChatClient:
             return Reply(outcome="failed", error="timed out"), None
         except aiohttp.ClientConnectorError as error:
             if not self._answered:
-                said = one_line(error.strerror or error)
+                reason = one_line(error.strerror or error)
                 raise UsageError(
-                    f"{self.endpoint.where} cannot be reached ({said}); is the server running?"
+                    f"{self.endpoint.where} cannot be reached ({reason}); is the server running?"
                 ) from error
             return Reply(outcome="failed", error=f"connection refused: {one_line(error)}"), None
         except aiohttp.InvalidURL as error:
             raise UsageError(f"{self.endpoint.where} is no URL; write http://HOST:PORT/v1") from error
         except (aiohttp.ClientError, OSError) as error:
-            said = one_line(error) or type(error).__name__
-            return Reply(outcome="failed", error=f"connection lost: {said}"), None
+            return Reply(outcome="failed", error=f"connection lost: {one_line(error) or type(error).__name__}"), None
         finally:
             self._in_flight.discard(task)
             self.limit.release(good=good, pushed_back=pushed_back)
@@ -297,9 +291,8 @@ class ChatClient:
         if status in (400, 422) and not self._succeeded and (remedy := endpoint.remedy(error.param, error.message)):
             raise UsageError(f"{endpoint.where} refused the request ({error.message}); {remedy}")
         name = f"HTTP {status}" if status else f"error {error.code}".rstrip()
-        said = f"{name}{' within HTTP 200' if within else ''}: {error.message}"
-        outcome = "refused" if error.code == "content_filter" else "failed"
-        return Reply(outcome=outcome, error=said, status=status)  # type: ignore[arg-type]
+        message = f"{name}{' within HTTP 200' if within else ''}: {error.message}"
+        return Reply(outcome="refused" if error.code == "content_filter" else "failed", error=message, status=status)
 
 
 def _parsed(reply: Reply, parse: Parse | None) -> Reply:
@@ -314,27 +307,17 @@ def _parsed(reply: Reply, parse: Parse | None) -> Reply:
 
 def run_blocking(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end, on uvloop where that is installed, also from a thread that runs a loop already."""
-    result: list[T] = []
-    failure: list[BaseException] = []
 
-    def target() -> None:
-        try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                result.append(runner.run(work))
-        except BaseException as error:
-            failure.append(error)
+    def run() -> T:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(work)
 
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(work)
-    thread = threading.Thread(target=target)
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return result[0]
+        return run()
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()
 
 
 def _loop_factory() -> Any:

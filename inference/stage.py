@@ -157,18 +157,17 @@ class _Stage:
         self.paths: list[Path] = []
         self.outcomes: list[list[Outcome | None]] = []
         for index, start in enumerate(range(0, len(rows), shard_rows)):
-            found: Sequence[Outcome | None]
             own = rows[start : start + shard_rows]
             path = shard_path(folder, index, identity, own)
-            found = read_shard(path, len(own)) or [None] * len(own)
+            outcomes: Sequence[Outcome | None] = read_shard(path, len(own)) or [None] * len(own)
             self.paths.append(path)
-            self.outcomes.append([None if isinstance(o, Failure) and not o.final else o for o in found])
+            self.outcomes.append([None if isinstance(o, Failure) and not o.final else o for o in outcomes])
         self.done = sum(outcome is not None for shard in self.outcomes for outcome in shard)
         sweep(folder)
 
     def tasks(self, limit: int | None = None) -> list[Task]:
         """What is still to be done, or the first `limit` rows of it."""
-        found = []
+        tasks = []
         for index, outcomes in enumerate(self.outcomes):
             start = index * self.shard_rows
             todo = [(n, self.rows[start + n]) for n, outcome in enumerate(outcomes) if outcome is None]
@@ -176,20 +175,20 @@ class _Stage:
                 todo = todo[:limit]
                 limit -= len(todo)
             if todo:
-                found.append(Task(index, todo))
-        return found
+                tasks.append(Task(index, todo))
+        return tasks
 
     def probe(self) -> None:
         """The first rows by themselves, and what they tell of the rest. Raises UsageError where a cap will not do."""
         todo = len(self.rows) - self.done
         if todo <= PROBE_ROWS:
             return
-        began = time.monotonic()
+        start = time.monotonic()
         self.run(self.tasks(PROBE_ROWS), "local", 1)
         if not self.usage.requests:
             return  # a resumed run, answered from the record
         budget = self.job.budget or Budget()
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
         self.estimate = estimate(self.usage, PROBE_ROWS, todo, seconds, budget, self.job.endpoint.concurrency)
         price = f", cost {self.estimate['cost']:,.2f}" if self.estimate["cost"] else ""
         logger.info(
@@ -205,7 +204,7 @@ class _Stage:
         if not tasks:
             return
         sink = Sink(self._shard_done, self._pulse)
-        job = replace(self.job, spent=replace(self.usage, outcomes={}, latencies=[]))
+        job = replace(self.job, spent=self.usage.totals())
         if engine == "ray":
             from .on_ray import run_on_ray
 

@@ -21,7 +21,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..hub_sync.errors import DataError, HubwrightError, UsageError
 from .budget import Budget, Usage
@@ -94,8 +94,7 @@ def load_work(work: str) -> Work:
         raise UsageError(f"work {work!r} cannot be imported: {one_line(error)}") from error
     if not asyncio.iscoroutinefunction(function):
         raise UsageError(f"work {work!r} is no async function; write it as module:function")
-    found: Work = function
-    return found
+    return cast(Work, function)
 
 
 async def do_tasks(
@@ -141,12 +140,12 @@ async def do_tasks(
 def _as_json(row: Any, work: str) -> Row:
     """The row as it will be read from the shard, so that a resumed run gives the very same."""
     try:
-        found = json.loads(json.dumps(row))
+        copy = json.loads(json.dumps(row))
     except (TypeError, ValueError) as error:
-        raise DataError(f"{work} returned a row that is no JSON: {one_line(error)}") from error
-    if not isinstance(found, dict):
+        raise DataError(f"{work} returned a row that is not JSON: {one_line(error)}") from error
+    if not isinstance(copy, dict):
         raise DataError(f"{work} returned {type(row).__name__}; a row is a dict")
-    return found
+    return copy
 
 
 def open_store(job: Job) -> TrafficStore:
@@ -154,49 +153,45 @@ def open_store(job: Job) -> TrafficStore:
     return TrafficStore(job.traffic, readonly=job.replay)
 
 
-def open_chat(job: Job, store: TrafficStore, pool: Pool) -> ChatClient:
-    """The client of one worker."""
-    return ChatClient(job.endpoint, store=store, replay=job.replay, budget=job.budget, pool=pool)
+async def run_worker(
+    job: Job, store: TrafficStore, pool: Pool, take: Callable[[], Awaitable[Task | None]], sink: Sink
+) -> None:
+    """Do tasks until `take` gives None, and report every `PULSE` seconds and at the end."""
+    rows = 0
+
+    def row_done() -> None:
+        nonlocal rows
+        rows += 1
+
+    def report() -> None:
+        nonlocal rows
+        fresh, rows = rows, 0
+        sink.pulse(fresh, pool.take_over(chat), chat.limit.limit)
+
+    async def reports() -> None:
+        while True:
+            await asyncio.sleep(PULSE)
+            report()
+
+    chat = ChatClient(job.endpoint, store=store, replay=job.replay, budget=job.budget, pool=pool)
+    reporting = asyncio.create_task(reports())
+    try:
+        async with chat:
+            await do_tasks(job, chat, take, sink.done, row_done)
+    finally:
+        reporting.cancel()
+        report()
 
 
-def run_here(job: Job, tasks: list[Task], sink: Sink) -> None:
-    """Do the tasks in this process."""
+def run_here(job: Job, tasks: list[Task], sink: Sink, store: TrafficStore | None = None) -> None:
+    """Do the tasks in this process, with a store that is open already or one of their own."""
     queue = deque(tasks)
-    fresh = 0
 
     async def take() -> Task | None:
         return queue.popleft() if queue else None
 
-    async def main() -> None:
-        nonlocal fresh
-
-        def row_done() -> None:
-            nonlocal fresh
-            fresh += 1
-
-        def report() -> None:
-            nonlocal fresh
-            used, rows = pool.take_over(chat), fresh
-            fresh = 0
-            sink.pulse(rows, used, chat.limit.limit)
-
-        async def pulse() -> None:
-            while True:
-                await asyncio.sleep(PULSE)
-                report()
-
-        pool = Pool(job.spent)
-        with open_store(job) as store:
-            chat = open_chat(job, store, pool)
-            pulsing = asyncio.create_task(pulse())
-            try:
-                async with chat:
-                    await do_tasks(job, chat, take, sink.done, row_done)
-            finally:
-                pulsing.cancel()
-                report()
-
-    run_blocking(main())
+    with open_store(job) if store is None else contextlib.nullcontext(store) as opened:
+        run_blocking(run_worker(job, opened, Pool(job.spent), take, sink))
 
 
 class Pool:
@@ -206,7 +201,7 @@ class Pool:
 
     def __init__(self, spent: Usage, shared: Any = None, slot: int = 0) -> None:
         self._shared, self._start = shared, slot * self.WIDTH
-        self._before = replace(spent)
+        self._spent = replace(spent)
 
     @classmethod
     def joined(cls, shared: Any, slot: int) -> Pool:
@@ -216,15 +211,15 @@ class Pool:
         return cls(spent, shared, slot)
 
     def take_over(self, chat: ChatClient) -> Usage:
-        """The client's use since the last call, kept in the sum."""
+        """The client's use since the last call, added to the sum."""
         used, chat.usage = chat.usage, Usage()
-        self._before.add(replace(used, outcomes={}, latencies=[]))
+        self._spent.add(used.totals())
         return used
 
     def __call__(self, usage: Usage, in_flight: int) -> tuple[Usage, int]:
         """(use, requests in flight) of all workers."""
-        own = replace(self._before, outcomes={}, latencies=[])
-        own.add(replace(usage, outcomes={}, latencies=[]))
+        own = self._spent.totals()
+        own.add(usage.totals())
         if self._shared is None:
             return own, in_flight
         # What is about to be sent is written first and summed then: no two workers can both take the last request.
@@ -272,19 +267,19 @@ def run_processes(job: Job, tasks: list[Task], sink: Sink, workers: int) -> None
             pipe.send(task)
 
     def hear(pipe: Any) -> None:
-        kind, *said = pipe.recv()
+        kind, *content = pipe.recv()
         worker = running[pipe]
         if kind == "error":
-            raise said[0]
+            raise content[0]
         if kind == "done":
-            shard, results = said
+            shard, results = content
             sink.done(shard, results)
             del worker.tasks[shard]
             worker.counted -= len(results)
             feed(pipe)
         else:
-            worker.counted += said[0]
-            sink.pulse(*said)
+            worker.counted += content[0]
+            sink.pulse(*content)
 
     def bury(pipe: Any) -> None:
         worker = running.pop(pipe)
@@ -351,7 +346,7 @@ async def _serve(job: Job, pipe: Any, pool: Pool) -> None:
     main = asyncio.current_task()
     assert main is not None
     tasks: asyncio.Queue[Task | None] = asyncio.Queue()
-    fresh = 0
+    sink = Sink(lambda *shard: pipe.send(("done", *shard)), lambda *state: pipe.send(("pulse", *state)))
 
     def read() -> None:
         while True:
@@ -366,27 +361,6 @@ async def _serve(job: Job, pipe: Any, pool: Pool) -> None:
             if task is None:
                 return
 
-    def row_done() -> None:
-        nonlocal fresh
-        fresh += 1
-
-    def report() -> None:
-        nonlocal fresh
-        rows, fresh = fresh, 0
-        pipe.send(("pulse", rows, pool.take_over(chat), chat.limit.limit))
-
-    async def pulse() -> None:
-        while True:
-            await asyncio.sleep(PULSE)
-            report()
-
     with open_store(job) as store:
-        chat = open_chat(job, store, pool)
         threading.Thread(target=read, daemon=True).start()
-        pulsing = asyncio.create_task(pulse())
-        try:
-            async with chat:
-                await do_tasks(job, chat, tasks.get, lambda *said: pipe.send(("done", *said)), row_done)
-        finally:
-            pulsing.cancel()
-            report()
+        await run_worker(job, store, pool, tasks.get, sink)

@@ -66,7 +66,7 @@ class ItemVerdict:
 
 @dataclass(frozen=True)
 class JudgeInfo:
-    """The judge and its settings: the columns that all rows of a run have in common, except `prompt_hash`."""
+    """The judge and its settings, as columns of a verdict row."""
 
     judge: str = ""
     judge_revision: str = ""
@@ -81,46 +81,30 @@ def answer_hash(answer: Any) -> str:
 
 def verdict_rows(
     case: Case,
-    said: Sequence[ItemVerdict],
+    verdicts: Sequence[ItemVerdict],
+    judge: JudgeInfo,
     *,
-    sha256: str,
     state: str,
     attempts: int,
-    asked: JudgeInfo,
     prompt_hash: str,
     answers: int,
 ) -> list[Row]:
-    """The rows of one case, whose answer has this hash; no `said` at all where it was not judged.
+    """The rows of one case; `verdicts` is empty if it was not judged.
 
-    An item without a usable verdict is "unparsable" where the judge was to give one, null where it gave none.
+    An item without a usable verdict is "unparsable" if the state is failed or partial, else null.
     """
-    missing = "unparsable" if state in ("failed", "partial") else None
-    words = {True: "yes", False: "no", None: missing}
+    words = {True: "yes", False: "no", None: "unparsable" if state in ("failed", "partial") else None}
+    sha256 = answer_hash(case.answer)
+    items = zip(case.items, case.weights, verdicts or [ItemVerdict(None)] * len(case.items), strict=True)
     return [
         {
-            "id": case.id,
-            "item": index,
-            "items": len(case.items),
-            **case.labels,
-            "text": text,
-            "weight": case.weights[index],
-            "answer_state": case.answer_state,
-            "answer_sha256": sha256,
-            "verdict": words[said[index].met] if said else missing,
-            "p_yes": said[index].p_yes if said else None,
-            "mass": said[index].mass if said else None,
-            "reason": said[index].reason if said else "",
-            "state": state,
-            "attempts": attempts,
-            "judge": asked.judge,
-            "judge_revision": asked.judge_revision,
-            "method": asked.method,
-            "language": asked.language,
-            "prompt_hash": prompt_hash,
-            "answers": answers,
+            "id": case.id, "item": number, "items": len(case.items), **case.labels, "text": text, "weight": weight,
+            "answer_state": case.answer_state, "answer_sha256": sha256,
+            "verdict": words[verdict.met], "p_yes": verdict.p_yes, "mass": verdict.mass, "reason": verdict.reason,
+            "state": state, "attempts": attempts, **vars(judge), "prompt_hash": prompt_hash, "answers": answers,
         }
-        for index, text in enumerate(case.items)
-    ]
+        for number, (text, weight, verdict) in enumerate(items)
+    ]  # fmt: skip
 
 
 def with_calls(answer: str | None, calls: Any) -> str | None:

@@ -14,8 +14,8 @@ answer by the same judge and prompt stay, and only failed ones are asked for aga
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +106,10 @@ def judge_answers(
     check_cases(cases)
     with ExitStack() as resources:
         if out is not None:
-            try:
+            with _writable(out):
                 out.parent.mkdir(parents=True, exist_ok=True)
                 lock = exclusive_lock(out.with_name(f".{out.name}.lock"), f"verdict file {out.name}")
                 resources.enter_context(lock)
-            except OSError as error:
-                raise _unwritable(out, error) from error
         if config.replays:
             rows = _replayed(cases, read_stored(config.judge.partition(":")[2], official))
         else:
@@ -119,18 +117,20 @@ def judge_answers(
                 temporary = resources.enter_context(tempfile.TemporaryDirectory(prefix="hubwright-judge-"))
                 traffic = out.with_name(f"{out.name}.traffic") if out is not None else Path(temporary)
             served = serve(config.judge, config, resources, replay=replay)
-            kept = _finished(out, cases, config, served) if out is not None else {}
-            rows = judge_cases(cases, config, served, traffic=traffic, replay=replay, kept=kept).rows
+            finished = _finished(out, cases, config, served) if out is not None else {}
+            rows = judge_cases(cases, config, served, traffic=traffic, replay=replay, finished=finished).rows
         if out is not None:
-            try:
+            with _writable(out):
                 write_atomic(out, lines(rows))
-            except OSError as error:
-                raise _unwritable(out, error) from error
     return rows
 
 
-def _unwritable(out: Path, error: OSError) -> StorageError:
-    return StorageError(f"verdict file {out.name} cannot be written: {error.strerror or error}")
+@contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"verdict file {out.name} cannot be written: {error.strerror or error}") from error
 
 
 def _finished(out: Path, cases: Sequence[Case], config: AskConfig, served: Served) -> dict[str, list[Row]]:
@@ -138,7 +138,7 @@ def _finished(out: Path, cases: Sequence[Case], config: AskConfig, served: Serve
     if not out.exists() or not out.stat().st_size:
         return {}
     stored = read_stored(out).by_id()
-    kept = {}
+    finished = {}
     for case in cases:
         rows = stored.get(case.id)
         if rows is None or rows[0]["state"] not in FINAL or rows[0]["answer_sha256"] != answer_hash(case.answer):
@@ -153,8 +153,8 @@ def _finished(out: Path, cases: Sequence[Case], config: AskConfig, served: Serve
                     f"{out.name} holds verdicts of another {what} ({before!r}, now {now!r}); write to another file, "
                     "or delete this one to judge again"
                 )
-        kept[case.id] = rows
-    return kept
+        finished[case.id] = rows
+    return finished
 
 
 def _replayed(cases: Sequence[Case], stored: StoredVerdicts) -> list[Row]:
@@ -182,13 +182,7 @@ def _replayed_one(case: Case, stored: list[Row] | None, judge: str, answers: int
             row | dict(case.labels) | {"text": text, "weight": weight, "answers": answers}
             for row, text, weight in zip(stored, case.items, case.weights, strict=True)
         ]
-    return verdict_rows(
-        case,
-        [ItemVerdict(None, reason)] * len(case.items),
-        sha256=answer_hash(case.answer),
-        state="failed" if case.answer_state == "ok" else "not_judged",
-        attempts=0,
-        asked=JudgeInfo(judge, language=""),
-        prompt_hash="",
-        answers=answers,
-    )
+    state = "failed" if case.answer_state == "ok" else "not_judged"
+    verdicts = [ItemVerdict(None, reason)] * len(case.items)
+    by = JudgeInfo(judge, language="")
+    return verdict_rows(case, verdicts, by, state=state, attempts=0, prompt_hash="", answers=answers)

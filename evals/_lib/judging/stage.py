@@ -8,6 +8,7 @@ bytes without a judge.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from ....hub_sync.files import canonical_json
 from ....inference.budget import Usage
 from ....inference.requests import Reply, request_key
 from ....inference.served import Served, ServingConfig
-from .cases import Case, ItemVerdict, JudgeInfo, Row, answer_hash, verdict_rows
+from .cases import Case, ItemVerdict, JudgeInfo, Row, verdict_rows
 from .prompts import (
     TOP_LOGPROBS,
     VerdictError,
@@ -82,18 +83,7 @@ class AskConfig(ServingConfig):
 
     def question(self) -> dict[str, Any]:
         """The settings that decide what is asked and how the reply is read, as JSON."""
-        names = (
-            "method",
-            "language",
-            "prompt",
-            "order",
-            "json_schema",
-            "threshold",
-            "min_mass",
-            "max_tokens",
-            "attempts",
-        )
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in AskConfig.model_fields if name not in ServingConfig.model_fields}
 
 
 @dataclass(frozen=True)
@@ -121,11 +111,12 @@ def requests_of(case: Case, answer: str, config: Mapping[str, Any]) -> list[dict
 def prompt_hash(case: Case, config: Mapping[str, Any]) -> str:
     """SHA-256 (16 hex digits) of what is asked, without the answer, which has a hash of its own, and of a logprob's
     threshold and least mass, without which the same probabilities are another verdict."""
-    asked = requests_of(case, "", config)
-    params = {name: value for name, value in asked[0].items() if name != "messages"}
-    messages = [request["messages"] for request in asked] if config["method"] == "logprob" else asked[0]["messages"]
-    more = [config["threshold"], config["min_mass"]] if config["method"] == "logprob" else []
-    return hashlib.sha256(canonical_json([messages, params, *more])).hexdigest()[:16]
+    requests = requests_of(case, "", config)
+    params = {name: value for name, value in requests[0].items() if name != "messages"}
+    content = [requests[0]["messages"], params]
+    if config["method"] == "logprob":
+        content = [[one["messages"] for one in requests], params, config["threshold"], config["min_mass"]]
+    return hashlib.sha256(canonical_json(content)).hexdigest()[:16]
 
 
 async def judge_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
@@ -149,15 +140,11 @@ async def _text(
     reply = await chat.complete(**requests[0], parse=parse, attempts=config["attempts"])
     state, verdicts = "complete", reply.value
     if not reply.ok:
-        state, verdicts = (
-            "refused" if reply.outcome == "refused" else "failed",
-            [ItemVerdict(None, reply.error)] * items,
-        )
+        state = "refused" if reply.outcome == "refused" else "failed"
+        verdicts = [ItemVerdict(None, reply.error)] * items
         if reply.outcome == "invalid":  # the last reply may still hold verdicts on some of the items
-            try:
+            with contextlib.suppress(VerdictError):
                 verdicts = read_verdicts(reply.text, items, reasons=reasons)
-            except VerdictError:
-                pass
     if config["order"] == "reversed":
         verdicts = verdicts[::-1]
     return verdicts, state, reply.attempts
@@ -175,11 +162,11 @@ async def _logprob(
     if any(reply.outcome == "refused" for reply in replies):
         why = next(reply.error for reply in replies if reply.outcome == "refused")
         return [ItemVerdict(None, why)] * len(requests), "refused", attempts
-    verdicts = [_logprob_said(reply, config) for reply in replies]
+    verdicts = [_logprob_verdict(reply, config) for reply in replies]
     return verdicts, "failed" if any(one.met is None for one in verdicts) else "complete", attempts
 
 
-def _logprob_said(reply: Reply, config: Mapping[str, Any]) -> ItemVerdict:
+def _logprob_verdict(reply: Reply, config: Mapping[str, Any]) -> ItemVerdict:
     if not reply.ok and not reply.logprobs:
         return ItemVerdict(None, reply.error)
     reading = read_logprobs(reply.logprobs)
@@ -201,21 +188,21 @@ def judge_cases(
     *,
     traffic: Path,
     replay: bool = False,
-    kept: Mapping[str, list[Row]] | None = None,
+    finished: Mapping[str, list[Row]] | None = None,
 ) -> Judging:
     """Have cases judged.
 
     Args:
         traffic: folder of the recorded requests and answers; what is in it is not asked again.
         replay: answer from `traffic` alone.
-        kept: rows by case id that stand as they are and are not asked about again.
+        finished: rows by case id that stand as they are and are not asked about again.
 
     Raises what `inference.stage.run_stage` raises; never for one case's failure, which is a state of its rows.
     """
     from ....inference.stage import run_stage
 
-    kept = kept or {}
-    pending = [case for case in cases if case.answer_state == "ok" and case.id not in kept]
+    finished = finished or {}
+    pending = [case for case in cases if case.answer_state == "ok" and case.id not in finished]
     judged: dict[str, Row] = {}
     usage = Usage()
     if pending:
@@ -235,17 +222,16 @@ def judge_cases(
     by = JudgeInfo(served.name, served.revision, config.method, config.language)
     rows: list[Row] = []
     for case in cases:
-        if case.id in kept:
-            rows += [{**row, "answers": len(cases)} for row in kept[case.id]]
+        if case.id in finished:
+            rows += [{**row, "answers": len(cases)} for row in finished[case.id]]
             continue
-        done = judged.get(case.id, {"verdicts": [], "state": "not_judged", "attempts": 0})
+        result = judged.get(case.id, {"verdicts": [], "state": "not_judged", "attempts": 0})
         rows += verdict_rows(
             case,
-            [ItemVerdict(*one) for one in done["verdicts"]],
-            sha256=answer_hash(case.answer),
-            state=done["state"],
-            attempts=done["attempts"],
-            asked=by,
+            [ItemVerdict(*one) for one in result["verdicts"]],
+            by,
+            state=result["state"],
+            attempts=result["attempts"],
             prompt_hash=prompt_hash(case, config.question()),
             answers=len(cases),
         )

@@ -1,6 +1,6 @@
 """Stored verdicts: files of verdict rows (`cases`), and official judgement files, which a benchmark reads.
 
-A case that was judged twice counts with its last complete set of rows. Older files lack the columns of `OLDER`.
+A case that was judged twice counts with its last complete set of rows.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from ..data import locate, read_jsonl, read_split
 from .cases import VERDICTS, Row
 
 STATES = ("complete", "partial", "refused", "failed", "not_judged")
-OLDER: Row = {"p_yes": None, "mass": None, "judge_revision": "", "method": "text", "language": ""}
 _OURS = {"id", "item", "verdict", "state"}
-_NEEDED = ("text", "answer_state", "answer_sha256", "reason", "judge", "prompt_hash")
+_NEEDED = (
+    "text", "answer_state", "answer_sha256", "p_yes", "mass", "reason", "judge", "judge_revision", "method",
+    "language", "prompt_hash",
+)  # fmt: skip
 
 Lines = Sequence[tuple[int, Row]]  # line numbers from 1, and the objects there
 # Verdict rows of an official judgement file; None if the lines have another form. Given the file's name for errors.
@@ -69,10 +71,10 @@ def _verdict_file(path: Path) -> Path:
     """The verdict file in a folder: its only .jsonl, else its only Parquet file below data/; a file is itself."""
     if path.is_file():
         return path
-    result = sorted(path.glob("*.jsonl")) or sorted(path.glob("data/*.parquet"))
-    if len(result) != 1:
-        raise DataError(f"{path.name}: holds {len(result)} verdict files; name one of them")
-    return result[0]
+    files = sorted(path.glob("*.jsonl")) or sorted(path.glob("data/*.parquet"))
+    if len(files) != 1:
+        raise DataError(f"{path.name}: holds {len(files)} verdict files; name one of them")
+    return files[0]
 
 
 def _may_be_torn(path: Path) -> bool:
@@ -103,11 +105,10 @@ def group_rows(rows: Lines, name: str) -> StoredVerdicts:
             if absent := [column for column in _NEEDED if column not in row]:
                 raise KeyError(absent[0])
             weight = None if row["weight"] is None else float(row["weight"])
-            full = row | {column: value for column, value in OLDER.items() if column not in row}
             group = pending.setdefault(key, {})
             if item in group:  # a new run over this case begins
                 group.clear()
-            group[item] = full | {"weight": weight, "attempts": int(row["attempts"])}
+            group[item] = row | {"weight": weight, "attempts": int(row["attempts"])}
             if len(group) == size:
                 complete[key] = [group[index] for index in range(size)]
                 del pending[key]
