@@ -1,8 +1,8 @@
 """Recipe step `report`: put evaluation results beside a published model, as figures a stranger can check.
 
 In: the published model, the result of an evaluation, and optionally a baseline (the same tasks on its base model or on
-`other`, a model trained in another way) and results of ablations (`arm_NAME`). Out: tables with intervals, a chart, the
-learning curves of both models, and `.eval_results/*.yaml`, the Hub's current form. With `other` alone: the curves.
+`other`, a model trained in another way) and results of ablations (`arm_NAME`). Out: tables with intervals, a chart,
+the learning curves of both models, and `.eval_results/*.yaml`, the Hub's current form. With `other` alone: the curves.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Data sets of tasks and steps: where they come from, and readers with one-line errors.
+"""Data sets of tasks and steps, and readers with one-line errors.
 
-A Hub reference is resolved to a commit, exactly that commit is downloaded, and the rows are read from the local
-folder: `load_dataset(..., revision=)` silently returns another cached version if the hub cannot be reached.
+A Hub reference is resolved to a commit, that commit is downloaded, and the rows are read from the local folder:
+`load_dataset(..., revision=)` silently returns another cached version if the hub cannot be reached.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def tasks_dir() -> Path:
 
 @dataclass(frozen=True)
 class TaskData:
-    """The data set of a task: a folder, one .parquet, .jsonl, .json or .csv file, or `org/name[@revision]`.
+    """The data set of a task: a folder, a .parquet, .jsonl, .json or .csv file, or `org/name[@revision]`.
 
-    It is the first of these: `--metadata '{"dataset": ...}'` (or a recipe's input `dataset`), the environment variable
-    HUBWRIGHT_DATA_<NAME>, the default reference.
+    Named by `--metadata '{"dataset": ...}'` (or a recipe's input `dataset`), else by HUBWRIGHT_DATA_<NAME>, else the
+    default.
 
     Attributes:
         name: "my_task" gives HUBWRIGHT_DATA_MY_TASK, hubwright/my-task and `hubwright run my_task`.
@@ -49,7 +49,6 @@ class TaskData:
 
     @property
     def variable(self) -> str:
-        """The environment variable."""
         return f"HUBWRIGHT_DATA_{self.name.upper()}"
 
     @property
@@ -61,7 +60,6 @@ class TaskData:
         )
 
     def source(self, metadata: Mapping[str, Any] | None) -> str:
-        """The configured path or reference."""
         default = self.repo or f"hubwright/{self.name.replace('_', '-')}"
         return os.fspath((metadata or {}).get("dataset") or os.environ.get(self.variable) or default)
 
@@ -84,9 +82,8 @@ class TaskData:
             config: of the data set; None: its default one.
             columns: columns that the rows must have.
 
-        Raises:
-            HubError: the hub lacks the data set or cannot be reached.
-            DataError: no such path, split or readable file; no rows, or not these columns.
+        Raises HubError if the hub lacks the data set or cannot be reached; DataError for an absent path, split, row or
+        column.
         """
         path, source_name = self.locate(metadata)
         rows = read_split(path, split, config)
@@ -98,10 +95,10 @@ class TaskData:
 
 
 def locate(source: str, *, hint: str = "") -> tuple[Path, str]:
-    """Make `source` a local path. Returns (path, what the rows are to be cited as).
+    """(local path of `source`, how its rows are cited).
 
-    A local path is cited by its last component only, so that no folder of this machine gets into a result; a Hub
-    reference as `org/name@commit`. `hint` says how to make the data set, for the error where the hub lacks it.
+    A local path is cited by its last component only; a Hub reference as `org/name@commit`. `hint` says how to build
+    the data set, for the error if the hub lacks it.
     """
     path = Path(source).expanduser()
     if path.exists():
@@ -121,10 +118,9 @@ def locate(source: str, *, hint: str = "") -> tuple[Path, str]:
 
 
 def read_split(path: Path, split: str, config: str | None = None) -> datasets.Dataset:
-    """Read one split of a local folder, of its `config` or else its default one, or the rows of one .parquet, .json,
-    .jsonl or .csv file.
+    """One split of a folder, of its `config` or default config, or the rows of a .parquet, .json, .jsonl or .csv file.
 
-    Raises DataError in one line where there is no such split or the files cannot be read.
+    Raises DataError in one line.
     """
     import datasets
 
@@ -141,9 +137,8 @@ def read_split(path: Path, split: str, config: str | None = None) -> datasets.Da
 
 
 def read_config(path: Path, config: str) -> datasets.DatasetDict:
-    """Read all splits of one config of a local folder; one call takes a third of the time of three.
-
-    Raises DataError in one line where there is no such config or its files cannot be read.
+    """All splits of one config of a folder, in a third of the time of three `read_split`. Raises DataError in one
+    line.
     """
     import datasets
 
@@ -167,9 +162,8 @@ def _one_line(path: Path, what: str) -> Iterator[None]:
 def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number from 1, object) of a JSON-lines file; blank lines are skipped.
 
-    With `torn_tail` a last line without its newline is left out: a process was killed while it wrote it.
-
-    Raises DataError in one line for a file that cannot be read, and for a line that is not a JSON object.
+    With `torn_tail` a last line without its newline is left out: a process was killed while it wrote it. Raises
+    DataError in one line for a file that cannot be read or a line that is not a JSON object.
     """
     try:
         data = path.read_bytes()
@@ -200,13 +194,13 @@ KINDS = {
 
 
 def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path, features: Mapping[str, Any] | None = None) -> None:
-    """Rows as one Parquet file, whole or not at all, in the layout the Hub reads without a loading script.
+    """Rows as one Parquet file, written whole or not at all, in the layout that the Hub reads.
 
-    A column of `KINDS` has its type also where no row has a value, so that two such files can be put together. Half a
-    surrogate pair in a text, which models write and no file takes, becomes U+FFFD. Values with objects are Json.
+    Columns of `KINDS` keep their type if no row has a value. Half surrogate pairs become U+FFFD. Values with objects
+    are Json columns.
 
     Args:
-        features: types of columns that were read with them, such as a data set's own.
+        features: types of columns, such as a data set's own.
 
     Raises DataError for a value that would not be read back equal.
     """

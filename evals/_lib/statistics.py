@@ -10,9 +10,7 @@ import numpy as np
 
 
 def bootstrap_sums(values: np.ndarray, resamples: int, seed: int | np.random.Generator) -> np.ndarray:
-    """Column sums of `resamples` draws of the rows with replacement.
-
-    All draws are one product of two matrices: how often each row was drawn, times the rows.
+    """Column sums of `resamples` draws of the rows with replacement, as one product of two matrices.
 
     Args:
         values: (n, k). What belongs together, such as the items of one answer, is one row.
@@ -25,7 +23,7 @@ def bootstrap_sums(values: np.ndarray, resamples: int, seed: int | np.random.Gen
 
 
 def interval(draws: Any, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of a figure's draws; those in which it is not defined are left out. NaN without any."""
+    """The percentile interval of a figure's finite draws; NaN without any."""
     draws = np.asarray(draws, dtype=np.float64)
     draws = draws[np.isfinite(draws)]
     if not draws.size:

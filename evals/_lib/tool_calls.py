@@ -1,8 +1,8 @@
-"""Exact scoring of tool calls. Plain functions, no lm-eval, no torch.
+"""Exact scoring of tool calls, without lm-eval and torch.
 
-A call is a JSON object with `name` and `arguments`, within `<tool_call></tool_call>` or, as models without such
-training write it, in a code block or as the whole answer. What stands in a thought is no call. Names and arguments are
-compared as JSON values: 3 equals 3.0, the order of keys and of parallel calls does not count, true is not 1.
+A call is a JSON object with `name` and `arguments`, within `<tool_call></tool_call>`, in a code block or as the whole
+answer; not in a thought. Names and arguments are compared as JSON values: 3 equals 3.0, true is not 1, the order of
+keys and of parallel calls does not count.
 """
 
 from __future__ import annotations
@@ -76,11 +76,11 @@ def _read(text: str) -> list[dict[str, Any]] | None:
 
 
 def parse(response: str) -> Prediction:
-    """Read the calls of a response.
+    """The calls of a response.
 
-    Within a tag, or a fence that is labelled as one, everything is a call, readable or not. JSON elsewhere is calls
-    only where each object has nothing but a call's fields, and in an answer in words only with `arguments`: a record
-    with a `name` is none, nor is a tool's definition.
+    Everything within a tag, or a fence labelled as one, is a call, readable or not. JSON elsewhere is calls only if
+    each object has nothing but a call's fields, and among words only with `arguments`: a record with a `name` is none,
+    nor is a tool's definition.
     """
     text = answer_of(response)
     fenced = fences(text)
@@ -100,8 +100,8 @@ def _calls_only(text: str, *, bare: bool) -> bool:
     """True for a JSON text that is nothing but calls. Definitions of tools are none.
 
     Args:
-        bare: the text is the whole answer, where a name alone is a call without arguments, and a call may have
-            fields of its own beside `arguments`.
+        bare: the text is the whole answer: a name alone is a call, and a call may have further fields beside
+            `arguments`.
     """
     try:
         value = json.loads(text)

@@ -1,8 +1,7 @@
 """Conversations with tools as plain turns, so that every chat template can render them.
 
-lm-eval hands a chat template messages and never tools, and many templates know no tools at all. Signatures are
-therefore written into the system turn, calls and results into the turns' text, in the words of our published
-`chatml_tools` template: a model tuned with it sees what it was trained on, and any other model is told the same.
+lm-eval hands a chat template messages and never tools. Signatures are therefore written into the system turn, calls
+and results into the turns' text, in the words of our published `chatml_tools` template.
 """
 
 from __future__ import annotations

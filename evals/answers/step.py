@@ -1,8 +1,7 @@
 """Recipe step `answers`: a model answers the conversations of a data set; every row with its answer as a data set.
 
 The model is a GGUF repository (input `model`, served on the loopback) or an endpoint (`with: {model: openai:...}`).
-Sampled answers carry a seed of their own, made from the row's id, so that a run can be repeated where the server keeps
-to it, and two rows never share a random stream. What the requests and answers were is in the run's recorded traffic.
+Each sampled answer has a seed made from its row's id. Requests and answers are in the run's recorded traffic.
 """
 
 from __future__ import annotations
@@ -58,7 +57,6 @@ class TemperatureConfig(BaseModel):
     otherwise: float = Field(0.0, ge=0, description="Temperature for all other values.")
 
     def of(self, row: Row) -> float:
-        """The temperature of a row."""
         return self.values.get(str(row[self.by]), self.otherwise)
 
 
@@ -87,7 +85,7 @@ class AnswersConfig(ServingConfig):
 
 
 def select_rows(rows: Sequence[Row], config: SelectConfig) -> list[Row]:
-    """The chosen rows in the order of the data set. Which ones depends on their ids, not on their order.
+    """The chosen rows in the order of the data set; the choice depends on their ids alone.
 
     Raises DataError for a column or an id that is absent.
     """
@@ -182,9 +180,8 @@ async def answer_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> R
 def answer(config: AnswersConfig, context: StepContext) -> None:
     """Write `data/answers-*.parquet` below `context.output`: the rows of `context.inputs["dataset"]` with answers.
 
-    Raises:
-        UsageError: no model, or one that cannot be served.
-        DataError: no such split or column, nothing selected, more than `max_failed` failed.
+    Raises UsageError for no model or one that cannot be served; DataError for an absent split or column, an empty
+    selection, or more than `max_failed` failures.
     """
     source = context.inputs["dataset"]
     read = read_split(source.path, config.split)

@@ -10,36 +10,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._lib.interactive.task import InteractiveTask
 from .live import episode, offer
-from .multi_turn_task import COLUMNS, category
+from .multi_turn_task import COLUMNS, world_sources
+from .task import DATA
+
+if TYPE_CHECKING:
+    import datasets
 
 
 class BFCLAgentTask(InteractiveTask):
     """One category: the model's calls are made, and it goes on from their results."""
 
     PLAYER = staticmethod(episode)
+    DATA = DATA
+    SUBSET = "multi_turn"
+    COLUMNS = COLUMNS
     METRICS = ("acc", "turns_passed", "steps", "needless", "stopped")
     INTERVALS = ("acc",)
     LOWER_IS_BETTER = ("steps", "needless", "stopped")
 
-    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the category's rows and the worlds. Raises as `category` does."""
-        rows, sources = category(self.config)
-        worlds = offer(sources)
-        selected = rows.select_columns(list(COLUMNS))
-        self.dataset = {str(self.config.test_split): selected.add_column("worlds", [worlds] * len(selected))}
+    def documents(self, rows: datasets.Dataset) -> datasets.Dataset:
+        """The rows with a column `worlds`, the name of their sources."""
+        worlds = offer(world_sources(self.config.metadata))
+        return rows.select_columns(list(COLUMNS)).add_column("worlds", [worlds] * len(rows))
 
     def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
-        """The first request; the episode has the whole conversation."""
         return str(json.loads(doc["turns"])[0][0]["content"])
 
     def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
-        """acc: every turn passes. turns_passed: share of the turns before the first that does not. steps: replies.
-        needless: something is called in a turn in which gold calls nothing. stopped: the row was not played to its
-        end.
+        """acc: every turn passes. turns_passed: share of the turns before the first failure. steps: replies. needless:
+        a call in a turn in which gold calls nothing. stopped: the row was not played to its end.
         """
         (transcript,) = results
         return {

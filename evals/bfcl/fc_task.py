@@ -45,7 +45,6 @@ class BFCLFunctionCallTask(BFCLTask):
         return [{"role": "system", "content": system_turn(tools, own)}, *turns]
 
     def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
-        """Metrics of one reply."""
         gold = json.loads(doc["gold"]) if doc["gold"] else None
         result = parse(results[0])
         # A call that cannot be read makes the reply wrong, as it does in the other form.

@@ -1,13 +1,12 @@
 """Does a list of calls match BFCL's gold calls? Single turn, Python categories.
 
-Read off the behaviour of `bfcl-eval` 2026.3.23 (Apache-2.0) and compared with it case by case
-(tests/evals/bfcl). A gold call is `{name: {argument: [accepted values]}}`; "" among the values makes it optional. What
-looks odd is kept where it decides a case, and named here:
+As `bfcl-eval` 2026.3.23 (Apache-2.0), compared with it case by case (tests/evals/bfcl). A gold call is `{name:
+{argument: [accepted values]}}`; "" among the values makes it optional. Its oddities:
 
 - arguments without a name are passed over;
 - text is compared without case, blanks and ,./-_*^ , with ' as ";
-- where all accepted values have another type than the definition says, the value is a variable and compared as it is;
-- an optional list may be given as an empty list, and so may an optional list of objects;
+- if all accepted values have another type than the definition says, the value is a variable and compared as it is;
+- an optional list, also of objects, may be given as an empty list;
 - objects inside objects, and lists inside lists, are compared as they are.
 """
 
@@ -28,12 +27,11 @@ _IGNORED = re.compile(r"[ ,./\-_*^]")
 
 
 def matches(calls: Sequence[Call], gold: Sequence[Gold], functions: Sequence[dict[str, Any]], category: str) -> str:
-    """ "" where the calls are the gold ones, else one line that says what is not.
+    """ "" if the calls are the gold ones, else the difference in one line.
 
     Args:
         functions: BFCL's definitions: name, parameters with properties and required.
         category: as in the ids; "parallel" ones may come in any order.
-
     """
     if len(calls) != len(gold):
         return f"{len(calls)} calls instead of {len(gold)}"

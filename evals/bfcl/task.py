@@ -18,12 +18,14 @@ from .._lib.data import TaskData
 from .scorer import METRICS, score
 
 DATA = TaskData("bfcl", "hubwright/bfcl-v4")
-COLUMNS = ("id", "messages", "functions", "gold", "prompt")
 
 
 class BFCLTask(RuleScoredTask):
     """One category: a question and functions in, a list of calls out. `test_split` of the YAML names the category."""
 
+    DATA = DATA
+    SUBSET = "single_turn"
+    COLUMNS = ("id", "messages", "functions", "gold", "prompt")
     METRICS = METRICS
     INTERVALS = ("acc", "function")
 
@@ -31,11 +33,6 @@ class BFCLTask(RuleScoredTask):
     def category(self) -> str:
         """simple_python, live_multiple, ..."""
         return str(self.config.test_split)
-
-    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the category's rows. Raises as `TaskData.rows` does."""
-        rows = DATA.rows(self.config.metadata, self.category, config="single_turn", columns=COLUMNS)
-        self.dataset = {self.category: rows}
 
     def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
         """The package's prompt, before a system turn of the row's own where there is one, and the question."""
@@ -46,6 +43,5 @@ class BFCLTask(RuleScoredTask):
         return [system, *turns]
 
     def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
-        """Metrics of one reply."""
         gold = json.loads(doc["gold"]) if doc["gold"] else None
         return score(results[0], gold, json.loads(doc["functions"]), self.category)

@@ -29,11 +29,10 @@ def read_answers(source: str | Path, dataset: Mapping[str, Sample] | None = None
 
     Args:
         source: one of the four forms above.
-        dataset: samples by id; required for plain answers; it replaces the rows stored with the others.
+        dataset: samples by id; required for plain answers, replaces the rows stored with the others.
 
-    Raises:
-        DataError: unreadable or foreign file, a sample that occurs twice or is not in the data set.
-        UsageError: plain answers without a data set.
+    Raises DataError for an unreadable or foreign file, or a sample that occurs twice or is not in the data set;
+    UsageError for plain answers without a data set.
     """
     path, cited = locate(str(source))
     cases = [_case(where, record, dataset) for where, record in _records(path, cited)]

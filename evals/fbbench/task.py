@@ -97,7 +97,6 @@ class FBBenchTask(ChatTask):
         super().build_all_requests(**kwargs)
 
     def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
-        """The three messages."""
         return list(doc["messages"])
 
     def construct_requests(self, doc: dict[str, Any], ctx: Any, **kwargs: Any) -> Instance:
@@ -219,7 +218,6 @@ class FBBenchTask(ChatTask):
             return {"counts": account(judged)}
 
     def higher_is_better(self) -> dict[str, bool]:
-        """True for scores, False for failure rates."""
         if self._predict_only:
             return super().higher_is_better()
         return {name: higher_is_better(name) for name in self._metric_names()}
@@ -227,7 +225,6 @@ class FBBenchTask(ChatTask):
     # What upstream asks of every task ----------------------------------------------------------------------------
 
     def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
-        """The reference answer where the row has one; nothing is compared with it."""
         return doc["reference_response"] or ""
 
 

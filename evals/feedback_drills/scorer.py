@@ -1,7 +1,7 @@
-"""Exact scoring of feedback drills. Plain functions, no lm-eval, no torch.
+"""Exact scoring of feedback drills, without lm-eval and torch.
 
 The last `Answer: VALUE` of the response counts (or `答案：VALUE`, or "the answer is VALUE"). A response without one is
-wrong, and is counted as `no_answer` besides, so that a model that only lacks the form is told from a wrong one.
+wrong and also counted as `no_answer`.
 """
 
 from __future__ import annotations
@@ -47,11 +47,10 @@ def is_correct(response: str, answer: str) -> bool:
 
 
 def score(row: Mapping[str, Any], response: str) -> dict[str, float]:
-    """Metrics of one response, each 0 or 1, with those of other scenarios and forms left out.
+    """Metrics of one response, each 0 or 1, without those of other scenarios and forms.
 
     Args:
-        row: a row of the data set; `answer`, `first_answer`, `bench_type`, `feedback_form` and `held_out_wording`
-            are read.
+        row: with `answer`, `first_answer`, `bench_type`, `feedback_form` and `held_out_wording`.
         response: the model's second response.
     """
     correct = float(is_correct(response, row["answer"]))

@@ -26,9 +26,8 @@ class RubricJudgeConfig(JudgeStepConfig):
 def judge(config: RubricJudgeConfig, context: StepContext) -> None:
     """Judge `context.inputs["answers"]`, a data set with `messages` and `answer`; see `_lib.judging.step`.
 
-    Raises:
-        UsageError: no judge, or one that cannot be served.
-        DataError: answers that cannot be read; more failures than `max_failed` (run again to ask for them again).
+    Raises UsageError for a judge that cannot be served; DataError for unreadable answers or more failures than
+    `max_failed`.
     """
 
     def figures(rows: Sequence[Row]) -> Figures:

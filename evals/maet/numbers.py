@@ -91,14 +91,13 @@ def in_question(question: str) -> list[Fraction]:
 
 
 def distractors(question: str, answer: str) -> list[str]:
-    """Three wrong answers to a word problem: our choice, MGSM and MSVAMP have none.
+    """Three wrong answers to a word problem (our choice; MGSM and MSVAMP have none).
 
-    Up to two are what other operations make of the question's numbers (sum, difference, product or quotient of two,
+    Up to two are results of other operations on the question's numbers (sum, difference, product or quotient of two,
     the sum of all); the others stand near the answer, in steps of its last digit that is not 0. All have the answer's
-    sign and number of decimals and, where there are enough of them, its number of digits, a text of fewer tokens being
-    likelier whatever it says, and are not in the question, whose numbers a model that copies would take. How many are
-    smaller than the answer is drawn, so that its rank tells nothing, unless it is too small for that. Question and
-    answer alone decide, by hashes: the same at every run.
+    sign and decimals and, if possible, its number of digits, since a text of fewer tokens is likelier; none is in the
+    question, whose numbers a model that copies would take. How many are smaller is drawn, so that the answer's rank
+    tells nothing. Hashes of question and answer decide: the same at every run.
     """
     gold = plain(answer)
     places = len(gold.partition(".")[2])

@@ -38,10 +38,10 @@ class AbilityTask(ScoredTask):
         raise NotImplementedError
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the config's test split, and as examples its train split, or the test split where it has none.
+        """Read the config's test split, and as examples its train split, or the test split if it has none.
 
-        lm-eval never gives a row as an example of itself. Raises DataError where the data set is none of this kind
-        or a row cannot be scored, UsageError and HubError as `evals._lib.data` says.
+        Raises DataError for another data set or a row that cannot be scored, UsageError and HubError as
+        `evals._lib.data` says.
         """
         path, source_name = TaskData("ability").locate(self.config.metadata)
         subset, split = str(self.config.dataset_name), str(self.config.test_split)
@@ -106,11 +106,9 @@ class WordProblemTask(AbilityTask):
         self.fewshot_cfg.doc_to_target = "example"
 
     def prepared(self, row: Row) -> Row:
-        """The answer as digits."""
         return {"answer": plain(row["answer"])}
 
     def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
-        """The question between the language's words."""
         return f"{self.words.question} {doc['question']}\n{self.words.steps}"
 
     def doc_to_target(self, doc: Row, doc_to_target: Any = None) -> str:
@@ -120,7 +118,6 @@ class WordProblemTask(AbilityTask):
         return str(doc["solution"]) or self.words.sentence(doc["answer"])
 
     def scores(self, doc: Row, results: Sequence[str]) -> dict[str, float]:
-        """Metrics of what one filter took out of the reply."""
         result, gold = results[0], doc["answer"]
         return {"exact_match": exact_match(result, gold), "number_match": number_match(result, gold)}
 
@@ -136,20 +133,17 @@ class ChoiceTask(AbilityTask):
         super().__init__({**config, "doc_to_choice": "options"})
 
     def doc_to_target(self, doc: Row, doc_to_target: Any = None) -> int:
-        """Number of the right option."""
         return int(doc["gold"])
 
     def scores(self, doc: Row, results: Sequence[tuple[float, bool]]) -> dict[str, float]:
-        """Metrics of the options' log-likelihoods."""
         return choice_scores([float(value) for value, _ in results], doc["options"], doc["gold"])
 
 
 class NumberChoiceTask(ChoiceTask):
-    """A word problem's answer among three wrong numbers, in the order of their values: our choice.
+    """A word problem's answer among three wrong numbers, in the order of their values (our choice).
 
-    Nothing is generated: of a model that gets no answer right it still tells whether the right number has become
-    likelier. The prompt is that of upstream's `mgsm_direct_*`, a bare answer without steps. The wrong numbers are
-    `numbers.distractors`; they can be told from the right one by chance only, or by reading the question.
+    Nothing is generated: of a model that gets no answer right it still tells whether the right number became likelier.
+    The prompt is that of upstream's `mgsm_direct_*`; the wrong numbers are `numbers.distractors`.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -157,13 +151,11 @@ class NumberChoiceTask(ChoiceTask):
         super().__init__(config)
 
     def prepared(self, row: Row) -> Row:
-        """The four numbers, ascending."""
         answer = plain(row["answer"])
         options = sorted([answer, *distractors(row["question"], answer)], key=float)
         return {"answer": answer, "options": options, "gold": options.index(answer)}
 
     def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
-        """The question between the language's words."""
         return f"{self.words.question} {doc['question']}\n{self.words.direct}"
 
 
@@ -171,14 +163,12 @@ class ExamTask(ChoiceTask):
     """A school question with its options listed, answered by a letter: MMLU's form, with its English `Answer:`."""
 
     def prepared(self, row: Row) -> Row:
-        """The letters, and which of them is right."""
         letters = [chr(ord("A") + place) for place in range(len(row["choices"]))]
         if row["answer"] not in letters:
             raise DataError(f"the answer {row['answer']!r} is not one of its {len(letters)} choices' letters")
         return {"options": letters, "gold": letters.index(row["answer"])}
 
     def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
-        """The question and a line for each choice."""
         letters = (chr(ord("A") + place) for place in range(len(doc["choices"])))
         lines = [f"{letter}. {choice}" for letter, choice in zip(letters, doc["choices"], strict=True)]
         return "\n".join([doc["question"].strip(), *lines, "Answer:"])
@@ -188,11 +178,9 @@ class ExamTextTask(ExamTask):
     """A school question with none of its options shown, answered by an option's text: ARC's form (our choice)."""
 
     def prepared(self, row: Row) -> Row:
-        """The options' texts, and which of them is right."""
         return {"options": row["choices"], "gold": super().prepared(row)["gold"]}
 
     def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
-        """The question alone."""
         return f"Question: {doc['question'].strip()}\nAnswer:"
 
 
@@ -233,11 +221,9 @@ class GeneralTextTask(ScoredTask):
         self.dataset = {split: rows}
 
     def fewshot_context(self, doc: Row, num_fewshot: int = 0, **kwargs: Any) -> str:
-        """Nothing stands before a document."""
         return ""
 
     def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
-        """Nothing."""
         return ""
 
     def scores(self, doc: Row, results: Sequence[float]) -> dict[str, Any]:

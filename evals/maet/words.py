@@ -1,9 +1,8 @@
-"""The words around a word problem, by language, and what the sentence with its answer looks like.
+"""The words around a word problem, by language, and the form of the sentence with its answer.
 
 Question and answer words, stop words and patterns are those of lm-eval 0.4.13's `mgsm_native_cot_*` and
-`mgsm_direct_*` tasks, to the letter, so that figures can be compared: Russian lacks a blank there, and seven languages
-have the English word before a bare answer. Ours: digits of any script count, and Bengali has the sentence of MGSM's
-own examples beside the English one, which upstream looks for.
+`mgsm_direct_*` tasks, to the letter. Ours: digits of any script count, and Bengali also has the sentence of MGSM's own
+examples.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Recipe step `metric`: a scorer as a Space that `evaluate.load("org/NAME")` loads.
 
-A metric module lies in its benchmark's folder. It holds an `evaluate.Metric` over the plain scorer of the installed
-package, so both give the same figures, and four texts: NAME, TITLE, SUMMARY and EXAMPLE (code). It imports its
-package by the full name, because the Space gets a copy of it. The repository has to be named NAME: `evaluate` looks
-for NAME.py in org/NAME.
+A metric module lies in its benchmark's folder. It holds an `evaluate.Metric` over the scorer of the installed package
+and four texts: NAME, TITLE, SUMMARY and EXAMPLE (code). It imports its package by the full name, because the Space
+gets a copy of it. The repository has to be named NAME: `evaluate` looks for NAME.py in org/NAME.
 """
 
 from __future__ import annotations

@@ -26,9 +26,8 @@ UNREADABLE = "error: no call could be read; write calls in the form above, and c
 class ToolQueryEpisode:
     """See the module; an `Episode`.
 
-    The transcript has success (finished, the answer matches where one is asked for, and the list's changes are the
-    wanted ones), progress (the best share, at any time, of the wanted changes that hold and the answer that is right,
-    each counted once), actions (calls, and replies or parts of them that no call could be read from), executable
+    The transcript has success (finished, right answer, and the wanted changes), progress (the best share, at any time,
+    of wanted changes that hold and the right answer), actions (calls, and unreadable replies or parts), executable
     (those that could be made), finished, answer, changes, steps (replies), fault ("" or one line), stopped and said:
     reply and results.
     """
@@ -46,11 +45,9 @@ class ToolQueryEpisode:
         self._progress, self._stopped = 0.0, ""
 
     def prompt(self) -> list[dict[str, str]] | None:
-        """The functions, the request, and the calls and results so far."""
         return None if self._list.finished or self._stopped else list(self._messages)
 
     def reply(self, text: str, reasoning: str = "") -> None:
-        """Make the calls of a reply, up to the one that finishes."""
         prediction, results = parse(text), []
         for call in prediction.calls:
             executed, result = self._list.call(call["name"], call["arguments"])
@@ -71,11 +68,9 @@ class ToolQueryEpisode:
             self.stop(f"not finished in {STEPS} steps")
 
     def stop(self, reason: str) -> None:
-        """End as failed."""
         self._stopped = reason
 
     def transcript(self) -> dict[str, Any]:
-        """See the class."""
         fault = self._stopped
         if not fault and not self._answered():
             fault = f"the answer is {dumps(self._list.answer)[:100]} and not {dumps(self._answer)[:100]}"

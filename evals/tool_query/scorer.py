@@ -26,8 +26,8 @@ def score(transcript: Mapping[str, Any]) -> dict[str, float]:
 
 
 def matches(given: Any, wanted: Any) -> bool:
-    """Is an answer the wanted one? Lists in any order; numbers as numbers or text; no regard to case, quotes and a
-    full stop at the end. Our choice: the source asks for equal values, lists sorted.
+    """True for the wanted answer: lists in any order; numbers as numbers or text; no regard to case, quotes and a full
+    stop at the end (our choice: the source asks for equal values, lists sorted).
     """
     if isinstance(wanted, list):
         return sorted(map(_plain, _listed(given))) == sorted(map(_plain, wanted))

@@ -1,7 +1,6 @@
 """Precision, recall and F1 over all documents together, with bootstrap intervals; aggregations for lm-eval.
 
-A document gives (shared, predicted, gold): how many of the things it predicts are gold's, how many it predicts, and
-how many gold has. What is empty on both sides is right: 1.
+A document gives (shared, predicted, gold) counts. What is empty on both sides is right: 1.
 """
 
 from __future__ import annotations

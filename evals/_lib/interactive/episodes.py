@@ -1,8 +1,8 @@
-"""What an interactive task and the model that runs it say to one another, without lm-eval.
+"""What an interactive task and the model that runs it exchange, without lm-eval.
 
-lm-eval hands a model one text for a document and takes one text back. Here the first is a JSON text that names a
-player and holds the document, the second a JSON text of the whole transcript. A player makes the episode of a
-document. The tasks of a process register theirs, and a request can name no other code.
+lm-eval hands a model one text per document and takes one text back: here a JSON text that names a player and holds the
+document, and a JSON text of the transcript. A player makes the episode of a document; requests name registered players
+only.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ class Episode(Protocol):
         """The conversation (`role`, `content`) whose next turn the model writes; None when the episode is over."""
 
     def reply(self, text: str, reasoning: str = "") -> None:
-        """Take the model's turn, act on it, go on; the thought before it is for the transcript alone. Never raises for
-        what the model says."""
+        """Take the model's turn and act on it; the thought before it is for the transcript alone. Never raises for a
+        reply.
+        """
 
     def stop(self, reason: str) -> None:
         """End the episode as failed, for a reason in one line."""
@@ -49,13 +50,13 @@ def register(player: Player) -> str:
 
 @dataclass(frozen=True)
 class Request:
-    """What a task asks for.
+    """A task's request for an episode.
 
     Attributes:
         player: a name that `register` gave.
         document: what the episode is made from.
         chat: prompts go through the model's chat template.
-        system: a system instruction of the evaluation's own, put first; None: none.
+        system: the evaluation's own system instruction, put first.
         tags: opening tags of thoughts, which no episode sees.
     """
 
@@ -89,10 +90,7 @@ def read_request(text: object) -> Request | None:
 
 
 def begin(request: Request) -> Episode:
-    """The episode of a request.
-
-    Raises DataError for a player that no task of this process registered, or a document that it cannot play.
-    """
+    """The episode of a request. Raises DataError for an unregistered player or a document that it cannot play."""
     player = _PLAYERS.get(request.player)
     if player is None:
         raise DataError(f"no task of this process plays {request.player!r}; build the requests anew")

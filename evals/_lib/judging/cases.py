@@ -108,10 +108,10 @@ def verdict_rows(
 
 
 def with_calls(answer: str | None, calls: Any) -> str | None:
-    """What a judge reads of an answer: its words, then its calls as chat templates write them.
+    """An answer's words, then its calls as chat templates write them.
 
     Args:
-        calls: in the API's form, the column `tool_calls` of the step `answers`; None or empty: the words alone.
+        calls: in the API's form, the column `tool_calls` of the step `answers`.
     """
     written = []
     for call in calls if isinstance(calls, list | tuple) else ():
@@ -132,7 +132,7 @@ def answer_state(answer: Any) -> AnswerState:
 
 
 def outcome_state(outcome: Any) -> AnswerState | None:
-    """State of an answer by the outcome of its request, the column `outcome` of the step `answers`; None if the text
+    """State of an answer by the outcome of its request (column `outcome` of the step `answers`); None if the text
     decides.
 
     Example: "refused" gives "refused", "length" gives "failed", "ok" gives None.

@@ -1,4 +1,4 @@
-"""Stored answers judged into a verdict file, for the command `hubwright judge` and for tasks of lm-eval.
+"""Stored answers judged into a verdict file, for `hubwright judge` and for tasks of lm-eval.
 
 A judge is named by one string:
 
@@ -6,9 +6,9 @@ A judge is named by one string:
     embedded:ORG/NAME[@REV][#FILE]   a GGUF repository of the hub, resolved to a commit and served on the loopback
     replay:PATH or REF               verdicts that were stored before, on the same answers
 
-The verdict file is written whole, at the end, in the order of the answers. Until then a killed run resumes from the
-record of the judge's replies beside it (`OUT.traffic`). A finished file is not judged again: verdicts on the same
-answer by the same judge and prompt stay, and only failed ones are asked for again.
+The verdict file is written whole, at the end; a killed run resumes from the record of the judge's replies beside it
+(`OUT.traffic`). In a finished file verdicts on the same answer by the same judge and prompt stay; failed ones are
+asked for again.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _allowed(error: Any) -> list[str]:
 
 
 def check_ready(config: JudgeConfig, official: Sequence[Official] = ()) -> None:
-    """Raise now what would stop the judge later: an unreadable replay, a key that is not set, no such model."""
+    """Raise at once what would stop the judge later: an unreadable replay, a missing key, no such model."""
     kind, _, target = config.judge.partition(":")
     if kind == "replay":
         read_stored(target, official)
@@ -91,17 +91,15 @@ def judge_answers(
 
     Args:
         out: verdict file, JSON lines, written whole at the end.
-        traffic: folder of the recorded replies, from which a killed run resumes; None: OUT.traffic beside `out`, or a
-            temporary folder.
+        traffic: folder of the recorded replies; None: OUT.traffic beside `out`, or a temporary folder.
         replay: ask no judge; a request that is not in `traffic` is an error.
         official: readers of judgement files that a `replay:` judge may name besides verdict files.
 
     Raises:
-        UsageError: the judge cannot be reached at all, refuses the key or is unknown; `out` holds verdicts of
-            another judge or prompt.
+        UsageError: the judge cannot be reached or refuses; `out` holds verdicts of another judge or prompt.
         ConflictError: another process writes to `out`.
-        DataError: two answers to one sample; no answers; a replay that fits none of the answers, or lacks a record.
-        StorageError: `out` or `traffic` cannot be written; what is in them already stays.
+        DataError: two answers to one sample; no answers; a replay that fits no answer, or lacks a record.
+        StorageError: `out` or `traffic` cannot be written.
     """
     check_cases(cases)
     with ExitStack() as resources:
@@ -158,9 +156,9 @@ def _finished(out: Path, cases: Sequence[Case], config: AskConfig, served: Serve
 
 
 def _replayed(cases: Sequence[Case], stored: StoredVerdicts) -> list[Row]:
-    """Stored verdicts on these answers. A sample that is not stored, or was judged for another answer, has failed.
+    """Stored verdicts on these answers; a sample without one, or judged for another answer, has failed.
 
-    Raises DataError if none of the answers has a verdict.
+    Raises DataError if no answer has a verdict.
     """
     by_id = stored.by_id()
     judge = next((row["judge"] for row in stored.rows if row["judge"]), "") or "replay"

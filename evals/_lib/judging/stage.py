@@ -1,8 +1,5 @@
-"""The judge as a stage of its own: cases in, verdict rows out, safe to kill and to run again.
-
-Every answer of the judge is recorded the moment it arrives (`inference.store`); that record is all there is to resume
-by. A run that is killed and started again asks only what was not answered, and a replay of the record gives the same
-bytes without a judge.
+"""Judging as a stage: cases in, verdict rows out. A restart asks only what was not answered, and a replay of the
+recorded replies gives the same bytes without a judge.
 """
 
 from __future__ import annotations
@@ -73,7 +70,6 @@ class AskConfig(ServingConfig):
 
     @model_validator(mode="after")
     def _no_idle_settings(self) -> AskConfig:
-        """A setting that does nothing under the chosen method is a mistake."""
         only = {"logprob": ("threshold", "min_mass"), "text": ("order", "json_schema", "max_tokens")}
         for method, names in only.items():
             changed = [n for n in names if getattr(self, n) != type(self).model_fields[n].default]
@@ -109,8 +105,7 @@ def requests_of(case: Case, answer: str, config: Mapping[str, Any]) -> list[dict
 
 
 def prompt_hash(case: Case, config: Mapping[str, Any]) -> str:
-    """SHA-256 (16 hex digits) of what is asked, without the answer, which has a hash of its own, and of a logprob's
-    threshold and least mass, without which the same probabilities are another verdict."""
+    """SHA-256 (16 hex digits) of the requests without the answer, and of a logprob's threshold and least mass."""
     requests = requests_of(case, "", config)
     params = {name: value for name, value in requests[0].items() if name != "messages"}
     content = [requests[0]["messages"], params]
@@ -190,14 +185,14 @@ def judge_cases(
     replay: bool = False,
     finished: Mapping[str, list[Row]] | None = None,
 ) -> Judging:
-    """Have cases judged.
+    """Verdict rows of cases.
 
     Args:
         traffic: folder of the recorded requests and answers; what is in it is not asked again.
         replay: answer from `traffic` alone.
-        finished: rows by case id that stand as they are and are not asked about again.
+        finished: rows by case id that stay as they are.
 
-    Raises what `inference.stage.run_stage` raises; never for one case's failure, which is a state of its rows.
+    Raises what `inference.stage.run_stage` raises; one case's failure is a state of its rows.
     """
     from ....inference.stage import run_stage
 

@@ -9,8 +9,7 @@ Written below `context.output`:
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from ....hub_sync import provenance
 from ....hub_sync.context import Input, StepContext
 from ....inference.served import Served, check_spec, serve_input
 from ..data import write_parquet
+from ..results import figure_table, write_json
 from .benchmark import Figures
 from .cases import Case, Row
 from .rubric import mass_figures, outcomes
@@ -66,9 +66,7 @@ def run_judge(
         task: name of the figures in `results.json` and on the card.
         figures_of: the figures that follow from the verdict rows.
 
-    Raises:
-        UsageError: no judge, or one that cannot be served.
-        DataError: no cases; what `figures_of` raises.
+    Raises UsageError for no judge or one that cannot be served; DataError for no cases and as `figures_of` does.
     """
     source = context.inputs["answers"]
     check_cases(cases)
@@ -86,21 +84,21 @@ def run_judge(
         "judge": {"name": served.name, "revision": served.revision, **config.question(), **masses},
         "about": _tested_model(source),
     }
-    text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False)
-    (context.output / "results.json").write_text(text + "\n", encoding="utf-8")
+    write_json(results, context.output / "results.json")
     _report(config, context, served, task, figures, outcomes(done.rows))
+    report = context.report
     if masses:
-        context.report.metrics |= {f"judge/{name}": value for name, value in masses.items()}
-        context.report.sections.append(
-            {"title": "The judge's probability of a verdict", "body": _about_mass(config, masses)}
+        report.metrics |= {f"judge/{name}": value for name, value in masses.items()}
+        body = (
+            f"The words of yes and no hold {masses['mass_mean']:.1%} of the first token's probability on average, "
+            f"{masses['mass_min']:.1%} at least. Items below min_mass {config.min_mass:g}, or without any, are "
+            f"unparsable: {masses['unparsable_items']:.1%} of the items."
         )
+        report.sections.append({"title": "The judge's probability of a verdict", "body": body})
     if results["about"] and results["about"]["repo_id"] == served.name:
-        context.report.sections.append({"title": "The judge is the tested model", "body": OWN_JUDGE})
-    context.report.metrics |= {
-        f"usage/{name}": value
-        for name, value in done.usage.summary(config.budget).items()
-        if not name.startswith("latency")
-    }
+        report.sections.append({"title": "The judge is the tested model", "body": OWN_JUDGE})
+    usage = done.usage.summary(config.budget)
+    report.metrics |= {f"usage/{name}": value for name, value in usage.items() if not name.startswith("latency")}
 
 
 def _write_traffic(folder: Path, keys: set[str], output: Path) -> None:
@@ -110,14 +108,6 @@ def _write_traffic(folder: Path, keys: set[str], output: Path) -> None:
     with TrafficStore(folder, readonly=True) as store:
         rows = [row for row in export_rows(store) if row["key"] in keys]
     write_parquet(rows, output / "train-00000-of-00001.parquet")
-
-
-def _about_mass(config: JudgeStepConfig, masses: Mapping[str, float]) -> str:
-    return (
-        f"The words of yes and no hold {masses['mass_mean']:.1%} of the first token's probability on average, "
-        f"{masses['mass_min']:.1%} at least. Items below min_mass {config.min_mass:g}, or without any, are "
-        f"unparsable: {masses['unparsable_items']:.1%} of the items."
-    )
 
 
 def _tested_model(source: Input) -> dict[str, str] | None:
@@ -150,26 +140,13 @@ def _report(
         report.sections.append({"title": "About the judge", "body": SMALL_JUDGE})
     report.counts |= counts
     total = sum(counts.values())
-    report.tables.append(
-        {
-            "title": "What became of the answers",
-            "columns": ["outcome", "answers", "share"],
-            "rows": [[name, count, round(count / total, 4)] for name, count in counts.items()],
-            "note": "scored: above 0; wrong: 0; refused: by the tested model or by the judge; failed: no answer, or "
-            "no usable verdict after all attempts. A failed verdict has no score and is never counted as wrong.",
-        }
-    )
-    rows = []
-    for name, entry in figures.items():
-        report.metrics[f"{task}/{name}"] = entry["value"]
-        if not name.endswith(("_ci_low", "_ci_high")):
-            low, high = (figures.get(f"{name}_ci_{end}", {}).get("value") for end in ("low", "high"))
-            rows.append([name, entry["value"], entry["stderr"], low, high])
-    report.tables.append(
-        {
-            "title": task,
-            "columns": ["metric", "value", "standard error", "95 % low", "95 % high"],
-            "rows": rows,
-            "note": f"{total} answers; intervals by bootstrap over the answers, {config.bootstrap} resamples.",
-        }
-    )
+    outcome_table = {
+        "title": "What became of the answers",
+        "columns": ["outcome", "answers", "share"],
+        "rows": [[name, count, round(count / total, 4)] for name, count in counts.items()],
+        "note": "scored: above 0; wrong: 0; refused: by the tested model or by the judge; failed: no answer, or "
+        "no usable verdict after all attempts. A failed verdict has no score and is never counted as wrong.",
+    }
+    report.metrics |= {f"{task}/{name}": entry["value"] for name, entry in figures.items()}
+    note = f"{total} answers; intervals by bootstrap over the answers, {config.bootstrap} resamples."
+    report.tables += [outcome_table, figure_table(task, figures, note)]

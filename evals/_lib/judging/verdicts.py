@@ -35,11 +35,9 @@ class StoredVerdicts:
 
     @property
     def rows(self) -> list[Row]:
-        """All rows."""
         return [row for case in self.cases for row in case]
 
     def by_id(self) -> dict[str, list[Row]]:
-        """The rows of each case by its id."""
         return {str(case[0]["id"]): case for case in self.cases}
 
 
@@ -90,9 +88,8 @@ def _may_be_torn(path: Path) -> bool:
 
 
 def group_rows(rows: Lines, name: str) -> StoredVerdicts:
-    """Numbered rows by case, each case complete and in item order; incomplete ones are left out.
-
-    Raises DataError, naming the line, for a row that is not a verdict.
+    """Numbered rows by case, in item order; incomplete cases are left out. Raises DataError for a row that is not a
+    verdict.
     """
     complete: dict[str, list[Row]] = {}
     pending: dict[str, dict[int, Row]] = {}

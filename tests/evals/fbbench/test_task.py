@@ -111,10 +111,10 @@ def test_three_messages_go_through_the_chat_template() -> None:
         seen.append((messages, add_generation_prompt))
         return "rendered"
 
-    assert task.fewshot_context(doc, 0, None, True, True, template) == "rendered"
+    assert task.fewshot_context(doc, 0, apply_chat_template=True, chat_template=template) == "rendered"
     assert seen == [([dict(turn) for turn in doc["messages"]], True)]
     assert [turn["role"] for turn in seen[0][0]] == ["user", "assistant", "user"]
-    task.fewshot_context(doc, 0, "Be brief.", True, True, template)
+    task.fewshot_context(doc, 0, system_instruction="Be brief.", apply_chat_template=True, chat_template=template)
     assert seen[1][0][0] == {"role": "system", "content": "Be brief."}
     plain = task.fewshot_context(doc, 0)
     assert plain.startswith(f"User: {doc['messages'][0]['content']}\n\nAssistant: ") and plain.endswith(
