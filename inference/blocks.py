@@ -35,8 +35,8 @@ def unfenced(text: str) -> str:
 def json_text(text: str) -> str:
     """The JSON in an answer: the whole text, else the last fenced block that is JSON, else the last object in words.
 
-    The text itself where it holds none, for the reader's own message. What is asked for comes last: before it stand
-    repeated forms and drafts.
+    The text itself if it holds none, for the reader's own message. Before the answer may stand drafts and repeated
+    forms.
     """
     for candidate in (text.strip(), *(fence.body for fence in reversed(fences(text)))):
         if _is_json(candidate):
@@ -60,7 +60,7 @@ def json_text(text: str) -> str:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """The JSON object in an answer, see `json_text`. Raises ValueError in one line where there is none."""
+    """The JSON object in an answer, see `json_text`. Raises ValueError in one line if there is none."""
     try:
         found = json.loads(json_text(text))
     except (ValueError, RecursionError) as error:

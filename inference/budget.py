@@ -72,9 +72,8 @@ class Usage:
 
 
 def check_budget(budget: Budget, usage: Usage, in_flight: int) -> None:
-    """Raise UsageError where another request could pass a cap.
-
-    What is in flight is counted with the mean of what came back, so the caps hold up to the spread of single requests.
+    """Raise UsageError if another request could pass a cap; requests in flight count with the mean of the answered
+    ones.
     """
     ahead = (in_flight + 1) / usage.requests + 1 if usage.requests else 1
     expected = {
@@ -94,9 +93,9 @@ def check_budget(budget: Budget, usage: Usage, in_flight: int) -> None:
 def estimate(
     usage: Usage, done: int, total: int, seconds: float, budget: Budget, concurrency: int = 1
 ) -> dict[str, float]:
-    """What `total` rows will need, from `done` of them: requests, tokens, cost, seconds (linear, our choice).
+    """The need of `total` rows by `done` of them: requests, tokens, cost, seconds (linear, our choice).
 
-    A probe smaller than `concurrency` leaves places empty, so the seconds are those of places that are full.
+    A probe smaller than `concurrency` leaves places empty, so the seconds are those of full places.
     """
     share = total / max(done, 1)
     return {

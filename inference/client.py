@@ -1,10 +1,8 @@
-"""A chat client for any OpenAI-compatible endpoint: aiohttp, recorded traffic, retries, adaptive concurrency.
+"""A chat client for any OpenAI-compatible endpoint: aiohttp, recorded requests, retries, adaptive concurrency.
 
-The protocol is one POST, so it is spoken on aiohttp itself. At hundreds in flight the client's own work decides, and
-the `openai` SDK does more of it on the very same transport (`python -m benchmarks inference`; figures in LOG.md).
-
-One request's failure is a value (`Reply.outcome`), never an exception that stops the others. Only what dooms every
-request raises: an endpoint that cannot be reached at all, a refused key, an unknown model, a spent budget.
+One POST needs no SDK: at hundreds in flight `openai` does more work on the same transport (`python -m benchmarks
+inference`). A request's failure is a value (`Reply.outcome`). Only what stops every request raises: an unreachable
+endpoint, a refused key, an unknown model, a spent budget.
 """
 
 from __future__ import annotations
@@ -42,13 +40,13 @@ class ChatClient:
     """`async with ChatClient(endpoint, store=store) as chat: reply = await chat.complete(messages, temperature=0)`.
 
     Args:
-        store: where every exchange is recorded and looked up first; None: nothing is kept.
-        replay: answer from the store alone, opening no connection; what is not recorded raises DataError.
+        store: where every exchange is recorded and looked up first.
+        replay: answer from the store alone, opening no connection; a request that is not recorded raises DataError.
         budget: hard caps, checked before every request.
-        pool: where several clients share the caps: makes of one's (use, requests in flight) those of all.
+        pool: of several clients that share the caps: (own use, own requests in flight) -> those of all.
 
     Attributes:
-        usage: what was used so far.
+        usage: use so far.
     """
 
     def __init__(
@@ -123,17 +121,15 @@ class ChatClient:
 
         Args:
             parse: makes `Reply.value` of a reply; a ValueError from it makes the reply invalid.
-            attempts: whole answers to ask for until one is usable or refused; each has the endpoint's retries and is
-                recorded as a draw of its own.
-            draw: which of several answers to the same request; give each its own, or they are the same one.
+            attempts: whole answers to ask for until one is usable or refused, each recorded as a draw of its own.
+            draw: number of the answer to the same request, for several different ones.
             allow_truncated: an answer cut off at `max_tokens` is an answer.
-            settled: a recorded answer that `parse` cannot use is not asked for again, as when every attempt of the
-                caller has a seed of its own. Else a run that is started again gives the endpoint another chance.
-            tags: opening tags of thoughts, where a prompt uses one of the endpoint's for something else.
+            settled: a recorded answer that `parse` cannot use is not asked for again.
+            tags: opening tags of thoughts, in place of the endpoint's.
             params: as in the chat completions API (temperature, max_tokens, tools, response_format, ...).
 
         Raises:
-            UsageError: what no request can get past: unreachable endpoint, refused key, unknown model, budget spent.
+            UsageError: unreachable endpoint, refused key, unknown model, spent budget.
             DataError: a replay of a request that is not recorded.
             StorageError: the answer cannot be recorded.
         """
@@ -153,7 +149,7 @@ class ChatClient:
         return reply
 
     async def _once(self, body: dict[str, Any], draw: int, read: Read, allow_truncated: bool, settled: bool) -> Reply:
-        """The recorded answer, or one from the network; a request that is being asked already is not asked twice."""
+        """The recorded answer, or one from the network; a request that is being asked is not asked twice."""
         key = request_key(self.endpoint.model, self.endpoint.revision, body, draw)
         if key not in self._asking:
             recorded = self.store.find(key, any_outcome=self.replay or settled) if self.store else None
@@ -229,7 +225,7 @@ class ChatClient:
         return reply
 
     async def _try(self, content: bytes, allow_truncated: bool) -> tuple[Reply, float | None]:
-        """(reply, seconds the server asks to wait before the next) of one try, giving its place in flight back."""
+        """(reply, seconds the server asks to wait before the next) of one try; frees its place in flight."""
         import aiohttp
 
         assert self._session is not None, "use `async with`"
@@ -278,7 +274,7 @@ class ChatClient:
             self.limit.release(good=good, pushed_back=pushed_back)
 
     def _refused(self, error: ServerError, within: bool) -> Reply:
-        """What an error means; `within` HTTP 200. Raises UsageError where no other request would fare better."""
+        """The reply for an error; `within` HTTP 200. Raises UsageError if no other request would fare better."""
         endpoint, status = self.endpoint, error.status
         # After a success the key, the URL and the model are right, so it is this one request that is refused.
         if status in (401, 403) and not self._succeeded:

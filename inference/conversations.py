@@ -1,12 +1,11 @@
-"""Conversations as people store them, in the one form that chat templates read.
+"""Conversations in the forms of people's data sets, read into the one form of chat templates.
 
-A row's turns come as OpenAI's messages, as ShareGPT's `from` and `value`, as JSON text of either, with content as text
-or as a list of parts, with arguments as an object or as JSON text. Out come turns with text content and calls with
-arguments as objects. What cannot be read without a guess is refused with a reason that is counted.
+In: OpenAI's messages, ShareGPT's `from` and `value`, or JSON text of either, with content as text or as parts, and
+arguments as an object or as JSON text. Out: turns with text content and calls with arguments as objects. What cannot
+be read without a guess is refused with a reason that is counted.
 
 Arrow structs give every row the keys of all rows, absent ones as null. In a column of structs null keys are therefore
-padding: `padding.padded` tells whether a column is one. `Json` columns and JSON text hold null only where somebody
-wrote it.
+padding: `padding.padded` tells whether a column is one.
 
     >>> read_messages('[{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]', [])
     [{'role': 'user', 'content': 'Hi'}, {'role': 'assistant', 'content': 'Hello'}]
@@ -127,11 +126,7 @@ def read_messages(
 
 
 def with_system(turns: list[Turn], system: Any, changes: Changes | None = None) -> list[Turn]:
-    """Turns that begin with the system text that some formats keep in a column of its own. Raises RowRejected.
-
-    Args:
-        system: text, or None.
-    """
+    """Turns that begin with the system text of a column of its own (text or None). Raises RowRejected."""
     if system is None or (turns[0]["role"] == "system" and turns[0]["content"] == system):
         return turns
     if not isinstance(system, str) or turns[0]["role"] == "system":
@@ -214,10 +209,7 @@ def _thought(turn: Turn) -> bool:
 
 
 def text_of(content: Any, changes: Changes | None = None) -> str | None:
-    """Content as text: parts are joined as multimodal chat templates join them, without a separator.
-
-    Raises RowRejected.
-    """
+    """Content as text; parts are joined without a separator, as multimodal chat templates do. Raises RowRejected."""
     if isinstance(content, list):
         texts = []
         for part in content:
@@ -292,7 +284,7 @@ def _arguments(
     is_padded: bool,
     changes: Changes | None,
 ) -> dict[str, Any]:
-    """The arguments of a call. Raises RowRejected if there are none and nothing says that there need be none.
+    """The arguments of a call. Raises RowRejected for a call without any whose function may need some.
 
     Args:
         around: keys of the call that holds the function.

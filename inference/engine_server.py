@@ -1,7 +1,7 @@
 """The process of one embedded engine: `python -m hubwright.inference.engine_server HOME SETTINGS` (engine.py runs it).
 
-llama.cpp's own HTTP server, on the loopback. A thread beside it watches the locks of engine_state.py and ends the
-process when no user is left, so that no engine outlives what it was started for.
+llama.cpp's own HTTP server, on the loopback. A thread watches the locks of engine_state.py and ends the process when
+no user is left.
 """
 
 from __future__ import annotations

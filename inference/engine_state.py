@@ -1,13 +1,13 @@
-"""What is known of each embedded engine on disk, and the locks that decide who may do what.
+"""The files of each embedded engine, and the locks that decide who may do what.
 
 engines/<id>/
   engine.json   the running engine, written by its server once it answers; removed before it ends
   engine.log    what the server wrote since it started
-  server.lock   held by the server process: an engine whose lock is free is dead, whatever engine.json says
-  users.lock    held, shared, by every user: the kernel forgets a killed one at once, so the count is never wrong
-  start.lock    held for the moment in which an engine is started, joined, left or stopped
+  server.lock   held by the server process: an engine whose lock is free is dead
+  users.lock    held, shared, by every user: the kernel releases a killed one's at once
+  start.lock    held while an engine is started, joined, left or stopped
 
-The id is a hash of what is served and how, so equal requests meet in one folder.
+The id is a hash of file and settings, so equal requests meet in one folder.
 """
 
 from __future__ import annotations
@@ -36,12 +36,11 @@ class Engine:
         url: base URL for OpenAI clients, http://127.0.0.1:PORT/v1. No key is needed, any model name is accepted.
         model: `org/name@commit/file` of a hub model, or the path of a file.
         gguf_sha256: of the file served, in hex.
-        context_tokens: prompt and answer together, per slot (llama.cpp divides its context among slots; here the
-            context is multiplied instead).
-        slots: requests worked on at the same time; further ones wait.
+        context_tokens: prompt and answer together, per slot.
+        slots: requests worked on at the same time.
         threads: CPU threads.
         started_at: UTC, ISO 8601.
-        keep: True where it outlives its users and ends only when stopped or idle.
+        keep: True if it outlives its users and ends only when stopped or idle.
         idle_seconds: how long a kept engine waits without user and request before it ends.
     """
 

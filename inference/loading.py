@@ -1,7 +1,7 @@
 """Models as they are on disk: every weight read from a file, none drawn at random; an adapter folded into its base.
 
-transformers draws what a checkpoint lacks at random and warns; here that is an error, in training and evaluation.
-torch, transformers and peft are imported inside the functions.
+transformers draws missing weights at random and warns; here that is an error. torch, transformers and peft are
+imported inside the functions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def causal_lm(folder: Path, source_name: str, dtype: str, new: Sequence[str] = (
         folder: config and weights.
         source_name: the model's name in messages.
         dtype: of the weights, such as "float32".
-        new: parts of names of parameters that the caller declares as new, which may be absent.
+        new: parts of names of parameters that may be absent.
         options: of `from_pretrained`.
 
     Raises DataError in one line if the model cannot be loaded, or a weight is missing or has another shape.
@@ -130,8 +130,7 @@ def check_ids(ids: Iterable[int], embeddings: int, tokenizer: Any, source_name: 
 def window(config: Any) -> int | None:
     """The number of positions that a model's config allows; None if it says none.
 
-    With scaled rotary embeddings (YaRN, arXiv:2309.00071) `max_position_embeddings` may be the window before scaling:
-    as long as the factor says is long enough.
+    With scaled rotary embeddings (YaRN, arXiv:2309.00071) `max_position_embeddings` may be the window before scaling.
     """
     config = config.get_text_config()
     positions = getattr(config, "max_position_embeddings", None)

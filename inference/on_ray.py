@@ -1,9 +1,8 @@
 """A stage's shards as tasks on an existing Ray cluster: extra [ray].
 
-One shard is one task; its results come back to the process that runs the stage, which writes the shard as always, so
-the bytes are those of a local run. Ray starts a task again whose worker died; what was answered by then is found in
-the traffic folder. Therefore that folder has to be on storage that all nodes see, and `hubwright`, the module of the
-work function and the endpoint's key in the environment have to be there as well.
+One shard is one task; its results come back to the process that runs the stage, which writes the shard. Ray starts a
+task again whose worker died; its answers so far are in the traffic folder, which has to be on storage that all nodes
+see. `hubwright`, the module of the work function and the endpoint's key have to be on the nodes as well.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _stores: dict[tuple[Path, bool], TrafficStore] = {}  # of this Ray worker proces
 def run_on_ray(job: Job, tasks: list[Task], sink: Sink, workers: int) -> None:
     """Do the tasks, `workers` at once; each has an equal part of the concurrency and of the caps.
 
-    Raises UsageError where no cluster can be joined: none is ever started here.
+    Raises UsageError if no cluster can be joined: none is started here.
     """
     ray = _join()
     run = ray.remote(max_retries=RETRIES)(_do)

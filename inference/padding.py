@@ -13,7 +13,7 @@ ARGUMENTS = ("arguments", "parameters")
 
 
 def padded(feature: Any, *path: str) -> bool:
-    """True if the value at `path` below a column's feature lies in an Arrow struct, which pads absent keys with null.
+    """True if the value at `path` below a column's feature lies in an Arrow struct.
 
     Args:
         feature: a `datasets` feature; lists on the way are passed through.

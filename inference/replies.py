@@ -1,7 +1,7 @@
-"""How a server's answer is read: chat completions in the forms in use, errors within them, the state of an answer.
+"""Reading a server's answer: chat completions in the forms in use, errors within them, the state of an answer.
 
-Five states and never a sixth: ok (answered; calls alone are an answer), empty, truncated, refused, failed. What a
-caller's own `parse` makes of an answer comes on top (invalid).
+Five states: ok (calls alone are an answer), empty, truncated, refused, failed. What a caller's own `parse` refuses
+comes on top (invalid).
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class ServerError:
     """An error as a server words it.
 
     Attributes:
-        status: the HTTP status, or the one that the code of an error within HTTP 200 stands for; 0 for no known code.
-        code: the error's own code, or its type; "" where it has neither.
+        status: the HTTP status, or the one that the code of an error within HTTP 200 stands for; 0 for another code.
+        code: the error's own code, or its type, or "".
         message: one line.
-        param: the parameter of the request that is at fault; "" where that is not said.
-        wait: seconds the error asks to wait, told within its metadata; None: not said there.
+        param: the parameter of the request that is at fault, or "".
+        wait: seconds to wait by the error's metadata, or None.
     """
 
     status: int
@@ -87,7 +87,7 @@ def read_error(status: int, raw: bytes) -> ServerError:
 
 
 def error_within(body: Any) -> ServerError | None:
-    """The error object within an answer of HTTP 200, at its top or in its choice; None where there is none.
+    """The error object within an answer of HTTP 200, at its top or in its choice, or None.
 
     OpenRouter and other gateways have sent the status already when the model's provider fails; vLLM and SGLang also
     write the error as the whole body.
@@ -153,9 +153,9 @@ def _choice(body: Any) -> dict[str, Any] | None:
 def read_reply(body: Any, *, allow_truncated: bool = False) -> Reply:
     """A Reply from a decoded chat completion, as it is recorded: the text with any thought in it (`settle` cuts it).
 
-    Servers leave fields out and write others, so nothing is taken for granted: content as text or as a list of parts;
-    a thought in `reasoning_content` (DeepSeek, llama.cpp, SGLang), `reasoning` (OpenRouter, vLLM) or a part of type
-    `thinking` (Mistral); one call as `function_call`.
+    Nothing is taken for granted: content as text or as a list of parts; a thought in `reasoning_content` (DeepSeek,
+    llama.cpp, SGLang), `reasoning` (OpenRouter, vLLM) or a part of type `thinking` (Mistral); a call as
+    `function_call`.
     """
     choice = _choice(body)
     message = choice.get("message") if choice else None
@@ -202,7 +202,7 @@ def ending_of(finish_reason: str) -> str:
 
 
 def settle(reply: Reply, tags: tuple[str, ...] = TAGS) -> Reply:
-    """The reply with its answer as text and its thought apart; empty or truncated where no answer is left."""
+    """The reply with answer and thought apart; empty or truncated if no answer is left."""
     if reply.outcome not in ("ok", "truncated", "empty"):
         return reply
     split = split_reasoning(well_formed(reply.text), tags)

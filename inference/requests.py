@@ -1,8 +1,4 @@
-"""What is asked and what comes back: requests in the chat completions form, and replies (`replies` reads them).
-
-Requests are plain mappings in the form every OpenAI-compatible server takes (`messages`, `tools`, `response_format`,
-`logprobs`, ...), so that nothing a server can do is out of reach.
-"""
+"""Requests in the chat completions form (plain mappings), their keys, and replies (`replies` reads them)."""
 
 from __future__ import annotations
 
@@ -69,11 +65,11 @@ class Reply:
 
 
 def request_key(model: str, revision: str, body: Mapping[str, Any], draw: int = 0) -> str:
-    """SHA-256 in hex of (model, its revision, request, number of the draw): the address of an answer.
+    """SHA-256 in hex of (model, revision, request, draw): the address of an answer.
 
     Args:
         body: the request without its model.
-        draw: 0 for the first answer to this request, 1 for a second one that is wanted besides it, and so on.
+        draw: 0 for the first answer to this request, 1 for a second one, and so on.
     """
     text = json.dumps([model, revision, body, draw], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(utf8(text)).hexdigest()

@@ -23,8 +23,7 @@ REMOTE_TIMEOUT, EMBEDDED_TIMEOUT = 120.0, 1800.0
 
 
 class ServingConfig(BaseModel):
-    """How the model is reached. The settings of the embedded engine do nothing for a remote endpoint, and it refuses
-    them."""
+    """How the model is reached. A remote endpoint refuses the settings of the embedded engine."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -136,7 +135,7 @@ def serve(model: str | ArtifactRef, config: ServingConfig, resources: ExitStack,
         model: a spec, or the pinned reference of a recipe's input (embedded).
         replay: nothing will be asked, so no engine is started.
 
-    Raises UsageError, HubError: what cannot be served; see `engine.shared_engine`.
+    Raises UsageError and HubError as `engine.shared_engine` does.
     """
     file = config.file
     if isinstance(model, str):

@@ -1,8 +1,7 @@
-"""Finished shards on the disk: one file each, under the hash of all that decides its content, with a checksum.
+"""Finished shards on the disk: one file each, named by the hash of all that decides its content, with a checksum.
 
 A line is one row's result, `{"row": {...}}` or `{"error": "...", "final": bool}`, in input order; the last line is
-`{"sha256": of all before it}`. A torn, cut or changed file fails that sum and counts as absent: it is made again from
-the recorded traffic. Nothing that changes from run to run (times, counts) stands in it, so equal work is equal bytes.
+`{"sha256": of all before it}`. A damaged file counts as absent and is made again from the recorded requests.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ Outcome = Row | Failure
 
 
 def canonical(value: Any) -> bytes:
-    """Sorted, compact JSON in ASCII, as models write lone surrogates too. Raises DataError for what is no JSON."""
+    """Sorted, compact JSON in ASCII. Raises DataError for what is not JSON."""
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
     except (TypeError, ValueError) as error:
@@ -80,7 +79,7 @@ def sweep(folder: Path, keep: set[Path] | None = None) -> None:
 
 
 def claim(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Make the folder this work's own. Raises UsageError where it holds shards of another config, or another model."""
+    """Make the folder this work's own. Raises UsageError if it holds shards of another config or model."""
     path = folder / IDENTITY
     now = json.loads(canonical(dict(identity)))
     if any((folder / "shards").glob("*.jsonl")):

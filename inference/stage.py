@@ -4,15 +4,14 @@
 
     async def judge(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row: ...
 
-The function's result must follow from (row, config) and the model's answers alone: no clock, no random numbers but
-those seeded by the row. Then any number of workers, any shard size and any kill in between give the same rows. Where
-answers are sampled, put something of the row into `seed` or `draw`: two rows that ask the very same otherwise share
-one answer in one process and may get two in two, of which a replay finds only one (`TrafficStore.conflicts`). What
-changes the answers belongs into `config`, prompts or their version included, because a resume is refused by it.
+The function's result must follow from (row, config) and the model's answers alone. Then any number of workers, any
+shard size and any kill give the same rows. If answers are sampled, put something of the row into `seed` or `draw`: two
+rows that ask the same otherwise share one answer, or get two of which a replay finds one (`TrafficStore.conflicts`).
+Whatever changes the answers belongs into `config`, prompts or their version included: a resume is refused by it.
 
     folder/stage.json         what the folder belongs to: work, config, model and its revision
-    folder/shards/            one file a finished shard (shards.py)
-    folder/failed.jsonl       the rows that failed, each with its "error"; absent where none did
+    folder/shards/            one file per finished shard (shards.py)
+    folder/failed.jsonl       the rows that failed, each with its "error"; absent if none did
     traffic/                  every answer (store.py), which may serve several stages
 """
 
@@ -44,15 +43,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StageResult:
-    """What came of a stage.
+    """The result of a stage.
 
     Attributes:
-        rows: what the work function returned, in input order, failed rows left out.
-        failed: the input rows that failed, each with "error", one line; in input order.
-        usage: what this run used, probe included; earlier runs in the same folder are not counted, and of a worker
-            that was killed its last quarter of a second is not.
-        estimate: what was expected after the probe, for the rows that were not done yet: rows, requests, tokens,
-            cost, seconds. None where nothing was asked of the network in the probe.
+        rows: results of the work function, in input order, without failed rows.
+        failed: the input rows that failed, each with "error", in input order.
+        usage: use of this run, probe included.
+        estimate: need of the remaining rows by the probe: rows, requests, tokens, cost, seconds; None without one.
     """
 
     rows: list[Row]
@@ -81,28 +78,27 @@ def run_stage(
 
     Args:
         work: "module:function", an `async def f(row, config, chat) -> row`. It raises RowError for a row that cannot
-            be done; any other exception stops the stage. Reply.final tells it whether a failure is the row's own.
+            be done; any other exception stops the stage.
         rows: JSON objects.
-        config: a JSON object, handed to every call.
+        config: a JSON object, passed to every call.
         endpoint: its `concurrency` is that of all workers together.
         folder: kept between runs, one process at a time.
         traffic: folder of the recorded answers; on storage that all workers see.
         replay: answer from `traffic` alone, with no connection opened.
         budget: caps for this run, checked after a probe of the first 20 rows and before every request.
-        shard_rows: rows a file (our choice); it changes no row.
+        shard_rows: rows per file (our choice); it changes no row.
         engine: processes on this machine, or tasks on an existing Ray cluster (on_ray.py).
         workers: processes, or Ray tasks at once. With 1, `local` runs in this process.
-        max_failed: share of the rows that may fail, rounded up to whole rows, so that any share above 0 lets a
-            single row fail; with 0 none may (our choice). Failed rows are asked again by the next run, except those
-            whose RowError is `final`.
+        max_failed: share of the rows that may fail, rounded up to whole rows (our choice). Failed rows are asked again
+            by the next run, except those whose RowError is `final`.
         progress: called with (rows done, rows in all).
 
     Raises:
-        UsageError: the endpoint is out of reach or refuses; a cap is reached; `folder` holds shards of another config.
+        UsageError: the endpoint refuses; a cap is reached; `folder` holds shards of another config.
         ConflictError: another process works in `folder`.
-        DataError: more rows than `max_failed` failed, raised after everything else is done and stored; a replay
-            lacks a record; rows or results are no JSON.
-        StorageError: the disk is full or cannot be written; what was finished is kept.
+        DataError: more failed rows than `max_failed`, after everything else is stored; a replay lacks a record; rows
+            or results are not JSON.
+        StorageError: the disk is full or cannot be written; what was finished stays.
     """
     if workers < 1 or shard_rows < 1 or not 0 <= max_failed <= 1:
         raise UsageError("workers and shard_rows are at least 1, and max_failed is a share from 0 to 1")
@@ -179,7 +175,7 @@ class _Stage:
         return tasks
 
     def probe(self) -> None:
-        """The first rows by themselves, and what they tell of the rest. Raises UsageError where a cap will not do."""
+        """Do the first rows alone and estimate the rest. Raises UsageError if a cap will not suffice."""
         todo = len(self.rows) - self.done
         if todo <= PROBE_ROWS:
             return
@@ -230,7 +226,7 @@ class _Stage:
             self.progress(self.done, len(self.rows))
 
     def finish(self) -> StageResult:
-        """The result, with the list of failures written and shards of former inputs removed."""
+        """The result; writes the list of failures and removes shards of former inputs."""
         good: list[Row] = []
         failed: list[Row] = []
         for row, outcome in zip(self.rows, (o for shard in self.outcomes for o in shard), strict=True):
@@ -250,7 +246,7 @@ class _Stage:
 
 
 def _warn_of_conflicts(traffic: Path) -> None:
-    """Tell of answers that a replay will not give back: see the top of this file."""
+    """Warn of answers that a replay will not give back, see the module."""
     conflicts = len(TrafficStore(traffic).conflicts) if traffic.is_dir() else 0
     if conflicts:
         logger.warning(

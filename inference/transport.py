@@ -1,8 +1,8 @@
 """Connections that cannot hand one request the answer of another.
 
-HTTP/1.1 ties an answer to its request by nothing but their order on a connection. A server or proxy that sends an
-answer twice shifts all that follow by one, and every one of them looks right. Two guards: a connection on which
-anything has come unasked is not used again, and an answer that another request has had is not believed.
+HTTP/1.1 ties an answer to its request only by their order on a connection; a server that sends an answer twice shifts
+all that follow. Two guards: a connection on which anything came unasked is not used again, and an answer that another
+request has had is refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ class CleanConnector(aiohttp.TCPConnector):
         self._given: WeakKeyDictionary[asyncio.Task[Any], asyncio.Transport] = WeakKeyDictionary()
 
     async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:
-        """As in the base class."""
         while True:
             connection = await super().connect(*args, **kwargs)
             if connection.protocol is None or not connection.protocol.should_close:
@@ -45,11 +44,10 @@ class CleanConnector(aiohttp.TCPConnector):
 
 
 class AnswerIds:
-    """Which request an answer was given to, told by its id.
+    """The request that an answer id was given to.
 
-    Servers that give all answers one id are left alone, but for the first few: the very first answer may come twice as
-    well. As some make ids of the second, the whole body has to be the same too: two requests that truly got the same
-    bytes in the same second cost one more try.
+    Servers that give all answers one id are left alone, except for the first few. Since some make ids of the second,
+    the whole body has to be the same too: two requests that truly got the same bytes cost one more try.
     """
 
     def __init__(self) -> None:
@@ -57,7 +55,7 @@ class AnswerIds:
         self._doubted: set[int] = set()
 
     def strayed(self, body: Any, raw: bytes, content: bytes) -> bool:
-        """True where these bytes were the answer to a request with another content before."""
+        """True if these bytes were the answer to a request with another content before."""
         found = body.get("id") if isinstance(body, dict) else None
         if not isinstance(found, str) or not found:
             return False

@@ -1,8 +1,8 @@
-"""Who does the rows of a stage: one event loop in this process, or several processes that are fed by this one.
+"""Workers of a stage: one event loop in this process, or several processes fed by this one.
 
 A worker holds one chat client and works on rows of successive shards side by side, so that the last slow rows of a
-shard leave no place in flight empty. It hands results back and never writes a shard; what it asked is in the traffic
-store the moment it is answered, so a worker that dies loses only the requests that it had in flight.
+shard leave no place in flight empty. It returns results and writes no shard; every answer is recorded at once, so a
+worker that dies loses only the requests in flight.
 """
 
 from __future__ import annotations
@@ -64,10 +64,7 @@ class Job:
 
 @dataclass
 class Task:
-    """Rows of one shard to be done: (position in the shard, row) each.
-
-    `again`: another worker began it, so the traffic that was recorded since has to be looked at.
-    """
+    """Rows of one shard to be done: (position in the shard, row) each. `again`: another worker began it."""
 
     shard: int
     rows: list[tuple[int, Row]]
@@ -104,7 +101,7 @@ async def do_tasks(
     done: Callable[[int, Results], None],
     row_done: Callable[[], None],
 ) -> None:
-    """Do tasks until `take` gives None. The first exception that is no RowError stops all and is raised."""
+    """Do tasks until `take` gives None. Raises the first exception that is not a RowError, stopping all."""
     work = load_work(job.work)
     config = json.loads(canonical(job.config))
     gate = asyncio.Semaphore(ROWS_AHEAD * chat.endpoint.concurrency)
@@ -138,7 +135,7 @@ async def do_tasks(
 
 
 def _as_json(row: Any, work: str) -> Row:
-    """The row as it will be read from the shard, so that a resumed run gives the very same."""
+    """The row as it will be read from the shard, so that a resumed run gives the same."""
     try:
         copy = json.loads(json.dumps(row))
     except (TypeError, ValueError) as error:
@@ -195,7 +192,7 @@ def run_here(job: Job, tasks: list[Task], sink: Sink, store: TrafficStore | None
 
 
 class Pool:
-    """What all workers together have used, for the caps: a slot each in shared memory, or this one's own sum."""
+    """The use of all workers together, for the caps: a slot each in shared memory, or this one's own sum."""
 
     WIDTH = 4  # requests, prompt tokens, generated tokens, in flight
 
@@ -205,7 +202,7 @@ class Pool:
 
     @classmethod
     def joined(cls, shared: Any, slot: int) -> Pool:
-        """The slot of one of several; what an earlier worker in it used stays counted."""
+        """The slot of one of several workers; what an earlier worker in it used stays counted."""
         requests, prompt, completion = (int(n) for n in shared[slot * cls.WIDTH : slot * cls.WIDTH + 3])
         spent = Usage(requests=requests, prompt_tokens=prompt, completion_tokens=completion)
         return cls(spent, shared, slot)
