@@ -1,7 +1,5 @@
 """Code fences and JSON in a model's answer, whatever words stand around them."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

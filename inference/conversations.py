@@ -14,8 +14,6 @@ Sources: OpenAI's fine-tuning format (`weight`, content parts, arguments as JSON
 value, implicit prompts), transformers' chat templates (arguments as objects, text parts joined without a separator).
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

@@ -4,8 +4,6 @@
 capability 8.0 on, CPUs with AVX512-BF16, AMX or Arm's; other CPUs are ten times slower in it than in float32.
 """
 
-from __future__ import annotations
-
 from ..hub_sync.errors import UsageError
 
 

@@ -1,7 +1,5 @@
 """Where a model is served, and how its server wants to be asked."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ It starts when first needed. Users of the same file and settings share it, from 
 user, killed ones included. Started with `keep` (`hubwright engine start`) it stays until it is stopped or idle.
 """
 
-from __future__ import annotations
-
 import glob
 import json
 import os

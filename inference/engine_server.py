@@ -4,8 +4,6 @@ llama.cpp's own HTTP server, on the loopback. A thread watches the locks of engi
 no user is left.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

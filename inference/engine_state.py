@@ -10,8 +10,6 @@ engines/<id>/
 The id is a hash of file and settings, so equal requests meet in one folder.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib

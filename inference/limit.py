@@ -9,8 +9,6 @@ Without push-back it grows by 1/8 per epoch, up to the maximum.
 The first step down starts from the mean number in flight: if refusals come at once, few places are ever taken.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import deque

@@ -4,8 +4,6 @@ transformers draws missing weights at random and warns; here that is an error. t
 imported inside the functions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ task again whose worker died; its answers so far are in the traffic folder, whic
 see. `hubwright`, the module of the work function and the endpoint's key have to be on the nodes as well.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from collections import deque

@@ -1,7 +1,5 @@
 """Arrow's padding: structs give every row the keys of all rows, absent ones as null."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any

@@ -5,8 +5,6 @@ a model's text reads `answer_of` it; a thought that is never closed leaves no an
 already.
 """
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_right
 from collections.abc import Sequence

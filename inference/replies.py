@@ -4,8 +4,6 @@ Five states: ok (calls alone are an answer), empty, truncated, refused, failed. 
 comes on top (invalid).
 """
 
-from __future__ import annotations
-
 import email.utils
 import json
 import random

@@ -1,7 +1,5 @@
 """Requests in the chat completions form (plain mappings), their keys, and replies (`replies` reads them)."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Mapping

@@ -4,8 +4,6 @@ A response is learnt whole, so it must hold the assistant's turns and nothing el
 out, and the user's or a tool's words are refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 

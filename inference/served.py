@@ -4,8 +4,6 @@ openai:MODEL@BASE_URL               any OpenAI-compatible endpoint; openai:MODEL
 embedded:ORG/NAME[@REV][#FILE]      a GGUF repository, resolved to a commit and served on the loopback (llama.cpp)
 """
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal, Self

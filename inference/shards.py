@@ -4,8 +4,6 @@ A line is one row's result, `{"row": {...}}` or `{"error": "...", "final": bool}
 `{"sha256": of all before it}`. A damaged file counts as absent and is made again from the recorded requests.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence

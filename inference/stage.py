@@ -15,8 +15,6 @@ Whatever changes the answers belongs into `config`, prompts or their version inc
     traffic/                  every answer (store.py), which may serve several stages
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import math

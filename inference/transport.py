@@ -5,8 +5,6 @@ all that follow. Two guards: a connection on which anything came unasked is not 
 request has had is refused.
 """
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 from weakref import WeakKeyDictionary

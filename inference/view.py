@@ -1,7 +1,5 @@
 """The progress of a stage: one line on a terminal, nothing elsewhere."""
 
-from __future__ import annotations
-
 import sys
 import time
 from typing import Self

@@ -3,8 +3,6 @@
 `hubwright verify` renders again and compares, so a figure changed by hand in a card is found.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -7,8 +7,6 @@ The classes in `licences.yaml` are our reading and no legal advice. Rules:
 - no licence stated upstream: all rights reserved, so publishing in public needs a reason in the recipe.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

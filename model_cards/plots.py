@@ -1,7 +1,5 @@
 """Plots for cards: training curves and scores with intervals, as PNG files with the same bytes for the same data."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from pathlib import Path

@@ -5,8 +5,6 @@ In: the published model, the result of an evaluation, and optionally a baseline 
 the learning curves of both models, and `.eval_results/*.yaml`, the Hub's current form. With `other` alone: the curves.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

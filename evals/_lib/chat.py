@@ -1,7 +1,5 @@
 """Bases of tasks whose prompts are conversations."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The base of modules for `evaluate.load`: a benchmark's plain scorer as a metric."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 

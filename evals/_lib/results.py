@@ -1,7 +1,5 @@
 """The figures of an evaluation: `results.json`, and tables for its card."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

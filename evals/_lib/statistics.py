@@ -1,7 +1,5 @@
 """Intervals and agreement: the bootstrap, Wilson's interval of a proportion, Cohen's kappa."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Generators of lm-eval's YAML files, for tasks that differ in a language or a category only."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 

@@ -5,8 +5,6 @@ answer; not in a thought. Names and arguments are compared as JSON values: 3 equ
 keys and of parallel calls does not count.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

@@ -4,8 +4,6 @@ lm-eval hands a chat template messages and never tools. Signatures are therefore
 and results into the turns' text, in the words of our published `chatml_tools` template.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The task of a data set of conversations with functions: one document per assistant turn."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

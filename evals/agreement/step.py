@@ -1,7 +1,5 @@
 """Recipe step `agreement`: two judges' verdicts on the same answers, joined item by item, and how far they agree."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal
 

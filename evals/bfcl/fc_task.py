@@ -8,8 +8,6 @@ turn lists JSON Schemas and whose calls stand in `<tool_call>` blocks. Questions
 `button_bfcl`; names keep their dots, which the package replaces for some interfaces.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

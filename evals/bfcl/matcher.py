@@ -10,8 +10,6 @@ As `bfcl-eval` 2026.3.23 (Apache-2.0), compared with it case by case (tests/eval
 - objects inside objects, and lists inside lists, are compared as they are.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Any

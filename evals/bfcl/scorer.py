@@ -1,7 +1,5 @@
 """The score of one single-turn reply. Needs neither lm-eval nor torch."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any

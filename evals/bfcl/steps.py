@@ -5,8 +5,6 @@ turn in one reply. Before it stand the earlier turns as gold played them: the ca
 with the next request, as one user turn. If gold calls nothing, the assistant says `NOTHING`.
 """
 
-from __future__ import annotations
-
 import atexit
 import json
 from collections import Counter

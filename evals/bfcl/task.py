@@ -7,8 +7,6 @@ The prompt is the package's own, which is a column of the data set; the reply is
 (`bfcl-eval` 2026.3.23, prompting mode), without its `eval`.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

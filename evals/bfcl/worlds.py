@@ -5,8 +5,6 @@ in a sandbox. Nothing of a model's text is evaluated. A turn passes as in the pa
 every public attribute of every world equals gold's, and gold's results are among the model's results so far.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -7,8 +7,6 @@ official answers      JSONL with `user_query` and `second_response`, all data se
 plain answers         JSONL with `id` and `answer`; needs the data set
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """FB-Bench for `hubwright score | judge | agree` and the step `fbbench_judge`."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

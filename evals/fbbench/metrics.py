@@ -11,8 +11,6 @@ fb_verdict_failed, fb_judge_refused   shares of samples, 0..1
 fb_coverage                           share of samples the score rests on, 0..1
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable

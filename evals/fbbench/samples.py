@@ -1,7 +1,5 @@
 """What judging and scoring need to know of a row, whichever file it comes from: data set, answers or verdicts."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterable, Mapping

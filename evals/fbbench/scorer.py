@@ -13,8 +13,6 @@ What is ours and not the paper's: `strict` (exhaustive checklists count with the
 intervals, the bounds, and the accounting.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence

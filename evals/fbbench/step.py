@@ -1,7 +1,5 @@
 """Recipe step `fbbench_judge`: answers to FB-Bench before a model judge, scored as published."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from ...hub_sync.context import StepContext

@@ -8,8 +8,6 @@ Settings come from `--metadata` or, in brackets, from the environment: `dataset`
 to go on from), `bootstrap` (resamples, 1000), `max_failed` (share in 0..1 above which no score is given, 0.05).
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Callable, Mapping

@@ -5,8 +5,6 @@ other file to be scored. Verdicts are joined by item index, never by text: 40 of
 item texts that differ from the data set's (lost backslashes).
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

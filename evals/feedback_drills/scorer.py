@@ -4,8 +4,6 @@ The last `Answer: VALUE` of the response counts (or `答案：VALUE`, or "the an
 wrong and also counted as `no_answer`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

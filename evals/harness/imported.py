@@ -6,8 +6,6 @@ the commit of a model that it loads from the Hub, which has to be the input's, o
 and settings (a commit that only changed the card).
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """lm-eval's models with every weight from their files: what a checkpoint lacks is an error, not a random draw."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """Recipe step `judge`: the answers of any data set before a model judge, by the questions of a rubric."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from pydantic import Field

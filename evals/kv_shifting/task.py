@@ -5,8 +5,6 @@ tasks of lm-eval 0.4.13 fail there. The questions are read from the archive itse
 pins; prompts, choices and scores are upstream's.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import zipfile

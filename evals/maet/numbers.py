@@ -1,7 +1,5 @@
 """Numbers in texts of many languages: what they may mean, whether an answer is right, and wrong ones beside it."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import string

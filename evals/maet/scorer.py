@@ -1,7 +1,5 @@
 """Scores of a choice by log-likelihood, a plain function that needs no lm-eval."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -5,8 +5,6 @@ Question and answer words, stop words and patterns are those of lm-eval 0.4.13's
 examples.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ and four texts: NAME, TITLE, SUMMARY and EXAMPLE (code). It imports its package 
 gets a copy of it. The repository has to be named NAME: `evaluate` looks for NAME.py in org/NAME.
 """
 
-from __future__ import annotations
-
 import importlib
 from importlib.metadata import version
 from pathlib import Path

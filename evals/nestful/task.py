@@ -6,8 +6,6 @@
 The chat form is that of the `toolcall` task. Nothing is executed: references are compared as text.
 """
 
-from __future__ import annotations
-
 from .._lib.call_lists.task import CallListTask
 from .._lib.data import TaskData
 from .scorer import score

@@ -6,8 +6,6 @@
 The chat form is that of the `toolcall` task, with one rule before the functions: how a call takes a result of another.
 """
 
-from __future__ import annotations
-
 from .._lib.call_lists.task import CallListTask
 from .._lib.data import TaskData
 

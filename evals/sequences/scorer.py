@@ -1,7 +1,5 @@
 """The score of one document of a synthetic sequence set. Needs neither lm-eval nor torch."""
 
-from __future__ import annotations
-
 
 def score(log_likelihood: float, is_greedy: bool, group: str = "") -> dict[str, float]:
     """Metrics of one document.

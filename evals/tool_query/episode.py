@@ -4,8 +4,6 @@ The chat form is that of the `toolcall` task: functions in the system turn, call
 `<tool_response>` blocks of the next user turn.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The score of a played request, and when an answer is the wanted one. Needs neither lm-eval nor torch."""
 
-from __future__ import annotations
-
 import ast
 import json
 from collections.abc import Mapping

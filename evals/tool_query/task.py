@@ -4,8 +4,6 @@
         --metadata '{"dataset": "org/tool-query@v1.0.0"}'
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ The tools' names and arguments are those of AgentGym's environment, which asks a
 back is ours. Nothing here runs a model's text.
 """
 
-from __future__ import annotations
-
 import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 A document gives (shared, predicted, gold) counts. What is empty on both sides is right: 1.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial

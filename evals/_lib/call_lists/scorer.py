@@ -1,7 +1,5 @@
 """The score of one reply that lists calls. Needs neither lm-eval nor torch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ document, and a JSON text of the transcript. A player makes the episode of a doc
 only.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -5,8 +5,6 @@
 All episodes go on together, one step per round; a round is one call of the inner model. Other requests are passed on.
 """
 
-from __future__ import annotations
-
 import copy
 import inspect
 import weakref

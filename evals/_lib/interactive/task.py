@@ -4,8 +4,6 @@ Importing this registers the model `interactive`. `lm_eval run` imports a task's
 model, except for tasks given as the path of a YAML file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 Items of one answer depend on one another (one reply decides them all), so the bootstrap resamples answers, not items.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence

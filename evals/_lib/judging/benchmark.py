@@ -1,7 +1,5 @@
 """What a benchmark offers that a model judges by checklists; a step names it in `StepSpec.benchmark`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

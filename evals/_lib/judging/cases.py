@@ -11,8 +11,6 @@ A row is complete in itself, so that scores can be made again years later from t
     answers                                                                             : cases of the whole run
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

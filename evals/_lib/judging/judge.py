@@ -11,8 +11,6 @@ The verdict file is written whole, at the end; a killed run resumes from the rec
 asked for again.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager

@@ -11,8 +11,6 @@ method "logprob": one question per item, answered by one token whose probability
 begin with the same introduction and dialogue and the item stands last, so that a server's prompt cache shares them.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

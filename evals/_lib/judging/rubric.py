@@ -1,7 +1,5 @@
 """Figures from verdict rows alone: what became of the answers, and of a rubric put to every answer of a data set."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Sequence

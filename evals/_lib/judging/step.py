@@ -7,8 +7,6 @@ Written below `context.output`:
     results.json                            task -> metric -> value, standard error, direction, as an lm_eval step's
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any

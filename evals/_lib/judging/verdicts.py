@@ -3,8 +3,6 @@
 A case that was judged twice counts with its last complete set of rows.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 python -m hubwright.evals.tasks.maet.generate
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from ..._lib.task_files import group_file, task_file, write
