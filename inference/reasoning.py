@@ -177,7 +177,7 @@ def _closes(text: str, tag: _Tag, start: int, *, strictly: bool) -> bool:
 
 
 def _quoted(text: str, tag: _Tag) -> bool:
-    """True for a tag that is only named: an opening one behind a quote, a closing one between two, any within quotes."""
+    """True for a tag that is only named: an opening one behind a quote, a closing one between two, any in quotes."""
     before = text[tag.start - 1 : tag.start] in tuple(_QUOTES)
     if before and (tag.opens or text[tag.end : tag.end + 1] in tuple("`'\"”’」")):
         return True

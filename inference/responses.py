@@ -91,7 +91,7 @@ def _plain(given: Mapping[str, str], tools: Sequence[Any], repeats: bool, change
 
 
 def _without_prompt(turns: Mapping[str, list[Turn]], changes: Changes | None) -> dict[str, list[Turn]]:
-    """The same with a prompt that no response repeats. A prompt that the responses extend to the left is extended too."""
+    """The same with a prompt that no response repeats; one that the responses extend to the left is extended too."""
     responses = {name: value for name, value in turns.items() if name != "prompt"}
     if "prompt" not in turns:
         first, *others = responses.values()

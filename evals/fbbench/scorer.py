@@ -230,7 +230,7 @@ def _scored(
 
 
 def check_against(judged: Sequence[Judged], samples: Mapping[str, Sample]) -> list[Judged]:
-    """The same verdicts with labels, items and weights of the data set. Raises DataError if a sample does not fit it."""
+    """The verdicts with labels, items and weights of the data set. Raises DataError if a sample does not fit it."""
     for one in judged:
         name, sample = one.sample.id, samples.get(one.sample.id)
         if sample is None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from ...hub_sync.errors import UsageError
 from .._lib.data import tasks_dir
 from .step import find_tasks, one_line_errors
 from .weights import complete_models
@@ -48,5 +50,8 @@ def run_lm_eval(tasks: str, arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="hubwright eval")
     Run.create(parser.add_subparsers())
     options = parser.parse_args(["run", *arguments, "--tasks", tasks])
+    for package in ("wandb", "trackio"):
+        if getattr(options, f"{package}_args") and find_spec(package) is None:
+            raise UsageError(f"--{package}_args needs: pip install {package}")
     with mock.patch.object(EvaluatorConfig, "process_tasks", process_tasks), one_line_errors(), complete_models():
         Run._execute(options)

@@ -10,7 +10,7 @@ Calls = Sequence[Mapping[str, Any]]
 
 
 def text_of(value: Any) -> str:
-    """An argument as the text that is compared: 5, 5.0 and "5" are equal, since some gold calls give numbers as text."""
+    """An argument as compared text: 5, 5.0 and "5" are equal, since some gold calls give numbers as text."""
     return value if isinstance(value, str) else canonical(value)
 
 
