@@ -6,9 +6,9 @@ embedded:ORG/NAME[@REV][#FILE]      a GGUF repository, resolved to a commit and 
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import UsageError
@@ -101,6 +101,9 @@ def check_spec(value: str) -> str:
     if not colon or not rest or kind not in ("openai", "embedded"):
         raise ValueError(f"{value!r} is unknown: write openai:MODEL@BASE_URL or embedded:ORG/NAME")
     return value
+
+
+ModelSpec = Annotated[str, AfterValidator(check_spec)]
 
 
 def embedded_ref(spec: str) -> tuple[ArtifactRef, str | None]:

@@ -1,8 +1,5 @@
 """BFCL's multi-turn categories as interactive lm-eval tasks: a document is a row, played to its end.
 
-    hubwright eval button_bfcl_agent --model interactive --model_args model=hf,pretrained=... --apply_chat_template \\
-        --metadata '{"dataset": "org/bfcl-v4@v1.0.0"}'
-
 As the package does it (`bfcl-eval` 2026.3.23, prompting mode); `live.py` says how a row is played.
 """
 

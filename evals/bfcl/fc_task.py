@@ -1,8 +1,5 @@
 """BFCL's single-turn categories with functions and calls as JSON, for models that were tuned to call functions.
 
-    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks button_bfcl_fc \\
-        --metadata '{"dataset": "org/bfcl-v4@v1.0.0"}'
-
 What the leaderboard calls FC, where a model is asked in its own form: here that of the `toolcall` task, whose system
 turn lists JSON Schemas and whose calls stand in `<tool_call>` blocks. Questions, gold calls and matching are those of
 `button_bfcl`; names keep their dots, which the package replaces for some interfaces.

@@ -1,8 +1,5 @@
 r"""BFCL's multi-turn categories as lm-eval tasks, one document per turn, from the gold state before it.
 
-    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks button_bfcl_multi_turn \\
-        --metadata '{"dataset": "org/bfcl-v4@v1.0.0"}'
-
 Prompts and rules are the package's (`bfcl-eval` 2026.3.23, prompting mode); that every turn starts from the gold
 history and is answered in one reply is ours (`steps.py`), so the figures are not the leaderboard's.
 """

@@ -1,8 +1,5 @@
 """BFCL's single-turn categories as lm-eval tasks.
 
-    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks button_bfcl \\
-        --metadata '{"dataset": "org/bfcl-v4@v1.0.0"}'
-
 The prompt is the package's own, which is a column of the data set; the reply is read and matched as the package does
 (`bfcl-eval` 2026.3.23, prompting mode), without its `eval`.
 """

@@ -1,9 +1,5 @@
 r"""The held-out turns of `call_graphs` as lm-eval tasks: the calls of a turn are compared, and made for real.
 
-    lm_eval run --model hf --model_args pretrained=... --apply_chat_template \\
-        --tasks call_graphs,call_graphs_functions \\
-        --metadata '{"dataset": "org/call-graphs@v1.0.0"}'
-
 `call_graphs` has sets of functions that no train row has (split `test`), `call_graphs_functions` functions that no
 train row has (split `test_functions`). Beside the metrics of `toolcall`, the worlds are brought to the turn and the
 model's calls are made: `call_runs`, all give a result; `call_result`, the results are those of the right calls.

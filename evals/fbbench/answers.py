@@ -32,26 +32,23 @@ def read_answers(source: str | Path, dataset: Mapping[str, Sample] | None = None
     Raises DataError for an unreadable or foreign file, or a sample that occurs twice or is not in the data set;
     UsageError for plain answers without a data set.
     """
-    path, cited = locate(str(source))
-    cases = [_case(where, record, dataset) for where, record in _records(path, cited)]
+    path, source_name = locate(str(source))
+    cases = [_case(where, record, dataset) for where, record in _records(path, source_name)]
     if not cases:
-        raise DataError(f"{cited}: holds no answer of FB-Bench")
+        raise DataError(f"{source_name}: holds no answer of FB-Bench")
     if repeated := [name for name, count in Counter(case.id for case in cases).items() if count > 1]:
-        raise DataError(f"{cited}: sample {repeated[0]} occurs twice; keep one")
+        raise DataError(f"{source_name}: sample {repeated[0]} occurs twice; keep one")
     return cases
 
 
-def _records(path: Path, cited: str) -> Iterable[Record]:
+def _records(path: Path, source_name: str) -> Iterable[Record]:
     if path.is_dir() or path.suffix == ".parquet":
         from_step = path.is_dir() and any(path.glob("data/answers-*.parquet"))  # by an `answers` step
         rows = read_split(path, ("answers" if from_step else "samples") if path.is_dir() else "train")
-        return [(f"{cited}: row {number}", dict(row)) for number, row in enumerate(rows) if _is_ours(row)]
-    return [(f"{cited}: line {number}", record) for number, record in read_jsonl(path)]
-
-
-def _is_ours(row: Mapping[str, Any]) -> bool:
-    """A recipe may evaluate several tasks into one file; the others are passed over."""
-    return str(row.get("task", "fbbench")).startswith("fbbench")
+        records = [(f"{source_name}: row {number}", dict(row)) for number, row in enumerate(rows)]
+        # A recipe may evaluate several tasks into one file.
+        return [one for one in records if str(one[1].get("task", "fbbench")).startswith("fbbench")]
+    return [(f"{source_name}: line {number}", record) for number, record in read_jsonl(path)]
 
 
 def _case(where: str, record: Mapping[str, Any], dataset: Mapping[str, Sample] | None) -> Case:
@@ -110,11 +107,11 @@ def _in_dataset(name: str, dataset: Mapping[str, Sample], where: str) -> Sample:
 
 def read_dataset(source: str | Path, split: str = "test") -> dict[str, Sample]:
     """The benchmark's samples by id: a built data set (folder, Parquet, Hub reference) or the official JSON."""
-    path, cited = locate(str(source))
-    return index_samples((from_row(row) for row in read_rows(path, cited, split)), cited)
+    path, source_name = locate(str(source))
+    return index_samples((from_row(row) for row in read_rows(path, source_name, split)), source_name)
 
 
-def read_rows(path: Path, cited: str, split: str = "test") -> list[dict[str, Any]]:
+def read_rows(path: Path, source_name: str, split: str = "test") -> list[dict[str, Any]]:
     """Rows as built by `hubwright run fbbench`, from a folder, a Parquet file, or JSON(L) in either schema."""
     if path.is_dir() or path.suffix == ".parquet":
         rows = [dict(row) for row in read_split(path, split)]
@@ -124,12 +121,13 @@ def read_rows(path: Path, cited: str, split: str = "test") -> list[dict[str, Any
         try:
             rows = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise DataError(
-                f"{cited}: is not JSON ({type(error).__name__}); give the official file or a folder"
-            ) from error
+            message = f"{source_name}: is not JSON ({type(error).__name__}); give the official file or a folder"
+            raise DataError(message) from error
     if not isinstance(rows, list) or not rows:
-        raise DataError(f"{cited}: holds no rows")
+        raise DataError(f"{source_name}: holds no rows")
     try:
         return [official_to_row(row) if "user_query" in row else row for row in rows]
     except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise DataError(f"{cited}: is not FB-Bench ({error!r}); build it with `hubwright run fbbench`") from error
+        raise DataError(
+            f"{source_name}: is not FB-Bench ({error!r}); build it with `hubwright run fbbench`"
+        ) from error

@@ -1,8 +1,4 @@
-"""Feedback drills as an lm-eval task.
-
-    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks feedback_drills \\
-        --metadata '{"dataset": "org/feedback-drills@v1.0.0"}'
-"""
+"""Feedback drills as an lm-eval task."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,8 +1,5 @@
 """MGSM, MSVAMP, EXAMS and plain text by language as lm-eval tasks.
 
-    lm_eval run --model hf --model_args pretrained=... --tasks maet_math_ll \\
-        --metadata '{"dataset": "org/ability@v1.0.0"}'
-
 Word problems in upstream's form (`mgsm_native_cot_*`), generated and scored by the number in the reply; the same
 problems and EXAMS as a choice by log-likelihood, since a small model gets no generated answer right; held-out text by
 rolling log-likelihood, for what a model forgets. The YAML's `dataset_name` is the data set's config.

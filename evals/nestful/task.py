@@ -1,8 +1,5 @@
 """NESTFUL as an lm-eval task: a request and functions in, the sequence of calls that serves it out.
 
-    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks nestful \\
-        --metadata '{"dataset": "org/nestful@v1.0.0"}'
-
 The chat form is that of the `toolcall` task. Nothing is executed: references are compared as text.
 """
 

@@ -1,8 +1,5 @@
 """The synthetic sequence sets as lm-eval tasks: is the expected word the model's first choice?
 
-    lm_eval run --model hf --model_args pretrained=... --tasks kv_induction \\
-        --metadata '{"dataset": "org/induction@v1.0.0"}'
-
 One document a row: `context` in, the log-likelihood of a blank and `target` out. With a tokenizer that has a token for
 each word, `acc` is exact: it is 1 where the expected word has the greatest probability of all.
 """

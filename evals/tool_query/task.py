@@ -1,8 +1,4 @@
-"""Tool-query as an interactive lm-eval task: requests about a to-do list, served with tools.
-
-    hubwright eval tool_query --model interactive --model_args model=hf,pretrained=... --apply_chat_template \\
-        --metadata '{"dataset": "org/tool-query@v1.0.0"}'
-"""
+"""Tool-query as an interactive lm-eval task: requests about a to-do list, served with tools."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,8 +1,5 @@
 """Tool calls as an lm-eval task: one document per assistant turn of a conversation that offers functions.
 
-    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks toolcall \\
-        --metadata '{"dataset": "org/tool-calls@v1.0.0"}'
-
 The model continues the conversation as it went up to that turn (teacher forcing), greedily.
 """
 

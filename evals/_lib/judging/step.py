@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from ....hub_sync import provenance
 from ....hub_sync.context import Input, StepContext
-from ....inference.served import Served, check_spec, serve_input
+from ....inference.served import ModelSpec, Served, serve_input
 from ..data import write_parquet
 from ..results import figure_table, write_json
 from .benchmark import Figures
@@ -35,7 +35,7 @@ OWN_JUDGE = (
 class JudgeStepConfig(AskConfig):
     """Who judges, and what is published."""
 
-    judge: str | None = Field(
+    judge: ModelSpec | None = Field(
         None, description="openai:MODEL@BASE_URL; null: the step's input `judge`, a GGUF repository."
     )
     publish_traffic: bool = Field(False, description="Publish every request and reply as the data set's `traffic`.")
@@ -44,11 +44,6 @@ class JudgeStepConfig(AskConfig):
     max_failed: float = Field(
         0.05, ge=0, le=1, description="Share of failed answers and verdicts above which nothing is published."
     )
-
-    @field_validator("judge")
-    @classmethod
-    def _known_judge(cls, value: str | None) -> str | None:
-        return value if value is None else check_spec(value)
 
 
 def run_judge(
