@@ -185,7 +185,6 @@ def _prepare(
 
 
 def _find_gguf(model: ArtifactRef | Path, file: str | None) -> tuple[Path, str, str]:
-    """(local file, label, alias). Of a repository only the one file is pulled."""
     if isinstance(model, Path):
         path = model / file if file else model
         if not path.is_file():
@@ -204,7 +203,6 @@ def _find_gguf(model: ArtifactRef | Path, file: str | None) -> tuple[Path, str, 
 
 @contextmanager
 def _joined(home: Path, settings: _Settings) -> Iterator[tuple[Engine, IO[bytes]]]:
-    """(the engine, our lock as its user), with start.lock held within."""
     with locked(home / "start.lock"):
         holder = hold_as_user(home)
         try:
@@ -313,7 +311,6 @@ def _stop(home: Path, engine: Engine) -> None:
 
 
 def _reap() -> None:
-    """Collect children that ended by themselves."""
     for pid, child in list(_children.items()):
         if child.poll() is not None:
             del _children[pid]

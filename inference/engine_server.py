@@ -108,7 +108,6 @@ class _Watch:
 
 
 def _tokens(metrics: str) -> float:
-    """Tokens read and written so far, from llama.cpp's metrics."""
     total = 0.0
     for line in metrics.splitlines():
         name, _, value = line.partition(" ")

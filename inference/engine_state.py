@@ -61,12 +61,10 @@ def open_without_proxy(address: str, timeout: float) -> Any:
 
 
 def engines_folder(folder: Path | None) -> Path:
-    """Where engines are written down: `folder`, or `engines` in the cache of hubwright."""
     return folder if folder is not None else cache_dir() / "engines"
 
 
 def engine_id(gguf_sha256: str, context_tokens: int, slots: int, threads: int) -> str:
-    """The name that equal requests share."""
     return hashlib.sha256(canonical_json([gguf_sha256, context_tokens, slots, threads])).hexdigest()[:12]
 
 
@@ -80,7 +78,6 @@ def read_engine(home: Path) -> Engine | None:
 
 
 def write_engine(home: Path, engine: Engine) -> None:
-    """Write it down, whole or not at all."""
     write_atomic(home / "engine.json", json.dumps(asdict(engine), indent=1) + "\n")
 
 

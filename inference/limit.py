@@ -121,7 +121,6 @@ class AdaptiveLimit:
         self._area, self._began = 0.0, self._changed
 
     def _mended(self) -> None:
-        """The load was the cause."""
         self._trial, self._rest, self._loaded = None, REST, True
 
     def _shrink(self, base: float) -> None:

@@ -77,7 +77,6 @@ def _more(several: Sequence[Any]) -> str:
 
 
 def is_adapter(folder: Path) -> bool:
-    """True for a folder that holds an adapter and no model."""
     return holds_adapter(path.name for path in folder.iterdir())
 
 

@@ -92,7 +92,6 @@ def _part(budget: Budget | None, spent: Usage, workers: int) -> Budget | None:
 
 
 def _do(job: Job, task: Task) -> tuple[Results, Usage, HubwrightError | None]:
-    """One shard, in a Ray worker."""
     key = (job.traffic, job.replay)
     if key not in _stores:
         _stores[key] = open_store(job)

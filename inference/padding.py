@@ -39,7 +39,6 @@ def _element(feature: Any) -> Any:
 
 
 def has_null_key(value: Any) -> bool:
-    """True if a JSON value has a key with null at any depth."""
     if isinstance(value, dict):
         return any(item is None or has_null_key(item) for item in value.values())
     return isinstance(value, list) and any(map(has_null_key, value))

@@ -150,7 +150,6 @@ def opened_by(prompt: object, tags: tuple[str, ...] = TAGS) -> str:
 
 
 def _next(closing: dict[str, list[int]], tag: _Tag, number: int) -> int | None:
-    """The number of the next closing tag of this name."""
     numbers = closing.get(tag.name, [])
     place = bisect_right(numbers, number - 1)
     return numbers[place] if place < len(numbers) else None

@@ -53,7 +53,6 @@ class Reply:
 
     @property
     def ok(self) -> bool:
-        """True where there is an answer that may be used."""
         return self.outcome == "ok"
 
     @property
@@ -74,5 +73,4 @@ def request_key(model: str, revision: str, body: Mapping[str, Any], draw: int = 
 
 
 def one_line(value: Any, limit: int = 200) -> str:
-    """Any text as one short line."""
     return " ".join(str(value).split())[:limit]

@@ -39,7 +39,6 @@ def canonical(value: Any) -> bytes:
 
 
 def shard_path(folder: Path, index: int, identity: Mapping[str, Any], rows: Sequence[Row]) -> Path:
-    """Where the results of these rows belong."""
     digest = hashlib.sha256(canonical([dict(identity), list(rows)])).hexdigest()
     return folder / "shards" / f"{index:06d}-{digest[:32]}.jsonl"
 
@@ -114,7 +113,6 @@ def _line(outcome: Outcome) -> bytes:
 
 
 def _changes(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(dotted key, value before, value now) of every difference of two JSON values."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted({*old, *new}):
             yield from _changes(old.get(name), new.get(name), f"{key}.{name}" if key else name)

@@ -160,7 +160,6 @@ class _Stage:
         sweep(folder)
 
     def tasks(self, limit: int | None = None) -> list[Task]:
-        """What is still to be done, or the first `limit` rows of it."""
         tasks = []
         for index, outcomes in enumerate(self.outcomes):
             start = index * self.shard_rows
@@ -194,7 +193,6 @@ class _Stage:
         check_estimate(self.estimate, budget)
 
     def run(self, tasks: list[Task], engine: str, workers: int) -> None:
-        """Do `tasks`; a shard is written as soon as all its rows have an outcome."""
         if not tasks:
             return
         sink = Sink(self._shard_done, self._pulse)
@@ -244,7 +242,6 @@ class _Stage:
 
 
 def _warn_of_conflicts(traffic: Path) -> None:
-    """Warn of answers that a replay will not give back, see the module."""
     conflicts = len(TrafficStore(traffic).conflicts) if traffic.is_dir() else 0
     if conflicts:
         logger.warning(

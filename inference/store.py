@@ -163,7 +163,6 @@ class TrafficStore:
         return (record for record in records if record is not None)
 
     def _record(self, key: str) -> dict[str, Any] | None:
-        """The record of a key; None if it is not there or damaged."""
         place = self._index.get(key)
         if place is None:
             return self._rows.get(key)
@@ -182,7 +181,6 @@ class TrafficStore:
         return self._descriptor
 
     def _abandon(self) -> None:
-        """No more into this segment: its last line may be torn."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -16,8 +16,6 @@ DOUBTS = 4  # requests asked again while the server has shown one id alone (our 
 
 
 class CleanConnector(aiohttp.TCPConnector):
-    """Gives out no connection on which data wait that nobody asked for."""
-
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._given: WeakKeyDictionary[asyncio.Task[Any], asyncio.Transport] = WeakKeyDictionary()

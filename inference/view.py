@@ -34,7 +34,6 @@ class StageView:
         self._progress.stop()
 
     def show(self, done: int, usage: Usage, limit: int) -> None:
-        """Update the line: rows done, use so far, requests that may be in flight."""
         rate = usage.requests / max(time.monotonic() - self._start_s, 1e-9)
         figures = f"{rate:,.1f} req/s  {usage.tokens:,} tokens  {usage.retries:,} retries  limit {limit}"
         self._progress.update(self._task, completed=done, figures=figures)

@@ -146,7 +146,6 @@ def _as_json(row: Any, work: str) -> Row:
 
 
 def open_store(job: Job) -> TrafficStore:
-    """The store of one worker."""
     return TrafficStore(job.traffic, readonly=job.replay)
 
 
@@ -214,7 +213,6 @@ class Pool:
         return used
 
     def __call__(self, usage: Usage, in_flight: int) -> tuple[Usage, int]:
-        """(use, requests in flight) of all workers."""
         own = self._spent.totals()
         own.add(usage.totals())
         if self._shared is None:
@@ -323,7 +321,6 @@ def run_processes(job: Job, tasks: list[Task], sink: Sink, workers: int) -> None
 
 
 def _worker(job: Job, pipe: Any, shared: Any, slot: int) -> None:
-    """The life of one worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that feeds it decides
     try:
         run_blocking(_serve(job, pipe, Pool.joined(shared, slot)))

@@ -19,7 +19,6 @@ _SIZES = (
 
 
 def write_plots(record: dict[str, Any], output: Path) -> None:
-    """Draw the record's curves and charts below `output/plots` (PNG)."""
     plots.write(record["report"], output)
 
 
@@ -78,7 +77,6 @@ def _fenced(text: str) -> str:
 
 
 def _columns(configs: dict[str, Any]) -> list[tuple[list[str], list[list[str]]]]:
-    """(names of configs, their columns), those that are alike together."""
     names: dict[str, list[str]] = {}
     columns = {config: next(iter(splits.values()))["columns"] for config, splits in configs.items()}
     for config, own in columns.items():

@@ -91,12 +91,10 @@ def _stated(folder: Path) -> Right:
 
 
 def _single(value: Any) -> Any:
-    """The item of a list with one item; anything else as it is."""
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def of_decision(decided: Mapping[str, Any], repo: str) -> Right:
-    """The licence that a result's card will state, from what `decide` gave."""
     unstated = decided["id"] == "other" and decided["name"] in (None, UNSTATED)
     return Right(UNSTATED if unstated else decided["id"], decided["name"], repo=repo)
 

@@ -17,7 +17,6 @@ def file_name(title: str) -> str:
 
 
 def write(report: dict[str, Any], folder: Path) -> list[str]:
-    """Draw every curve and bar chart of a report below `folder`; returns the paths in the repository."""
     curves = [_draw(folder, curve, _lines) for curve in report.get("curves", [])]
     return curves + [_draw(folder, chart, _bars) for chart in report.get("bars", [])]
 

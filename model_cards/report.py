@@ -60,7 +60,6 @@ def report(config: ReportConfig, context: StepContext) -> None:
 
 
 def _learning_alone(config: ReportConfig, context: StepContext) -> None:
-    """Both models' learning curves, where nothing was evaluated."""
     idle = [role for role in context.inputs if role in ("baseline", "answers") or role.startswith(ARM)]
     idle += ["headline"] * bool(config.headline)
     if idle:

@@ -53,7 +53,6 @@ class TaskData:
 
     @property
     def hint(self) -> str:
-        """How to build and name the data set, for errors."""
         return (
             f"build it with `hubwright run {self.build or self.name} --set namespace=YOU` and name it by --metadata "
             f'\'{{"dataset": "YOU/NAME"}}\' or {self.variable}'
@@ -64,7 +63,6 @@ class TaskData:
         return os.fspath((metadata or {}).get("dataset") or os.environ.get(self.variable) or default)
 
     def locate(self, metadata: Mapping[str, Any] | None) -> tuple[Path, str]:
-        """The local path and how it is cited; see `locate`."""
         return locate(self.source(metadata), hint=self.hint)
 
     def rows(

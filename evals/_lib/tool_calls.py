@@ -16,18 +16,13 @@ from ...environments.schema import canonical
 from ...inference.blocks import fences, unfenced
 from ...inference.reasoning import answer_of
 
-METRICS = (
-    "call_exact", "call_name", "call_valid", "call_argument_f1", "call_missing",
-    "no_call", "empty",
-)  # fmt: skip
+METRICS = ("call_exact", "call_name", "call_valid", "call_argument_f1", "call_missing", "no_call", "empty")
 
 _BLOCK = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 _TAGGED = ("tool_call", "tool_calls")  # labels of a fence that say what `<tool_call>` does
 _LABELS = ("", "json")
 # Fields of a call in the forms that models and servers write.
-_KEYS = {
-    "name", "arguments", "parameters", "id", "call_id", "tool_call_id", "type", "function", "index", "thought",
-}  # fmt: skip
+_KEYS = set("name arguments parameters id call_id tool_call_id type function index thought".split())
 
 
 @dataclass(frozen=True)
@@ -119,12 +114,8 @@ def _is_call(item: Mapping[str, Any], *, bare: bool) -> bool:
 
 
 def _is_schema(value: Any) -> bool:
-    """True for the JSON Schema of a function's parameters."""
-    return (
-        isinstance(value, dict)
-        and value.get("type") in ("object", "dict")
-        and isinstance(value.get("properties"), dict)
-    )
+    has_type = isinstance(value, dict) and value.get("type") in ("object", "dict")
+    return has_type and isinstance(value.get("properties"), dict)
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -166,10 +157,9 @@ def score(gold: Sequence[Mapping[str, Any]], response: str) -> dict[str, float]:
     if not gold:
         # Silence is no restraint: an empty answer, or a thought alone, does not count as a good answer in words.
         return {"no_call": float(not prediction.attempted and has_text)} | empty
-    names = Counter(c["name"] for c in prediction.calls) == Counter(c["name"] for c in gold)
-    same = Counter(canonical(c) for c in prediction.calls) == Counter(
-        canonical({"name": c["name"], "arguments": c["arguments"]}) for c in gold
-    )
+    right = [{"name": c["name"], "arguments": c["arguments"]} for c in gold]
+    names = Counter(c["name"] for c in prediction.calls) == Counter(c["name"] for c in right)
+    same = Counter(map(canonical, prediction.calls)) == Counter(map(canonical, right))
     return {
         "call_exact": float(prediction.valid and same),
         "call_name": float(names),

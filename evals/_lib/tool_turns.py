@@ -28,7 +28,6 @@ def system_turn(tools: Sequence[Any], system: str | None = None) -> str:
 
 
 def call_text(calls: Sequence[Mapping[str, Any]]) -> str:
-    """`<tool_call>` blocks of a turn's calls."""
     blocks = []
     for call in calls:
         function = call.get("function") or call

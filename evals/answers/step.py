@@ -44,9 +44,7 @@ class SelectConfig(BaseModel):
     by: list[str] = Field(default_factory=list, description="Columns whose combinations are the strata; none: one.")
     n: int = Field(ge=1, description="Rows of every stratum; all of one that has fewer.")
     seed: int = Field(0, ge=0, description="Another seed, other rows.")
-    max_chars: int | None = Field(
-        None, ge=1, description="Pass over rows whose conversation has more characters (for small windows)."
-    )
+    max_chars: int | None = Field(None, ge=1, description="Skip rows whose conversation has more characters.")
 
 
 class TemperatureConfig(BaseModel):
@@ -76,9 +74,7 @@ class AnswersConfig(ServingConfig):
     )
     max_tokens: int = Field(4096, ge=1, description="New tokens of an answer; a smaller window cuts it shorter.")
     seed: int = Field(0, ge=0, description="Part of the seed of every sampled answer.")
-    max_failed: float = Field(
-        0.05, ge=0, le=1, description="Share of the rows whose requests may fail; above it nothing is published."
-    )
+    max_failed: float = Field(0.05, ge=0, le=1, description="Most rows whose requests may fail, as a share.")
 
 
 def select_rows(rows: Sequence[Row], config: SelectConfig) -> list[Row]:

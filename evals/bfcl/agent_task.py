@@ -30,7 +30,6 @@ class BFCLAgentTask(InteractiveTask):
     LOWER_IS_BETTER = ("steps", "needless", "stopped")
 
     def documents(self, rows: datasets.Dataset) -> datasets.Dataset:
-        """The rows with a column `worlds`, the name of their sources."""
         worlds = offer(world_sources(self.config.metadata))
         return rows.select_columns(list(COLUMNS)).add_column("worlds", [worlds] * len(rows))
 

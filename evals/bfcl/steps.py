@@ -24,15 +24,13 @@ NOTHING = "I lack a function or a detail that this needs."  # our words; the pac
 
 
 def listed(calls: Sequence[str]) -> str:
-    """Call texts as the Python list that the prompt asks for."""
     return f"[{', '.join(calls)}]"
 
 
 def results_text(calls: Sequence[str], results: Sequence[str]) -> str:
     """Results as the package's prompting mode shows them: Python's text of a list, a dictionary a call."""
-    return repr(
-        [{"role": "tool", "name": call, "content": result} for call, result in zip(calls, results, strict=True)]
-    )
+    pairs = zip(calls, results, strict=True)
+    return repr([{"role": "tool", "name": call, "content": result} for call, result in pairs])
 
 
 def _calls(texts: Sequence[str]) -> list[Call]:
@@ -120,13 +118,14 @@ class Referee:
         """
 
         def begin() -> None:
-            self._after(row, past)
+            self._worlds.begin(_started(row))
+            if past:
+                self._worlds.turn(past, [])
 
         self._again(begin)
         return self._tried(begin, lambda: self._worlds.turn(calls, []).results)
 
     def verdict(self, row: Mapping[str, Any], turns: Sequence[Sequence[Call]]) -> tuple[int, str]:
-        """`play` of a row with the calls of a model's turns."""
         return self._again(lambda: play(self._worlds, _started(row), turns, json.loads(row["gold"])))
 
     def close(self) -> None:
@@ -135,24 +134,15 @@ class Referee:
     def _passes(self, document: Mapping[str, Any], calls: Sequence[Call], gold: Sequence[str]) -> bool:
 
         def begin() -> None:
-            self._replay(document)
+            self._worlds.begin(_started({**document, "id": document["id"].rpartition(":")[0]}))
+            for texts in json.loads(document["past"]):
+                self._worlds.turn(_calls(texts), texts)
 
         self._again(begin)
         try:
             return self._tried(begin, lambda: not self._worlds.turn(calls, gold).fault)
         except (DataError, TypeError, RecursionError):  # a call that never ends, is too large, or has no JSON form
             return False
-
-    def _replay(self, document: Mapping[str, Any]) -> None:
-        row = document["id"].rpartition(":")[0]
-        self._worlds.begin(_started({**document, "id": row}))
-        for texts in json.loads(document["past"]):
-            self._worlds.turn(_calls(texts), texts)
-
-    def _after(self, row: Mapping[str, Any], past: Sequence[Call]) -> None:
-        self._worlds.begin(_started(row))
-        if past:
-            self._worlds.turn(past, [])
 
     def _tried(self, begin: Callable[[], None], do: Callable[[], T]) -> T:
         """What `do` gives after `begin`, tried again in a new process: others may have used up the processor time of

@@ -26,7 +26,6 @@ class BFCLTask(RuleScoredTask):
 
     @property
     def category(self) -> str:
-        """simple_python, live_multiple, ..."""
         return str(self.config.test_split)
 
     def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:

@@ -49,7 +49,6 @@ class CallGraphsTask(TurnTask):
 
     @property
     def box(self) -> Sandbox:
-        """One sandbox for all documents; a new one where a call ended it."""
         if self._box is None or not self._box.call("begin", {"seed": 0}).ok:
             self._box = open_worlds()
         return self._box

@@ -93,7 +93,6 @@ def _decoded(value: Any, where: str) -> Any:
 
 
 def _text(value: Any, where: str) -> str | None:
-    """An answer without its thought, which no judge sees."""
     if value is not None and not isinstance(value, str):
         raise DataError(f"{where}: the answer is {type(value).__name__}, not text")
     return None if value is None else answer_of(value)

@@ -79,7 +79,6 @@ def sample_id(user_query: str) -> str:
 
 
 def from_row(row: Mapping[str, Any]) -> Sample:
-    """A row of the built data set (`hubwright run fbbench`)."""
     checklist = sorted(row["checklist"], key=lambda item: item["index"])
     return Sample(
         id=row["id"],

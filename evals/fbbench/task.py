@@ -82,7 +82,6 @@ class FBBenchTask(RuleScoredTask):
         return list(doc["messages"])
 
     def construct_requests(self, doc: dict[str, Any], ctx: Any, **kwargs: Any) -> Instance:
-        """One generation with the temperature of the row's task type and the published limit of new tokens."""
         templated = kwargs.pop("apply_chat_template", False)
         chat_template = kwargs.pop("chat_template", None)
         settings = deepcopy(self.config.generation_kwargs or {})

@@ -98,7 +98,6 @@ class WordProblemTask(AbilityTask):
         super().__init__({**config, "generation_kwargs": settings, "filter_list": filters})
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """As the parent; and tell `doc_to_target` which rows are examples."""
         super().download(dataset_kwargs, **kwargs)
         self.fewshot_cfg.doc_to_target = "example"
 
@@ -229,7 +228,6 @@ class GeneralTextTask(ScoredTask):
         return {name: (results[0], words if name == "word_perplexity" else size) for name in self.METRICS}
 
     def aggregation(self) -> dict[str, Any]:
-        """lm-eval's own, over all documents together."""
         from lm_eval.api.metrics import bits_per_byte, weighted_perplexity
 
         table = {"word_perplexity": weighted_perplexity, "byte_perplexity": weighted_perplexity}

@@ -7,6 +7,9 @@ examples.
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
 
 # Digits of every script, where upstream has 0-9 alone.
 _NUMBER = r"(-?[\d.,]+)"
@@ -42,23 +45,11 @@ class Words:
         return f"(?:{begins}){_NUMBER}{self.after}"
 
     def sentence(self, answer: str) -> str:
-        """The sentence that gives an answer."""
         return f"{self.before}{answer}{self.after}{self.end}"
 
 
-WORDS = {
-    "bn": Words("প্রশ্ন:", "ধাপে ধাপে উত্তর:", "Answer:", "উত্তর হল ", end="।", also="The answer is "),
-    "de": Words("Frage:", "Schritt-für-Schritt-Antwort:", "Antwort:", "Die Antwort lautet "),
-    "en": Words("Question:", "Step-by-Step Answer:", "Answer:", "The answer is "),
-    "es": Words("Pregunta:", "Respuesta paso a paso:", "Respuesta:", "La respuesta es "),
-    "fr": Words("Question :", "Réponse étape par étape :", "Réponse :", "La réponse est "),
-    "ja": Words("問題：", "ステップごとの答え:", "Answer:", "答えは", "です。", ""),
-    "ru": Words("Задача:", "Пошаговоерешение:", "Answer:", "Ответ — "),
-    "sw": Words("Swali:", "Jibu la Hatua kwa Hatua:", "Answer:", "Jibu ni "),
-    "te": Words("ప్రశ్న:", "దశలవారీగా సమాధానం:", "Answer:", "సమాధానం "),
-    "th": Words("โจทย์:", "คำตอบทีละขั้นตอน:", "Answer:", "คำตอบคือ ", end=""),
-    "zh": Words("问题：", "逐步解答:", "Answer:", "答案是 ", "。", ""),
-}
+_PATH = Path(__file__).with_suffix(".yaml")
+WORDS = {name: Words(**words) for name, words in yaml.safe_load(_PATH.read_text(encoding="utf-8")).items()}
 
 # What ends a reply besides the next question, as upstream.
 STOPS = ("</s>", "<|im_end|>")

@@ -48,7 +48,6 @@ class SequenceTask(ScoredTask):
         return str(doc["context"])
 
     def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
-        """The expected word behind a blank, as it stands in a text."""
         return f" {doc['target']}"
 
     def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:

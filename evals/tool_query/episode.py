@@ -92,7 +92,6 @@ class ToolQueryEpisode:
         return self._list.finished and (self._answer is None or matches(self._list.answer, self._answer))
 
     def _share(self) -> float:
-        """Of the wanted changes, and of the answer where one is asked for, what holds now."""
         now = self._list.changes()
         held = sum(change in now for change in self._wanted)
         asks = self._answer is not None

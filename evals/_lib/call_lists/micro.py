@@ -18,13 +18,11 @@ def tally(predicted: Iterable[Any], gold: Iterable[Any]) -> Tally:
 
 
 def precision(tallies: Sequence[Tally]) -> float:
-    """Share of what is predicted that is gold's."""
     shared, predicted, gold = map(sum, zip(*tallies, strict=True))
     return shared / predicted if predicted else float(not gold)
 
 
 def recall(tallies: Sequence[Tally]) -> float:
-    """Share of gold's that is predicted."""
     shared, predicted, gold = map(sum, zip(*tallies, strict=True))
     return shared / gold if gold else float(not predicted)
 

@@ -32,7 +32,6 @@ class CallListTask(RuleScoredTask):
     COLUMNS = ("id", "query", "calls", "tools", "scorable")
 
     def documents(self, rows: datasets.Dataset) -> datasets.Dataset:
-        """The rows that can be scored. Raises DataError if there are none."""
         scorable = rows.filter(lambda value: value, input_columns="scorable", keep_in_memory=True)
         if not len(scorable):
             split = self.config.test_split

@@ -66,10 +66,9 @@ class Request:
 
     def text(self) -> str:
         """As the prompt that lm-eval carries. Raises DataError for a document that has no JSON form."""
-        fields: dict[str, Any] = {"player": self.player, "chat": self.chat, "system": self.system}
-        fields |= {"tags": self.tags, "document": self.document}
+        names = ("player", "chat", "system", "tags", "document")
         try:
-            return _REQUEST + _json(fields)
+            return _REQUEST + _json({name: getattr(self, name) for name in names})
         except TypeError as error:
             raise DataError(f"{_cited(self)} has no JSON form ({error}); build the data set anew") from error
 
@@ -80,9 +79,8 @@ def read_request(text: object) -> Request | None:
         return None
     try:
         fields = json.loads(text)
-        return Request(
-            fields["player"], fields["document"], bool(fields["chat"]), fields["system"], tuple(fields["tags"])
-        )
+        chat, tags = bool(fields["chat"]), tuple(fields["tags"])
+        return Request(fields["player"], fields["document"], chat, fields["system"], tags)
     except (ValueError, KeyError) as error:
         raise DataError(f"a request for an episode cannot be read ({error}); build the requests anew") from error
 
@@ -99,7 +97,6 @@ def begin(request: Request) -> Episode:
 
 
 def transcript_text(transcript: Mapping[str, Any]) -> str:
-    """A transcript as the answer that lm-eval carries."""
     return _TRANSCRIPT + _json(transcript)
 
 

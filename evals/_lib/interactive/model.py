@@ -61,7 +61,6 @@ def _one_batch_size(inner: Any) -> Iterator[None]:
 
 
 def _inner(name: str) -> Any:
-    """The inner model's attribute or method."""
     return property(lambda self: getattr(self.inner, name))
 
 
@@ -113,7 +112,6 @@ class InteractiveLM(LM):
         return [answers[place] for place in range(len(requests))]
 
     def _play(self, playing: list[_Playing], answers: dict[int, str], quiet: bool) -> None:
-        """Play the episodes to their ends, and put what came of them into `answers`."""
         with tqdm(total=len(playing), desc="Episodes", disable=quiet or not playing) as bar:
             rounds = 0
             while playing:

@@ -33,7 +33,6 @@ class Pair:
 
     @property
     def answer(self) -> tuple[str, str]:
-        """The answer it belongs to: id and hash."""
         return str(self.row["id"]), str(self.row["answer_sha256"])
 
 
@@ -117,7 +116,6 @@ _FIGURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def _estimate(value: Any, drawn: np.ndarray) -> dict[str, float | None]:
-    """A figure with its percentile interval."""
     low, high = interval(drawn)
     return {"value": _plain(value), "low": _plain(low), "high": _plain(high)}
 

@@ -141,5 +141,4 @@ def outcome_state(outcome: Any) -> AnswerState | None:
 
 
 def lines(rows: list[Row]) -> str:
-    """Rows as JSON lines."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

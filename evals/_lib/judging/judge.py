@@ -44,7 +44,6 @@ class JudgeConfig(AskConfig):
 
     @property
     def replays(self) -> bool:
-        """True where stored verdicts are used instead of a model."""
         return self.judge.startswith("replay:")
 
 

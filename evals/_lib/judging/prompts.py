@@ -184,7 +184,6 @@ def read_logprobs(logprobs: Sequence[Any]) -> LogprobReading:
 
 
 def _alternatives(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The likeliest tokens of a place, or the one that was generated where the server lists none."""
     top = entry.get("top_logprobs")
     listed = [one for one in top if isinstance(one, Mapping)] if isinstance(top, list) else []
     return listed or ([entry] if entry else [])

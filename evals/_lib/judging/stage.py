@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ class AskConfig(ServingConfig):
 
     method: Literal["text", "logprob"] = Field(
         "text",
-        description="text: one reply with all verdicts, as published; logprob: one token per item, by probability.",
+        description="text: one reply with all verdicts, as published; logprob: a token's probability per item.",
     )
     language: Literal["zh", "en"] = Field("zh", description="Language of the instructions: zh (as published) or en.")
     prompt: Literal["published", "brief"] = Field(
@@ -50,23 +51,17 @@ class AskConfig(ServingConfig):
     order: Literal["forward", "reversed"] = Field(
         "forward", description="Order in which a text prompt lists the items; reversed checks for a position bias."
     )
-    json_schema: bool = Field(
-        False, description="text: ask for the exact form by JSON Schema instead of JSON mode, where the server can."
-    )
-    threshold: float = Field(
-        0.5, gt=0, lt=1, description="logprob: an item is met where the probability of yes is at least this."
-    )
+    json_schema: bool = Field(False, description="text: ask for the form by JSON Schema instead of JSON mode.")
+    threshold: float = Field(0.5, gt=0, lt=1, description="logprob: least probability of yes for an item to be met.")
     min_mass: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="logprob: an item is unparsable if the words of yes and no together hold less than this of the "
-        "first token's probability (our choice).",
+        description="logprob: an item is unparsable if yes and no hold less than this of the first token's "
+        "probability (our choice).",
     )
     max_tokens: int = Field(4096, ge=1, description="text: length of a reply in tokens (published: 4096).")
-    attempts: int = Field(
-        3, ge=1, description="Whole attempts until a reply has a verdict on every item (published: 3)."
-    )
+    attempts: int = Field(3, ge=1, description="Attempts until a reply has a verdict on every item (published: 3).")
 
     @model_validator(mode="after")
     def _no_idle_settings(self) -> AskConfig:
@@ -247,11 +242,9 @@ def check_cases(cases: Sequence[Case]) -> None:
     """Raise DataError for no case, two cases of one id, or a conversation that is not plain text."""
     if not cases:
         raise DataError("there are no answers to judge")
-    seen: set[str] = set()
+    if repeated := [name for name, count in Counter(case.id for case in cases).items() if count > 1]:
+        raise DataError(f"sample {repeated[0]} has two answers; judge one run at a time")
     for case in cases:
-        if case.id in seen:
-            raise DataError(f"sample {case.id} has two answers; judge one run at a time")
-        seen.add(case.id)
         if not case.items:
             raise DataError(f"sample {case.id} has no checklist item")
         if not all(isinstance(turn["content"], str) for turn in case.messages):
@@ -259,14 +252,8 @@ def check_cases(cases: Sequence[Case]) -> None:
 
 
 def _row(case: Case) -> Row:
-    return {
-        "id": case.id,
-        "messages": [dict(turn) for turn in case.messages],
-        "answer": case.answer,
-        "items": list(case.items),
-        "weights": list(case.weights),
-    }
+    return {name: getattr(case, name) for name in ("id", "messages", "answer", "items", "weights")}
 
 
 def _case(row: Row) -> Case:
-    return Case(row["id"], tuple(row["messages"]), row["answer"], tuple(row["items"]), tuple(row["weights"]))
+    return Case(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})

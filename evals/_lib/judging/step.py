@@ -41,9 +41,7 @@ class JudgeStepConfig(AskConfig):
     publish_traffic: bool = Field(False, description="Publish every request and reply as the data set's `traffic`.")
     bootstrap: int = Field(1000, ge=0, description="Resamples of the 95 % intervals; 0: none.")
     seed: int = Field(1234, ge=0, description="Seed of the bootstrap.")
-    max_failed: float = Field(
-        0.05, ge=0, le=1, description="Share of failed answers and verdicts above which nothing is published."
-    )
+    max_failed: float = Field(0.05, ge=0, le=1, description="Most failed answers and verdicts, as a share.")
 
 
 def run_judge(
@@ -95,7 +93,6 @@ def run_judge(
 
 
 def _write_traffic(folder: Path, keys: set[str], output: Path) -> None:
-    """This step's part of the run's record, as `inference.store` reads it back."""
     from ....inference.store import TrafficStore, export_rows
 
     with TrafficStore(folder, readonly=True) as store:
