@@ -184,9 +184,8 @@ def settle(reply: Reply, tags: tuple[str, ...] = TAGS) -> Reply:
     settled = replace(reply, text=split.answer, reasoning="\n\n".join(filter(None, thoughts)), tool_calls=calls)
     if settled.outcome != "ok" or settled.text.strip() or calls:
         return settled
-    what = (
-        "the thought is never closed" if not split.closed else "a thought and no answer" if settled.reasoning else ""
-    )
+    what = "a thought and no answer" if settled.reasoning else ""
+    what = what if split.closed else "the thought is never closed"
     if is_cut(reply.finish_reason):
         return replace(settled, outcome="truncated", error=f"cut off at the token limit{what and ': '}{what}")
     return replace(settled, outcome="empty", error=what or "the reply is empty")

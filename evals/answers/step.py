@@ -207,7 +207,8 @@ def _check(rows: Sequence[Row], source_name: str) -> None:
 def _request_row(row: Row, features: Mapping[str, Any], setting: float | TemperatureConfig, source_name: str) -> Row:
     """What a row's request is made from: id, turns and functions in the API's form, temperature. Raises DataError."""
     if not isinstance(setting, float) and setting.by not in row:
-        raise DataError(f"{source_name}: has no column {setting.by!r} for the temperature; it has {', '.join(row)}")
+        missing = f"has no column {setting.by!r} to set the temperature by; it has {', '.join(row)}"
+        raise DataError(f"{source_name}: {missing}")
     temperature = setting if isinstance(setting, float) else setting.of(row)
     try:
         tools = read_tools(row.get("tools"), "tools" in features and padded(features["tools"]))
@@ -216,9 +217,8 @@ def _request_row(row: Row, features: Mapping[str, Any], setting: float | Tempera
     except RowRejected as error:
         raise DataError(f"{source_name}: row {row['id']}: {error}; repair the row or leave it out") from error
     if turns[-1]["role"] == "assistant":
-        raise DataError(
-            f"{source_name}: row {row['id']}: the last turn is the assistant's; cut it off to have it answered"
-        )
+        where = f"{source_name}: row {row['id']}"
+        raise DataError(f"{where}: the last turn is the assistant's, so nothing is left to answer; cut it off")
     offered = [tool if "function" in tool else {"type": "function", "function": tool} for tool in tools]
     request: Row = {"id": row["id"], "messages": api_turns(turns), "temperature": temperature}
     return request | ({"tools": offered} if offered else {})

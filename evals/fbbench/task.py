@@ -136,7 +136,7 @@ class FBBenchTask(RuleScoredTask):
     def process_results(self, doc: dict[str, Any], results: list[Any]) -> dict[str, Any]:
         """The verdicts under `fb_overall`; under the other metrics the score, or null where the row does not count."""
         if self.bypassed:
-            return {"bypass": 0.0}
+            return {"bypass": 999}
         judged = self._judged[doc["id"]]
         record = {
             "id": doc["id"],

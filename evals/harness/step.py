@@ -38,6 +38,7 @@ from .weights import complete_models
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
+HASHES = ("doc_hash", "prompt_hash", "target_hash")
 PACKAGES = ("lm_eval", "transformers", "tokenizers", "torch", "datasets")
 
 
@@ -251,15 +252,11 @@ def sample_rows(task: str, samples: list[dict[str, Any]], scrub: Scrubber) -> li
             "filter": str(sample["filter"]),
             "doc": text(sample["doc"]),
             "target": scrub(str(sample["target"])),
-            "arguments": text(sample["arguments"]),
-            "resps": text(sample["resps"]),
-            "filtered_resps": text(sample["filtered_resps"]),
+            **{name: text(sample[name]) for name in ("arguments", "resps", "filtered_resps")},
             "metrics": text({name: sample[name] for name in sample["metrics"]}),
-            "doc_hash": sample["doc_hash"],
-            "prompt_hash": sample["prompt_hash"],
-            "target_hash": sample["target_hash"],
+            **{name: sample[name] for name in HASHES},
         }
-        for sample in sorted(samples, key=lambda sample: (sample["filter"], sample["doc_id"]))
+        for sample in _ordered(samples)
     ]
 
 
@@ -278,11 +275,11 @@ def task_summary(results: dict[str, Any]) -> dict[str, Any]:
                 "stderr": None if stderr == "N/A" else stderr,
                 "higher_is_better": results["higher_is_better"].get(task, {}).get(metric),
             }
-        settings = results["configs"].get(task, {})
+        settings, sizes = results["configs"].get(task, {}), results["n-samples"].get(task, {})
         tasks[task] = {
             "metrics": metrics,
-            "n": results["n-samples"].get(task, {}).get("effective"),
-            "n_available": results["n-samples"].get(task, {}).get("original"),
+            "n": sizes.get("effective"),
+            "n_available": sizes.get("original"),
             "version": results["versions"].get(task),
             "num_fewshot": results["n-shot"].get(task),
             "task_hash": _task_hash(results["samples"].get(task, [])),
@@ -293,29 +290,28 @@ def task_summary(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _task_hash(samples: list[dict[str, Any]]) -> str:
-    """SHA-256 over each document's (document, prompt, target) hashes, as in lm-eval's `task_hashes`, ordered by
-    document.
-    """
-    ordered = sorted(samples, key=lambda sample: (sample["filter"], sample["doc_id"]))
-    joined = "".join(s["doc_hash"] + s["prompt_hash"] + s["target_hash"] for s in ordered)
+    """SHA-256 over each document's (document, prompt, target) hashes, as in lm-eval's `task_hashes`."""
+    joined = "".join(sample[name] for sample in _ordered(samples) for name in HASHES)
     return hashlib.sha256(utf8(joined)).hexdigest()
+
+
+def _ordered(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(samples, key=lambda sample: (sample["filter"], sample["doc_id"]))
 
 
 def report_results(
     context: StepContext, summary: dict[str, Any], rows: int, *, predict_only: bool, limit: int | float | None
 ) -> None:
     """Fill the report from a summary: one table a task, every figure as a metric."""
-    report = context.report
-    model = str(context.inputs["model"].ref)
-    report.card.setdefault("pretty_name", f"Evaluation of {context.inputs['model'].ref.repo_id}")
+    report, model = context.report, context.inputs["model"].ref
+    report.card.setdefault("pretty_name", f"Evaluation of {model.repo_id}")
     named = sorted(summary["tasks"])
     if any(values["n"] is None for values in summary["tasks"].values()):
         named = summary["config"].get("tasks") or named  # a group may have a hundred tasks: say what was asked for
     report.card.setdefault("tags", ["evaluation", "lm-eval", *named])
     report.summary = (
-        f"`{model}` on {', '.join(named)}, measured with lm-eval "
-        f"{summary['packages']['lm_eval']}. One row per task, filter and document, with prompt, answer and metrics; "
-        "`results.json` holds the aggregates."
+        f"`{model}` on {', '.join(named)}, measured with lm-eval {summary['packages']['lm_eval']}. One row per task, "
+        "filter and document, with prompt, answer and metrics; `results.json` holds the aggregates."
     )
     if predict_only:
         report.summary += " The answers are stored without a score."
