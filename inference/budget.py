@@ -1,10 +1,8 @@
 """What a run has used and may use: requests, tokens, money; and what the whole of it will need, from a probe."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -43,11 +41,11 @@ class Usage:
         """Prompt and generated tokens together."""
         return self.prompt_tokens + self.completion_tokens
 
-    def totals(self) -> Usage:
+    def totals(self) -> Self:
         """A copy without outcomes and latencies: all that a budget counts."""
         return replace(self, outcomes={}, latencies=[])
 
-    def add(self, other: Usage) -> None:
+    def add(self, other: Self) -> None:
         """Add another worker's use."""
         for name in COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))

@@ -12,8 +12,6 @@ survive a power cut as well. A torn or damaged line is skipped and counted; its 
 Published, a store is a data set of one Parquet file (`export_rows`), which `TrafficStore` reads as well.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -23,7 +21,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ..hub_sync.errors import DataError, StorageError
 from ..hub_sync.files import fsync_path
@@ -79,7 +77,7 @@ class TrafficStore:
     def __len__(self) -> int:
         return len(self._index) + len(self._rows)
 
-    def __enter__(self) -> TrafficStore:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

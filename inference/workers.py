@@ -5,8 +5,6 @@ shard leave no place in flight empty. It returns results and writes no shard; ev
 worker that dies loses only the requests in flight.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import importlib
@@ -21,7 +19,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from ..hub_sync.errors import DataError, HubwrightError, UsageError
 from .budget import Budget, Usage
@@ -149,6 +147,40 @@ def open_store(job: Job) -> TrafficStore:
     return TrafficStore(job.traffic, readonly=job.replay)
 
 
+class Pool:
+    """The use of all workers together, for the caps: a slot each in shared memory, or this one's own sum."""
+
+    WIDTH = 4  # requests, prompt tokens, generated tokens, in flight
+
+    def __init__(self, spent: Usage, shared: Any = None, slot: int = 0) -> None:
+        self._shared, self._start = shared, slot * self.WIDTH
+        self._spent = replace(spent)
+
+    @classmethod
+    def joined(cls, shared: Any, slot: int) -> Self:
+        """The slot of one of several workers; what an earlier worker in it used stays counted."""
+        requests, prompt, completion = (int(n) for n in shared[slot * cls.WIDTH : slot * cls.WIDTH + 3])
+        spent = Usage(requests=requests, prompt_tokens=prompt, completion_tokens=completion)
+        return cls(spent, shared, slot)
+
+    def take_over(self, chat: ChatClient) -> Usage:
+        """The client's use since the last call, added to the sum."""
+        used, chat.usage = chat.usage, Usage()
+        self._spent.add(used.totals())
+        return used
+
+    def __call__(self, usage: Usage, in_flight: int) -> tuple[Usage, int]:
+        own = self._spent.totals()
+        own.add(usage.totals())
+        if self._shared is None:
+            return own, in_flight
+        # What is about to be sent is written first and summed then: no two workers can both take the last request.
+        mine = (own.requests, own.prompt_tokens, own.completion_tokens, in_flight + 1)
+        self._shared[self._start : self._start + self.WIDTH] = mine
+        columns = [int(sum(self._shared[n :: self.WIDTH])) for n in range(self.WIDTH)]
+        return Usage(requests=columns[0], prompt_tokens=columns[1], completion_tokens=columns[2]), columns[3] - 1
+
+
 async def run_worker(
     job: Job, store: TrafficStore, pool: Pool, take: Callable[[], Awaitable[Task | None]], sink: Sink
 ) -> None:
@@ -188,40 +220,6 @@ def run_here(job: Job, tasks: list[Task], sink: Sink, store: TrafficStore | None
 
     with open_store(job) if store is None else contextlib.nullcontext(store) as opened:
         run_blocking(run_worker(job, opened, Pool(job.spent), take, sink))
-
-
-class Pool:
-    """The use of all workers together, for the caps: a slot each in shared memory, or this one's own sum."""
-
-    WIDTH = 4  # requests, prompt tokens, generated tokens, in flight
-
-    def __init__(self, spent: Usage, shared: Any = None, slot: int = 0) -> None:
-        self._shared, self._start = shared, slot * self.WIDTH
-        self._spent = replace(spent)
-
-    @classmethod
-    def joined(cls, shared: Any, slot: int) -> Pool:
-        """The slot of one of several workers; what an earlier worker in it used stays counted."""
-        requests, prompt, completion = (int(n) for n in shared[slot * cls.WIDTH : slot * cls.WIDTH + 3])
-        spent = Usage(requests=requests, prompt_tokens=prompt, completion_tokens=completion)
-        return cls(spent, shared, slot)
-
-    def take_over(self, chat: ChatClient) -> Usage:
-        """The client's use since the last call, added to the sum."""
-        used, chat.usage = chat.usage, Usage()
-        self._spent.add(used.totals())
-        return used
-
-    def __call__(self, usage: Usage, in_flight: int) -> tuple[Usage, int]:
-        own = self._spent.totals()
-        own.add(usage.totals())
-        if self._shared is None:
-            return own, in_flight
-        # What is about to be sent is written first and summed then: no two workers can both take the last request.
-        mine = (own.requests, own.prompt_tokens, own.completion_tokens, in_flight + 1)
-        self._shared[self._start : self._start + self.WIDTH] = mine
-        columns = [int(sum(self._shared[n :: self.WIDTH])) for n in range(self.WIDTH)]
-        return Usage(requests=columns[0], prompt_tokens=columns[1], completion_tokens=columns[2]), columns[3] - 1
 
 
 @dataclass

@@ -1,19 +1,15 @@
 """Bases of tasks: replies without thoughts, and metrics that a plain scorer names."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import datasets
 from lm_eval.api.task import ConfigurableTask
 
 from ...hub_sync.errors import UsageError
 from ...inference.reasoning import answer_of, opened_by, reasoning_tags
 from .data import TaskData
 from .statistics import wilson_high, wilson_low
-
-if TYPE_CHECKING:
-    import datasets
 
 
 class AnswerTask(ConfigurableTask):

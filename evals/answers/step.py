@@ -4,13 +4,11 @@ The model is a GGUF repository (input `model`, served on the loopback) or an end
 Each sampled answer has a seed made from its row's id. Requests and answers are in the run's recorded traffic.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,13 +16,11 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.text import utf8
+from ...inference.client import ChatClient
 from ...inference.conversations import RowRejected, read_messages, read_tools
 from ...inference.padding import padded, pads_arguments
 from ...inference.served import ModelSpec, Served, ServingConfig, serve_input
 from .._lib.data import read_split, write_parquet
-
-if TYPE_CHECKING:
-    from ...inference.client import ChatClient
 
 Row = dict[str, Any]
 OUTCOMES = ("ok", "truncated", "empty", "refused", "failed")

@@ -3,19 +3,16 @@
 As the package does it (`bfcl-eval` 2026.3.23, prompting mode); `live.py` says how a row is played.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import datasets
 
 from .._lib.interactive.task import InteractiveTask
 from .live import episode, offer
 from .multi_turn_task import COLUMNS, world_sources
 from .task import DATA
-
-if TYPE_CHECKING:
-    import datasets
 
 
 class BFCLAgentTask(InteractiveTask):

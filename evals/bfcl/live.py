@@ -5,8 +5,6 @@ that is no list of calls ends the turn. Every step plays the row's calls again f
 all episodes share, so that a call which ends the process harms its own row alone.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping
@@ -28,14 +26,6 @@ def offer(sources: Sources) -> str:
     name = hashlib.sha256(utf8(json.dumps(sources))).hexdigest()[:16]
     _OFFERED[name] = sources
     return name
-
-
-def episode(document: Mapping[str, Any]) -> BFCLEpisode:
-    """The episode of a document: a row of the `multi_turn` config, and `worlds`, as `offer` named them."""
-    sources = _OFFERED.get(document["worlds"])
-    if sources is None:
-        raise DataError(f"{document['id']}: its worlds {document['worlds']} are not loaded; build the requests anew")
-    return BFCLEpisode(document, referee(sources))
 
 
 class BFCLEpisode:
@@ -114,3 +104,11 @@ class BFCLEpisode:
         self._messages.append({"role": "user", "content": self._requests[len(self._steps)]})
         self._steps.append([])
         self._calls.append([])
+
+
+def episode(document: Mapping[str, Any]) -> BFCLEpisode:
+    """The episode of a document: a row of the `multi_turn` config, and `worlds`, as `offer` named them."""
+    sources = _OFFERED.get(document["worlds"])
+    if sources is None:
+        raise DataError(f"{document['id']}: its worlds {document['worlds']} are not loaded; build the requests anew")
+    return BFCLEpisode(document, referee(sources))

@@ -4,18 +4,15 @@ Prompts and rules are the package's (`bfcl-eval` 2026.3.23, prompting mode); tha
 history and is answered in one reply is ours (`steps.py`), so the figures are not the leaderboard's.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import datasets
 
 from .._lib.chat import RuleScoredTask
 from .steps import METRICS, Referee, Sources, referee
 from .task import DATA
-
-if TYPE_CHECKING:
-    import datasets
 
 COLUMNS = ("id", "turns", "later_prompt", "gold", "classes", "config", "prompt")
 
@@ -38,10 +35,8 @@ class BFCLMultiTurnTask(RuleScoredTask):
 
     def documents(self, rows: datasets.Dataset) -> datasets.Dataset:
         """The rows' turns, from gold calls played in the worlds. Raises DataError for worlds that cannot be loaded."""
-        from datasets import Dataset
-
         self._referee = referee(world_sources(self.config.metadata))
-        return Dataset.from_list([document for row in rows for document in self._referee.documents(row)])
+        return datasets.Dataset.from_list([document for row in rows for document in self._referee.documents(row)])
 
     def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
         """The package's prompt, the turns before as gold played them, and what the user says now."""

@@ -5,11 +5,11 @@ train row has (split `test_functions`). Beside the metrics of `toolcall`, the wo
 model's calls are made: `call_runs`, all give a result; `call_result`, the results are those of the right calls.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import datasets
 
 from ...environments.sandbox import Sandbox
 from ...environments.world_sandbox import open_worlds
@@ -17,9 +17,6 @@ from .._lib.data import TaskData
 from .._lib.tool_calls import METRICS, parse
 from .._lib.turn_task import TurnTask, turns_to_answer
 from .scorer import calls_made, played
-
-if TYPE_CHECKING:
-    import datasets
 
 
 def turns_with_state(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -43,9 +40,7 @@ class CallGraphsTask(TurnTask):
     _box: Sandbox | None = None
 
     def documents(self, rows: datasets.Dataset) -> datasets.Dataset:
-        from datasets import Dataset
-
-        return Dataset.from_list(turns_with_state(rows))
+        return datasets.Dataset.from_list(turns_with_state(rows))
 
     @property
     def box(self) -> Sandbox:

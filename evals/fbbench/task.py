@@ -12,6 +12,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import datasets
 from lm_eval.api.instance import Instance
 
 from ...hub_sync.errors import DataError, UsageError
@@ -51,8 +52,6 @@ class FBBenchTask(RuleScoredTask):
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Load the rows, and read the judge's settings, so that a wrong one fails before anything else is done."""
-        import datasets
-
         judge = self._metadata.get("judge") or os.environ.get("HUBWRIGHT_JUDGE")
         self._judge = read_judge_config(judge) if judge else None
         rows = self._rows()

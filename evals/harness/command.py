@@ -3,21 +3,16 @@
 Only the configuration's `process_tasks` is replaced, which always indexes every YAML file of upstream.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest import mock
 
 from ...hub_sync.errors import UsageError
 from .._lib.data import tasks_dir
 from .step import find_tasks, one_line_errors
 from .weights import complete_models
-
-if TYPE_CHECKING:
-    from lm_eval.tasks import TaskManager
 
 
 def list_tasks() -> list[str]:
@@ -42,7 +37,7 @@ def run_lm_eval(tasks: str, arguments: Sequence[str]) -> None:
 
     from .._lib.interactive import model as _registers  # noqa: F401  `--model interactive`
 
-    def process_tasks(config: Any, metadata: dict[str, Any] | None = None) -> TaskManager:
+    def process_tasks(config: Any, metadata: dict[str, Any] | None = None) -> Any:
         names = [name for name in config.tasks if name]
         manager, config.tasks = find_tasks(names, metadata or config.metadata, include_path=config.include_path)
         return manager

@@ -11,8 +11,6 @@ Written below `context.output`:
 Neither holds a local path, a date or a duration.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging
@@ -21,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,9 +32,6 @@ from .._lib.data import tasks_dir, write_parquet
 from .._lib.results import figure_table, write_json
 from .thoughts import note_thoughts
 from .weights import complete_models
-
-if TYPE_CHECKING:
-    from lm_eval.tasks import TaskManager
 
 HASHES = ("doc_hash", "prompt_hash", "target_hash")
 PACKAGES = ("lm_eval", "transformers", "tokenizers", "torch", "datasets")
@@ -112,7 +107,7 @@ def evaluate(config: HarnessConfig, context: StepContext) -> None:
 
 def find_tasks(
     names: Sequence[str], metadata: Mapping[str, Any] | None = None, include_path: str | None = None
-) -> tuple[TaskManager, list[str]]:
+) -> tuple[Any, list[str]]:
     """The index that knows all of `names` (glob patterns allowed), and the names that they match. Raises UsageError.
 
     It holds ours (and those below `include_path`) alone if they suffice, else upstream's too.
@@ -130,7 +125,7 @@ def find_tasks(
     raise UsageError(f"task {missing} is unknown; `hubwright tasks list` names ours, `lm_eval ls tasks` upstream's")
 
 
-def _members_known(manager: TaskManager, name: str) -> bool:
+def _members_known(manager: Any, name: str) -> bool:
     """False for a group of ours that names a task of upstream's, which an index of ours alone takes for a new one."""
     config = manager.task_index[name].cfg or {}
     if "group" not in config:
@@ -151,7 +146,7 @@ def one_line_errors() -> Iterator[None]:
         raise UsageError(f"lm-eval: {message}") from error
 
 
-def _run(config: HarnessConfig, context: StepContext, manager: TaskManager, names: list[str]) -> dict[str, Any]:
+def _run(config: HarnessConfig, context: StepContext, manager: Any, names: list[str]) -> dict[str, Any]:
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 

@@ -5,11 +5,11 @@ problems and EXAMS as a choice by log-likelihood, since a small model gets no ge
 rolling log-likelihood, for what a model forgets. The YAML's `dataset_name` is the data set's config.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import datasets
 
 from ...hub_sync.errors import DataError
 from ...hub_sync.text import utf8
@@ -18,9 +18,6 @@ from .._lib.scored import ScoredTask
 from .numbers import distractors, exact_match, number_match, plain
 from .scorer import choice_scores
 from .words import FLEXIBLE, STOPS, WORDS, Words
-
-if TYPE_CHECKING:
-    import datasets
 
 Row = dict[str, Any]
 
@@ -52,8 +49,6 @@ class AbilityTask(ScoredTask):
         self.config.fewshot_split = self.fewshot_cfg.split = examples
 
     def _rows(self, rows: datasets.Dataset, where: str) -> datasets.Dataset:
-        from datasets import Dataset
-
         missing = [name for name in self.COLUMNS if name not in rows.column_names]
         if missing:
             raise DataError(f"{where}: has no column {missing[0]!r}; give a data set of `uses: ability`")
@@ -65,7 +60,7 @@ class AbilityTask(ScoredTask):
                 result.append(row | self.prepared(row))
             except DataError as error:
                 raise DataError(f"{where}: row {row['id']!r}: {error}") from error
-        return Dataset.from_list(result)
+        return datasets.Dataset.from_list(result)
 
 
 def language_words(config: Mapping[str, Any]) -> Words:

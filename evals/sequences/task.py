@@ -4,18 +4,14 @@ One document a row: `context` in, the log-likelihood of a blank and `target` out
 each word, `acc` is exact: it is 1 where the expected word has the greatest probability of all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import datasets
 
 from .._lib.data import TaskData
 from .._lib.scored import ScoredTask
 from .scorer import score
-
-if TYPE_CHECKING:
-    import datasets
-
 
 # Column whose values give acc_VALUE, by data set.
 GROUPS = {"hop_k": "hops", "arithmetic": "difficulty"}

@@ -3,16 +3,11 @@
 The model continues the conversation as it went up to that turn (teacher forcing), greedily.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import datasets
 
 from ...hub_sync.errors import DataError
 from .._lib.data import TaskData
 from .._lib.turn_task import TurnTask, turns_to_answer
-
-if TYPE_CHECKING:
-    import datasets
 
 
 class ToolCallTask(TurnTask):
@@ -22,12 +17,10 @@ class ToolCallTask(TurnTask):
 
     def documents(self, rows: datasets.Dataset) -> datasets.Dataset:
         """The rows' turns. Raises DataError for rows of another form, or if no row offers functions."""
-        from datasets import Dataset
-
         try:
             documents = turns_to_answer(rows)
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(f"the data set has no messages and tools in TRL's form ({error!r})") from error
         if not documents:
             raise DataError("no conversation of the test split offers functions: nothing to evaluate")
-        return Dataset.from_list(documents)
+        return datasets.Dataset.from_list(documents)

@@ -1,19 +1,16 @@
 """The lm-eval task of a data set whose rows are a request, functions, and the calls that serve the request."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import datasets
 
 from ....hub_sync.errors import DataError
 from ..chat import RuleScoredTask
 from ..tool_turns import system_turn
 from . import micro
 from .scorer import score
-
-if TYPE_CHECKING:
-    import datasets
 
 
 class CallListTask(RuleScoredTask):

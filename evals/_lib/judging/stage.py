@@ -2,8 +2,6 @@
 recorded replies gives the same bytes without a judge.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import hashlib
@@ -12,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ....hub_sync.errors import DataError
 from ....hub_sync.files import canonical_json
 from ....inference.budget import Usage
+from ....inference.client import ChatClient
 from ....inference.requests import Reply, request_key
 from ....inference.served import Served, ServingConfig
 from .cases import Case, ItemVerdict, JudgeInfo, Row, verdict_rows
@@ -32,9 +31,6 @@ from .prompts import (
     reply_schema,
     text_messages,
 )
-
-if TYPE_CHECKING:
-    from ....inference.client import ChatClient
 
 
 class AskConfig(ServingConfig):
@@ -64,7 +60,7 @@ class AskConfig(ServingConfig):
     attempts: int = Field(3, ge=1, description="Attempts until a reply has a verdict on every item (published: 3).")
 
     @model_validator(mode="after")
-    def _no_idle_settings(self) -> AskConfig:
+    def _no_idle_settings(self) -> Self:
         only = {"logprob": ("threshold", "min_mass"), "text": ("order", "json_schema", "max_tokens")}
         for method, names in only.items():
             changed = [n for n in names if getattr(self, n) != type(self).model_fields[n].default]
