@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ..hub_sync.errors import UsageError
 
@@ -12,10 +12,8 @@ PROBE_ROWS = 20
 COUNTS = ("requests", "recorded", "retries", "prompt_tokens", "completion_tokens")
 
 
-class Budget(BaseModel):
+class Budget(BaseModel, extra="forbid", frozen=True):
     """Prices and hard caps. Prices are the provider's; nothing is assumed where they are not given."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     price_prompt: float = Field(0.0, ge=0, description="Price of one million prompt tokens, in any currency.")
     price_completion: float = Field(0.0, ge=0, description="Price of one million generated tokens, same currency.")

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ..hub_sync import provenance
 from ..hub_sync.context import Input, StepContext
@@ -21,10 +21,8 @@ ARM = "arm_"
 LEARNING = ("Loss", "Accuracy", "Token accuracy")  # curves that are worth comparing
 
 
-class ReportConfig(BaseModel):
+class ReportConfig(BaseModel, extra="forbid"):
     """What to show. Everything else follows from the results."""
-
-    model_config = ConfigDict(extra="forbid")
 
     headline: list[str] = Field(
         default_factory=list,

@@ -1,6 +1,7 @@
 """Bases of tasks: replies without thoughts, and metrics that a plain scorer names."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import datasets
@@ -9,7 +10,7 @@ from lm_eval.api.task import ConfigurableTask
 from ...hub_sync.errors import UsageError
 from ...inference.reasoning import answer_of, opened_by, reasoning_tags
 from .data import TaskData
-from .statistics import wilson_high, wilson_low
+from .statistics import wilson_end
 
 
 class AnswerTask(ConfigurableTask):
@@ -108,7 +109,7 @@ class ScoredTask(AnswerTask):
 
         table: dict[str, Any] = {"bypass": mean} | dict.fromkeys(self.METRICS, mean)
         for name in self.INTERVALS:
-            table |= {f"{name}_ci_low": wilson_low, f"{name}_ci_high": wilson_high}
+            table |= {f"{name}_ci_{side}": partial(wilson_end, end=end) for end, side in enumerate(("low", "high"))}
         return table
 
     def higher_is_better(self) -> dict[str, bool]:

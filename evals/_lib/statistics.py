@@ -58,11 +58,6 @@ def wilson(hits: float, n: int, z: float = 1.959964) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def wilson_low(values: Sequence[float]) -> float:
-    """Lower end of the 95 % interval of the mean of 0/1 values; an lm-eval aggregation."""
-    return wilson(sum(values), len(values))[0]
-
-
-def wilson_high(values: Sequence[float]) -> float:
-    """Upper end of the 95 % interval of the mean of 0/1 values; an lm-eval aggregation."""
-    return wilson(sum(values), len(values))[1]
+def wilson_end(values: Sequence[float], *, end: int) -> float:
+    """Lower (0) or upper (1) end of the 95 % interval of the mean of 0/1 values; an lm-eval aggregation."""
+    return wilson(sum(values), len(values))[end]

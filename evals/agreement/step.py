@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ...hub_sync.context import StepContext
 from .._lib.data import write_parquet
@@ -14,10 +14,8 @@ from .._lib.results import write_json
 COPIED = ("id", "item", "scenario", "task", "text", "weight", "answer_sha256")
 
 
-class AgreementConfig(BaseModel):
+class AgreementConfig(BaseModel, extra="forbid", frozen=True):
     """How the agreement is broken down."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: list[Literal["task", "scenario", "position"]] = Field(
         ["task", "scenario", "position"], description="Groups to show beside the whole."

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
@@ -32,10 +32,8 @@ NO_ANSWER = {
 """The columns of an answer, with their values for a failed request."""
 
 
-class SelectConfig(BaseModel):
+class SelectConfig(BaseModel, extra="forbid", frozen=True):
     """A fixed part of the rows: `n` of every combination of the `by` columns' values, by a hash of seed and id."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: list[str] = Field(default_factory=list, description="Columns whose combinations are the strata; none: one.")
     n: int = Field(ge=1, description="Rows of every stratum; all of one that has fewer.")
@@ -43,10 +41,8 @@ class SelectConfig(BaseModel):
     max_chars: int | None = Field(None, ge=1, description="Skip rows whose conversation has more characters.")
 
 
-class TemperatureConfig(BaseModel):
+class TemperatureConfig(BaseModel, extra="forbid", frozen=True):
     """A sampling temperature by the value of a column."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: str = Field(description="Column of the data set.")
     values: dict[str, Annotated[float, Field(ge=0)]] = Field(description="Temperature for a value of the column.")

@@ -95,9 +95,9 @@ def read_official(record: Mapping[str, Any], where: str) -> Judged:
         raise DataError(f"{where}: has no second_response; is this an answer or judgement file?")
     answer = record["second_response"]
     answer = answer_of(answer) if isinstance(answer, str) else answer  # as `answers` reads it
-    judgement = record.get("judgement")
+    judgement = record["judgement"] if isinstance(record.get("judgement"), dict) else {}
     _check_judgement(judgement, where)
-    verdicts = _by_index(sample.items, judgement if isinstance(judgement, dict) else {})
+    verdicts = _by_index(sample.items, judgement)
     usable = sum(verdict.met is not None for verdict in verdicts)
     state: VerdictState = "refused" if not usable else "complete" if usable == len(verdicts) else "partial"
     judge = JudgeInfo(str(record.get("judge_model", "")), language="")
@@ -106,10 +106,8 @@ def read_official(record: Mapping[str, Any], where: str) -> Judged:
     return replace(_from_rows(rows), sample=sample)
 
 
-def _check_judgement(judgement: Any, where: str) -> None:
-    """Refuse verdicts that are not text; missing and other texts are left to count as no verdict, as published."""
-    if not isinstance(judgement, dict):
-        return
+def _check_judgement(judgement: Mapping[str, Any], where: str) -> None:
+    """Refuse verdicts that are not text; missing and other texts count as no verdict, as published."""
     for item, value in judgement.items():
         verdict = value.get(_RESULT) if isinstance(value, dict) else None
         if not isinstance(verdict, str | None):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
@@ -22,10 +22,8 @@ from .._lib.results import write_json
 from .step import Scrubber, report_results, sample_rows, task_summary
 
 
-class LmEvalOutputConfig(BaseModel):
+class LmEvalOutputConfig(BaseModel, extra="forbid"):
     """Where lm-eval wrote its output."""
-
-    model_config = ConfigDict(extra="forbid")
 
     source: str = Field(
         description="Folder that `--output_path` named (or the one below it), with one results_*.json and the "

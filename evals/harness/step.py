@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubwrightError, UsageError
@@ -37,10 +37,8 @@ HASHES = ("doc_hash", "prompt_hash", "target_hash")
 PACKAGES = ("lm_eval", "transformers", "tokenizers", "torch", "datasets")
 
 
-class HarnessConfig(BaseModel):
+class HarnessConfig(BaseModel, extra="forbid"):
     """How a model is evaluated. Defaults are our choice where lm-eval's own differ (marked)."""
-
-    model_config = ConfigDict(extra="forbid")
 
     tasks: list[str] = Field(min_length=1, description="Names of lm-eval tasks or groups, ours or upstream's.")
     num_fewshot: int | None = Field(None, ge=0, description="Examples in the context; null: the task's own number.")

@@ -6,6 +6,7 @@ rolling log-likelihood, for what a model forgets. The YAML's `dataset_name` is t
 """
 
 import re
+import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -80,15 +81,11 @@ class WordProblemTask(AbilityTask):
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.words = language_words(config)
         until = [self.words.question, *STOPS]
-        take_first = {"function": "take_first"}
-        patterns: dict[str, dict[str, Any]] = {
-            "strict-match": {"regex_pattern": self.words.strict},
-            "flexible-extract": {"regex_pattern": FLEXIBLE, "group_select": -1},
+        patterns = {
+            "strict-match": {"function": "regex", "regex_pattern": self.words.strict},
+            "flexible-extract": {"function": "regex", "regex_pattern": FLEXIBLE, "group_select": -1},
         }
-        filters = [
-            {"name": name, "filter": [{"function": "regex", **pattern}, take_first]}
-            for name, pattern in patterns.items()
-        ]
+        filters = [{"name": name, "filter": [one, {"function": "take_first"}]} for name, one in patterns.items()]
         settings = {**config.get("generation_kwargs", {}), "until": until}
         super().__init__({**config, "generation_kwargs": settings, "filter_list": filters})
 
@@ -154,14 +151,13 @@ class ExamTask(ChoiceTask):
     """A school question with its options listed, answered by a letter: MMLU's form, with its English `Answer:`."""
 
     def prepared(self, row: Row) -> Row:
-        letters = [chr(ord("A") + place) for place in range(len(row["choices"]))]
+        letters = list(string.ascii_uppercase[: len(row["choices"])])
         if row["answer"] not in letters:
             raise DataError(f"the answer {row['answer']!r} is not one of its {len(letters)} choices' letters")
         return {"options": letters, "gold": letters.index(row["answer"])}
 
     def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
-        letters = (chr(ord("A") + place) for place in range(len(doc["choices"])))
-        lines = [f"{letter}. {choice}" for letter, choice in zip(letters, doc["choices"], strict=True)]
+        lines = [f"{letter}. {choice}" for letter, choice in zip(string.ascii_uppercase, doc["choices"], strict=False)]
         return "\n".join([doc["question"].strip(), *lines, "Answer:"])
 
 

@@ -9,16 +9,14 @@ import importlib
 from importlib.metadata import version
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 
 
-class MetricConfig(BaseModel):
+class MetricConfig(BaseModel, extra="forbid", frozen=True):
     """Which metric."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     module: str = Field(
         pattern=r"^\w+(\.\w+)+$",

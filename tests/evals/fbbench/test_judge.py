@@ -261,7 +261,7 @@ def test_replay_from_the_hub(api: Any, namespace: str, tmp_path: Path, quiet_pro
         ("anthropic:x", "is unknown"),
         ("openai:", "is unknown"),
         ({"judge": "openai:x", "lang": "en"}, "lang"),
-        ({"judge": "openai:x", "language": "fr"}, "use one of zh, en"),
+        ({"judge": "openai:x", "language": "fr"}, "'zh' or 'en'"),
         ({"language": "en"}, "judge option judge"),
     ],
 )
