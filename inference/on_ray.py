@@ -16,7 +16,7 @@ from ..hub_sync.errors import HubwrightError, UsageError
 from .budget import Budget, Usage
 from .requests import one_line
 from .store import TrafficStore
-from .workers import Job, Results, Sink, Task, open_store, run_here
+from .workers import Job, Results, Sink, Task, run_here
 
 RETRIES = 3  # of a task whose worker died
 
@@ -94,7 +94,7 @@ def _part(budget: Budget | None, spent: Usage, workers: int) -> Budget | None:
 def _do(job: Job, task: Task) -> tuple[Results, Usage, HubwrightError | None]:
     key = (job.traffic, job.replay)
     if key not in _stores:
-        _stores[key] = open_store(job)
+        _stores[key] = TrafficStore(job.traffic, readonly=job.replay)
     store = _stores[key]
     store.refresh()  # another worker may have died over this shard
     outcomes: Results = []

@@ -45,7 +45,8 @@ def shard_path(folder: Path, index: int, identity: Mapping[str, Any], rows: Sequ
 
 def write_shard(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write a shard whole or not at all. Raises StorageError."""
-    body = b"".join(_line(outcome) for outcome in outcomes)
+    lines = (vars(one) if isinstance(one, Failure) else {"row": one} for one in outcomes)
+    body = b"".join(json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n" for line in lines)
     with stored(path):
         write_atomic(path, body + b'{"sha256":"%s"}\n' % hashlib.sha256(body).hexdigest().encode())
 
@@ -105,11 +106,6 @@ def stored(path: Path) -> Iterator[None]:
             f"{path} cannot be written ({error.strerror or error}); what was finished before is kept: make room and "
             "run this again to go on"
         ) from error
-
-
-def _line(outcome: Outcome) -> bytes:
-    value = {"error": outcome.error, "final": outcome.final} if isinstance(outcome, Failure) else {"row": outcome}
-    return json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n"
 
 
 def _changes(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

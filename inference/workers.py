@@ -143,10 +143,6 @@ def _as_json(row: Any, work: str) -> Row:
     return copy
 
 
-def open_store(job: Job) -> TrafficStore:
-    return TrafficStore(job.traffic, readonly=job.replay)
-
-
 class Pool:
     """The use of all workers together, for the caps: a slot each in shared memory, or this one's own sum."""
 
@@ -218,7 +214,7 @@ def run_here(job: Job, tasks: list[Task], sink: Sink, store: TrafficStore | None
     async def take() -> Task | None:
         return queue.popleft() if queue else None
 
-    with open_store(job) if store is None else contextlib.nullcontext(store) as opened:
+    with TrafficStore(job.traffic, readonly=job.replay) if store is None else contextlib.nullcontext(store) as opened:
         run_blocking(run_worker(job, opened, Pool(job.spent), take, sink))
 
 
@@ -353,6 +349,6 @@ async def _serve(job: Job, pipe: Any, pool: Pool) -> None:
             if task is None:
                 return
 
-    with open_store(job) as store:
+    with TrafficStore(job.traffic, readonly=job.replay) as store:
         threading.Thread(target=read, daemon=True).start()
         await run_worker(job, store, pool, tasks.get, sink)

@@ -53,7 +53,12 @@ def report(config: ReportConfig, context: StepContext) -> None:
     context.report.tables += _ablations(context, after, headline)
     context.report.bars = [_chart(headline, before, after, labels)] if before else []
     context.report.curves = _curves(context, labels)
-    context.report.sections.append({"title": "Where the figures come from", "body": _origin(context)})
+    lines = [
+        f"- {role}: every prompt, answer and figure is in the data set `{i.ref.repo_id}` at commit `{i.ref.revision}`"
+        for role, i in sorted(context.inputs.items())
+        if role not in ("model", "other")
+    ]
+    context.report.sections.append({"title": "Where the figures come from", "body": "\n".join(lines)})
     _write_eval_results(config, context, headline, after)
 
 
@@ -201,15 +206,6 @@ def _chart(
     series = {labels[0]: values(before), labels[1]: values(after)}
     title = "Before and after" if labels == ("before", "after") else " and ".join(labels)
     return {"title": title, "y": "score", "groups": headline, "series": series}
-
-
-def _origin(context: StepContext) -> str:
-    lines = [
-        f"- {role}: every prompt, answer and figure is in the data set `{i.ref.repo_id}` at commit `{i.ref.revision}`"
-        for role, i in sorted(context.inputs.items())
-        if role not in ("model", "other")
-    ]
-    return "\n".join(lines)
 
 
 def _write_eval_results(

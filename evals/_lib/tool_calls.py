@@ -107,15 +107,15 @@ def _calls_only(text: str, *, bare: bool) -> bool:
 def _is_call(item: Mapping[str, Any], *, bare: bool) -> bool:
     wrapped = isinstance(item.get("function"), dict)
     call = item["function"] if wrapped else item
-    if _is_schema(call.get("parameters")):
-        return False
+    schema = call.get("parameters")
+    if (
+        isinstance(schema, dict)
+        and schema.get("type") in ("object", "dict")
+        and isinstance(schema.get("properties"), dict)
+    ):
+        return False  # a function's definition
     has_arguments = wrapped or "arguments" in call or "parameters" in call
     return (item.keys() <= _KEYS and (bare or has_arguments)) or (bare and "arguments" in call)
-
-
-def _is_schema(value: Any) -> bool:
-    has_type = isinstance(value, dict) and value.get("type") in ("object", "dict")
-    return has_type and isinstance(value.get("properties"), dict)
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

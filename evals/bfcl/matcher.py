@@ -83,7 +83,9 @@ def _argument(value: Any, schema: dict[str, Any], accepted: list[Any]) -> str:
     if expected is dict:
         return "" if _object(value, accepted) else wrong
     if expected is list and inner is dict:
-        return "" if any(_objects(value, answer) for answer in accepted) else wrong
+        same_size = [answer for answer in accepted if len(answer) == len(value)]
+        pairs = (zip(value, answer, strict=True) for answer in same_size)
+        return "" if any(all(_object(v, [a]) for v, a in some) for some in pairs) else wrong
     if expected is list:
         return "" if _plain(value) in [_plain(answer) for answer in accepted] else wrong
     if expected is str:
@@ -116,10 +118,6 @@ def _same_object(value: dict[str, Any], answer: dict[str, list[Any]]) -> bool:
         if key not in answer or _loose(item) not in [_loose(other) for other in answer[key]]:
             return False
     return all(key in value or "" in values for key, values in answer.items())
-
-
-def _objects(value: list[Any], answer: list[Any]) -> bool:
-    return len(value) == len(answer) and all(_object(v, [a]) for v, a in zip(value, answer, strict=True))
 
 
 def _plain(value: Any) -> list[Any]:

@@ -268,6 +268,7 @@ def task_summary(results: dict[str, Any]) -> dict[str, Any]:
                 "stderr": None if stderr == "N/A" else stderr,
                 "higher_is_better": results["higher_is_better"].get(task, {}).get(metric),
             }
+        hashes = (sample[name] for sample in _ordered(results["samples"].get(task, [])) for name in HASHES)
         settings, sizes = results["configs"].get(task, {}), results["n-samples"].get(task, {})
         tasks[task] = {
             "metrics": metrics,
@@ -275,17 +276,12 @@ def task_summary(results: dict[str, Any]) -> dict[str, Any]:
             "n_available": sizes.get("original"),
             "version": results["versions"].get(task),
             "num_fewshot": results["n-shot"].get(task),
-            "task_hash": _task_hash(results["samples"].get(task, [])),
+            # What was asked, in one figure: from the same three hashes as lm-eval's `task_hashes`.
+            "task_hash": hashlib.sha256(utf8("".join(hashes))).hexdigest(),
             "generation_kwargs": _plain(settings.get("generation_kwargs")),
             "metadata": _plain({k: v for k, v in (settings.get("metadata") or {}).items() if k != "config_source"}),
         }
     return tasks
-
-
-def _task_hash(samples: list[dict[str, Any]]) -> str:
-    """SHA-256 over each document's (document, prompt, target) hashes, as in lm-eval's `task_hashes`."""
-    joined = "".join(sample[name] for sample in _ordered(samples) for name in HASHES)
-    return hashlib.sha256(utf8(joined)).hexdigest()
 
 
 def _ordered(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:

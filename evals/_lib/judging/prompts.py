@@ -176,17 +176,14 @@ def read_logprobs(logprobs: Sequence[Any]) -> LogprobReading:
         logprobs: one entry per generated token, as in the chat completions protocol, natural logarithm.
     """
     first = logprobs[0] if logprobs and isinstance(logprobs[0], Mapping) else {}
-    masses = [(_word(entry), mass) for entry in _alternatives(first) if (mass := _mass(entry)) is not None]
+    top = first.get("top_logprobs")
+    listed = [one for one in top if isinstance(one, Mapping)] if isinstance(top, list) else []
+    tokens = [(str(one.get("token", "")), _mass(one)) for one in listed or [first]]  # or the generated one alone
+    masses = [(token.strip(_AROUND).lower(), mass) for token, mass in tokens if mass is not None]
     if not masses:
         return LogprobReading()
     yes, no = (math.fsum(mass for word, mass in masses if word in words) for words in (_YES_TOKENS, _NO_TOKENS))
     return LogprobReading(yes / (yes + no) if yes + no > 0 else None, min(1.0, yes + no))
-
-
-def _alternatives(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    top = entry.get("top_logprobs")
-    listed = [one for one in top if isinstance(one, Mapping)] if isinstance(top, list) else []
-    return listed or ([entry] if entry else [])
 
 
 def _mass(entry: Mapping[str, Any]) -> float | None:
@@ -194,7 +191,3 @@ def _mass(entry: Mapping[str, Any]) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
         return None
     return math.exp(min(0.0, value))
-
-
-def _word(entry: Mapping[str, Any]) -> str:
-    return str(entry.get("token", "")).strip(_AROUND).lower()

@@ -107,7 +107,7 @@ def prompt_hash(case: Case, config: Mapping[str, Any]) -> str:
 
 async def judge_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
     """The stage's work: {"verdicts": [[met, reason, p_yes, mass] per item], "state", "attempts"} of one case."""
-    case = _case(row)
+    case = Case(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
     requests = requests_of(case, row["answer"], config)
     ask = _logprob if config["method"] == "logprob" else _text
     verdicts, state, attempts = await ask(case, requests, config, chat)
@@ -191,12 +191,13 @@ def judge_cases(
     pending = [case for case in cases if case.answer_state == "ok" and case.id not in finished]
     judged: dict[str, Row] = {}
     usage = Usage()
+    fields = ("id", "messages", "answer", "items", "weights")
     if pending:
         # The record is what a restart goes on from; shards beside it would only pin failures that are to be retried.
         with tempfile.TemporaryDirectory(prefix="hubwright-judge-") as folder:
             result = run_stage(
                 f"{__name__}:judge_row",
-                [_row(case) for case in pending],
+                [{name: getattr(case, name) for name in fields} for case in pending],
                 config.question(),
                 endpoint=served.endpoint,
                 folder=Path(folder),
@@ -245,11 +246,3 @@ def check_cases(cases: Sequence[Case]) -> None:
             raise DataError(f"sample {case.id} has no checklist item")
         if not all(isinstance(turn["content"], str) for turn in case.messages):
             raise DataError(f"sample {case.id}: a judge reads text; its conversation has other parts")
-
-
-def _row(case: Case) -> Row:
-    return {name: getattr(case, name) for name in ("id", "messages", "answer", "items", "weights")}
-
-
-def _case(row: Row) -> Case:
-    return Case(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})

@@ -8,7 +8,6 @@ Written below `context.output`:
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -16,6 +15,7 @@ from pydantic import Field
 from ....hub_sync import provenance
 from ....hub_sync.context import Input, StepContext
 from ....inference.served import ModelSpec, Served, serve_input
+from ....inference.store import TrafficStore, export_rows
 from ..data import write_parquet
 from ..results import figure_table, write_json
 from .benchmark import Figures
@@ -68,7 +68,10 @@ def run_judge(
 
     write_parquet(done.rows, context.output / "data" / "verdicts-00000-of-00001.parquet")
     if config.publish_traffic:
-        _write_traffic(traffic, set(traffic_keys(cases, config, served)), context.output / "traffic")
+        keys = set(traffic_keys(cases, config, served))
+        with TrafficStore(traffic, readonly=True) as store:
+            rows = [row for row in export_rows(store) if row["key"] in keys]
+        write_parquet(rows, context.output / "traffic" / "train-00000-of-00001.parquet")
     masses = mass_figures(done.rows)
     results: dict[str, Any] = {
         "tasks": {task: {"metrics": figures, "n": len(cases), "n_available": len(cases)}},
@@ -90,14 +93,6 @@ def run_judge(
         report.sections.append({"title": "The judge is the tested model", "body": OWN_JUDGE})
     usage = done.usage.summary(config.budget)
     report.metrics |= {f"usage/{name}": value for name, value in usage.items() if not name.startswith("latency")}
-
-
-def _write_traffic(folder: Path, keys: set[str], output: Path) -> None:
-    from ....inference.store import TrafficStore, export_rows
-
-    with TrafficStore(folder, readonly=True) as store:
-        rows = [row for row in export_rows(store) if row["key"] in keys]
-    write_parquet(rows, output / "train-00000-of-00001.parquet")
 
 
 def _tested_model(source: Input) -> dict[str, str] | None:
