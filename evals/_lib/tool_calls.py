@@ -107,12 +107,8 @@ def _calls_only(text: str, *, bare: bool) -> bool:
 def _is_call(item: Mapping[str, Any], *, bare: bool) -> bool:
     wrapped = isinstance(item.get("function"), dict)
     call = item["function"] if wrapped else item
-    schema = call.get("parameters")
-    if (
-        isinstance(schema, dict)
-        and schema.get("type") in ("object", "dict")
-        and isinstance(schema.get("properties"), dict)
-    ):
+    schema = call["parameters"] if isinstance(call.get("parameters"), dict) else {}
+    if schema.get("type") in ("object", "dict") and isinstance(schema.get("properties"), dict):
         return False  # a function's definition
     has_arguments = wrapped or "arguments" in call or "parameters" in call
     return (item.keys() <= _KEYS and (bare or has_arguments)) or (bare and "arguments" in call)

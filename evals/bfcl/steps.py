@@ -117,13 +117,8 @@ class Referee:
         Raises DataError, TypeError or RecursionError for calls that never end, are too large or have no JSON form.
         """
 
-        def begin() -> None:
-            self._worlds.begin(_started(row))
-            if past:
-                self._worlds.turn(past, [])
-
-        self._again(begin)
-        return self._tried(begin, lambda: self._worlds.turn(calls, []).results)
+        self._again(lambda: self._after(row, past))
+        return self._tried(lambda: self._after(row, past), lambda: self._worlds.turn(calls, []).results)
 
     def verdict(self, row: Mapping[str, Any], turns: Sequence[Sequence[Call]]) -> tuple[int, str]:
         return self._again(lambda: play(self._worlds, _started(row), turns, json.loads(row["gold"])))
@@ -132,17 +127,21 @@ class Referee:
         self._worlds.close()
 
     def _passes(self, document: Mapping[str, Any], calls: Sequence[Call], gold: Sequence[str]) -> bool:
-
-        def begin() -> None:
-            self._worlds.begin(_started({**document, "id": document["id"].rpartition(":")[0]}))
-            for texts in json.loads(document["past"]):
-                self._worlds.turn(_calls(texts), texts)
-
-        self._again(begin)
+        self._again(lambda: self._replay(document))
         try:
-            return self._tried(begin, lambda: not self._worlds.turn(calls, gold).fault)
+            return self._tried(lambda: self._replay(document), lambda: not self._worlds.turn(calls, gold).fault)
         except (DataError, TypeError, RecursionError):  # a call that never ends, is too large, or has no JSON form
             return False
+
+    def _replay(self, document: Mapping[str, Any]) -> None:
+        self._worlds.begin(_started({**document, "id": document["id"].rpartition(":")[0]}))
+        for texts in json.loads(document["past"]):
+            self._worlds.turn(_calls(texts), texts)
+
+    def _after(self, row: Mapping[str, Any], past: Sequence[Call]) -> None:
+        self._worlds.begin(_started(row))
+        if past:
+            self._worlds.turn(past, [])
 
     def _tried(self, begin: Callable[[], None], do: Callable[[], T]) -> T:
         """What `do` gives after `begin`, tried again in a new process: others may have used up the processor time of
