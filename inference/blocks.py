@@ -39,7 +39,7 @@ def json_text(text: str) -> str:
     for candidate in (text.strip(), *(fence.body for fence in reversed(fences(text)))):
         if _is_json(candidate):
             return candidate
-    found, place = text, text.find("{")
+    last, place = text, text.find("{")
     for _ in range(_MOST):
         if place < 0:
             break
@@ -52,20 +52,20 @@ def json_text(text: str) -> str:
         except RecursionError:
             return text
         else:
-            found = text[place:end]
+            last = text[place:end]
         place = text.find("{", end)
-    return found
+    return last
 
 
 def json_object(text: str) -> dict[str, Any]:
     """The JSON object in an answer, see `json_text`. Raises ValueError in one line if there is none."""
     try:
-        found = json.loads(json_text(text))
+        value = json.loads(json_text(text))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the reply is not JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"the reply is {type(found).__name__}, not an object")
-    return found
+    if not isinstance(value, dict):
+        raise ValueError(f"the reply is {type(value).__name__}, not an object")
+    return value
 
 
 def _is_json(text: str) -> bool:

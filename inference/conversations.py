@@ -158,31 +158,31 @@ def _turn(
     if not isinstance(turn, dict):
         raise RowRejected("a turn is not an object", turn)
     # At the level of a turn null says nothing in any of the formats, except of the content.
-    found = {key: item for key, item in turn.items() if item is not None}
-    if "role" not in found and "from" in found:
-        found = {"role": found.pop("from"), "content": found.pop("value", None), **found}
+    fields = {key: item for key, item in turn.items() if item is not None}
+    if "role" not in fields and "from" in fields:
+        fields = {"role": fields.pop("from"), "content": fields.pop("value", None), **fields}
         note(changes, "from and value read as role and content")
-    named = found.get("role")
+    named = fields.get("role")
     if not isinstance(named, str) or not named.strip():
         raise RowRejected("a turn has no role", turn.get("role", turn.get("from")))
     role = ROLES.get(named.lower())
     if role is None:
         role = named
         note(changes, "a role of its own left to the chat template")
-    if _is_call(found):
-        if found.get("tool_calls") or found.get("function_call"):
+    if _is_call(fields):
+        if fields.get("tool_calls") or fields.get("function_call"):
             raise RowRejected("a turn that is a call holds further calls", named)
-        content = found.pop("content", None)
+        content = fields.pop("content", None)
         if isinstance(content, list) and content and all(isinstance(p, dict) and "type" in p for p in content):
             content = content if "name" in content[0] or "function" in content[0] else text_of(content, changes)
         if not isinstance(content, dict | list):
             content = _parse(str(content or ""), f"a turn of role {named} is not the JSON of a call")
-        found["tool_calls"] = content if isinstance(content, list) else [content]
-        if not all(isinstance(call, dict) for call in found["tool_calls"]) or not content:
+        fields["tool_calls"] = content if isinstance(content, list) else [content]
+        if not all(isinstance(call, dict) for call in fields["tool_calls"]) or not content:
             raise RowRejected(f"a turn of role {named} is not the JSON of a call", content)
         note(changes, "turns that are calls read as tool_calls")
-    read: Turn = {**found, "role": role, "content": text_of(found.get("content"), changes)}
-    if isinstance(found.get("function_call"), dict):  # OpenAI's earlier form of one call
+    read: Turn = {**fields, "role": role, "content": text_of(fields.get("content"), changes)}
+    if isinstance(fields.get("function_call"), dict):  # OpenAI's earlier form of one call
         read["tool_calls"] = [{"type": "function", "function": read.pop("function_call")}]
     calls = read.pop("tool_calls", None)
     if calls := _calls(calls, schemas, is_padded, changes):
@@ -212,10 +212,10 @@ def text_of(content: Any, changes: Changes | None = None) -> str | None:
         texts = []
         for part in content:
             kind = part.get("type") if isinstance(part, dict) else None
-            said = part if isinstance(part, str) else part.get(_TEXT_PARTS.get(str(kind), "")) if kind else None
-            if not isinstance(said, str):
+            text = part if isinstance(part, str) else part.get(_TEXT_PARTS.get(str(kind), "")) if kind else None
+            if not isinstance(text, str):
                 raise RowRejected("a content part is not text", kind or part)
-            texts.append(said)
+            texts.append(text)
         note(changes, "content parts joined")
         content = "".join(texts)
     if content is not None and not isinstance(content, str):
@@ -287,12 +287,12 @@ def _arguments(
     Args:
         around: keys of the call that holds the function.
     """
-    given = {key: function[key] for key in ARGUMENTS if function.get(key) is not None}
+    arguments = {key: function[key] for key in ARGUMENTS if function.get(key) is not None}
     name = function["name"]
-    if len(given) > 1 and given["arguments"] != given["parameters"]:
+    if len(arguments) > 1 and arguments["arguments"] != arguments["parameters"]:
         raise RowRejected("a call has arguments and parameters that differ", name)
-    value = next(iter(given.values()), None)
-    if "arguments" not in given and given:
+    value = next(iter(arguments.values()), None)
+    if "arguments" not in arguments and arguments:
         if isinstance(value, dict) and isinstance(value.get("properties"), dict):
             raise RowRejected("parameters of a call are a JSON Schema, which belongs to the tools", name)
         note(changes, "parameters of a call read as arguments")

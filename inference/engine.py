@@ -16,10 +16,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ..hub_sync.errors import DataError, UsageError
 from ..hub_sync.files import sha256_file
@@ -48,23 +48,8 @@ _POLL_S = 0.05
 _REASON = "error loading model: "
 
 # Engines this process started without `keep`: it is their user until it stops them or ends.
-_held: dict[Path, IO[bytes]] = {}
+_own_locks: dict[Path, IO[bytes]] = {}
 _children: dict[int, subprocess.Popen[bytes]] = {}
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What a server serves and how; sent to it as JSON."""
-
-    gguf: str
-    alias: str
-    model: str
-    gguf_sha256: str
-    context_tokens: int
-    slots: int
-    threads: int
-    keep: bool
-    idle_seconds: float
 
 
 def start_engine(
@@ -92,12 +77,13 @@ def start_engine(
     Raises UsageError for an absent file, a choice to make, or settings the model cannot have; DataError for a file
     that is not GGUF or a server that does not start (with its log's reason); HubError from the hub.
     """
-    home, settings = _prepare(model, file, context_tokens, slots, threads, folder, keep, idle_seconds)
+    sizes = {"context_tokens": context_tokens, "slots": slots}
+    home, settings = _prepare(model, file, folder, threads, keep=keep, idle_seconds=idle_seconds, **sizes)
     with _joined(home, settings) as (engine, holder):
-        if keep or home in _held:
+        if keep or home in _own_locks:
             release(holder)
         else:
-            _held[home] = holder
+            _own_locks[home] = holder
     return engine
 
 
@@ -126,7 +112,7 @@ def stop_engine(id: str, folder: Path | None = None) -> bool:
         if engine:
             _stop(home, engine)
         (home / "engine.json").unlink(missing_ok=True)
-    holder = _held.pop(home, None)
+    holder = _own_locks.pop(home, None)
     if holder:
         release(holder)
     return engine is not None
@@ -146,7 +132,7 @@ def shared_engine(
 
     Arguments and errors as in `start_engine`. One that was started with `keep` is joined but not stopped.
     """
-    home, settings = _prepare(model, file, context_tokens, slots, threads, folder, False, IDLE_SECONDS)
+    home, settings = _prepare(model, file, folder, threads, context_tokens=context_tokens, slots=slots)
     with _joined(home, settings) as (engine, holder):
         pass
     try:
@@ -156,21 +142,15 @@ def shared_engine(
 
 
 def _prepare(
-    model: ArtifactRef | Path,
-    file: str | None,
-    context_tokens: int,
-    slots: int,
-    threads: int | None,
-    folder: Path | None,
-    keep: bool,
-    idle_seconds: float,
-) -> tuple[Path, _Settings]:
-    """The engine's folder, named by a hash of file and settings and created, and its settings."""
+    model: ArtifactRef | Path, file: str | None, folder: Path | None, threads: int | None, **settings: Any
+) -> tuple[Path, dict[str, Any]]:
+    """The engine's folder, named by a hash of file and settings and created, and all that its server is told."""
     if find_spec("xllamacpp") is None:
         raise UsageError("the embedded engine needs xllamacpp: pip install 'hubwright[llm]'")
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = threads if threads is not None else cpus
-    for name, value in (("context_tokens", context_tokens), ("slots", slots), ("threads", threads)):
+    settings["threads"] = threads if threads is not None else cpus
+    sizes = {name: settings[name] for name in ("context_tokens", "slots", "threads")}
+    for name, value in sizes.items():
         if value < 1:
             raise UsageError(f"{name} is {value}: give a number above 0")
     gguf, label, alias = _find_gguf(model, file)
@@ -178,10 +158,10 @@ def _prepare(
         if stream.read(4) != b"GGUF":
             raise DataError(f"{label} is not a GGUF file: it does not begin with the bytes GGUF")
     digest = sha256_file(gguf)
-    home = engines_folder(folder).absolute() / engine_id(digest, context_tokens, slots, threads)
+    home = engines_folder(folder).absolute() / engine_id(digest, **sizes)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = str(gguf.absolute())
-    return home, _Settings(path, alias, label, digest, context_tokens, slots, threads, keep, idle_seconds)
+    paths = {"gguf": str(gguf.absolute()), "alias": alias, "model": label, "gguf_sha256": digest}
+    return home, paths | {"keep": False, "idle_seconds": IDLE_SECONDS} | settings
 
 
 def _find_gguf(model: ArtifactRef | Path, file: str | None) -> tuple[Path, str, str]:
@@ -202,7 +182,7 @@ def _find_gguf(model: ArtifactRef | Path, file: str | None) -> tuple[Path, str, 
 
 
 @contextmanager
-def _joined(home: Path, settings: _Settings) -> Iterator[tuple[Engine, IO[bytes]]]:
+def _joined(home: Path, settings: dict[str, Any]) -> Iterator[tuple[Engine, IO[bytes]]]:
     with locked(home / "start.lock"):
         holder = hold_as_user(home)
         try:
@@ -213,14 +193,14 @@ def _joined(home: Path, settings: _Settings) -> Iterator[tuple[Engine, IO[bytes]
         yield engine, holder
 
 
-def _join_or_launch(home: Path, settings: _Settings) -> Engine:
+def _join_or_launch(home: Path, settings: dict[str, Any]) -> Engine:
     """With start.lock and users.lock held: the engine that runs here, or a new one."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while is_held(home / "server.lock"):  # a server without engine.json is still loading; its starter was killed
         engine = read_engine(home)
         if engine:
-            if settings.keep and not engine.keep:
-                engine = replace(engine, keep=True, idle_seconds=settings.idle_seconds)
+            if settings["keep"] and not engine.keep:
+                engine = replace(engine, keep=True, idle_seconds=settings["idle_seconds"])
                 write_engine(home, engine)
             return engine
         if time.monotonic() > deadline:
@@ -229,10 +209,10 @@ def _join_or_launch(home: Path, settings: _Settings) -> Engine:
     return _launch(home, settings, deadline)
 
 
-def _launch(home: Path, settings: _Settings, deadline: float) -> Engine:
+def _launch(home: Path, settings: dict[str, Any], deadline: float) -> Engine:
     _reap()
     log = home / "engine.log"
-    command = [sys.executable, "-m", "hubwright.inference.engine_server", str(home), json.dumps(settings.__dict__)]
+    command = [sys.executable, "-m", "hubwright.inference.engine_server", str(home), json.dumps(settings)]
     # OpenMP's threads spin while they wait, which on shared CPUs starves those that they wait for: at load 4 on 2 CPUs
     # 1 to 8 tokens/s spinning, 12 to 15 sleeping (Qwen 1.5B, Q4_K_M). On quiet CPUs sleeping at once costs a quarter,
     # which a thousand turns of spinning nearly win back (LOG.md).
@@ -260,7 +240,7 @@ def _launch(home: Path, settings: _Settings, deadline: float) -> Engine:
     (home / "engine.json").unlink(missing_ok=True)
     why = f"no answer within {START_TIMEOUT_S:.0f} s" if late else f"exit code {code}"
     kind = UsageError if code == UsageError.exit_code else DataError
-    raise kind(f"the engine for {settings.model} did not start ({why}): {_last_words(log)}; its log is {log}")
+    raise kind(f"the engine for {settings['model']} did not start ({why}): {_last_words(log)}; its log is {log}")
 
 
 def _last_words(log: Path) -> str:

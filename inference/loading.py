@@ -35,8 +35,8 @@ def causal_lm(folder: Path, source_name: str, dtype: str, new: Sequence[str] = (
     except DataError:
         raise
     except Exception as error:  # safetensors, transformers and torch raise classes of their own
-        said = first_line(error).replace(str(folder), source_name)
-        raise DataError(f"{source_name} cannot be loaded as a causal language model: {said}") from error
+        message = first_line(error).replace(str(folder), source_name)
+        raise DataError(f"{source_name} cannot be loaded as a causal language model: {message}") from error
 
 
 class CompleteModels:
@@ -49,14 +49,14 @@ class CompleteModels:
     """
 
     def __init__(self, auto: Any, source_name: str = "", new: Sequence[str] = ()) -> None:
-        self._auto, self._cited, self._new = auto, source_name, new
+        self._auto, self._name, self._new = auto, source_name, new
 
     def from_pretrained(self, name: str, *args: Any, **options: Any) -> Any:
         """The model. Misshapen weights are read as missing, so that they can be named."""
         model, info = self._auto.from_pretrained(
             name, *args, **options, output_loading_info=True, ignore_mismatched_sizes=True
         )
-        source_name = self._cited or name
+        source_name = self._name or name
         if misshapen := sorted(info["mismatched_keys"]):
             key, stored, wanted = misshapen[0]
             raise DataError(
@@ -99,13 +99,13 @@ def fold(model: Any, folder: Path, source_name: str) -> Any:
         adapted = PeftModel.from_pretrained(model, str(folder))
         with safe_open(folder / ADAPTER, framework="pt") as file:
             stored = set(file.keys())
-        wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
-        if wanted - stored:
-            raise ValueError(f"{min(wanted - stored)} is not in {ADAPTER}")
+        needed = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+        if needed - stored:
+            raise ValueError(f"{min(needed - stored)} is not in {ADAPTER}")
         return adapted.merge_and_unload().requires_grad_(True)  # PEFT freezes the base
     except Exception as error:
-        said = first_line(error).replace(str(folder), source_name)
-        raise DataError(f"{source_name} does not fit its base model: {said}") from error
+        message = first_line(error).replace(str(folder), source_name)
+        raise DataError(f"{source_name} does not fit its base model: {message}") from error
 
 
 def check_ids(ids: Iterable[int], embeddings: int, tokenizer: Any, source_name: str) -> None:

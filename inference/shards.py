@@ -69,10 +69,10 @@ def read_shard(path: Path, size: int) -> list[Outcome] | None:
 
 def sweep(folder: Path, keep: set[Path] | None = None) -> None:
     """Remove the temporary files of a killed run and, with `keep`, the shards that are not in it."""
-    found = [*folder.glob(".*.tmp"), *(folder / "shards").glob(".*.tmp")]
+    paths = [*folder.glob(".*.tmp"), *(folder / "shards").glob(".*.tmp")]
     if keep is not None:
-        found += [path for path in (folder / "shards").glob("*.jsonl") if path not in keep]
-    for path in found:
+        paths += [path for path in (folder / "shards").glob("*.jsonl") if path not in keep]
+    for path in paths:
         path.unlink(missing_ok=True)
 
 
@@ -117,5 +117,5 @@ def _changes(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]
 
 
 def _short(value: Any, limit: int = 60) -> str:
-    said = json.dumps(value, ensure_ascii=False)
-    return said if len(said) <= limit else f"{said[:limit]}..."
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= limit else f"{text[:limit]}..."

@@ -116,7 +116,7 @@ class TrafficStore:
         """Record one exchange. Raises StorageError where it cannot be written; what was written before stays."""
         if self.readonly:
             return
-        record = {
+        record: dict[str, Any] = {
             "key": key,
             "model": model,
             "revision": revision,

@@ -18,7 +18,7 @@ DOUBTS = 4  # requests asked again while the server has shown one id alone (our 
 class CleanConnector(aiohttp.TCPConnector):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self._given: WeakKeyDictionary[asyncio.Task[Any], asyncio.Transport] = WeakKeyDictionary()
+        self._transports: WeakKeyDictionary[asyncio.Task[Any], asyncio.Transport] = WeakKeyDictionary()
 
     async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:
         while True:
@@ -28,13 +28,13 @@ class CleanConnector(aiohttp.TCPConnector):
             connection.close()
         task = asyncio.current_task()
         if task is not None and connection.transport is not None:
-            self._given[task] = connection.transport
+            self._transports[task] = connection.transport
         return connection
 
     def drop(self) -> None:
         """Cut the connection that this task was last given: it is free again as soon as an answer has been read."""
         task = asyncio.current_task()
-        transport = self._given.pop(task, None) if task is not None else None
+        transport = self._transports.pop(task, None) if task is not None else None
         if transport is not None:
             transport.abort()
 
@@ -47,20 +47,20 @@ class AnswerIds:
     """
 
     def __init__(self) -> None:
-        self._asked: dict[str, tuple[int, int]] = {}
+        self._requests: dict[str, tuple[int, int]] = {}
         self._doubted: set[int] = set()
 
     def strayed(self, body: Any, raw: bytes, content: bytes) -> bool:
         """True if these bytes were the answer to a request with another content before."""
-        found = body.get("id") if isinstance(body, dict) else None
-        if not isinstance(found, str) or not found:
+        name = body.get("id") if isinstance(body, dict) else None
+        if not isinstance(name, str) or not name:
             return False
-        asked, said = self._asked.setdefault(found, (hash(content), hash(raw)))
-        if len(self._asked) > REMEMBERED:
-            del self._asked[next(iter(self._asked))]
-        if asked == hash(content) or said != hash(raw):
+        request, answer = self._requests.setdefault(name, (hash(content), hash(raw)))
+        if len(self._requests) > REMEMBERED:
+            del self._requests[next(iter(self._requests))]
+        if request == hash(content) or answer != hash(raw):
             return False
-        if len(self._asked) == 1:
+        if len(self._requests) == 1:
             if hash(content) in self._doubted or len(self._doubted) == DOUBTS:
                 return False
             self._doubted.add(hash(content))

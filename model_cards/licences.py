@@ -80,14 +80,14 @@ def _stated(folder: Path) -> Right:
     for value in (licence, name or ""):
         if not isinstance(value, str):
             return Right(UNSTATED, fault=f"README.md's licence {str(value)[:60]!r} is not text")
-    known = licence_id(licence)
-    if known == "unknown" or licence.strip().lower() in _CLASSES["none"]:
+    identifier = licence_id(licence)
+    if identifier == "unknown" or licence.strip().lower() in _CLASSES["none"]:
         return Right(UNSTATED)
-    if known is None:
+    if identifier is None:
         return Right("other", licence.strip())
-    if known == "other" and name in (None, "", UNSTATED):
+    if identifier == "other" and name in (None, "", UNSTATED):
         return Right(UNSTATED)
-    return Right(known, name)
+    return Right(identifier, name)
 
 
 def _single(value: Any) -> Any:

@@ -6,6 +6,7 @@ and results into the turns' text, in the words of our published `chatml_tools` t
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 INTRODUCTION = "You may call functions to help the user. Their signatures are given as JSON within <tools></tools>:"
@@ -15,9 +16,7 @@ INSTRUCTION = (
 )
 
 
-def dumps(value: Any) -> str:
-    """JSON as transformers' `tojson` writes it: blanks after comma and colon, no escapes of Unicode."""
-    return json.dumps(value, ensure_ascii=False)
+dumps = partial(json.dumps, ensure_ascii=False)  # as transformers' `tojson`: blanks after comma and colon
 
 
 def system_turn(tools: Sequence[Any], system: str | None = None) -> str:

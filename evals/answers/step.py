@@ -190,8 +190,8 @@ def _check(rows: Sequence[Row], source_name: str) -> None:
     for name in ("id", "messages"):
         if name not in rows[0]:
             raise DataError(f"{source_name}: has no column {name!r}; answers need `id` and `messages`")
-    if taken := [name for name in NO_ANSWER if name in rows[0]]:
-        raise DataError(f"{source_name}: column {taken[0]!r} is one that the answers get; it holds answers already?")
+    if clash := [name for name in NO_ANSWER if name in rows[0]]:
+        raise DataError(f"{source_name}: column {clash[0]!r} is one that the answers get; it holds answers already?")
     if len({row["id"] for row in rows}) != len(rows):
         raise DataError(f"{source_name}: an id occurs twice")
 

@@ -95,16 +95,16 @@ def _argument(value: Any, schema: dict[str, Any], accepted: list[Any]) -> str:
 
 def _variable(value: Any, accepted: list[Any], expected: type, inner: type | None) -> bool | None:
     """Is the value a variable, of the accepted values' type and not of the defined one? None: it has neither type."""
-    known = next((type(answer) for answer in accepted if answer != ""), None)
+    accepted_type = next((type(answer) for answer in accepted if answer != ""), None)
     elements: Any = value
     if type(value) is expected:
         if inner is None or any(
             not isinstance(answer, list) or all(_variable(item, answer, inner, None) is not None for item in elements)
             for answer in accepted
         ):
-            return known is not None and known is not expected
+            return accepted_type is not None and accepted_type is not expected
         return None
-    return True if known is not None and type(value) is known else None
+    return True if accepted_type is not None and type(value) is accepted_type else None
 
 
 def _object(value: Any, accepted: list[Any]) -> bool:

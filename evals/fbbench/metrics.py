@@ -73,13 +73,13 @@ def _score(report: dict[str, Any], name: str) -> float:
     if rest in ("stderr", "ci_low", "ci_high"):
         interval = report.get("intervals", {}).get(key, {})
         return _number(interval.get({"stderr": "sd", "ci_low": "low", "ci_high": "high"}[rest]))
-    kind, _, wanted = rest.partition("_")
-    tables = {
+    kind, _, label_slug = rest.partition("_")
+    tables: dict[str, dict[str, Any]] = {
         "task": report.get("tasks", {}),
         "deficiency": report.get("deficiencies", {}),
         "feedback": report.get("feedback", {}).get(key, {}),
     }
-    entry = next((entry for label, entry in tables[kind].items() if slug(label) == wanted), {})
+    entry = next((entry for label, entry in tables[kind].items() if slug(label) == label_slug), {})
     return _number(entry.get(key if kind == "task" else "score"))
 
 

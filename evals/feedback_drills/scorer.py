@@ -34,13 +34,13 @@ def normalise(value: str) -> str:
 
 def is_correct(response: str, answer: str) -> bool:
     """True where the response's answer is `answer`. A unit behind a number is allowed: `Answer: 240 minutes`."""
-    given = extract_answer(response)
-    if given is None:
+    value = extract_answer(response)
+    if value is None:
         return False
-    given, answer = normalise(given), normalise(answer)
-    if given == answer:
+    value, answer = normalise(value), normalise(answer)
+    if value == answer:
         return True
-    number = _NUMBER.match(given)
+    number = _NUMBER.match(value)
     return bool(number) and _NUMBER.fullmatch(answer) is not None and number[0] == answer  # type: ignore[index]
 
 
@@ -52,15 +52,15 @@ def score(row: Mapping[str, Any], response: str) -> dict[str, float]:
         response: the model's second response.
     """
     correct = float(is_correct(response, row["answer"]))
-    given = extract_answer(response)
-    repeated = given is not None and normalise(given) == normalise(row["first_answer"])
+    value = extract_answer(response)
+    repeated = value is not None and normalise(value) == normalise(row["first_answer"])
     return {
         "acc": correct,
         f"acc_{SCENARIOS[row['bench_type']]}": correct,
         f"acc_{row['feedback_form']}": correct,
         "acc_new_wording" if row["held_out_wording"] else "acc_known_wording": correct,
         "repeats_first_answer": float(repeated),
-        "no_answer": float(given is None),
+        "no_answer": float(value is None),
     }
 
 

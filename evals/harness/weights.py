@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 from ...inference.loading import CompleteModels
 
@@ -21,15 +22,9 @@ def complete_models(names: Mapping[str, str] | None = None) -> Iterator[None]:
     create = HFLM._create_model
 
     def create_complete(self: Any, pretrained: str, *args: Any, **options: Any) -> None:
-        plain = self.AUTO_MODEL_CLASS
-        self.AUTO_MODEL_CLASS = CompleteModels(plain, (names or {}).get(pretrained, ""))
-        try:
+        complete = CompleteModels(self.AUTO_MODEL_CLASS, (names or {}).get(pretrained, ""))
+        with mock.patch.object(self, "AUTO_MODEL_CLASS", complete):
             create(self, pretrained, *args, **options)
-        finally:
-            self.AUTO_MODEL_CLASS = plain
 
-    HFLM._create_model = create_complete
-    try:
+    with mock.patch.object(HFLM, "_create_model", create_complete):
         yield
-    finally:
-        HFLM._create_model = create

@@ -32,13 +32,13 @@ class ToolQueryEpisode:
 
     def __init__(self, row: Mapping[str, Any]) -> None:
         self._list = ToDoList(json.loads(row["board"]), row["today"])
-        self._wanted = json.loads(row["changes"])
+        self._changes = json.loads(row["changes"])
         self._answer = json.loads(row["answer"])
         self._messages = [
             {"role": "system", "content": system_turn(self._list.definitions(), RULE)},
             {"role": "user", "content": row["goal"]},
         ]
-        self._said: list[dict[str, Any]] = []
+        self._steps: list[dict[str, Any]] = []
         self._actions = self._executable = 0
         self._progress, self._stopped = 0.0, ""
 
@@ -59,10 +59,10 @@ class ToolQueryEpisode:
             self._actions += 1
             results.append(UNREADABLE)
         thought = {"reasoning": reasoning} if reasoning else {}
-        self._said.append({"reply": text, **thought, "results": results})
+        self._steps.append({"reply": text, **thought, "results": results})
         blocks = "\n".join(f"<tool_response>\n{dumps(result)}\n</tool_response>" for result in results)
         self._messages += [{"role": "assistant", "content": text}, {"role": "user", "content": blocks}]
-        if len(self._said) >= STEPS and not self._list.finished:
+        if len(self._steps) >= STEPS and not self._list.finished:
             self.stop(f"not finished in {STEPS} steps")
 
     def stop(self, reason: str) -> None:
@@ -72,7 +72,7 @@ class ToolQueryEpisode:
         fault = self._stopped
         if not fault and not self._answered():
             fault = f"the answer is {dumps(self._list.answer)[:100]} and not {dumps(self._answer)[:100]}"
-        if not fault and self._list.changes() != self._wanted:
+        if not fault and self._list.changes() != self._changes:
             fault = "the changes are not the wanted ones"
         return {
             "success": not fault,
@@ -82,10 +82,10 @@ class ToolQueryEpisode:
             "finished": self._list.finished,
             "answer": self._list.answer,
             "changes": self._list.changes(),
-            "steps": len(self._said),
+            "steps": len(self._steps),
             "fault": fault,
             "stopped": bool(self._stopped),
-            "said": self._said,
+            "said": self._steps,
         }
 
     def _answered(self) -> bool:
@@ -93,6 +93,6 @@ class ToolQueryEpisode:
 
     def _share(self) -> float:
         now = self._list.changes()
-        held = sum(change in now for change in self._wanted)
+        held = sum(change in now for change in self._changes)
         asks = self._answer is not None
-        return (held + (asks and self._answered())) / max(1, len(self._wanted) + asks)
+        return (held + (asks and self._answered())) / max(1, len(self._changes) + asks)

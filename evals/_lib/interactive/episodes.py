@@ -70,7 +70,7 @@ class Request:
         try:
             return _REQUEST + _json({name: getattr(self, name) for name in names})
         except TypeError as error:
-            raise DataError(f"{_cited(self)} has no JSON form ({error}); build the data set anew") from error
+            raise DataError(f"{_source(self)} has no JSON form ({error}); build the data set anew") from error
 
 
 def read_request(text: object) -> Request | None:
@@ -93,14 +93,14 @@ def begin(request: Request) -> Episode:
     try:
         return player(request.document)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{_cited(request)} cannot be played ({error!r}); build the data set anew") from error
+        raise DataError(f"{_source(request)} cannot be played ({error!r}); build the data set anew") from error
 
 
 def transcript_text(transcript: Mapping[str, Any]) -> str:
     return _TRANSCRIPT + _json(transcript)
 
 
-def _cited(request: Request) -> str:
+def _source(request: Request) -> str:
     return f"{request.player}: document {request.document.get('id')!r}"
 
 

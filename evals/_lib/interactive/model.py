@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import lm_eval.models  # noqa: F401  lm-eval registers its own models only while none is registered
 from lm_eval.api.instance import Instance
@@ -53,11 +54,8 @@ def _one_batch_size(inner: Any) -> Iterator[None]:
     if detect is None or getattr(inner, "batch_size", None) != "auto":
         yield
         return
-    configured, inner.batch_size_per_gpu = inner.batch_size_per_gpu, detect()
-    try:
+    with mock.patch.object(inner, "batch_size_per_gpu", detect()):
         yield
-    finally:
-        inner.batch_size_per_gpu = configured
 
 
 def _inner(name: str) -> Any:

@@ -138,7 +138,3 @@ def outcome_state(outcome: Any) -> AnswerState | None:
     if outcome in ("ok", "truncated", None):
         return None
     return outcome if outcome in ("refused", "empty") else "failed"
-
-
-def lines(rows: list[Row]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

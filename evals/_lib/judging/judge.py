@@ -11,6 +11,7 @@ The verdict file is written whole, at the end; a killed run resumes from the rec
 asked for again.
 """
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,7 +23,7 @@ from pydantic import Field, ValidationError, field_validator
 from ....hub_sync.errors import DataError, StorageError, UsageError
 from ....hub_sync.files import exclusive_lock, write_atomic
 from ....inference.served import Served, check_spec, embedded_ref, remote_endpoint, serve
-from .cases import Case, ItemVerdict, JudgeInfo, Row, answer_hash, lines, verdict_rows
+from .cases import Case, ItemVerdict, JudgeInfo, Row, answer_hash, verdict_rows
 from .stage import AskConfig, check_cases, judge_cases, prompt_hash
 from .verdicts import Official, StoredVerdicts, read_stored
 
@@ -109,7 +110,7 @@ def judge_answers(
             rows = judge_cases(cases, config, served, traffic=traffic, replay=replay, finished=finished).rows
         if out is not None:
             with _writable(out):
-                write_atomic(out, lines(rows))
+                write_atomic(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return rows
 
 
