@@ -41,12 +41,9 @@ class ChatClient:
 
     Args:
         store: where every exchange is recorded and looked up first.
-        replay: answer from the store alone, opening no connection; a request that is not recorded raises DataError.
+        replay: answer from the store alone; a request that is not recorded raises DataError.
         budget: hard caps, checked before every request.
         pool: of several clients that share the caps: (own use, own requests in flight) -> those of all.
-
-    Attributes:
-        usage: use so far.
     """
 
     def __init__(
@@ -128,10 +125,8 @@ class ChatClient:
             tags: opening tags of thoughts, in place of the endpoint's.
             params: as in the chat completions API (temperature, max_tokens, tools, response_format, ...).
 
-        Raises:
-            UsageError: unreachable endpoint, refused key, unknown model, spent budget.
-            DataError: a replay of a request that is not recorded.
-            StorageError: the answer cannot be recorded.
+        Raises UsageError for an unreachable endpoint, a refused key, an unknown model or a spent budget; DataError for
+        a replay of a request that is not recorded; StorageError if the answer cannot be recorded.
         """
         body = self.endpoint.request({"messages": [dict(message) for message in messages], **params})
         tags = self.endpoint.reasoning_tags if tags is None else tags

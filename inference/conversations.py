@@ -47,7 +47,6 @@ def read_tools(value: Any, is_padded: bool = False, changes: Changes | None = No
     Args:
         value: a list of objects, or JSON text of one, or a list of JSON texts.
         is_padded: the column is one of structs: null keys are dropped.
-        changes: gets the number of changes by kind.
     """
     if value is None or value == "":
         return []
@@ -88,8 +87,7 @@ def read_messages(
     empty_answers: bool = False,
     changes: Changes | None = None,
 ) -> list[Turn]:
-    """The turns of a conversation: `role`, `content` (text), perhaps `tool_calls`, `weight: 0` and what templates of
-    their own read. Raises RowRejected.
+    """The turns of a conversation: `role`, `content` (text), perhaps `tool_calls`, `weight: 0` and other keys.
 
     Args:
         value: a list of turns, or JSON text of one.

@@ -23,8 +23,7 @@ class Endpoint:
         revision: of the weights, e.g. a commit; part of the key under which answers are recorded.
         concurrency: most requests in flight at once (our choice).
         timeout: seconds for one try, from sending to the last byte (our choice).
-        max_retries: further tries after a lost connection, a time-out, 408, 409, 429 or 5xx. A wait that the server
-            asks for (Retry-After) does not count.
+        max_retries: further tries after a lost connection, a time-out, 408, 409, 429 or 5xx without Retry-After.
         token_limit: the server's name for the limit of new tokens.
         send_temperature: False for servers that refuse a temperature, as OpenAI's reasoning models do.
         reasoning_tags: opening tags of thoughts in replies, see `reasoning.reasoning_tags`.

@@ -63,7 +63,7 @@ def start_engine(
     keep: bool = False,
     idle_seconds: float = IDLE_SECONDS,
 ) -> Engine:
-    """Start a server and return it once it answers; one that serves the same already is returned instead.
+    """A running server; one that serves the same already is returned.
 
     Args:
         model: a model repository (pulled at its commit, only the GGUF, hash verified) or a GGUF file.

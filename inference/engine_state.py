@@ -30,16 +30,12 @@ class Engine:
 
     Attributes:
         id: 12 hex digits; the same GGUF with the same settings has the same id.
-        pid: of the server process.
         url: base URL for OpenAI clients, http://127.0.0.1:PORT/v1. No key is needed, any model name is accepted.
         model: `org/name@commit/file` of a hub model, or the path of a file.
-        gguf_sha256: of the file served, in hex.
         context_tokens: prompt and answer together, per slot.
         slots: requests worked on at the same time.
-        threads: CPU threads.
         started_at: UTC, ISO 8601.
-        keep: True if it outlives its users and ends only when stopped or idle.
-        idle_seconds: how long a kept engine waits without user and request before it ends.
+        keep: True if it outlives its users and ends only when stopped or idle for `idle_seconds`.
     """
 
     id: str

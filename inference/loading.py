@@ -40,12 +40,9 @@ def causal_lm(folder: Path, source_name: str, dtype: str, new: Sequence[str] = (
 
 
 class CompleteModels:
-    """An Auto class of transformers whose models are complete. `from_pretrained` raises DataError for others.
+    """An Auto class of transformers whose models are complete; arguments as in `causal_lm`.
 
-    Args:
-        auto: such as AutoModelForCausalLM.
-        source_name: the model's name in messages; "": what `from_pretrained` is given.
-        new: as in `causal_lm`.
+    `from_pretrained` raises DataError for others; without a `source_name` it names what it is given.
     """
 
     def __init__(self, auto: Any, source_name: str = "", new: Sequence[str] = ()) -> None:

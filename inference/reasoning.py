@@ -22,13 +22,7 @@ _CALL = re.compile(r"<tool_call>(?:(?!</?tool_call>).)*</tool_call>", re.DOTALL)
 
 @dataclass(frozen=True)
 class SplitText:
-    """A model's text in two.
-
-    Attributes:
-        answer: the text without its thoughts; "" where one is never closed.
-        reasoning: the thoughts, a blank line between them.
-        closed: False where a thought is begun and never ended.
-    """
+    """A model's text in two: the `answer` without thoughts, "" if one is never `closed`, and the `reasoning`."""
 
     answer: str
     reasoning: str = ""

@@ -26,14 +26,8 @@ _STATUS = {code: status for status, codes in _WORDS["status"].items() for code i
 
 @dataclass(frozen=True)
 class ServerError:
-    """An error as a server words it.
-
-    Attributes:
-        status: the HTTP status, or the one that the code of an error within HTTP 200 stands for; 0 for another code.
-        code: the error's own code, or its type, or "".
-        message: one line.
-        param: the parameter of the request that is at fault, or "".
-        wait: seconds to wait by the error's metadata, or None.
+    """An error as a server words it: `status` (HTTP, or the one that the code of an error within HTTP 200 stands for,
+    or 0), `code` or type, `message` of one line, `param` at fault, `wait` in seconds by the error's metadata.
     """
 
     status: int

@@ -4,10 +4,10 @@
 
     async def judge(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row: ...
 
-The function's result must follow from (row, config) and the model's answers alone. Then any number of workers, any
-shard size and any kill give the same rows. If answers are sampled, put something of the row into `seed` or `draw`: two
-rows that ask the same otherwise share one answer, or get two of which a replay finds one (`TrafficStore.conflicts`).
-Whatever changes the answers belongs into `config`, prompts or their version included: a resume is refused by it.
+The function's result must follow from (row, config) and the model's answers alone. If answers are sampled, put
+something of the row into `seed` or `draw`: two rows that ask the same otherwise share an answer
+(`TrafficStore.conflicts`). What changes the answers belongs into `config`, prompts or their version included: a resume
+is refused by it.
 
     folder/stage.json         what the folder belongs to: work, config, model and its revision
     folder/shards/            one file per finished shard (shards.py)
@@ -41,13 +41,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StageResult:
-    """The result of a stage.
-
-    Attributes:
-        rows: results of the work function, in input order, without failed rows.
-        failed: the input rows that failed, each with "error", in input order.
-        usage: use of this run, probe included.
-        estimate: need of the remaining rows by the probe: rows, requests, tokens, cost, seconds; None without one.
+    """The result of a stage: `rows` of the work function in input order; `failed` input rows, each with "error";
+    `usage` of this run; `estimate` of the remaining rows after the probe (rows, requests, tokens, cost, seconds; None
+    without one).
     """
 
     rows: list[Row]
@@ -72,31 +68,28 @@ def run_stage(
     max_failed: float = 0.05,
     progress: Callable[[int, int], None] | None = None,
 ) -> StageResult:
-    """Do `rows` and return the results in their order; what a former run in `folder` finished is not done again.
+    """Results for `rows` in their order; what a former run in `folder` finished is not done again.
 
     Args:
         work: "module:function", an `async def f(row, config, chat) -> row`. It raises RowError for a row that cannot
-            be done; any other exception stops the stage.
+            be done.
         rows: JSON objects.
         config: a JSON object, passed to every call.
         endpoint: its `concurrency` is that of all workers together.
         folder: kept between runs, one process at a time.
-        traffic: folder of the recorded answers; on storage that all workers see.
-        replay: answer from `traffic` alone, with no connection opened.
-        budget: caps for this run, checked after a probe of the first 20 rows and before every request.
+        traffic: folder of the recorded answers, on storage that all workers see.
+        replay: answer from `traffic` alone.
+        budget: caps, checked after a probe of the first 20 rows and before every request.
         shard_rows: rows per file (our choice); it changes no row.
         engine: processes on this machine, or tasks on an existing Ray cluster (on_ray.py).
         workers: processes, or Ray tasks at once. With 1, `local` runs in this process.
-        max_failed: share of the rows that may fail, rounded up to whole rows (our choice). Failed rows are asked again
-            by the next run, except those whose RowError is `final`.
+        max_failed: share of the rows that may fail, rounded up (our choice). They are asked again by the next run,
+            unless their RowError is `final`.
         progress: called with (rows done, rows in all).
 
-    Raises:
-        UsageError: the endpoint refuses; a cap is reached; `folder` holds shards of another config.
-        ConflictError: another process works in `folder`.
-        DataError: more failed rows than `max_failed`, after everything else is stored; a replay lacks a record; rows
-            or results are not JSON.
-        StorageError: the disk is full or cannot be written; what was finished stays.
+    Raises UsageError for an endpoint that refuses, a reached cap or a folder of another config; ConflictError for a
+    folder in use; DataError for too many failed rows (after all else is stored), a missing record or rows that are not
+    JSON; StorageError for a full disk.
     """
     if workers < 1 or shard_rows < 1 or not 0 <= max_failed <= 1:
         raise UsageError("workers and shard_rows are at least 1, and max_failed is a share from 0 to 1")

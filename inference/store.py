@@ -1,15 +1,14 @@
-"""Recorded traffic: every request with its answer, append-only, checked, safe to kill.
+"""Recorded requests with their answers, append-only, checked, safe to kill.
 
-A store is a folder of segments, `*.jsonl`, one per process that wrote to it; no process ever appends to another's, so
-any number may write at once. A line is one exchange with a CRC-32 over the rest of the line:
+A store is a folder of segments, `*.jsonl`, one per process that wrote to it. A line is one exchange with a CRC-32 over
+the rest of the line:
 
     {"key": SHA-256 of (model, revision, request, draw), "model", "revision", "draw", "request", "reply", "usable",
      "seconds", "crc"}
 
-A record is in the kernel when `append` returns, so kill -9 loses nothing that was acknowledged; `flush` makes it
-survive a power cut as well. A torn or damaged line is skipped and counted; its request is asked again.
-
-Published, a store is a data set of one Parquet file (`export_rows`), which `TrafficStore` reads as well.
+A record is in the kernel when `append` returns; `flush` makes it survive a power cut. A torn or damaged line is
+skipped and counted; its request is asked again. Published, a store is a Parquet file (`export_rows`), which is read as
+well.
 """
 
 import json

@@ -28,13 +28,8 @@ UNSTATED = "none-stated-by-upstream"
 
 @dataclass(frozen=True)
 class Right:
-    """The licence one input states.
-
-    Attributes:
-        licence: a Hub licence id, or UNSTATED.
-        name: explains an id of "other".
-        fault: why a card that is there states none, for errors; empty where it is well.
-        repo: the repository that states it, for errors; empty where there is none.
+    """The licence one input states: a Hub licence id or UNSTATED, the `name` of an "other" one, and for errors the
+    `fault` of a card that states none and the `repo`.
     """
 
     licence: str
@@ -117,16 +112,14 @@ def decide(
     """The result's licence: `{"id", "name", "chain", "accepted"}`.
 
     Args:
-        step: for the error's text.
         inputs: what `of_card` gave, by role.
-        own: licence of rows the step itself brings (a builder's source); "other" with no name means unstated.
-        own_name: explains `own` where it is "other".
+        own: licence of rows the step itself brings (a builder's source); "other" with no `own_name` means unstated.
         declared: what the recipe says the result's licence is.
         accepted: the recipe's reason for publishing although a licence is unstated.
         private: a private repository is not a redistribution, so an unstated licence passes.
 
-    Raises DataError with the chain where the inputs' licences conflict, or one is unstated and not accepted;
-    UsageError where the declared licence is not compatible with them.
+    Raises DataError with the chain for licences that conflict or an unstated one; UsageError for an incompatible
+    declared one.
     """
     everything = dict(inputs)
     if own is not None:

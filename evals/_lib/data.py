@@ -73,12 +73,8 @@ class TaskData:
         config: str | None = None,
         columns: Sequence[str] = (),
     ) -> datasets.Dataset:
-        """The rows of a split.
-
-        Args:
-            metadata: of the task (`self.config.metadata`).
-            config: of the data set; None: its default one.
-            columns: columns that the rows must have.
+        """The rows of a split of the data set that a task's metadata names, in its `config` or default one, with these
+        `columns`.
 
         Raises HubError if the hub lacks the data set or cannot be reached; DataError for an absent path, split, row or
         column.
@@ -192,15 +188,11 @@ KINDS = {
 
 
 def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path, features: Mapping[str, Any] | None = None) -> None:
-    """Rows as one Parquet file, written whole or not at all, in the layout that the Hub reads.
+    """Rows as one Parquet file, written whole or not at all; `features` are types of columns, such as a data set's
+    own.
 
     Columns of `KINDS` keep their type if no row has a value. Half surrogate pairs become U+FFFD. Values with objects
-    are Json columns.
-
-    Args:
-        features: types of columns, such as a data set's own.
-
-    Raises DataError for a value that would not be read back equal.
+    are Json columns. Raises DataError for a value that would not be read back equal.
     """
     import datasets
 

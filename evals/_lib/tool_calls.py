@@ -27,12 +27,8 @@ _KEYS = set("name arguments parameters id call_id tool_call_id type function ind
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a response calls.
-
-    Attributes:
-        calls: `{"name": str, "arguments": dict}` of each call that could be read.
-        attempted: the response tries to call something, readable or not.
-        valid: it tries, and everything that it tries is readable.
+    """The readable `calls` of a response ({"name", "arguments"}); whether it `attempted` any, and whether all are
+    `valid`.
     """
 
     calls: tuple[dict[str, Any], ...]

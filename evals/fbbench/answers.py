@@ -23,14 +23,11 @@ Record = tuple[str, Mapping[str, Any]]  # where it stands, for errors, and what 
 
 
 def read_answers(source: str | Path, dataset: Mapping[str, Sample] | None = None) -> list[Case]:
-    """The answers in a file, folder or `org/name@revision`, in their order.
+    """The answers in a file, folder or `org/name@revision` of one of the four forms above, in their order.
 
-    Args:
-        source: one of the four forms above.
-        dataset: samples by id; required for plain answers, replaces the rows stored with the others.
-
-    Raises DataError for an unreadable or foreign file, or a sample that occurs twice or is not in the data set;
-    UsageError for plain answers without a data set.
+    `dataset`, samples by id, is required for plain answers and replaces the rows stored with the others. Raises
+    DataError for an unreadable file, or a sample that occurs twice or is not in the data set; UsageError without a
+    needed data set.
     """
     path, source_name = locate(str(source))
     cases = [_case(where, record, dataset) for where, record in _records(path, source_name)]

@@ -150,10 +150,9 @@ def score(
     failed_answers: Literal["judged", "zero"] = "judged",
     max_failed: float | None = None,
 ) -> dict[str, Any]:
-    """The report on a set of verdicts, as JSON.
+    """The report on a set of verdicts, one entry per sample, as JSON.
 
     Args:
-        judged: one entry per sample.
         expected: number of samples there should be; missing ones count as failed verdicts.
         resamples: bootstrap resamples; 0 gives no intervals.
         failed_answers: see `judged_score`.

@@ -24,14 +24,11 @@ _YES_NO = {"是": True, "否": False}
 
 @dataclass(frozen=True)
 class Judged:
-    """A sample with its verdicts.
+    """A sample with its `verdicts` per item (True, False, or None without a usable one), the judge's `reasons`, and
+    the `rows` that it was read from.
 
-    Attributes:
-        verdicts: per item True, False, or None without a usable verdict.
-        state: complete; partial (some item lacks its verdict and counts as not met, as published); refused (by the
-            judge: 0, as published); failed (no usable reply: no score); not_judged (there was no answer: 0).
-        reasons: the judge's words per item.
-        rows: the verdict rows that it was read from.
+    States: complete; partial (an item without a verdict counts as not met, as published); refused (by the judge: 0, as
+    published); failed (no usable reply: no score); not_judged (there was no answer: 0).
     """
 
     sample: Sample

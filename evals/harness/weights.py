@@ -10,12 +10,10 @@ from ...inference.loading import CompleteModels
 
 @contextmanager
 def complete_models(names: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Let `HFLM` load complete models only, whoever makes it; put back afterwards.
+    """Let `HFLM` load complete models only; DataError in one line for missing and misshapen weights.
 
     Args:
         names: local folder -> the model's name in messages.
-
-    Within it, making an HFLM raises DataError in one line for missing and misshapen weights.
     """
     from lm_eval.models.huggingface import HFLM
 

@@ -19,15 +19,9 @@ FLEXIBLE = r"(-?[$\d.,]{2,})|(-?\d+)"
 
 @dataclass(frozen=True)
 class Words:
-    """One language.
-
-    Attributes:
-        question: the word before a question.
-        steps: the word before a solution.
-        direct: the word before a bare answer.
-        before, after: what stands around the number in the sentence that gives the answer.
-        end: how that sentence ends; not looked for.
-        also: another beginning of the sentence that counts as well.
+    """One language: the word before a `question`, before a solution (`steps`) and before a bare answer (`direct`), and
+    what stands around the number in the sentence with the answer (`before`, or `also`; `after`; `end`, which is not
+    looked for).
     """
 
     question: str

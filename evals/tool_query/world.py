@@ -23,13 +23,11 @@ class Refused(Exception):
 
 
 class ToDoList:
-    """A list at work.
+    """A list at work. `answer` is what `finish` was given, `finished` says that it was called.
 
     Args:
         board: projects with name, is_favorite and tasks (content, due_date, priority, duration, description).
         today: YYYY-MM-DD.
-
-    `answer` is what `finish` was given, `finished` says that it was called.
     """
 
     def __init__(self, board: Sequence[Mapping[str, Any]], today: str) -> None:

@@ -48,14 +48,8 @@ def register(player: Player) -> str:
 
 @dataclass(frozen=True)
 class Request:
-    """A task's request for an episode.
-
-    Attributes:
-        player: a name that `register` gave.
-        document: what the episode is made from.
-        chat: prompts go through the model's chat template.
-        system: the evaluation's own system instruction, put first.
-        tags: opening tags of thoughts, which no episode sees.
+    """A task's request for an episode: a registered player, the document, whether prompts go through the model's chat
+    template, the evaluation's own system instruction, and the opening tags of thoughts, which no episode sees.
     """
 
     player: str

@@ -64,11 +64,8 @@ def _inner(name: str) -> Any:
 
 @register_model(NAME)
 class InteractiveLM(LM):
-    """Plays episodes with an inner model, and passes on everything else.
-
-    Args:
-        model: name of a registered lm-eval model, or a model.
-        arguments: those of the inner model, as `--model_args` gives them.
+    """Plays episodes with an inner model (a registered name with its `--model_args`, or a model), and passes on all
+    else.
 
     Raises UsageError if the inner model is unknown or `interactive` itself.
     """

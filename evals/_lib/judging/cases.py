@@ -27,12 +27,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Case:
-    """One answer and the checklist it is judged by.
+    """One answer (None: there is none) and the checklist it is judged by.
 
     Attributes:
         labels: columns of the benchmark's own (scenario, task, ...), copied into every verdict row.
         messages: the conversation up to the answer, `role` and text `content`.
-        answer: None where there is none.
         weights: one per item, or None where any item met is full marks.
         answer_state: anything but "ok" is not shown to the judge.
     """
@@ -48,12 +47,8 @@ class Case:
 
 @dataclass(frozen=True)
 class ItemVerdict:
-    """A judge's verdict on one item.
-
-    Attributes:
-        met: None if nothing usable came.
-        p_yes: of a logprob judge: probability of "yes" against "no", 0..1.
-        mass: what both hold of the first token's probability, 0..1.
+    """A judge's verdict on one item: `met` is None if nothing usable came. Of a logprob judge `p_yes` is the
+    probability of "yes" against "no", `mass` what both hold of the first token's, 0..1.
     """
 
     met: bool | None

@@ -86,11 +86,9 @@ def judge_answers(
         replay: ask no judge; a request that is not in `traffic` is an error.
         official: readers of judgement files that a `replay:` judge may name besides verdict files.
 
-    Raises:
-        UsageError: the judge cannot be reached or refuses; `out` holds verdicts of another judge or prompt.
-        ConflictError: another process writes to `out`.
-        DataError: two answers to one sample; no answers; a replay that fits no answer, or lacks a record.
-        StorageError: `out` or `traffic` cannot be written.
+    Raises UsageError for a judge that cannot be asked, or an `out` of another judge or prompt; ConflictError if
+    another process writes to `out`; DataError for no answers, two to one sample, or a replay that lacks them;
+    StorageError.
     """
     check_cases(cases)
     with ExitStack() as resources:

@@ -176,14 +176,13 @@ def judge_cases(
     replay: bool = False,
     finished: Mapping[str, list[Row]] | None = None,
 ) -> Judging:
-    """Verdict rows of cases.
+    """Verdict rows of cases. Raises what `inference.stage.run_stage` raises; one case's failure is a state of its
+    rows.
 
     Args:
         traffic: folder of the recorded requests and answers; what is in it is not asked again.
         replay: answer from `traffic` alone.
         finished: rows by case id that stay as they are.
-
-    Raises what `inference.stage.run_stage` raises; one case's failure is a state of its rows.
     """
     from ....inference.stage import run_stage
 
