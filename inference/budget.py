@@ -15,11 +15,11 @@ COUNTS = ("requests", "recorded", "retries", "prompt_tokens", "completion_tokens
 class Budget(BaseModel, extra="forbid", frozen=True):
     """Prices and hard caps. Prices are the provider's; nothing is assumed where they are not given."""
 
-    price_prompt: float = Field(0.0, ge=0, description="Price of one million prompt tokens, in any currency.")
-    price_completion: float = Field(0.0, ge=0, description="Price of one million generated tokens, same currency.")
-    max_requests: int | None = Field(None, gt=0, description="Stop before more requests than this are sent.")
-    max_tokens: int | None = Field(None, gt=0, description="Stop before more tokens than this, both kinds together.")
-    max_cost: float | None = Field(None, gt=0, description="Stop before it costs more than this.")
+    price_prompt: float = Field(default=0.0, ge=0, description="Price of a million prompt tokens, any currency.")
+    price_completion: float = Field(default=0.0, ge=0, description="Price of a million generated tokens.")
+    max_requests: int | None = Field(default=None, gt=0, description="Stop before more requests than this.")
+    max_tokens: int | None = Field(default=None, gt=0, description="Stop before more tokens, both kinds together.")
+    max_cost: float | None = Field(default=None, gt=0, description="Stop before it costs more than this.")
 
 
 @dataclass

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import UsageError
@@ -20,8 +20,10 @@ from .reasoning import reasoning_tags
 REMOTE_TIMEOUT, EMBEDDED_TIMEOUT = 120.0, 1800.0
 
 
-class ServingConfig(BaseModel, extra="forbid", frozen=True):
+class ServingConfig(BaseModel):
     """How the model is reached. A remote endpoint refuses the settings of the embedded engine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     concurrency: int = Field(16, ge=1, le=1024, description="Requests in flight; an embedded model takes `slots`.")
     timeout: float | None = Field(None, gt=0, description="Seconds for a request; null: 120, embedded 1800 (ours).")

@@ -24,7 +24,7 @@ from .._lib.data import read_split, write_parquet
 
 Row = dict[str, Any]
 OUTCOMES = ("ok", "truncated", "empty", "refused", "failed")
-NO_ANSWER = {
+NO_ANSWER: Row = {
     "answer": None, "reasoning": "", "tool_calls": [], "finish_reason": "", "outcome": "failed", "error": None,
     "model": None, "model_revision": None, "temperature": None, "seed": None, "prompt_tokens": 0,
     "completion_tokens": 0,

@@ -7,7 +7,7 @@ to go on from), `bootstrap` (resamples, 1000), `max_failed` (share in 0..1 above
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ class FBBenchTask(RuleScoredTask):
         path = Path(value).expanduser()
         return path.with_suffix(f".rank{self._rank}{path.suffix}") if self._world_size > 1 else path
 
-    def process_results(self, doc: dict[str, Any], results: list[Any]) -> dict[str, Any]:
+    def process_results(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
         """The verdicts under `fb_overall`; under the other metrics the score, or null where the row does not count."""
         if self.bypassed:
             return {"bypass": 999}

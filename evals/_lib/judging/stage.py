@@ -107,7 +107,8 @@ def prompt_hash(case: Case, config: Mapping[str, Any]) -> str:
 
 async def judge_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
     """The stage's work: {"verdicts": [[met, reason, p_yes, mass] per item], "state", "attempts"} of one case."""
-    case = Case(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
+    fields: Row = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    case = Case(**fields)
     requests = requests_of(case, row["answer"], config)
     ask = _logprob if config["method"] == "logprob" else _text
     verdicts, state, attempts = await ask(case, requests, config, chat)
@@ -211,13 +212,13 @@ def judge_cases(
         if case.id in finished:
             rows += [{**row, "answers": len(cases)} for row in finished[case.id]]
             continue
-        result = judged.get(case.id, {"verdicts": [], "state": "not_judged", "attempts": 0})
+        outcome = judged.get(case.id, {"verdicts": [], "state": "not_judged", "attempts": 0})
         rows += verdict_rows(
             case,
-            [ItemVerdict(*one) for one in result["verdicts"]],
+            [ItemVerdict(*one) for one in outcome["verdicts"]],
             by,
-            state=result["state"],
-            attempts=result["attempts"],
+            state=outcome["state"],
+            attempts=outcome["attempts"],
             prompt_hash=prompt_hash(case, config.question()),
             answers=len(cases),
         )
