@@ -49,35 +49,28 @@ def _records(path: Path, source_name: str) -> Iterable[Record]:
 
 
 def _case(where: str, record: Mapping[str, Any], dataset: Mapping[str, Sample] | None) -> Case:
-    if "doc" in record and "filtered_resps" in record:
-        doc, replies = _decoded(record["doc"], where), _decoded(record["filtered_resps"], where)
-        try:
-            sample = from_row(doc)
-            text = replies[0]
-        except (KeyError, TypeError, IndexError) as error:
-            raise DataError(f"{where}: is a sample of another task, not of fbbench ({error!r})") from error
-    elif "checklist" in record and "answer" in record:
-        try:
-            sample = from_row(record)
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{where}: is not an answer to a row of fbbench ({error!r})") from error
-        sample = sample if dataset is None else _in_dataset(sample.id, dataset, where)
-        state = outcome_state(record.get("outcome"))
-        text = with_calls(_text(record["answer"], where), record.get("tool_calls"))
-        return sample.case(None if state else text, state)
-    elif "user_query" in record and "second_response" in record:
-        sample, text = from_official(record, where), record["second_response"]
-    elif "id" in record and "answer" in record:
-        if dataset is None:
-            raise UsageError(f"{where}: answers by id need the data set; add --dataset PATH or org/name@revision")
-        return _in_dataset(str(record["id"]), dataset, where).case(_text(record["answer"], where))
-    else:
-        raise DataError(
-            f"{where}: is not a stored answer; give lm-eval's samples_*.jsonl, official answers or id + answer lines"
-        )
+    state, calls = None, None
+    try:
+        if "doc" in record and "filtered_resps" in record:
+            sample, text = from_row(_decoded(record["doc"], where)), _decoded(record["filtered_resps"], where)[0]
+        elif "checklist" in record and "answer" in record:
+            sample, text, calls = from_row(record), record["answer"], record.get("tool_calls")
+            state = outcome_state(record.get("outcome"))
+        elif "user_query" in record and "second_response" in record:
+            sample, text = from_official(record, where), record["second_response"]
+        elif "id" in record and "answer" in record:
+            if dataset is None:
+                raise UsageError(f"{where}: answers by id need the data set; add --dataset PATH or org/name@revision")
+            sample, text = _in_dataset(str(record["id"]), dataset, where), record["answer"]
+        else:
+            forms = "lm-eval's samples_*.jsonl, official answers or id + answer lines"
+            raise DataError(f"{where}: is not a stored answer; give {forms}")
+    except (KeyError, TypeError, IndexError) as error:
+        raise DataError(f"{where}: is a sample of another task, not of fbbench ({error!r})") from error
     if dataset is not None:
         sample = _in_dataset(sample.id, dataset, where)
-    return sample.case(_text(text, where))
+    text = with_calls(_text(text, where), calls)
+    return sample.case(None if state else text, state)
 
 
 def _decoded(value: Any, where: str) -> Any:
