@@ -68,9 +68,7 @@ class Usage:
 
 
 def check_budget(budget: Budget, usage: Usage, in_flight: int) -> None:
-    """Raise UsageError if another request could pass a cap; requests in flight count with the mean of the answered
-    ones.
-    """
+    """Raise UsageError if another request could pass a cap; those in flight count with the mean of the answered."""
     ahead = (in_flight + 1) / usage.requests + 1 if usage.requests else 1
     expected = {
         "max_requests": usage.requests + in_flight + 1,

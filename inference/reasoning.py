@@ -180,9 +180,7 @@ def _quoted(text: str, tag: _Tag) -> bool:
 
 
 def _fences(text: str, tags: Sequence[_Tag]) -> list[tuple[int, int]]:
-    """(start, end) of closed code fences, except those that hold a closing tag without its opening one (begun in a
-    thought).
-    """
+    """(start, end) of closed code fences without those that hold a closing tag alone (begun in a thought)."""
     spans: list[tuple[int, int]] = []
     begun, mark = None, ""
     for line in _FENCE.finditer(text):

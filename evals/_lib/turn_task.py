@@ -10,9 +10,7 @@ from .tool_turns import plain_turns
 
 
 def turns_to_answer(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Documents of text columns: id, kind (call or words), and messages, tools and gold calls as JSON text, since
-    Arrow would merge the arguments of different functions.
-    """
+    """Documents: id, kind (call or words), and as JSON text (Arrow would merge arguments) messages, tools, gold calls."""
     documents = []
     for row in rows:
         if not row["tools"]:

@@ -144,9 +144,7 @@ class Referee:
             self._worlds.turn(past, [])
 
     def _tried(self, begin: Callable[[], None], do: Callable[[], T]) -> T:
-        """What `do` gives after `begin`, tried again in a new process: others may have used up the processor time of
-        this one.
-        """
+        """What `do` gives after `begin`, tried again in a new process, as others may have used up this one's time."""
         try:
             return do()
         except DataError:

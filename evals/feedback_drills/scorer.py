@@ -19,8 +19,7 @@ _TRIM = " \t\r.。!！,，;；:：'\"“”‘’`*_()（）[]「」"
 
 
 def extract_answer(response: str) -> str | None:
-    """The text behind the last answer mark, without quotes and closing marks; None where there is none. A mark in a
-    thought is none."""
+    """The text behind the last answer mark outside thoughts, without quotes and closing marks, or None."""
     result = [m.strip(_TRIM) for m in _MARK.findall(answer_of(response))]
     result = [m for m in result if m]
     return result[-1] if result else None

@@ -24,9 +24,7 @@ def score(transcript: Mapping[str, Any]) -> dict[str, float]:
 
 
 def matches(answer: Any, right: Any) -> bool:
-    """True for the right answer: lists in any order; numbers as numbers or text; no regard to case, quotes and a full
-    stop at the end (our choice: the source asks for equal values, lists sorted).
-    """
+    """True for the right answer: lists in any order; no regard to case, quotes and a full stop (our choice)."""
     if isinstance(right, list):
         return sorted(map(_plain, _listed(answer))) == sorted(map(_plain, right))
     if isinstance(answer, list) and len(answer) == 1:

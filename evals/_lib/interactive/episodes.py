@@ -24,9 +24,7 @@ class Episode(Protocol):
         """The conversation (`role`, `content`) whose next turn the model writes; None when the episode is over."""
 
     def reply(self, text: str, reasoning: str = "") -> None:
-        """Take the model's turn and act on it; the thought before it is for the transcript alone. Never raises for a
-        reply.
-        """
+        """Act on the model's turn; its thought is for the transcript alone. Never raises for a reply."""
 
     def stop(self, reason: str) -> None:
         """End the episode as failed, for a reason in one line."""

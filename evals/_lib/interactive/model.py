@@ -47,8 +47,8 @@ class _Playing:
 
 @contextmanager
 def _one_batch_size(inner: Any) -> Iterator[None]:
-    """Settle `batch_size=auto` once for all rounds: lm-eval's `hf` looks for the largest batch in every call, all
-    processes together, and processes differ in their rounds.
+    """Settle `batch_size=auto` once: lm-eval's `hf` finds it per call, all processes together, and their rounds
+    differ.
     """
     detect = getattr(inner, "_detect_batch_size", None)
     if detect is None or getattr(inner, "batch_size", None) != "auto":
@@ -146,9 +146,7 @@ class InteractiveLM(LM):
         return Instance("generate_until", one.instance.doc, (prompt, settings), 0, metadata)
 
     def _too_long(self, prompt: Any, settings: dict[str, Any]) -> str:
-        """Why a prompt does not fit into the window, or "". lm-eval's models would cut off its beginning: the
-        functions.
-        """
+        """Why a prompt does not fit into the window (lm-eval would cut off the functions at its beginning), or ""."""
         window, encode = getattr(self.inner, "max_length", None), getattr(self.inner, "tok_encode", None)
         if not isinstance(prompt, str) or not isinstance(window, int) or encode is None:
             return ""

@@ -1,6 +1,4 @@
-"""Judging as a stage: cases in, verdict rows out. A restart asks only what was not answered, and a replay of the
-recorded replies gives the same bytes without a judge.
-"""
+"""Judging as a stage: cases in, verdict rows out; a restart asks only what was not answered."""
 
 import asyncio
 import contextlib

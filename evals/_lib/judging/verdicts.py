@@ -86,9 +86,7 @@ def _may_be_torn(path: Path) -> bool:
 
 
 def group_rows(rows: Lines, name: str) -> StoredVerdicts:
-    """Numbered rows by case, in item order; incomplete cases are left out. Raises DataError for a row that is not a
-    verdict.
-    """
+    """Numbered rows by case, without incomplete cases. Raises DataError for a row that is not a verdict."""
     complete: dict[str, list[Row]] = {}
     pending: dict[str, dict[int, Row]] = {}
     expected = 0
