@@ -66,6 +66,7 @@ STEPS: dict[str, StepSpec] = {
         "hubwright.evals.metric.step:write_metric",
         "space",
         "a scorer as a module for evaluate.load",
+        version=2,
         extra="eval",
     ),
 }
