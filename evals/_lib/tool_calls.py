@@ -27,9 +27,7 @@ _KEYS = set("name arguments parameters id call_id tool_call_id type function ind
 
 @dataclass(frozen=True)
 class Prediction:
-    """The readable `calls` ({"name", "arguments"}) of a response, whether it `attempted` any, and whether all are
-    `valid`.
-    """
+    """The readable `calls` of a response, whether it `attempted` any, and whether all are `valid`."""
 
     calls: tuple[dict[str, Any], ...]
     attempted: bool

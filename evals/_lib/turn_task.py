@@ -10,7 +10,7 @@ from .tool_turns import plain_turns
 
 
 def turns_to_answer(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Documents: id, kind (call or words), and as JSON text (Arrow would merge arguments) messages, tools, gold calls."""
+    """Documents: id, kind (call or words); messages, tools and gold calls as JSON text (Arrow merges arguments)."""
     documents = []
     for row in rows:
         if not row["tools"]:

@@ -34,9 +34,7 @@ class BFCLAgentTask(InteractiveTask):
         return str(json.loads(doc["turns"])[0][0]["content"])
 
     def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
-        """acc: every turn passes. turns_passed: share of the turns before the first failure. steps: replies. needless:
-        a call in a turn in which gold calls nothing. stopped: the row was not played to its end.
-        """
+        """Metrics of a transcript, see `BFCLEpisode`; `turns_passed` as a share."""
         (transcript,) = results
         return {
             "acc": float(transcript["passed"]),

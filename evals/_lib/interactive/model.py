@@ -47,9 +47,7 @@ class _Playing:
 
 @contextmanager
 def _one_batch_size(inner: Any) -> Iterator[None]:
-    """Settle `batch_size=auto` once: lm-eval's `hf` finds it per call, all processes together, and their rounds
-    differ.
-    """
+    """Settle `batch_size=auto` once: lm-eval's `hf` finds it per call and for all processes, whose rounds differ."""
     detect = getattr(inner, "_detect_batch_size", None)
     if detect is None or getattr(inner, "batch_size", None) != "auto":
         yield

@@ -20,9 +20,7 @@ def by_answer(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def outcomes(rows: Sequence[Row]) -> dict[str, int]:
-    """Answers by outcome: scored (some item met), wrong (none), empty, refused (by the tested model or the judge),
-    failed (no answer, or no usable verdict on some item).
-    """
+    """Answers by outcome: scored (some item met), wrong (none), empty, refused (by model or judge), failed."""
     result = dict.fromkeys(("scored", "wrong", "empty", "refused", "failed"), 0)
     for group in by_answer(rows):
         answer, state = group[0]["answer_state"], group[0]["state"]
