@@ -32,7 +32,7 @@ class AnswerTask(ConfigurableTask):
         super().build_all_requests(**kwargs)
 
     def answer(self, text: str, prompt: Any) -> str:
-        """The answer in a reply to a prompt that may have opened the thought; a `think_end_token` has cut it already."""
+        """The answer in a reply to a prompt that may have opened the thought; `think_end_token` has cut it already."""
         cut = (self.config.metadata or {}).get("think_end_token")
         opened = "" if cut else opened_by(prompt, self.reasoning_tags)
         return answer_of(opened + text, self.reasoning_tags)
