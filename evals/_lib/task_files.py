@@ -1,6 +1,6 @@
 """Generator of the YAML files of tasks that differ in a language or a category only, from a family's `_variants.yaml`.
 
-    python -m hubwright.evals._lib.task_files evals/tasks/maet
+    python -m hubwright.evals._lib.task_files evals/tasks/FAMILY
 
 Each group has `metrics` (means over its tasks, each counted once), a `comment`, and either `members` or `tasks`: one
 per value in `of`, its `name` and settings with the value in place of {}.
