@@ -79,7 +79,7 @@ def _score(report: dict[str, Any], name: str) -> float:
         "deficiency": report.get("deficiencies", {}),
         "feedback": report.get("feedback", {}).get(key, {}),
     }
-    entry = next((entry for label, entry in tables[kind].items() if slug(label) == label_slug), {})
+    entry: dict[str, Any] = next((entry for label, entry in tables[kind].items() if slug(label) == label_slug), {})
     return _number(entry.get(key if kind == "task" else "score"))
 
 

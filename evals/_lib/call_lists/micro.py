@@ -55,8 +55,3 @@ def aggregations(name: str, resamples: int) -> dict[str, Callable[[Sequence[Tall
         f"{name}_f1_ci_low": partial(f1_bound, percent=2.5, resamples=resamples),
         f"{name}_f1_ci_high": partial(f1_bound, percent=97.5, resamples=resamples),
     }
-
-
-def spread(name: str, counts: Tally) -> dict[str, Tally]:
-    """A document's tally under every metric that `aggregations` makes of it."""
-    return dict.fromkeys(aggregations(name, 0), counts)

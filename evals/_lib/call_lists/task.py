@@ -44,7 +44,7 @@ class CallListTask(RuleScoredTask):
         values, tallies = type(self).SCORE(json.loads(doc["calls"]), results[0])
         result: dict[str, Any] = dict(values)
         for name in self.TALLIES:
-            result |= micro.spread(name, tallies[name])
+            result |= dict.fromkeys(micro.aggregations(name, 0), tallies[name])
         return result
 
     def aggregation(self) -> dict[str, Any]:

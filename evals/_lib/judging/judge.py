@@ -43,10 +43,6 @@ class JudgeConfig(AskConfig):
         kind, colon, rest = value.partition(":")
         return value if kind == "replay" and colon and rest else check_spec(value)
 
-    @property
-    def replays(self) -> bool:
-        return self.judge.startswith("replay:")
-
 
 def read_judge_config(value: str | Mapping[str, Any]) -> JudgeConfig:
     """A judge as a string or as a mapping of JudgeConfig's fields. Raises UsageError in one line."""
@@ -97,7 +93,7 @@ def judge_answers(
                 out.parent.mkdir(parents=True, exist_ok=True)
                 lock = exclusive_lock(out.with_name(f".{out.name}.lock"), f"verdict file {out.name}")
                 resources.enter_context(lock)
-        if config.replays:
+        if config.judge.startswith("replay:"):
             rows = _replayed(cases, read_stored(config.judge.partition(":")[2], official))
         else:
             if traffic is None:
