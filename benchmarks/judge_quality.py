@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from hubwright.evals._lib.judging.agreement import Pair, compare, pair, spread
-from hubwright.evals._lib.judging.cases import Case, ItemVerdict, JudgeInfo, answer_hash, verdict_rows
+from hubwright.evals._lib.judging.cases import Case, ItemVerdict, JudgeInfo, verdict_rows
 from hubwright.evals._lib.judging.stage import AskConfig, judge_row, prompt_hash
 from hubwright.evals._lib.judging.verdicts import read_stored
 from hubwright.evals.fbbench.answers import read_answers
@@ -135,10 +135,9 @@ def ask(
             found[name] += verdict_rows(
                 case,
                 [ItemVerdict(*one) for one in reply["verdicts"]],
-                sha256=answer_hash(case.answer),
+                JudgeInfo(served.name, served.revision, question["method"], question["language"]),
                 state=reply["state"],
                 attempts=reply["attempts"],
-                asked=JudgeInfo(served.name, served.revision, question["method"], question["language"]),
                 prompt_hash=prompt_hash(case, question),
                 answers=len(answers),
             )

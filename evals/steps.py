@@ -1,69 +1,64 @@
 """The evaluations: steps that publish answers, verdicts, figures and metrics."""
 
+from typing import Any
+
 from ..hub_sync.step import Role, StepSpec
 
+_DATA, _ANY_DATA = Role("dataset"), Role("dataset", optional=True)
+_SERVED = Role("model", optional=True, served=True)
+
+
+def _eval(config: str, run: str, help: str, **more: Any) -> StepSpec:
+    """A step of this package; `config` and `run` name modules below it."""
+    return StepSpec("eval", f"hubwright.evals.{config}", f"hubwright.evals.{run}", "dataset", help, **more)
+
+
 STEPS: dict[str, StepSpec] = {
-    "lm_eval": StepSpec(
-        "eval",
-        "hubwright.evals.harness.step:HarnessConfig",
-        "hubwright.evals.harness.step:evaluate",
-        "dataset",
+    "lm_eval": _eval(
+        "harness.step:HarnessConfig",
+        "harness.step:evaluate",
         "lm-eval tasks on a model; every answer and figure as a data set",
-        inputs={"model": Role("model", folds=True), "dataset": Role("dataset", optional=True)},
+        inputs={"model": Role("model", folds=True), "dataset": _ANY_DATA},
         version=3,
         extra="eval",
         loads_models=True,
     ),
-    "lm_eval_output": StepSpec(
-        "eval",
-        "hubwright.evals.harness.imported:LmEvalOutputConfig",
-        "hubwright.evals.harness.imported:collect",
-        "dataset",
+    "lm_eval_output": _eval(
+        "harness.imported:LmEvalOutputConfig",
+        "harness.imported:collect",
         "what the stock lm_eval command wrote, as a data set like that of an lm_eval step",
-        inputs={"model": Role("model"), "dataset": Role("dataset", optional=True)},
+        inputs={"model": Role("model"), "dataset": _ANY_DATA},
         extra="eval",
     ),
-    "answers": StepSpec(
-        "eval",
-        "hubwright.evals.answers.step:AnswersConfig",
-        "hubwright.evals.answers.step:answer",
-        "dataset",
+    "answers": _eval(
+        "answers.step:AnswersConfig",
+        "answers.step:answer",
         "a served model's answers to the conversations of a data set",
-        inputs={"dataset": Role("dataset"), "model": Role("model", optional=True, served=True)},
+        inputs={"dataset": _DATA, "model": _SERVED},
         version=3,
         extra="llm",
     ),
-    "judge": StepSpec(
-        "eval",
-        "hubwright.evals.judge.step:RubricJudgeConfig",
-        "hubwright.evals.judge.step:judge",
-        "dataset",
+    "judge": _eval(
+        "judge.step:RubricJudgeConfig",
+        "judge.step:judge",
         "a model's verdicts on the answers of a data set, by the questions of a rubric",
-        inputs={"answers": Role("dataset"), "judge": Role("model", optional=True, served=True)},
+        inputs={"answers": _DATA, "judge": _SERVED},
         version=3,
         extra="llm",
     ),
-    "fbbench_judge": StepSpec(
-        "eval",
-        "hubwright.evals._lib.judging.step:JudgeStepConfig",
-        "hubwright.evals.fbbench.step:judge",
-        "dataset",
+    "fbbench_judge": _eval(
+        "_lib.judging.step:JudgeStepConfig",
+        "fbbench.step:judge",
         "a model's verdicts on answers to FB-Bench, one row per checklist item, and the published scores",
-        inputs={
-            "answers": Role("dataset"),
-            "judge": Role("model", optional=True, served=True),
-            "dataset": Role("dataset", optional=True),
-        },
+        inputs={"answers": _DATA, "judge": _SERVED, "dataset": _ANY_DATA},
         extra="llm",
         benchmark="hubwright.evals.fbbench.benchmark:FBBENCH",
     ),
-    "agreement": StepSpec(
-        "eval",
-        "hubwright.evals.agreement.step:AgreementConfig",
-        "hubwright.evals.agreement.step:agreement",
-        "dataset",
+    "agreement": _eval(
+        "agreement.step:AgreementConfig",
+        "agreement.step:agreement",
         "how far two judges' verdicts on the same answers agree",
-        inputs={"a": Role("dataset"), "b": Role("dataset")},
+        inputs={"a": _DATA, "b": _DATA},
     ),
     "metric": StepSpec(
         "eval",
@@ -71,6 +66,7 @@ STEPS: dict[str, StepSpec] = {
         "hubwright.evals.metric.step:write_metric",
         "space",
         "a scorer as a module for evaluate.load",
+        version=2,
         extra="eval",
     ),
 }

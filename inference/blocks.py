@@ -1,7 +1,5 @@
 """Code fences and JSON in a model's answer, whatever words stand around them."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass
@@ -35,13 +33,13 @@ def unfenced(text: str) -> str:
 def json_text(text: str) -> str:
     """The JSON in an answer: the whole text, else the last fenced block that is JSON, else the last object in words.
 
-    The text itself where it holds none, for the reader's own message. What is asked for comes last: before it stand
-    repeated forms and drafts.
+    The text itself if it holds none, for the reader's own message. Before the answer may stand drafts and repeated
+    forms.
     """
     for candidate in (text.strip(), *(fence.body for fence in reversed(fences(text)))):
         if _is_json(candidate):
             return candidate
-    found, place = text, text.find("{")
+    last, place = text, text.find("{")
     for _ in range(_MOST):
         if place < 0:
             break
@@ -54,20 +52,20 @@ def json_text(text: str) -> str:
         except RecursionError:
             return text
         else:
-            found = text[place:end]
+            last = text[place:end]
         place = text.find("{", end)
-    return found
+    return last
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """The JSON object in an answer, see `json_text`. Raises ValueError in one line where there is none."""
+    """The JSON object in an answer, see `json_text`. Raises ValueError in one line if there is none."""
     try:
-        found = json.loads(json_text(text))
+        value = json.loads(json_text(text))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the reply is not JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"the reply is {type(found).__name__}, not an object")
-    return found
+    if not isinstance(value, dict):
+        raise ValueError(f"the reply is {type(value).__name__}, not an object")
+    return value
 
 
 def _is_json(text: str) -> bool:

@@ -1,31 +1,24 @@
 """What a run has used and may use: requests, tokens, money; and what the whole of it will need, from a probe."""
 
-from __future__ import annotations
-
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ..hub_sync.errors import UsageError
 
 PROBE_ROWS = 20
+COUNTS = ("requests", "recorded", "retries", "prompt_tokens", "completion_tokens")
 
 
-class Budget(BaseModel):
+class Budget(BaseModel, extra="forbid", frozen=True):
     """Prices and hard caps. Prices are the provider's; nothing is assumed where they are not given."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    price_prompt: float = Field(default=0.0, ge=0, description="Price of one million prompt tokens, in any currency.")
-    price_completion: float = Field(
-        default=0.0, ge=0, description="Price of one million generated tokens, same currency."
-    )
-    max_requests: int | None = Field(default=None, gt=0, description="Stop before more requests than this are sent.")
-    max_tokens: int | None = Field(
-        default=None, gt=0, description="Stop before more tokens than this, both kinds together."
-    )
+    price_prompt: float = Field(default=0.0, ge=0, description="Price of a million prompt tokens, any currency.")
+    price_completion: float = Field(default=0.0, ge=0, description="Price of a million generated tokens.")
+    max_requests: int | None = Field(default=None, gt=0, description="Stop before more requests than this.")
+    max_tokens: int | None = Field(default=None, gt=0, description="Stop before more tokens, both kinds together.")
     max_cost: float | None = Field(default=None, gt=0, description="Stop before it costs more than this.")
 
 
@@ -46,9 +39,13 @@ class Usage:
         """Prompt and generated tokens together."""
         return self.prompt_tokens + self.completion_tokens
 
-    def add(self, other: Usage) -> None:
-        """Count another worker's use in."""
-        for name in ("requests", "recorded", "retries", "prompt_tokens", "completion_tokens"):
+    def totals(self) -> Self:
+        """A copy without outcomes and latencies: all that a budget counts."""
+        return replace(self, outcomes={}, latencies=[])
+
+    def add(self, other: Self) -> None:
+        """Add another worker's use."""
+        for name in COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for outcome, count in other.outcomes.items():
             self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
@@ -56,42 +53,31 @@ class Usage:
 
     def cost(self, budget: Budget) -> float:
         """In the currency of the prices."""
-        return (
-            self.prompt_tokens * budget.price_prompt + self.completion_tokens * budget.price_completion
-        ) / 1_000_000
+        return (self.prompt_tokens * budget.price_prompt + self.completion_tokens * budget.price_completion) / 1e6
 
     def summary(self, budget: Budget | None = None) -> dict[str, Any]:
         """Figures for a card: counts, tokens, cost where prices are known, latency percentiles in seconds."""
-        ordered = sorted(self.latencies)
-        found: dict[str, Any] = {
-            "requests": self.requests,
-            "recorded": self.recorded,
-            "retries": self.retries,
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            **{f"outcome_{name}": count for name, count in sorted(self.outcomes.items())},
-        }
+        figures: dict[str, Any] = {name: getattr(self, name) for name in COUNTS}
+        figures |= {f"outcome_{name}": count for name, count in sorted(self.outcomes.items())}
         if budget and (budget.price_prompt or budget.price_completion):
-            found["cost"] = self.cost(budget)
-        for share in (50, 95, 99):
-            if ordered:
-                found[f"latency_p{share}_seconds"] = ordered[max(0, math.ceil(share / 100 * len(ordered)) - 1)]
-        return found
+            figures["cost"] = self.cost(budget)
+        ordered = sorted(self.latencies)
+        for share in (50, 95, 99) if ordered else ():
+            figures[f"latency_p{share}_seconds"] = ordered[max(0, math.ceil(share / 100 * len(ordered)) - 1)]
+        return figures
 
 
 def check_budget(budget: Budget, usage: Usage, in_flight: int) -> None:
-    """Raise UsageError where another request could pass a cap.
-
-    What is in flight is counted with the mean of what came back, so the caps hold up to the spread of single requests.
-    """
-    ahead = (in_flight + 1) / max(usage.requests, 1) + 1 if usage.requests else 1
-    wanted = {
-        "max_requests": (budget.max_requests, usage.requests + in_flight + 1),
-        "max_tokens": (budget.max_tokens, usage.tokens * ahead),
-        "max_cost": (budget.max_cost, usage.cost(budget) * ahead),
+    """Raise UsageError if another request could pass a cap; those in flight count with the mean of the answered."""
+    ahead = (in_flight + 1) / usage.requests + 1 if usage.requests else 1
+    expected = {
+        "max_requests": usage.requests + in_flight + 1,
+        "max_tokens": usage.tokens * ahead,
+        "max_cost": usage.cost(budget) * ahead,
     }
-    for name, (cap, reached) in wanted.items():
-        if cap is not None and reached > cap:
+    for name, amount in expected.items():
+        cap = getattr(budget, name)
+        if cap is not None and amount > cap:
             raise UsageError(
                 f"{name} {cap:g} is reached after {usage.requests} requests and {usage.tokens:,} tokens; what was "
                 "answered is recorded: raise it and run again to go on"
@@ -101,9 +87,9 @@ def check_budget(budget: Budget, usage: Usage, in_flight: int) -> None:
 def estimate(
     usage: Usage, done: int, total: int, seconds: float, budget: Budget, concurrency: int = 1
 ) -> dict[str, float]:
-    """What `total` rows will need, from `done` of them: requests, tokens, cost, seconds (linear, our choice).
+    """The need of `total` rows by `done` of them: requests, tokens, cost, seconds (linear, our choice).
 
-    A probe smaller than `concurrency` leaves places empty, so the seconds are those of places that are full.
+    A probe smaller than `concurrency` leaves places empty, so the seconds are those of full places.
     """
     share = total / max(done, 1)
     return {

@@ -1,10 +1,8 @@
-"""A chat client for any OpenAI-compatible endpoint: aiohttp, recorded traffic, retries, adaptive concurrency.
+"""A chat client for any OpenAI-compatible endpoint: aiohttp, recorded requests, retries, adaptive concurrency.
 
-The protocol is one POST, so it is spoken on aiohttp itself. At hundreds in flight the client's own work decides, and
-the `openai` SDK does more of it on the very same transport (`python -m benchmarks inference`; figures in LOG.md).
-
-One request's failure is a value (`Reply.outcome`), never an exception that stops the others. Only what dooms every
-request raises: an endpoint that cannot be reached at all, a refused key, an unknown model, a spent budget.
+One POST needs no SDK: at hundreds in flight `openai` does more work on the same transport (`python -m benchmarks
+inference`). A request's failure is a value (`Reply.outcome`). Only what stops every request raises: an unreachable
+endpoint, a refused key, an unknown model, a spent budget.
 """
 
 from __future__ import annotations
@@ -12,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -43,13 +40,10 @@ class ChatClient:
     """`async with ChatClient(endpoint, store=store) as chat: reply = await chat.complete(messages, temperature=0)`.
 
     Args:
-        store: where every exchange is recorded and looked up first; None: nothing is kept.
-        replay: answer from the store alone, opening no connection; what is not recorded raises DataError.
+        store: where every exchange is recorded and looked up first.
+        replay: answer from the store alone; a request that is not recorded raises DataError.
         budget: hard caps, checked before every request.
-        pool: where several clients share the caps: makes of one's (use, requests in flight) those of all.
-
-    Attributes:
-        usage: what was used so far.
+        pool: of several clients that share the caps: (own use, own requests in flight) -> those of all.
     """
 
     def __init__(
@@ -93,9 +87,7 @@ class ChatClient:
             )
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         # Whoever asked may be gone, through an error elsewhere or a spent budget. What is in flight is paid for, so it
         # is awaited and recorded; what waits for its turn is not.
         self._closing = True
@@ -126,19 +118,15 @@ class ChatClient:
 
         Args:
             parse: makes `Reply.value` of a reply; a ValueError from it makes the reply invalid.
-            attempts: whole answers to ask for until one is usable or refused; each has the endpoint's retries and is
-                recorded as a draw of its own.
-            draw: which of several answers to the same request; give each its own, or they are the same one.
+            attempts: whole answers to ask for until one is usable or refused, each recorded as a draw of its own.
+            draw: number of the answer to the same request, for several different ones.
             allow_truncated: an answer cut off at `max_tokens` is an answer.
-            settled: a recorded answer that `parse` cannot use is not asked for again, as when every attempt of the
-                caller has a seed of its own. Else a run that is started again gives the endpoint another chance.
-            tags: opening tags of thoughts, where a prompt uses one of the endpoint's for something else.
+            settled: a recorded answer that `parse` cannot use is not asked for again.
+            tags: opening tags of thoughts, in place of the endpoint's.
             params: as in the chat completions API (temperature, max_tokens, tools, response_format, ...).
 
-        Raises:
-            UsageError: what no request can get past: unreachable endpoint, refused key, unknown model, budget spent.
-            DataError: a replay of a request that is not recorded.
-            StorageError: the answer cannot be recorded.
+        Raises UsageError for an unreachable endpoint, a refused key, an unknown model or a spent budget; DataError for
+        a replay of a request that is not recorded; StorageError if the answer cannot be recorded.
         """
         body = self.endpoint.request({"messages": [dict(message) for message in messages], **params})
         tags = self.endpoint.reasoning_tags if tags is None else tags
@@ -156,13 +144,13 @@ class ChatClient:
         return reply
 
     async def _once(self, body: dict[str, Any], draw: int, read: Read, allow_truncated: bool, settled: bool) -> Reply:
-        """The recorded answer, or one from the network; a request that is being asked already is not asked twice."""
+        """The recorded answer, or one from the network; a request that is being asked is not asked twice."""
         key = request_key(self.endpoint.model, self.endpoint.revision, body, draw)
         if key not in self._asking:
-            found = self.store.find(key, any_outcome=self.replay or settled) if self.store else None
-            if found is not None and (self.replay or found.ok):
+            recorded = self.store.find(key, any_outcome=self.replay or settled) if self.store else None
+            if recorded is not None and (self.replay or recorded.ok):
                 self.usage.recorded += 1
-                return read(found)
+                return read(recorded)
             if self.replay:
                 raise DataError(
                     f"replay: the request {key[:12]} to {self.endpoint.model} is not among the recorded traffic; "
@@ -232,7 +220,7 @@ class ChatClient:
         return reply
 
     async def _try(self, content: bytes, allow_truncated: bool) -> tuple[Reply, float | None]:
-        """(reply, seconds the server asks to wait before the next) of one try, giving its place in flight back."""
+        """(reply, seconds the server asks to wait before the next) of one try; frees its place in flight."""
         import aiohttp
 
         assert self._session is not None, "use `async with`"
@@ -249,9 +237,7 @@ class ChatClient:
                 body = decoded(raw)
                 if self._ids.strayed(body, raw, content):
                     self._connector.drop()  # what follows on it is shifted as well
-                    return Reply(
-                        outcome="failed", error="connection lost: it gave the answer of another request"
-                    ), None
+                    return Reply(outcome="failed", error="connection lost: it gave another request's answer"), None
             self._answered = True
             error = error_within(body) if status == 200 else read_error(status, raw)
             if error is not None:  # one within HTTP 200 is what its code would be as a status
@@ -269,22 +255,21 @@ class ChatClient:
             return Reply(outcome="failed", error="timed out"), None
         except aiohttp.ClientConnectorError as error:
             if not self._answered:
-                said = one_line(error.strerror or error)
+                reason = one_line(error.strerror or error)
                 raise UsageError(
-                    f"{self.endpoint.where} cannot be reached ({said}); is the server running?"
+                    f"{self.endpoint.where} cannot be reached ({reason}); is the server running?"
                 ) from error
             return Reply(outcome="failed", error=f"connection refused: {one_line(error)}"), None
         except aiohttp.InvalidURL as error:
             raise UsageError(f"{self.endpoint.where} is no URL; write http://HOST:PORT/v1") from error
         except (aiohttp.ClientError, OSError) as error:
-            said = one_line(error) or type(error).__name__
-            return Reply(outcome="failed", error=f"connection lost: {said}"), None
+            return Reply(outcome="failed", error=f"connection lost: {one_line(error) or type(error).__name__}"), None
         finally:
             self._in_flight.discard(task)
             self.limit.release(good=good, pushed_back=pushed_back)
 
     def _refused(self, error: ServerError, within: bool) -> Reply:
-        """What an error means; `within` HTTP 200. Raises UsageError where no other request would fare better."""
+        """The reply for an error; `within` HTTP 200. Raises UsageError if no other request would fare better."""
         endpoint, status = self.endpoint, error.status
         # After a success the key, the URL and the model are right, so it is this one request that is refused.
         if status in (401, 403) and not self._succeeded:
@@ -297,9 +282,8 @@ class ChatClient:
         if status in (400, 422) and not self._succeeded and (remedy := endpoint.remedy(error.param, error.message)):
             raise UsageError(f"{endpoint.where} refused the request ({error.message}); {remedy}")
         name = f"HTTP {status}" if status else f"error {error.code}".rstrip()
-        said = f"{name}{' within HTTP 200' if within else ''}: {error.message}"
-        outcome = "refused" if error.code == "content_filter" else "failed"
-        return Reply(outcome=outcome, error=said, status=status)  # type: ignore[arg-type]
+        message = f"{name}{' within HTTP 200' if within else ''}: {error.message}"
+        return Reply(outcome="refused" if error.code == "content_filter" else "failed", error=message, status=status)
 
 
 def _parsed(reply: Reply, parse: Parse | None) -> Reply:
@@ -314,27 +298,17 @@ def _parsed(reply: Reply, parse: Parse | None) -> Reply:
 
 def run_blocking(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end, on uvloop where that is installed, also from a thread that runs a loop already."""
-    result: list[T] = []
-    failure: list[BaseException] = []
 
-    def target() -> None:
-        try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                result.append(runner.run(work))
-        except BaseException as error:
-            failure.append(error)
+    def run() -> T:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(work)
 
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(work)
-    thread = threading.Thread(target=target)
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return result[0]
+        return run()
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()
 
 
 def _loop_factory() -> Any:

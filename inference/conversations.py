@@ -1,12 +1,11 @@
-"""Conversations as people store them, in the one form that chat templates read.
+"""Conversations in the forms of people's data sets, read into the one form of chat templates.
 
-A row's turns come as OpenAI's messages, as ShareGPT's `from` and `value`, as JSON text of either, with content as text
-or as a list of parts, with arguments as an object or as JSON text. Out come turns with text content and calls with
-arguments as objects. What cannot be read without a guess is refused with a reason that is counted.
+In: OpenAI's messages, ShareGPT's `from` and `value`, or JSON text of either, with content as text or as parts, and
+arguments as an object or as JSON text. Out: turns with text content and calls with arguments as objects. What cannot
+be read without a guess is refused with a reason that is counted.
 
 Arrow structs give every row the keys of all rows, absent ones as null. In a column of structs null keys are therefore
-padding: `padding.padded` tells whether a column is one. `Json` columns and JSON text hold null only where somebody
-wrote it.
+padding: `padding.padded` tells whether a column is one.
 
     >>> read_messages('[{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]', [])
     [{'role': 'user', 'content': 'Hi'}, {'role': 'assistant', 'content': 'Hello'}]
@@ -14,8 +13,6 @@ wrote it.
 Sources: OpenAI's fine-tuning format (`weight`, content parts, arguments as JSON text), `trl.data_utils` (from and
 value, implicit prompts), transformers' chat templates (arguments as objects, text parts joined without a separator).
 """
-
-from __future__ import annotations
 
 import json
 import re
@@ -50,7 +47,6 @@ def read_tools(value: Any, is_padded: bool = False, changes: Changes | None = No
     Args:
         value: a list of objects, or JSON text of one, or a list of JSON texts.
         is_padded: the column is one of structs: null keys are dropped.
-        changes: gets the number of changes by kind.
     """
     if value is None or value == "":
         return []
@@ -91,8 +87,7 @@ def read_messages(
     empty_answers: bool = False,
     changes: Changes | None = None,
 ) -> list[Turn]:
-    """The turns of a conversation: `role`, `content` (text), perhaps `tool_calls`, `weight: 0` and what templates of
-    their own read. Raises RowRejected.
+    """The turns of a conversation: `role`, `content` (text), perhaps `tool_calls`, `weight: 0` and other keys.
 
     Args:
         value: a list of turns, or JSON text of one.
@@ -127,11 +122,7 @@ def read_messages(
 
 
 def with_system(turns: list[Turn], system: Any, changes: Changes | None = None) -> list[Turn]:
-    """Turns that begin with the system text that some formats keep in a column of its own. Raises RowRejected.
-
-    Args:
-        system: text, or None.
-    """
+    """Turns that begin with the system text of a column of its own (text or None). Raises RowRejected."""
     if system is None or (turns[0]["role"] == "system" and turns[0]["content"] == system):
         return turns
     if not isinstance(system, str) or turns[0]["role"] == "system":
@@ -165,31 +156,31 @@ def _turn(
     if not isinstance(turn, dict):
         raise RowRejected("a turn is not an object", turn)
     # At the level of a turn null says nothing in any of the formats, except of the content.
-    found = {key: item for key, item in turn.items() if item is not None}
-    if "role" not in found and "from" in found:
-        found = {"role": found.pop("from"), "content": found.pop("value", None), **found}
+    fields = {key: item for key, item in turn.items() if item is not None}
+    if "role" not in fields and "from" in fields:
+        fields = {"role": fields.pop("from"), "content": fields.pop("value", None), **fields}
         note(changes, "from and value read as role and content")
-    named = found.get("role")
+    named = fields.get("role")
     if not isinstance(named, str) or not named.strip():
         raise RowRejected("a turn has no role", turn.get("role", turn.get("from")))
     role = ROLES.get(named.lower())
     if role is None:
         role = named
         note(changes, "a role of its own left to the chat template")
-    if _is_call(found):
-        if found.get("tool_calls") or found.get("function_call"):
+    if _is_call(fields):
+        if fields.get("tool_calls") or fields.get("function_call"):
             raise RowRejected("a turn that is a call holds further calls", named)
-        content = found.pop("content", None)
+        content = fields.pop("content", None)
         if isinstance(content, list) and content and all(isinstance(p, dict) and "type" in p for p in content):
             content = content if "name" in content[0] or "function" in content[0] else text_of(content, changes)
         if not isinstance(content, dict | list):
             content = _parse(str(content or ""), f"a turn of role {named} is not the JSON of a call")
-        found["tool_calls"] = content if isinstance(content, list) else [content]
-        if not all(isinstance(call, dict) for call in found["tool_calls"]) or not content:
+        fields["tool_calls"] = content if isinstance(content, list) else [content]
+        if not all(isinstance(call, dict) for call in fields["tool_calls"]) or not content:
             raise RowRejected(f"a turn of role {named} is not the JSON of a call", content)
         note(changes, "turns that are calls read as tool_calls")
-    read: Turn = {**found, "role": role, "content": text_of(found.get("content"), changes)}
-    if isinstance(found.get("function_call"), dict):  # OpenAI's earlier form of one call
+    read: Turn = {**fields, "role": role, "content": text_of(fields.get("content"), changes)}
+    if isinstance(fields.get("function_call"), dict):  # OpenAI's earlier form of one call
         read["tool_calls"] = [{"type": "function", "function": read.pop("function_call")}]
     calls = read.pop("tool_calls", None)
     if calls := _calls(calls, schemas, is_padded, changes):
@@ -214,18 +205,15 @@ def _thought(turn: Turn) -> bool:
 
 
 def text_of(content: Any, changes: Changes | None = None) -> str | None:
-    """Content as text: parts are joined as multimodal chat templates join them, without a separator.
-
-    Raises RowRejected.
-    """
+    """Content as text; parts are joined without a separator, as multimodal chat templates do. Raises RowRejected."""
     if isinstance(content, list):
         texts = []
         for part in content:
             kind = part.get("type") if isinstance(part, dict) else None
-            said = part if isinstance(part, str) else part.get(_TEXT_PARTS.get(str(kind), "")) if kind else None
-            if not isinstance(said, str):
+            text = part if isinstance(part, str) else part.get(_TEXT_PARTS.get(str(kind), "")) if kind else None
+            if not isinstance(text, str):
                 raise RowRejected("a content part is not text", kind or part)
-            texts.append(said)
+            texts.append(text)
         note(changes, "content parts joined")
         content = "".join(texts)
     if content is not None and not isinstance(content, str):
@@ -292,17 +280,17 @@ def _arguments(
     is_padded: bool,
     changes: Changes | None,
 ) -> dict[str, Any]:
-    """The arguments of a call. Raises RowRejected if there are none and nothing says that there need be none.
+    """The arguments of a call. Raises RowRejected for a call without any whose function may need some.
 
     Args:
         around: keys of the call that holds the function.
     """
-    given = {key: function[key] for key in ARGUMENTS if function.get(key) is not None}
+    arguments = {key: function[key] for key in ARGUMENTS if function.get(key) is not None}
     name = function["name"]
-    if len(given) > 1 and given["arguments"] != given["parameters"]:
+    if len(arguments) > 1 and arguments["arguments"] != arguments["parameters"]:
         raise RowRejected("a call has arguments and parameters that differ", name)
-    value = next(iter(given.values()), None)
-    if "arguments" not in given and given:
+    value = next(iter(arguments.values()), None)
+    if "arguments" not in arguments and arguments:
         if isinstance(value, dict) and isinstance(value.get("properties"), dict):
             raise RowRejected("parameters of a call are a JSON Schema, which belongs to the tools", name)
         note(changes, "parameters of a call read as arguments")

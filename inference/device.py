@@ -1,20 +1,14 @@
-"""One rule for where a model runs and in which precision, in training and in evaluation.
+"""Where a model runs and in which precision, in training and in evaluation.
 
-`auto` is the first of CUDA, MPS and CPU that this machine has. bfloat16 is used where the device has instructions for
-it: CUDA from compute capability 8.0 on, CPUs with AVX512-BF16, AMX or Arm's; elsewhere float32. A CPU without them
-computes in bfloat16 too, more than ten times slower than in float32.
+`auto` is the first of CUDA, MPS and CPU. bfloat16 is used if the device has instructions for it: CUDA from compute
+capability 8.0 on, CPUs with AVX512-BF16, AMX or Arm's; other CPUs are ten times slower in it than in float32.
 """
-
-from __future__ import annotations
 
 from ..hub_sync.errors import UsageError
 
 
 def choose(device: str = "auto") -> str:
-    """A torch device: "cuda", "mps" or "cpu" for "auto"; else what was asked for.
-
-    Raises UsageError for a device that this machine lacks.
-    """
+    """A torch device: "cuda", "mps" or "cpu" for "auto". Raises UsageError for a device that this machine lacks."""
     import torch
 
     has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}

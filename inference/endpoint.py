@@ -1,7 +1,5 @@
 """Where a model is served, and how its server wants to be asked."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,19 +17,17 @@ class Endpoint:
     """Where a model is served.
 
     Attributes:
-        model: the name the server knows it by.
+        model: the name that the server knows it by.
         base_url: with the version path, e.g. http://127.0.0.1:8000/v1; None: OPENAI_BASE_URL or the provider's own.
-        api_key_env: environment variable of the key; never needed on the loopback.
-        revision: what is known of the weights, e.g. a commit; part of the key under which answers are recorded.
+        api_key_env: environment variable of the key; not needed on the loopback.
+        revision: of the weights, e.g. a commit; part of the key under which answers are recorded.
         concurrency: most requests in flight at once (our choice).
         timeout: seconds for one try, from sending to the last byte (our choice).
-        max_retries: further tries after a lost connection, a time-out, 408, 409, 429 or 5xx. A wait that the server
-            asks for (Retry-After) does not count.
-        token_limit: what the server calls the limit of new tokens; requests are written with `max_tokens`.
+        max_retries: further tries after a lost connection, a time-out, 408, 409, 429 or 5xx without Retry-After.
+        token_limit: the server's name for the limit of new tokens.
         send_temperature: False for servers that refuse a temperature, as OpenAI's reasoning models do.
         reasoning_tags: opening tags of thoughts in replies, see `reasoning.reasoning_tags`.
-        total_timeout: seconds for a request with all its tries and waits, from its first try on; None:
-            timeout * (max_retries + 1).
+        total_timeout: seconds for a request with all its tries and waits; None: timeout * (max_retries + 1).
     """
 
     model: str
@@ -54,11 +50,10 @@ class Endpoint:
 
     @property
     def url(self) -> str:
-        """The base URL, wherever it was given."""
         return (self.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1").rstrip("/")
 
     def key(self) -> str:
-        """The key from the environment; "none" on the loopback. Raises UsageError where one is needed and absent."""
+        """The key from the environment; "none" on the loopback. Raises UsageError if one is needed and absent."""
         key = os.environ.get(self.api_key_env)
         if key:
             return key
@@ -67,7 +62,7 @@ class Endpoint:
         raise UsageError(f"{self.where} needs a key: set {self.api_key_env}")
 
     def manner(self) -> dict[str, Any]:
-        """What changes requests or how replies are read, where it is not the default: part of a shard's identity."""
+        """The settings that change requests or the reading of replies, if not default: part of a shard's identity."""
         names = ("token_limit", "send_temperature", "reasoning_tags")
         values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if value != getattr(type(self), name)}
@@ -80,7 +75,7 @@ class Endpoint:
         return renamed
 
     def remedy(self, param: str, message: str) -> str:
-        """The setting that lets a server take our requests which refused one for a parameter; "" where none would."""
+        """The setting that helps if a server refuses a parameter of our requests, or ""."""
         words, name = f"{param} {message}".lower(), "max_completion_tokens"
         if name in words and self.token_limit != name:
             return f"set token_limit: {name}"

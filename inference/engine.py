@@ -3,12 +3,9 @@
 with shared_engine(ArtifactRef.parse("org/name-GGUF", "model")) as engine:
     ...  # any OpenAI client at engine.url
 
-It starts when first needed. Whoever asks for the same file with the same settings joins it, from any process, and it
-ends with its last user; a user that is killed counts no longer from that instant. Started with `keep` (as `hubwright
-engine start` does) it stays until it is stopped or idle.
+It starts when first needed. Users of the same file and settings share it, from any process, and it ends with its last
+user, killed ones included. Started with `keep` (`hubwright engine start`) it stays until it is stopped or idle.
 """
-
-from __future__ import annotations
 
 import glob
 import json
@@ -17,13 +14,12 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ..hub_sync.errors import DataError, UsageError
 from ..hub_sync.files import sha256_file
@@ -36,6 +32,7 @@ from .engine_state import (
     hold_as_user,
     is_held,
     locked,
+    open_without_proxy,
     read_engine,
     release,
     tried,
@@ -51,23 +48,8 @@ _POLL_S = 0.05
 _REASON = "error loading model: "
 
 # Engines this process started without `keep`: it is their user until it stops them or ends.
-_held: dict[Path, IO[bytes]] = {}
+_own_locks: dict[Path, IO[bytes]] = {}
 _children: dict[int, subprocess.Popen[bytes]] = {}
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What a server is told to serve; sent to it as JSON."""
-
-    gguf: str
-    alias: str
-    model: str
-    gguf_sha256: str
-    context_tokens: int
-    slots: int
-    threads: int
-    keep: bool
-    idle_seconds: float
 
 
 def start_engine(
@@ -81,50 +63,43 @@ def start_engine(
     keep: bool = False,
     idle_seconds: float = IDLE_SECONDS,
 ) -> Engine:
-    """Start a server and return it once it answers; one that serves the same already is returned instead.
+    """A running server; one that serves the same already is returned.
 
     Args:
         model: a model repository (pulled at its commit, only the GGUF, hash verified) or a GGUF file.
-        file: which GGUF of the repository; needed where there are several.
+        file: which GGUF of the repository; needed if there are several.
         context_tokens: per slot, prompt and answer together (our choice: 8192).
         slots: requests worked on at the same time. Memory for the context grows with slots x context_tokens.
         threads: None for all CPUs this process may use.
-        folder: where engines are written down; None for the cache (HUBWRIGHT_CACHE). Those of another folder are
-            never joined.
-        keep: False: the engine ends when this process and all other users have ended. True: it ends when nobody has
-            used it, by lock or by request, for `idle_seconds`.
+        folder: where engines are recorded; None for the cache (HUBWRIGHT_CACHE).
+        keep: False: the engine ends with its last user. True: it ends when nobody has used it for `idle_seconds`.
 
     Raises UsageError for an absent file, a choice to make, or settings the model cannot have; DataError for a file
-    that is no GGUF or a server that does not start (with the line of its log that tells why); HubError from the hub.
+    that is not GGUF or a server that does not start (with its log's reason); HubError from the hub.
     """
-    home, wanted = _prepare(model, file, context_tokens, slots, threads, folder, keep, idle_seconds)
-    with locked(home / "start.lock"):
-        holder = hold_as_user(home)
-        try:
-            engine = _join_or_launch(home, wanted)
-        except BaseException:
-            release(holder)
-            raise
-        if keep or home in _held:
+    sizes = {"context_tokens": context_tokens, "slots": slots}
+    home, settings = _prepare(model, file, folder, threads, keep=keep, idle_seconds=idle_seconds, **sizes)
+    with _joined(home, settings) as (engine, holder):
+        if keep or home in _own_locks:
             release(holder)
         else:
-            _held[home] = holder
+            _own_locks[home] = holder
     return engine
 
 
 def list_engines(folder: Path | None = None) -> list[Engine]:
     """The engines that run, oldest first. What dead ones left is removed."""
     _reap()
-    found = []
+    engines = []
     for state in engines_folder(folder).glob("*/engine.json"):
         engine = read_engine(state.parent)
         if engine:
-            found.append(engine)
+            engines.append(engine)
             continue
         with tried(state.parent / "start.lock") as mine:  # not while one is being started there
             if mine and not is_held(state.parent / "server.lock"):
                 state.unlink(missing_ok=True)
-    return sorted(found, key=lambda engine: (engine.started_at, engine.id))
+    return sorted(engines, key=lambda engine: (engine.started_at, engine.id))
 
 
 def stop_engine(id: str, folder: Path | None = None) -> bool:
@@ -137,7 +112,7 @@ def stop_engine(id: str, folder: Path | None = None) -> bool:
         if engine:
             _stop(home, engine)
         (home / "engine.json").unlink(missing_ok=True)
-    holder = _held.pop(home, None)
+    holder = _own_locks.pop(home, None)
     if holder:
         release(holder)
     return engine is not None
@@ -157,14 +132,9 @@ def shared_engine(
 
     Arguments and errors as in `start_engine`. One that was started with `keep` is joined but not stopped.
     """
-    home, wanted = _prepare(model, file, context_tokens, slots, threads, folder, False, IDLE_SECONDS)
-    with locked(home / "start.lock"):
-        holder = hold_as_user(home)
-        try:
-            engine = _join_or_launch(home, wanted)
-        except BaseException:
-            release(holder)
-            raise
+    home, settings = _prepare(model, file, folder, threads, context_tokens=context_tokens, slots=slots)
+    with _joined(home, settings) as (engine, holder):
+        pass
     try:
         yield engine
     finally:
@@ -172,20 +142,15 @@ def shared_engine(
 
 
 def _prepare(
-    model: ArtifactRef | Path,
-    file: str | None,
-    context_tokens: int,
-    slots: int,
-    threads: int | None,
-    folder: Path | None,
-    keep: bool,
-    idle_seconds: float,
-) -> tuple[Path, _Wanted]:
-    """The folder of the engine, made, and what it is to serve. The key to it all is the file's hash."""
+    model: ArtifactRef | Path, file: str | None, folder: Path | None, threads: int | None, **settings: Any
+) -> tuple[Path, dict[str, Any]]:
+    """The engine's folder, named by a hash of file and settings and created, and all that its server is told."""
     if find_spec("xllamacpp") is None:
         raise UsageError("the embedded engine needs xllamacpp: pip install 'hubwright[llm]'")
-    threads = threads if threads is not None else _cpus()
-    for name, value in (("context_tokens", context_tokens), ("slots", slots), ("threads", threads)):
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    settings["threads"] = threads if threads is not None else cpus
+    sizes = {name: settings[name] for name in ("context_tokens", "slots", "threads")}
+    for name, value in sizes.items():
         if value < 1:
             raise UsageError(f"{name} is {value}: give a number above 0")
     gguf, label, alias = _find_gguf(model, file)
@@ -193,18 +158,13 @@ def _prepare(
         if stream.read(4) != b"GGUF":
             raise DataError(f"{label} is not a GGUF file: it does not begin with the bytes GGUF")
     digest = sha256_file(gguf)
-    home = engines_folder(folder).absolute() / engine_id(digest, context_tokens, slots, threads)
+    home = engines_folder(folder).absolute() / engine_id(digest, **sizes)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = str(gguf.absolute())
-    return home, _Wanted(path, alias, label, digest, context_tokens, slots, threads, keep, idle_seconds)
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    paths = {"gguf": str(gguf.absolute()), "alias": alias, "model": label, "gguf_sha256": digest}
+    return home, paths | {"keep": False, "idle_seconds": IDLE_SECONDS} | settings
 
 
 def _find_gguf(model: ArtifactRef | Path, file: str | None) -> tuple[Path, str, str]:
-    """(local file, label, alias). Of a repository only the one file is pulled."""
     if isinstance(model, Path):
         path = model / file if file else model
         if not path.is_file():
@@ -212,38 +172,50 @@ def _find_gguf(model: ArtifactRef | Path, file: str | None) -> tuple[Path, str, 
         return path, str(path.absolute()), path.stem
     ref = model.resolve()
     if file is None:
-        found = sorted(path for path in list_remote_files(ref) if path.lower().endswith(".gguf"))
-        if not found:
+        files = sorted(path for path in list_remote_files(ref) if path.lower().endswith(".gguf"))
+        if not files:
             raise UsageError(f"model {ref} holds no GGUF file; use a repository that does (often named ...-GGUF)")
-        if len(found) > 1:
-            raise UsageError(f"model {ref} holds several GGUF files: say which with file: {', '.join(found)}")
-        file = found[0]
+        if len(files) > 1:
+            raise UsageError(f"model {ref} holds several GGUF files: say which with file: {', '.join(files)}")
+        file = files[0]
     return pull(ref, [glob.escape(file)]) / file, f"{ref}/{file}", ref.repo_id
 
 
-def _join_or_launch(home: Path, wanted: _Wanted) -> Engine:
+@contextmanager
+def _joined(home: Path, settings: dict[str, Any]) -> Iterator[tuple[Engine, IO[bytes]]]:
+    with locked(home / "start.lock"):
+        holder = hold_as_user(home)
+        try:
+            engine = _join_or_launch(home, settings)
+        except BaseException:
+            release(holder)
+            raise
+        yield engine, holder
+
+
+def _join_or_launch(home: Path, settings: dict[str, Any]) -> Engine:
     """With start.lock and users.lock held: the engine that runs here, or a new one."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while is_held(home / "server.lock"):  # a server without engine.json is still loading; its starter was killed
         engine = read_engine(home)
         if engine:
-            if wanted.keep and not engine.keep:
-                engine = replace(engine, keep=True, idle_seconds=wanted.idle_seconds)
+            if settings["keep"] and not engine.keep:
+                engine = replace(engine, keep=True, idle_seconds=settings["idle_seconds"])
                 write_engine(home, engine)
             return engine
         if time.monotonic() > deadline:
             raise DataError(f"an engine that another process began in {home} does not come up; see its engine.log")
         time.sleep(_POLL_S)
-    return _launch(home, wanted, deadline)
+    return _launch(home, settings, deadline)
 
 
-def _launch(home: Path, wanted: _Wanted, deadline: float) -> Engine:
+def _launch(home: Path, settings: dict[str, Any], deadline: float) -> Engine:
     _reap()
     log = home / "engine.log"
-    command = [sys.executable, "-m", "hubwright.inference.engine_server", str(home), json.dumps(wanted.__dict__)]
-    # OpenMP's threads spin while they wait for one another, which on shared CPUs starves the very ones they wait for:
-    # measured with 2 threads on 2 CPUs at load 4, 1 to 8 tokens/s spinning and 12 to 15 sleeping (Qwen 1.5B, Q4_K_M).
-    # On quiet ones sleeping at once costs a quarter, which a thousand turns of spinning nearly win back (LOG.md).
+    command = [sys.executable, "-m", "hubwright.inference.engine_server", str(home), json.dumps(settings)]
+    # OpenMP's threads spin while they wait, which on shared CPUs starves those that they wait for: at load 4 on 2 CPUs
+    # 1 to 8 tokens/s spinning, 12 to 15 sleeping (Qwen 1.5B, Q4_K_M). On quiet CPUs sleeping at once costs a quarter,
+    # which a thousand turns of spinning nearly win back (LOG.md).
     waiting = {} if "OMP_WAIT_POLICY" in os.environ else {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
     env = waiting | os.environ
     with log.open("wb") as sink:
@@ -268,7 +240,7 @@ def _launch(home: Path, wanted: _Wanted, deadline: float) -> Engine:
     (home / "engine.json").unlink(missing_ok=True)
     why = f"no answer within {START_TIMEOUT_S:.0f} s" if late else f"exit code {code}"
     kind = UsageError if code == UsageError.exit_code else DataError
-    raise kind(f"the engine for {wanted.model} did not start ({why}): {_last_words(log)}; its log is {log}")
+    raise kind(f"the engine for {settings['model']} did not start ({why}): {_last_words(log)}; its log is {log}")
 
 
 def _last_words(log: Path) -> str:
@@ -281,7 +253,7 @@ def _last_words(log: Path) -> str:
 def _healthy(url: str) -> bool:
     address = url.removesuffix("/v1") + "/health"
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=5) as answer:
+        with open_without_proxy(address, timeout=5) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False
@@ -319,7 +291,6 @@ def _stop(home: Path, engine: Engine) -> None:
 
 
 def _reap() -> None:
-    """Collect children that ended by themselves."""
     for pid, child in list(_children.items()):
         if child.poll() is not None:
             del _children[pid]

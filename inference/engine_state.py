@@ -1,26 +1,25 @@
-"""What is known of each embedded engine on disk, and the locks that decide who may do what.
+"""The files of each embedded engine, and the locks that decide who may do what.
 
 engines/<id>/
   engine.json   the running engine, written by its server once it answers; removed before it ends
   engine.log    what the server wrote since it started
-  server.lock   held by the server process: an engine whose lock is free is dead, whatever engine.json says
-  users.lock    held, shared, by every user: the kernel forgets a killed one at once, so the count is never wrong
-  start.lock    held for the moment in which an engine is started, joined, left or stopped
+  server.lock   held by the server process: an engine whose lock is free is dead
+  users.lock    held, shared, by every user: the kernel releases a killed one's at once
+  start.lock    held while an engine is started, joined, left or stopped
 
-The id is a hash of what is served and how, so equal requests meet in one folder.
+The id is a hash of file and settings, so equal requests meet in one folder.
 """
-
-from __future__ import annotations
 
 import contextlib
 import fcntl
 import hashlib
 import json
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ..hub_sync.files import cache_dir, canonical_json, write_atomic
 
@@ -31,17 +30,12 @@ class Engine:
 
     Attributes:
         id: 12 hex digits; the same GGUF with the same settings has the same id.
-        pid: of the server process.
         url: base URL for OpenAI clients, http://127.0.0.1:PORT/v1. No key is needed, any model name is accepted.
         model: `org/name@commit/file` of a hub model, or the path of a file.
-        gguf_sha256: of the file served, in hex.
-        context_tokens: prompt and answer together, per slot (llama.cpp divides its context among slots; here the
-            context is multiplied instead).
-        slots: requests worked on at the same time; further ones wait.
-        threads: CPU threads.
+        context_tokens: prompt and answer together, per slot.
+        slots: requests worked on at the same time.
         started_at: UTC, ISO 8601.
-        keep: True where it outlives its users and ends only when stopped or idle.
-        idle_seconds: how long a kept engine waits without user and request before it ends.
+        keep: True if it outlives its users and ends only when stopped or idle for `idle_seconds`.
     """
 
     id: str
@@ -57,13 +51,16 @@ class Engine:
     idle_seconds: float
 
 
+def open_without_proxy(address: str, timeout: float) -> Any:
+    """The response to a GET on the loopback, whatever proxies the environment names; a context manager."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=timeout)
+
+
 def engines_folder(folder: Path | None) -> Path:
-    """Where engines are written down: `folder`, or `engines` in the cache of hubwright."""
     return folder if folder is not None else cache_dir() / "engines"
 
 
 def engine_id(gguf_sha256: str, context_tokens: int, slots: int, threads: int) -> str:
-    """The name that equal requests share."""
     return hashlib.sha256(canonical_json([gguf_sha256, context_tokens, slots, threads])).hexdigest()[:12]
 
 
@@ -77,7 +74,6 @@ def read_engine(home: Path) -> Engine | None:
 
 
 def write_engine(home: Path, engine: Engine) -> None:
-    """Write it down, whole or not at all."""
     write_atomic(home / "engine.json", json.dumps(asdict(engine), indent=1) + "\n")
 
 

@@ -1,17 +1,13 @@
-"""How many requests may be in flight: as many as asked for, fewer where that makes the server push back less.
+"""How many requests may be in flight: as many as allowed, fewer if that makes the server push back less.
 
 A server pushes back with 429, 503, 529 or a time-out. Halving the limit at each (AIMD) goes down to 1 with a provider
-that refuses a share of the requests whatever the load, and so does any rule that compares the rate of good answers
-over short times: its noise only ever leads down. So a smaller limit is an experiment here (our choice), judged by the
-share of tries that were pushed back: where that falls clearly, the load was the cause and the limit goes on down
-until hardly any are; where it does not, the limit goes back to where the experiment began and rests there, twice as
-long each time. Without push-back it grows by 1/8 an epoch, up to the maximum.
+that refuses a share of the requests whatever the load. So a smaller limit is an experiment here (our choice), judged
+by the share of tries that were pushed back: if that falls clearly, the load was the cause and the limit goes on down
+until hardly any are; else the limit goes back to where the experiment began and rests there, twice as long each time.
+Without push-back it grows by 1/8 per epoch, up to the maximum.
 
-The first step down starts from the mean number in flight and not from the limit: where refusals come at once, only
-few places are ever taken, and a limit above them would change nothing.
+The first step down starts from the mean number in flight: if refusals come at once, few places are ever taken.
 """
-
-from __future__ import annotations
 
 import asyncio
 import time
@@ -125,7 +121,6 @@ class AdaptiveLimit:
         self._area, self._began = 0.0, self._changed
 
     def _mended(self) -> None:
-        """The load was the cause."""
         self._trial, self._rest, self._loaded = None, REST, True
 
     def _shrink(self, base: float) -> None:

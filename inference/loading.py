@@ -1,10 +1,8 @@
 """Models as they are on disk: every weight read from a file, none drawn at random; an adapter folded into its base.
 
-transformers draws what a checkpoint lacks at random and warns; here that is an error, in training and evaluation.
-torch, transformers and peft are imported inside the functions.
+transformers draws missing weights at random and warns; here that is an error. torch, transformers and peft are
+imported inside the functions.
 """
-
-from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -23,7 +21,7 @@ def causal_lm(folder: Path, source_name: str, dtype: str, new: Sequence[str] = (
         folder: config and weights.
         source_name: the model's name in messages.
         dtype: of the weights, such as "float32".
-        new: parts of names of parameters that the caller declares as new, which may be absent.
+        new: parts of names of parameters that may be absent.
         options: of `from_pretrained`.
 
     Raises DataError in one line if the model cannot be loaded, or a weight is missing or has another shape.
@@ -37,28 +35,25 @@ def causal_lm(folder: Path, source_name: str, dtype: str, new: Sequence[str] = (
     except DataError:
         raise
     except Exception as error:  # safetensors, transformers and torch raise classes of their own
-        said = first_line(error).replace(str(folder), source_name)
-        raise DataError(f"{source_name} cannot be loaded as a causal language model: {said}") from error
+        message = first_line(error).replace(str(folder), source_name)
+        raise DataError(f"{source_name} cannot be loaded as a causal language model: {message}") from error
 
 
 class CompleteModels:
-    """An Auto class of transformers whose models are complete. `from_pretrained` raises DataError for others.
+    """An Auto class of transformers whose models are complete; arguments as in `causal_lm`.
 
-    Args:
-        auto: such as AutoModelForCausalLM.
-        source_name: the model's name in messages; "": what `from_pretrained` is given.
-        new: as in `causal_lm`.
+    `from_pretrained` raises DataError for others; without a `source_name` it names what it is given.
     """
 
     def __init__(self, auto: Any, source_name: str = "", new: Sequence[str] = ()) -> None:
-        self._auto, self._cited, self._new = auto, source_name, new
+        self._auto, self._name, self._new = auto, source_name, new
 
     def from_pretrained(self, name: str, *args: Any, **options: Any) -> Any:
         """The model. Misshapen weights are read as missing, so that they can be named."""
         model, info = self._auto.from_pretrained(
             name, *args, **options, output_loading_info=True, ignore_mismatched_sizes=True
         )
-        source_name = self._cited or name
+        source_name = self._name or name
         if misshapen := sorted(info["mismatched_keys"]):
             key, stored, wanted = misshapen[0]
             raise DataError(
@@ -79,7 +74,6 @@ def _more(several: Sequence[Any]) -> str:
 
 
 def is_adapter(folder: Path) -> bool:
-    """True for a folder that holds an adapter and no model."""
     return holds_adapter(path.name for path in folder.iterdir())
 
 
@@ -102,13 +96,13 @@ def fold(model: Any, folder: Path, source_name: str) -> Any:
         adapted = PeftModel.from_pretrained(model, str(folder))
         with safe_open(folder / ADAPTER, framework="pt") as file:
             stored = set(file.keys())
-        wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
-        if wanted - stored:
-            raise ValueError(f"{min(wanted - stored)} is not in {ADAPTER}")
+        needed = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+        if needed - stored:
+            raise ValueError(f"{min(needed - stored)} is not in {ADAPTER}")
         return adapted.merge_and_unload().requires_grad_(True)  # PEFT freezes the base
     except Exception as error:
-        said = first_line(error).replace(str(folder), source_name)
-        raise DataError(f"{source_name} does not fit its base model: {said}") from error
+        message = first_line(error).replace(str(folder), source_name)
+        raise DataError(f"{source_name} does not fit its base model: {message}") from error
 
 
 def check_ids(ids: Iterable[int], embeddings: int, tokenizer: Any, source_name: str) -> None:
@@ -130,8 +124,7 @@ def check_ids(ids: Iterable[int], embeddings: int, tokenizer: Any, source_name: 
 def window(config: Any) -> int | None:
     """The number of positions that a model's config allows; None if it says none.
 
-    With scaled rotary embeddings (YaRN, arXiv:2309.00071) `max_position_embeddings` may be the window before scaling:
-    as long as the factor says is long enough.
+    With scaled rotary embeddings (YaRN, arXiv:2309.00071) `max_position_embeddings` may be the window before scaling.
     """
     config = config.get_text_config()
     positions = getattr(config, "max_position_embeddings", None)

@@ -1,12 +1,9 @@
 """A stage's shards as tasks on an existing Ray cluster: extra [ray].
 
-One shard is one task; its results come back to the process that runs the stage, which writes the shard as always, so
-the bytes are those of a local run. Ray starts a task again whose worker died; what was answered by then is found in
-the traffic folder. Therefore that folder has to be on storage that all nodes see, and `hubwright`, the module of the
-work function and the endpoint's key in the environment have to be there as well.
+One shard is one task; its results come back to the process that runs the stage, which writes the shard. Ray starts a
+task again whose worker died; its answers so far are in the traffic folder, which has to be on storage that all nodes
+see. `hubwright`, the module of the work function and the endpoint's key have to be on the nodes as well.
 """
-
-from __future__ import annotations
 
 import logging
 import math
@@ -17,10 +14,9 @@ from typing import Any
 
 from ..hub_sync.errors import HubwrightError, UsageError
 from .budget import Budget, Usage
-from .client import run_blocking
 from .requests import one_line
 from .store import TrafficStore
-from .workers import Job, Pool, Results, Sink, Task, do_tasks, open_chat, open_store
+from .workers import Job, Results, Sink, Task, run_here
 
 RETRIES = 3  # of a task whose worker died
 
@@ -30,7 +26,7 @@ _stores: dict[tuple[Path, bool], TrafficStore] = {}  # of this Ray worker proces
 def run_on_ray(job: Job, tasks: list[Task], sink: Sink, workers: int) -> None:
     """Do the tasks, `workers` at once; each has an equal part of the concurrency and of the caps.
 
-    Raises UsageError where no cluster can be joined: none is ever started here.
+    Raises UsageError if no cluster can be joined: none is started here.
     """
     ray = _join()
     run = ray.remote(max_retries=RETRIES)(_do)
@@ -47,8 +43,7 @@ def run_on_ray(job: Job, tasks: list[Task], sink: Sink, workers: int) -> None:
         while queue or running:
             while queue and free:
                 slot, task = free.pop(), queue.popleft()
-                spent = replace(used[slot], outcomes={}, latencies=[])
-                running[run.remote(replace(part, spent=spent), task)] = (slot, task)
+                running[run.remote(replace(part, spent=used[slot].totals()), task)] = (slot, task)
             for done in ray.wait(list(running), num_returns=1)[0]:
                 slot, task = running.pop(done)
                 results, usage, error = ray.get(done)
@@ -85,43 +80,30 @@ def _part(budget: Budget | None, spent: Usage, workers: int) -> Budget | None:
     if budget is None:
         return None
 
-    def share(cap: int | None, gone: int) -> int | None:
-        return None if cap is None else max(1, math.ceil((cap - gone) / workers))
+    def share(cap: int | None, spent: int) -> int | None:
+        return None if cap is None else max(1, math.ceil((cap - spent) / workers))
 
-    return budget.model_copy(
-        update={
-            "max_requests": share(budget.max_requests, spent.requests),
-            "max_tokens": share(budget.max_tokens, spent.tokens),
-            "max_cost": budget.max_cost and max(1e-9, (budget.max_cost - spent.cost(budget)) / workers),
-        }
-    )
+    caps = {
+        "max_requests": share(budget.max_requests, spent.requests),
+        "max_tokens": share(budget.max_tokens, spent.tokens),
+        "max_cost": budget.max_cost and max(1e-9, (budget.max_cost - spent.cost(budget)) / workers),
+    }
+    return budget.model_copy(update=caps)
 
 
 def _do(job: Job, task: Task) -> tuple[Results, Usage, HubwrightError | None]:
-    """One shard, in a Ray worker."""
     key = (job.traffic, job.replay)
     if key not in _stores:
-        _stores[key] = open_store(job)
+        _stores[key] = TrafficStore(job.traffic, readonly=job.replay)
     store = _stores[key]
     store.refresh()  # another worker may have died over this shard
-    found: Results = []
-    todo = deque([task])
-
-    async def main() -> None:
-        async def take() -> Task | None:
-            return todo.popleft() if todo else None
-
-        chat = open_chat(job, store, Pool(job.spent))
-        try:
-            async with chat:
-                await do_tasks(job, chat, take, lambda shard, results: found.extend(results), lambda: None)
-        finally:
-            used.add(chat.usage)
-            store.flush()
-
+    outcomes: Results = []
     used = Usage()
+    sink = Sink(lambda shard, results: outcomes.extend(results), lambda rows, usage, limit: used.add(usage))
     try:
-        run_blocking(main())
+        run_here(job, [task], sink, store)
     except HubwrightError as error:
         return [], used, error
-    return found, used, None
+    finally:
+        store.flush()
+    return outcomes, used, None

@@ -1,7 +1,5 @@
 """Arrow's padding: structs give every row the keys of all rows, absent ones as null."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +11,7 @@ ARGUMENTS = ("arguments", "parameters")
 
 
 def padded(feature: Any, *path: str) -> bool:
-    """True if the value at `path` below a column's feature lies in an Arrow struct, which pads absent keys with null.
+    """True if the value at `path` below a column's feature lies in an Arrow struct.
 
     Args:
         feature: a `datasets` feature; lists on the way are passed through.
@@ -41,7 +39,6 @@ def _element(feature: Any) -> Any:
 
 
 def has_null_key(value: Any) -> bool:
-    """True if a JSON value has a key with null at any depth."""
     if isinstance(value, dict):
         return any(item is None or has_null_key(item) for item in value.values())
     return isinstance(value, list) and any(map(has_null_key, value))

@@ -1,11 +1,9 @@
-"""What a model thought, told from what it answered: the one place that knows the tags of a thought.
+"""A model's thought and its answer, told apart: the one place that knows the tags of a thought.
 
-Reasoning models write a thought before the answer, between calls, or both. A draft in it is no answer: not a call, not
-a verdict, not a JSON object. Whatever reads a model's text reads `answer_of` it; a thought that is never closed leaves
-no answer. `Reply.text` of the chat client is an answer already.
+Reasoning models write a thought before the answer, between calls, or both. A draft in it is no answer. Whatever reads
+a model's text reads `answer_of` it; a thought that is never closed leaves no answer. `Reply.text` is an answer
+already.
 """
-
-from __future__ import annotations
 
 import re
 from bisect import bisect_right
@@ -24,13 +22,7 @@ _CALL = re.compile(r"<tool_call>(?:(?!</?tool_call>).)*</tool_call>", re.DOTALL)
 
 @dataclass(frozen=True)
 class SplitText:
-    """A model's text in two.
-
-    Attributes:
-        answer: the text without its thoughts; "" where one is never closed.
-        reasoning: the thoughts, a blank line between them.
-        closed: False where a thought is begun and never ended.
-    """
+    """A model's text in two: the `answer` without thoughts, "" if one is never `closed`, and the `reasoning`."""
 
     answer: str
     reasoning: str = ""
@@ -46,13 +38,13 @@ class _Tag:
 
 
 def reasoning_tags(further: Sequence[str] = ()) -> tuple[str, ...]:
-    """The known opening tags and further ones.
+    """The default opening tags and further ones.
 
     Args:
         further: opening tags such as `<reflection>` or `[REASON]`, whose closing ones have a slash behind the first
             character, or an opening and a closing tag with a blank between, `<|begin|> <|end|>`.
 
-    Raises ValueError for what is neither.
+    Raises ValueError for other texts.
     """
     for tag in further:
         _pair(tag)
@@ -141,7 +133,7 @@ def answer_of(text: str, tags: tuple[str, ...] = TAGS) -> str:
 
 
 def opened_by(prompt: object, tags: tuple[str, ...] = TAGS) -> str:
-    """The opening tag that a prompt ends with, as chat templates of reasoning models write it; "" where there is none.
+    """The opening tag that a prompt ends with, as chat templates of reasoning models write it, or "".
 
     Put before the reply, it lets `split_reasoning` tell a thought that was cut off from an answer.
     """
@@ -152,20 +144,19 @@ def opened_by(prompt: object, tags: tuple[str, ...] = TAGS) -> str:
 
 
 def _next(closing: dict[str, list[int]], tag: _Tag, number: int) -> int | None:
-    """The number of the next closing tag of this name."""
     numbers = closing.get(tag.name, [])
     place = bisect_right(numbers, number - 1)
     return numbers[place] if place < len(numbers) else None
 
 
 def _begins(text: str, tag: _Tag, start: int) -> bool:
-    """Does an opening tag begin its line, follow the thought that ends at `start`, or a word with nothing between?"""
+    """True for an opening tag that begins its line, follows the thought that ends at `start`, or a word."""
     before = text[max(text.rfind("\n", 0, tag.start) + 1, start) : tag.start]
     return not before.strip() or before[-1] not in _NAMING
 
 
 def _closes(text: str, tag: _Tag, start: int, *, strictly: bool) -> bool:
-    """Does a closing tag without an opening one end a thought, or is it named in a sentence?
+    """True for a closing tag without an opening one that ends a thought and is not named in a sentence.
 
     It does at the beginning of a line; if no tag was named before it (`strictly`), also behind the last word of a
     sentence, or at the end of a line that another follows.
@@ -179,7 +170,7 @@ def _closes(text: str, tag: _Tag, start: int, *, strictly: bool) -> bool:
 
 
 def _quoted(text: str, tag: _Tag) -> bool:
-    """Is a tag only named: an opening one behind a quote, a closing one between two, any within quotes of a line?"""
+    """True for a tag that is only named: an opening one behind a quote, a closing one between two, any in quotes."""
     before = text[tag.start - 1 : tag.start] in tuple(_QUOTES)
     if before and (tag.opens or text[tag.end : tag.end + 1] in tuple("`'\"”’」")):
         return True
@@ -189,8 +180,7 @@ def _quoted(text: str, tag: _Tag) -> bool:
 
 
 def _fences(text: str, tags: Sequence[_Tag]) -> list[tuple[int, int]]:
-    """(start, end) of the code fences that begin and end. One that holds a closing tag without its opening one began
-    within a thought, and is none."""
+    """(start, end) of closed code fences without those that hold a closing tag alone (begun in a thought)."""
     spans: list[tuple[int, int]] = []
     begun, mark = None, ""
     for line in _FENCE.finditer(text):
@@ -210,7 +200,7 @@ def _fences(text: str, tags: Sequence[_Tag]) -> list[tuple[int, int]]:
 
 
 def _within(tag: _Tag, spans: Sequence[tuple[int, int]]) -> bool:
-    """Does a tag stand within one of these spans, which are in order and do not overlap by much?"""
+    """True for a tag within one of these spans, which are in order and do not overlap by much."""
     place = bisect_right(spans, (tag.start, len(spans) + tag.end)) - 1
     return place >= 0 and spans[place][0] <= tag.start < spans[place][1]
 

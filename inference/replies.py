@@ -1,10 +1,8 @@
-"""How a server's answer is read: chat completions in the forms in use, errors within them, the state of an answer.
+"""Reading a server's answer: chat completions in the forms in use, errors within them, the state of an answer.
 
-Five states and never a sixth: ok (answered; calls alone are an answer), empty, truncated, refused, failed. What a
-caller's own `parse` makes of an answer comes on top (invalid).
+Five states: ok (calls alone are an answer), empty, truncated, refused, failed. What a caller's own `parse` refuses
+comes on top (invalid).
 """
-
-from __future__ import annotations
 
 import email.utils
 import json
@@ -12,53 +10,24 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from ..hub_sync.text import well_formed
 from .reasoning import TAGS, split_reasoning
 from .requests import Reply, one_line
 
-# What a finish_reason says, in lower case; any other word is a reply that the server could not end, such as `error`
-# (OpenRouter, Mistral, vLLM), `abort` (vLLM), `insufficient_system_resource` (DeepSeek) or `network_error` (Zhipu).
-ENDED = frozenset(
-    {
-        "", "none", "null", "stop", "eos", "eos_token", "end", "end_turn", "stop_sequence", "stop_token", "complete",
-        "completed", "finish", "finished", "done", "tool_calls", "tool_call", "tool_use", "function_call",
-    }
-)  # fmt: skip
-CUT = frozenset({"length", "max_length", "model_length", "max_tokens", "max_output_tokens", "max_completion_tokens"})
-"""At a token limit: OpenAI's, Mistral's, Gemini's, and what gateways to Anthropic pass on."""
-DECLINED = frozenset(
-    {
-        "content_filter", "content_filtered", "sensitive", "safety", "refusal", "recitation", "prohibited_content",
-        "blocklist", "spii", "image_safety",
-    }
-)  # fmt: skip
-"""By a filter or by the model: OpenAI's, Zhipu's, Gemini's, Anthropic's."""
-
-# Statuses that error codes and types in words stand for: OpenAI's, Anthropic's, llama.cpp's and vLLM's.
-_STATUS = {
-    "rate_limit_exceeded": 429, "rate_limit_error": 429, "insufficient_quota": 429, "too_many_requests": 429,
-    "overloaded_error": 529, "server_error": 500, "internal_error": 500, "internal_server_error": 500,
-    "internalservererror": 500, "api_error": 500, "unavailable_error": 503, "service_unavailable": 503,
-    "timeout": 504, "timeout_error": 504,
-    "invalid_request_error": 400, "badrequesterror": 400, "context_length_exceeded": 400,
-    "exceed_context_size_error": 400, "unsupported_parameter": 400, "unsupported_value": 400,
-    "authentication_error": 401, "invalid_api_key": 401, "permission_error": 403,
-    "model_not_found": 404, "not_found_error": 404, "notfounderror": 404,
-}  # fmt: skip
+_WORDS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+ENDED, CUT, DECLINED = (frozenset(_WORDS[name]) for name in ("ended", "cut", "declined"))
+_STATUS = {code: status for status, codes in _WORDS["status"].items() for code in codes}
 
 
 @dataclass(frozen=True)
 class ServerError:
-    """An error as a server words it.
-
-    Attributes:
-        status: the HTTP status, or the one that the code of an error within HTTP 200 stands for; 0 for no known code.
-        code: the error's own code, or its type; "" where it has neither.
-        message: one line.
-        param: the parameter of the request that is at fault; "" where that is not said.
-        wait: seconds the error asks to wait, told within its metadata; None: not said there.
+    """An error as a server words it: `status` (HTTP, or the one that the code of an error within HTTP 200 stands for,
+    or 0), `code` or type, `message` of one line, `param` at fault, `wait` in seconds by the error's metadata.
     """
 
     status: int
@@ -87,7 +56,7 @@ def read_error(status: int, raw: bytes) -> ServerError:
 
 
 def error_within(body: Any) -> ServerError | None:
-    """The error object within an answer of HTTP 200, at its top or in its choice; None where there is none.
+    """The error object within an answer of HTTP 200, at its top or in its choice, or None.
 
     OpenRouter and other gateways have sent the status already when the model's provider fails; vLLM and SGLang also
     write the error as the whole body.
@@ -108,14 +77,13 @@ def _error(error: Any) -> ServerError:
         words.insert(0, "content_filter")
     metadata = error.get("metadata")
     headers = metadata.get("headers") if isinstance(metadata, Mapping) else None
+    waits = {str(k).lower(): str(v) for k, v in headers.items()} if isinstance(headers, Mapping) else {}
     return ServerError(
         status=next(filter(None, map(_status, words)), 0),
         code=words[0] if words else "",
         message=one_line(error.get("message") or dict(error)),
         param=str(error.get("param") or ""),
-        wait=asked_wait({str(k).lower(): str(v) for k, v in headers.items()})
-        if isinstance(headers, Mapping)
-        else None,
+        wait=asked_wait(waits),
     )
 
 
@@ -128,14 +96,14 @@ def _status(code: str) -> int:
 def asked_wait(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait as the server asks for in Retry-After-Ms or Retry-After (seconds or a date); None: not said."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        said = headers.get(name)
-        if said is None:
+        value = headers.get(name)
+        if value is None:
             continue
         try:
-            seconds = float(said) * unit
+            seconds = float(value) * unit
         except ValueError:
             try:
-                seconds = email.utils.parsedate_to_datetime(said).timestamp() - time.time()
+                seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
             except ValueError:
                 continue
         if seconds == seconds:  # not NaN
@@ -153,9 +121,9 @@ def _choice(body: Any) -> dict[str, Any] | None:
 def read_reply(body: Any, *, allow_truncated: bool = False) -> Reply:
     """A Reply from a decoded chat completion, as it is recorded: the text with any thought in it (`settle` cuts it).
 
-    Servers leave fields out and write others, so nothing is taken for granted: content as text or as a list of parts;
-    a thought in `reasoning_content` (DeepSeek, llama.cpp, SGLang), `reasoning` (OpenRouter, vLLM) or a part of type
-    `thinking` (Mistral); one call as `function_call`.
+    Nothing is taken for granted: content as text or as a list of parts; a thought in `reasoning_content` (DeepSeek,
+    llama.cpp, SGLang), `reasoning` (OpenRouter, vLLM) or a part of type `thinking` (Mistral); a call as
+    `function_call`.
     """
     choice = _choice(body)
     message = choice.get("message") if choice else None
@@ -164,35 +132,34 @@ def read_reply(body: Any, *, allow_truncated: bool = False) -> Reply:
     usage = body.get("usage")
     tokens = usage if isinstance(usage, dict) else {}
     reason = choice.get("finish_reason")
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "finish_reason": str((reason.get("type") if isinstance(reason, dict) else reason) or ""),
         "prompt_tokens": _count(tokens.get("prompt_tokens")),
         "completion_tokens": _count(tokens.get("completion_tokens")),
     }
     content = _content(message.get("content"))
     refusal = message.get("refusal") or content["refusal"]
-    ending = ending_of(found["finish_reason"])
+    ending = ending_of(fields["finish_reason"])
     if refusal or ending in DECLINED:
-        return Reply(outcome="refused", error=one_line(refusal or found["finish_reason"]), **found)
+        return Reply(outcome="refused", error=one_line(refusal or fields["finish_reason"]), **fields)
     if ending not in ENDED | CUT:
-        return Reply(outcome="failed", error=f"the server ended the reply with {found['finish_reason']!r}", **found)
-    fields = (message.get(name) for name in ("reasoning_content", "reasoning"))
-    found["text"] = content["text"]
-    found["reasoning"] = next((f for f in fields if isinstance(f, str) and f), content["thinking"])
+        return Reply(outcome="failed", error=f"the server ended the reply with {fields['finish_reason']!r}", **fields)
+    thoughts = (message.get(name) for name in ("reasoning_content", "reasoning"))
+    fields["text"] = content["text"]
+    fields["reasoning"] = next((f for f in thoughts if isinstance(f, str) and f), content["thinking"])
     calls, call = message.get("tool_calls"), message.get("function_call")
     if not calls and isinstance(call, dict):
         calls = [{"type": "function", "function": call}]
-    found["tool_calls"] = tuple(calls) if isinstance(calls, list) else ()
+    fields["tool_calls"] = tuple(calls) if isinstance(calls, list) else ()
     scores = choice.get("logprobs")
     entries = scores.get("content") if isinstance(scores, dict) else None
-    found["logprobs"] = tuple(entries) if isinstance(entries, list) else ()
+    fields["logprobs"] = tuple(entries) if isinstance(entries, list) else ()
     if ending in CUT and not allow_truncated:
-        return Reply(outcome="truncated", error="cut off at the token limit", **found)
-    return Reply(**found)
+        return Reply(outcome="truncated", error="cut off at the token limit", **fields)
+    return Reply(**fields)
 
 
 def is_cut(finish_reason: str) -> bool:
-    """True where a reply ended at a token limit."""
     return ending_of(finish_reason) in CUT
 
 
@@ -202,34 +169,34 @@ def ending_of(finish_reason: str) -> str:
 
 
 def settle(reply: Reply, tags: tuple[str, ...] = TAGS) -> Reply:
-    """The reply with its answer as text and its thought apart; empty or truncated where no answer is left."""
+    """The reply with answer and thought apart; empty or truncated if no answer is left."""
     if reply.outcome not in ("ok", "truncated", "empty"):
         return reply
     split = split_reasoning(well_formed(reply.text), tags)
     thoughts = (well_formed(reply.reasoning).strip(), split.reasoning)
     calls = well_formed(reply.tool_calls)
-    found = replace(reply, text=split.answer, reasoning="\n\n".join(filter(None, thoughts)), tool_calls=calls)
-    if found.outcome != "ok" or found.text.strip() or calls:
-        return found
-    what = "the thought is never closed" if not split.closed else "a thought and no answer" if found.reasoning else ""
+    settled = replace(reply, text=split.answer, reasoning="\n\n".join(filter(None, thoughts)), tool_calls=calls)
+    if settled.outcome != "ok" or settled.text.strip() or calls:
+        return settled
+    what = "a thought and no answer" if settled.reasoning else ""
+    what = what if split.closed else "the thought is never closed"
     if is_cut(reply.finish_reason):
-        return replace(found, outcome="truncated", error=f"cut off at the token limit{what and ': '}{what}")
-    return replace(found, outcome="empty", error=what or "the reply is empty")
+        return replace(settled, outcome="truncated", error=f"cut off at the token limit{what and ': '}{what}")
+    return replace(settled, outcome="empty", error=what or "the reply is empty")
 
 
 def _content(value: Any) -> dict[str, str]:
     """Text, thought and refusal of a message's content, which is text or a list of parts."""
-    found = {"text": "", "thinking": "", "refusal": ""}
+    texts = {"text": "", "thinking": "", "refusal": ""}
     for part in value if isinstance(value, list) else [value]:
         if isinstance(part, str):
-            found["text"] += part
+            texts["text"] += part
         elif isinstance(part, dict):
             kind = str(part.get("type") or "text")
             name = {"thinking": "thinking", "reasoning": "thinking", "refusal": "refusal"}.get(kind, "text")
-            said = part.get(kind, part.get("text"))
-            # Mistral's thinking part holds parts itself.
-            found[name] += _content(said)["text"] if name != "text" or kind in ("text", "output_text") else ""
-    return found
+            if name != "text" or kind in ("text", "output_text"):  # Mistral's thinking part holds parts itself
+                texts[name] += _content(part.get(kind, part.get("text")))["text"]
+    return texts
 
 
 def _count(value: Any) -> int:

@@ -1,10 +1,8 @@
-"""A prompt with its responses (`completion`, or `chosen` and `rejected`), each text or turns, read as one form.
+"""A prompt with its responses (`completion`, or `chosen` and `rejected`), each text or turns, in one form.
 
-A response is learnt whole, so it must hold the assistant's turns and nothing else: a prompt that is repeated in it is
-taken out, and the user's or a tool's words within it are refused.
+A response is learnt whole, so it must hold the assistant's turns and nothing else: a prompt repeated in it is taken
+out, and the user's or a tool's words are refused.
 """
-
-from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -62,8 +60,8 @@ def read_responses(
 def repeats_prompt(prompt: str, responses: Collection[str]) -> bool:
     """True if every text response begins with the prompt, and the prompt does not end within a word of it.
 
-    One row says little: "Berlin" may be the answer to "Berlin", and "A" begins many sentences. Only a data set
-    of which nearly all rows do this repeats its prompts.
+    One row says little: "Berlin" may be the answer to "Berlin". Only a data set of which nearly all rows do this
+    repeats its prompts.
     """
     return bool(prompt.strip()) and all(
         text.startswith(prompt) and not _within_word(prompt[-1], text[len(prompt) : len(prompt) + 1])
@@ -93,8 +91,7 @@ def _plain(given: Mapping[str, str], tools: Sequence[Any], repeats: bool, change
 
 
 def _without_prompt(turns: Mapping[str, list[Turn]], changes: Changes | None) -> dict[str, list[Turn]]:
-    """The same with a prompt that no response repeats. A prompt that the responses extend to the left, with a system
-    turn say, is extended too."""
+    """The same with a prompt that no response repeats; one that the responses extend to the left is extended too."""
     responses = {name: value for name, value in turns.items() if name != "prompt"}
     if "prompt" not in turns:
         first, *others = responses.values()

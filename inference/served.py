@@ -4,13 +4,11 @@ openai:MODEL@BASE_URL               any OpenAI-compatible endpoint; openai:MODEL
 embedded:ORG/NAME[@REV][#FILE]      a GGUF repository, resolved to a commit and served on the loopback (llama.cpp)
 """
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import UsageError
@@ -23,24 +21,19 @@ REMOTE_TIMEOUT, EMBEDDED_TIMEOUT = 120.0, 1800.0
 
 
 class ServingConfig(BaseModel):
-    """How the model is reached. The settings of the embedded engine do nothing for a remote endpoint, and it refuses
-    them."""
+    """How the model is reached. A remote endpoint refuses the settings of the embedded engine."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     concurrency: int = Field(16, ge=1, le=1024, description="Requests in flight; an embedded model takes `slots`.")
-    timeout: float | None = Field(
-        None, gt=0, description="Seconds for one request; null: 120, embedded 1800 (our choice)."
-    )
+    timeout: float | None = Field(None, gt=0, description="Seconds for a request; null: 120, embedded 1800 (ours).")
     max_retries: int = Field(6, ge=0, description="Retries of a request that failed in transport, 429 or 5xx.")
     api_key_env: str = Field("OPENAI_API_KEY", description="Environment variable that holds the endpoint's key.")
     token_limit: Literal["max_tokens", "max_completion_tokens"] = Field(
         "max_tokens",
-        description="What the server calls the limit of new tokens; OpenAI's reasoning models: the second.",
+        description="Server's name for the limit of new tokens; OpenAI's reasoning models: the second.",
     )
-    send_temperature: bool = Field(
-        True, description="False for servers that refuse a temperature: requests have none, and the server's holds."
-    )
+    send_temperature: bool = Field(True, description="False for servers that refuse a temperature: none is sent.")
     reasoning_tags: tuple[str, ...] = Field(
         (),
         description="Further opening tags of a thought, e.g. <reflection>, or pairs '<|begin|> <|end|>', besides "
@@ -50,9 +43,7 @@ class ServingConfig(BaseModel):
     context_tokens: int = Field(8192, ge=256, description="Embedded: prompt and answer together, per slot.")
     slots: int = Field(1, ge=1, description="Embedded: requests worked on at the same time.")
     threads: int | None = Field(None, ge=1, description="Embedded: CPU threads; null: all CPUs of the process.")
-    engine: Literal["local", "ray"] = Field(
-        "local", description="What sends the requests: this machine, or tasks on an existing Ray cluster."
-    )
+    engine: Literal["local", "ray"] = Field("local", description="Requests from here, or from tasks on a Ray cluster.")
     workers: int = Field(1, ge=1, description="Processes, or Ray tasks at once; the result does not depend on it.")
     shard_rows: int = Field(256, ge=1, description="Rows a worker takes at once; the result does not depend on it.")
     budget: Budget | None = Field(None, description="Prices, and caps that stop the run before they are passed.")
@@ -72,11 +63,8 @@ class ServingConfig(BaseModel):
 
     def asking(self) -> dict[str, Any]:
         """The settings of an `Endpoint` that decide how its server is asked and how its replies are read."""
-        return {
-            "token_limit": self.token_limit,
-            "send_temperature": self.send_temperature,
-            "reasoning_tags": reasoning_tags(self.reasoning_tags),
-        }
+        settings = {name: getattr(self, name) for name in ("max_retries", "token_limit", "send_temperature")}
+        return settings | {"reasoning_tags": reasoning_tags(self.reasoning_tags)}
 
     def scale(self) -> dict[str, Any]:
         """The settings of `inference.stage.run_stage` that decide how much is done at once, and at what price."""
@@ -106,6 +94,9 @@ def check_spec(value: str) -> str:
     return value
 
 
+ModelSpec = Annotated[str, AfterValidator(check_spec)]
+
+
 def embedded_ref(spec: str) -> tuple[ArtifactRef, str | None]:
     """(repository, GGUF file or None) of what stands behind "embedded:"."""
     where, _, file = spec.removeprefix("embedded:").partition("#")
@@ -124,7 +115,6 @@ def remote_endpoint(spec: str, config: ServingConfig) -> Endpoint:
         api_key_env=config.api_key_env,
         concurrency=config.concurrency,
         timeout=config.timeout or REMOTE_TIMEOUT,
-        max_retries=config.max_retries,
         **config.asking(),
     )
 
@@ -136,7 +126,7 @@ def serve(model: str | ArtifactRef, config: ServingConfig, resources: ExitStack,
         model: a spec, or the pinned reference of a recipe's input (embedded).
         replay: nothing will be asked, so no engine is started.
 
-    Raises UsageError, HubError: what cannot be served; see `engine.shared_engine`.
+    Raises UsageError and HubError as `engine.shared_engine` does.
     """
     file = config.file
     if isinstance(model, str):
@@ -161,7 +151,6 @@ def serve(model: str | ArtifactRef, config: ServingConfig, resources: ExitStack,
         revision=revision,
         concurrency=config.slots,  # what waits in our queue does not run into the time limit
         timeout=config.timeout or EMBEDDED_TIMEOUT,
-        max_retries=config.max_retries,
         **config.asking(),
     )
     return Served(endpoint, ref.repo_id, revision)

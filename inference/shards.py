@@ -1,11 +1,8 @@
-"""Finished shards on the disk: one file each, under the hash of all that decides its content, with a checksum.
+"""Finished shards on the disk: one file each, named by the hash of all that decides its content, with a checksum.
 
 A line is one row's result, `{"row": {...}}` or `{"error": "...", "final": bool}`, in input order; the last line is
-`{"sha256": of all before it}`. A torn, cut or changed file fails that sum and counts as absent: it is made again from
-the recorded traffic. Nothing that changes from run to run (times, counts) stands in it, so equal work is equal bytes.
+`{"sha256": of all before it}`. A damaged file counts as absent and is made again from the recorded requests.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
@@ -34,7 +31,7 @@ Outcome = Row | Failure
 
 
 def canonical(value: Any) -> bytes:
-    """Sorted, compact JSON in ASCII, as models write lone surrogates too. Raises DataError for what is no JSON."""
+    """Sorted, compact JSON in ASCII. Raises DataError for what is not JSON."""
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
     except (TypeError, ValueError) as error:
@@ -42,14 +39,14 @@ def canonical(value: Any) -> bytes:
 
 
 def shard_path(folder: Path, index: int, identity: Mapping[str, Any], rows: Sequence[Row]) -> Path:
-    """Where the results of these rows belong."""
     digest = hashlib.sha256(canonical([dict(identity), list(rows)])).hexdigest()
     return folder / "shards" / f"{index:06d}-{digest[:32]}.jsonl"
 
 
 def write_shard(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write a shard whole or not at all. Raises StorageError."""
-    body = b"".join(_line(outcome) for outcome in outcomes)
+    lines = (vars(one) if isinstance(one, Failure) else {"row": one} for one in outcomes)
+    body = b"".join(json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n" for line in lines)
     with stored(path):
         write_atomic(path, body + b'{"sha256":"%s"}\n' % hashlib.sha256(body).hexdigest().encode())
 
@@ -72,15 +69,15 @@ def read_shard(path: Path, size: int) -> list[Outcome] | None:
 
 def sweep(folder: Path, keep: set[Path] | None = None) -> None:
     """Remove the temporary files of a killed run and, with `keep`, the shards that are not in it."""
-    found = [*folder.glob(".*.tmp"), *(folder / "shards").glob(".*.tmp")]
+    paths = [*folder.glob(".*.tmp"), *(folder / "shards").glob(".*.tmp")]
     if keep is not None:
-        found += [path for path in (folder / "shards").glob("*.jsonl") if path not in keep]
-    for path in found:
+        paths += [path for path in (folder / "shards").glob("*.jsonl") if path not in keep]
+    for path in paths:
         path.unlink(missing_ok=True)
 
 
 def claim(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Make the folder this work's own. Raises UsageError where it holds shards of another config, or another model."""
+    """Make the folder this work's own. Raises UsageError if it holds shards of another config or model."""
     path = folder / IDENTITY
     now = json.loads(canonical(dict(identity)))
     if any((folder / "shards").glob("*.jsonl")):
@@ -111,13 +108,7 @@ def stored(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _line(outcome: Outcome) -> bytes:
-    value = {"error": outcome.error, "final": outcome.final} if isinstance(outcome, Failure) else {"row": outcome}
-    return json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n"
-
-
 def _changes(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(dotted key, value before, value now) of every difference of two JSON values."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted({*old, *new}):
             yield from _changes(old.get(name), new.get(name), f"{key}.{name}" if key else name)
@@ -126,5 +117,5 @@ def _changes(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]
 
 
 def _short(value: Any, limit: int = 60) -> str:
-    said = json.dumps(value, ensure_ascii=False)
-    return said if len(said) <= limit else f"{said[:limit]}..."
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= limit else f"{text[:limit]}..."

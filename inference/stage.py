@@ -4,19 +4,16 @@
 
     async def judge(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row: ...
 
-The function's result must follow from (row, config) and the model's answers alone: no clock, no random numbers but
-those seeded by the row. Then any number of workers, any shard size and any kill in between give the same rows. Where
-answers are sampled, put something of the row into `seed` or `draw`: two rows that ask the very same otherwise share
-one answer in one process and may get two in two, of which a replay finds only one (`TrafficStore.conflicts`). What
-changes the answers belongs into `config`, prompts or their version included, because a resume is refused by it.
+The function's result must follow from (row, config) and the model's answers alone. If answers are sampled, put
+something of the row into `seed` or `draw`: two rows that ask the same otherwise share an answer
+(`TrafficStore.conflicts`). What changes the answers belongs into `config`, prompts or their version included: a resume
+is refused by it.
 
     folder/stage.json         what the folder belongs to: work, config, model and its revision
-    folder/shards/            one file a finished shard (shards.py)
-    folder/failed.jsonl       the rows that failed, each with its "error"; absent where none did
+    folder/shards/            one file per finished shard (shards.py)
+    folder/failed.jsonl       the rows that failed, each with its "error"; absent if none did
     traffic/                  every answer (store.py), which may serve several stages
 """
-
-from __future__ import annotations
 
 import json
 import logging
@@ -44,15 +41,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StageResult:
-    """What came of a stage.
-
-    Attributes:
-        rows: what the work function returned, in input order, failed rows left out.
-        failed: the input rows that failed, each with "error", one line; in input order.
-        usage: what this run used, probe included; earlier runs in the same folder are not counted, and of a worker
-            that was killed its last quarter of a second is not.
-        estimate: what was expected after the probe, for the rows that were not done yet: rows, requests, tokens,
-            cost, seconds. None where nothing was asked of the network in the probe.
+    """The result of a stage: `rows` of the work function in input order; `failed` input rows, each with "error";
+    `usage` of this run; `estimate` of the remaining rows after the probe (rows, requests, tokens, cost, seconds; None
+    without one).
     """
 
     rows: list[Row]
@@ -77,32 +68,28 @@ def run_stage(
     max_failed: float = 0.05,
     progress: Callable[[int, int], None] | None = None,
 ) -> StageResult:
-    """Do `rows` and return the results in their order; what a former run in `folder` finished is not done again.
+    """Results for `rows` in their order; what a former run in `folder` finished is not done again.
 
     Args:
         work: "module:function", an `async def f(row, config, chat) -> row`. It raises RowError for a row that cannot
-            be done; any other exception stops the stage. Reply.final tells it whether a failure is the row's own.
+            be done.
         rows: JSON objects.
-        config: a JSON object, handed to every call.
+        config: a JSON object, passed to every call.
         endpoint: its `concurrency` is that of all workers together.
         folder: kept between runs, one process at a time.
-        traffic: folder of the recorded answers; on storage that all workers see.
-        replay: answer from `traffic` alone, with no connection opened.
-        budget: caps for this run, checked after a probe of the first 20 rows and before every request.
-        shard_rows: rows a file (our choice); it changes no row.
+        traffic: folder of the recorded answers, on storage that all workers see.
+        replay: answer from `traffic` alone.
+        budget: caps, checked after a probe of the first 20 rows and before every request.
+        shard_rows: rows per file (our choice); it changes no row.
         engine: processes on this machine, or tasks on an existing Ray cluster (on_ray.py).
         workers: processes, or Ray tasks at once. With 1, `local` runs in this process.
-        max_failed: share of the rows that may fail, rounded up to whole rows, so that any share above 0 lets a
-            single row fail; with 0 none may (our choice). Failed rows are asked again by the next run, except those
-            whose RowError is `final`.
+        max_failed: share of the rows that may fail, rounded up (our choice). They are asked again by the next run,
+            unless their RowError is `final`.
         progress: called with (rows done, rows in all).
 
-    Raises:
-        UsageError: the endpoint is out of reach or refuses; a cap is reached; `folder` holds shards of another config.
-        ConflictError: another process works in `folder`.
-        DataError: more rows than `max_failed` failed, raised after everything else is done and stored; a replay
-            lacks a record; rows or results are no JSON.
-        StorageError: the disk is full or cannot be written; what was finished is kept.
+    Raises UsageError for an endpoint that refuses, a reached cap or a folder of another config; ConflictError for a
+    folder in use; DataError for too many failed rows (after all else is stored), a missing record or rows that are not
+    JSON; StorageError for a full disk.
     """
     if workers < 1 or shard_rows < 1 or not 0 <= max_failed <= 1:
         raise UsageError("workers and shard_rows are at least 1, and max_failed is a share from 0 to 1")
@@ -157,18 +144,16 @@ class _Stage:
         self.paths: list[Path] = []
         self.outcomes: list[list[Outcome | None]] = []
         for index, start in enumerate(range(0, len(rows), shard_rows)):
-            found: Sequence[Outcome | None]
             own = rows[start : start + shard_rows]
             path = shard_path(folder, index, identity, own)
-            found = read_shard(path, len(own)) or [None] * len(own)
+            outcomes: Sequence[Outcome | None] = read_shard(path, len(own)) or [None] * len(own)
             self.paths.append(path)
-            self.outcomes.append([None if isinstance(o, Failure) and not o.final else o for o in found])
+            self.outcomes.append([None if isinstance(o, Failure) and not o.final else o for o in outcomes])
         self.done = sum(outcome is not None for shard in self.outcomes for outcome in shard)
         sweep(folder)
 
     def tasks(self, limit: int | None = None) -> list[Task]:
-        """What is still to be done, or the first `limit` rows of it."""
-        found = []
+        tasks = []
         for index, outcomes in enumerate(self.outcomes):
             start = index * self.shard_rows
             todo = [(n, self.rows[start + n]) for n, outcome in enumerate(outcomes) if outcome is None]
@@ -176,20 +161,20 @@ class _Stage:
                 todo = todo[:limit]
                 limit -= len(todo)
             if todo:
-                found.append(Task(index, todo))
-        return found
+                tasks.append(Task(index, todo))
+        return tasks
 
     def probe(self) -> None:
-        """The first rows by themselves, and what they tell of the rest. Raises UsageError where a cap will not do."""
+        """Do the first rows alone and estimate the rest. Raises UsageError if a cap will not suffice."""
         todo = len(self.rows) - self.done
         if todo <= PROBE_ROWS:
             return
-        began = time.monotonic()
+        start = time.monotonic()
         self.run(self.tasks(PROBE_ROWS), "local", 1)
         if not self.usage.requests:
             return  # a resumed run, answered from the record
         budget = self.job.budget or Budget()
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
         self.estimate = estimate(self.usage, PROBE_ROWS, todo, seconds, budget, self.job.endpoint.concurrency)
         price = f", cost {self.estimate['cost']:,.2f}" if self.estimate["cost"] else ""
         logger.info(
@@ -201,11 +186,10 @@ class _Stage:
         check_estimate(self.estimate, budget)
 
     def run(self, tasks: list[Task], engine: str, workers: int) -> None:
-        """Do `tasks`; a shard is written as soon as all its rows have an outcome."""
         if not tasks:
             return
         sink = Sink(self._shard_done, self._pulse)
-        job = replace(self.job, spent=replace(self.usage, outcomes={}, latencies=[]))
+        job = replace(self.job, spent=self.usage.totals())
         if engine == "ray":
             from .on_ray import run_on_ray
 
@@ -231,7 +215,7 @@ class _Stage:
             self.progress(self.done, len(self.rows))
 
     def finish(self) -> StageResult:
-        """The result, with the list of failures written and shards of former inputs removed."""
+        """The result; writes the list of failures and removes shards of former inputs."""
         good: list[Row] = []
         failed: list[Row] = []
         for row, outcome in zip(self.rows, (o for shard in self.outcomes for o in shard), strict=True):
@@ -251,7 +235,6 @@ class _Stage:
 
 
 def _warn_of_conflicts(traffic: Path) -> None:
-    """Tell of answers that a replay will not give back: see the top of this file."""
     conflicts = len(TrafficStore(traffic).conflicts) if traffic.is_dir() else 0
     if conflicts:
         logger.warning(

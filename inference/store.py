@@ -1,18 +1,15 @@
-"""Recorded traffic: every request with its answer, append-only, checked, safe to kill.
+"""Recorded requests with their answers, append-only, checked, safe to kill.
 
-A store is a folder of segments, `*.jsonl`, one per process that wrote to it; no process ever appends to another's, so
-any number may write at once. A line is one exchange with a CRC-32 over the rest of the line:
+A store is a folder of segments, `*.jsonl`, one per process that wrote to it. A line is one exchange with a CRC-32 over
+the rest of the line:
 
     {"key": SHA-256 of (model, revision, request, draw), "model", "revision", "draw", "request", "reply", "usable",
      "seconds", "crc"}
 
-A record is in the kernel when `append` returns, so kill -9 loses nothing that was acknowledged; `flush` makes it
-survive a power cut as well. A torn or damaged line is passed over, counted, and its request is simply asked again.
-
-Published, a store is a data set of one Parquet file (`export_rows`), which `TrafficStore` reads as well.
+A record is in the kernel when `append` returns; `flush` makes it survive a power cut. A torn or damaged line is
+skipped and counted; its request is asked again. Published, a store is a Parquet file (`export_rows`), which is read as
+well.
 """
-
-from __future__ import annotations
 
 import json
 import logging
@@ -20,22 +17,22 @@ import os
 import secrets
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ..hub_sync.errors import DataError, StorageError
 from ..hub_sync.files import fsync_path
 from ..hub_sync.text import is_well_formed, utf8
-from .requests import Reply, without_images
+from .requests import Reply
 
 logger = logging.getLogger(__name__)
 
-KEPT = ("text", "outcome", "error", "finish_reason", "prompt_tokens", "completion_tokens", "status")
-"""Fields of a Reply that a record always has; those of `MORE` where there are any. The text is the server's own, with
-any thought in it; the outcome is that of the answer in it."""
-MORE = ("reasoning", "tool_calls", "logprobs")
+FIELDS = ("text", "outcome", "error", "finish_reason", "prompt_tokens", "completion_tokens", "status")
+"""Fields of a Reply in every record; those of `OPTIONAL` only if they hold something. The text is the server's own,
+with any thought in it; the outcome is that of the answer in it."""
+OPTIONAL = ("reasoning", "tool_calls", "logprobs")
 
 
 @dataclass(frozen=True)
@@ -53,10 +50,10 @@ class TrafficStore:
     """`with TrafficStore(folder) as store: store.append(...); store.find(key)`.
 
     Attributes:
-        damaged: lines that were passed over because their checksum did not fit, torn last lines included.
-        conflicts: keys with several usable answers that differ. Only processes that ask the same at the same time
-            make them, as no answer that is found is asked for again; give each row its own `draw` or `seed` where
-            answers are sampled. The one found is the last in the order of the segments' names: always the same one.
+        damaged: skipped lines whose checksum did not fit, torn last lines included.
+        conflicts: keys with several usable answers that differ, from processes that asked the same at the same time:
+            give each row its own `draw` or `seed` where answers are sampled. `find` gives the last in the order of
+            the segments' names.
     """
 
     def __init__(self, folder: Path, *, readonly: bool = False) -> None:
@@ -79,7 +76,7 @@ class TrafficStore:
     def __len__(self) -> int:
         return len(self._index) + len(self._rows)
 
-    def __enter__(self) -> TrafficStore:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -94,19 +91,15 @@ class TrafficStore:
     def find(self, key: str, *, any_outcome: bool = False) -> Reply | None:
         """The recorded reply to a request, or None. Unusable ones only with `any_outcome`, as a replay needs."""
         place = self._index.get(key)
-        if place is None:
-            row = self._rows.get(key)
-            return _reply(row) if row and (row["usable"] or any_outcome) else None
-        if not (place.usable or any_outcome):
+        if place is not None and not (place.usable or any_outcome):
             return None
-        with place.path.open("rb") as stream:
-            stream.seek(place.offset)
-            record = _decode(stream.read(place.length))
-        if record is None:  # damaged since the index was made
-            self.damaged += 1
-            del self._index[key]
+        record = self._record(key)
+        if record is None:
+            if place is not None:  # damaged since the index was made
+                self.damaged += 1
+                del self._index[key]
             return None
-        return _reply(record)
+        return _reply(record) if record["usable"] or any_outcome else None
 
     def append(
         self,
@@ -122,13 +115,13 @@ class TrafficStore:
         """Record one exchange. Raises StorageError where it cannot be written; what was written before stays."""
         if self.readonly:
             return
-        record = {
+        record: dict[str, Any] = {
             "key": key,
             "model": model,
             "revision": revision,
             "draw": draw,
-            "request": without_images(request),
-            "reply": _kept(reply),
+            "request": request,
+            "reply": _fields(reply),
             "usable": usable,
             "seconds": round(reply.seconds, 4),
         }
@@ -163,16 +156,16 @@ class TrafficStore:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """One record per key, in the order of the keys: the one that `find` gives."""
-        for key in sorted({*self._index, *self._rows}):
-            place = self._index.get(key)
-            if place is None:
-                yield self._rows[key]
-                continue
-            with place.path.open("rb") as stream:
-                stream.seek(place.offset)
-                record = _decode(stream.read(place.length))
-            if record is not None:
-                yield record
+        records = map(self._record, sorted({*self._index, *self._rows}))
+        return (record for record in records if record is not None)
+
+    def _record(self, key: str) -> dict[str, Any] | None:
+        place = self._index.get(key)
+        if place is None:
+            return self._rows.get(key)
+        with place.path.open("rb") as stream:
+            stream.seek(place.offset)
+            return _decode(stream.read(place.length))
 
     def _open(self) -> int:
         if self._descriptor is None:
@@ -185,7 +178,6 @@ class TrafficStore:
         return self._descriptor
 
     def _abandon(self) -> None:
-        """No more into this segment: its last line may be torn."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -232,8 +224,8 @@ class TrafficStore:
 def export_rows(store: TrafficStore) -> Iterator[dict[str, Any]]:
     """The store as rows for a data set, sorted by key: JSON values as text, wall times left out.
 
-    The same answers give the same rows, whatever the order, the number of processes and the pauses they came in.
-    Where one request has several usable answers (`TrafficStore.conflicts`), that is said in the log.
+    The same answers give the same rows, in whatever order and by however many processes they were recorded. Warns of
+    requests with several usable answers (`TrafficStore.conflicts`).
     """
     if store.conflicts:
         logger.warning(
@@ -248,37 +240,22 @@ def export_rows(store: TrafficStore) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def import_rows(store: TrafficStore, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Append exported rows to a store; gives their number."""
-    count = 0
-    for row in rows:
-        record = {**row, "request": json.loads(row["request"]), "reply": json.loads(row["reply"])}
-        names = ("model", "revision", "draw", "request", "usable")
-        store.append(record["key"], _reply(record), **{name: record[name] for name in names})
-        count += 1
-    return count
-
-
-def _kept(reply: Reply) -> dict[str, Any]:
+def _fields(reply: Reply) -> dict[str, Any]:
     # Field by field: `asdict` copies everything deeply, under the profiler half the time of an append.
-    kept = {name: getattr(reply, name) for name in KEPT}
-    more = {name: value for name in MORE if (value := getattr(reply, name))}
-    return kept | {name: value if isinstance(value, str) else list(value) for name, value in more.items()}
+    optional = {name: value for name in OPTIONAL if (value := getattr(reply, name))}
+    fields = {name: getattr(reply, name) for name in FIELDS}
+    return fields | {name: value if isinstance(value, str) else list(value) for name, value in optional.items()}
 
 
 def _reply(record: Mapping[str, Any]) -> Reply:
-    said = dict(record["reply"])
-    for name in ("tool_calls", "logprobs"):
-        said[name] = tuple(said.get(name, ()))
-    if said["outcome"] == "invalid":  # as older records call what is empty or no completion
-        said["outcome"] = "empty" if said["error"] == "the reply is empty" else "failed"
-    return Reply(**said, recorded=True)
+    lists = {name: tuple(record["reply"].get(name, ())) for name in ("tool_calls", "logprobs")}
+    return Reply(**{**record["reply"], **lists}, recorded=True)
 
 
 def _text(value: Any) -> str:
     """JSON that any UTF-8 column takes: lone surrogates, where there are any, escaped."""
-    said = json.dumps(value, ensure_ascii=False, sort_keys=True)
-    return said if is_well_formed(said) else json.dumps(value, sort_keys=True)
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return text if is_well_formed(text) else json.dumps(value, sort_keys=True)
 
 
 def _encode(record: dict[str, Any]) -> bytes:
@@ -288,8 +265,8 @@ def _encode(record: dict[str, Any]) -> bytes:
 
 def _decode(line: bytes) -> dict[str, Any] | None:
     """The record of a line, or None where the line is torn or its checksum does not fit."""
-    body, found, crc = line.rpartition(b',"crc":"')
-    if not found or crc != b'%08x"}\n' % zlib.crc32(body + b"}"):
+    body, separator, crc = line.rpartition(b',"crc":"')
+    if not separator or crc != b'%08x"}\n' % zlib.crc32(body + b"}"):
         return None
     try:
         record = json.loads(body + b"}")
@@ -299,6 +276,6 @@ def _decode(line: bytes) -> dict[str, Any] | None:
 
 
 def _digest(reply: Mapping[str, Any]) -> int:
-    """What tells two replies apart, whatever the tokens were counted as."""
-    said = [reply.get("text"), reply.get("tool_calls") or []]
-    return zlib.crc32(json.dumps(said, sort_keys=True).encode("ascii"))
+    """CRC-32 of text and calls: what tells two replies apart."""
+    content = [reply.get("text"), reply.get("tool_calls") or []]
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode("ascii"))

@@ -1,11 +1,9 @@
 """Connections that cannot hand one request the answer of another.
 
-HTTP/1.1 ties an answer to its request by nothing but their order on a connection. A server or proxy that sends an
-answer twice shifts all that follow by one, and every one of them looks right. Two guards: a connection on which
-anything has come unasked is not used again, and an answer that another request has had is not believed.
+HTTP/1.1 ties an answer to its request only by their order on a connection; a server that sends an answer twice shifts
+all that follow. Two guards: a connection on which anything came unasked is not used again, and an answer that another
+request has had is refused.
 """
-
-from __future__ import annotations
 
 import asyncio
 from typing import Any
@@ -18,14 +16,11 @@ DOUBTS = 4  # requests asked again while the server has shown one id alone (our 
 
 
 class CleanConnector(aiohttp.TCPConnector):
-    """Gives out no connection on which data wait that nobody asked for."""
-
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self._given: WeakKeyDictionary[asyncio.Task[Any], asyncio.Transport] = WeakKeyDictionary()
+        self._transports: WeakKeyDictionary[asyncio.Task[Any], asyncio.Transport] = WeakKeyDictionary()
 
     async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:
-        """As in the base class."""
         while True:
             connection = await super().connect(*args, **kwargs)
             if connection.protocol is None or not connection.protocol.should_close:
@@ -33,40 +28,39 @@ class CleanConnector(aiohttp.TCPConnector):
             connection.close()
         task = asyncio.current_task()
         if task is not None and connection.transport is not None:
-            self._given[task] = connection.transport
+            self._transports[task] = connection.transport
         return connection
 
     def drop(self) -> None:
         """Cut the connection that this task was last given: it is free again as soon as an answer has been read."""
         task = asyncio.current_task()
-        transport = self._given.pop(task, None) if task is not None else None
+        transport = self._transports.pop(task, None) if task is not None else None
         if transport is not None:
             transport.abort()
 
 
 class AnswerIds:
-    """Which request an answer was given to, told by its id.
+    """The request that an answer id was given to.
 
-    Servers that give all answers one id are left alone, but for the first few: the very first answer may come twice as
-    well. As some make ids of the second, the whole body has to be the same too: two requests that truly got the same
-    bytes in the same second cost one more try.
+    Servers that give all answers one id are left alone, except for the first few. Since some make ids of the second,
+    the whole body has to be the same too: two requests that truly got the same bytes cost one more try.
     """
 
     def __init__(self) -> None:
-        self._asked: dict[str, tuple[int, int]] = {}
+        self._requests: dict[str, tuple[int, int]] = {}
         self._doubted: set[int] = set()
 
     def strayed(self, body: Any, raw: bytes, content: bytes) -> bool:
-        """True where these bytes were the answer to a request with another content before."""
-        found = body.get("id") if isinstance(body, dict) else None
-        if not isinstance(found, str) or not found:
+        """True if these bytes were the answer to a request with another content before."""
+        name = body.get("id") if isinstance(body, dict) else None
+        if not isinstance(name, str) or not name:
             return False
-        asked, said = self._asked.setdefault(found, (hash(content), hash(raw)))
-        if len(self._asked) > REMEMBERED:
-            del self._asked[next(iter(self._asked))]
-        if asked == hash(content) or said != hash(raw):
+        request, answer = self._requests.setdefault(name, (hash(content), hash(raw)))
+        if len(self._requests) > REMEMBERED:
+            del self._requests[next(iter(self._requests))]
+        if request == hash(content) or answer != hash(raw):
             return False
-        if len(self._asked) == 1:
+        if len(self._requests) == 1:
             if hash(content) in self._doubted or len(self._doubted) == DOUBTS:
                 return False
             self._doubted.add(hash(content))

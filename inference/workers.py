@@ -1,11 +1,9 @@
-"""Who does the rows of a stage: one event loop in this process, or several processes that are fed by this one.
+"""Workers of a stage: one event loop in this process, or several processes fed by this one.
 
 A worker holds one chat client and works on rows of successive shards side by side, so that the last slow rows of a
-shard leave no place in flight empty. It hands results back and never writes a shard; what it asked is in the traffic
-store the moment it is answered, so a worker that dies loses only the requests that it had in flight.
+shard leave no place in flight empty. It returns results and writes no shard; every answer is recorded at once, so a
+worker that dies loses only the requests in flight.
 """
-
-from __future__ import annotations
 
 import asyncio
 import contextlib
@@ -21,7 +19,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 from ..hub_sync.errors import DataError, HubwrightError, UsageError
 from .budget import Budget, Usage
@@ -64,10 +62,7 @@ class Job:
 
 @dataclass
 class Task:
-    """Rows of one shard to be done: (position in the shard, row) each.
-
-    `again`: another worker began it, so the traffic that was recorded since has to be looked at.
-    """
+    """Rows of one shard to be done: (position in the shard, row) each. `again`: another worker began it."""
 
     shard: int
     rows: list[tuple[int, Row]]
@@ -94,8 +89,7 @@ def load_work(work: str) -> Work:
         raise UsageError(f"work {work!r} cannot be imported: {one_line(error)}") from error
     if not asyncio.iscoroutinefunction(function):
         raise UsageError(f"work {work!r} is no async function; write it as module:function")
-    found: Work = function
-    return found
+    return cast(Work, function)
 
 
 async def do_tasks(
@@ -105,7 +99,7 @@ async def do_tasks(
     done: Callable[[int, Results], None],
     row_done: Callable[[], None],
 ) -> None:
-    """Do tasks until `take` gives None. The first exception that is no RowError stops all and is raised."""
+    """Do tasks until `take` gives None. Raises the first exception that is not a RowError, stopping all."""
     work = load_work(job.work)
     config = json.loads(canonical(job.config))
     gate = asyncio.Semaphore(ROWS_AHEAD * chat.endpoint.concurrency)
@@ -139,92 +133,41 @@ async def do_tasks(
 
 
 def _as_json(row: Any, work: str) -> Row:
-    """The row as it will be read from the shard, so that a resumed run gives the very same."""
+    """The row as it will be read from the shard, so that a resumed run gives the same."""
     try:
-        found = json.loads(json.dumps(row))
+        copy = json.loads(json.dumps(row))
     except (TypeError, ValueError) as error:
-        raise DataError(f"{work} returned a row that is no JSON: {one_line(error)}") from error
-    if not isinstance(found, dict):
+        raise DataError(f"{work} returned a row that is not JSON: {one_line(error)}") from error
+    if not isinstance(copy, dict):
         raise DataError(f"{work} returned {type(row).__name__}; a row is a dict")
-    return found
-
-
-def open_store(job: Job) -> TrafficStore:
-    """The store of one worker."""
-    return TrafficStore(job.traffic, readonly=job.replay)
-
-
-def open_chat(job: Job, store: TrafficStore, pool: Pool) -> ChatClient:
-    """The client of one worker."""
-    return ChatClient(job.endpoint, store=store, replay=job.replay, budget=job.budget, pool=pool)
-
-
-def run_here(job: Job, tasks: list[Task], sink: Sink) -> None:
-    """Do the tasks in this process."""
-    queue = deque(tasks)
-    fresh = 0
-
-    async def take() -> Task | None:
-        return queue.popleft() if queue else None
-
-    async def main() -> None:
-        nonlocal fresh
-
-        def row_done() -> None:
-            nonlocal fresh
-            fresh += 1
-
-        def report() -> None:
-            nonlocal fresh
-            used, rows = pool.take_over(chat), fresh
-            fresh = 0
-            sink.pulse(rows, used, chat.limit.limit)
-
-        async def pulse() -> None:
-            while True:
-                await asyncio.sleep(PULSE)
-                report()
-
-        pool = Pool(job.spent)
-        with open_store(job) as store:
-            chat = open_chat(job, store, pool)
-            pulsing = asyncio.create_task(pulse())
-            try:
-                async with chat:
-                    await do_tasks(job, chat, take, sink.done, row_done)
-            finally:
-                pulsing.cancel()
-                report()
-
-    run_blocking(main())
+    return copy
 
 
 class Pool:
-    """What all workers together have used, for the caps: a slot each in shared memory, or this one's own sum."""
+    """The use of all workers together, for the caps: a slot each in shared memory, or this one's own sum."""
 
     WIDTH = 4  # requests, prompt tokens, generated tokens, in flight
 
     def __init__(self, spent: Usage, shared: Any = None, slot: int = 0) -> None:
         self._shared, self._start = shared, slot * self.WIDTH
-        self._before = replace(spent)
+        self._spent = replace(spent)
 
     @classmethod
-    def joined(cls, shared: Any, slot: int) -> Pool:
-        """The slot of one of several; what an earlier worker in it used stays counted."""
+    def joined(cls, shared: Any, slot: int) -> Self:
+        """The slot of one of several workers; what an earlier worker in it used stays counted."""
         requests, prompt, completion = (int(n) for n in shared[slot * cls.WIDTH : slot * cls.WIDTH + 3])
         spent = Usage(requests=requests, prompt_tokens=prompt, completion_tokens=completion)
         return cls(spent, shared, slot)
 
     def take_over(self, chat: ChatClient) -> Usage:
-        """The client's use since the last call, kept in the sum."""
+        """The client's use since the last call, added to the sum."""
         used, chat.usage = chat.usage, Usage()
-        self._before.add(replace(used, outcomes={}, latencies=[]))
+        self._spent.add(used.totals())
         return used
 
     def __call__(self, usage: Usage, in_flight: int) -> tuple[Usage, int]:
-        """(use, requests in flight) of all workers."""
-        own = replace(self._before, outcomes={}, latencies=[])
-        own.add(replace(usage, outcomes={}, latencies=[]))
+        own = self._spent.totals()
+        own.add(usage.totals())
         if self._shared is None:
             return own, in_flight
         # What is about to be sent is written first and summed then: no two workers can both take the last request.
@@ -232,6 +175,47 @@ class Pool:
         self._shared[self._start : self._start + self.WIDTH] = mine
         columns = [int(sum(self._shared[n :: self.WIDTH])) for n in range(self.WIDTH)]
         return Usage(requests=columns[0], prompt_tokens=columns[1], completion_tokens=columns[2]), columns[3] - 1
+
+
+async def run_worker(
+    job: Job, store: TrafficStore, pool: Pool, take: Callable[[], Awaitable[Task | None]], sink: Sink
+) -> None:
+    """Do tasks until `take` gives None, and report every `PULSE` seconds and at the end."""
+    rows = 0
+
+    def row_done() -> None:
+        nonlocal rows
+        rows += 1
+
+    def report() -> None:
+        nonlocal rows
+        fresh, rows = rows, 0
+        sink.pulse(fresh, pool.take_over(chat), chat.limit.limit)
+
+    async def reports() -> None:
+        while True:
+            await asyncio.sleep(PULSE)
+            report()
+
+    chat = ChatClient(job.endpoint, store=store, replay=job.replay, budget=job.budget, pool=pool)
+    reporting = asyncio.create_task(reports())
+    try:
+        async with chat:
+            await do_tasks(job, chat, take, sink.done, row_done)
+    finally:
+        reporting.cancel()
+        report()
+
+
+def run_here(job: Job, tasks: list[Task], sink: Sink, store: TrafficStore | None = None) -> None:
+    """Do the tasks in this process, with a store that is open already or one of their own."""
+    queue = deque(tasks)
+
+    async def take() -> Task | None:
+        return queue.popleft() if queue else None
+
+    with TrafficStore(job.traffic, readonly=job.replay) if store is None else contextlib.nullcontext(store) as opened:
+        run_blocking(run_worker(job, opened, Pool(job.spent), take, sink))
 
 
 @dataclass
@@ -272,19 +256,19 @@ def run_processes(job: Job, tasks: list[Task], sink: Sink, workers: int) -> None
             pipe.send(task)
 
     def hear(pipe: Any) -> None:
-        kind, *said = pipe.recv()
+        kind, *content = pipe.recv()
         worker = running[pipe]
         if kind == "error":
-            raise said[0]
+            raise content[0]
         if kind == "done":
-            shard, results = said
+            shard, results = content
             sink.done(shard, results)
             del worker.tasks[shard]
             worker.counted -= len(results)
             feed(pipe)
         else:
-            worker.counted += said[0]
-            sink.pulse(*said)
+            worker.counted += content[0]
+            sink.pulse(*content)
 
     def bury(pipe: Any) -> None:
         worker = running.pop(pipe)
@@ -331,7 +315,6 @@ def run_processes(job: Job, tasks: list[Task], sink: Sink, workers: int) -> None
 
 
 def _worker(job: Job, pipe: Any, shared: Any, slot: int) -> None:
-    """The life of one worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that feeds it decides
     try:
         run_blocking(_serve(job, pipe, Pool.joined(shared, slot)))
@@ -351,7 +334,7 @@ async def _serve(job: Job, pipe: Any, pool: Pool) -> None:
     main = asyncio.current_task()
     assert main is not None
     tasks: asyncio.Queue[Task | None] = asyncio.Queue()
-    fresh = 0
+    sink = Sink(lambda *shard: pipe.send(("done", *shard)), lambda *state: pipe.send(("pulse", *state)))
 
     def read() -> None:
         while True:
@@ -366,27 +349,6 @@ async def _serve(job: Job, pipe: Any, pool: Pool) -> None:
             if task is None:
                 return
 
-    def row_done() -> None:
-        nonlocal fresh
-        fresh += 1
-
-    def report() -> None:
-        nonlocal fresh
-        rows, fresh = fresh, 0
-        pipe.send(("pulse", rows, pool.take_over(chat), chat.limit.limit))
-
-    async def pulse() -> None:
-        while True:
-            await asyncio.sleep(PULSE)
-            report()
-
-    with open_store(job) as store:
-        chat = open_chat(job, store, pool)
+    with TrafficStore(job.traffic, readonly=job.replay) as store:
         threading.Thread(target=read, daemon=True).start()
-        pulsing = asyncio.create_task(pulse())
-        try:
-            async with chat:
-                await do_tasks(job, chat, tasks.get, lambda *said: pipe.send(("done", *said)), row_done)
-        finally:
-            pulsing.cancel()
-            report()
+        await run_worker(job, store, pool, tasks.get, sink)

@@ -3,8 +3,6 @@
 `hubwright verify` renders again and compares, so a figure changed by hand in a card is found.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +19,6 @@ _SIZES = (
 
 
 def write_plots(record: dict[str, Any], output: Path) -> None:
-    """Draw the record's curves and charts below `output/plots` (PNG)."""
     plots.write(record["report"], output)
 
 
@@ -37,7 +34,7 @@ def render(records: list[dict[str, Any]]) -> str:
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701  Markdown, not HTML: the hub sanitises what it renders
     )
-    environment.filters |= {"cell": _cell, "plot": plots.file_name, "size": _bytes, "short": lambda s: s[:12]}
+    environment.filters |= {"cell": _cell, "plot": plots.file_name, "short": lambda text: text[:12]}
     making, latest = records[0], records[-1]
     model = making["target"]["type"] == "model"
     body = environment.get_template("card.md.jinja").render(
@@ -66,13 +63,9 @@ def recipe(record: Mapping[str, Any]) -> str:
     inputs = {i["role"]: f"{i['repo_id']}@{i['commit']}" for i in record["inputs"] if not i["role"].endswith(".base")}
     publish = {target["type"]: target["repo_id"], "tag": target["tag"]}
     publish["accept_unlicensed"] = record["license"].get("accepted")
-    said = {
-        "uses": step["uses"],
-        "inputs": inputs,
-        "with": record["config"],
-        "publish": {key: value for key, value in publish.items() if value},
-    }
-    whole = {"name": step["recipe"], "steps": {step["name"]: {key: value for key, value in said.items() if value}}}
+    publish = {key: value for key, value in publish.items() if value}
+    settings = {"uses": step["uses"], "inputs": inputs, "with": record["config"], "publish": publish}
+    whole = {"name": step["recipe"], "steps": {step["name"]: {key: value for key, value in settings.items() if value}}}
     return str(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=1000))
 
 
@@ -84,16 +77,11 @@ def _fenced(text: str) -> str:
 
 
 def _columns(configs: dict[str, Any]) -> list[tuple[list[str], list[list[str]]]]:
-    """(names of configs, their columns), those that are alike together."""
-    found: list[tuple[list[str], list[list[str]]]] = []
-    for config, splits in configs.items():
-        columns = next(iter(splits.values()))["columns"]
-        alike = next((names for names, known in found if known == columns), None)
-        if alike is None:
-            found.append(([config], columns))
-        else:
-            alike.append(config)
-    return found
+    names: dict[str, list[str]] = {}
+    columns = {config: next(iter(splits.values()))["columns"] for config, splits in configs.items()}
+    for config, own in columns.items():
+        names.setdefault(str(own), []).append(config)
+    return [(alike, columns[alike[0]]) for alike in names.values()]
 
 
 def _header(records: list[dict[str, Any]]) -> str:
@@ -101,24 +89,24 @@ def _header(records: list[dict[str, Any]]) -> str:
     import yaml
 
     making = records[0]
-    said = {key: value for key, value in making["report"]["card"].items() if key != "default_config"}
-    tags = [t for t in said.pop("tags", []) if t != _LIBRARY]
+    card = {key: value for key, value in making["report"]["card"].items() if key != "default_config"}
+    tags = [t for t in card.pop("tags", []) if t != _LIBRARY]
     licence = making["license"]
     data: dict[str, Any] = {"license": licence["id"]}
     if licence["id"] == "other":
         # The Hub wants a name and a link beside "other"; the link is the section of this very card.
         data["license_name"] = licence["name"] or UNSTATED
         data["license_link"] = "#licence"
-    if "language" in said:
-        data["language"] = said.pop("language")
+    if "language" in card:
+        data["language"] = card.pop("language")
     kind = making["target"]["type"]
     if kind == "model":
         data |= _model_metadata(records)
     elif kind == "dataset":
         data |= _dataset_metadata(making)
     else:  # a Space: the Hub asks for a title and for what runs it; a metric module runs nowhere by itself
-        data |= {"title": said.pop("pretty_name", making["target"]["repo_id"].split("/")[1]), "sdk": "static"}
-    data |= {key: value for key, value in sorted(said.items()) if value}
+        data |= {"title": card.pop("pretty_name", making["target"]["repo_id"].split("/")[1]), "sdk": "static"}
+    data |= {key: value for key, value in sorted(card.items()) if value}
     data["tags"] = [_LIBRARY, *tags]
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)
 
@@ -128,16 +116,13 @@ def _model_metadata(records: list[dict[str, Any]]) -> dict[str, Any]:
     # A model that lends its tokenizer alone is no base; the base of an adapter is the adapter's.
     models = [i for i in making["inputs"] if i["type"] == "model" and not i["role"].endswith(".base")]
     base = [i["repo_id"] for i in models if i["role"] != "tokenizer"]
-    used = [i["repo_id"] for i in making["inputs"] if i["type"] == "dataset"]
-    data: dict[str, Any] = {
-        "library_name": "peft" if _is_adapter(making) else "transformers",
-        "pipeline_tag": "text-generation",
-    }
+    library = "peft" if _is_adapter(making) else "transformers"
+    data: dict[str, Any] = {"library_name": library, "pipeline_tag": "text-generation"}
     if base:
         data["base_model"] = base if len(base) > 1 else base[0]
         data["base_model_relation"] = "adapter" if _is_adapter(making) else "finetune"
-    if used:
-        data["datasets"] = sorted(set(used))
+    if datasets := sorted({i["repo_id"] for i in making["inputs"] if i["type"] == "dataset"}):
+        data["datasets"] = datasets
     return data
 
 
@@ -175,27 +160,19 @@ def describe_parquet(output: Path) -> dict[str, dict[str, dict[str, Any]]]:
     """config -> split -> {rows, path, columns} of the Parquet files below `output` (`data/` is config "default")."""
     import pyarrow.parquet as pq
 
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    configs: dict[str, dict[str, dict[str, Any]]] = {}
     order = {"train": 0, "validation": 1, "test": 2}  # as people name them, and data/ first
 
     def place(path: Path) -> tuple[bool, str, int, str]:
         return path.parent.name != "data", path.parent.name, order.get(path.name.split("-")[0], 3), path.name
 
-    paths = sorted(output.glob("*/*.parquet"), key=place)
-    for path in paths:
-        config = "default" if path.parent.name == "data" else path.parent.name
-        split = path.name.split("-")[0]
-        schema = pq.read_schema(path)
-        entry = found.setdefault(config, {}).setdefault(
-            split,
-            {
-                "rows": 0,
-                "path": f"{path.parent.name}/{split}-*.parquet",
-                "columns": [[f.name, str(f.type)] for f in schema],
-            },
-        )
+    for path in sorted(output.glob("*/*.parquet"), key=place):
+        folder, split = path.parent.name, path.name.split("-")[0]
+        splits = configs.setdefault("default" if folder == "data" else folder, {})
+        columns = [[field.name, str(field.type)] for field in pq.read_schema(path)]
+        entry = splits.setdefault(split, {"rows": 0, "path": f"{folder}/{split}-*.parquet", "columns": columns})
         entry["rows"] += pq.read_metadata(path).num_rows
-    return found
+    return configs
 
 
 def _cell(value: Any) -> str:
@@ -205,11 +182,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return str(value).replace("|", "\\|").replace("\n", " ")
-
-
-def _bytes(size: int) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size = size / 1000  # type: ignore[assignment]
-    raise AssertionError

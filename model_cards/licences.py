@@ -1,14 +1,11 @@
-"""Licence algebra: the licence of a result follows from its inputs, and a conflict is refused with the chain shown.
+"""Licence algebra: the licence of a result follows from its inputs; conflicts are refused with the chain shown.
 
-The classes below are our reading for the purpose of not publishing by accident what should not be; they are no legal
-advice. Rules:
+The classes in `licences.yaml` are our reading and no legal advice. Rules:
 - inputs that only ask for attribution: the main input's licence is kept, the others are named in the card;
 - one licence that restricts (share-alike, non-commercial, no-derivatives, model terms): the result carries it;
 - two different ones that restrict: refused;
-- no licence stated anywhere upstream: all rights reserved, so publishing in public needs a reason in the recipe.
+- no licence stated upstream: all rights reserved, so publishing in public needs a reason in the recipe.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Mapping
@@ -16,36 +13,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..hub_sync.card_yaml import parse_metadata, split_card
 from ..hub_sync.errors import DataError, UsageError
 from ..hub_sync.licence_ids import licence_id
 
-PUBLIC_DOMAIN = frozenset({"cc0-1.0", "unlicense", "pddl", "wtfpl"})
-ATTRIBUTION = frozenset(
-    {
-        "apache-2.0", "mit", "isc", "bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "zlib", "ms-pl",
-        "postgresql", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "odc-by", "cdla-permissive-1.0",
-        "cdla-permissive-2.0", "artistic-2.0", "bsl-1.0", "ncsa",
-    }
-)  # fmt: skip
+_CLASSES = yaml.safe_load(Path(__file__).with_name("licences.yaml").read_text(encoding="utf-8"))
+PUBLIC_DOMAIN, ATTRIBUTION = frozenset(_CLASSES["public_domain"]), frozenset(_CLASSES["attribution"])
 _NO_DERIVATIVES = re.compile(r"^cc-by(-nc)?-nd-")
 UNSTATED = "none-stated-by-upstream"
 """license_name of rows whose authors state no licence; "other" with this name, or with none, counts as it."""
-# What people write for having no licence.
-_NONE = frozenset(
-    {"", "none", "n/a", "na", "null", "-", "unlicensed", "unspecified", "not specified", "no license", "tbd"}
-)
 
 
 @dataclass(frozen=True)
 class Right:
-    """The licence one input states.
-
-    Attributes:
-        licence: a Hub licence id, or UNSTATED.
-        name: explains an id of "other".
-        fault: why a card that is there states none, for errors; empty where it is well.
-        repo: the repository that states it, for errors; empty where there is none.
+    """The licence one input states: a Hub licence id or UNSTATED, the `name` of an "other" one, and for errors the
+    `fault` of a card that states none and the `repo`.
     """
 
     licence: str
@@ -88,26 +72,24 @@ def _stated(folder: Path) -> Right:
         return Right(UNSTATED, fault=f"README.md names {len(licence)} licences ({', '.join(map(str, licence))[:80]})")
     if licence is None:
         return Right(UNSTATED)
-    if not isinstance(licence, str) or not isinstance(name, str | None):
-        value = licence if not isinstance(licence, str) else name
-        return Right(UNSTATED, fault=f"README.md's licence {str(value)[:60]!r} is not text")
-    known = licence_id(licence)
-    if known == "unknown" or licence.strip().lower() in _NONE:
+    for value in (licence, name or ""):
+        if not isinstance(value, str):
+            return Right(UNSTATED, fault=f"README.md's licence {str(value)[:60]!r} is not text")
+    identifier = licence_id(licence)
+    if identifier == "unknown" or licence.strip().lower() in _CLASSES["none"]:
         return Right(UNSTATED)
-    if known is None:
+    if identifier is None:
         return Right("other", licence.strip())
-    if known == "other" and name in (None, "", UNSTATED):
+    if identifier == "other" and name in (None, "", UNSTATED):
         return Right(UNSTATED)
-    return Right(known, name)
+    return Right(identifier, name)
 
 
 def _single(value: Any) -> Any:
-    """The item of a list with one item; anything else as it is."""
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def of_decision(decided: Mapping[str, Any], repo: str) -> Right:
-    """The licence that a result's card will state, from what `decide` gave."""
     unstated = decided["id"] == "other" and decided["name"] in (None, UNSTATED)
     return Right(UNSTATED if unstated else decided["id"], decided["name"], repo=repo)
 
@@ -130,16 +112,14 @@ def decide(
     """The result's licence: `{"id", "name", "chain", "accepted"}`.
 
     Args:
-        step: for the error's text.
         inputs: what `of_card` gave, by role.
-        own: licence of rows the step itself brings (a builder's source); "other" with no name means unstated.
-        own_name: explains `own` where it is "other".
+        own: licence of rows the step itself brings (a builder's source); "other" with no `own_name` means unstated.
         declared: what the recipe says the result's licence is.
         accepted: the recipe's reason for publishing although a licence is unstated.
         private: a private repository is not a redistribution, so an unstated licence passes.
 
-    Raises DataError with the chain where the inputs' licences conflict, or one is unstated and not accepted;
-    UsageError where the declared licence is not compatible with them.
+    Raises DataError with the chain for licences that conflict or an unstated one; UsageError for an incompatible
+    declared one.
     """
     everything = dict(inputs)
     if own is not None:
@@ -184,5 +164,5 @@ def _main_licence(everything: Mapping[str, Right]) -> str:
     for role in ("source", "model", "dataset"):
         if role in everything and everything[role].licence in ATTRIBUTION:
             return everything[role].licence
-    found = next((r.licence for r in everything.values() if r.licence in ATTRIBUTION), None)
-    return found or next((r.licence for r in everything.values()), "other")
+    licences = [right.licence for right in everything.values()]
+    return next((one for one in licences if one in ATTRIBUTION), next(iter(licences), "other"))

@@ -1,8 +1,7 @@
 """Plots for cards: training curves and scores with intervals, as PNG files with the same bytes for the same data."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,11 @@ def file_name(title: str) -> str:
 
 
 def write(report: dict[str, Any], folder: Path) -> list[str]:
-    """Draw every curve and bar chart of a report below `folder`; returns the paths in the repository."""
-    made = []
-    for curve in report.get("curves", []):
-        made.append(_draw(folder, curve["title"], lambda axes, c=curve: _lines(axes, c)))
-    for chart in report.get("bars", []):
-        made.append(_draw(folder, chart["title"], lambda axes, c=chart: _bars(axes, c)))
-    return made
+    curves = [_draw(folder, curve, _lines) for curve in report.get("curves", [])]
+    return curves + [_draw(folder, chart, _bars) for chart in report.get("bars", [])]
 
 
-def _draw(folder: Path, title: str, fill: Any) -> str:
+def _draw(folder: Path, plot: dict[str, Any], fill: Callable[[Any, dict[str, Any]], None]) -> str:
     # The object interface, not pyplot: no global state, no display, safe in any thread.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -35,12 +29,12 @@ def _draw(folder: Path, title: str, fill: Any) -> str:
     figure = Figure(figsize=_SIZE, dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    fill(axes)
-    axes.set_title(title, fontsize=11, loc="left")
+    fill(axes, plot)
+    axes.set_title(plot["title"], fontsize=11, loc="left")
     axes.grid(True, alpha=0.25)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    name = file_name(title)
+    name = file_name(plot["title"])
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", metadata={"Software": None})

@@ -1,18 +1,15 @@
 """Recipe step `report`: put evaluation results beside a published model, as figures a stranger can check.
 
-In: the model as it was published, the result of an evaluation, and optionally a baseline (the same tasks on the model
-it was made from, or on `other`, a model that was trained in another way) and results of models that were made with
-something changed (`arm_NAME`, an ablation each). Out: tables with intervals, a chart, the learning curves of both
-where there is another, and `.eval_results/*.yaml`, the Hub's current form. With `other` alone, the curves alone.
+In: the published model, the result of an evaluation, and optionally a baseline (the same tasks on its base model or on
+`other`, a model trained in another way) and results of ablations (`arm_NAME`). Out: tables with intervals, a chart,
+the learning curves of both models, and `.eval_results/*.yaml`, the Hub's current form. With `other` alone: the curves.
 """
-
-from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ..hub_sync import provenance
 from ..hub_sync.context import Input, StepContext
@@ -24,10 +21,8 @@ ARM = "arm_"
 LEARNING = ("Loss", "Accuracy", "Token accuracy")  # curves that are worth comparing
 
 
-class ReportConfig(BaseModel):
+class ReportConfig(BaseModel, extra="forbid"):
     """What to show. Everything else follows from the results."""
-
-    model_config = ConfigDict(extra="forbid")
 
     headline: list[str] = Field(
         default_factory=list,
@@ -58,16 +53,20 @@ def report(config: ReportConfig, context: StepContext) -> None:
     context.report.tables += _ablations(context, after, headline)
     context.report.bars = [_chart(headline, before, after, labels)] if before else []
     context.report.curves = _curves(context, labels)
-    context.report.sections.append({"title": "Where the figures come from", "body": _origin(context)})
+    lines = [
+        f"- {role}: every prompt, answer and figure is in the data set `{i.ref.repo_id}` at commit `{i.ref.revision}`"
+        for role, i in sorted(context.inputs.items())
+        if role not in ("model", "other")
+    ]
+    context.report.sections.append({"title": "Where the figures come from", "body": "\n".join(lines)})
     _write_eval_results(config, context, headline, after)
 
 
 def _learning_alone(config: ReportConfig, context: StepContext) -> None:
-    """Both models' learning curves, where nothing was evaluated."""
-    asked = [role for role in context.inputs if role in ("baseline", "answers") or role.startswith(ARM)]
-    asked += ["headline"] * bool(config.headline)
-    if asked:
-        raise UsageError(f"step {context.step}: {asked[0]} stands beside a result: add the input result, or drop it")
+    idle = [role for role in context.inputs if role in ("baseline", "answers") or role.startswith(ARM)]
+    idle += ["headline"] * bool(config.headline)
+    if idle:
+        raise UsageError(f"step {context.step}: {idle[0]} stands beside a result: add the input result, or drop it")
     if "other" not in context.inputs:
         raise UsageError(f"step {context.step}: there is nothing to report: add the input result, or other")
     other = context.inputs["other"].ref
@@ -93,24 +92,19 @@ def _curves(context: StepContext, labels: tuple[str, str]) -> list[dict[str, Any
     """What the trainings of both models have learnt, in one plot each; none without another model."""
     if "other" not in context.inputs:
         return []
-    theirs, ours = (
-        {
-            c["title"]: c
-            for c in provenance.load(context.inputs[role].path / provenance.FILE_NAME)[0]["report"]["curves"]
-        }
-        for role in ("other", "model")
-    )
-    found = []
-    for title, curve in ((title, ours[title]) for title in LEARNING if title in ours):
-        shared = [name for name in curve["series"] if name in theirs.get(title, {"series": {}})["series"]]
+    records = [provenance.load(context.inputs[role].path / provenance.FILE_NAME)[0] for role in ("other", "model")]
+    theirs, ours = ({curve["title"]: curve for curve in record["report"]["curves"]} for record in records)
+    curves = []
+    for title in (title for title in LEARNING if title in ours and title in theirs):
+        shared = [name for name in ours[title]["series"] if name in theirs[title]["series"]]
         series = {
-            label if len(shared) == 1 else f"{label}, {name}": drawn[title]["series"][name]
-            for label, drawn in zip(labels, (theirs, ours), strict=True)
+            label if len(shared) == 1 else f"{label}, {name}": own[title]["series"][name]
+            for label, own in zip(labels, (theirs, ours), strict=True)
             for name in shared
         }
         if series:
-            found.append({**curve, "title": f"{title}, both models", "series": series})
-    return found
+            curves.append({**ours[title], "title": f"{title}, both models", "series": series})
+    return curves
 
 
 def _results(source: Input) -> dict[str, Any]:
@@ -130,10 +124,10 @@ def _must_be_about(result: Input, model: Input) -> None:
 def _judged(result: Input) -> dict[str, Any] | None:
     """The model that a result is about: repo_id and commit; None where it does not tell."""
     record = provenance.load(result.path / provenance.FILE_NAME)[-1]
-    found: dict[str, Any] | None = next((i for i in record["inputs"] if i["role"] == "model"), None)
-    if found is None:  # a judge step reads answers, and tells whose they are
-        found = json.loads((result.path / RESULTS).read_text(encoding="utf-8")).get("about")
-    return found
+    model: dict[str, Any] | None = next((i for i in record["inputs"] if i["role"] == "model"), None)
+    if model is None:  # a judge step reads answers, and tells whose they are
+        model = json.loads((result.path / RESULTS).read_text(encoding="utf-8")).get("about")
+    return model
 
 
 def interval(metrics: dict[str, Any], name: str) -> tuple[float | None, float | None, float | None]:
@@ -161,13 +155,11 @@ def _cell(triple: tuple[float | None, float | None, float | None]) -> str:
 def _table(
     task: str, values: dict[str, Any], before: dict[str, Any] | None, headline: list[str], labels: tuple[str, str]
 ) -> dict[str, Any]:
-    found = sorted(m for m in values["metrics"] if not m.endswith(("_ci_low", "_ci_high")))
-    names = sorted(found, key=lambda m: f"{task}/{m}" not in headline)  # the headline first
-    columns = ["metric", *([labels[0]] if before else []), labels[1] if before else "value"]
-    rows = []
-    for name in names:
-        first = [_cell(interval(before["metrics"], name))] if before else []
-        rows.append([name, *first, _cell(interval(values["metrics"], name))])
+    names = [name for name in values["metrics"] if not name.endswith(("_ci_low", "_ci_high"))]
+    names.sort(key=lambda name: (f"{task}/{name}" not in headline, name))  # the headline first
+    columns = ["metric", *labels] if before else ["metric", "value"]
+    sources = [before, values] if before else [values]
+    rows = [[name, *(_cell(interval(source["metrics"], name)) for source in sources)] for name in names]
     bounded = any("(" in cell for row in rows for cell in row[1:])
     note = f"{values['n']} documents{'; in brackets the 95 % interval' if bounded else ''}."
     return {"title": task, "columns": columns, "rows": rows, "note": note}
@@ -181,27 +173,23 @@ def _ablations(context: StepContext, after: dict[str, Any], headline: list[str])
     arms = {role.removeprefix(ARM): i for role, i in sorted(context.inputs.items()) if role.startswith(ARM)}
     if not arms:
         return []
-    results = {"this model": after, **{name: _results(source) for name, source in arms.items()}}
-    models = {name: _judged(source) for name, source in arms.items()}
-    for name, source in arms.items():
-        if models[name] is None:
-            raise DataError(f"{ARM}{name}: result {source.ref} is about no model; give the result of an evaluation")
-    rows = [
-        [name.replace("_", " "), *(_cell(_interval_of(found, figure)) for figure in headline)]
-        for name, found in results.items()
-    ]
-    whose = "; ".join(
-        f"{name.replace('_', ' ')}: `{m['repo_id']}@{m['commit'][:12]}`" for name, m in models.items() if m
-    )
-    tasks = dict.fromkeys(figure.partition("/")[0] for figure in headline)
+    results = {"this model": after}
+    models = []
+    for arm, source in arms.items():
+        model, name = _judged(source), arm.replace("_", " ")
+        if model is None:
+            raise DataError(f"{ARM}{arm}: result {source.ref} is about no model; give the result of an evaluation")
+        results[name] = _results(source)
+        models.append(f"{name}: `{model['repo_id']}@{model['commit'][:12]}`")
+    rows = [[name, *(_cell(_interval_of(own, figure)) for figure in headline)] for name, own in results.items()]
     others = [
-        f"{name.replace('_', ' ')} has {found[task]['n']} documents of {task}, this model {after[task]['n']}"
-        for name, found in results.items()
-        for task in tasks
-        if task in found and found[task]["n"] != after[task]["n"]
+        f"{name} has {own[task]['n']} documents of {task}, this model {after[task]['n']}"
+        for name, own in results.items()
+        for task in dict.fromkeys(figure.partition("/")[0] for figure in headline)
+        if task in own and own[task]["n"] != after[task]["n"]
     ]
-    fewer = f" Not to be compared: {'; '.join(others)}." if others else ""
-    return [{"title": "Ablations", "columns": ["", *headline], "rows": rows, "note": f"Models. {whose}.{fewer}"}]
+    note = f"Models. {'; '.join(models)}." + (f" Not to be compared: {'; '.join(others)}." if others else "")
+    return [{"title": "Ablations", "columns": ["", *headline], "rows": rows, "note": note}]
 
 
 def _interval_of(results: dict[str, Any], figure: str) -> tuple[float | None, float | None, float | None]:
@@ -220,15 +208,6 @@ def _chart(
     return {"title": title, "y": "score", "groups": headline, "series": series}
 
 
-def _origin(context: StepContext) -> str:
-    lines = [
-        f"- {role}: every prompt, answer and figure is in the data set `{i.ref.repo_id}` at commit `{i.ref.revision}`"
-        for role, i in sorted(context.inputs.items())
-        if role not in ("model", "other")
-    ]
-    return "\n".join(lines)
-
-
 def _write_eval_results(
     config: ReportConfig, context: StepContext, headline: list[str], after: dict[str, Any]
 ) -> None:
@@ -245,17 +224,16 @@ def _write_eval_results(
         task, _, metric = name.partition("/")
         notes = f"{metric}; n={after[task]['n']}; answers and figures: {result.ref}"
         entries = by_task.setdefault(task, [])
-        entries.append(
-            EvalResultEntry(
-                dataset_id=data["repo_id"],
-                # An entry is one figure, so a second metric of a task needs an id of its own.
-                task_id=f"{task}_{metric}" if entries else task,
-                value=after[task]["metrics"][metric]["value"],
-                dataset_revision=data["commit"],
-                date=record["finished_at"],
-                notes=f"{notes}; {config.notes}" if config.notes else notes,
-            )
+        entry = EvalResultEntry(
+            dataset_id=data["repo_id"],
+            # An entry is one figure, so a second metric of a task needs an id of its own.
+            task_id=f"{task}_{metric}" if entries else task,
+            value=after[task]["metrics"][metric]["value"],
+            dataset_revision=data["commit"],
+            date=record["finished_at"],
+            notes=f"{notes}; {config.notes}" if config.notes else notes,
         )
+        entries.append(entry)
     for task, entries in by_task.items():
         path: Path = context.output / EVAL_RESULTS / f"{task}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,8 @@
 
 from ..hub_sync.step import Role, StepSpec
 
+_RESULTS = Role("dataset", optional=True)
+
 STEPS: dict[str, StepSpec] = {
     "report": StepSpec(
         "card",
@@ -9,13 +11,7 @@ STEPS: dict[str, StepSpec] = {
         "hubwright.model_cards.report:report",
         "model",
         "evaluation results and plots added to a published model's card",
-        inputs={
-            "model": Role("model"),
-            "result": Role("dataset", optional=True),
-            "baseline": Role("dataset", optional=True),
-            "answers": Role("dataset", optional=True),
-            "other": Role("model", optional=True),
-            "arm_*": Role("dataset"),
-        },
+        {"model": Role("model"), **dict.fromkeys(("result", "baseline", "answers"), _RESULTS)}
+        | {"other": Role("model", optional=True), "arm_*": Role("dataset")},
     ),
 }

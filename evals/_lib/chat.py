@@ -1,7 +1,5 @@
 """Bases of tasks whose prompts are conversations."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,19 +33,10 @@ class ChatTask(AnswerTask):
         """The turns that the model continues. Set by the subclass."""
         raise NotImplementedError
 
-    def fewshot_context(
-        self,
-        doc: dict[str, Any],
-        num_fewshot: int = 0,
-        system_instruction: str | None = None,
-        apply_chat_template: bool = False,
-        fewshot_as_multiturn: bool = False,
-        chat_template: Callable[..., Any] | None = None,
-        gen_prefix: str | None = None,
-    ) -> Any:
+    def fewshot_context(self, doc: dict[str, Any], num_fewshot: int = 0, **settings: Any) -> Any:
         """The conversation through the chat template, or as plain labelled turns without one."""
-        template = chat_template if apply_chat_template else None
-        return chat_prompt(self.conversation(doc), system_instruction, template)
+        template = settings.get("chat_template") if settings.get("apply_chat_template") else None
+        return chat_prompt(self.conversation(doc), settings.get("system_instruction"), template)
 
     def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
         """The last turn; lm-eval shows it, the model is given the whole conversation."""

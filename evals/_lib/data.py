@@ -1,7 +1,7 @@
-"""Data sets of tasks and steps: where they come from, and readers with one-line errors.
+"""Data sets of tasks and steps, and readers with one-line errors.
 
-A Hub reference is resolved to a commit, exactly that commit is downloaded, and the rows are read from the local
-folder: `load_dataset(..., revision=)` silently returns another cached version if the hub cannot be reached.
+A Hub reference is resolved to a commit, that commit is downloaded, and the rows are read from the local folder:
+`load_dataset(..., revision=)` silently returns another cached version if the hub cannot be reached.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def tasks_dir() -> Path:
 
 @dataclass(frozen=True)
 class TaskData:
-    """The data set of a task: a folder, one .parquet, .jsonl, .json or .csv file, or `org/name[@revision]`.
+    """The data set of a task: a folder, a .parquet, .jsonl, .json or .csv file, or `org/name[@revision]`.
 
-    It is the first of these: `--metadata '{"dataset": ...}'` (or a recipe's input `dataset`), the environment variable
-    HUBWRIGHT_DATA_<NAME>, the default reference.
+    Named by `--metadata '{"dataset": ...}'` (or a recipe's input `dataset`), else by HUBWRIGHT_DATA_<NAME>, else the
+    default.
 
     Attributes:
         name: "my_task" gives HUBWRIGHT_DATA_MY_TASK, hubwright/my-task and `hubwright run my_task`.
@@ -49,24 +49,20 @@ class TaskData:
 
     @property
     def variable(self) -> str:
-        """The environment variable."""
         return f"HUBWRIGHT_DATA_{self.name.upper()}"
 
     @property
     def hint(self) -> str:
-        """How to build and name the data set, for errors."""
         return (
             f"build it with `hubwright run {self.build or self.name} --set namespace=YOU` and name it by --metadata "
             f'\'{{"dataset": "YOU/NAME"}}\' or {self.variable}'
         )
 
     def source(self, metadata: Mapping[str, Any] | None) -> str:
-        """The configured path or reference."""
         default = self.repo or f"hubwright/{self.name.replace('_', '-')}"
         return os.fspath((metadata or {}).get("dataset") or os.environ.get(self.variable) or default)
 
     def locate(self, metadata: Mapping[str, Any] | None) -> tuple[Path, str]:
-        """The local path and how it is cited; see `locate`."""
         return locate(self.source(metadata), hint=self.hint)
 
     def rows(
@@ -77,16 +73,11 @@ class TaskData:
         config: str | None = None,
         columns: Sequence[str] = (),
     ) -> datasets.Dataset:
-        """The rows of a split.
+        """The rows of a split of the data set that a task's metadata names, in its `config` or default one, with these
+        `columns`.
 
-        Args:
-            metadata: of the task (`self.config.metadata`).
-            config: of the data set; None: its default one.
-            columns: columns that the rows must have.
-
-        Raises:
-            HubError: the hub lacks the data set or cannot be reached.
-            DataError: no such path, split or readable file; no rows, or not these columns.
+        Raises HubError if the hub lacks the data set or cannot be reached; DataError for an absent path, split, row or
+        column.
         """
         path, source_name = self.locate(metadata)
         rows = read_split(path, split, config)
@@ -98,10 +89,10 @@ class TaskData:
 
 
 def locate(source: str, *, hint: str = "") -> tuple[Path, str]:
-    """Make `source` a local path. Returns (path, what the rows are to be cited as).
+    """(local path of `source`, how its rows are cited).
 
-    A local path is cited by its last component only, so that no folder of this machine gets into a result; a Hub
-    reference as `org/name@commit`. `hint` says how to make the data set, for the error where the hub lacks it.
+    A local path is cited by its last component only; a Hub reference as `org/name@commit`. `hint` says how to build
+    the data set, for the error if the hub lacks it.
     """
     path = Path(source).expanduser()
     if path.exists():
@@ -121,10 +112,9 @@ def locate(source: str, *, hint: str = "") -> tuple[Path, str]:
 
 
 def read_split(path: Path, split: str, config: str | None = None) -> datasets.Dataset:
-    """Read one split of a local folder, of its `config` or else its default one, or the rows of one .parquet, .json,
-    .jsonl or .csv file.
+    """One split of a folder, of its `config` or default config, or the rows of a .parquet, .json, .jsonl or .csv file.
 
-    Raises DataError in one line where there is no such split or the files cannot be read.
+    Raises DataError in one line.
     """
     import datasets
 
@@ -133,18 +123,14 @@ def read_split(path: Path, split: str, config: str | None = None) -> datasets.Da
             return datasets.load_dataset(str(path), config, split=split)
         reader = _READERS.get(path.suffix)
         if reader is None:
-            raise DataError(
-                f"{path.name}: cannot read this kind of file; use one of {', '.join(_READERS)} or a folder"
-            )
+            kinds = ", ".join(_READERS)
+            raise DataError(f"{path.name}: cannot read this kind of file; use one of {kinds} or a folder")
         # Not load_dataset("parquet", ...), which reports its use to a host of its own beyond the hub.
         return getattr(datasets.Dataset, f"from_{reader}")(str(path))
 
 
 def read_config(path: Path, config: str) -> datasets.DatasetDict:
-    """Read all splits of one config of a local folder; one call takes a third of the time of three.
-
-    Raises DataError in one line where there is no such config or its files cannot be read.
-    """
+    """All splits of one config of a folder, faster than one by one. Raises DataError in one line."""
     import datasets
 
     if not path.is_dir():
@@ -167,9 +153,8 @@ def _one_line(path: Path, what: str) -> Iterator[None]:
 def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number from 1, object) of a JSON-lines file; blank lines are skipped.
 
-    With `torn_tail` a last line without its newline is left out: a process was killed while it wrote it.
-
-    Raises DataError in one line for a file that cannot be read, and for a line that is not a JSON object.
+    With `torn_tail` a last line without its newline is left out: a process was killed while it wrote it. Raises
+    DataError in one line for a file that cannot be read or a line that is not a JSON object.
     """
     try:
         data = path.read_bytes()
@@ -177,9 +162,8 @@ def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, di
             data = data[: data.rfind(b"\n") + 1]  # what stands behind the last newline is nothing, or half a line
         text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path.name}: cannot be read ({error.__class__.__name__}); give a UTF-8 JSON-lines file"
-        ) from error
+        message = f"{path.name}: cannot be read ({type(error).__name__}); give a UTF-8 JSON-lines file"
+        raise DataError(message) from error
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -200,15 +184,11 @@ KINDS = {
 
 
 def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path, features: Mapping[str, Any] | None = None) -> None:
-    """Rows as one Parquet file, whole or not at all, in the layout the Hub reads without a loading script.
+    """Rows as one Parquet file, written whole or not at all; `features` are types of columns, such as a data set's
+    own.
 
-    A column of `KINDS` has its type also where no row has a value, so that two such files can be put together. Half a
-    surrogate pair in a text, which models write and no file takes, becomes U+FFFD. Values with objects are Json.
-
-    Args:
-        features: types of columns that were read with them, such as a data set's own.
-
-    Raises DataError for a value that would not be read back equal.
+    Columns of `KINDS` keep their type if no row has a value. Half surrogate pairs become U+FFFD. Values with objects
+    are Json columns. Raises DataError for a value that would not be read back equal.
     """
     import datasets
 

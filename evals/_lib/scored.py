@@ -1,15 +1,16 @@
 """Bases of tasks: replies without thoughts, and metrics that a plain scorer names."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import datasets
 from lm_eval.api.task import ConfigurableTask
 
 from ...hub_sync.errors import UsageError
 from ...inference.reasoning import answer_of, opened_by, reasoning_tags
-from .statistics import wilson_high, wilson_low
+from .data import TaskData
+from .statistics import wilson_end
 
 
 class AnswerTask(ConfigurableTask):
@@ -27,15 +28,11 @@ class AnswerTask(ConfigurableTask):
             raise UsageError(f"task {self.config.task}: metadata.reasoning_tags: {error}") from error
 
     def build_all_requests(self, **kwargs: Any) -> None:
-        """As upstream; refuses wrong tags before anything is generated."""
         _ = self.reasoning_tags
         super().build_all_requests(**kwargs)
 
     def answer(self, text: str, prompt: Any) -> str:
-        """The answer in a reply to a prompt, which may have opened the thought.
-
-        Where lm-eval's model has its own `think_end_token`, which lm-eval puts into the metadata, it has cut already.
-        """
+        """The answer in a reply to a prompt that may have opened the thought; `think_end_token` has cut it already."""
         cut = (self.config.metadata or {}).get("think_end_token")
         opened = "" if cut else opened_by(prompt, self.reasoning_tags)
         return answer_of(opened + text, self.reasoning_tags)
@@ -43,27 +40,28 @@ class AnswerTask(ConfigurableTask):
     def apply_filters(self) -> list[Any] | None:
         """Filter as upstream, but what is left of the replies without their thoughts."""
         instances = self._instances or []
-        whole = [instance.resps for instance in instances]
+        replies = [instance.resps for instance in instances]
         for instance in instances:
-            instance.resps = [
-                self.answer(one, instance.args[0]) if isinstance(one, str) else one for one in instance.resps
-            ]
+            prompt = instance.args[0]
+            instance.resps = [self.answer(one, prompt) if isinstance(one, str) else one for one in instance.resps]
         try:
-            result: list[Any] | None = super().apply_filters()
+            return super().apply_filters()
         finally:
-            for instance, replies in zip(instances, whole, strict=True):
-                instance.resps = replies
-        return result
+            for instance, original in zip(instances, replies, strict=True):
+                instance.resps = original
 
 
 class ScoredTask(AnswerTask):
     """lm-eval's task with metrics that a plain scorer names.
 
-    A subclass sets `METRICS` (all names that `scores` may return; a value is left out if it does not apply to a
-    document), `LOWER_IS_BETTER` and `scores`. Every metric is averaged; those in `INTERVALS` also get `NAME_ci_low`
+    A subclass sets `DATA`, `METRICS` (all names that `scores` may return; a value is left out if it does not apply to
+    a document), `LOWER_IS_BETTER` and `scores`. Every metric is averaged; those in `INTERVALS` also get `NAME_ci_low`
     and `NAME_ci_high`.
     """
 
+    DATA: TaskData
+    SUBSET: str | None = None  # config of the data set; None: its default one
+    COLUMNS: tuple[str, ...] = ()
     TARGET = "gold"  # column with the right answer
 
     METRICS: tuple[str, ...] = ()
@@ -72,6 +70,16 @@ class ScoredTask(AnswerTask):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config={k: v for k, v in config.items() if k != "class"})
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Read the split that the YAML names as `test_split`. Raises as `TaskData.rows` does."""
+        split = str(self.config.test_split)
+        rows = self.DATA.rows(self.config.metadata, split, config=self.SUBSET, columns=self.COLUMNS)
+        self.dataset = {split: self.documents(rows)}
+
+    def documents(self, rows: datasets.Dataset) -> datasets.Dataset:
+        """The documents of a split's rows; the rows themselves unless a subclass says otherwise."""
+        return rows
 
     def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
         """Metrics of one document. Set by the subclass.
@@ -86,7 +94,6 @@ class ScoredTask(AnswerTask):
         return {"bypass": 0.0} if self.bypassed else self.with_intervals(self.scores(doc, results))
 
     def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> Any:
-        """The right answer."""
         return str(doc[self.TARGET])
 
     @property
@@ -100,17 +107,15 @@ class ScoredTask(AnswerTask):
 
         table: dict[str, Any] = {"bypass": mean} | dict.fromkeys(self.METRICS, mean)
         for name in self.INTERVALS:
-            table |= {f"{name}_ci_low": wilson_low, f"{name}_ci_high": wilson_high}
+            table |= {f"{name}_ci_{side}": partial(wilson_end, end=end) for end, side in enumerate(("low", "high"))}
         return table
 
     def higher_is_better(self) -> dict[str, bool]:
-        """Direction of each metric."""
         ends = ("_ci_low", "_ci_high")
         plain = {name: name.removesuffix(ends[0]).removesuffix(ends[1]) for name in self.aggregation()}
         return {name: metric not in self.LOWER_IS_BETTER for name, metric in plain.items()}
 
     def with_intervals(self, scores: dict[str, float]) -> dict[str, float]:
-        """Add the values that the interval metrics are computed from."""
         for name in self.INTERVALS:
             if name in scores:
                 scores[f"{name}_ci_low"] = scores[f"{name}_ci_high"] = scores[name]

@@ -1,7 +1,5 @@
 """Intervals and agreement: the bootstrap, Wilson's interval of a proportion, Cohen's kappa."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +8,7 @@ import numpy as np
 
 
 def bootstrap_sums(values: np.ndarray, resamples: int, seed: int | np.random.Generator) -> np.ndarray:
-    """Column sums of `resamples` draws of the rows with replacement.
-
-    All draws are one product of two matrices: how often each row was drawn, times the rows.
+    """Column sums of `resamples` draws of the rows with replacement, as one product of two matrices.
 
     Args:
         values: (n, k). What belongs together, such as the items of one answer, is one row.
@@ -25,7 +21,7 @@ def bootstrap_sums(values: np.ndarray, resamples: int, seed: int | np.random.Gen
 
 
 def interval(draws: Any, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of a figure's draws; those in which it is not defined are left out. NaN without any."""
+    """The percentile interval of a figure's finite draws; NaN without any."""
     draws = np.asarray(draws, dtype=np.float64)
     draws = draws[np.isfinite(draws)]
     if not draws.size:
@@ -62,11 +58,6 @@ def wilson(hits: float, n: int, z: float = 1.959964) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def wilson_low(values: Sequence[float]) -> float:
-    """Lower end of the 95 % interval of the mean of 0/1 values; an lm-eval aggregation."""
-    return wilson(sum(values), len(values))[0]
-
-
-def wilson_high(values: Sequence[float]) -> float:
-    """Upper end of the 95 % interval of the mean of 0/1 values; an lm-eval aggregation."""
-    return wilson(sum(values), len(values))[1]
+def wilson_end(values: Sequence[float], *, end: int) -> float:
+    """Lower (0) or upper (1) end of the 95 % interval of the mean of 0/1 values; an lm-eval aggregation."""
+    return wilson(sum(values), len(values))[end]

@@ -1,11 +1,9 @@
-"""Exact scoring of tool calls. Plain functions, no lm-eval, no torch.
+"""Exact scoring of tool calls, without lm-eval and torch.
 
-A call is a JSON object with `name` and `arguments`, within `<tool_call></tool_call>` or, as models without such
-training write it, in a code block or as the whole answer. What stands in a thought is no call. Names and arguments are
-compared as JSON values: 3 equals 3.0, the order of keys and of parallel calls does not count, true is not 1.
+A call is a JSON object with `name` and `arguments`, within `<tool_call></tool_call>`, in a code block or as the whole
+answer; not in a thought. Names and arguments are compared as JSON values: 3 equals 3.0, true is not 1, the order of
+keys and of parallel calls does not count.
 """
-
-from __future__ import annotations
 
 import json
 import re
@@ -18,29 +16,18 @@ from ...environments.schema import canonical
 from ...inference.blocks import fences, unfenced
 from ...inference.reasoning import answer_of
 
-METRICS = (
-    "call_exact", "call_name", "call_valid", "call_argument_f1", "call_missing",
-    "no_call", "empty",
-)  # fmt: skip
+METRICS = ("call_exact", "call_name", "call_valid", "call_argument_f1", "call_missing", "no_call", "empty")
 
 _BLOCK = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 _TAGGED = ("tool_call", "tool_calls")  # labels of a fence that say what `<tool_call>` does
 _LABELS = ("", "json")
 # Fields of a call in the forms that models and servers write.
-_KEYS = {
-    "name", "arguments", "parameters", "id", "call_id", "tool_call_id", "type", "function", "index", "thought",
-}  # fmt: skip
+_KEYS = set("name arguments parameters id call_id tool_call_id type function index thought".split())
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a response calls.
-
-    Attributes:
-        calls: `{"name": str, "arguments": dict}` of each call that could be read.
-        attempted: the response tries to call something, readable or not.
-        valid: it tries, and everything that it tries is readable.
-    """
+    """The readable `calls` of a response, whether it `attempted` any, and whether all are `valid`."""
 
     calls: tuple[dict[str, Any], ...]
     attempted: bool
@@ -76,11 +63,11 @@ def _read(text: str) -> list[dict[str, Any]] | None:
 
 
 def parse(response: str) -> Prediction:
-    """Read the calls of a response.
+    """The calls of a response.
 
-    Within a tag, or a fence that is labelled as one, everything is a call, readable or not. JSON elsewhere is calls
-    only where each object has nothing but a call's fields, and in an answer in words only with `arguments`: a record
-    with a `name` is none, nor is a tool's definition.
+    Everything within a tag, or a fence labelled as one, is a call, readable or not. JSON elsewhere is calls only if
+    each object has nothing but a call's fields, and among words only with `arguments`: a record with a `name` is none,
+    nor is a tool's definition.
     """
     text = answer_of(response)
     fenced = fences(text)
@@ -100,8 +87,8 @@ def _calls_only(text: str, *, bare: bool) -> bool:
     """True for a JSON text that is nothing but calls. Definitions of tools are none.
 
     Args:
-        bare: the text is the whole answer, where a name alone is a call without arguments, and a call may have
-            fields of its own beside `arguments`.
+        bare: the text is the whole answer: a name alone is a call, and a call may have further fields beside
+            `arguments`.
     """
     try:
         value = json.loads(text)
@@ -114,19 +101,11 @@ def _calls_only(text: str, *, bare: bool) -> bool:
 def _is_call(item: Mapping[str, Any], *, bare: bool) -> bool:
     wrapped = isinstance(item.get("function"), dict)
     call = item["function"] if wrapped else item
-    if _is_schema(call.get("parameters")):
-        return False
+    schema = call["parameters"] if isinstance(call.get("parameters"), dict) else {}
+    if schema.get("type") in ("object", "dict") and isinstance(schema.get("properties"), dict):
+        return False  # a function's definition
     has_arguments = wrapped or "arguments" in call or "parameters" in call
     return (item.keys() <= _KEYS and (bare or has_arguments)) or (bare and "arguments" in call)
-
-
-def _is_schema(value: Any) -> bool:
-    """True for the JSON Schema of a function's parameters."""
-    return (
-        isinstance(value, dict)
-        and value.get("type") in ("object", "dict")
-        and isinstance(value.get("properties"), dict)
-    )
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -168,10 +147,9 @@ def score(gold: Sequence[Mapping[str, Any]], response: str) -> dict[str, float]:
     if not gold:
         # Silence is no restraint: an empty answer, or a thought alone, does not count as a good answer in words.
         return {"no_call": float(not prediction.attempted and has_text)} | empty
-    names = Counter(c["name"] for c in prediction.calls) == Counter(c["name"] for c in gold)
-    same = Counter(canonical(c) for c in prediction.calls) == Counter(
-        canonical({"name": c["name"], "arguments": c["arguments"]}) for c in gold
-    )
+    right = [{"name": c["name"], "arguments": c["arguments"]} for c in gold]
+    names = Counter(c["name"] for c in prediction.calls) == Counter(c["name"] for c in right)
+    same = Counter(map(canonical, prediction.calls)) == Counter(map(canonical, right))
     return {
         "call_exact": float(prediction.valid and same),
         "call_name": float(names),

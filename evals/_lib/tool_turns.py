@@ -1,14 +1,12 @@
 """Conversations with tools as plain turns, so that every chat template can render them.
 
-lm-eval hands a chat template messages and never tools, and many templates know no tools at all. Signatures are
-therefore written into the system turn, calls and results into the turns' text, in the words of our published
-`chatml_tools` template: a model tuned with it sees what it was trained on, and any other model is told the same.
+lm-eval hands a chat template messages and never tools. Signatures are therefore written into the system turn, calls
+and results into the turns' text, in the words of our published `chatml_tools` template.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 INTRODUCTION = "You may call functions to help the user. Their signatures are given as JSON within <tools></tools>:"
@@ -18,9 +16,7 @@ INSTRUCTION = (
 )
 
 
-def dumps(value: Any) -> str:
-    """JSON as transformers' `tojson` writes it: blanks after comma and colon, no escapes of Unicode."""
-    return json.dumps(value, ensure_ascii=False)
+dumps = partial(json.dumps, ensure_ascii=False)  # as transformers' `tojson`: blanks after comma and colon
 
 
 def system_turn(tools: Sequence[Any], system: str | None = None) -> str:
@@ -31,7 +27,6 @@ def system_turn(tools: Sequence[Any], system: str | None = None) -> str:
 
 
 def call_text(calls: Sequence[Mapping[str, Any]]) -> str:
-    """`<tool_call>` blocks of a turn's calls."""
     blocks = []
     for call in calls:
         function = call.get("function") or call

@@ -1,7 +1,5 @@
 """The task of a data set of conversations with functions: one document per assistant turn."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,10 +10,7 @@ from .tool_turns import plain_turns
 
 
 def turns_to_answer(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Documents of text columns: id, kind (call or words), and as JSON messages, tools and gold calls.
-
-    JSON text, because lm-eval's documents go through Arrow, which would merge the arguments of different functions.
-    """
+    """Documents: id, kind (call or words); messages, tools and gold calls as JSON text (Arrow merges arguments)."""
     documents = []
     for row in rows:
         if not row["tools"]:
@@ -38,10 +33,9 @@ def turns_to_answer(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 class TurnTask(RuleScoredTask):
-    """A conversation with signatures in, a call or words out, compared with the assistant's turn.
+    """A conversation with signatures in, a call or words out, compared with the assistant's turn (teacher forcing).
 
-    The model continues the conversation up to that turn (teacher forcing). A subclass reads its documents with
-    `turns_to_answer`.
+    A subclass reads its documents with `turns_to_answer`.
     """
 
     METRICS: tuple[str, ...] = METRICS
@@ -53,5 +47,4 @@ class TurnTask(RuleScoredTask):
         return plain_turns(json.loads(doc["messages"]), json.loads(doc["tools"]))
 
     def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
-        """Metrics of one response."""
         return score(json.loads(doc["gold"]), results[0])

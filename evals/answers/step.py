@@ -1,71 +1,61 @@
 """Recipe step `answers`: a model answers the conversations of a data set; every row with its answer as a data set.
 
 The model is a GGUF repository (input `model`, served on the loopback) or an endpoint (`with: {model: openai:...}`).
-Sampled answers carry a seed of their own, made from the row's id, so that a run can be repeated where the server keeps
-to it, and two rows never share a random stream. What the requests and answers were is in the run's recorded traffic.
+Each sampled answer has a seed made from its row's id. Requests and answers are in the run's recorded traffic.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.text import utf8
+from ...inference.client import ChatClient
 from ...inference.conversations import RowRejected, read_messages, read_tools
 from ...inference.padding import padded, pads_arguments
-from ...inference.served import Served, ServingConfig, check_spec, serve_input
+from ...inference.served import ModelSpec, Served, ServingConfig, serve_input
 from .._lib.data import read_split, write_parquet
-
-if TYPE_CHECKING:
-    from ...inference.client import ChatClient
 
 Row = dict[str, Any]
 OUTCOMES = ("ok", "truncated", "empty", "refused", "failed")
-OWN = (
-    "answer", "reasoning", "tool_calls", "finish_reason", "outcome", "error", "model", "model_revision", "temperature",
-    "seed", "prompt_tokens", "completion_tokens",
-)  # fmt: skip
+NO_ANSWER: Row = {
+    "answer": None, "reasoning": "", "tool_calls": [], "finish_reason": "", "outcome": "failed", "error": None,
+    "model": None, "model_revision": None, "temperature": None, "seed": None, "prompt_tokens": 0,
+    "completion_tokens": 0,
+}  # fmt: skip
+"""The columns of an answer, with their values for a failed request."""
 
 
-class SelectConfig(BaseModel):
+class SelectConfig(BaseModel, extra="forbid", frozen=True):
     """A fixed part of the rows: `n` of every combination of the `by` columns' values, by a hash of seed and id."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: list[str] = Field(default_factory=list, description="Columns whose combinations are the strata; none: one.")
     n: int = Field(ge=1, description="Rows of every stratum; all of one that has fewer.")
     seed: int = Field(0, ge=0, description="Another seed, other rows.")
-    max_chars: int | None = Field(
-        None, ge=1, description="Pass over rows whose conversation has more characters (for small windows)."
-    )
+    max_chars: int | None = Field(None, ge=1, description="Skip rows whose conversation has more characters.")
 
 
-class TemperatureConfig(BaseModel):
+class TemperatureConfig(BaseModel, extra="forbid", frozen=True):
     """A sampling temperature by the value of a column."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: str = Field(description="Column of the data set.")
     values: dict[str, Annotated[float, Field(ge=0)]] = Field(description="Temperature for a value of the column.")
     otherwise: float = Field(0.0, ge=0, description="Temperature for all other values.")
 
     def of(self, row: Row) -> float:
-        """The temperature of a row."""
         return self.values.get(str(row[self.by]), self.otherwise)
 
 
 class AnswersConfig(ServingConfig):
     """Who answers what, and how it is sampled."""
 
-    model: str | None = Field(
+    model: ModelSpec | None = Field(
         None, description="openai:MODEL@BASE_URL; null: the step's input `model`, a GGUF repository."
     )
     split: str = Field("test", description="Split of the data set.")
@@ -76,18 +66,11 @@ class AnswersConfig(ServingConfig):
     )
     max_tokens: int = Field(4096, ge=1, description="New tokens of an answer; a smaller window cuts it shorter.")
     seed: int = Field(0, ge=0, description="Part of the seed of every sampled answer.")
-    max_failed: float = Field(
-        0.05, ge=0, le=1, description="Share of the rows whose requests may fail; above it nothing is published."
-    )
-
-    @field_validator("model")
-    @classmethod
-    def _known_model(cls, value: str | None) -> str | None:
-        return value if value is None else check_spec(value)
+    max_failed: float = Field(0.05, ge=0, le=1, description="Most rows whose requests may fail, as a share.")
 
 
 def select_rows(rows: Sequence[Row], config: SelectConfig) -> list[Row]:
-    """The chosen rows in the order of the data set. Which ones depends on their ids, not on their order.
+    """The chosen rows in the order of the data set; the choice depends on their ids alone.
 
     Raises DataError for a column or an id that is absent.
     """
@@ -139,8 +122,7 @@ def api_turns(turns: Sequence[Mapping[str, Any]]) -> list[Row]:
             message["tool_calls"] = [_api_call(call, f"call_{number}_{place}") for place, call in enumerate(calls)]
             pending = [call["id"] for call in message["tool_calls"]]
         if turn["role"] == "tool":
-            known = turn.get("tool_call_id")
-            message["tool_call_id"] = known or (pending[0] if pending else "")
+            message["tool_call_id"] = turn.get("tool_call_id") or (pending[0] if pending else "")
             pending = [name for name in pending if name != message["tool_call_id"]]
         sent.append(message)
     return sent
@@ -149,10 +131,11 @@ def api_turns(turns: Sequence[Mapping[str, Any]]) -> list[Row]:
 def _api_call(call: Mapping[str, Any], name: str) -> Row:
     """One call in the API's form, whatever a row or a server gave; arguments that are no text become JSON text."""
     inner = call.get("function", call)
-    given = inner.get("arguments", {}) if isinstance(inner, Mapping) else inner
-    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
-    named = str(inner.get("name") or "") if isinstance(inner, Mapping) else ""
-    return {"id": str(call.get("id") or name), "type": "function", "function": {"name": named, "arguments": text}}
+    inner = inner if isinstance(inner, Mapping) else {"arguments": inner}
+    arguments = inner.get("arguments", {})
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    function = {"name": str(inner.get("name") or ""), "arguments": text}
+    return {"id": str(call.get("id") or name), "type": "function", "function": function}
 
 
 async def answer_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
@@ -182,9 +165,8 @@ async def answer_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> R
 def answer(config: AnswersConfig, context: StepContext) -> None:
     """Write `data/answers-*.parquet` below `context.output`: the rows of `context.inputs["dataset"]` with answers.
 
-    Raises:
-        UsageError: no model, or one that cannot be served.
-        DataError: no such split or column, nothing selected, more than `max_failed` failed.
+    Raises UsageError for no model or one that cannot be served; DataError for an absent split or column, an empty
+    selection, or more than `max_failed` failures.
     """
     source = context.inputs["dataset"]
     read = read_split(source.path, config.split)
@@ -198,40 +180,37 @@ def answer(config: AnswersConfig, context: StepContext) -> None:
     served = serve_input("model", config.model, config, context)
     answered, usage = _ask(requests, config, served, context)
     path = context.output / "data" / "answers-00000-of-00001.parquet"
-    finished = [{**row, **_own(found, served)} for row, found in zip(chosen, answered, strict=True)]
-    write_parquet(finished, path, read.features)
+    write_parquet([row | own for row, own in zip(chosen, answered, strict=True)], path, read.features)
     _report(config, context, served, answered, len(rows), usage)
 
 
-def _check(rows: Sequence[Row], cited: str) -> None:
+def _check(rows: Sequence[Row], source_name: str) -> None:
     if not rows:
-        raise DataError(f"{cited}: has no rows")
+        raise DataError(f"{source_name}: has no rows")
     for name in ("id", "messages"):
         if name not in rows[0]:
-            raise DataError(f"{cited}: has no column {name!r}; answers need `id` and `messages`")
-    taken = [name for name in OWN if name in rows[0]]
-    if taken:
-        raise DataError(f"{cited}: column {taken[0]!r} is one that the answers get; it holds answers already?")
+            raise DataError(f"{source_name}: has no column {name!r}; answers need `id` and `messages`")
+    if clash := [name for name in NO_ANSWER if name in rows[0]]:
+        raise DataError(f"{source_name}: column {clash[0]!r} is one that the answers get; it holds answers already?")
     if len({row["id"] for row in rows}) != len(rows):
-        raise DataError(f"{cited}: an id occurs twice")
+        raise DataError(f"{source_name}: an id occurs twice")
 
 
-def _request_row(row: Row, features: Mapping[str, Any], setting: float | TemperatureConfig, cited: str) -> Row:
+def _request_row(row: Row, features: Mapping[str, Any], setting: float | TemperatureConfig, source_name: str) -> Row:
     """What a row's request is made from: id, turns and functions in the API's form, temperature. Raises DataError."""
     if not isinstance(setting, float) and setting.by not in row:
-        raise DataError(f"{cited}: has no column {setting.by!r} to set the temperature by; it has {', '.join(row)}")
+        missing = f"has no column {setting.by!r} to set the temperature by; it has {', '.join(row)}"
+        raise DataError(f"{source_name}: {missing}")
     temperature = setting if isinstance(setting, float) else setting.of(row)
     try:
         tools = read_tools(row.get("tools"), "tools" in features and padded(features["tools"]))
-        turns = read_messages(
-            row["messages"], tools, is_padded=pads_arguments(features["messages"]), empty_answers=True
-        )
+        is_padded = pads_arguments(features["messages"])
+        turns = read_messages(row["messages"], tools, is_padded=is_padded, empty_answers=True)
     except RowRejected as error:
-        raise DataError(f"{cited}: row {row['id']}: {error}; repair the row or leave it out") from error
+        raise DataError(f"{source_name}: row {row['id']}: {error}; repair the row or leave it out") from error
     if turns[-1]["role"] == "assistant":
-        raise DataError(
-            f"{cited}: row {row['id']}: the last turn is the assistant's, so nothing is left to answer; cut it off"
-        )
+        where = f"{source_name}: row {row['id']}"
+        raise DataError(f"{where}: the last turn is the assistant's, so nothing is left to answer; cut it off")
     offered = [tool if "function" in tool else {"type": "function", "function": tool} for tool in tools]
     request: Row = {"id": row["id"], "messages": api_turns(turns), "temperature": temperature}
     return request | ({"tools": offered} if offered else {})
@@ -254,16 +233,10 @@ def _ask(
         **config.scale(),
     )
     good = iter(result.rows)
-    failed = {row["number"]: row["error"] for row in result.failed}
-    nothing: Row = dict.fromkeys(OWN) | {"reasoning": "", "tool_calls": [], "finish_reason": "", "outcome": "failed"}
-    nothing |= {"prompt_tokens": 0, "completion_tokens": 0}
-    found = [{**nothing, "error": failed[n]} if n in failed else next(good) for n in range(len(rows))]
-    return found, result.usage.summary(config.budget)
-
-
-def _own(found: Row, served: Served) -> Row:
-    values = {**found, "model": served.name, "model_revision": served.revision}
-    return {name: values[name] for name in OWN}
+    failed = {row["number"]: {"error": row["error"]} for row in result.failed}
+    model = {"model": served.name, "model_revision": served.revision}
+    answers = [{**NO_ANSWER, **(failed.get(n) or next(good)), **model} for n in range(len(rows))]
+    return answers, result.usage.summary(config.budget)
 
 
 def _report(

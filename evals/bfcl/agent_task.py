@@ -1,46 +1,40 @@
 """BFCL's multi-turn categories as interactive lm-eval tasks: a document is a row, played to its end.
 
-    hubwright eval button_bfcl_agent --model interactive --model_args model=hf,pretrained=... --apply_chat_template \\
-        --metadata '{"dataset": "org/bfcl-v4@v1.0.0"}'
-
 As the package does it (`bfcl-eval` 2026.3.23, prompting mode); `live.py` says how a row is played.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
+import datasets
+
 from .._lib.interactive.task import InteractiveTask
 from .live import episode, offer
-from .multi_turn_task import COLUMNS, category
+from .multi_turn_task import COLUMNS, world_sources
+from .task import DATA
 
 
 class BFCLAgentTask(InteractiveTask):
     """One category: the model's calls are made, and it goes on from their results."""
 
     PLAYER = staticmethod(episode)
+    DATA = DATA
+    SUBSET = "multi_turn"
+    COLUMNS = COLUMNS
     METRICS = ("acc", "turns_passed", "steps", "needless", "stopped")
     INTERVALS = ("acc",)
     LOWER_IS_BETTER = ("steps", "needless", "stopped")
 
-    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the category's rows and the worlds. Raises as `category` does."""
-        rows, sources = category(self.config)
-        worlds = offer(sources)
-        selected = rows.select_columns(list(COLUMNS))
-        self.dataset = {str(self.config.test_split): selected.add_column("worlds", [worlds] * len(selected))}
+    def documents(self, rows: datasets.Dataset) -> datasets.Dataset:
+        worlds = offer(world_sources(self.config.metadata))
+        return rows.select_columns(list(COLUMNS)).add_column("worlds", [worlds] * len(rows))
 
     def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
-        """The first request; the episode has the whole conversation."""
         return str(json.loads(doc["turns"])[0][0]["content"])
 
     def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
-        """acc: every turn passes. turns_passed: share of the turns before the first that does not. steps: replies.
-        needless: something is called in a turn in which gold calls nothing. stopped: the row was not played to its
-        end.
-        """
+        """Metrics of a transcript, see `BFCLEpisode`; `turns_passed` as a share."""
         (transcript,) = results
         return {
             "acc": float(transcript["passed"]),

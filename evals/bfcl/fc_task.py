@@ -1,14 +1,9 @@
 """BFCL's single-turn categories with functions and calls as JSON, for models that were tuned to call functions.
 
-    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks button_bfcl_fc \\
-        --metadata '{"dataset": "org/bfcl-v4@v1.0.0"}'
-
 What the leaderboard calls FC, where a model is asked in its own form: here that of the `toolcall` task, whose system
 turn lists JSON Schemas and whose calls stand in `<tool_call>` blocks. Questions, gold calls and matching are those of
 `button_bfcl`; names keep their dots, which the package replaces for some interfaces.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Sequence
@@ -45,7 +40,6 @@ class BFCLFunctionCallTask(BFCLTask):
         return [{"role": "system", "content": system_turn(tools, own)}, *turns]
 
     def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
-        """Metrics of one reply."""
         gold = json.loads(doc["gold"]) if doc["gold"] else None
         result = parse(results[0])
         # A call that cannot be read makes the reply wrong, as it does in the other form.

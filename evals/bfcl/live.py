@@ -1,12 +1,9 @@
 """A multi-turn row of BFCL played to its end: the model goes on from its own calls and their results.
 
-The package's prompting mode (`bfcl-eval` 2026.3.23): the reply to a request is a list of calls, which are made, and
-their results are the next user turn; a reply that is no list of calls ends the turn, and the next request follows.
-Every step plays the row's calls again from the beginning, in the one process that all episodes share, so that a call
-which ends the process harms its own row alone.
+As the package's prompting mode (`bfcl-eval` 2026.3.23): the results of a reply's calls are the next user turn; a reply
+that is no list of calls ends the turn. Every step plays the row's calls again from the beginning, in the process that
+all episodes share, so that a call which ends the process harms its own row alone.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
@@ -17,27 +14,18 @@ from ...environments.calls import Call, as_python
 from ...hub_sync.errors import DataError
 from ...hub_sync.text import utf8
 from .scorer import read_calls
-from .steps import Referee, asked, referee, results_text
+from .steps import Referee, Sources, referee, requests, results_text
 from .worlds import needless
 
 STEPS = 20  # of one turn, as in the package
-Sources = tuple[tuple[str, str], ...]
 _OFFERED: dict[str, Sources] = {}
 
 
 def offer(sources: Sources) -> str:
-    """Keep the worlds' sources for this process's episodes; the name by which documents mean them."""
+    """Keep the worlds' sources for this process's episodes; returns their name for documents."""
     name = hashlib.sha256(utf8(json.dumps(sources))).hexdigest()[:16]
     _OFFERED[name] = sources
     return name
-
-
-def episode(document: Mapping[str, Any]) -> BFCLEpisode:
-    """The episode of a document: a row of the `multi_turn` config, and `worlds`, as `offer` named them."""
-    sources = _OFFERED.get(document["worlds"])
-    if sources is None:
-        raise DataError(f"{document['id']}: its worlds {document['worlds']} are not loaded; build the requests anew")
-    return BFCLEpisode(document, referee(sources))
 
 
 class BFCLEpisode:
@@ -50,29 +38,27 @@ class BFCLEpisode:
 
     def __init__(self, row: Mapping[str, Any], judge: Referee) -> None:
         self._row, self._judge = row, judge
-        self._asked = asked(row)
+        self._requests = requests(row)
         self._messages = [
             {"role": "system", "content": row["prompt"]},
-            {"role": "user", "content": self._asked[0]},
+            {"role": "user", "content": self._requests[0]},
         ]
         self._calls: list[list[Call]] = [[]]
-        self._said: list[list[dict[str, Any]]] = [[]]
+        self._steps: list[list[dict[str, Any]]] = [[]]
         self._over, self._stopped = False, ""
 
     def prompt(self) -> list[dict[str, str]] | None:
-        """The package's prompt, what was said, called and given so far, the request or the last results."""
         return None if self._over else list(self._messages)
 
     def reply(self, text: str, reasoning: str = "") -> None:
-        """Make the calls of a reply, or go on to the next request where there are none."""
         turn_record: dict[str, Any] = {"reply": text} | ({"reasoning": reasoning} if reasoning else {})
-        self._said[-1].append(turn_record)
+        self._steps[-1].append(turn_record)
         self._messages.append({"role": "assistant", "content": text})
         calls = read_calls(text)
         if not calls:
             self._next_turn()
             return
-        if len(self._said[-1]) > STEPS:
+        if len(self._steps[-1]) > STEPS:
             self.stop(f"more than {STEPS} steps")
             return
         try:
@@ -86,11 +72,10 @@ class BFCLEpisode:
         self._messages.append({"role": "user", "content": shown})
 
     def stop(self, reason: str) -> None:
-        """End the row as failed in this turn."""
         self._over, self._stopped = True, reason
 
     def transcript(self) -> dict[str, Any]:
-        """See the class. Plays the row against gold. Raises DataError where gold itself cannot be played."""
+        """The row played against gold, see the class. Raises DataError if gold itself cannot be played."""
         gold = json.loads(self._row["gold"])
         done = self._calls[:-1] if self._stopped else self._calls
         try:
@@ -106,16 +91,24 @@ class BFCLEpisode:
             "fault": fault,
             "turns": len(gold),
             "turns_passed": passed,
-            "steps": sum(map(len, self._said)),
+            "steps": sum(map(len, self._steps)),
             "needless": needless(self._calls, gold),
             "stopped": bool(self._stopped),
-            "said": self._said,
+            "said": self._steps,
         }
 
     def _next_turn(self) -> None:
-        if len(self._said) == len(self._asked):
+        if len(self._steps) == len(self._requests):
             self._over = True
             return
-        self._messages.append({"role": "user", "content": self._asked[len(self._said)]})
-        self._said.append([])
+        self._messages.append({"role": "user", "content": self._requests[len(self._steps)]})
+        self._steps.append([])
         self._calls.append([])
+
+
+def episode(document: Mapping[str, Any]) -> BFCLEpisode:
+    """The episode of a document: a row of the `multi_turn` config, and `worlds`, as `offer` named them."""
+    sources = _OFFERED.get(document["worlds"])
+    if sources is None:
+        raise DataError(f"{document['id']}: its worlds {document['worlds']} are not loaded; build the requests anew")
+    return BFCLEpisode(document, referee(sources))

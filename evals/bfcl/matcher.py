@@ -1,17 +1,14 @@
 """Does a list of calls match BFCL's gold calls? Single turn, Python categories.
 
-Read off the behaviour of `bfcl-eval` 2026.3.23 (Apache-2.0) and compared with it case by case
-(tests/evals/bfcl). A gold call is `{name: {argument: [accepted values]}}`; "" among the values makes it optional. What
-looks odd is kept where it decides a case, and named here:
+As `bfcl-eval` 2026.3.23 (Apache-2.0), compared with it case by case (tests/evals/bfcl). A gold call is `{name:
+{argument: [accepted values]}}`; "" among the values makes it optional. Its oddities:
 
 - arguments without a name are passed over;
 - text is compared without case, blanks and ,./-_*^ , with ' as ";
-- where all accepted values have another type than the definition says, the value is a variable and compared as it is;
-- an optional list may be given as an empty list, and so may an optional list of objects;
+- if all accepted values have another type than the definition says, the value is a variable and compared as it is;
+- an optional list, also of objects, may be given as an empty list;
 - objects inside objects, and lists inside lists, are compared as they are.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Sequence
@@ -28,12 +25,11 @@ _IGNORED = re.compile(r"[ ,./\-_*^]")
 
 
 def matches(calls: Sequence[Call], gold: Sequence[Gold], functions: Sequence[dict[str, Any]], category: str) -> str:
-    """ "" where the calls are the gold ones, else one line that says what is not.
+    """ "" if the calls are the gold ones, else the difference in one line.
 
     Args:
         functions: BFCL's definitions: name, parameters with properties and required.
         category: as in the ids; "parallel" ones may come in any order.
-
     """
     if len(calls) != len(gold):
         return f"{len(calls)} calls instead of {len(gold)}"
@@ -87,7 +83,9 @@ def _argument(value: Any, schema: dict[str, Any], accepted: list[Any]) -> str:
     if expected is dict:
         return "" if _object(value, accepted) else wrong
     if expected is list and inner is dict:
-        return "" if any(_objects(value, answer) for answer in accepted) else wrong
+        same_size = [answer for answer in accepted if len(answer) == len(value)]
+        pairs = (zip(value, answer, strict=True) for answer in same_size)
+        return "" if any(all(_object(v, [a]) for v, a in some) for some in pairs) else wrong
     if expected is list:
         return "" if _plain(value) in [_plain(answer) for answer in accepted] else wrong
     if expected is str:
@@ -97,16 +95,16 @@ def _argument(value: Any, schema: dict[str, Any], accepted: list[Any]) -> str:
 
 def _variable(value: Any, accepted: list[Any], expected: type, inner: type | None) -> bool | None:
     """Is the value a variable, of the accepted values' type and not of the defined one? None: it has neither type."""
-    known = next((type(answer) for answer in accepted if answer != ""), None)
+    accepted_type = next((type(answer) for answer in accepted if answer != ""), None)
     elements: Any = value
     if type(value) is expected:
         if inner is None or any(
             not isinstance(answer, list) or all(_variable(item, answer, inner, None) is not None for item in elements)
             for answer in accepted
         ):
-            return known is not None and known is not expected
+            return accepted_type is not None and accepted_type is not expected
         return None
-    return True if known is not None and type(value) is known else None
+    return True if accepted_type is not None and type(value) is accepted_type else None
 
 
 def _object(value: Any, accepted: list[Any]) -> bool:
@@ -120,10 +118,6 @@ def _same_object(value: dict[str, Any], answer: dict[str, list[Any]]) -> bool:
         if key not in answer or _loose(item) not in [_loose(other) for other in answer[key]]:
             return False
     return all(key in value or "" in values for key, values in answer.items())
-
-
-def _objects(value: list[Any], answer: list[Any]) -> bool:
-    return len(value) == len(answer) and all(_object(v, [a]) for v, a in zip(value, answer, strict=True))
 
 
 def _plain(value: Any) -> list[Any]:

@@ -1,55 +1,42 @@
-"""BFCL's multi-turn categories as lm-eval tasks, a document a turn, from the gold state before it.
+r"""BFCL's multi-turn categories as lm-eval tasks, one document per turn, from the gold state before it.
 
-    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks button_bfcl_multi_turn \\
-        --metadata '{"dataset": "org/bfcl-v4@v1.0.0"}'
-
-What is asked and what passes is the package's (`bfcl-eval` 2026.3.23, prompting mode); that every turn starts from the
-gold history, and is answered in one reply, is ours (`steps.py`). The figures are not the leaderboard's, where a model
-goes on from its own calls, in up to 20 steps a turn, and a row counts only whole.
+Prompts and rules are the package's (`bfcl-eval` 2026.3.23, prompting mode); that every turn starts from the gold
+history and is answered in one reply is ours (`steps.py`), so the figures are not the leaderboard's.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
+import datasets
+
 from .._lib.chat import RuleScoredTask
-from .steps import METRICS, Referee, referee
+from .steps import METRICS, Referee, Sources, referee
 from .task import DATA
 
 COLUMNS = ("id", "turns", "later_prompt", "gold", "classes", "config", "prompt")
 
 
-def category(config: Any) -> tuple[Any, tuple[tuple[str, str], ...]]:
-    """Rows of the category that a task's `test_split` names, and the sources of the worlds, by name.
-
-    Raises as `TaskData.rows` does.
-    """
-    rows = DATA.rows(config.metadata, str(config.test_split), config="multi_turn", columns=COLUMNS)
-    worlds = DATA.rows(config.metadata, "python", config="worlds")
-    return rows, tuple(sorted((row["name"], row["source"]) for row in worlds))
+def world_sources(metadata: Any) -> Sources:
+    """The sources of the worlds in the data set that a task's metadata names. Raises as `TaskData.rows` does."""
+    return tuple(sorted((row["name"], row["source"]) for row in DATA.rows(metadata, "python", config="worlds")))
 
 
 class BFCLMultiTurnTask(RuleScoredTask):
     """One category: a conversation with its calls and results in, the calls of the next turn out."""
 
+    DATA = DATA
+    SUBSET = "multi_turn"
+    COLUMNS = COLUMNS
     METRICS = METRICS
     INTERVALS = ("turn_acc", "call_acc")
 
     _referee: Referee
 
-    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the category's rows and the worlds, and play the gold calls.
-
-        Raises as `category` does, and DataError for worlds that cannot be loaded.
-        """
-        import datasets
-
-        rows, sources = category(self.config)
-        self._referee = referee(sources)
-        documents = [document for row in rows for document in self._referee.documents(row)]
-        self.dataset = {str(self.config.test_split): datasets.Dataset.from_list(documents)}
+    def documents(self, rows: datasets.Dataset) -> datasets.Dataset:
+        """The rows' turns, from gold calls played in the worlds. Raises DataError for worlds that cannot be loaded."""
+        self._referee = referee(world_sources(self.config.metadata))
+        return datasets.Dataset.from_list([document for row in rows for document in self._referee.documents(row)])
 
     def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
         """The package's prompt, the turns before as gold played them, and what the user says now."""
@@ -57,5 +44,4 @@ class BFCLMultiTurnTask(RuleScoredTask):
         return turns
 
     def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
-        """Metrics of one reply."""
         return self._referee.score(doc, results[0])

@@ -3,8 +3,6 @@
 Compared with the package's reader on every row's gold and changed calls, as text (tests/evals/bfcl).
 """
 
-from __future__ import annotations
-
 import ast
 
 from ...environments.calls import Call, python_calls

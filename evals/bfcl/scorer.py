@@ -1,7 +1,5 @@
 """The score of one single-turn reply. Needs neither lm-eval nor torch."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -19,9 +17,9 @@ def score(
 ) -> dict[str, float]:
     """Metrics of one reply.
 
-    acc: the calls are the gold ones (`matcher.py`); where there is no gold answer, nothing readable is called
-    (irrelevance), or something is (relevance). readable: the reply is a list of calls, at least one. function: the
-    functions called are gold's, whatever the arguments.
+    acc: the calls are the gold ones (`matcher.py`); without a gold answer, nothing readable is called (irrelevance),
+    or something is (relevance). readable: the reply is a list of at least one call. function: the functions called are
+    gold's.
     """
     return score_calls(read_calls(reply), gold, functions, category)
 

@@ -1,12 +1,9 @@
 """BFCL's multi-turn rows cut into turns, each with the gold history before it, and the score of one turn.
 
-A document is a turn and not a step: gold lists the calls of a turn without saying which of them wait for a result. The
-model writes all calls of the turn in one reply. Before it stand the earlier turns as gold played them: the calls as a
-Python list, and their results with the next request, as one user turn, since many chat templates want user and
-assistant in turn. Where gold calls nothing, the assistant says `NOTHING`.
+Gold lists the calls of a turn without saying which of them wait for a result, so the model writes all calls of the
+turn in one reply. Before it stand the earlier turns as gold played them: the calls as a Python list, and their results
+with the next request, as one user turn. If gold calls nothing, the assistant says `NOTHING`.
 """
-
-from __future__ import annotations
 
 import atexit
 import json
@@ -20,21 +17,20 @@ from ...hub_sync.errors import DataError
 from .scorer import read_calls
 from .worlds import Worlds, play
 
-Made = TypeVar("Made")
+T = TypeVar("T")
+Sources = tuple[tuple[str, str], ...]  # (module, Python source)
 METRICS = ("turn_acc", "call_acc", "no_call", "function", "readable")
 NOTHING = "I lack a function or a detail that this needs."  # our words; the package's history has the model's own
 
 
 def listed(calls: Sequence[str]) -> str:
-    """Call texts as the Python list that the prompt asks for."""
     return f"[{', '.join(calls)}]"
 
 
 def results_text(calls: Sequence[str], results: Sequence[str]) -> str:
     """Results as the package's prompting mode shows them: Python's text of a list, a dictionary a call."""
-    return repr(
-        [{"role": "tool", "name": call, "content": result} for call, result in zip(calls, results, strict=True)]
-    )
+    pairs = zip(calls, results, strict=True)
+    return repr([{"role": "tool", "name": call, "content": result} for call, result in pairs])
 
 
 def _calls(texts: Sequence[str]) -> list[Call]:
@@ -48,7 +44,7 @@ def _started(row: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def asked(row: Mapping[str, Any]) -> list[str]:
+def requests(row: Mapping[str, Any]) -> list[str]:
     """What the user says, by turn; where functions are shown only then, that they are there now."""
     later = json.loads(row["later_prompt"])
     turns = json.loads(row["turns"])
@@ -67,16 +63,16 @@ class Referee:
         self._worlds = Worlds(sources)
 
     def documents(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """A row of the data set's `multi_turn` config as one document a turn.
+        """A row of the data set's `multi_turn` config as one document per turn.
 
-        Each has id (`ROW:TURN`), messages, gold (call texts of the turn), past (those of the turns before), classes
+        Columns: id (`ROW:TURN`), messages, gold (call texts of the turn), past (those of the turns before), classes
         and config; all but the id are JSON text. Raises DataError for a row whose gold calls cannot be played.
         """
         gold = json.loads(row["gold"])
         self._worlds.begin(_started(row))
         messages = [{"role": "system", "content": row["prompt"]}]
         documents, shown = [], ""
-        for turn, request in enumerate(asked(row)):
+        for turn, request in enumerate(requests(row)):
             messages.append({"role": "user", "content": f"{shown}\n\n{request}".lstrip()})
             documents.append(
                 {
@@ -96,11 +92,11 @@ class Referee:
     def score(self, document: Mapping[str, Any], reply: str) -> dict[str, float]:
         """Metrics of one reply, each 0 or 1.
 
-        turn_acc: the turn passes as `Worlds.turn` says, or nothing is called where gold calls nothing. call_acc and
-        no_call: the same for turns of the first and of the second kind alone. function, where gold calls something:
-        the functions called are gold's. readable, there too: the reply is a list of calls, at least one.
+        turn_acc: the turn passes as `Worlds.turn` says, or nothing is called if gold calls nothing; call_acc and
+        no_call: the same over turns of one kind. function: the functions called are gold's. readable: the reply is a
+        list of calls.
 
-        Raises DataError where gold's own history cannot be played.
+        Raises DataError if gold's own history cannot be played.
         """
         gold = json.loads(document["gold"])
         calls = read_calls(reply)
@@ -116,39 +112,29 @@ class Referee:
         }
 
     def results(self, row: Mapping[str, Any], past: Sequence[Call], calls: Sequence[Call]) -> list[str]:
-        """What `calls` give, as text, after the calls of the `past`, from a row's beginning.
+        """The results of `calls` as text, after the calls of the `past`, from a row's beginning.
 
         Raises DataError, TypeError or RecursionError for calls that never end, are too large or have no JSON form.
         """
 
-        def begin() -> None:
-            self._after(row, past)
-
-        self._again(begin)
-        return self._tried(begin, lambda: self._worlds.turn(calls, []).results)
+        self._again(lambda: self._after(row, past))
+        return self._tried(lambda: self._after(row, past), lambda: self._worlds.turn(calls, []).results)
 
     def verdict(self, row: Mapping[str, Any], turns: Sequence[Sequence[Call]]) -> tuple[int, str]:
-        """`play` of a row with the calls of a model's turns."""
         return self._again(lambda: play(self._worlds, _started(row), turns, json.loads(row["gold"])))
 
     def close(self) -> None:
-        """End the worlds' process."""
         self._worlds.close()
 
     def _passes(self, document: Mapping[str, Any], calls: Sequence[Call], gold: Sequence[str]) -> bool:
-
-        def begin() -> None:
-            self._replay(document)
-
-        self._again(begin)
+        self._again(lambda: self._replay(document))
         try:
-            return self._tried(begin, lambda: not self._worlds.turn(calls, gold).fault)
+            return self._tried(lambda: self._replay(document), lambda: not self._worlds.turn(calls, gold).fault)
         except (DataError, TypeError, RecursionError):  # a call that never ends, is too large, or has no JSON form
             return False
 
     def _replay(self, document: Mapping[str, Any]) -> None:
-        row = document["id"].rpartition(":")[0]
-        self._worlds.begin(_started({**document, "id": row}))
+        self._worlds.begin(_started({**document, "id": document["id"].rpartition(":")[0]}))
         for texts in json.loads(document["past"]):
             self._worlds.turn(_calls(texts), texts)
 
@@ -157,10 +143,8 @@ class Referee:
         if past:
             self._worlds.turn(past, [])
 
-    def _tried(self, begin: Callable[[], None], do: Callable[[], Made]) -> Made:
-        """What `do` gives, after `begin`; it fails only in a process of its own, since others may have used up the
-        time of the one that is there.
-        """
+    def _tried(self, begin: Callable[[], None], do: Callable[[], T]) -> T:
+        """What `do` gives after `begin`, tried again in a new process, as others may have used up this one's time."""
         try:
             return do()
         except DataError:
@@ -172,7 +156,7 @@ class Referee:
             self._restart()
             raise
 
-    def _again(self, do: Callable[[], Made]) -> Made:
+    def _again(self, do: Callable[[], T]) -> T:
         try:
             return do()
         except DataError:  # a process has so much processor time, and may have used it up
@@ -185,7 +169,7 @@ class Referee:
 
 
 @cache
-def referee(sources: tuple[tuple[str, str], ...]) -> Referee:
+def referee(sources: Sources) -> Referee:
     """The referee on these sources; one for all tasks of this process, ended with it."""
     judge = Referee(dict(sources))
     atexit.register(judge.close)

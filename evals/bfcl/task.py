@@ -1,13 +1,8 @@
 """BFCL's single-turn categories as lm-eval tasks.
 
-    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks button_bfcl \\
-        --metadata '{"dataset": "org/bfcl-v4@v1.0.0"}'
-
 The prompt is the package's own, which is a column of the data set; the reply is read and matched as the package does
 (`bfcl-eval` 2026.3.23, prompting mode), without its `eval`.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Sequence
@@ -18,24 +13,20 @@ from .._lib.data import TaskData
 from .scorer import METRICS, score
 
 DATA = TaskData("bfcl", "hubwright/bfcl-v4")
-COLUMNS = ("id", "messages", "functions", "gold", "prompt")
 
 
 class BFCLTask(RuleScoredTask):
     """One category: a question and functions in, a list of calls out. `test_split` of the YAML names the category."""
 
+    DATA = DATA
+    SUBSET = "single_turn"
+    COLUMNS = ("id", "messages", "functions", "gold", "prompt")
     METRICS = METRICS
     INTERVALS = ("acc", "function")
 
     @property
     def category(self) -> str:
-        """simple_python, live_multiple, ..."""
         return str(self.config.test_split)
-
-    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the category's rows. Raises as `TaskData.rows` does."""
-        rows = DATA.rows(self.config.metadata, self.category, config="single_turn", columns=COLUMNS)
-        self.dataset = {self.category: rows}
 
     def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
         """The package's prompt, before a system turn of the row's own where there is one, and the question."""
@@ -46,6 +37,5 @@ class BFCLTask(RuleScoredTask):
         return [system, *turns]
 
     def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
-        """Metrics of one reply."""
         gold = json.loads(doc["gold"]) if doc["gold"] else None
         return score(results[0], gold, json.loads(doc["functions"]), self.category)

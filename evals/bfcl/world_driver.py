@@ -82,13 +82,13 @@ def one(methods, name, positional, arguments):
             raise Exception(f"Function call {name} is not allowed.")
         if name not in methods:
             raise NameError(f"name {name.split('.')[0]!r} is not defined")
-        found = methods[name](*positional, **arguments)
-        if isinstance(found, dict):
+        result = methods[name](*positional, **arguments)
+        if isinstance(result, dict):
             try:
-                return json.dumps(found)
+                return json.dumps(result)
             except Exception:
-                return str(found)
-        return str(found)
+                return str(result)
+        return str(result)
     except Exception as error:
         return f"Error during execution: {error}"
 

@@ -1,12 +1,9 @@
 """BFCL's multi-turn worlds: a model's calls and the gold calls, each on its own copy, compared after every turn.
 
-The back-ends are the package's own classes (`bfcl-eval`, Apache-2.0): data of a data set, not code of ours, so they
-and the model's calls run in a sandbox (`environments/sandbox.py`). Calls are read by the syntax tree; nothing of a
-model's text is ever evaluated. What passes a turn is the package's: the model called something, every public attribute
-of every world equals gold's, and gold's results of this turn are among the model's results so far.
+The back-ends are the package's own classes (`bfcl-eval`, Apache-2.0), from a data set, and run with the model's calls
+in a sandbox. Nothing of a model's text is evaluated. A turn passes as in the package: the model called something,
+every public attribute of every world equals gold's, and gold's results are among the model's results so far.
 """
-
-from __future__ import annotations
 
 import json
 from collections import Counter
@@ -62,8 +59,7 @@ class Worlds:
     def turn(self, calls: Sequence[Call], gold: Sequence[str]) -> TurnResult:
         """Play one turn: the model's calls, of all its steps, and gold's, as text.
 
-        Where gold has none, the model's are played all the same, and the turn passes; whether it should have called
-        nothing is another check of the package, and another of ours (`needless`).
+        Without gold calls the turn passes; whether something was called needlessly is another check (`needless`).
         """
         expected = [call for text in gold for call in python_calls(text)]
         results, wanted = (
@@ -82,7 +78,6 @@ class Worlds:
         return TurnResult(results)
 
     def close(self) -> None:
-        """End the process."""
         self._box.close()
 
     def __enter__(self) -> Self:

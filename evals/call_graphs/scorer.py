@@ -1,7 +1,5 @@
 """The calls of a turn, made in the worlds as they are before it. Needs neither lm-eval nor torch."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -7,8 +7,6 @@ official answers      JSONL with `user_query` and `second_response`, all data se
 plain answers         JSONL with `id` and `answer`; needs the data set
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -25,68 +23,54 @@ Record = tuple[str, Mapping[str, Any]]  # where it stands, for errors, and what 
 
 
 def read_answers(source: str | Path, dataset: Mapping[str, Sample] | None = None) -> list[Case]:
-    """The answers in a file, folder or `org/name@revision`, in their order.
+    """The answers in a file, folder or `org/name@revision` of one of the four forms above, in their order.
 
-    Args:
-        source: one of the four forms above.
-        dataset: samples by id; required for plain answers; it replaces the rows stored with the others.
-
-    Raises:
-        DataError: unreadable or foreign file, a sample that occurs twice or is not in the data set.
-        UsageError: plain answers without a data set.
+    `dataset`, samples by id, is required for plain answers and replaces the rows stored with the others. Raises
+    DataError for an unreadable file, or a sample that occurs twice or is not in the data set; UsageError without a
+    needed data set.
     """
-    path, cited = locate(str(source))
-    cases = [_case(where, record, dataset) for where, record in _records(path, cited)]
+    path, source_name = locate(str(source))
+    cases = [_case(where, record, dataset) for where, record in _records(path, source_name)]
     if not cases:
-        raise DataError(f"{cited}: holds no answer of FB-Bench")
+        raise DataError(f"{source_name}: holds no answer of FB-Bench")
     if repeated := [name for name, count in Counter(case.id for case in cases).items() if count > 1]:
-        raise DataError(f"{cited}: sample {repeated[0]} occurs twice; keep one")
+        raise DataError(f"{source_name}: sample {repeated[0]} occurs twice; keep one")
     return cases
 
 
-def _records(path: Path, cited: str) -> Iterable[Record]:
+def _records(path: Path, source_name: str) -> Iterable[Record]:
     if path.is_dir() or path.suffix == ".parquet":
         from_step = path.is_dir() and any(path.glob("data/answers-*.parquet"))  # by an `answers` step
         rows = read_split(path, ("answers" if from_step else "samples") if path.is_dir() else "train")
-        return [(f"{cited}: row {number}", dict(row)) for number, row in enumerate(rows) if _is_ours(row)]
-    return [(f"{cited}: line {number}", record) for number, record in read_jsonl(path)]
-
-
-def _is_ours(row: Mapping[str, Any]) -> bool:
-    """A recipe may evaluate several tasks into one file; the others are passed over."""
-    return str(row.get("task", "fbbench")).startswith("fbbench")
+        records = [(f"{source_name}: row {number}", dict(row)) for number, row in enumerate(rows)]
+        # A recipe may evaluate several tasks into one file.
+        return [one for one in records if str(one[1].get("task", "fbbench")).startswith("fbbench")]
+    return [(f"{source_name}: line {number}", record) for number, record in read_jsonl(path)]
 
 
 def _case(where: str, record: Mapping[str, Any], dataset: Mapping[str, Sample] | None) -> Case:
-    if "doc" in record and "filtered_resps" in record:
-        doc, replies = _decoded(record["doc"], where), _decoded(record["filtered_resps"], where)
-        try:
-            sample = from_row(doc)
-            text = replies[0]
-        except (KeyError, TypeError, IndexError) as error:
-            raise DataError(f"{where}: is a sample of another task, not of fbbench ({error!r})") from error
-    elif "checklist" in record and "answer" in record:
-        try:
-            sample = from_row(record)
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{where}: is not an answer to a row of fbbench ({error!r})") from error
-        sample = sample if dataset is None else _in_dataset(sample.id, dataset, where)
-        state = outcome_state(record.get("outcome"))
-        text = with_calls(_text(record["answer"], where), record.get("tool_calls"))
-        return sample.case(None if state else text, state)
-    elif "user_query" in record and "second_response" in record:
-        sample, text = from_official(record, where), record["second_response"]
-    elif "id" in record and "answer" in record:
-        if dataset is None:
-            raise UsageError(f"{where}: answers by id need the data set; add --dataset PATH or org/name@revision")
-        return _in_dataset(str(record["id"]), dataset, where).case(_text(record["answer"], where))
-    else:
-        raise DataError(
-            f"{where}: is not a stored answer; give lm-eval's samples_*.jsonl, official answers or id + answer lines"
-        )
+    state, calls = None, None
+    try:
+        if "doc" in record and "filtered_resps" in record:
+            sample, text = from_row(_decoded(record["doc"], where)), _decoded(record["filtered_resps"], where)[0]
+        elif "checklist" in record and "answer" in record:
+            sample, text, calls = from_row(record), record["answer"], record.get("tool_calls")
+            state = outcome_state(record.get("outcome"))
+        elif "user_query" in record and "second_response" in record:
+            sample, text = from_official(record, where), record["second_response"]
+        elif "id" in record and "answer" in record:
+            if dataset is None:
+                raise UsageError(f"{where}: answers by id need the data set; add --dataset PATH or org/name@revision")
+            sample, text = _in_dataset(str(record["id"]), dataset, where), record["answer"]
+        else:
+            forms = "lm-eval's samples_*.jsonl, official answers or id + answer lines"
+            raise DataError(f"{where}: is not a stored answer; give {forms}")
+    except (KeyError, TypeError, IndexError) as error:
+        raise DataError(f"{where}: is a sample of another task, not of fbbench ({error!r})") from error
     if dataset is not None:
         sample = _in_dataset(sample.id, dataset, where)
-    return sample.case(_text(text, where))
+    text = with_calls(_text(text, where), calls)
+    return sample.case(None if state else text, state)
 
 
 def _decoded(value: Any, where: str) -> Any:
@@ -99,7 +83,6 @@ def _decoded(value: Any, where: str) -> Any:
 
 
 def _text(value: Any, where: str) -> str | None:
-    """An answer without its thought, which no judge sees."""
     if value is not None and not isinstance(value, str):
         raise DataError(f"{where}: the answer is {type(value).__name__}, not text")
     return None if value is None else answer_of(value)
@@ -113,11 +96,11 @@ def _in_dataset(name: str, dataset: Mapping[str, Sample], where: str) -> Sample:
 
 def read_dataset(source: str | Path, split: str = "test") -> dict[str, Sample]:
     """The benchmark's samples by id: a built data set (folder, Parquet, Hub reference) or the official JSON."""
-    path, cited = locate(str(source))
-    return index_samples((from_row(row) for row in read_rows(path, cited, split)), cited)
+    path, source_name = locate(str(source))
+    return index_samples((from_row(row) for row in read_rows(path, source_name, split)), source_name)
 
 
-def read_rows(path: Path, cited: str, split: str = "test") -> list[dict[str, Any]]:
+def read_rows(path: Path, source_name: str, split: str = "test") -> list[dict[str, Any]]:
     """Rows as built by `hubwright run fbbench`, from a folder, a Parquet file, or JSON(L) in either schema."""
     if path.is_dir() or path.suffix == ".parquet":
         rows = [dict(row) for row in read_split(path, split)]
@@ -127,12 +110,13 @@ def read_rows(path: Path, cited: str, split: str = "test") -> list[dict[str, Any
         try:
             rows = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise DataError(
-                f"{cited}: is not JSON ({type(error).__name__}); give the official file or a folder"
-            ) from error
+            message = f"{source_name}: is not JSON ({type(error).__name__}); give the official file or a folder"
+            raise DataError(message) from error
     if not isinstance(rows, list) or not rows:
-        raise DataError(f"{cited}: holds no rows")
+        raise DataError(f"{source_name}: holds no rows")
     try:
         return [official_to_row(row) if "user_query" in row else row for row in rows]
     except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise DataError(f"{cited}: is not FB-Bench ({error!r}); build it with `hubwright run fbbench`") from error
+        raise DataError(
+            f"{source_name}: is not FB-Bench ({error!r}); build it with `hubwright run fbbench`"
+        ) from error

@@ -1,10 +1,8 @@
 """FB-Bench for `hubwright score | judge | agree` and the step `fbbench_judge`."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from .._lib.judging.benchmark import Benchmark, Figures, Source
 from .._lib.judging.cases import Case, Row
@@ -19,29 +17,13 @@ def read_cases(answers: Source, dataset: Source | None = None) -> list[Case]:
     return read_answers(answers, read_dataset(dataset) if dataset else None)
 
 
-def score_stored(
-    stored: StoredVerdicts,
-    *,
-    dataset: Source | None = None,
-    resamples: int = 1000,
-    seed: int = 1234,
-    failed_answers: str = "judged",
-    max_failed: float | None = None,
-) -> dict[str, Any]:
-    """The report of `scorer.score` on stored verdicts."""
+def score_stored(stored: StoredVerdicts, *, dataset: Source | None = None, **settings: Any) -> dict[str, Any]:
+    """The report of `scorer.score` on stored verdicts; `settings` are its own."""
     judged, expected = judged_of(stored), stored.expected
     if dataset:
         samples = read_dataset(dataset)
         judged, expected = scorer.check_against(judged, samples), len(samples)
-    counted: Literal["judged", "zero"] = "zero" if failed_answers == "zero" else "judged"
-    return scorer.score(
-        judged,
-        expected=expected,
-        resamples=resamples,
-        seed=seed,
-        failed_answers=counted,
-        max_failed=max_failed,
-    )
+    return scorer.score(judged, expected=expected, **settings)
 
 
 def figures(report: dict[str, Any], rows: Sequence[Row]) -> Figures:
@@ -50,11 +32,8 @@ def figures(report: dict[str, Any], rows: Sequence[Row]) -> Figures:
     for name in metrics.metric_names(one.sample for one in collect(rows)):
         if not name.endswith("_stderr"):
             stderr = metrics.read_metric(report, f"{name}_stderr") if name in metrics.HEAD else math.nan
-            result[name] = {
-                "value": _finite(metrics.read_metric(report, name)),
-                "stderr": _finite(stderr),
-                "higher_is_better": metrics.higher_is_better(name),
-            }
+            value, better = metrics.read_metric(report, name), metrics.higher_is_better(name)
+            result[name] = {"value": _finite(value), "stderr": _finite(stderr), "higher_is_better": better}
     return result
 
 
@@ -69,20 +48,16 @@ def table(report: dict[str, Any]) -> str:
         return "–" if value is None else f"{value:.2f}"
 
     lines = [f"{'':24}{'score':>8}{'95 % interval':>18}{'strict':>9}{'row mean':>10}"]
-    names = {
-        "error_correction": "Error Correction",
-        "response_maintenance": "Response Maintenance",
-        "overall": "Overall",
-    }
-    for key, name in names.items():
+    for key in scorer.FIGURES:
         interval = report["intervals"].get(key)
         spread = f"{interval['low']:.2f} – {interval['high']:.2f}" if interval else "–"
         strict, row_mean = cell(report["strict"][key]), cell(report["item_mean"][key])
+        name = key.replace("_", " ").title()
         lines.append(f"{name:24}{cell(report[key]):>8}{spread:>18}{strict:>9}{row_mean:>10}")
     lines += ["", f"{'task':24}{'EC':>8}{'RM':>8}{'both':>8}{'n':>10}"]
     for task, entry in report["tasks"].items():
-        size = f"{entry['n']['error_correction']}+{entry['n']['response_maintenance']}"
-        figures = "".join(f"{cell(entry[key]):>8}" for key in names)
+        size = "+".join(map(str, entry["n"].values()))
+        figures = "".join(f"{cell(entry[key]):>8}" for key in scorer.FIGURES)
         lines.append(f"{task:24}{figures}{size:>10}")
     groups = {
         "deficiency (EC)": report["deficiencies"],

@@ -11,8 +11,6 @@ fb_verdict_failed, fb_judge_refused   shares of samples, 0..1
 fb_coverage                           share of samples the score rests on, 0..1
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable
@@ -39,12 +37,9 @@ def metric_names(samples: Iterable[Sample]) -> list[str]:
     """All metrics that these samples can have, `fb_overall` first, slices in alphabetical order."""
     rows = list(samples)
     scenarios = {sample.scenario for sample in rows}
-    heads = [
-        name for name, of in (("fb_overall", None), ("fb_ec", EC), ("fb_rm", RM)) if of is None or of in scenarios
-    ]
-    names = list(heads)
+    heads = ["fb_overall", *(["fb_ec"] if EC in scenarios else []), *(["fb_rm"] if RM in scenarios else [])]
     # lm-eval has no hook for the standard error of a custom aggregation; a metric of the name it looks up is one.
-    names += [f"{name}{end}" for name in heads for end in ("_stderr", "_ci_low", "_ci_high")]
+    names = heads + [f"{name}{end}" for name in heads for end in ("_stderr", "_ci_low", "_ci_high")]
     names += [f"{name}_strict" for name in heads if name != "fb_ec"]
     slices = set()
     for sample in rows:
@@ -78,16 +73,14 @@ def _score(report: dict[str, Any], name: str) -> float:
     if rest in ("stderr", "ci_low", "ci_high"):
         interval = report.get("intervals", {}).get(key, {})
         return _number(interval.get({"stderr": "sd", "ci_low": "low", "ci_high": "high"}[rest]))
-    kind, _, label = rest.partition("_")
-    if kind == "task":
-        return _number(_by_slug(report.get("tasks", {}), label).get(key))
-    if kind == "deficiency":
-        return _number(_by_slug(report.get("deficiencies", {}), label).get("score"))
-    return _number(_by_slug(report.get("feedback", {}).get(key, {}), label).get("score"))
-
-
-def _by_slug(table: dict[str, dict[str, Any]], wanted: str) -> dict[str, Any]:
-    return next((entry for label, entry in table.items() if slug(label) == wanted), {})
+    kind, _, label_slug = rest.partition("_")
+    tables: dict[str, dict[str, Any]] = {
+        "task": report.get("tasks", {}),
+        "deficiency": report.get("deficiencies", {}),
+        "feedback": report.get("feedback", {}).get(key, {}),
+    }
+    entry: dict[str, Any] = next((entry for label, entry in tables[kind].items() if slug(label) == label_slug), {})
+    return _number(entry.get(key if kind == "task" else "score"))
 
 
 def _number(value: Any) -> float:

@@ -1,7 +1,5 @@
 """What judging and scoring need to know of a row, whichever file it comes from: data set, answers or verdicts."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
@@ -52,10 +50,10 @@ class Sample:
 
     @property
     def exhaustive(self) -> bool:
-        """True where the checklist covers every possible answer, so that only its first item says anything.
+        """True if the checklist covers every possible answer, so that only its first item says anything.
 
-        Our detection, by form: Response Maintenance, three items, the second conditioned on agreement, the third on
-        disagreement, the first on neither. It finds the 31 Mathematics rows of the published data and no other.
+        Our detection: Response Maintenance, three items, the second conditioned on agreement, the third on
+        disagreement, the first on neither. It matches the 31 Mathematics rows of the published data and no other.
         """
         if self.scenario != RM or len(self.items) != 3:
             return False
@@ -64,18 +62,14 @@ class Sample:
         return bool(free and _IF_AGREES.match(second) and _IF_DISAGREES.match(third))
 
     def case(self, answer: str | None, state: AnswerState | None = None) -> Case:
-        """An answer to this row before a judge; scenario, task and labels become columns of the verdict rows.
+        """An answer to this row; scenario, task and labels become columns of the verdict rows.
 
         Args:
             answer: None if there is no text at all.
-            state: of the answer if its own record tells it (a refusal); None: `answer_state` of the text.
+            state: of the answer; None: `answer_state` of the text.
         """
-        labels = {
-            "scenario": self.scenario,
-            "task": self.task,
-            "deficiencies": list(self.deficiencies),
-            "feedback": list(self.feedback),
-        }
+        labels: dict[str, Any] = {"scenario": self.scenario, "task": self.task}
+        labels |= {"deficiencies": list(self.deficiencies), "feedback": list(self.feedback)}
         return Case(self.id, self.messages, answer, self.items, self.weights, labels, state or answer_state(answer))
 
 
@@ -85,7 +79,6 @@ def sample_id(user_query: str) -> str:
 
 
 def from_row(row: Mapping[str, Any]) -> Sample:
-    """A row of the built data set (`hubwright run fbbench`)."""
     checklist = sorted(row["checklist"], key=lambda item: item["index"])
     return Sample(
         id=row["id"],
@@ -105,6 +98,7 @@ def official_to_row(record: Mapping[str, Any]) -> dict[str, Any]:
     The builder checks every rule; this only converts, and raises KeyError, TypeError or IndexError for what it cannot.
     """
     weighted = record["bench_type"] == EC
+    checklist = [(item[0], float(item[1])) if weighted else (item, None) for item in record["checklist"]]
     turns = zip(("user", "assistant", "user"), ("user_query", "origin_first_response", "feedback"), strict=True)
     return {
         "id": sample_id(record["user_query"]),
@@ -115,12 +109,7 @@ def official_to_row(record: Mapping[str, Any]) -> dict[str, Any]:
         "error_types": list(record["error_type"] or []),
         "feedback_types": list(record["feedback_type"]),
         "checklist": [
-            {
-                "index": index,
-                "text": item[0] if weighted else item,
-                "weight": float(item[1]) if weighted else None,
-            }
-            for index, item in enumerate(record["checklist"])
+            {"index": index, "text": text, "weight": weight} for index, (text, weight) in enumerate(checklist)
         ],
         "any_of": not weighted,
         "reference_response": record.get("reference_second_response"),

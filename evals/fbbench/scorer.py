@@ -13,11 +13,10 @@ What is ours and not the paper's: `strict` (exhaustive checklists count with the
 intervals, the bounds, and the accounting.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +27,7 @@ from .samples import EC, RM, Sample
 from .verdicts import Judged
 
 KEYS = {EC: "error_correction", RM: "response_maintenance"}
+FIGURES = {KEYS[EC]: (EC,), KEYS[RM]: (RM,), "overall": (EC, RM)}  # by the scenarios that it is over
 Scored = tuple[Sample, float]
 
 
@@ -44,10 +44,10 @@ def sample_score(sample: Sample, verdicts: Sequence[bool | None], *, strict: boo
 def judged_score(
     judged: Judged, *, strict: bool = False, failed_answers: Literal["judged", "zero"] = "judged"
 ) -> float | None:
-    """The score of a judged sample; None where there is none (no usable verdict).
+    """The score of a judged sample; None without a usable verdict.
 
-    A refusal of the judge and an answer that never was are 0. An answer that is only the marker of a failed call keeps
-    the judge's verdict, as published, unless `failed_answers` is "zero".
+    A refusal of the judge and a missing answer are 0. An answer that is the marker of a failed call keeps the judge's
+    verdict, as published, unless `failed_answers` is "zero".
     """
     if judged.state == "failed":
         return None
@@ -56,12 +56,12 @@ def judged_score(
     return sample_score(judged.sample, judged.verdicts, strict=strict)
 
 
-def cell_means(scored: Iterable[Scored]) -> dict[tuple[str, str], float]:
-    """Mean score in [0, 1] of each (scenario, task) that has rows."""
+def _cells(scored: Iterable[Scored]) -> dict[tuple[str, str], list[float]]:
+    """The scores in [0, 1] of each (scenario, task) that has rows."""
     cells: dict[tuple[str, str], list[float]] = defaultdict(list)
     for sample, value in scored:
         cells[sample.scenario, sample.task].append(value)
-    return {cell: _mean(values) for cell, values in cells.items()}
+    return cells
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -77,41 +77,33 @@ def percent(fraction: float | None) -> float | None:
 
 def macro(scored: Iterable[Scored]) -> dict[str, float | None]:
     """The published figures in 0..100: error_correction, response_maintenance, overall; None where no row counts."""
-    means = cell_means(scored)
-
-    def average(scenarios: tuple[str, ...]) -> float | None:
-        values = [mean for cell, mean in means.items() if cell[0] in scenarios]
-        return percent(_mean(values)) if values else None
-
-    return {KEYS[EC]: average((EC,)), KEYS[RM]: average((RM,)), "overall": average((EC, RM))}
+    return _averages((cell[0], _mean(values)) for cell, values in _cells(scored).items())
 
 
 def item_mean(scored: Sequence[Scored]) -> dict[str, float | None]:
     """The plain mean over rows ("item" mode; not the published score, up to 9 points away from it)."""
+    return _averages((sample.scenario, value) for sample, value in scored)
 
-    def average(scenarios: tuple[str, ...]) -> float | None:
-        values = [value for sample, value in scored if sample.scenario in scenarios]
-        return percent(_mean(values)) if values else None
 
-    return {KEYS[EC]: average((EC,)), KEYS[RM]: average((RM,)), "overall": average((EC, RM))}
+def _averages(values: Iterable[tuple[str, float]]) -> dict[str, float | None]:
+    """The mean of the values of each figure's scenarios in 0..100."""
+    rows = list(values)
+    chosen = {name: [v for scenario, v in rows if scenario in scenarios] for name, scenarios in FIGURES.items()}
+    return {name: percent(_mean(some)) if some else None for name, some in chosen.items()}
 
 
 def bootstrap(scored: Sequence[Scored], *, resamples: int, seed: int) -> dict[str, dict[str, float]]:
     """Percentile intervals of the macro scores in 0..100: {figure: {low, high, sd}}.
 
-    Rows are drawn with replacement within each (scenario, task) cell, because the design fixes the cell sizes. This is
-    the spread due to the choice of rows, not to sampling of answers or the judge. Figures without rows are left out.
+    Rows are drawn with replacement within each (scenario, task) cell, because the design fixes the cell sizes.
     """
     rng = np.random.default_rng(seed)
-    cells: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for sample, value in scored:
-        cells[sample.scenario, sample.task].append(value)
     means: dict[tuple[str, str], np.ndarray] = {}
-    for cell in sorted(cells):
-        values = np.sort(np.asarray(cells[cell], dtype=np.float64))  # independent of the order of the file
+    for cell, scores in sorted(_cells(scored).items()):
+        values = np.sort(np.asarray(scores, dtype=np.float64))  # independent of the order of the file
         means[cell] = bootstrap_sums(values[:, None], resamples, rng)[:, 0] / len(values)
     intervals = {}
-    for name, scenarios in ((KEYS[EC], (EC,)), (KEYS[RM], (RM,)), ("overall", (EC, RM))):
+    for name, scenarios in FIGURES.items():
         chosen = [draw for cell, draw in means.items() if cell[0] in scenarios]
         if chosen:
             figure = np.mean(chosen, axis=0) * 100
@@ -133,22 +125,19 @@ def slices(scored: Sequence[Scored]) -> dict[str, Any]:
             if sample.scenario == scenario:
                 for label in labels(sample):
                     groups[label].append((sample, value))
-        return {
-            label: {"score": macro(group)[KEYS[scenario]], "n": len(group)} for label, group in sorted(groups.items())
-        }
+        key = KEYS[scenario]
+        return {label: {"score": macro(group)[key], "n": len(group)} for label, group in sorted(groups.items())}
 
     tasks: dict[str, Any] = {}
     for task in sorted({sample.task for sample, _ in scored}):
         rows = [(sample, value) for sample, value in scored if sample.task == task]
-        size = Counter(sample.scenario for sample, _ in rows)
-        tasks[task] = {**macro(rows), "n": {KEYS[EC]: size[EC], KEYS[RM]: size[RM]}}
+        sizes = Counter(sample.scenario for sample, _ in rows)
+        tasks[task] = {**macro(rows), "n": {key: sizes[scenario] for scenario, key in KEYS.items()}}
+    feedback = {key: by_label(scenario, lambda sample: sample.feedback) for scenario, key in KEYS.items()}
     return {
         "tasks": tasks,
         "deficiencies": by_label(EC, lambda sample: sample.deficiencies),
-        "feedback": {
-            KEYS[EC]: by_label(EC, lambda sample: sample.feedback),
-            KEYS[RM]: by_label(RM, lambda sample: sample.feedback),
-        },
+        "feedback": feedback,
     }
 
 
@@ -161,16 +150,13 @@ def score(
     failed_answers: Literal["judged", "zero"] = "judged",
     max_failed: float | None = None,
 ) -> dict[str, Any]:
-    """Everything that can be said of a set of verdicts, as JSON.
+    """The report on a set of verdicts, one entry per sample, as JSON.
 
     Args:
-        judged: one entry per sample.
-        expected: number of samples there should be; those that are missing count as failed verdicts.
+        expected: number of samples there should be; missing ones count as failed verdicts.
         resamples: bootstrap resamples; 0 gives no intervals.
-        seed: of the bootstrap.
         failed_answers: see `judged_score`.
-        max_failed: share of samples, in 0..1, that may lack an answer or a verdict for reasons other than the model's
-            own (failed calls, unusable verdicts); above it no score is given.
+        max_failed: share of samples, 0..1, whose answer or verdict may have failed; above it no score is given.
 
     Returns keys `error_correction`, `response_maintenance`, `overall` (0..100, None without rows), `strict`,
     `item_mean`, `bounds` (samples without a verdict counted as 0 and as 1), `intervals`, `tasks`, `deficiencies`,
@@ -221,15 +207,8 @@ def account(judged: Sequence[Judged], expected: int | None = None) -> dict[str, 
     total = max(expected or 0, len(judged))
     return {
         "samples": total,
-        "answers_ok": answers["ok"],
-        "answers_empty": answers["empty"],
-        "answers_refused": answers["refused"],
-        "answers_failed": answers["failed"],
-        "verdicts_complete": states["complete"],
-        "verdicts_partial": states["partial"],
-        "verdicts_refused": states["refused"],
-        "verdicts_failed": states["failed"],
-        "verdicts_not_judged": states["not_judged"],
+        **{f"answers_{name}": answers[name] for name in ("ok", "empty", "refused", "failed")},
+        **{f"verdicts_{name}": states[name] for name in ("complete", "partial", "refused", "failed", "not_judged")},
         "verdicts_missing": total - len(judged),
         "wrong": sum(value < 1e-6 for value in values),
         "partly_right": sum(1e-6 <= value < 1 - 1e-6 for value in values),
@@ -244,31 +223,18 @@ def _scored(
     failed_answers: Literal["judged", "zero"] = "judged",
     unscored: float | None = None,
 ) -> list[Scored]:
-    pairs = []
-    for one in judged:
-        value = judged_score(one, strict=strict, failed_answers=failed_answers)
-        if value is None:
-            value = unscored
-        if value is not None:
-            pairs.append((one.sample, value))
-    return pairs
+    values = ((one, judged_score(one, strict=strict, failed_answers=failed_answers)) for one in judged)
+    filled = ((one, unscored if value is None else value) for one, value in values)
+    return [(one.sample, value) for one, value in filled if value is not None]
 
 
 def check_against(judged: Sequence[Judged], samples: Mapping[str, Sample]) -> list[Judged]:
-    """The same verdicts with labels, items and weights taken from the data set.
-
-    Raises DataError where a sample is not in the data set or has another number of items there.
-    """
-    replaced = []
+    """The verdicts with labels, items and weights of the data set. Raises DataError if a sample does not fit it."""
     for one in judged:
-        sample = samples.get(one.sample.id)
+        name, sample = one.sample.id, samples.get(one.sample.id)
         if sample is None:
-            raise DataError(
-                f"sample {one.sample.id} of the verdicts is not in the data set; give the one they were made on"
-            )
+            raise DataError(f"sample {name} of the verdicts is not in the data set; give the one they were made on")
         if len(sample.items) != len(one.verdicts):
-            raise DataError(
-                f"sample {one.sample.id}: {len(one.verdicts)} verdicts, but the data set has {len(sample.items)} items"
-            )
-        replaced.append(Judged(**{**vars(one), "sample": sample}))
-    return replaced
+            items = f"{len(one.verdicts)} verdicts, but the data set has {len(sample.items)} items"
+            raise DataError(f"sample {name}: {items}")
+    return [replace(one, sample=samples[one.sample.id]) for one in judged]

@@ -1,7 +1,5 @@
 """Recipe step `fbbench_judge`: answers to FB-Bench before a model judge, scored as published."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from ...hub_sync.context import StepContext
@@ -15,9 +13,8 @@ from .benchmark import FBBENCH
 def judge(config: JudgeStepConfig, context: StepContext) -> None:
     """Judge `context.inputs["answers"]`, in any form that `answers.read_answers` reads; see `_lib.judging.step`.
 
-    Raises:
-        UsageError: no judge, or one that cannot be served.
-        DataError: answers that cannot be read; more failures than `max_failed` (run again to ask for them again).
+    Raises UsageError for a judge that cannot be served; DataError for unreadable answers or more failures than
+    `max_failed`.
     """
     dataset = context.inputs.get("dataset")
     cases = FBBENCH.read_answers(context.inputs["answers"].path, dataset.path if dataset else None)

@@ -1,33 +1,29 @@
 """FB-Bench as an lm-eval task: three messages in, one answer out, judged in one batch, scored as published.
 
-    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks fbbench \\
-        --metadata '{"dataset": "org/fb-bench@v1.0.0", "judge": "openai:MODEL@BASE_URL"}'
-
 Settings come from `--metadata` or, in brackets, from the environment: `dataset` [HUBWRIGHT_DATA_FBBENCH], `judge`
 [HUBWRIGHT_JUDGE] (a string or a mapping of `JudgeConfig`), `verdicts` [HUBWRIGHT_VERDICTS] (file to store them in, and
 to go on from), `bootstrap` (resamples, 1000), `max_failed` (share in 0..1 above which no score is given, 0.05).
 """
 
-from __future__ import annotations
-
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import datasets
 from lm_eval.api.instance import Instance
 
 from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.text import utf8
-from .._lib.chat import ChatTask
+from .._lib.chat import RuleScoredTask
 from .._lib.data import TaskData
-from .._lib.judging.judge import JudgeConfig, check_ready, judge_answers, read_judge_config
+from .._lib.judging.judge import check_ready, judge_answers, read_judge_config
 from .answers import read_rows
 from .metrics import higher_is_better, metric_names, read_metric
 from .samples import EC, MAX_TOKENS, TEMPERATURES, Sample, answer_state, from_row
-from .scorer import judged_score, score
+from .scorer import account, judged_score, score
 from .verdicts import Judged, collect, official_rows
 
 logger = logging.getLogger(__name__)
@@ -43,25 +39,21 @@ NO_JUDGE = (
 )
 
 
-class FBBenchTask(ChatTask):
+class FBBenchTask(RuleScoredTask):
     """The benchmark on a data set built by `hubwright run fbbench` (or the official JSON file)."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        settings = {key: value for key, value in config.items() if key != "class"}
         self._samples: dict[str, Sample] = {}
         self._judged: dict[str, Judged] = {}
         self._report: dict[str, Any] = {}
         self._present: list[Sample] = []
         self._rank, self._world_size = 0, 1
-        super().__init__(config=settings)
-
-    # Data and settings -------------------------------------------------------------------------------------------
+        super().__init__(config)
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Load the rows, and read the judge's settings, so that a wrong one fails before anything else is done."""
-        import datasets
-
-        self._judge = self._read_judge()
+        judge = self._metadata.get("judge") or os.environ.get("HUBWRIGHT_JUDGE")
+        self._judge = read_judge_config(judge) if judge else None
         rows = self._rows()
         try:
             self._samples = {row["id"]: from_row(row) for row in rows}
@@ -76,32 +68,19 @@ class FBBenchTask(ChatTask):
     def _metadata(self) -> dict[str, Any]:
         return self.config.metadata or {}
 
-    def _read_judge(self) -> JudgeConfig | None:
-        value = self._metadata.get("judge") or os.environ.get("HUBWRIGHT_JUDGE")
-        return read_judge_config(value) if value else None
-
-    @property
-    def _predict_only(self) -> bool:
-        # simple_evaluate calls override_metric("bypass") for --predict_only, before any request is built.
-        return "bypass" in self._metric_fn_list
-
-    # Requests ----------------------------------------------------------------------------------------------------
-
     def build_all_requests(self, **kwargs: Any) -> None:
         """As upstream; refuses first to generate answers that nobody could judge."""
         self._rank, self._world_size = kwargs.get("rank", 0), kwargs.get("world_size", 1)
-        if not self._predict_only:
+        if not self.bypassed:
             if self._judge is None:
                 raise UsageError(NO_JUDGE)
             check_ready(self._judge, (official_rows,))
         super().build_all_requests(**kwargs)
 
     def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
-        """The three messages."""
         return list(doc["messages"])
 
     def construct_requests(self, doc: dict[str, Any], ctx: Any, **kwargs: Any) -> Instance:
-        """One generation with the temperature of the row's task type and the published limit of new tokens."""
         templated = kwargs.pop("apply_chat_template", False)
         chat_template = kwargs.pop("chat_template", None)
         settings = deepcopy(self.config.generation_kwargs or {})
@@ -121,12 +100,8 @@ class FBBenchTask(ChatTask):
         Where neither is known, as with an endpoint, 4096: the server knows its window.
         """
         model = getattr(chat_template, "__self__", None)
-        window = self._metadata.get("max_length")
-        if not isinstance(ctx, str):
-            return MAX_TOKENS
-        if window is None and model is not None:
-            window = getattr(model, "max_length", None)
-        if not window:
+        window = self._metadata.get("max_length", getattr(model, "max_length", None))
+        if not isinstance(ctx, str) or not window:
             return MAX_TOKENS
         encode = getattr(model, "tok_encode", None)
         prompt = len(encode(ctx)) if encode else len(utf8(ctx)) // 2
@@ -136,14 +111,12 @@ class FBBenchTask(ChatTask):
             return max(room, 1)
         return room // STEP * STEP
 
-    # Judging and scoring -----------------------------------------------------------------------------------------
-
     def apply_filters(self) -> list[Instance] | None:
         """Filter as upstream, then have all answers judged in one go."""
         filtered = super().apply_filters()
         instances = self._instances or []
         self._present = [self._samples[instance.doc["id"]] for instance in instances]
-        if self._predict_only:
+        if self.bypassed:
             return filtered
         assert self._judge is not None, "build_all_requests lets no run without a judge pass"
         name = self._filters[0].name
@@ -159,9 +132,9 @@ class FBBenchTask(ChatTask):
         path = Path(value).expanduser()
         return path.with_suffix(f".rank{self._rank}{path.suffix}") if self._world_size > 1 else path
 
-    def process_results(self, doc: dict[str, Any], results: list[Any]) -> dict[str, Any]:
+    def process_results(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
         """The verdicts under `fb_overall`; under the other metrics the score, or null where the row does not count."""
-        if self._predict_only:
+        if self.bypassed:
             return {"bypass": 999}
         judged = self._judged[doc["id"]]
         record = {
@@ -183,7 +156,7 @@ class FBBenchTask(ChatTask):
 
     def aggregation(self) -> dict[str, Callable[[list[Any]], float]]:
         """One function per metric. `fb_overall` comes first and scores all records; the others read its report."""
-        if self._predict_only:
+        if self.bypassed:
             return super().aggregation()
 
         def overall(records: list[dict[str, Any]]) -> float:
@@ -197,37 +170,22 @@ class FBBenchTask(ChatTask):
 
     def _score(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         judged = [
-            Judged(
-                sample=self._samples[record["id"]],
-                verdicts=tuple(record["verdicts"]),
-                state=record["state"],
-                answer=record["answer_state"],
-                judge=record["judge"],
-            )
-            for record in records
+            Judged(self._samples[r["id"]], tuple(r["verdicts"]), r["state"], r["answer_state"], judge=r["judge"])
+            for r in records
         ]
+        resamples, max_failed = self._metadata.get("bootstrap", 1000), self._metadata.get("max_failed", 0.05)
         try:
-            return score(
-                judged,
-                resamples=int(self._metadata.get("bootstrap", 1000)),
-                max_failed=float(self._metadata.get("max_failed", 0.05)),
-            )
+            return score(judged, resamples=int(resamples), max_failed=float(max_failed))
         except DataError as error:  # the answers must not be lost with the score: NaN instead, and the reason
-            from .scorer import account
-
             logger.error("no score: %s", error)
             return {"counts": account(judged)}
 
     def higher_is_better(self) -> dict[str, bool]:
-        """True for scores, False for failure rates."""
-        if self._predict_only:
+        if self.bypassed:
             return super().higher_is_better()
         return {name: higher_is_better(name) for name in self._metric_names()}
 
-    # What upstream asks of every task ----------------------------------------------------------------------------
-
     def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
-        """The reference answer where the row has one; nothing is compared with it."""
         return doc["reference_response"] or ""
 
 

@@ -5,18 +5,15 @@ other file to be scored. Verdicts are joined by item index, never by text: 40 of
 item texts that differ from the data set's (lost backslashes).
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ...hub_sync.errors import DataError
 from ...inference.reasoning import answer_of
-from .._lib.judging.cases import AnswerState, ItemVerdict, JudgeInfo, Row, answer_hash, verdict_rows
-from .._lib.judging.verdicts import Lines, StoredVerdicts, group_rows, read_stored
+from .._lib.judging.cases import AnswerState, ItemVerdict, JudgeInfo, Row, verdict_rows
+from .._lib.judging.verdicts import Lines, StoredVerdicts, group_rows
 from .samples import Sample, answer_state, from_official, index_samples
 
 VerdictState = Literal["complete", "partial", "refused", "failed", "not_judged"]
@@ -27,60 +24,20 @@ _YES_NO = {"是": True, "否": False}
 
 @dataclass(frozen=True)
 class Judged:
-    """A sample with its verdicts.
+    """A sample with its `verdicts` per item (True, False, or None without a usable one), the judge's `reasons`, and
+    the `rows` that it was read from.
 
-    Attributes:
-        verdicts: one per item: met, not met, or None where the judge gave no usable verdict on it.
-        state: complete; partial (some item lacks its verdict and counts as not met, as published); refused (the judge
-            would not judge: 0, as published); failed (no usable reply: no score); not_judged (there was no answer: 0).
+    States: complete; partial (an item without a verdict counts as not met, as published); refused (by the judge: 0, as
+    published); failed (no usable reply: no score); not_judged (there was no answer: 0).
     """
 
     sample: Sample
     verdicts: tuple[bool | None, ...]
     state: VerdictState
     answer: AnswerState = "ok"
-    answer_sha256: str = ""
     reasons: tuple[str, ...] = ()
     judge: str = ""
-    prompt_hash: str = ""
-    attempts: int = 0
-    p_yes: tuple[float | None, ...] = ()
-    mass: tuple[float | None, ...] = ()
-    judge_revision: str = ""
-    method: str = "text"
-    language: str = ""
-
-    def rows(self, answers: int) -> list[Row]:
-        """The verdict rows, one per item."""
-        none = (None,) * len(self.verdicts)
-        parts = zip(
-            self.verdicts, self.reasons or ("",) * len(none), self.p_yes or none, self.mass or none, strict=True
-        )
-        asked = JudgeInfo(self.judge, self.judge_revision, self.method, self.language)
-        return verdict_rows(
-            self.sample.case(None, self.answer),
-            [ItemVerdict(*part) for part in parts],
-            sha256=self.answer_sha256,
-            state=self.state,
-            attempts=self.attempts,
-            asked=asked,
-            prompt_hash=self.prompt_hash,
-            answers=answers,
-        )
-
-
-@dataclass(frozen=True)
-class VerdictFile:
-    """All samples of a file, in the order of their first line, and how many there should be."""
-
-    judged: list[Judged]
-    expected: int
-
-
-def read_verdicts(source: str | Path) -> VerdictFile:
-    """The samples of our verdict file or of an official judgement file. Raises DataError as `read_stored` does."""
-    stored = read_stored(source, (official_rows,))
-    return VerdictFile(judged_of(stored), stored.expected)
+    rows: tuple[Row, ...] = ()
 
 
 def official_rows(lines: Lines, name: str) -> list[Row] | None:
@@ -89,7 +46,7 @@ def official_rows(lines: Lines, name: str) -> list[Row] | None:
         return None
     judged = [read_official(record, f"{name}: line {number}") for number, record in lines]
     index_samples((one.sample for one in judged), name)  # refuses a sample that occurs twice
-    return [row for one in judged for row in one.rows(len(judged))]
+    return [row | {"answers": len(judged)} for one in judged for row in one.rows]
 
 
 def collect(rows: Sequence[Row], name: str = "verdicts") -> list[Judged]:
@@ -116,29 +73,16 @@ def _from_rows(rows: list[Row]) -> Judged:
         items=tuple(row["text"] for row in rows),
         weights=tuple(row["weight"] for row in rows),
     )
-    known = {"yes": True, "no": False, "unparsable": None, None: None}
+    met = {"yes": True, "no": False, "unparsable": None, None: None}
     return Judged(
         sample=sample,
-        verdicts=tuple(known[row["verdict"]] for row in rows),
+        verdicts=tuple(met[row["verdict"]] for row in rows),
         state=first["state"],
         answer=first["answer_state"],
-        answer_sha256=first["answer_sha256"],
         reasons=tuple(row["reason"] for row in rows),
         judge=first["judge"],
-        prompt_hash=first["prompt_hash"],
-        attempts=first["attempts"],
-        p_yes=_values(rows, "p_yes"),
-        mass=_values(rows, "mass"),
-        judge_revision=first["judge_revision"] or "",
-        method=first["method"] or "text",
-        language=first["language"] or "",
+        rows=tuple(rows),
     )
-
-
-def _values(rows: Sequence[Row], name: str) -> tuple[float | None, ...]:
-    """A column; () if no row has a value."""
-    values = tuple(row[name] for row in rows)
-    return values if any(value is not None for value in values) else ()
 
 
 def read_official(record: Mapping[str, Any], where: str) -> Judged:
@@ -148,27 +92,19 @@ def read_official(record: Mapping[str, Any], where: str) -> Judged:
         raise DataError(f"{where}: has no second_response; is this an answer or judgement file?")
     answer = record["second_response"]
     answer = answer_of(answer) if isinstance(answer, str) else answer  # as `answers` reads it
-    judgement = record.get("judgement")
+    judgement = record["judgement"] if isinstance(record.get("judgement"), dict) else {}
     _check_judgement(judgement, where)
-    verdicts, reasons = _by_index(sample.items, judgement if isinstance(judgement, dict) else {})
-    given = sum(verdict is not None for verdict in verdicts)
-    state: VerdictState = "refused" if not given else "complete" if given == len(verdicts) else "partial"
-    return Judged(
-        sample=sample,
-        verdicts=verdicts,
-        state=state,
-        answer=answer_state(answer),
-        answer_sha256=answer_hash(answer),
-        reasons=reasons,
-        judge=str(record.get("judge_model", "")),
-        prompt_hash="official",
-    )
+    verdicts = _by_index(sample.items, judgement)
+    usable = sum(verdict.met is not None for verdict in verdicts)
+    state: VerdictState = "refused" if not usable else "complete" if usable == len(verdicts) else "partial"
+    judge = JudgeInfo(str(record.get("judge_model", "")), language="")
+    case = sample.case(answer, answer_state(answer))
+    rows = verdict_rows(case, verdicts, judge, state=state, attempts=0, prompt_hash="official", answers=1)
+    return replace(_from_rows(rows), sample=sample)
 
 
-def _check_judgement(judgement: Any, where: str) -> None:
-    """Refuse verdicts that are not text; missing and other texts are left to count as no verdict, as published."""
-    if not isinstance(judgement, dict):
-        return
+def _check_judgement(judgement: Mapping[str, Any], where: str) -> None:
+    """Refuse verdicts that are not text; missing and other texts count as no verdict, as published."""
     for item, value in judgement.items():
         verdict = value.get(_RESULT) if isinstance(value, dict) else None
         if not isinstance(verdict, str | None):
@@ -178,26 +114,24 @@ def _check_judgement(judgement: Any, where: str) -> None:
             )
 
 
-def _by_index(items: tuple[str, ...], judgement: Mapping[str, Any]) -> tuple[tuple[bool | None, ...], tuple[str, ...]]:
-    """Official verdicts, keyed by the text the judge echoed, put to item indices.
+def _by_index(items: tuple[str, ...], judgement: Mapping[str, Any]) -> list[ItemVerdict]:
+    """Official verdicts, keyed by the text that the judge echoed, by item.
 
-    By equal text (white space apart) first; what is left over, in order, to the items that are left over. An item the
-    judge dropped stays None.
+    By equal text (white space apart) first; the others, in order, to the items that are left. An item that the judge
+    dropped has no verdict.
     """
-    given = [
-        (key, value) for key, value in judgement.items() if isinstance(value, dict) and value.get(_RESULT) in _YES_NO
-    ]
-    wanted = ["".join(text.split()) for text in items]
-    result: dict[int, dict[str, Any]] = {}
+    usable = {
+        key: entry for key, entry in judgement.items() if isinstance(entry, dict) and entry.get(_RESULT) in _YES_NO
+    }
+    texts = ["".join(text.split()) for text in items]
+    by_item: dict[int, dict[str, Any]] = {}
     left = []
-    for key, value in given:
+    for key, entry in usable.items():
         text = "".join(key.split())
-        if text in wanted and wanted.index(text) not in result:
-            result[wanted.index(text)] = value
+        if text in texts and texts.index(text) not in by_item:
+            by_item[texts.index(text)] = entry
         else:
-            left.append(value)
-    open_items = [index for index in range(len(items)) if index not in result]
-    result.update(zip(open_items, left, strict=False))
-    verdicts = tuple(_YES_NO[result[i][_RESULT]] if i in result else None for i in range(len(items)))
-    reasons = tuple(str(result[i].get(_REASON, "")) if i in result else "" for i in range(len(items)))
-    return verdicts, reasons
+            left.append(entry)
+    by_item.update(zip([n for n in range(len(items)) if n not in by_item], left, strict=False))
+    entries = [by_item.get(number, {}) for number in range(len(items))]
+    return [ItemVerdict(_YES_NO.get(one.get(_RESULT, "")), str(one.get(_REASON, ""))) for one in entries]

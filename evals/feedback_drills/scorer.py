@@ -1,10 +1,8 @@
-"""Exact scoring of feedback drills. Plain functions, no lm-eval, no torch.
+"""Exact scoring of feedback drills, without lm-eval and torch.
 
 The last `Answer: VALUE` of the response counts (or `答案：VALUE`, or "the answer is VALUE"). A response without one is
-wrong, and is counted as `no_answer` besides, so that a model that only lacks the form is told from a wrong one.
+wrong and also counted as `no_answer`.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Mapping
@@ -21,8 +19,7 @@ _TRIM = " \t\r.。!！,，;；:：'\"“”‘’`*_()（）[]「」"
 
 
 def extract_answer(response: str) -> str | None:
-    """The text behind the last answer mark, without quotes and closing marks; None where there is none. A mark in a
-    thought is none."""
+    """The text behind the last answer mark outside thoughts, without quotes and closing marks, or None."""
     result = [m.strip(_TRIM) for m in _MARK.findall(answer_of(response))]
     result = [m for m in result if m]
     return result[-1] if result else None
@@ -36,34 +33,33 @@ def normalise(value: str) -> str:
 
 def is_correct(response: str, answer: str) -> bool:
     """True where the response's answer is `answer`. A unit behind a number is allowed: `Answer: 240 minutes`."""
-    given = extract_answer(response)
-    if given is None:
+    value = extract_answer(response)
+    if value is None:
         return False
-    given, answer = normalise(given), normalise(answer)
-    if given == answer:
+    value, answer = normalise(value), normalise(answer)
+    if value == answer:
         return True
-    number = _NUMBER.match(given)
+    number = _NUMBER.match(value)
     return bool(number) and _NUMBER.fullmatch(answer) is not None and number[0] == answer  # type: ignore[index]
 
 
 def score(row: Mapping[str, Any], response: str) -> dict[str, float]:
-    """Metrics of one response, each 0 or 1, with those of other scenarios and forms left out.
+    """Metrics of one response, each 0 or 1, without those of other scenarios and forms.
 
     Args:
-        row: a row of the data set; `answer`, `first_answer`, `bench_type`, `feedback_form` and `held_out_wording`
-            are read.
+        row: with `answer`, `first_answer`, `bench_type`, `feedback_form` and `held_out_wording`.
         response: the model's second response.
     """
     correct = float(is_correct(response, row["answer"]))
-    given = extract_answer(response)
-    repeated = given is not None and normalise(given) == normalise(row["first_answer"])
+    value = extract_answer(response)
+    repeated = value is not None and normalise(value) == normalise(row["first_answer"])
     return {
         "acc": correct,
         f"acc_{SCENARIOS[row['bench_type']]}": correct,
         f"acc_{row['feedback_form']}": correct,
         "acc_new_wording" if row["held_out_wording"] else "acc_known_wording": correct,
         "repeats_first_answer": float(repeated),
-        "no_answer": float(given is None),
+        "no_answer": float(value is None),
     }
 
 

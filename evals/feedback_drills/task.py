@@ -1,10 +1,4 @@
-"""Feedback drills as an lm-eval task.
-
-    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks feedback_drills \\
-        --metadata '{"dataset": "org/feedback-drills@v1.0.0"}'
-"""
-
-from __future__ import annotations
+"""Feedback drills as an lm-eval task."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,19 +11,14 @@ from .scorer import METRICS, score
 class FeedbackDrillsTask(RuleScoredTask):
     """Three turns in, the second response out, its last `Answer: VALUE` compared with the answer."""
 
+    DATA = TaskData("feedback_drills")
     TARGET = "answer"
     METRICS = METRICS
     INTERVALS = METRICS
     LOWER_IS_BETTER = ("no_answer", "repeats_first_answer")
 
-    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the test split. Raises as `TaskData.rows` does."""
-        self.dataset = {"test": TaskData("feedback_drills").rows(self.config.metadata)}
-
     def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
-        """Question, first response and feedback."""
         return [dict(turn) for turn in doc["prompt"]]
 
     def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
-        """Metrics of one response."""
         return score(doc, results[0])

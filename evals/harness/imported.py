@@ -1,33 +1,29 @@
 """Output of the stock `lm_eval` command as a recipe step: its samples and figures become a data set with provenance.
 
-For evaluations that run elsewhere (a cluster, another engine, somebody's own script): `lm_eval run ... --log_samples
---output_path DIR`, then this step with `source: DIR`. What is published has the form of an `lm_eval` step, so it can
-be judged, scored and reported in the same way. The output must say that it is about the step's model: lm-eval writes
-the commit of a model it loads from the Hub, and that commit has to be the input's, or one with the same weights,
-tokenizer and settings (a commit that only changed the card).
+For evaluations that run elsewhere: `lm_eval run ... --log_samples --output_path DIR`, then this step with `source:
+DIR`. What is published has the form of an `lm_eval` step. The output must be about the step's model: lm-eval writes
+the commit of a model that it loads from the Hub, which has to be the input's, or one with the same weights, tokenizer
+and settings (a commit that only changed the card).
 """
-
-from __future__ import annotations
 
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.files import canonical_json
 from ...hub_sync.pull import same_model
 from .._lib.data import read_split, write_parquet
+from .._lib.results import write_json
 from .step import Scrubber, report_results, sample_rows, task_summary
 
 
-class LmEvalOutputConfig(BaseModel):
+class LmEvalOutputConfig(BaseModel, extra="forbid"):
     """Where lm-eval wrote its output."""
-
-    model_config = ConfigDict(extra="forbid")
 
     source: str = Field(
         description="Folder that `--output_path` named (or the one below it), with one results_*.json and the "
@@ -55,36 +51,26 @@ def collect(config: LmEvalOutputConfig, context: StepContext) -> None:
     rows = [row for task in sorted(samples) for row in sample_rows(task, samples[task], scrub)]
     write_parquet(rows, context.output / "data" / "samples-00000-of-00001.parquet")
     settings = results["config"]
-    summary = scrub(
-        {
-            "tasks": task_summary({**results, "samples": samples}),
-            "config": {
-                "model": settings.get("model"),
-                "dtype": settings.get("model_dtype"),
-                "gen_kwargs": settings.get("gen_kwargs"),
-                "limit": settings.get("limit"),
-                "batch_size": settings.get("batch_size"),
-                "seed": settings.get("random_seed"),
-                "system_instruction": results.get("system_instruction"),
-            },
-            "packages": {
-                "lm_eval": results.get("lm_eval_version"),
-                "transformers": results.get("transformers_version"),
-            },
-        }
-    )
-    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
-    (context.output / "results.json").write_text(text + "\n", encoding="utf-8")
+    names = {
+        "model": "model", "dtype": "model_dtype", "gen_kwargs": "gen_kwargs", "limit": "limit",
+        "batch_size": "batch_size", "seed": "random_seed",
+    }  # fmt: skip
+    config_summary = {name: settings.get(theirs) for name, theirs in names.items()}
+    config_summary["system_instruction"] = results.get("system_instruction")
+    packages = {name: results.get(f"{name}_version") for name in ("lm_eval", "transformers")}
+    tasks = task_summary({**results, "samples": samples})
+    summary = scrub({"tasks": tasks, "config": config_summary, "packages": packages})
+    write_json(summary, context.output / "results.json")
     predicted = all(not entry["metrics"] for entry in summary["tasks"].values())
     report_results(context, summary, len(rows), predict_only=predicted, limit=settings.get("limit"))
 
 
 def _only_results(folder: Path) -> Path:
-    result = sorted(folder.rglob("results_*.json")) if folder.is_dir() else []
-    if len(result) != 1:
-        what = f"{len(result)} runs ({', '.join(path.name for path in result[:3])})" if result else "no results_*.json"
+    paths = sorted(folder.rglob("results_*.json")) if folder.is_dir() else []
+    if len(paths) != 1:
+        what = f"{len(paths)} runs ({', '.join(path.name for path in paths[:3])})" if paths else "no results_*.json"
         raise DataError(f"{folder.name}: {what} in the folder; give the one that holds one run of lm_eval")
-    return result[0]
+    return paths[0]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -123,11 +109,10 @@ def _check_documents(samples: list[dict[str, Any]], context: StepContext, name: 
 
 def _samples(path: Path, expected: int) -> list[dict[str, Any]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        result = [json.loads(line) for line in lines]
+        samples = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise DataError(f"{path.name}: cannot be read ({type(error).__name__}: {error})") from error
-    documents = len({sample["doc_id"] for sample in result})
+    documents = len({sample["doc_id"] for sample in samples})
     if documents != expected:
         raise DataError(f"{path.name}: holds {documents} documents, results say {expected}; the file is incomplete")
-    return result
+    return samples

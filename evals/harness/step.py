@@ -1,19 +1,15 @@
 """lm-eval as a recipe step: a pulled model in, per-sample rows and `results.json` out.
 
-The Python API of lm-eval is used as it is: the model is its own `HFLM`, within `interactive` for the tasks that are
-played step by step, and `TaskManager(include_defaults=False)` indexes our folder alone in milliseconds where every
-task is ours (upstream's 14,000 YAML files take seconds).
+The model is lm-eval's `HFLM`, within `interactive` for tasks that are played step by step. If every task is ours, our
+folder alone is indexed, in milliseconds (upstream's 14,000 YAML files take seconds).
 
 Written below `context.output`:
 
     data/samples-00000-of-00001.parquet   one row per (task, filter, document); what varies by task is JSON text
     results.json                          task -> metric -> value, standard error, direction; task hashes and versions
 
-Neither holds a path of this machine, a date or a duration: the same model, data and settings give the same bytes where
-torch does.
+Neither holds a local path, a date or a duration.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
@@ -23,9 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubwrightError, UsageError
@@ -33,69 +29,49 @@ from ...hub_sync.text import utf8
 from ...inference import device
 from ...inference.loading import check_adapter
 from .._lib.data import tasks_dir, write_parquet
+from .._lib.results import figure_table, write_json
 from .thoughts import note_thoughts
 from .weights import complete_models
 
-if TYPE_CHECKING:
-    from lm_eval.tasks import TaskManager
-
+HASHES = ("doc_hash", "prompt_hash", "target_hash")
 PACKAGES = ("lm_eval", "transformers", "tokenizers", "torch", "datasets")
 
 
-class HarnessConfig(BaseModel):
+class HarnessConfig(BaseModel, extra="forbid"):
     """How a model is evaluated. Defaults are our choice where lm-eval's own differ (marked)."""
-
-    model_config = ConfigDict(extra="forbid")
 
     tasks: list[str] = Field(min_length=1, description="Names of lm-eval tasks or groups, ours or upstream's.")
     num_fewshot: int | None = Field(None, ge=0, description="Examples in the context; null: the task's own number.")
     batch_size: int | str = Field(1, description='Sequences per forward pass, or "auto".')
-    limit: int | float | None = Field(
-        None, gt=0, description="First N documents of each task (a fraction below 1). For trials only."
-    )
-    apply_chat_template: bool = Field(
-        True, description="Render prompts through the model's chat template (our choice; lm-eval: false)."
-    )
+    limit: int | float | None = Field(None, gt=0, description="First N documents of each task, or a share: a trial.")
+    apply_chat_template: bool = Field(True, description="Use the model's chat template (our choice; lm-eval: false).")
     system_instruction: str | None = Field(None, description="System message put first; null: none.")
-    gen_kwargs: dict[str, Any] = Field(
-        default_factory=dict, description="Generation settings that override the task's, e.g. {max_gen_toks: 512}."
-    )
-    predict_only: bool = Field(
-        False, description="Store the answers and compute no metric; judge and score them later."
-    )
-    metadata: dict[str, Any] = Field(
-        default_factory=dict, description="Handed to every task, e.g. {judge: 'openai:MODEL@BASE_URL'}."
-    )
+    gen_kwargs: dict[str, Any] = Field({}, description="Generation settings over the tasks': {max_gen_toks: 512}.")
+    predict_only: bool = Field(False, description="Store the answers without metrics, to be judged later.")
+    metadata: dict[str, Any] = Field({}, description="Passed to every task, e.g. {judge: 'openai:MODEL@BASE_URL'}.")
     seed: int = Field(1234, ge=0, description="Seed of random, numpy, torch and the few-shot sampler.")
-    device: str = Field(
-        "auto", description='Torch device: "cpu", "cuda:0", "mps"; auto: the first of CUDA, MPS and CPU there is.'
-    )
+    device: str = Field("auto", description='Torch device: "cpu", "cuda:0", "mps"; auto: the first of CUDA, MPS, CPU.')
     dtype: Literal["bfloat16", "float16", "float32", "auto"] | None = Field(
         None,
-        description="Dtype of the weights; null: bfloat16 where the device has instructions for it, else float32 "
+        description="Dtype of the weights; null: bfloat16 if the device has instructions for it, else float32 "
         "(our choice; lm-eval: auto, as stored).",
     )
     think_end_token: str | None = Field(
         None,
         min_length=1,
         description="What ends a thought, such as </think>: lm-eval's own tasks then see what follows it (ours cut "
-        "thoughts anyway); null: they score whole replies, and the card says where that had a thought.",
+        "thoughts anyway); null: they score whole replies, and the card names those with thoughts.",
     )
     max_length: int | None = Field(None, gt=0, description="Context window in tokens; null: the model's own.")
     threads: int | None = Field(None, gt=0, description="Torch CPU threads; null: torch's own default.")
-    bootstrap_iters: int = Field(
-        1000, ge=0, description="Resamples for lm-eval's standard errors; 0: none (our choice; lm-eval: 100000)."
-    )
+    bootstrap_iters: int = Field(1000, ge=0, description="Resamples for standard errors (ours; lm-eval: 100000).")
 
 
 def evaluate(config: HarnessConfig, context: StepContext) -> None:
     """Evaluate `context.inputs["model"]` on `config.tasks` and write rows and results below `context.output`.
 
-    An optional `context.inputs["dataset"]` is handed to the tasks as `metadata["dataset"]`.
-
-    Raises:
-        UsageError: no model input, or a task name that nobody knows.
-        DataError: the tasks' data fail to load, or there is nothing to evaluate.
+    An optional `context.inputs["dataset"]` is handed to the tasks as `metadata["dataset"]`. Raises UsageError for no
+    model or an unknown task; DataError if the tasks' data fail to load, or there is nothing to evaluate.
     """
     import torch
 
@@ -118,9 +94,10 @@ def evaluate(config: HarnessConfig, context: StepContext) -> None:
     if not rows:
         raise DataError(f"step {context.step}: {', '.join(names)} gave no samples")
     write_parquet(rows, context.output / "data" / "samples-00000-of-00001.parquet")
-    summary = scrub(_summary(config, results))
-    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
-    (context.output / "results.json").write_text(text + "\n", encoding="utf-8")
+    packages = {name: version(name) for name in PACKAGES}
+    settings = config.model_dump(mode="json")
+    summary = scrub({"tasks": task_summary(results), "config": settings, "packages": packages})
+    write_json(summary, context.output / "results.json")
     report_results(context, summary, len(rows), predict_only=config.predict_only, limit=config.limit)
     if not config.predict_only:
         note_thoughts(context, results["samples"])
@@ -128,11 +105,10 @@ def evaluate(config: HarnessConfig, context: StepContext) -> None:
 
 def find_tasks(
     names: Sequence[str], metadata: Mapping[str, Any] | None = None, include_path: str | None = None
-) -> tuple[TaskManager, list[str]]:
-    """The index that knows all of `names` (glob patterns allowed), and the names it resolved them to.
+) -> tuple[Any, list[str]]:
+    """The index that knows all of `names` (glob patterns allowed), and the names that they match. Raises UsageError.
 
-    Ours (and those below `include_path`) alone where they suffice, in milliseconds; upstream's too where one name is
-    neither. Raises UsageError.
+    It holds ours (and those below `include_path`) alone if they suffice, else upstream's too.
     """
     from lm_eval.tasks import TaskManager
 
@@ -147,7 +123,7 @@ def find_tasks(
     raise UsageError(f"task {missing} is unknown; `hubwright tasks list` names ours, `lm_eval ls tasks` upstream's")
 
 
-def _members_known(manager: TaskManager, name: str) -> bool:
+def _members_known(manager: Any, name: str) -> bool:
     """False for a group of ours that names a task of upstream's, which an index of ours alone takes for a new one."""
     config = manager.task_index[name].cfg or {}
     if "group" not in config:
@@ -168,7 +144,7 @@ def one_line_errors() -> Iterator[None]:
         raise UsageError(f"lm-eval: {message}") from error
 
 
-def _run(config: HarnessConfig, context: StepContext, manager: TaskManager, names: list[str]) -> dict[str, Any]:
+def _run(config: HarnessConfig, context: StepContext, manager: Any, names: list[str]) -> dict[str, Any]:
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
@@ -218,23 +194,22 @@ class Scrubber:
     """Replaces this machine's paths in any JSON value by what a reader elsewhere can use."""
 
     def __init__(self, context: StepContext, metadata: Mapping[str, Any]) -> None:
-        known: dict[str, str] = {}
+        names = {str(tasks_dir()): "hubwright/evals/tasks", str(tasks_dir().resolve()): "hubwright/evals/tasks"}
         for item in context.inputs.values():
-            for path in {item.path, item.path.resolve()}:
-                known[str(path)] = str(item.ref)
-        for path in (tasks_dir(), tasks_dir().resolve()):
-            known[str(path)] = "hubwright/evals/tasks"
-        for value in _texts(metadata):  # a judge's or verdicts' file keeps its name only
-            local = Path(value.removeprefix("replay:"))
+            names |= {str(item.path): str(item.ref), str(item.path.resolve()): str(item.ref)}
+        judge = metadata.get("judge")  # its settings, or a string alone
+        texts = [*metadata.values(), *(judge.values() if isinstance(judge, Mapping) else ())]
+        for value in texts:  # a judge's or verdicts' file keeps its name only
+            local = Path(value.removeprefix("replay:")) if isinstance(value, str) else Path()
             if local.is_absolute() and local.parent != local:
-                known.setdefault(str(local), local.name)
+                names.setdefault(str(local), local.name)
         for path in (context.workdir, context.output):
-            known.setdefault(str(path.resolve()), "<local>")
-        self._known = sorted(known.items(), key=lambda pair: -len(pair[0]))  # the longest path first
+            names.setdefault(str(path.resolve()), "<local>")
+        self._names = sorted(names.items(), key=lambda pair: -len(pair[0]))  # the longest path first
 
     def __call__(self, value: Any) -> Any:
         if isinstance(value, str):
-            for path, name in self._known:
+            for path, name in self._names:
                 value = value.replace(path, name)
             return value
         if isinstance(value, Mapping):
@@ -242,14 +217,6 @@ class Scrubber:
         if isinstance(value, list | tuple):
             return [self(item) for item in value]
         return value
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _texts(item)
 
 
 def _plain(value: Any) -> Any:
@@ -278,24 +245,12 @@ def sample_rows(task: str, samples: list[dict[str, Any]], scrub: Scrubber) -> li
             "filter": str(sample["filter"]),
             "doc": text(sample["doc"]),
             "target": scrub(str(sample["target"])),
-            "arguments": text(sample["arguments"]),
-            "resps": text(sample["resps"]),
-            "filtered_resps": text(sample["filtered_resps"]),
+            **{name: text(sample[name]) for name in ("arguments", "resps", "filtered_resps")},
             "metrics": text({name: sample[name] for name in sample["metrics"]}),
-            "doc_hash": sample["doc_hash"],
-            "prompt_hash": sample["prompt_hash"],
-            "target_hash": sample["target_hash"],
+            **{name: sample[name] for name in HASHES},
         }
-        for sample in sorted(samples, key=lambda sample: (sample["filter"], sample["doc_id"]))
+        for sample in _ordered(samples)
     ]
-
-
-def _summary(config: HarnessConfig, results: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "tasks": task_summary(results),
-        "config": config.model_dump(mode="json"),
-        "packages": {name: version(name) for name in PACKAGES},
-    }
 
 
 def task_summary(results: dict[str, Any]) -> dict[str, Any]:
@@ -313,48 +268,39 @@ def task_summary(results: dict[str, Any]) -> dict[str, Any]:
                 "stderr": None if stderr == "N/A" else stderr,
                 "higher_is_better": results["higher_is_better"].get(task, {}).get(metric),
             }
-        settings = results["configs"].get(task, {})
+        hashes = (sample[name] for sample in _ordered(results["samples"].get(task, [])) for name in HASHES)
+        settings, sizes = results["configs"].get(task, {}), results["n-samples"].get(task, {})
         tasks[task] = {
             "metrics": metrics,
-            "n": results["n-samples"].get(task, {}).get("effective"),
-            "n_available": results["n-samples"].get(task, {}).get("original"),
+            "n": sizes.get("effective"),
+            "n_available": sizes.get("original"),
             "version": results["versions"].get(task),
             "num_fewshot": results["n-shot"].get(task),
-            "task_hash": _task_hash(results["samples"].get(task, [])),
+            # What was asked, in one figure: from the same three hashes as lm-eval's `task_hashes`.
+            "task_hash": hashlib.sha256(utf8("".join(hashes))).hexdigest(),
             "generation_kwargs": _plain(settings.get("generation_kwargs")),
             "metadata": _plain({k: v for k, v in (settings.get("metadata") or {}).items() if k != "config_source"}),
         }
     return tasks
 
 
-def _task_hash(samples: list[dict[str, Any]]) -> str:
-    """sha256 over each document's (document, prompt, target) hashes: what was asked, in one figure.
-
-    The same three hashes that lm-eval's own `task_hashes` are made from; ordered by document here.
-    """
-    ordered = sorted(samples, key=lambda sample: (sample["filter"], sample["doc_id"]))
-    joined = "".join(s["doc_hash"] + s["prompt_hash"] + s["target_hash"] for s in ordered)
-    return hashlib.sha256(utf8(joined)).hexdigest()
-
-
-_COLUMNS = ("metric", "value", "standard error", "95 % low", "95 % high")
+def _ordered(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(samples, key=lambda sample: (sample["filter"], sample["doc_id"]))
 
 
 def report_results(
     context: StepContext, summary: dict[str, Any], rows: int, *, predict_only: bool, limit: int | float | None
 ) -> None:
     """Fill the report from a summary: one table a task, every figure as a metric."""
-    report = context.report
-    model = str(context.inputs["model"].ref)
-    report.card.setdefault("pretty_name", f"Evaluation of {context.inputs['model'].ref.repo_id}")
+    report, model = context.report, context.inputs["model"].ref
+    report.card.setdefault("pretty_name", f"Evaluation of {model.repo_id}")
     named = sorted(summary["tasks"])
     if any(values["n"] is None for values in summary["tasks"].values()):
         named = summary["config"].get("tasks") or named  # a group may have a hundred tasks: say what was asked for
     report.card.setdefault("tags", ["evaluation", "lm-eval", *named])
     report.summary = (
-        f"`{model}` on {', '.join(named)}, measured with lm-eval "
-        f"{summary['packages']['lm_eval']}. One row per task, filter and document, with prompt, answer and metrics; "
-        "`results.json` holds the aggregates."
+        f"`{model}` on {', '.join(named)}, measured with lm-eval {summary['packages']['lm_eval']}. One row per task, "
+        "filter and document, with prompt, answer and metrics; `results.json` holds the aggregates."
     )
     if predict_only:
         report.summary += " The answers are stored without a score."
@@ -362,27 +308,15 @@ def report_results(
         report.summary += f" A trial on the first {limit} documents: not to be compared with full runs."
     report.counts["samples"] = rows
     for task, values in sorted(summary["tasks"].items()):
-        metrics = values["metrics"]
-        table = []
-        for metric, entry in metrics.items():
-            report.metrics[f"{task}/{metric}"] = entry["value"]
-            if metric.endswith(("_ci_low", "_ci_high")):
-                continue
-            low, high = (metrics.get(f"{metric}_ci_{end}", {}).get("value") for end in ("low", "high"))
-            table.append([metric, entry["value"], entry["stderr"], low, high])
-        is_group = values["n"] is None  # it has no documents of its own, and may have no figure of its own
-        if not table and not is_group:  # answers without a score
-            report.counts[f"{task}: documents answered"] = values["n"]
-            report.counts[f"{task}: documents in the data set"] = values["n_available"]
-        if not table:
-            continue
+        report.metrics |= {f"{task}/{metric}": entry["value"] for metric, entry in values["metrics"].items()}
         note = "The tasks of the group together."
-        if not is_group:
+        if values["n"] is not None:  # a group has no documents of its own, and may have no figure of its own
             note = (
                 f"{values['n']} of {values['n_available']} documents; task version {values['version']}, "
                 f"task hash `{values['task_hash'][:12]}`."
             )
-        # A column of which no metric has a figure would promise one.
-        held = [place for place in range(len(_COLUMNS)) if place < 2 or any(row[place] is not None for row in table)]
-        shown = [[row[place] for place in held] for row in table]
-        report.tables.append({"title": task, "columns": [_COLUMNS[i] for i in held], "rows": shown, "note": note})
+            if not values["metrics"]:  # answers without a score
+                report.counts[f"{task}: documents answered"] = values["n"]
+                report.counts[f"{task}: documents in the data set"] = values["n_available"]
+        if values["metrics"]:
+            report.tables.append(figure_table(task, values["metrics"], note))

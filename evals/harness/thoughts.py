@@ -1,7 +1,5 @@
 """Replies of lm-eval's own tasks that hold a thought: those tasks score the whole text, and the report says so."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any

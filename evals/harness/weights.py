@@ -1,37 +1,28 @@
 """lm-eval's models with every weight from their files: what a checkpoint lacks is an error, not a random draw."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 from ...inference.loading import CompleteModels
 
 
 @contextmanager
 def complete_models(names: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Let `HFLM` load complete models only, whoever makes it; put back afterwards.
+    """Let `HFLM` load complete models only; DataError in one line for missing and misshapen weights.
 
     Args:
         names: local folder -> the model's name in messages.
-
-    Within it, making an HFLM raises DataError in one line for missing and misshapen weights.
     """
     from lm_eval.models.huggingface import HFLM
 
     create = HFLM._create_model
 
     def create_complete(self: Any, pretrained: str, *args: Any, **options: Any) -> None:
-        plain = self.AUTO_MODEL_CLASS
-        self.AUTO_MODEL_CLASS = CompleteModels(plain, (names or {}).get(pretrained, ""))
-        try:
+        complete = CompleteModels(self.AUTO_MODEL_CLASS, (names or {}).get(pretrained, ""))
+        with mock.patch.object(self, "AUTO_MODEL_CLASS", complete):
             create(self, pretrained, *args, **options)
-        finally:
-            self.AUTO_MODEL_CLASS = plain
 
-    HFLM._create_model = create_complete
-    try:
+    with mock.patch.object(HFLM, "_create_model", create_complete):
         yield
-    finally:
-        HFLM._create_model = create

@@ -1,7 +1,5 @@
 """Recipe step `judge`: the answers of any data set before a model judge, by the questions of a rubric."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from pydantic import Field
@@ -26,9 +24,8 @@ class RubricJudgeConfig(JudgeStepConfig):
 def judge(config: RubricJudgeConfig, context: StepContext) -> None:
     """Judge `context.inputs["answers"]`, a data set with `messages` and `answer`; see `_lib.judging.step`.
 
-    Raises:
-        UsageError: no judge, or one that cannot be served.
-        DataError: answers that cannot be read; more failures than `max_failed` (run again to ask for them again).
+    Raises UsageError for a judge that cannot be served; DataError for unreadable answers or more failures than
+    `max_failed`.
     """
 
     def figures(rows: Sequence[Row]) -> Figures:

@@ -5,8 +5,6 @@ tasks of lm-eval 0.4.13 fail there. The questions are read from the archive itse
 pins; prompts, choices and scores are upstream's.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import zipfile
@@ -14,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import datasets
 from lm_eval.api.task import ConfigurableTask
 
 from ...hub_sync.errors import DataError, UsageError
@@ -49,7 +48,6 @@ class CMMLUTask(ConfigurableTask):
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Fetch the archive at the pinned commit and read `dev` and `test` of the subject."""
-        import datasets
         from huggingface_hub import hf_hub_download
 
         repo, subject = str(self.config.dataset_path), str(self.config.dataset_name)

@@ -1,7 +1,5 @@
 """Numbers in texts of many languages: what they may mean, whether an answer is right, and wrong ones beside it."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import string
@@ -43,14 +41,14 @@ def readings(text: str) -> tuple[Fraction, ...]:
     bare = bare.removeprefix("-")
     if len(bare) > _LONGEST:
         return ()
-    found: list[Fraction] = []
+    values: list[Fraction] = []
     for form, thousands, decimals in _FORMS:
         if form.fullmatch(bare):
             digits = bare.replace(thousands, "") if thousands else bare
             value = sign * Fraction(digits.replace(decimals, ".") if decimals else digits)
-            if value not in found:
-                found.append(value)
-    return tuple(found)
+            if value not in values:
+                values.append(value)
+    return tuple(values)
 
 
 def plain(answer: str) -> str:
@@ -66,39 +64,38 @@ def plain(answer: str) -> str:
     return digits if digits == "0" else sign + digits
 
 
-def exact_match(found: str, gold: str) -> float:
+def exact_match(extracted: str, gold: str) -> float:
     """Upstream's comparison of what was extracted: case and punctuation do not count, neither does the script.
 
     So 1,000 is 1000, but 1.5 is 15 as well, -3 is 3, and 5.00 is not 5; `number_match` is the other way round.
     """
-    one, other = (ascii_digits(text).lower().translate(_NO_PUNCTUATION) for text in (found, gold))
+    one, other = (ascii_digits(text).lower().translate(_NO_PUNCTUATION) for text in (extracted, gold))
     return float(one == other)
 
 
-def number_match(found: str, gold: str) -> float:
+def number_match(extracted: str, gold: str) -> float:
     """Whether what was extracted may be read as the gold number (our choice)."""
-    return float(Fraction(plain(gold)) in readings(found))
+    return float(Fraction(plain(gold)) in readings(extracted))
 
 
 def in_question(question: str) -> list[Fraction]:
     """The numbers of a question in its order, each once, by its likeliest reading; numerals in words are missed."""
-    found: list[Fraction] = []
+    numbers: list[Fraction] = []
     for match in _IN_TEXT.finditer(question):
         values = readings(match[0])
-        if values and values[0] not in found:
-            found.append(values[0])
-    return found
+        if values and values[0] not in numbers:
+            numbers.append(values[0])
+    return numbers
 
 
 def distractors(question: str, answer: str) -> list[str]:
-    """Three wrong answers to a word problem: our choice, MGSM and MSVAMP have none.
+    """Three wrong answers to a word problem (our choice; MGSM and MSVAMP have none).
 
-    Up to two are what other operations make of the question's numbers (sum, difference, product or quotient of two,
+    Up to two are results of other operations on the question's numbers (sum, difference, product or quotient of two,
     the sum of all); the others stand near the answer, in steps of its last digit that is not 0. All have the answer's
-    sign and number of decimals and, where there are enough of them, its number of digits, a text of fewer tokens being
-    likelier whatever it says, and are not in the question, whose numbers a model that copies would take. How many are
-    smaller than the answer is drawn, so that its rank tells nothing, unless it is too small for that. Question and
-    answer alone decide, by hashes: the same at every run.
+    sign and decimals and, if possible, its number of digits, since a text of fewer tokens is likelier; none is in the
+    question, whose numbers a model that copies would take. How many are smaller is drawn, so that the answer's rank
+    tells nothing. Hashes of question and answer decide: the same at every run.
     """
     gold = plain(answer)
     places = len(gold.partition(".")[2])
@@ -119,24 +116,24 @@ def distractors(question: str, answer: str) -> list[str]:
     step = 10 ** (len(str(size)) - len(str(size).rstrip("0"))) if size else 1
     smaller = min(order(-1)[0] % 4, max(size - 1, 0))
     chosen: list[int] = []
-    for side, wanted in ((-1, smaller), (1, 3 - smaller)):
+    for side, count in ((-1, smaller), (1, 3 - smaller)):
         candidates = sorted((v for v in results if (v - size) * side > 0 and v and not telling(v)), key=order)[
-            : max(wanted - 1, 1)
+            : max(count - 1, 1)
         ]
         near = sorted((size + side * factor * step for factor in _STEPS), key=order)
         # The answer's neighbours are what is left of a small answer.
         pool = dict.fromkeys([*candidates, *near, *(size + side * factor for factor in (1, 2, 3))])
-        chosen += [value for value in sorted(pool, key=telling) if value > 0][:wanted]
+        chosen += [value for value in sorted(pool, key=telling) if value > 0][:count]
     return [_written(value, places, negative=right < 0) for value in chosen]
 
 
 def _results(numbers: list[Fraction]) -> set[Fraction]:
     used = numbers[:_OPERANDS]
-    found = {sum(used, Fraction())}
+    results = {sum(used, Fraction())}
     for place, a in enumerate(used):
         for b in used[place + 1 :]:
-            found |= {a + b, abs(a - b), a * b} | {x / y for x, y in ((a, b), (b, a)) if y}
-    return found
+            results |= {a + b, abs(a - b), a * b} | {x / y for x, y in ((a, b), (b, a)) if y}
+    return results
 
 
 def _written(value: int, places: int, *, negative: bool) -> str:

@@ -1,7 +1,5 @@
 """Scores of a choice by log-likelihood, a plain function that needs no lm-eval."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -17,11 +15,10 @@ def choice_scores(log_likelihoods: Sequence[float], options: Sequence[str], gold
         gold: number of the right one.
 
     Returns:
-        acc: the right option is the likeliest, the first of several that are.
+        acc: the right option is the likeliest (the first of equal ones).
         acc_norm: the same after division by the option's number of characters, as lm-eval.
-        choice_loss: negative log of the right option's share among the options' probabilities, in nats; log of their
-            number where the model knows nothing (our choice).
-        loss_per_byte: negative log-likelihood of the right option by its number of UTF-8 bytes, in nats (our choice).
+        choice_loss: negative log of the right option's share of the options' probabilities, in nats (our choice).
+        loss_per_byte: negative log-likelihood of the right option per UTF-8 byte, in nats (our choice).
     """
     normed = [value / max(len(option), 1) for value, option in zip(log_likelihoods, options, strict=True)]
     best = max(log_likelihoods)

@@ -1,18 +1,16 @@
 """MGSM, MSVAMP, EXAMS and plain text by language as lm-eval tasks.
 
-    lm_eval run --model hf --model_args pretrained=... --tasks maet_math_ll \\
-        --metadata '{"dataset": "org/ability@v1.0.0"}'
-
 Word problems in upstream's form (`mgsm_native_cot_*`), generated and scored by the number in the reply; the same
 problems and EXAMS as a choice by log-likelihood, since a small model gets no generated answer right; held-out text by
 rolling log-likelihood, for what a model forgets. The YAML's `dataset_name` is the data set's config.
 """
 
-from __future__ import annotations
-
 import re
+import string
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import datasets
 
 from ...hub_sync.errors import DataError
 from ...hub_sync.text import utf8
@@ -21,9 +19,6 @@ from .._lib.scored import ScoredTask
 from .numbers import distractors, exact_match, number_match, plain
 from .scorer import choice_scores
 from .words import FLEXIBLE, STOPS, WORDS, Words
-
-if TYPE_CHECKING:
-    import datasets
 
 Row = dict[str, Any]
 
@@ -38,10 +33,10 @@ class AbilityTask(ScoredTask):
         raise NotImplementedError
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the config's test split, and as examples its train split, or the test split where it has none.
+        """Read the config's test split, and as examples its train split, or the test split if it has none.
 
-        lm-eval never gives a row as an example of itself. Raises DataError where the data set is none of this kind
-        or a row cannot be scored, UsageError and HubError as `evals._lib.data` says.
+        Raises DataError for another data set or a row that cannot be scored, UsageError and HubError as
+        `evals._lib.data` says.
         """
         path, source_name = TaskData("ability").locate(self.config.metadata)
         subset, split = str(self.config.dataset_name), str(self.config.test_split)
@@ -55,8 +50,6 @@ class AbilityTask(ScoredTask):
         self.config.fewshot_split = self.fewshot_cfg.split = examples
 
     def _rows(self, rows: datasets.Dataset, where: str) -> datasets.Dataset:
-        from datasets import Dataset
-
         missing = [name for name in self.COLUMNS if name not in rows.column_names]
         if missing:
             raise DataError(f"{where}: has no column {missing[0]!r}; give a data set of `uses: ability`")
@@ -68,7 +61,7 @@ class AbilityTask(ScoredTask):
                 result.append(row | self.prepared(row))
             except DataError as error:
                 raise DataError(f"{where}: row {row['id']!r}: {error}") from error
-        return Dataset.from_list(result)
+        return datasets.Dataset.from_list(result)
 
 
 def language_words(config: Mapping[str, Any]) -> Words:
@@ -88,29 +81,22 @@ class WordProblemTask(AbilityTask):
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.words = language_words(config)
         until = [self.words.question, *STOPS]
-        take_first = {"function": "take_first"}
-        patterns: dict[str, dict[str, Any]] = {
-            "strict-match": {"regex_pattern": self.words.strict},
-            "flexible-extract": {"regex_pattern": FLEXIBLE, "group_select": -1},
+        patterns = {
+            "strict-match": {"function": "regex", "regex_pattern": self.words.strict},
+            "flexible-extract": {"function": "regex", "regex_pattern": FLEXIBLE, "group_select": -1},
         }
-        filters = [
-            {"name": name, "filter": [{"function": "regex", **pattern}, take_first]}
-            for name, pattern in patterns.items()
-        ]
+        filters = [{"name": name, "filter": [one, {"function": "take_first"}]} for name, one in patterns.items()]
         settings = {**config.get("generation_kwargs", {}), "until": until}
         super().__init__({**config, "generation_kwargs": settings, "filter_list": filters})
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """As the parent; and tell `doc_to_target` which rows are examples."""
         super().download(dataset_kwargs, **kwargs)
         self.fewshot_cfg.doc_to_target = "example"
 
     def prepared(self, row: Row) -> Row:
-        """The answer as digits."""
         return {"answer": plain(row["answer"])}
 
     def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
-        """The question between the language's words."""
         return f"{self.words.question} {doc['question']}\n{self.words.steps}"
 
     def doc_to_target(self, doc: Row, doc_to_target: Any = None) -> str:
@@ -120,7 +106,6 @@ class WordProblemTask(AbilityTask):
         return str(doc["solution"]) or self.words.sentence(doc["answer"])
 
     def scores(self, doc: Row, results: Sequence[str]) -> dict[str, float]:
-        """Metrics of what one filter took out of the reply."""
         result, gold = results[0], doc["answer"]
         return {"exact_match": exact_match(result, gold), "number_match": number_match(result, gold)}
 
@@ -136,20 +121,17 @@ class ChoiceTask(AbilityTask):
         super().__init__({**config, "doc_to_choice": "options"})
 
     def doc_to_target(self, doc: Row, doc_to_target: Any = None) -> int:
-        """Number of the right option."""
         return int(doc["gold"])
 
     def scores(self, doc: Row, results: Sequence[tuple[float, bool]]) -> dict[str, float]:
-        """Metrics of the options' log-likelihoods."""
         return choice_scores([float(value) for value, _ in results], doc["options"], doc["gold"])
 
 
 class NumberChoiceTask(ChoiceTask):
-    """A word problem's answer among three wrong numbers, in the order of their values: our choice.
+    """A word problem's answer among three wrong numbers, in the order of their values (our choice).
 
-    Nothing is generated: of a model that gets no answer right it still tells whether the right number has become
-    likelier. The prompt is that of upstream's `mgsm_direct_*`, a bare answer without steps. The wrong numbers are
-    `numbers.distractors`; they can be told from the right one by chance only, or by reading the question.
+    Nothing is generated: of a model that gets no answer right it still tells whether the right number became likelier.
+    The prompt is that of upstream's `mgsm_direct_*`; the wrong numbers are `numbers.distractors`.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -157,13 +139,11 @@ class NumberChoiceTask(ChoiceTask):
         super().__init__(config)
 
     def prepared(self, row: Row) -> Row:
-        """The four numbers, ascending."""
         answer = plain(row["answer"])
         options = sorted([answer, *distractors(row["question"], answer)], key=float)
         return {"answer": answer, "options": options, "gold": options.index(answer)}
 
     def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
-        """The question between the language's words."""
         return f"{self.words.question} {doc['question']}\n{self.words.direct}"
 
 
@@ -171,16 +151,13 @@ class ExamTask(ChoiceTask):
     """A school question with its options listed, answered by a letter: MMLU's form, with its English `Answer:`."""
 
     def prepared(self, row: Row) -> Row:
-        """The letters, and which of them is right."""
-        letters = [chr(ord("A") + place) for place in range(len(row["choices"]))]
+        letters = list(string.ascii_uppercase[: len(row["choices"])])
         if row["answer"] not in letters:
             raise DataError(f"the answer {row['answer']!r} is not one of its {len(letters)} choices' letters")
         return {"options": letters, "gold": letters.index(row["answer"])}
 
     def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
-        """The question and a line for each choice."""
-        letters = (chr(ord("A") + place) for place in range(len(doc["choices"])))
-        lines = [f"{letter}. {choice}" for letter, choice in zip(letters, doc["choices"], strict=True)]
+        lines = [f"{letter}. {choice}" for letter, choice in zip(string.ascii_uppercase, doc["choices"], strict=False)]
         return "\n".join([doc["question"].strip(), *lines, "Answer:"])
 
 
@@ -188,11 +165,9 @@ class ExamTextTask(ExamTask):
     """A school question with none of its options shown, answered by an option's text: ARC's form (our choice)."""
 
     def prepared(self, row: Row) -> Row:
-        """The options' texts, and which of them is right."""
         return {"options": row["choices"], "gold": super().prepared(row)["gold"]}
 
     def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
-        """The question alone."""
         return f"Question: {doc['question'].strip()}\nAnswer:"
 
 
@@ -233,11 +208,9 @@ class GeneralTextTask(ScoredTask):
         self.dataset = {split: rows}
 
     def fewshot_context(self, doc: Row, num_fewshot: int = 0, **kwargs: Any) -> str:
-        """Nothing stands before a document."""
         return ""
 
     def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
-        """Nothing."""
         return ""
 
     def scores(self, doc: Row, results: Sequence[float]) -> dict[str, Any]:
@@ -246,7 +219,6 @@ class GeneralTextTask(ScoredTask):
         return {name: (results[0], words if name == "word_perplexity" else size) for name in self.METRICS}
 
     def aggregation(self) -> dict[str, Any]:
-        """lm-eval's own, over all documents together."""
         from lm_eval.api.metrics import bits_per_byte, weighted_perplexity
 
         table = {"word_perplexity": weighted_perplexity, "byte_perplexity": weighted_perplexity}

@@ -1,27 +1,22 @@
 """Recipe step `metric`: a scorer as a Space that `evaluate.load("org/NAME")` loads.
 
-A metric module lies in its benchmark's folder. It holds an `evaluate.Metric` over the plain scorer of the installed
-package, so both give the same figures, and four texts: NAME, TITLE, SUMMARY and EXAMPLE (code). It imports its
-package by the full name, because the Space gets a copy of it. The repository has to be named NAME: `evaluate` looks
-for NAME.py in org/NAME.
+A metric module lies in its benchmark's folder. It holds an `evaluate.Metric` over the scorer of the installed package
+and four texts: NAME, TITLE, SUMMARY and EXAMPLE (code). It imports its package by the full name, because the Space
+gets a copy of it. The repository has to be named NAME: `evaluate` looks for NAME.py in org/NAME.
 """
-
-from __future__ import annotations
 
 import importlib
 from importlib.metadata import version
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 
 
-class MetricConfig(BaseModel):
+class MetricConfig(BaseModel, extra="forbid", frozen=True):
     """Which metric."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     module: str = Field(
         pattern=r"^\w+(\.\w+)+$",

@@ -1,7 +1,5 @@
 """The score of one reply to a request of NESTFUL. Needs neither lm-eval nor torch."""
 
-from __future__ import annotations
-
 from .._lib.call_lists import scorer
 from .._lib.call_lists.micro import Tally
 from .._lib.call_lists.scorer import Calls, whole

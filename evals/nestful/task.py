@@ -1,12 +1,7 @@
 """NESTFUL as an lm-eval task: a request and functions in, the sequence of calls that serves it out.
 
-    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks nestful \\
-        --metadata '{"dataset": "org/nestful@v1.0.0"}'
-
 The chat form is that of the `toolcall` task. Nothing is executed: references are compared as text.
 """
-
-from __future__ import annotations
 
 from .._lib.call_lists.task import CallListTask
 from .._lib.data import TaskData

@@ -1,12 +1,7 @@
 """Seal-Tools as lm-eval tasks: a request and functions in, all calls that serve it out.
 
-    lm_eval run --model hf --model_args pretrained=... --apply_chat_template --tasks seal_tools_in_domain \\
-        --metadata '{"dataset": "org/seal-tools@v1.0.0"}'
-
 The chat form is that of the `toolcall` task, with one rule before the functions: how a call takes a result of another.
 """
-
-from __future__ import annotations
 
 from .._lib.call_lists.task import CallListTask
 from .._lib.data import TaskData

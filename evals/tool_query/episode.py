@@ -4,8 +4,6 @@ The chat form is that of the `toolcall` task: functions in the system turn, call
 `<tool_response>` blocks of the next user turn.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -26,31 +24,28 @@ UNREADABLE = "error: no call could be read; write calls in the form above, and c
 class ToolQueryEpisode:
     """See the module; an `Episode`.
 
-    The transcript has success (finished, the answer matches where one is asked for, and the list's changes are the
-    wanted ones), progress (the best share, at any time, of the wanted changes that hold and the answer that is right,
-    each counted once), actions (calls, and replies or parts of them that no call could be read from), executable
+    The transcript has success (finished, right answer, and the wanted changes), progress (the best share, at any time,
+    of wanted changes that hold and the right answer), actions (calls, and unreadable replies or parts), executable
     (those that could be made), finished, answer, changes, steps (replies), fault ("" or one line), stopped and said:
     reply and results.
     """
 
     def __init__(self, row: Mapping[str, Any]) -> None:
         self._list = ToDoList(json.loads(row["board"]), row["today"])
-        self._wanted = json.loads(row["changes"])
+        self._changes = json.loads(row["changes"])
         self._answer = json.loads(row["answer"])
         self._messages = [
             {"role": "system", "content": system_turn(self._list.definitions(), RULE)},
             {"role": "user", "content": row["goal"]},
         ]
-        self._said: list[dict[str, Any]] = []
+        self._steps: list[dict[str, Any]] = []
         self._actions = self._executable = 0
         self._progress, self._stopped = 0.0, ""
 
     def prompt(self) -> list[dict[str, str]] | None:
-        """The functions, the request, and the calls and results so far."""
         return None if self._list.finished or self._stopped else list(self._messages)
 
     def reply(self, text: str, reasoning: str = "") -> None:
-        """Make the calls of a reply, up to the one that finishes."""
         prediction, results = parse(text), []
         for call in prediction.calls:
             executed, result = self._list.call(call["name"], call["arguments"])
@@ -64,22 +59,20 @@ class ToolQueryEpisode:
             self._actions += 1
             results.append(UNREADABLE)
         thought = {"reasoning": reasoning} if reasoning else {}
-        self._said.append({"reply": text, **thought, "results": results})
+        self._steps.append({"reply": text, **thought, "results": results})
         blocks = "\n".join(f"<tool_response>\n{dumps(result)}\n</tool_response>" for result in results)
         self._messages += [{"role": "assistant", "content": text}, {"role": "user", "content": blocks}]
-        if len(self._said) >= STEPS and not self._list.finished:
+        if len(self._steps) >= STEPS and not self._list.finished:
             self.stop(f"not finished in {STEPS} steps")
 
     def stop(self, reason: str) -> None:
-        """End as failed."""
         self._stopped = reason
 
     def transcript(self) -> dict[str, Any]:
-        """See the class."""
         fault = self._stopped
         if not fault and not self._answered():
             fault = f"the answer is {dumps(self._list.answer)[:100]} and not {dumps(self._answer)[:100]}"
-        if not fault and self._list.changes() != self._wanted:
+        if not fault and self._list.changes() != self._changes:
             fault = "the changes are not the wanted ones"
         return {
             "success": not fault,
@@ -89,18 +82,17 @@ class ToolQueryEpisode:
             "finished": self._list.finished,
             "answer": self._list.answer,
             "changes": self._list.changes(),
-            "steps": len(self._said),
+            "steps": len(self._steps),
             "fault": fault,
             "stopped": bool(self._stopped),
-            "said": self._said,
+            "said": self._steps,
         }
 
     def _answered(self) -> bool:
         return self._list.finished and (self._answer is None or matches(self._list.answer, self._answer))
 
     def _share(self) -> float:
-        """Of the wanted changes, and of the answer where one is asked for, what holds now."""
         now = self._list.changes()
-        held = sum(change in now for change in self._wanted)
+        held = sum(change in now for change in self._changes)
         asks = self._answer is not None
-        return (held + (asks and self._answered())) / max(1, len(self._wanted) + asks)
+        return (held + (asks and self._answered())) / max(1, len(self._changes) + asks)

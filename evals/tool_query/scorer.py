@@ -1,7 +1,5 @@
 """The score of a played request, and when an answer is the wanted one. Needs neither lm-eval nor torch."""
 
-from __future__ import annotations
-
 import ast
 import json
 from collections.abc import Mapping
@@ -25,28 +23,26 @@ def score(transcript: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def matches(given: Any, wanted: Any) -> bool:
-    """Is an answer the wanted one? Lists in any order; numbers as numbers or text; no regard to case, quotes and a
-    full stop at the end. Our choice: the source asks for equal values, lists sorted.
-    """
-    if isinstance(wanted, list):
-        return sorted(map(_plain, _listed(given))) == sorted(map(_plain, wanted))
-    if isinstance(given, list) and len(given) == 1:
-        given = given[0]
-    return _plain(given) == _plain(wanted)
+def matches(answer: Any, right: Any) -> bool:
+    """True for the right answer: lists in any order; no regard to case, quotes and a full stop (our choice)."""
+    if isinstance(right, list):
+        return sorted(map(_plain, _listed(answer))) == sorted(map(_plain, right))
+    if isinstance(answer, list) and len(answer) == 1:
+        answer = answer[0]
+    return _plain(answer) == _plain(right)
 
 
-def _listed(given: Any) -> list[Any]:
+def _listed(answer: Any) -> list[Any]:
     """A list from a list, or from the text of one as JSON or Python write it."""
-    if isinstance(given, str) and len(given) <= MOST:
+    if isinstance(answer, str) and len(answer) <= MOST:
         for read in (json.loads, ast.literal_eval):
             try:
-                result = read(given)
+                result = read(answer)
             except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
                 continue
             if isinstance(result, list):
                 return result
-    return given if isinstance(given, list) else [given]
+    return answer if isinstance(answer, list) else [answer]
 
 
 def _plain(value: Any) -> str:

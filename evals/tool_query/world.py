@@ -4,8 +4,6 @@ The tools' names and arguments are those of AgentGym's environment, which asks a
 back is ours. Nothing here runs a model's text.
 """
 
-from __future__ import annotations
-
 import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,13 +23,11 @@ class Refused(Exception):
 
 
 class ToDoList:
-    """A list at work.
+    """A list at work. `answer` is what `finish` was given, `finished` says that it was called.
 
     Args:
         board: projects with name, is_favorite and tasks (content, due_date, priority, duration, description).
         today: YYYY-MM-DD.
-
-    `answer` is what `finish` was given, `finished` says that it was called.
     """
 
     def __init__(self, board: Sequence[Mapping[str, Any]], today: str) -> None:
@@ -44,7 +40,7 @@ class ToDoList:
             for task in project["tasks"]:
                 self._tasks[f"t{len(self._tasks) + 1}"] = dict(task) | {"project_id": place}
         self._start = {key: dict(project) for key, project in self._projects.items()}
-        self._given = {key: dict(task) for key, task in self._tasks.items()}
+        self._tasks_at_start = {key: dict(task) for key, task in self._tasks.items()}
         self.answer: Any = None
         self.finished = False
         self._schemas = {name: from_function(getattr(self, name)) for name in TOOLS}
@@ -70,7 +66,7 @@ class ToDoList:
         for key, project in self._start.items():
             if self._projects[key]["is_favorite"] != project["is_favorite"]:
                 result.append(["project", project["name"], "is_favorite", not project["is_favorite"]])
-        for key, task in self._given.items():
+        for key, task in self._tasks_at_start.items():
             now = self._tasks.get(key)
             if now is None:
                 result.append(["task", task["content"], "gone", True])
@@ -104,7 +100,7 @@ class ToDoList:
             project_id: id of the project.
         """
         self._project(project_id)
-        return [self._shown(key) for key, task in self._tasks.items() if task["project_id"] == project_id]
+        return [self._view(key) for key, task in self._tasks.items() if task["project_id"] == project_id]
 
     def get_task_description(self, task_id: str) -> dict[str, Any]:
         """The description of an open task.
@@ -142,7 +138,7 @@ class ToDoList:
             task["due_date"] = datetime.date.fromisoformat(due_date).isoformat()
         except ValueError:
             raise Refused(f"{due_date[:40]!r} is no date of the form YYYY-MM-DD") from None
-        return self._shown(task_id)
+        return self._view(task_id)
 
     def delete_task(self, task_id: str) -> dict[str, Any]:
         """Delete a task.
@@ -171,7 +167,7 @@ class ToDoList:
             raise Refused(f"there is no open task {task_id[:40]!r}; get_tasks lists those of a project")
         return self._tasks[task_id]
 
-    def _shown(self, task_id: str) -> dict[str, Any]:
+    def _view(self, task_id: str) -> dict[str, Any]:
         task = self._task(task_id)
         return {"id": task_id} | {key: task[key] for key in ("content", "due_date", "priority")}
 
@@ -180,6 +176,6 @@ class ToDoList:
         return {"id": task_id, "content": task["content"], key: task[key]}
 
     def _removed(self, task_id: str) -> dict[str, Any]:
-        shown = self._shown(task_id)
+        view = self._view(task_id)
         del self._tasks[task_id]
-        return shown
+        return view

@@ -4,9 +4,7 @@ import json
 from collections import defaultdict
 from typing import Any
 
-import datasets
-import evaluate
-
+from hubwright.evals._lib import metric_module
 from hubwright.evals._lib import tool_calls as scorer
 
 NAME = "tool_calls"  # of the Space, and so of this file there
@@ -18,31 +16,18 @@ evaluate.load("ORG/tool_calls").compute(
     references=['[{"name": "now", "arguments": {}}]'],
 )
 """
-_DESCRIPTION = (
-    """Tool calls compared as JSON values: same names, same arguments; and restraint where words are right."""
-)
-_INPUTS = """
-Args:
-    predictions: what the model wrote, one text per turn.
-    references: the right calls of each turn as JSON text: a list of {"name", "arguments"}, [] where words are right.
-Returns:
-    means, 0 to 1: call_exact, call_name, call_valid, call_argument_f1, call_missing over the turns where calls are
-    right, no_call over the others, empty over all; and n_call, n_no_call. A mean over no turn is left out.
-"""
 
 
-@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS)
-class ToolCalls(evaluate.Metric):
-    """The scorer of the lm-eval task `toolcall`."""
+class ToolCalls(metric_module.ScorerMetric):
+    """Tool calls compared as JSON values: same names, same arguments; and restraint where words are right.
 
-    def _info(self) -> evaluate.MetricInfo:
-        text = datasets.Value("string")
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS,
-            features=datasets.Features({"predictions": text, "references": text}),
-        )
+    Args:
+        predictions: what the model wrote, one text per turn.
+        references: the right calls of each turn as JSON text: a list of {"name", "arguments"}, [] for words.
+    Returns:
+        means, 0 to 1: call_exact, call_name, call_valid, call_argument_f1, call_missing over the turns where calls are
+        right, no_call over the others, empty over all; and n_call, n_no_call. A mean over no turn is left out.
+    """
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         values: dict[str, list[float]] = defaultdict(list)

@@ -164,7 +164,7 @@ def test_eval_runs_lm_eval_on_our_tasks(hubwright_in_process: Any, tiny_model: P
             ["--model", "hf", "--model_args", "pretrained=no/such-model"], "lm-eval:", marks=pytest.mark.slow
         ),
         (["--model", "hf", "--log_samples"], "--output_path"),
-        (["--model", "hf", "--wandb_args", "project=x"], "use `lm_eval run"),
+        (["--model", "hf", "--wandb_args", "project=x"], "pip install wandb"),
     ],
 )
 def test_eval_refuses_in_one_line(arguments: list[str], said: str, hubwright_in_process: Any) -> None:

@@ -7,10 +7,8 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
 
 from hubwright.inference.blocks import Fence, fences, json_object, json_text, unfenced
-from hubwright.inference.requests import Reply, as_model
 
 OBJECT = '{"1": {"reason": "a }", "verdict": "yes"}}'
 
@@ -54,15 +52,3 @@ def test_fences_labels_and_bodies() -> None:
         and unfenced(" x ") == "x"
         and unfenced("a ```\n1\n```") == "a ```\n1\n```"
     )
-
-
-class Verdict(BaseModel):
-    good: bool
-
-
-def test_as_model_fenced_json_in_words_is_validated() -> None:
-    assert as_model(Verdict)(Reply(text='So:\n```json\n{"good": true}\n```')) == Verdict(good=True)
-    with pytest.raises(ValueError, match="Invalid JSON"):
-        as_model(Verdict)(Reply(text="good"))
-    with pytest.raises(ValueError, match="JSON"):
-        as_model(Verdict)(Reply(text='{"why": {"good": true}, "good":'))

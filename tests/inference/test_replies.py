@@ -236,15 +236,6 @@ def test_complete_reasoning_field_is_recorded_and_replayed(tmp_path: Path) -> No
     assert first == again and again.reasoning == "2 + 2" and len(server.bodies) == 1
 
 
-def test_store_record_of_an_older_version_is_in_one_of_the_five_states(tmp_path: Path) -> None:
-    keys = {"error": "", "finish_reason": "stop", "prompt_tokens": 1, "completion_tokens": 1, "status": 0}
-    with TrafficStore(tmp_path) as store:
-        for key, error in (("a", "the reply is empty"), ("b", "the reply holds no choice")):
-            old = Reply(**{**keys, "text": "", "outcome": "invalid", "error": error})
-            store.append(key, old, model="m", revision="", draw=0, request={}, usable=False)
-        assert [store.find(key, any_outcome=True).outcome for key in "ab"] == ["empty", "failed"]  # type: ignore[union-attr]
-
-
 def test_complete_max_completion_tokens_and_no_temperature_are_sent_where_set(tmp_path: Path) -> None:
     """OpenAI's reasoning models refuse `max_tokens`, and every temperature but their own."""
 

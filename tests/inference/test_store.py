@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +13,7 @@ from hypothesis import strategies as st
 
 from hubwright.hub_sync.errors import DataError
 from hubwright.inference.requests import Reply, request_key
-from hubwright.inference.store import TrafficStore, export_rows, import_rows
+from hubwright.inference.store import TrafficStore, export_rows
 
 
 def put(store: TrafficStore, number: int, text: str | None = None, *, usable: bool = True, draw: int = 0) -> str:
@@ -139,9 +137,6 @@ def test_parquet_holds_the_same(tmp_path: Path) -> None:
     published = TrafficStore(tmp_path / "published", readonly=True)
     assert len(published) == 20
     assert [published.find(key) for key in keys] == [store.find(key) for key in keys]
-    with TrafficStore(tmp_path / "imported") as imported:
-        assert import_rows(imported, rows) == 20
-    assert list(export_rows(TrafficStore(tmp_path / "imported"))) == rows
 
 
 def test_export_depends_on_nothing_but_the_answers(tmp_path: Path) -> None:
@@ -213,16 +208,6 @@ def test_acknowledged_records_survive_kill_9(tmp_path: Path) -> None:
     last = max([500, *acknowledged])
     store = TrafficStore(tmp_path)
     assert all(store.find(str(number)) is not None for number in range(last + 1))
-
-
-def test_images_are_kept_as_hashes(tmp_path: Path) -> None:
-    url = "data:image/png;base64," + "A" * 5000
-    request: dict[str, Any] = {"messages": [{"content": [{"type": "image_url", "image_url": {"url": url}}]}]}
-    with TrafficStore(tmp_path) as store:
-        store.append("k", Reply(text="x"), model="m", revision="", draw=0, request=request, usable=True)
-    said = segment(tmp_path).read_text()
-    assert "AAAA" not in said and "data:image/png;base64,sha256:" in said
-    assert json.loads(said)["request"]["messages"][0]["content"][0]["type"] == "image_url"
 
 
 def test_what_is_no_traffic_is_one_line(tmp_path: Path) -> None:

@@ -1,10 +1,7 @@
 """Precision, recall and F1 over all documents together, with bootstrap intervals; aggregations for lm-eval.
 
-A document gives (shared, predicted, gold): how many of the things it predicts are gold's, how many it predicts, and
-how many gold has. What is empty on both sides is right: 1.
+A document gives (shared, predicted, gold) counts. What is empty on both sides is right: 1.
 """
-
-from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -21,13 +18,11 @@ def tally(predicted: Iterable[Any], gold: Iterable[Any]) -> Tally:
 
 
 def precision(tallies: Sequence[Tally]) -> float:
-    """Share of what is predicted that is gold's."""
     shared, predicted, gold = map(sum, zip(*tallies, strict=True))
     return shared / predicted if predicted else float(not gold)
 
 
 def recall(tallies: Sequence[Tally]) -> float:
-    """Share of gold's that is predicted."""
     shared, predicted, gold = map(sum, zip(*tallies, strict=True))
     return shared / gold if gold else float(not predicted)
 
@@ -60,8 +55,3 @@ def aggregations(name: str, resamples: int) -> dict[str, Callable[[Sequence[Tall
         f"{name}_f1_ci_low": partial(f1_bound, percent=2.5, resamples=resamples),
         f"{name}_f1_ci_high": partial(f1_bound, percent=97.5, resamples=resamples),
     }
-
-
-def spread(name: str, counts: Tally) -> dict[str, Tally]:
-    """A document's tally under every metric that `aggregations` makes of it."""
-    return dict.fromkeys(aggregations(name, 0), counts)

@@ -1,7 +1,5 @@
 """The score of one reply that lists calls. Needs neither lm-eval nor torch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,19 +10,15 @@ Calls = Sequence[Mapping[str, Any]]
 
 
 def text_of(value: Any) -> str:
-    """What an argument is compared as: text as it is, anything else as JSON. 5, 5.0 and "5" are equal.
-
-    Benchmarks of this form compare texts too, and some gold calls give numbers as text.
-    """
+    """An argument as compared text: 5, 5.0 and "5" are equal, since some gold calls give numbers as text."""
     return value if isinstance(value, str) else canonical(value)
 
 
 def score(gold: Calls, reply: str) -> tuple[dict[str, float], dict[str, Tally]]:
     """(values to average, tallies to add up) of one reply.
 
-    Averaged: `format_acc`, the reply has calls and all of them are readable; `call_exact`, and they are the gold ones,
-    in any order. Added up: `tool`, names of functions; `param`, (function, parameter, value). Whatever is readable
-    counts, as often as it is there.
+    Averaged: `format_acc`, the reply has calls and all are readable; `call_exact`, and they are the gold ones, in any
+    order. Added up: `tool`, names of functions; `param`, (function, parameter, value), of all that is readable.
 
     Args:
         gold: `{"name", "arguments"}` of each call.

@@ -1,26 +1,23 @@
 """The lm-eval task of a data set whose rows are a request, functions, and the calls that serve the request."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any
 
+import datasets
+
 from ....hub_sync.errors import DataError
 from ..chat import RuleScoredTask
-from ..data import TaskData
 from ..tool_turns import system_turn
 from . import micro
 from .scorer import score
 
-COLUMNS = ("id", "query", "calls", "tools", "scorable")
-
 
 class CallListTask(RuleScoredTask):
-    """Rows with id, query, calls and tools (JSON text) and scorable. `test_split` of the YAML names the split.
+    """Rows with id, query, calls and tools (JSON text) and scorable.
 
-    A subclass sets `DATA`; `SUBSET`, the data set's config (None: its default one); and `RULE`, which stands before
-    the functions and tells how a call takes a result of another.
+    A subclass sets `DATA`, `SUBSET` and `RULE`, which stands before the functions and tells how a call takes a result
+    of another.
     """
 
     METRICS: tuple[str, ...] = ("format_acc", "call_exact")
@@ -29,17 +26,14 @@ class CallListTask(RuleScoredTask):
     RULE = ""
     SCORE = staticmethod(score)  # (gold calls, reply) -> values to average, tallies to add up
     TARGET = "calls"
-    DATA: TaskData
-    SUBSET: str | None = None
+    COLUMNS = ("id", "query", "calls", "tools", "scorable")
 
-    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Read the rows that can be scored. Raises as `TaskData.rows` does."""
-        split = str(self.config.test_split)
-        rows = self.DATA.rows(self.config.metadata, split, config=self.SUBSET, columns=COLUMNS)
-        scorable = rows.filter(lambda kept: kept, input_columns="scorable", keep_in_memory=True)
+    def documents(self, rows: datasets.Dataset) -> datasets.Dataset:
+        scorable = rows.filter(lambda value: value, input_columns="scorable", keep_in_memory=True)
         if not len(scorable):
+            split = self.config.test_split
             raise DataError(f"{self.config.task}: no row of {split!r} can be scored; look at its column `faults`")
-        self.dataset = {split: scorable}
+        return scorable
 
     def conversation(self, doc: dict[str, Any]) -> list[dict[str, str]]:
         """The rule and the functions in the system turn, and the request."""
@@ -47,11 +41,10 @@ class CallListTask(RuleScoredTask):
         return [{"role": "system", "content": system}, {"role": "user", "content": doc["query"]}]
 
     def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
-        """Metrics of one reply."""
         values, tallies = type(self).SCORE(json.loads(doc["calls"]), results[0])
         result: dict[str, Any] = dict(values)
         for name in self.TALLIES:
-            result |= micro.spread(name, tallies[name])
+            result |= dict.fromkeys(micro.aggregations(name, 0), tallies[name])
         return result
 
     def aggregation(self) -> dict[str, Any]:

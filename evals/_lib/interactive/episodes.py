@@ -1,11 +1,9 @@
-"""What an interactive task and the model that runs it say to one another, without lm-eval.
+"""What an interactive task and the model that runs it exchange, without lm-eval.
 
-lm-eval hands a model one text for a document and takes one text back. Here the first is a JSON text that names a
-player and holds the document, the second a JSON text of the whole transcript. A player makes the episode of a
-document. The tasks of a process register theirs, and a request can name no other code.
+lm-eval hands a model one text per document and takes one text back: here a JSON text that names a player and holds the
+document, and a JSON text of the transcript. A player makes the episode of a document; requests name registered players
+only.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
@@ -26,8 +24,7 @@ class Episode(Protocol):
         """The conversation (`role`, `content`) whose next turn the model writes; None when the episode is over."""
 
     def reply(self, text: str, reasoning: str = "") -> None:
-        """Take the model's turn, act on it, go on; the thought before it is for the transcript alone. Never raises for
-        what the model says."""
+        """Act on the model's turn; its thought is for the transcript alone. Never raises for a reply."""
 
     def stop(self, reason: str) -> None:
         """End the episode as failed, for a reason in one line."""
@@ -49,14 +46,8 @@ def register(player: Player) -> str:
 
 @dataclass(frozen=True)
 class Request:
-    """What a task asks for.
-
-    Attributes:
-        player: a name that `register` gave.
-        document: what the episode is made from.
-        chat: prompts go through the model's chat template.
-        system: a system instruction of the evaluation's own, put first; None: none.
-        tags: opening tags of thoughts, which no episode sees.
+    """A task's request for an episode: a registered player, the document, whether prompts go through the model's chat
+    template, the evaluation's own system instruction, and the opening tags of thoughts, which no episode sees.
     """
 
     player: str
@@ -67,12 +58,11 @@ class Request:
 
     def text(self) -> str:
         """As the prompt that lm-eval carries. Raises DataError for a document that has no JSON form."""
-        fields: dict[str, Any] = {"player": self.player, "chat": self.chat, "system": self.system}
-        fields |= {"tags": self.tags, "document": self.document}
+        names = ("player", "chat", "system", "tags", "document")
         try:
-            return _REQUEST + _json(fields)
+            return _REQUEST + _json({name: getattr(self, name) for name in names})
         except TypeError as error:
-            raise DataError(f"{_cited(self)} has no JSON form ({error}); build the data set anew") from error
+            raise DataError(f"{_source(self)} has no JSON form ({error}); build the data set anew") from error
 
 
 def read_request(text: object) -> Request | None:
@@ -81,33 +71,28 @@ def read_request(text: object) -> Request | None:
         return None
     try:
         fields = json.loads(text)
-        return Request(
-            fields["player"], fields["document"], bool(fields["chat"]), fields["system"], tuple(fields["tags"])
-        )
+        chat, tags = bool(fields["chat"]), tuple(fields["tags"])
+        return Request(fields["player"], fields["document"], chat, fields["system"], tags)
     except (ValueError, KeyError) as error:
         raise DataError(f"a request for an episode cannot be read ({error}); build the requests anew") from error
 
 
 def begin(request: Request) -> Episode:
-    """The episode of a request.
-
-    Raises DataError for a player that no task of this process registered, or a document that it cannot play.
-    """
+    """The episode of a request. Raises DataError for an unregistered player or a document that it cannot play."""
     player = _PLAYERS.get(request.player)
     if player is None:
         raise DataError(f"no task of this process plays {request.player!r}; build the requests anew")
     try:
         return player(request.document)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{_cited(request)} cannot be played ({error!r}); build the data set anew") from error
+        raise DataError(f"{_source(request)} cannot be played ({error!r}); build the data set anew") from error
 
 
 def transcript_text(transcript: Mapping[str, Any]) -> str:
-    """A transcript as the answer that lm-eval carries."""
     return _TRANSCRIPT + _json(transcript)
 
 
-def _cited(request: Request) -> str:
+def _source(request: Request) -> str:
     return f"{request.player}: document {request.document.get('id')!r}"
 
 

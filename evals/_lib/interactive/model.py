@@ -1,12 +1,9 @@
-"""lm-eval model `interactive`: any other model of lm-eval, and the episodes of interactive tasks played with it.
+"""lm-eval model `interactive`: any other lm-eval model, playing the episodes of interactive tasks.
 
     hubwright eval TASK --model interactive --model_args model=hf,pretrained=org/model --apply_chat_template
 
-lm-eval asks a model once for each document. This one plays a document's episode instead: all episodes go on together,
-one step a round, and a round is one call of the inner model. What is not an episode the inner model answers itself.
+All episodes go on together, one step per round; a round is one call of the inner model. Other requests are passed on.
 """
-
-from __future__ import annotations
 
 import copy
 import inspect
@@ -15,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import lm_eval.models  # noqa: F401  lm-eval registers its own models only while none is registered
 from lm_eval.api.instance import Instance
@@ -33,7 +31,7 @@ _MADE: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def is_made() -> bool:
-    """Is there an interactive model in this process? Tasks ask before they write a request nobody would understand."""
+    """True if this process has an interactive model."""
     return len(_MADE) > 0
 
 
@@ -49,35 +47,25 @@ class _Playing:
 
 @contextmanager
 def _one_batch_size(inner: Any) -> Iterator[None]:
-    """Settle `batch_size=auto` once for all rounds.
-
-    lm-eval's `hf` looks for the largest batch in every call, all processes together; these differ in their rounds.
-    """
+    """Settle `batch_size=auto` once: lm-eval's `hf` finds it per call and for all processes, whose rounds differ."""
     detect = getattr(inner, "_detect_batch_size", None)
     if detect is None or getattr(inner, "batch_size", None) != "auto":
         yield
         return
-    configured, inner.batch_size_per_gpu = inner.batch_size_per_gpu, detect()
-    try:
+    with mock.patch.object(inner, "batch_size_per_gpu", detect()):
         yield
-    finally:
-        inner.batch_size_per_gpu = configured
 
 
 def _inner(name: str) -> Any:
-    """The inner model's attribute or method."""
     return property(lambda self: getattr(self.inner, name))
 
 
 @register_model(NAME)
 class InteractiveLM(LM):
-    """Plays episodes with an inner model, and passes on everything else.
+    """Plays episodes with an inner model (a registered name with its `--model_args`, or a model), and passes on all
+    else.
 
-    Args:
-        model: name of a registered lm-eval model, or one that is made already.
-        arguments: those of the inner model, as `--model_args` gives them.
-
-    Raises UsageError where the inner model is itself this one, or is unknown.
+    Raises UsageError if the inner model is unknown or `interactive` itself.
     """
 
     def __init__(self, model: str | LM = "hf", **arguments: Any) -> None:
@@ -117,7 +105,6 @@ class InteractiveLM(LM):
         return [answers[place] for place in range(len(requests))]
 
     def _play(self, playing: list[_Playing], answers: dict[int, str], quiet: bool) -> None:
-        """Play the episodes to their ends, and put what came of them into `answers`."""
         with tqdm(total=len(playing), desc="Episodes", disable=quiet or not playing) as bar:
             rounds = 0
             while playing:
@@ -157,10 +144,7 @@ class InteractiveLM(LM):
         return Instance("generate_until", one.instance.doc, (prompt, settings), 0, metadata)
 
     def _too_long(self, prompt: Any, settings: dict[str, Any]) -> str:
-        """Why a prompt does not fit into the window, "" where it does or the inner model does not tell.
-
-        The models of lm-eval would cut its beginning off: the system turn with the functions.
-        """
+        """Why a prompt does not fit into the window (lm-eval would cut off the functions at its beginning), or ""."""
         window, encode = getattr(self.inner, "max_length", None), getattr(self.inner, "tok_encode", None)
         if not isinstance(prompt, str) or not isinstance(window, int) or encode is None:
             return ""
@@ -171,7 +155,6 @@ class InteractiveLM(LM):
         return f"context full: {length} tokens and {room} to write, the window is {window}"
 
     def _ask(self, instances: list[Any], quiet: bool) -> list[str]:
-        """The inner model's texts."""
         ask = self.inner.generate_until
         # Not every model of lm-eval takes it.
         named = {"disable_tqdm": quiet} if "disable_tqdm" in inspect.signature(ask).parameters else {}
@@ -179,7 +162,6 @@ class InteractiveLM(LM):
         return texts
 
     def set_cache_hook(self, cache_hook: Any) -> None:
-        """Answers of both kinds of requests are kept."""
         self.cache_hook = cache_hook
         self.inner.set_cache_hook(cache_hook)
 

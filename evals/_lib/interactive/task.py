@@ -1,12 +1,10 @@
 """The base of interactive tasks: requests for episodes out, transcripts in.
 
 Importing this registers the model `interactive`. `lm_eval run` imports a task's class only after it has looked up the
-model, except for tasks that are given as the path of a YAML file.
+model, except for tasks given as the path of a YAML file.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ....hub_sync.errors import UsageError
@@ -27,23 +25,14 @@ class InteractiveTask(ScoredTask):
         self._player = register(type(self).PLAYER)
         super().__init__(config)
 
-    def fewshot_context(
-        self,
-        doc: dict[str, Any],
-        num_fewshot: int = 0,
-        system_instruction: str | None = None,
-        apply_chat_template: bool = False,
-        fewshot_as_multiturn: bool = False,
-        chat_template: Callable[..., Any] | None = None,
-        gen_prefix: str | None = None,
-    ) -> str:
-        """The request for the document's episode. Raises UsageError where no model is there that could play it."""
+    def fewshot_context(self, doc: dict[str, Any], num_fewshot: int = 0, **settings: Any) -> str:
+        """The request for the document's episode. Raises UsageError if there is no model that could play it."""
         if not is_made():
             raise self._ordinary()
-        return Request(self._player, doc, apply_chat_template, system_instruction, self.reasoning_tags).text()
+        chat, system = bool(settings.get("apply_chat_template")), settings.get("system_instruction")
+        return Request(self._player, doc, chat, system, self.reasoning_tags).text()
 
     def answer(self, text: str, prompt: Any) -> str:
-        """The transcript as it is; the model that plays has cut the thoughts of its turns."""
         return text
 
     def process_results(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:

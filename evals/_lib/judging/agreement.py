@@ -3,8 +3,6 @@
 Items of one answer depend on one another (one reply decides them all), so the bootstrap resamples answers, not items.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +25,7 @@ _COLUMNS = ("yes_yes", "yes_no", "no_yes", "no_no", "a_unparsable", "b_unparsabl
 
 @dataclass(frozen=True)
 class Pair:
-    """One item that two judges were asked about; a verdict is True, False or None (unparsable)."""
+    """An item that two judges were asked about; a verdict is True, False or None (unparsable)."""
 
     row: Row
     a: bool | None
@@ -35,47 +33,50 @@ class Pair:
 
     @property
     def answer(self) -> tuple[str, str]:
-        """The answer it belongs to: id and hash."""
         return str(self.row["id"]), str(self.row["answer_sha256"])
 
 
 def pair(a: Iterable[Row], b: Iterable[Row]) -> list[Pair]:
-    """Verdict rows of two judges, joined by id, item and answer; items that were not judged by both are left out.
+    """Verdict rows of two judges joined by id, item and answer; items that one did not judge are left out.
 
-    Raises DataError where nothing is shared.
+    Raises DataError if nothing is shared.
     """
-    known = {"yes": True, "no": False, "unparsable": None}
+    met = {"yes": True, "no": False, "unparsable": None}
 
     def index(rows: Iterable[Row]) -> dict[tuple[str, int, str], Row]:
-        return {(str(r["id"]), int(r["item"]), str(r["answer_sha256"])): r for r in rows if r["verdict"] in known}
+        return {(str(r["id"]), int(r["item"]), str(r["answer_sha256"])): r for r in rows if r["verdict"] in met}
 
     ours, theirs = index(a), index(b)
-    result = [Pair(row, known[row["verdict"]], known[theirs[k]["verdict"]]) for k, row in ours.items() if k in theirs]
-    if not result:
+    pairs = [Pair(row, met[row["verdict"]], met[theirs[k]["verdict"]]) for k, row in ours.items() if k in theirs]
+    if not pairs:
         raise DataError("the two judges share no item of any answer: were they given the same answers?")
-    return result
+    return pairs
 
 
 def compare(
     pairs: Sequence[Pair], *, by: str | None = None, resamples: int = 1000, seed: int = 1234
 ) -> dict[str, Any]:
-    """Figures of agreement over all items, and of each group where `by` names one (task, scenario, position).
+    """Figures of agreement over all items, and of each group by `by` (task, scenario, position).
 
     Returns {"overall": FIGURES, "by": {group: FIGURES}, "scores": ...}. FIGURES: items, answers, confusion counts,
     agreement, flip_rate (1 - agreement: for one judge asked in two ways), kappa, a_yes, b_yes (shares of what both
     could judge) and a_unparsable, b_unparsable (shares of all items), each figure {value, low, high}. `scores`: mean
     score of each judge in 0..1 over the answers that both judged in full, and a - b.
     """
-    if by is not None and by not in GROUPS:
+    overall = _figures(pairs, resamples, seed)
+    groups = compare_groups(pairs, by, resamples=resamples, seed=seed) if by is not None else {}
+    return {"overall": overall, "by": groups, "scores": _scores(pairs, resamples, seed)}
+
+
+def compare_groups(pairs: Sequence[Pair], by: str, *, resamples: int, seed: int) -> dict[str, Any]:
+    """The figures of each group, as in `compare`. Raises UsageError for an unknown grouping."""
+    if by not in GROUPS:
         raise UsageError(f"--by {by!r} is unknown: use {', '.join(GROUPS)}")
-    report: dict[str, Any] = {"overall": _figures(pairs, resamples, seed), "by": {}}
     groups: dict[str, list[Pair]] = defaultdict(list)
-    for one in pairs if by else ():
-        groups[GROUPS[str(by)](one.row)].append(one)
-    for name in sorted(groups, key=lambda name: (len(name), name) if by == "position" else (0, name)):
-        report["by"][name] = _figures(groups[name], resamples, seed)
-    report["scores"] = _scores(pairs, resamples, seed)
-    return report
+    for one in pairs:
+        groups[GROUPS[by](one.row)].append(one)
+    names = sorted(groups, key=lambda name: (len(name), name) if by == "position" else (0, name))
+    return {name: _figures(groups[name], resamples, seed) for name in names}
 
 
 def _figures(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, Any]:
@@ -115,7 +116,6 @@ _FIGURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def _estimate(value: Any, drawn: np.ndarray) -> dict[str, float | None]:
-    """A figure with its percentile interval."""
     low, high = interval(drawn)
     return {"value": _plain(value), "low": _plain(low), "high": _plain(high)}
 
@@ -149,27 +149,28 @@ def _scores(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, Any]:
     if not scores:
         return {"answers": 0}
     values = np.array([scores[answer] for answer in sorted(scores)])
+    return {"answers": len(values)} | _contrast(values, ("a", "b", "difference"), resamples, seed)
+
+
+def _contrast(values: np.ndarray, names: Sequence[str], resamples: int, seed: int) -> dict[str, Any]:
+    """The means of two columns and of their difference, by name, each with its interval. `values`: (n, 2)."""
     columns = np.column_stack([values, values[:, 0] - values[:, 1]])
     drawn = bootstrap_sums(columns, resamples, seed) / len(values)
-    names = ("a", "b", "difference")
-    means = columns.mean(axis=0)
-    return {"answers": len(values)} | {name: _estimate(means[n], drawn[:, n]) for n, name in enumerate(names)}
+    return {name: _estimate(columns[:, n].mean(), drawn[:, n]) for n, name in enumerate(names)}
 
 
 def self_preference(
     own: Sequence[Sequence[Pair]], others: Sequence[Sequence[Pair]], *, resamples: int = 1000, seed: int = 1234
 ) -> dict[str, Any]:
-    """Does judge A favour models of its own family more than reference B does? A difference in differences.
+    """Whether judge A favours models of its own family more than reference B does: a difference in differences.
 
     Args:
         own: pairs (A = the judge, B = the reference) for each model of the judge's family.
         others: the same for each other model.
 
-    Returns `own` and `others`: mean of A's score minus B's, 0..1, a mean over models of means over answers; and
-    `preference`: own - others. Above 0, A gives its own family more than B does, beyond A's general mildness. The
-    bootstrap draws benchmark samples, for all models the same ones, over those that every model was judged on.
-
-    Raises DataError where the models share no fully judged sample.
+    Returns `own` and `others`: A's score minus B's, 0..1, a mean over models of means over answers; and `preference`:
+    own - others. The bootstrap draws samples, the same ones for all models, among those that every model was judged
+    on. Raises DataError if there are none.
     """
     if not own or not others:
         raise UsageError("self-preference needs verdicts on a model of the judge's family and on another one")
@@ -180,12 +181,8 @@ def self_preference(
     if not shared:
         raise DataError("the models share no sample on which both judges gave all verdicts")
     values = np.array([[gap[name] for gap in gaps] for name in shared])
-    columns = np.column_stack([values[:, : len(own)].mean(axis=1), values[:, len(own) :].mean(axis=1)])
-    columns = np.column_stack([columns, columns[:, 0] - columns[:, 1]])
-    drawn = bootstrap_sums(columns, resamples, seed) / len(shared)
-    means = columns.mean(axis=0)
-    names = ("own", "others", "preference")
-    return {"samples": len(shared)} | {name: _estimate(means[n], drawn[:, n]) for n, name in enumerate(names)}
+    means = np.column_stack([values[:, : len(own)].mean(axis=1), values[:, len(own) :].mean(axis=1)])
+    return {"samples": len(shared)} | _contrast(means, ("own", "others", "preference"), resamples, seed)
 
 
 def as_text(report: Mapping[str, Any]) -> str:
@@ -197,10 +194,9 @@ def as_text(report: Mapping[str, Any]) -> str:
     if scores["answers"]:
         shown = ", ".join(f"{name} {spread(scores[name])}" for name in ("a", "b", "difference"))
         lines += ["", f"mean score of {scores['answers']} answers judged in full by both: {shown}"]
-    result = report.get("self_preference")
-    if result:
-        shown = ", ".join(f"{name} {spread(result[name])}" for name in ("own", "others", "preference"))
-        lines += ["", f"A's score minus B's over {result['samples']} samples: {shown}"]
+    if preference := report.get("self_preference"):
+        shown = ", ".join(f"{name} {spread(preference[name])}" for name in ("own", "others", "preference"))
+        lines += ["", f"A's score minus B's over {preference['samples']} samples: {shown}"]
     return "\n".join(lines)
 
 

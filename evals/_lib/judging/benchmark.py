@@ -1,7 +1,5 @@
 """What a benchmark offers that a model judges by checklists; a step names it in `StepSpec.benchmark`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +20,10 @@ class Benchmark:
         name: the argument of the commands, such as `hubwright score NAME`.
         read_answers: (answers, data set or None) -> cases.
         official: reads the benchmark's own judgement files.
-        score: stored verdicts -> the report, as JSON. By name: `dataset` (where labels, items and weights are taken
-            from; None: from the verdicts), `resamples` of the 95 % intervals and their `seed`, `failed_answers`
-            ("judged": the marker of a failed call keeps its verdict; "zero": it scores 0), and `max_failed` (share of
-            failed answers and verdicts, 0..1, above which DataError is raised; None: any).
+        score: stored verdicts -> the report, as JSON. By name: `dataset` (of labels, items and weights; None: the
+            verdicts), `resamples` and `seed` of the 95 % intervals, `failed_answers` ("judged": a failed call's marker
+            keeps its verdict; "zero"), `max_failed` (share of failures, 0..1, above which DataError is raised; None:
+            any).
         figures: (report, verdict rows) -> what a step publishes in `results.json`.
         table: the report for a terminal.
     """

@@ -11,8 +11,6 @@ A row is complete in itself, so that scores can be made again years later from t
     answers                                                                             : cases of the whole run
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
@@ -29,12 +27,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Case:
-    """One answer and the checklist it is judged by.
+    """One answer (None: there is none) and the checklist it is judged by.
 
     Attributes:
         labels: columns of the benchmark's own (scenario, task, ...), copied into every verdict row.
         messages: the conversation up to the answer, `role` and text `content`.
-        answer: None where there is none.
         weights: one per item, or None where any item met is full marks.
         answer_state: anything but "ok" is not shown to the judge.
     """
@@ -50,12 +47,8 @@ class Case:
 
 @dataclass(frozen=True)
 class ItemVerdict:
-    """A judge's verdict on one item.
-
-    Attributes:
-        met: None if nothing usable came.
-        p_yes: of a logprob judge: probability of "yes" against "no", 0..1.
-        mass: what both hold of the first token's probability, 0..1.
+    """A judge's verdict on one item: `met` is None if nothing usable came. Of a logprob judge `p_yes` is the
+    probability of "yes" against "no", `mass` what both hold of the first token's, 0..1.
     """
 
     met: bool | None
@@ -66,7 +59,7 @@ class ItemVerdict:
 
 @dataclass(frozen=True)
 class JudgeInfo:
-    """The judge and its settings: the columns that all rows of a run have in common, except `prompt_hash`."""
+    """The judge and its settings, as columns of a verdict row."""
 
     judge: str = ""
     judge_revision: str = ""
@@ -81,53 +74,37 @@ def answer_hash(answer: Any) -> str:
 
 def verdict_rows(
     case: Case,
-    said: Sequence[ItemVerdict],
+    verdicts: Sequence[ItemVerdict],
+    judge: JudgeInfo,
     *,
-    sha256: str,
     state: str,
     attempts: int,
-    asked: JudgeInfo,
     prompt_hash: str,
     answers: int,
 ) -> list[Row]:
-    """The rows of one case, whose answer has this hash; no `said` at all where it was not judged.
+    """The rows of one case; `verdicts` is empty if it was not judged.
 
-    An item without a usable verdict is "unparsable" where the judge was to give one, null where it gave none.
+    An item without a usable verdict is "unparsable" if the state is failed or partial, else null.
     """
-    missing = "unparsable" if state in ("failed", "partial") else None
-    words = {True: "yes", False: "no", None: missing}
+    words = {True: "yes", False: "no", None: "unparsable" if state in ("failed", "partial") else None}
+    sha256 = answer_hash(case.answer)
+    items = zip(case.items, case.weights, verdicts or [ItemVerdict(None)] * len(case.items), strict=True)
     return [
         {
-            "id": case.id,
-            "item": index,
-            "items": len(case.items),
-            **case.labels,
-            "text": text,
-            "weight": case.weights[index],
-            "answer_state": case.answer_state,
-            "answer_sha256": sha256,
-            "verdict": words[said[index].met] if said else missing,
-            "p_yes": said[index].p_yes if said else None,
-            "mass": said[index].mass if said else None,
-            "reason": said[index].reason if said else "",
-            "state": state,
-            "attempts": attempts,
-            "judge": asked.judge,
-            "judge_revision": asked.judge_revision,
-            "method": asked.method,
-            "language": asked.language,
-            "prompt_hash": prompt_hash,
-            "answers": answers,
+            "id": case.id, "item": number, "items": len(case.items), **case.labels, "text": text, "weight": weight,
+            "answer_state": case.answer_state, "answer_sha256": sha256,
+            "verdict": words[verdict.met], "p_yes": verdict.p_yes, "mass": verdict.mass, "reason": verdict.reason,
+            "state": state, "attempts": attempts, **vars(judge), "prompt_hash": prompt_hash, "answers": answers,
         }
-        for index, text in enumerate(case.items)
-    ]
+        for number, (text, weight, verdict) in enumerate(items)
+    ]  # fmt: skip
 
 
 def with_calls(answer: str | None, calls: Any) -> str | None:
-    """What a judge reads of an answer: its words, then its calls as chat templates write them.
+    """An answer's words, then its calls as chat templates write them.
 
     Args:
-        calls: in the API's form, the column `tool_calls` of the step `answers`; None or empty: the words alone.
+        calls: in the API's form, the column `tool_calls` of the step `answers`.
     """
     written = []
     for call in calls if isinstance(calls, list | tuple) else ():
@@ -148,7 +125,7 @@ def answer_state(answer: Any) -> AnswerState:
 
 
 def outcome_state(outcome: Any) -> AnswerState | None:
-    """State of an answer by the outcome of its request, the column `outcome` of the step `answers`; None if the text
+    """State of an answer by the outcome of its request (column `outcome` of the step `answers`); None if the text
     decides.
 
     Example: "refused" gives "refused", "length" gives "failed", "ok" gives None.
@@ -156,8 +133,3 @@ def outcome_state(outcome: Any) -> AnswerState | None:
     if outcome in ("ok", "truncated", None):
         return None
     return outcome if outcome in ("refused", "empty") else "failed"
-
-
-def lines(rows: list[Row]) -> str:
-    """Rows as JSON lines."""
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -1,4 +1,4 @@
-"""Stored answers judged into a verdict file, for the command `hubwright judge` and for tasks of lm-eval.
+"""Stored answers judged into a verdict file, for `hubwright judge` and for tasks of lm-eval.
 
 A judge is named by one string:
 
@@ -6,16 +6,15 @@ A judge is named by one string:
     embedded:ORG/NAME[@REV][#FILE]   a GGUF repository of the hub, resolved to a commit and served on the loopback
     replay:PATH or REF               verdicts that were stored before, on the same answers
 
-The verdict file is written whole, at the end, in the order of the answers. Until then a killed run resumes from the
-record of the judge's replies beside it (`OUT.traffic`). A finished file is not judged again: verdicts on the same
-answer by the same judge and prompt stay, and only failed ones are asked for again.
+The verdict file is written whole, at the end; a killed run resumes from the record of the judge's replies beside it
+(`OUT.traffic`). In a finished file verdicts on the same answer by the same judge and prompt stay; failed ones are
+asked for again.
 """
 
-from __future__ import annotations
-
+import json
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from pydantic import Field, ValidationError, field_validator
 from ....hub_sync.errors import DataError, StorageError, UsageError
 from ....hub_sync.files import exclusive_lock, write_atomic
 from ....inference.served import Served, check_spec, embedded_ref, remote_endpoint, serve
-from .cases import Case, ItemVerdict, JudgeInfo, Row, answer_hash, lines, verdict_rows
+from .cases import Case, ItemVerdict, JudgeInfo, Row, answer_hash, verdict_rows
 from .stage import AskConfig, check_cases, judge_cases, prompt_hash
 from .verdicts import Official, StoredVerdicts, read_stored
 
@@ -44,11 +43,6 @@ class JudgeConfig(AskConfig):
         kind, colon, rest = value.partition(":")
         return value if kind == "replay" and colon and rest else check_spec(value)
 
-    @property
-    def replays(self) -> bool:
-        """True where stored verdicts are used instead of a model."""
-        return self.judge.startswith("replay:")
-
 
 def read_judge_config(value: str | Mapping[str, Any]) -> JudgeConfig:
     """A judge as a string or as a mapping of JudgeConfig's fields. Raises UsageError in one line."""
@@ -57,18 +51,11 @@ def read_judge_config(value: str | Mapping[str, Any]) -> JudgeConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "judge"
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "literal_error":
-            message = f"{first['input']!r} is unknown: use one of {', '.join(_allowed(first))}"
-        raise UsageError(f"judge option {where}: {message}") from error
-
-
-def _allowed(error: Any) -> list[str]:
-    return [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
+        raise UsageError(f"judge option {where}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def check_ready(config: JudgeConfig, official: Sequence[Official] = ()) -> None:
-    """Raise now what would stop the judge later: an unreadable replay, a key that is not set, no such model."""
+    """Raise at once what would stop the judge later: an unreadable replay, a missing key, no such model."""
     kind, _, target = config.judge.partition(":")
     if kind == "replay":
         read_stored(target, official)
@@ -91,46 +78,42 @@ def judge_answers(
 
     Args:
         out: verdict file, JSON lines, written whole at the end.
-        traffic: folder of the recorded replies, from which a killed run resumes; None: OUT.traffic beside `out`, or a
-            temporary folder.
+        traffic: folder of the recorded replies; None: OUT.traffic beside `out`, or a temporary folder.
         replay: ask no judge; a request that is not in `traffic` is an error.
         official: readers of judgement files that a `replay:` judge may name besides verdict files.
 
-    Raises:
-        UsageError: the judge cannot be reached at all, refuses the key or is unknown; `out` holds verdicts of
-            another judge or prompt.
-        ConflictError: another process writes to `out`.
-        DataError: two answers to one sample; no answers; a replay that fits none of the answers, or lacks a record.
-        StorageError: `out` or `traffic` cannot be written; what is in them already stays.
+    Raises UsageError for a judge that cannot be asked, or an `out` of another judge or prompt; ConflictError if
+    another process writes to `out`; DataError for no answers, two to one sample, or a replay that lacks them;
+    StorageError.
     """
     check_cases(cases)
     with ExitStack() as resources:
         if out is not None:
-            try:
+            with _writable(out):
                 out.parent.mkdir(parents=True, exist_ok=True)
                 lock = exclusive_lock(out.with_name(f".{out.name}.lock"), f"verdict file {out.name}")
                 resources.enter_context(lock)
-            except OSError as error:
-                raise _unwritable(out, error) from error
-        if config.replays:
+        if config.judge.startswith("replay:"):
             rows = _replayed(cases, read_stored(config.judge.partition(":")[2], official))
         else:
             if traffic is None:
                 temporary = resources.enter_context(tempfile.TemporaryDirectory(prefix="hubwright-judge-"))
                 traffic = out.with_name(f"{out.name}.traffic") if out is not None else Path(temporary)
             served = serve(config.judge, config, resources, replay=replay)
-            kept = _finished(out, cases, config, served) if out is not None else {}
-            rows = judge_cases(cases, config, served, traffic=traffic, replay=replay, kept=kept).rows
+            finished = _finished(out, cases, config, served) if out is not None else {}
+            rows = judge_cases(cases, config, served, traffic=traffic, replay=replay, finished=finished).rows
         if out is not None:
-            try:
-                write_atomic(out, lines(rows))
-            except OSError as error:
-                raise _unwritable(out, error) from error
+            with _writable(out):
+                write_atomic(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return rows
 
 
-def _unwritable(out: Path, error: OSError) -> StorageError:
-    return StorageError(f"verdict file {out.name} cannot be written: {error.strerror or error}")
+@contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"verdict file {out.name} cannot be written: {error.strerror or error}") from error
 
 
 def _finished(out: Path, cases: Sequence[Case], config: AskConfig, served: Served) -> dict[str, list[Row]]:
@@ -138,7 +121,7 @@ def _finished(out: Path, cases: Sequence[Case], config: AskConfig, served: Serve
     if not out.exists() or not out.stat().st_size:
         return {}
     stored = read_stored(out).by_id()
-    kept = {}
+    finished = {}
     for case in cases:
         rows = stored.get(case.id)
         if rows is None or rows[0]["state"] not in FINAL or rows[0]["answer_sha256"] != answer_hash(case.answer):
@@ -153,14 +136,14 @@ def _finished(out: Path, cases: Sequence[Case], config: AskConfig, served: Serve
                     f"{out.name} holds verdicts of another {what} ({before!r}, now {now!r}); write to another file, "
                     "or delete this one to judge again"
                 )
-        kept[case.id] = rows
-    return kept
+        finished[case.id] = rows
+    return finished
 
 
 def _replayed(cases: Sequence[Case], stored: StoredVerdicts) -> list[Row]:
-    """Stored verdicts on these answers. A sample that is not stored, or was judged for another answer, has failed.
+    """Stored verdicts on these answers; a sample without one, or judged for another answer, has failed.
 
-    Raises DataError if none of the answers has a verdict.
+    Raises DataError if no answer has a verdict.
     """
     by_id = stored.by_id()
     judge = next((row["judge"] for row in stored.rows if row["judge"]), "") or "replay"
@@ -182,13 +165,7 @@ def _replayed_one(case: Case, stored: list[Row] | None, judge: str, answers: int
             row | dict(case.labels) | {"text": text, "weight": weight, "answers": answers}
             for row, text, weight in zip(stored, case.items, case.weights, strict=True)
         ]
-    return verdict_rows(
-        case,
-        [ItemVerdict(None, reason)] * len(case.items),
-        sha256=answer_hash(case.answer),
-        state="failed" if case.answer_state == "ok" else "not_judged",
-        attempts=0,
-        asked=JudgeInfo(judge, language=""),
-        prompt_hash="",
-        answers=answers,
-    )
+    state = "failed" if case.answer_state == "ok" else "not_judged"
+    verdicts = [ItemVerdict(None, reason)] * len(case.items)
+    by = JudgeInfo(judge, language="")
+    return verdict_rows(case, verdicts, by, state=state, attempts=0, prompt_hash="", answers=answers)

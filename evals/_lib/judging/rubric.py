@@ -1,7 +1,5 @@
 """Figures from verdict rows alone: what became of the answers, and of a rubric put to every answer of a data set."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,8 +20,7 @@ def by_answer(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def outcomes(rows: Sequence[Row]) -> dict[str, int]:
-    """How many answers ended how, each in one column: scored (some item met), wrong (none), empty, refused (by the
-    tested model or by the judge), failed (no answer, or no usable verdict on some item)."""
+    """Answers by outcome: scored (some item met), wrong (none), empty, refused (by model or judge), failed."""
     result = dict.fromkeys(("scored", "wrong", "empty", "refused", "failed"), 0)
     for group in by_answer(rows):
         answer, state = group[0]["answer_state"], group[0]["state"]
@@ -37,9 +34,9 @@ def outcomes(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def mass_figures(rows: Sequence[Row]) -> dict[str, float]:
-    """How sure a logprob judge was of saying yes or no at all: `mass_mean` and `mass_min` over the items that it gave
-    probabilities for, 0..1, and `unparsable_items`, the share of all judged items without a verdict; {} without any
-    mass, as of a text judge."""
+    """Of a logprob judge `mass_mean` and `mass_min`, 0..1, of the probability that yes and no hold, and
+    `unparsable_items`, the share of judged items without a verdict; {} for a text judge.
+    """
     masses = [row["mass"] for row in rows if row.get("mass") is not None]
     if not masses:
         return {}
@@ -56,8 +53,8 @@ def rubric_metrics(rows: Sequence[Row], resamples: int, seed: int) -> dict[str, 
     """`rubric` (mean share of the questions met) and `rubric_1`, ... (share of the answers that meet each), 0..1.
 
     An answer that is empty or refused, or that the judge refused, meets nothing. One whose request failed, or without
-    a usable verdict on every question, is left out: that says nothing of the model. Standard error and 95 % percentile
-    interval from resampling answers; {} where nothing is left.
+    a usable verdict on every question, is left out. Standard error and 95 % percentile interval from resampling
+    answers.
     """
     counted = (g for g in by_answer(rows) if g[0]["state"] != "failed" and g[0]["answer_state"] != "failed")
     met = [[row["verdict"] == "yes" for row in group] for group in counted]

@@ -1,28 +1,24 @@
-"""The judge as a stage of its own: cases in, verdict rows out, safe to kill and to run again.
-
-Every answer of the judge is recorded the moment it arrives (`inference.store`); that record is all there is to resume
-by. A run that is killed and started again asks only what was not answered, and a replay of the record gives the same
-bytes without a judge.
-"""
-
-from __future__ import annotations
+"""Judging as a stage: cases in, verdict rows out; a restart asks only what was not answered."""
 
 import asyncio
+import contextlib
 import hashlib
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ....hub_sync.errors import DataError
 from ....hub_sync.files import canonical_json
 from ....inference.budget import Usage
+from ....inference.client import ChatClient
 from ....inference.requests import Reply, request_key
 from ....inference.served import Served, ServingConfig
-from .cases import Case, ItemVerdict, JudgeInfo, Row, answer_hash, verdict_rows
+from .cases import Case, ItemVerdict, JudgeInfo, Row, verdict_rows
 from .prompts import (
     TOP_LOGPROBS,
     VerdictError,
@@ -34,16 +30,13 @@ from .prompts import (
     text_messages,
 )
 
-if TYPE_CHECKING:
-    from ....inference.client import ChatClient
-
 
 class AskConfig(ServingConfig):
     """How a judge is asked."""
 
     method: Literal["text", "logprob"] = Field(
         "text",
-        description="text: one reply with all verdicts, as published; logprob: one token per item, by probability.",
+        description="text: one reply with all verdicts, as published; logprob: a token's probability per item.",
     )
     language: Literal["zh", "en"] = Field("zh", description="Language of the instructions: zh (as published) or en.")
     prompt: Literal["published", "brief"] = Field(
@@ -52,27 +45,20 @@ class AskConfig(ServingConfig):
     order: Literal["forward", "reversed"] = Field(
         "forward", description="Order in which a text prompt lists the items; reversed checks for a position bias."
     )
-    json_schema: bool = Field(
-        False, description="text: ask for the exact form by JSON Schema instead of JSON mode, where the server can."
-    )
-    threshold: float = Field(
-        0.5, gt=0, lt=1, description="logprob: an item is met where the probability of yes is at least this."
-    )
+    json_schema: bool = Field(False, description="text: ask for the form by JSON Schema instead of JSON mode.")
+    threshold: float = Field(0.5, gt=0, lt=1, description="logprob: least probability of yes for an item to be met.")
     min_mass: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="logprob: an item is unparsable if the words of yes and no together hold less than this of the "
-        "first token's probability (our choice).",
+        description="logprob: an item is unparsable if yes and no hold less than this of the first token's "
+        "probability (our choice).",
     )
     max_tokens: int = Field(4096, ge=1, description="text: length of a reply in tokens (published: 4096).")
-    attempts: int = Field(
-        3, ge=1, description="Whole attempts until a reply has a verdict on every item (published: 3)."
-    )
+    attempts: int = Field(3, ge=1, description="Attempts until a reply has a verdict on every item (published: 3).")
 
     @model_validator(mode="after")
-    def _no_idle_settings(self) -> AskConfig:
-        """A setting that does nothing under the chosen method is a mistake."""
+    def _no_idle_settings(self) -> Self:
         only = {"logprob": ("threshold", "min_mass"), "text": ("order", "json_schema", "max_tokens")}
         for method, names in only.items():
             changed = [n for n in names if getattr(self, n) != type(self).model_fields[n].default]
@@ -82,18 +68,7 @@ class AskConfig(ServingConfig):
 
     def question(self) -> dict[str, Any]:
         """The settings that decide what is asked and how the reply is read, as JSON."""
-        names = (
-            "method",
-            "language",
-            "prompt",
-            "order",
-            "json_schema",
-            "threshold",
-            "min_mass",
-            "max_tokens",
-            "attempts",
-        )
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in AskConfig.model_fields if name not in ServingConfig.model_fields}
 
 
 @dataclass(frozen=True)
@@ -119,18 +94,19 @@ def requests_of(case: Case, answer: str, config: Mapping[str, Any]) -> list[dict
 
 
 def prompt_hash(case: Case, config: Mapping[str, Any]) -> str:
-    """SHA-256 (16 hex digits) of what is asked, without the answer, which has a hash of its own, and of a logprob's
-    threshold and least mass, without which the same probabilities are another verdict."""
-    asked = requests_of(case, "", config)
-    params = {name: value for name, value in asked[0].items() if name != "messages"}
-    messages = [request["messages"] for request in asked] if config["method"] == "logprob" else asked[0]["messages"]
-    more = [config["threshold"], config["min_mass"]] if config["method"] == "logprob" else []
-    return hashlib.sha256(canonical_json([messages, params, *more])).hexdigest()[:16]
+    """SHA-256 (16 hex digits) of the requests without the answer, and of a logprob's threshold and least mass."""
+    requests = requests_of(case, "", config)
+    params = {name: value for name, value in requests[0].items() if name != "messages"}
+    content = [requests[0]["messages"], params]
+    if config["method"] == "logprob":
+        content = [[one["messages"] for one in requests], params, config["threshold"], config["min_mass"]]
+    return hashlib.sha256(canonical_json(content)).hexdigest()[:16]
 
 
 async def judge_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
     """The stage's work: {"verdicts": [[met, reason, p_yes, mass] per item], "state", "attempts"} of one case."""
-    case = _case(row)
+    fields: Row = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    case = Case(**fields)
     requests = requests_of(case, row["answer"], config)
     ask = _logprob if config["method"] == "logprob" else _text
     verdicts, state, attempts = await ask(case, requests, config, chat)
@@ -149,15 +125,11 @@ async def _text(
     reply = await chat.complete(**requests[0], parse=parse, attempts=config["attempts"])
     state, verdicts = "complete", reply.value
     if not reply.ok:
-        state, verdicts = (
-            "refused" if reply.outcome == "refused" else "failed",
-            [ItemVerdict(None, reply.error)] * items,
-        )
+        state = "refused" if reply.outcome == "refused" else "failed"
+        verdicts = [ItemVerdict(None, reply.error)] * items
         if reply.outcome == "invalid":  # the last reply may still hold verdicts on some of the items
-            try:
+            with contextlib.suppress(VerdictError):
                 verdicts = read_verdicts(reply.text, items, reasons=reasons)
-            except VerdictError:
-                pass
     if config["order"] == "reversed":
         verdicts = verdicts[::-1]
     return verdicts, state, reply.attempts
@@ -175,11 +147,11 @@ async def _logprob(
     if any(reply.outcome == "refused" for reply in replies):
         why = next(reply.error for reply in replies if reply.outcome == "refused")
         return [ItemVerdict(None, why)] * len(requests), "refused", attempts
-    verdicts = [_logprob_said(reply, config) for reply in replies]
+    verdicts = [_logprob_verdict(reply, config) for reply in replies]
     return verdicts, "failed" if any(one.met is None for one in verdicts) else "complete", attempts
 
 
-def _logprob_said(reply: Reply, config: Mapping[str, Any]) -> ItemVerdict:
+def _logprob_verdict(reply: Reply, config: Mapping[str, Any]) -> ItemVerdict:
     if not reply.ok and not reply.logprobs:
         return ItemVerdict(None, reply.error)
     reading = read_logprobs(reply.logprobs)
@@ -201,29 +173,29 @@ def judge_cases(
     *,
     traffic: Path,
     replay: bool = False,
-    kept: Mapping[str, list[Row]] | None = None,
+    finished: Mapping[str, list[Row]] | None = None,
 ) -> Judging:
-    """Have cases judged.
+    """Verdict rows of cases. Raises what `inference.stage.run_stage` raises; one case's failure is a state of its
+    rows.
 
     Args:
         traffic: folder of the recorded requests and answers; what is in it is not asked again.
         replay: answer from `traffic` alone.
-        kept: rows by case id that stand as they are and are not asked about again.
-
-    Raises what `inference.stage.run_stage` raises; never for one case's failure, which is a state of its rows.
+        finished: rows by case id that stay as they are.
     """
     from ....inference.stage import run_stage
 
-    kept = kept or {}
-    pending = [case for case in cases if case.answer_state == "ok" and case.id not in kept]
+    finished = finished or {}
+    pending = [case for case in cases if case.answer_state == "ok" and case.id not in finished]
     judged: dict[str, Row] = {}
     usage = Usage()
+    fields = ("id", "messages", "answer", "items", "weights")
     if pending:
         # The record is what a restart goes on from; shards beside it would only pin failures that are to be retried.
         with tempfile.TemporaryDirectory(prefix="hubwright-judge-") as folder:
             result = run_stage(
                 f"{__name__}:judge_row",
-                [_row(case) for case in pending],
+                [{name: getattr(case, name) for name in fields} for case in pending],
                 config.question(),
                 endpoint=served.endpoint,
                 folder=Path(folder),
@@ -235,17 +207,16 @@ def judge_cases(
     by = JudgeInfo(served.name, served.revision, config.method, config.language)
     rows: list[Row] = []
     for case in cases:
-        if case.id in kept:
-            rows += [{**row, "answers": len(cases)} for row in kept[case.id]]
+        if case.id in finished:
+            rows += [{**row, "answers": len(cases)} for row in finished[case.id]]
             continue
-        done = judged.get(case.id, {"verdicts": [], "state": "not_judged", "attempts": 0})
+        outcome = judged.get(case.id, {"verdicts": [], "state": "not_judged", "attempts": 0})
         rows += verdict_rows(
             case,
-            [ItemVerdict(*one) for one in done["verdicts"]],
-            sha256=answer_hash(case.answer),
-            state=done["state"],
-            attempts=done["attempts"],
-            asked=by,
+            [ItemVerdict(*one) for one in outcome["verdicts"]],
+            by,
+            state=outcome["state"],
+            attempts=outcome["attempts"],
             prompt_hash=prompt_hash(case, config.question()),
             answers=len(cases),
         )
@@ -266,26 +237,10 @@ def check_cases(cases: Sequence[Case]) -> None:
     """Raise DataError for no case, two cases of one id, or a conversation that is not plain text."""
     if not cases:
         raise DataError("there are no answers to judge")
-    seen: set[str] = set()
+    if repeated := [name for name, count in Counter(case.id for case in cases).items() if count > 1]:
+        raise DataError(f"sample {repeated[0]} has two answers; judge one run at a time")
     for case in cases:
-        if case.id in seen:
-            raise DataError(f"sample {case.id} has two answers; judge one run at a time")
-        seen.add(case.id)
         if not case.items:
             raise DataError(f"sample {case.id} has no checklist item")
         if not all(isinstance(turn["content"], str) for turn in case.messages):
             raise DataError(f"sample {case.id}: a judge reads text; its conversation has other parts")
-
-
-def _row(case: Case) -> Row:
-    return {
-        "id": case.id,
-        "messages": [dict(turn) for turn in case.messages],
-        "answer": case.answer,
-        "items": list(case.items),
-        "weights": list(case.weights),
-    }
-
-
-def _case(row: Row) -> Case:
-    return Case(row["id"], tuple(row["messages"]), row["answer"], tuple(row["items"]), tuple(row["weights"]))

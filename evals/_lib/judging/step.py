@@ -7,19 +7,17 @@ Written below `context.output`:
     results.json                            task -> metric -> value, standard error, direction, as an lm_eval step's
 """
 
-from __future__ import annotations
-
-import json
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from ....hub_sync import provenance
 from ....hub_sync.context import Input, StepContext
-from ....inference.served import Served, check_spec, serve_input
+from ....inference.served import ModelSpec, Served, serve_input
+from ....inference.store import TrafficStore, export_rows
 from ..data import write_parquet
+from ..results import figure_table, write_json
 from .benchmark import Figures
 from .cases import Case, Row
 from .rubric import mass_figures, outcomes
@@ -37,20 +35,13 @@ OWN_JUDGE = (
 class JudgeStepConfig(AskConfig):
     """Who judges, and what is published."""
 
-    judge: str | None = Field(
+    judge: ModelSpec | None = Field(
         None, description="openai:MODEL@BASE_URL; null: the step's input `judge`, a GGUF repository."
     )
     publish_traffic: bool = Field(False, description="Publish every request and reply as the data set's `traffic`.")
     bootstrap: int = Field(1000, ge=0, description="Resamples of the 95 % intervals; 0: none.")
     seed: int = Field(1234, ge=0, description="Seed of the bootstrap.")
-    max_failed: float = Field(
-        0.05, ge=0, le=1, description="Share of failed answers and verdicts above which nothing is published."
-    )
-
-    @field_validator("judge")
-    @classmethod
-    def _known_judge(cls, value: str | None) -> str | None:
-        return value if value is None else check_spec(value)
+    max_failed: float = Field(0.05, ge=0, le=1, description="Most failed answers and verdicts, as a share.")
 
 
 def run_judge(
@@ -66,9 +57,7 @@ def run_judge(
         task: name of the figures in `results.json` and on the card.
         figures_of: the figures that follow from the verdict rows.
 
-    Raises:
-        UsageError: no judge, or one that cannot be served.
-        DataError: no cases; what `figures_of` raises.
+    Raises UsageError for no judge or one that cannot be served; DataError for no cases and as `figures_of` does.
     """
     source = context.inputs["answers"]
     check_cases(cases)
@@ -79,45 +68,31 @@ def run_judge(
 
     write_parquet(done.rows, context.output / "data" / "verdicts-00000-of-00001.parquet")
     if config.publish_traffic:
-        _write_traffic(traffic, set(traffic_keys(cases, config, served)), context.output / "traffic")
+        keys = set(traffic_keys(cases, config, served))
+        with TrafficStore(traffic, readonly=True) as store:
+            rows = [row for row in export_rows(store) if row["key"] in keys]
+        write_parquet(rows, context.output / "traffic" / "train-00000-of-00001.parquet")
     masses = mass_figures(done.rows)
     results: dict[str, Any] = {
         "tasks": {task: {"metrics": figures, "n": len(cases), "n_available": len(cases)}},
         "judge": {"name": served.name, "revision": served.revision, **config.question(), **masses},
         "about": _tested_model(source),
     }
-    text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False)
-    (context.output / "results.json").write_text(text + "\n", encoding="utf-8")
+    write_json(results, context.output / "results.json")
     _report(config, context, served, task, figures, outcomes(done.rows))
+    report = context.report
     if masses:
-        context.report.metrics |= {f"judge/{name}": value for name, value in masses.items()}
-        context.report.sections.append(
-            {"title": "The judge's probability of a verdict", "body": _about_mass(config, masses)}
+        report.metrics |= {f"judge/{name}": value for name, value in masses.items()}
+        body = (
+            f"The words of yes and no hold {masses['mass_mean']:.1%} of the first token's probability on average, "
+            f"{masses['mass_min']:.1%} at least. Items below min_mass {config.min_mass:g}, or without any, are "
+            f"unparsable: {masses['unparsable_items']:.1%} of the items."
         )
+        report.sections.append({"title": "The judge's probability of a verdict", "body": body})
     if results["about"] and results["about"]["repo_id"] == served.name:
-        context.report.sections.append({"title": "The judge is the tested model", "body": OWN_JUDGE})
-    context.report.metrics |= {
-        f"usage/{name}": value
-        for name, value in done.usage.summary(config.budget).items()
-        if not name.startswith("latency")
-    }
-
-
-def _write_traffic(folder: Path, keys: set[str], output: Path) -> None:
-    """This step's part of the run's record, as `inference.store` reads it back."""
-    from ....inference.store import TrafficStore, export_rows
-
-    with TrafficStore(folder, readonly=True) as store:
-        rows = [row for row in export_rows(store) if row["key"] in keys]
-    write_parquet(rows, output / "train-00000-of-00001.parquet")
-
-
-def _about_mass(config: JudgeStepConfig, masses: Mapping[str, float]) -> str:
-    return (
-        f"The words of yes and no hold {masses['mass_mean']:.1%} of the first token's probability on average, "
-        f"{masses['mass_min']:.1%} at least. Items below min_mass {config.min_mass:g}, or without any, are "
-        f"unparsable: {masses['unparsable_items']:.1%} of the items."
-    )
+        report.sections.append({"title": "The judge is the tested model", "body": OWN_JUDGE})
+    usage = done.usage.summary(config.budget)
+    report.metrics |= {f"usage/{name}": value for name, value in usage.items() if not name.startswith("latency")}
 
 
 def _tested_model(source: Input) -> dict[str, str] | None:
@@ -150,26 +125,13 @@ def _report(
         report.sections.append({"title": "About the judge", "body": SMALL_JUDGE})
     report.counts |= counts
     total = sum(counts.values())
-    report.tables.append(
-        {
-            "title": "What became of the answers",
-            "columns": ["outcome", "answers", "share"],
-            "rows": [[name, count, round(count / total, 4)] for name, count in counts.items()],
-            "note": "scored: above 0; wrong: 0; refused: by the tested model or by the judge; failed: no answer, or "
-            "no usable verdict after all attempts. A failed verdict has no score and is never counted as wrong.",
-        }
-    )
-    rows = []
-    for name, entry in figures.items():
-        report.metrics[f"{task}/{name}"] = entry["value"]
-        if not name.endswith(("_ci_low", "_ci_high")):
-            low, high = (figures.get(f"{name}_ci_{end}", {}).get("value") for end in ("low", "high"))
-            rows.append([name, entry["value"], entry["stderr"], low, high])
-    report.tables.append(
-        {
-            "title": task,
-            "columns": ["metric", "value", "standard error", "95 % low", "95 % high"],
-            "rows": rows,
-            "note": f"{total} answers; intervals by bootstrap over the answers, {config.bootstrap} resamples.",
-        }
-    )
+    outcome_table = {
+        "title": "What became of the answers",
+        "columns": ["outcome", "answers", "share"],
+        "rows": [[name, count, round(count / total, 4)] for name, count in counts.items()],
+        "note": "scored: above 0; wrong: 0; refused: by the tested model or by the judge; failed: no answer, or "
+        "no usable verdict after all attempts. A failed verdict has no score and is never counted as wrong.",
+    }
+    report.metrics |= {f"{task}/{name}": entry["value"] for name, entry in figures.items()}
+    note = f"{total} answers; intervals by bootstrap over the answers, {config.bootstrap} resamples."
+    report.tables += [outcome_table, figure_table(task, figures, note)]

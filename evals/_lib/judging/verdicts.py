@@ -1,9 +1,7 @@
 """Stored verdicts: files of verdict rows (`cases`), and official judgement files, which a benchmark reads.
 
-A case that was judged twice counts with its last complete set of rows. Older files lack the columns of `OLDER`.
+A case that was judged twice counts with its last complete set of rows.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
@@ -15,9 +13,11 @@ from ..data import locate, read_jsonl, read_split
 from .cases import VERDICTS, Row
 
 STATES = ("complete", "partial", "refused", "failed", "not_judged")
-OLDER: Row = {"p_yes": None, "mass": None, "judge_revision": "", "method": "text", "language": ""}
 _OURS = {"id", "item", "verdict", "state"}
-_NEEDED = ("text", "answer_state", "answer_sha256", "reason", "judge", "prompt_hash")
+_NEEDED = (
+    "text", "answer_state", "answer_sha256", "p_yes", "mass", "reason", "judge", "judge_revision", "method",
+    "language", "prompt_hash",
+)  # fmt: skip
 
 Lines = Sequence[tuple[int, Row]]  # line numbers from 1, and the objects there
 # Verdict rows of an official judgement file; None if the lines have another form. Given the file's name for errors.
@@ -33,11 +33,9 @@ class StoredVerdicts:
 
     @property
     def rows(self) -> list[Row]:
-        """All rows."""
         return [row for case in self.cases for row in case]
 
     def by_id(self) -> dict[str, list[Row]]:
-        """The rows of each case by its id."""
         return {str(case[0]["id"]): case for case in self.cases}
 
 
@@ -69,10 +67,10 @@ def _verdict_file(path: Path) -> Path:
     """The verdict file in a folder: its only .jsonl, else its only Parquet file below data/; a file is itself."""
     if path.is_file():
         return path
-    result = sorted(path.glob("*.jsonl")) or sorted(path.glob("data/*.parquet"))
-    if len(result) != 1:
-        raise DataError(f"{path.name}: holds {len(result)} verdict files; name one of them")
-    return result[0]
+    files = sorted(path.glob("*.jsonl")) or sorted(path.glob("data/*.parquet"))
+    if len(files) != 1:
+        raise DataError(f"{path.name}: holds {len(files)} verdict files; name one of them")
+    return files[0]
 
 
 def _may_be_torn(path: Path) -> bool:
@@ -88,10 +86,7 @@ def _may_be_torn(path: Path) -> bool:
 
 
 def group_rows(rows: Lines, name: str) -> StoredVerdicts:
-    """Numbered rows by case, each case complete and in item order; incomplete ones are left out.
-
-    Raises DataError, naming the line, for a row that is not a verdict.
-    """
+    """Numbered rows by case, without incomplete cases. Raises DataError for a row that is not a verdict."""
     complete: dict[str, list[Row]] = {}
     pending: dict[str, dict[int, Row]] = {}
     expected = 0
@@ -103,11 +98,10 @@ def group_rows(rows: Lines, name: str) -> StoredVerdicts:
             if absent := [column for column in _NEEDED if column not in row]:
                 raise KeyError(absent[0])
             weight = None if row["weight"] is None else float(row["weight"])
-            full = row | {column: value for column, value in OLDER.items() if column not in row}
             group = pending.setdefault(key, {})
             if item in group:  # a new run over this case begins
                 group.clear()
-            group[item] = full | {"weight": weight, "attempts": int(row["attempts"])}
+            group[item] = row | {"weight": weight, "attempts": int(row["attempts"])}
             if len(group) == size:
                 complete[key] = [group[index] for index in range(size)]
                 del pending[key]

@@ -365,8 +365,10 @@ def test_our_command_and_the_recipe_step(tmp_path: Path, tiny_model: Path):
     task = "button_bfcl_agent_base"
     named = ["--model", "interactive", "--model_args", f"model=hf,pretrained={tiny_model},dtype=bfloat16"]
     named += ["--device", "cpu", "--gen_kwargs", "max_gen_toks=8", "--apply_chat_template"]
-    found = run_lm_eval(task, [*named, "--metadata", json.dumps({"dataset": str(data)})])
-    assert found is not None and found["results"][task]["steps,none"] == 3.0
+    named += ["--output_path", str(tmp_path / "out")]
+    run_lm_eval(task, [*named, "--metadata", json.dumps({"dataset": str(data)})])
+    (results,) = (tmp_path / "out").glob("*/results_*.json")
+    assert json.loads(results.read_text())["results"][task]["steps,none"] == 3.0
     written = []
     for run in ("one", "two"):
         model = Input(ArtifactRef("model", "org/tiny", "a" * 40), tiny_model)

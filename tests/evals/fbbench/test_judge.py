@@ -15,13 +15,14 @@ import pytest
 from chat_server import ChatServer, all_yes, failure, verdict_items
 from judge_parts import SAMPLE, answers
 from starlette.responses import Response
+from verdict_parts import read_judged
 
 from hubwright.evals._lib.judging import judge
 from hubwright.evals._lib.judging.cases import Case, answer_hash
 from hubwright.evals._lib.judging.judge import JudgeConfig, read_judge_config
 from hubwright.evals.fbbench import scorer
 from hubwright.evals.fbbench.answers import read_answers, read_dataset
-from hubwright.evals.fbbench.verdicts import Judged, collect, official_rows, read_verdicts
+from hubwright.evals.fbbench.verdicts import Judged, collect, official_rows
 from hubwright.hub_sync.errors import ConflictError, DataError, StorageError, UsageError
 from hubwright.inference.served import remote_endpoint
 
@@ -54,7 +55,7 @@ def test_every_item_gets_its_line_in_the_order_of_the_answers(tmp_path: Path) ->
     body = server.bodies[0]
     assert body["temperature"] == 0.0 and body["max_tokens"] == 4096
     assert body["response_format"] == {"type": "json_object"} and len(body["messages"]) == 1
-    report = scorer.score(read_verdicts(out).judged, resamples=0)
+    report = scorer.score(read_judged(out), resamples=0)
     assert report["overall"] == 100.0 and report["coverage"] == 1.0
     assert report["judges"] == ["local"]
 
@@ -91,7 +92,7 @@ def test_an_unusable_reply_is_asked_for_three_times(tmp_path: Path) -> None:
     assert [one.state for one in judged] == [
         *("complete", "complete", "failed", "complete", "refused", "failed", "complete", "complete")
     ]
-    assert tries["2"] == 3 and judged[3].attempts == 3 and tries["4"] == 1 and tries["5"] == 3
+    assert tries["2"] == 3 and judged[3].rows[0]["attempts"] == 3 and tries["4"] == 1 and tries["5"] == 3
     failed = [row for row in lines(out) if row["state"] == "failed"]
     assert {row["verdict"] for row in failed} == {"unparsable"}
     assert any("not JSON" in row["reason"] for row in failed) and any("HTTP 500" in row["reason"] for row in failed)
@@ -260,7 +261,7 @@ def test_replay_from_the_hub(api: Any, namespace: str, tmp_path: Path, quiet_pro
         ("anthropic:x", "is unknown"),
         ("openai:", "is unknown"),
         ({"judge": "openai:x", "lang": "en"}, "lang"),
-        ({"judge": "openai:x", "language": "fr"}, "use one of zh, en"),
+        ({"judge": "openai:x", "language": "fr"}, "'zh' or 'en'"),
         ({"language": "en"}, "judge option judge"),
     ],
 )

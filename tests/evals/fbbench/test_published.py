@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from verdict_parts import read_judged
 
 from hubwright.evals.fbbench import scorer
 from hubwright.evals.fbbench.answers import read_dataset
-from hubwright.evals.fbbench.verdicts import VerdictFile, read_verdicts
+from hubwright.evals.fbbench.verdicts import Judged
 
 MODELS = [
     "DeepSeek-V3",
@@ -44,11 +45,11 @@ def published(shared_data: Path) -> Path:
     return folder
 
 
-def judgements(published: Path, model: str) -> VerdictFile:
+def judgements(published: Path, model: str) -> list[Judged]:
     path = published / "model_judgment/gpt-4o-2024-08-06" / f"{model}.jsonl"
     if not path.is_file():
         pytest.skip(f"the judgements of {model} are not here")
-    return read_verdicts(path)
+    return read_judged(path)
 
 
 def workbook(published: Path, name: str) -> Any:
@@ -72,8 +73,8 @@ def same(ours: tuple[float | None, ...], theirs: tuple[float | None, ...]) -> bo
 @pytest.mark.parametrize("model", MODELS)
 def test_every_published_figure_is_reproduced(model: str, published: Path) -> None:
     stored = judgements(published, model)
-    assert len(stored.judged) == 591
-    report = scorer.score(stored.judged, resamples=0)
+    assert len(stored) == 591
+    report = scorer.score(stored, resamples=0)
     headline = tuple(report[key] for key in ("error_correction", "response_maintenance", "overall"))
     overall = {
         row[0]: row[1:4] for row in workbook(published, "overall_score").worksheets[0].iter_rows(values_only=True)
@@ -107,7 +108,7 @@ def test_every_published_figure_is_reproduced(model: str, published: Path) -> No
 def test_intervals_have_the_measured_spread(model: str, published: Path) -> None:
     """sd in points over all 27 models: EC 1.6 to 2.3, RM 2.4 to 2.6, Overall 1.5 to 1.7, from 400 resamples of another
     generator; our bands leave the noise of that and of the weakest models."""
-    judged = judgements(published, model).judged
+    judged = judgements(published, model)
     intervals = scorer.score(judged, resamples=2000, seed=1)["intervals"]
     bands = {"error_correction": (1.5, 2.8), "response_maintenance": (2.2, 2.9), "overall": (1.4, 2.0)}
     for key, (low, high) in bands.items():
@@ -118,24 +119,24 @@ def test_intervals_have_the_measured_spread(model: str, published: Path) -> None
 
 
 def test_failures_of_the_published_run_are_accounted_for(published: Path) -> None:
-    yi = scorer.score(judgements(published, "yi-lightning").judged, resamples=0)["counts"]
+    yi = scorer.score(judgements(published, "yi-lightning"), resamples=0)["counts"]
     assert (yi["answers_failed"], yi["verdicts_complete"], yi["samples"]) == (4, 591, 591)
-    glm = scorer.score(judgements(published, "glm-4-0520").judged, resamples=0)["counts"]
+    glm = scorer.score(judgements(published, "glm-4-0520"), resamples=0)["counts"]
     assert glm["answers_failed"] == 2
     for model in ("Meta-Llama-3.1-8B-Instruct", "internlm2_5-7b-chat"):
-        counts = scorer.score(judgements(published, model).judged, resamples=0)["counts"]
+        counts = scorer.score(judgements(published, model), resamples=0)["counts"]
         assert counts["verdicts_refused"] == 1 and counts["verdicts_complete"] == 590
 
 
 def test_answers_that_failed_can_be_made_to_score_0(published: Path) -> None:
-    judged = judgements(published, "yi-lightning").judged
+    judged = judgements(published, "yi-lightning")
     as_published = scorer.score(judged, resamples=0)
     zeroed = scorer.score(judged, resamples=0, failed_answers="zero")
     assert zeroed["overall"] < as_published["overall"]  # the judge gave two of the four full marks
 
 
 def test_weights_and_labels_of_the_data_set_give_the_same_score(published: Path) -> None:
-    judged = judgements(published, "DeepSeek-V3").judged
+    judged = judgements(published, "DeepSeek-V3")
     samples = read_dataset(published / "fb_bench_dataset_v3.json")
     assert len(samples) == 591
     again = scorer.check_against(judged, samples)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer, all_yes, failure
+from verdict_parts import read_judged
 
 from hubwright.builders.fbbench.build import SAMPLE as OFFICIAL_SAMPLE
 from hubwright.builders.fbbench.schema import to_row
@@ -20,7 +21,6 @@ from hubwright.evals._lib.data import tasks_dir
 from hubwright.evals._lib.judging.judge import judge_answers, read_judge_config
 from hubwright.evals.fbbench import scorer
 from hubwright.evals.fbbench.answers import official_to_row, read_answers, read_dataset
-from hubwright.evals.fbbench.verdicts import read_verdicts
 from hubwright.hub_sync.errors import DataError, HubError, UsageError
 
 SAMPLE = Path(scorer.__file__).with_name("sample.jsonl")
@@ -111,10 +111,10 @@ def test_three_messages_go_through_the_chat_template() -> None:
         seen.append((messages, add_generation_prompt))
         return "rendered"
 
-    assert task.fewshot_context(doc, 0, None, True, True, template) == "rendered"
+    assert task.fewshot_context(doc, 0, apply_chat_template=True, chat_template=template) == "rendered"
     assert seen == [([dict(turn) for turn in doc["messages"]], True)]
     assert [turn["role"] for turn in seen[0][0]] == ["user", "assistant", "user"]
-    task.fewshot_context(doc, 0, "Be brief.", True, True, template)
+    task.fewshot_context(doc, 0, system_instruction="Be brief.", apply_chat_template=True, chat_template=template)
     assert seen[1][0][0] == {"role": "system", "content": "Be brief."}
     plain = task.fewshot_context(doc, 0)
     assert plain.startswith(f"User: {doc['messages'][0]['content']}\n\nAssistant: ") and plain.endswith(
@@ -199,7 +199,7 @@ def test_predict_only_then_judge_then_replay(model: Any, tmp_path: Path) -> None
     verdicts = tmp_path / "v.jsonl"
     with ChatServer(lambda body, n: all_yes(body, n).replace("是", "否") if n % 3 else all_yes(body, n)) as server:
         judge_answers(answers, read_judge_config(f"openai:local@{server.url}"), out=verdicts)
-    report = scorer.score(read_verdicts(verdicts).judged, resamples=1000)
+    report = scorer.score(read_judged(verdicts), resamples=1000)
 
     again = tmp_path / "again.jsonl"
     judged = run(model, {"judge": f"replay:{verdicts}", "verdicts": str(again)})
@@ -243,7 +243,7 @@ def test_the_judge_may_come_from_the_environment(model: Any, monkeypatch: pytest
         results = run(model, {}, limit=6)
     values = results["results"]["fbbench_sample"]
     assert values["fb_overall,none"] == 100.0 and len(server.bodies) == 6
-    assert len(read_verdicts(out).judged) == 6
+    assert len(read_judged(out)) == 6
     assert "fb_rm_task_coding,none" not in values  # the first six rows hold none
 
 

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from verdict_parts import read_judged
 
+from hubwright.evals._lib.judging.cases import ItemVerdict, JudgeInfo, verdict_rows
 from hubwright.evals._lib.judging.prompts import VerdictError, parse_verdicts, text_messages
+from hubwright.evals._lib.judging.verdicts import read_stored
 from hubwright.evals.fbbench.samples import EC, RM, Sample
-from hubwright.evals.fbbench.verdicts import Judged, read_official, read_verdicts
+from hubwright.evals.fbbench.verdicts import Judged, read_official
 from hubwright.hub_sync.errors import DataError
 
 NAMES = {"zh": ("理由", "结论", "是", "否"), "en": ("reason", "verdict", "yes", "no")}
@@ -176,21 +179,24 @@ def test_dropped_items_and_refusals_are_told_apart() -> None:
 def test_read_verdicts_official_verdict_is_not_text_names_line_and_item(tmp_path, verdict, shown) -> None:
     path = write(tmp_path / "v.jsonl", [official(["a", "b"], {"a": entry("是"), "b": entry(verdict)})])
     with pytest.raises(DataError, match=re.escape(f"v.jsonl: line 1: the verdict on 'b' is {shown}")) as caught:
-        read_verdicts(path)
+        read_judged(path)
     assert "write one of 是, 否" in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("field", ["verdict", "state", "weight", "attempts", "item", "items"])
 def test_read_verdicts_own_row_with_a_list_for_a_value_names_the_line(tmp_path, field) -> None:
-    rows = judged_one().rows(answers=1)
+    rows = rows_of_one()
     path = write(tmp_path / "v.jsonl", [{**row, field: [{"x": ["y"]}]} for row in rows])
     with pytest.raises(DataError, match=r"v\.jsonl: line \d is not a verdict") as caught:
-        read_verdicts(path)
+        read_judged(path)
     assert "\n" not in str(caught.value)
 
 
-def judged_one() -> Judged:
-    return Judged(sample(), (True, False), "complete", "ok", "0" * 64, ("r", "s"), "judge", "abc", 1)
+def rows_of_one(answers: int = 1) -> list[dict[str, Any]]:
+    verdicts = [ItemVerdict(True, "r"), ItemVerdict(False, "s")]
+    judge = JudgeInfo("judge", language="")
+    case = sample().case("an answer")
+    return verdict_rows(case, verdicts, judge, state="complete", attempts=1, prompt_hash="abc", answers=answers)
 
 
 def write(path: Path, rows: list[dict[str, Any]], tail: str = "") -> Path:
@@ -199,36 +205,35 @@ def write(path: Path, rows: list[dict[str, Any]], tail: str = "") -> Path:
 
 
 def test_our_file_holds_all_that_scoring_needs(tmp_path: Path) -> None:
-    one = judged_one()
-    stored = read_verdicts(write(tmp_path / "v.jsonl", one.rows(answers=3)))
-    assert stored.expected == 3
-    (again,) = stored.judged
-    assert again.sample == Sample(**{**vars(one.sample), "messages": ()})
-    assert Judged(**{**vars(again), "sample": one.sample}) == one
+    path = write(tmp_path / "v.jsonl", rows_of_one(answers=3))
+    assert read_stored(path).expected == 3
+    plain = Sample(**{**vars(sample()), "messages": ()})
+    rows = tuple(rows_of_one(answers=3))
+    assert read_judged(path) == [Judged(plain, (True, False), "complete", "ok", ("r", "s"), "judge", rows)]
 
 
 def test_torn_lines_and_second_runs(tmp_path: Path) -> None:
-    rows = judged_one().rows(1)
-    torn = read_verdicts(write(tmp_path / "torn.jsonl", rows, tail='{"id": "fb-2", "it'))
-    assert len(torn.judged) == 1
-    half = read_verdicts(write(tmp_path / "half.jsonl", [*rows, {**rows[0], "id": "fb-2", "answers": 2}]))
-    assert len(half.judged) == 1 and half.expected == 2
+    rows = rows_of_one()
+    torn = read_judged(write(tmp_path / "torn.jsonl", rows, tail='{"id": "fb-2", "it'))
+    assert len(torn) == 1
+    half = read_stored(write(tmp_path / "half.jsonl", [*rows, {**rows[0], "id": "fb-2", "answers": 2}]))
+    assert len(half.cases) == 1 and half.expected == 2
     (tmp_path / "half.jsonl").write_bytes(
         (tmp_path / "half.jsonl").read_bytes() + "半".encode()[:2]
     )  # a torn character
-    assert len(read_verdicts(tmp_path / "half.jsonl").judged) == 1
+    assert len(read_judged(tmp_path / "half.jsonl")) == 1
     later = [{**row, "verdict": "yes"} for row in rows]
-    assert read_verdicts(write(tmp_path / "again.jsonl", rows + later)).judged[0].verdicts == (True, True)
-    cut = read_verdicts(write(tmp_path / "cut.jsonl", rows + later[:1] + later))
-    assert cut.judged[0].verdicts == (True, True)
+    assert read_judged(write(tmp_path / "again.jsonl", rows + later))[0].verdicts == (True, True)
+    cut = read_judged(write(tmp_path / "cut.jsonl", rows + later[:1] + later))
+    assert cut[0].verdicts == (True, True)
 
 
 def test_our_rows_as_parquet(tmp_path: Path) -> None:
     import datasets
 
     path = tmp_path / "verdicts.parquet"
-    datasets.Dataset.from_list(judged_one().rows(1)).to_parquet(path)
-    assert read_verdicts(path).judged[0].verdicts == (True, False)
+    datasets.Dataset.from_list(rows_of_one()).to_parquet(path)
+    assert read_judged(path)[0].verdicts == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -246,19 +251,19 @@ def test_a_foreign_file_is_one_line(text: str, said: str, tmp_path: Path) -> Non
     path = tmp_path / "v.jsonl"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DataError) as caught:
-        read_verdicts(path)
+        read_judged(path)
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_bad_values_in_our_file_are_one_line(tmp_path: Path) -> None:
-    rows = judged_one().rows(1)
+    rows = rows_of_one()
     for field, value in (("verdict", "maybe"), ("state", "odd"), ("weight", "heavy"), ("item", "one")):
         path = write(tmp_path / f"{field}.jsonl", [{**row, field: value} for row in rows])
         with pytest.raises(DataError, match="is not a verdict"):
-            read_verdicts(path)
+            read_judged(path)
 
 
 def test_an_official_sample_may_occur_once(tmp_path: Path) -> None:
     record = official(["a"], {"a": entry("是")})
     with pytest.raises(DataError, match="occurs twice"):
-        read_verdicts(write(tmp_path / "v.jsonl", [record, record]))
+        read_judged(write(tmp_path / "v.jsonl", [record, record]))

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from verdict_parts import read_judged
 
 from hubwright.evals.fbbench import scorer
-from hubwright.evals.fbbench.verdicts import read_verdicts
 from hubwright.hub_sync.errors import HubError, HubwrightError
 
 pytestmark = pytest.mark.slow
@@ -75,11 +75,11 @@ def test_a_recipe_answers_and_judges_without_any_endpoint(
     done = hubwright_in_process("run", "small.yaml")
     assert done.returncode == 0, done.stderr[-3000:]
     folder = Path(snapshot_download(f"{namespace}/verdicts", repo_type="dataset"))
-    judged = read_verdicts(folder).judged
+    judged = read_judged(folder)
     assert len(judged) == 4 and {one.judge for one in judged} == {model}
-    assert {len(one.judge_revision) for one in judged} == {40}
+    assert {len(one.rows[0]["judge_revision"]) for one in judged} == {40}
     lock = json.loads((tmp_path / "small.lock").read_text())
-    assert lock["inputs"][f"model {model}@main"] == judged[0].judge_revision
+    assert lock["inputs"][f"model {model}@main"] == judged[0].rows[0]["judge_revision"]
     results = json.loads((folder / "results.json").read_text())
     assert results["about"]["repo_id"] == model and "small model" in (folder / "README.md").read_text()
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from chat_server import ChatServer, all_yes, completion, failure
 from starlette.responses import JSONResponse, Response
+from verdict_parts import read_judged
 
 from hubwright.evals._lib.judging.judge import JudgeConfig, judge_answers
 from hubwright.evals.fbbench import scorer
 from hubwright.evals.fbbench.answers import read_dataset
-from hubwright.evals.fbbench.verdicts import read_verdicts
 from hubwright.hub_sync.errors import UsageError
 
 SAMPLE = Path(scorer.__file__).with_name("sample.jsonl")
@@ -53,7 +53,7 @@ def test_a_bad_judge_is_never_a_wrong_answer(script: Any, state: str, tmp_path: 
     words = {row["verdict"] for row in rows if row["id"] == answers[3].id}
     assert words == {"unparsable" if state == "failed" else None}
     assert len({row["state"] for row in rows}) == 2
-    report = scorer.score(read_verdicts(out).judged, resamples=0)
+    report = scorer.score(read_judged(out), resamples=0)
     counts = report["counts"]
     assert counts["verdicts_complete"] + counts["verdicts_failed"] + counts["verdicts_refused"] == 32
     if state == "failed":  # no score, and a bound for what it could have been
@@ -64,26 +64,21 @@ def test_a_bad_judge_is_never_a_wrong_answer(script: Any, state: str, tmp_path: 
         assert report["overall"] < 100.0 and counts["wrong"] == 1
 
 
-def test_files_of_before_are_kept_and_scored(tmp_path: Path) -> None:
-    """A file without the newer columns is read, and its finished verdicts are not asked for again."""
+def test_finished_verdicts_are_kept_and_scored(tmp_path: Path) -> None:
+    """The finished verdicts of a file are not asked for again."""
     answers = [sample.case(f"answer {n}") for n, sample in enumerate(read_dataset(SAMPLE).values())]
     out = tmp_path / "v.jsonl"
     with ChatServer(all_yes) as server:
         config = JudgeConfig(judge=f"openai:m@{server.url}")
         judge_answers(answers, config, out=out)
         rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-        old = [
-            {k: v for k, v in row.items() if k not in ("p_yes", "judge_revision", "method", "language")}
-            for row in rows
-        ]
-        out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in old), encoding="utf-8")
-        before = scorer.score(read_verdicts(out).judged, resamples=50)
+        before = scorer.score(read_judged(out), resamples=50)
         asked = len(server.bodies)
         judge_answers(answers, config, out=out, traffic=tmp_path / "none")
         assert len(server.bodies) == asked
-        assert scorer.score(read_verdicts(out).judged, resamples=50) == before
+        assert scorer.score(read_judged(out), resamples=50) == before
         # The prompt's hash is what it was before the judge became a stage: no file has to be made anew for that.
-        assert {row["prompt_hash"] for row in old if row["id"] == answers[0].id} == {FIRST_PROMPT_HASH}
+        assert {row["prompt_hash"] for row in rows if row["id"] == answers[0].id} == {FIRST_PROMPT_HASH}
         with pytest.raises(UsageError, match="another prompt"):
             judge_answers(answers, config.model_copy(update={"prompt": "brief"}), out=out)
 

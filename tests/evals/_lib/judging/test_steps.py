@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer, all_yes, failure, likely_tokens
+from verdict_parts import read_judged
 
 from hubwright.evals.answers.step import AnswersConfig, SelectConfig, request_of, row_seed, select_rows
 from hubwright.evals.fbbench import scorer
 from hubwright.evals.fbbench.answers import read_answers
-from hubwright.evals.fbbench.verdicts import read_verdicts
 from hubwright.hub_sync.errors import DataError, UsageError
 
 RECIPE = """\
@@ -110,12 +110,12 @@ def test_from_rows_to_agreement(hubwright_in_process: Any, api: Any, namespace: 
     answers = read_answers(folder("answers"))
     states = sorted(answer.answer_state for answer in answers)
     assert states == ["empty", "failed", "ok", "ok", "ok", "ok", "ok", "refused"]
-    verdicts = read_verdicts(folder("verdicts"))
-    assert len(verdicts.judged) == 8 and {one.judge for one in verdicts.judged} == {"judge"}
-    values = {p for one in verdicts.judged for p in one.p_yes}
+    verdicts = read_judged(folder("verdicts"))
+    assert len(verdicts) == 8 and {one.judge for one in verdicts} == {"judge"}
+    values = {row["p_yes"] for one in verdicts for row in one.rows} - {None}
     assert values == {0.7}
     results = json.loads((folder("verdicts") / "results.json").read_text())
-    report = scorer.score(verdicts.judged, resamples=0)
+    report = scorer.score(verdicts, resamples=0)
     metrics = results["tasks"]["fbbench"]["metrics"]
     assert metrics["fb_overall"]["value"] == report["overall"] and "fb_overall_ci_low" in metrics
     assert metrics["fb_answer_refused"]["value"] == metrics["fb_answer_failed"]["value"] == 0.125
@@ -134,7 +134,7 @@ def test_from_rows_to_agreement(hubwright_in_process: Any, api: Any, namespace: 
     import pyarrow.parquet as pq
 
     rows = {row["key"]: row for row in pq.read_table(traffic[0]).to_pylist()}
-    items = sum(len(one.sample.items) for one in verdicts.judged if one.state == "complete")
+    items = sum(len(one.sample.items) for one in verdicts if one.state == "complete")
     assert len(rows) == items and all(row["model"] == "judge" for row in rows.values())
     assert asked > items
     hf_hub_download(f"{namespace}/verdicts", "results.json", repo_type="dataset")
