@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 from .errors import ConflictError, HubError, HubwrightError, StorageError
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Names of this machine's loopback."""
+
 
 def endpoint_url() -> str:
     """The hub in use: HF_ENDPOINT as huggingface_hub read it at import, without a trailing slash."""
@@ -20,7 +23,7 @@ def is_local(endpoint: str | None = None) -> bool:
     """True where the hub in use is on this machine's loopback."""
     from urllib.parse import urlsplit
 
-    return urlsplit(endpoint or endpoint_url()).hostname in {"127.0.0.1", "localhost", "::1"}
+    return urlsplit(endpoint or endpoint_url()).hostname in LOOPBACK
 
 
 def require_hub() -> None:

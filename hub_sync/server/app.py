@@ -17,8 +17,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
+from ..hub import LOOPBACK
 from . import (
     auth,
+    pages,
     problems,
     routes_commit,
     routes_discussions,
@@ -36,7 +38,6 @@ from .state import HubState
 
 log = logging.getLogger("hubwright.hub")
 
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _DRAIN_BYTES = 8 << 20
 _ROUTES: list[Route] = [
     *routes_status.ROUTES,
@@ -64,9 +65,9 @@ class HubApp:
             return
         started = time.perf_counter()
         request = Request(scope, receive)
-        request_id = request.headers.get("x-request-id") or request.headers.get("x-amzn-trace-id") or ""
-        request_id = request_id[:100] if request_id.isascii() and request_id.isprintable() else ""
-        request_id = request_id or secrets.token_hex(8)
+        request_id = (request.headers.get("x-request-id") or request.headers.get("x-amzn-trace-id") or "")[:100]
+        if not request_id or not request_id.isascii() or not request_id.isprintable():
+            request_id = secrets.token_hex(8)
         sent = {"status": 0, "bytes": 0}
 
         async def tracked(message: Message) -> None:
@@ -104,10 +105,9 @@ class HubApp:
         except sqlite3.OperationalError as error:
             if "locked" in str(error) or "busy" in str(error):
                 return await self._refuse(call, Problem(409, "The hub is busy: try again"))
-            full = "full" in str(error)
-            if not full:
-                log.exception("database error")
-            return await self._refuse(call, Problem(507 if full else 500, f"The hub's database says: {error}"))
+            log.exception("database error")
+            status = 507 if "full" in str(error) else 500
+            return await self._refuse(call, Problem(status, f"The hub's database says: {error}"))
         except UnicodeEncodeError:
             return await self._refuse(call, Problem(400, "The request contains text that is not valid Unicode"))
         except ClientDisconnect:
@@ -152,8 +152,8 @@ class HubApp:
         if self._loopback_only:
             host = request.headers.get("host", "")
             name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-            if name.lower() not in _LOOPBACK:
-                raise Problem(421, f"This hub answers on {', '.join(_LOOPBACK)} only, not as {host[:100]!r}")
+            if name.lower().strip("[]") not in LOOPBACK:
+                raise Problem(421, f"This hub answers on {', '.join(LOOPBACK)} only, not as {host[:100]!r}")
         site = request.headers.get("sec-fetch-site", "none")
         if request.method not in ("GET", "HEAD") and site not in ("none", "same-origin"):
             raise problems.forbidden("Requests from other web sites are refused")
@@ -163,8 +163,7 @@ class HubApp:
         call.who = self._identify(call.request)
         parts = [unquote(part, errors="replace") for part in raw_path.strip("/").split("/")]
         if parts[0] == "api" and len(parts) > 2 and parts[1] in ("models", "datasets", "spaces"):
-            name = parts[3] if len(parts) > 3 else ""
-            call.params = {"T": parts[1], "namespace": parts[2], "name": name}
+            call.params = {"T": parts[1], "namespace": parts[2], "name": "".join(parts[3:4])}
             call.readable()
             if not allowed:
                 raise problems.not_implemented(f"{call.request.method} {'/'.join(parts[4:]) or raw_path}")
@@ -184,8 +183,8 @@ class HubApp:
         headers = {**problem.headers, "X-Error-Message": message}
         if problem.code:
             headers["X-Error-Code"] = problem.code
-        if routes_pages.wants_page(call):
-            return routes_pages.error_page(call, problem, headers)
+        if pages.wants_page(call):
+            return pages.error_page(call, problem, headers)
         return JSONResponse({"error": problem.message, **problem.extra}, problem.status, headers)
 
 
@@ -199,7 +198,3 @@ async def _drain(request: Request) -> None:
                 return
     except (ClientDisconnect, RuntimeError):  # RuntimeError: the body was read already
         return
-
-
-def create_app(hub: HubState, *, loopback_only: bool = True) -> HubApp:
-    return HubApp(hub, loopback_only=loopback_only)

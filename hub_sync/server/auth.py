@@ -162,12 +162,17 @@ def may_read(store: Store, who: Principal, namespace: str, private: bool) -> boo
     return not private or role_in(store, who, namespace) is not None
 
 
-def require_write(store: Store, who: Principal, namespace: str) -> None:
-    """Raises Problem 401 for anonymous, 403 for a read-only token and for a user without a write role."""
+def require_write_token(who: Principal) -> None:
+    """Raises Problem 401 for anonymous, 403 for a read-only token."""
     if who.anonymous:
         raise problems.login_required()
     if who.role != "write":
         raise problems.forbidden("This token is read-only: use a token with the write role")
+
+
+def require_write(store: Store, who: Principal, namespace: str) -> None:
+    """As `require_write_token`, and Problem 403 for a user without a write role."""
+    require_write_token(who)
     if role_in(store, who, namespace) not in ("admin", "write"):
         raise problems.forbidden(f"You don't have the rights to write under the namespace {namespace!r}")
 

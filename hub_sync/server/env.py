@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import closing
 from pathlib import Path
 
+from ..hub import LOOPBACK
 from .state import HubState, open_hub, read_token
 
 DEFAULT_PORT = 8741
-_NO_PROXY = ("127.0.0.1", "localhost", "::1")
 
 
 def client_env(hub: HubState, endpoint: str, token: str) -> dict[str, str]:
@@ -20,8 +21,7 @@ def client_env(hub: HubState, endpoint: str, token: str) -> dict[str, str]:
     the same port must not meet the caches of its predecessor.
     """
     home = hub.root.resolve() / "client" / hub.hub_id
-    kept = [part for part in os.environ.get("NO_PROXY", "").split(",") if part and part not in _NO_PROXY]
-    no_proxy = ",".join([*kept, *_NO_PROXY])
+    no_proxy = ",".join(dict.fromkeys([*filter(None, os.environ.get("NO_PROXY", "").split(",")), *LOOPBACK]))
     return {
         "HF_ENDPOINT": endpoint,
         "HF_TOKEN": token,
@@ -40,11 +40,8 @@ def client_env(hub: HubState, endpoint: str, token: str) -> dict[str, str]:
 
 def env_of_root(root: Path, port: int, host: str = "127.0.0.1") -> dict[str, str]:
     """`client_env` of a root, served or not; an absent root is created, with its token."""
-    hub = open_hub(root)
-    try:
+    with closing(open_hub(root)) as hub:
         return client_env(hub, f"http://{host}:{port}", read_token(root))
-    finally:
-        hub.close()
 
 
 def export_lines(env: dict[str, str]) -> str:

@@ -6,17 +6,16 @@ in another repository. Without that rule, knowing a SHA-256 would be enough to r
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import secrets
 from pathlib import Path
 from typing import Any
 
-from ..files import fsync_path
+from ..files import fsync_path, sha256_file
 from . import auth, problems
 from .auth import Principal
-from .blobs import disk_full, hash_file
+from .blobs import disk_full
 from .names import is_sha256
 from .repos import Repo
 from .state import HubState
@@ -35,32 +34,30 @@ def usable_size(hub: HubState, who: Principal, repo: Repo, sha256: Any) -> int |
             "SELECT r.namespace, r.private, l.size FROM repo_lfs l JOIN repos r ON r.id = l.repo WHERE l.sha256=?",
             (sha256,),
         ).fetchall()
-        size = next(
-            (r["size"] for r in rows if auth.may_read(hub.store, who, r["namespace"], bool(r["private"]))), None
-        )
+        readable = (row for row in rows if auth.may_read(hub.store, who, row["namespace"], bool(row["private"])))
+        size = next((row["size"] for row in readable), None)
     return size if size is not None and hub.blobs.size(sha256) == size else None
 
 
 def upload_actions(hub: HubState, base_url: str, repo: Repo, who: Principal, oid: str, size: int, parts: bool) -> dict:
     """The signed addresses that take one file: the client sends neither its token nor our headers with them."""
-    claims = {"use": "lfs", "repo": repo.id, "oid": oid, "size": size, "user": who.user_id}
+    claims = {"repo": repo.id, "oid": oid, "size": size, "user": who.user_id}
     verify = {"href": f"{base_url}/{repo.hub_path}.git/info/lfs/objects/verify"}
     if not parts or size <= hub.multipart_bytes:
-        return {"upload": {"href": f"{base_url}/_lfs/put/{_sign(hub, claims)}"}, "verify": verify}
+        return {"upload": {"href": f"{base_url}/_lfs/put/{_sign(hub, 'lfs-put', claims)}"}, "verify": verify}
     count = -(-size // hub.multipart_bytes)
     if count > MAX_PARTS:
         raise problems.too_large(f"{size} bytes need more than {MAX_PARTS} parts")
-    upload = secrets.token_hex(12)
+    claims |= {"upload": secrets.token_hex(12), "chunk": hub.multipart_bytes}
     header = {"chunk_size": str(hub.multipart_bytes)}
     for number in range(1, count + 1):
-        signed = _sign(hub, {**claims, "upload": upload, "part": number, "chunk": hub.multipart_bytes})
-        header[f"{number:05d}"] = f"{base_url}/_lfs/part/{signed}"
-    done = _sign(hub, {**claims, "upload": upload, "parts": count, "chunk": hub.multipart_bytes})
-    return {"upload": {"href": f"{base_url}/_lfs/complete/{done}", "header": header}, "verify": verify}
+        header[f"{number:05d}"] = f"{base_url}/_lfs/part/{_sign(hub, 'lfs-part', claims | {'part': number})}"
+    complete = _sign(hub, "lfs-complete", claims | {"parts": count})
+    return {"upload": {"href": f"{base_url}/_lfs/complete/{complete}", "header": header}, "verify": verify}
 
 
-def _sign(hub: HubState, claims: dict[str, Any]) -> str:
-    return auth.sign(hub.secret, claims, LINK_LIFETIME_S)
+def _sign(hub: HubState, use: str, claims: dict[str, Any]) -> str:
+    return auth.sign(hub.secret, {"use": use, **claims}, LINK_LIFETIME_S)
 
 
 def _part_file(hub: HubState, upload: str) -> Path:
@@ -74,10 +71,9 @@ class PartWriter:
         self._hub = hub
         self._upload: str = claims["upload"]
         self._number: int = claims["part"]
-        start = (self._number - 1) * claims["chunk"]
-        self._expected = min(claims["chunk"], claims["size"] - start)
-        self._at = start
-        self._end = start + self._expected
+        self._at = (self._number - 1) * claims["chunk"]
+        self._expected = min(claims["chunk"], claims["size"] - self._at)
+        self._end = self._at + self._expected
         self._digest = hashlib.sha256()
         self._fd = os.open(_part_file(hub, self._upload), os.O_WRONLY | os.O_CREAT, 0o600)
 
@@ -126,7 +122,7 @@ def complete_parts(hub: HubState, claims: dict[str, Any], sent: list[Any]) -> No
         raise problems.bad_request("The parts do not match what was uploaded: upload the file again")
     path = _part_file(hub, upload)
     try:
-        actual = hash_file(path) if path.stat().st_size == size else ""
+        actual = sha256_file(path) if path.stat().st_size == size else ""
     except FileNotFoundError:
         raise problems.bad_request("This upload is not known any more: upload the file again") from None
     try:
@@ -138,7 +134,6 @@ def complete_parts(hub: HubState, claims: dict[str, Any], sent: list[Any]) -> No
     except OSError as error:
         raise disk_full(error) from error
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        path.unlink(missing_ok=True)
         with hub.store.write() as db:
             db.execute("DELETE FROM parts WHERE upload=?", (upload,))

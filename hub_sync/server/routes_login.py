@@ -9,7 +9,8 @@ from urllib.parse import parse_qs, quote
 
 from starlette.responses import RedirectResponse, Response
 
-from . import auth, routes_pages
+from . import auth
+from .pages import page
 from .routing import Call, Route
 from .state import HubState
 
@@ -26,7 +27,7 @@ def _next(path: str | None) -> str:
 
 
 def form(call: Call) -> Response:
-    return routes_pages.page(call, "page_login", {"next": _next(call.query.get("next")), "failed": False})
+    return page(call, "page_login", {"next": _next(call.query.get("next")), "failed": False})
 
 
 def login(call: Call) -> Response:
@@ -34,7 +35,7 @@ def login(call: Call) -> Response:
     target = _next(fields.get("next", [""])[0])
     session = auth.start_session(call.hub.store, call.hub.secret, fields.get("token", [""])[0].strip())
     if session is None:
-        return routes_pages.page(call, "page_login", {"next": target, "failed": True}, 401)
+        return page(call, "page_login", {"next": target, "failed": True}, 401)
     answer = RedirectResponse(target, 303)
     answer.set_cookie(
         cookie_name(call.hub), session, max_age=auth.SESSION_LIFETIME_S, httponly=True, samesite="lax",

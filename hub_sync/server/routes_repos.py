@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any
 from urllib.parse import urlencode
 
@@ -23,7 +22,7 @@ def whoami(call: Call) -> Response:
 
 
 def _visibility(body: dict[str, Any]) -> bool | None:
-    """The wished privacy, from `visibility` (new clients) or `private` (old ones); None where neither is said."""
+    """Whether to be private, by `visibility` (new clients) or `private` (old ones); None if there is neither."""
     visibility, private = body.get("visibility"), body.get("private")
     if visibility is not None:
         if visibility not in ("public", "private"):
@@ -80,13 +79,12 @@ def move(call: Call) -> Response:
             raise problems.bad_request(f"{key} must be namespace/name")
         pairs.append(value.split("/"))
     repo = repos.writable(call.hub.store, call.who, repos.check_type(body.get("type")), *pairs[0])
-    repos.move(call.hub.store, call.who, repo, *pairs[1])
-    return JSONResponse({"url": f"{call.base_url}/{'' if repo.type == 'model' else repo.type + 's/'}{body['toRepo']}"})
+    moved = repos.move(call.hub.store, call.who, repo, *pairs[1])
+    return JSONResponse({"url": f"{call.base_url}/{moved.hub_path}"})
 
 
 def settings(call: Call) -> Response:
-    repo = call.writable()
-    body = call.json()
+    repo, body = call.writable(), call.json()
     private = _visibility(body)
     repos.update_settings(call.hub.store, repo, private, body.get("gated"))
     return JSONResponse({"private": repo.private if private is None else private, "gated": False})
@@ -108,34 +106,27 @@ def repo_list(call: Call) -> Response:
     limit = call.int_query("limit", LIST_PAGE, 1, LIST_PAGE)
     start = _read_cursor(query.get("cursor"))
     expand = set(query.getlist("expand") + query.getlist("expand[]"))
-    found = []
+    matches = []
     for repo in repos.list_visible(call.hub.store, call.who, call.repo_type):
-        if author and repo.namespace.lower() != author:
-            continue
-        if search and search not in repo.full_name.lower():
-            continue
-        summary = info.repo_summary(call.hub, repo)
-        if not set(filters) <= set(summary["tags"]) or (pipeline and summary.get("pipeline_tag") != pipeline):
-            continue
-        found.append((repo, summary))
-    order = {"createdAt": "createdAt", "lastModified": "lastModified"}.get(query.get("sort", ""))
-    if order:
-        found.sort(key=lambda pair: str(pair[1][order]), reverse=query.get("direction", "-1") == "-1")
-    page = found[start : start + limit]
-    for _, summary in page:
+        if author in ("", repo.namespace.lower()) and search in repo.full_name.lower():
+            summary = info.repo_summary(call.hub, repo)
+            if set(filters) <= set(summary["tags"]) and pipeline in (None, "", summary.get("pipeline_tag")):
+                matches.append(summary)
+    order = query.get("sort", "")
+    if order in ("createdAt", "lastModified"):
+        matches.sort(key=lambda summary: str(summary[order]), reverse=query.get("direction", "-1") == "-1")
+    page = matches[start : start + limit]
+    for summary in page:
         if call.flag("full") or "siblings" in expand:
             tree = call.hub.store.read_commit(summary["sha"]).tree
             summary["siblings"] = info.siblings(call.hub, tree, False)
         if not (call.flag("full") or call.flag("cardData") or "cardData" in expand):
             summary.pop("cardData")
-        if expand:
-            keep = {"_id", "id", "modelId"} | expand
-            for key in summary.keys() - keep:
-                summary.pop(key)
     headers = {}
-    if start + limit < len(found):
-        headers["Link"] = next_link(call, {"cursor": _write_cursor(start + limit)})
-    return JSONResponse([summary for _, summary in page], headers=headers)
+    if start + limit < len(matches):
+        cursor = base64.urlsafe_b64encode(str(start + limit).encode()).decode()
+        headers["Link"] = next_link(call, {"cursor": cursor})
+    return JSONResponse([info.expanded(summary, expand) for summary in page], headers=headers)
 
 
 def next_link(call: Call, changes: dict[str, str]) -> str:
@@ -145,14 +136,10 @@ def next_link(call: Call, changes: dict[str, str]) -> str:
     return f'<{call.base_url}{path}?{urlencode([*kept, *changes.items()])}>; rel="next"'
 
 
-def _write_cursor(start: int) -> str:
-    return base64.urlsafe_b64encode(json.dumps(start).encode()).decode()
-
-
 def _read_cursor(text: str | None) -> int:
     try:
-        return max(0, int(json.loads(base64.urlsafe_b64decode(text)))) if text else 0
-    except (ValueError, TypeError):
+        return max(0, int(base64.urlsafe_b64decode(text))) if text else 0
+    except ValueError:
         raise problems.bad_request("Invalid cursor") from None
 
 
@@ -172,20 +159,15 @@ def create_branch(call: Call) -> Response:
     return JSONResponse({"success": True}, status_code=201)
 
 
-def delete_branch(call: Call) -> Response:
-    repos.delete_ref(call.hub.store, call.writable(), BRANCH, call.params["branch"])
-    return JSONResponse({"success": True})
-
-
 def create_tag(call: Call) -> Response:
     repo, body = call.writable(), call.json()
-    revision = call.params["rev"]
-    repos.create_ref(call.hub.store, repo, TAG, body.get("tag"), revision, call.who, body.get("message"))
+    repos.create_ref(call.hub.store, repo, TAG, body.get("tag"), call.params["rev"], call.who, body.get("message"))
     return JSONResponse({"success": True}, status_code=201)
 
 
-def delete_tag(call: Call) -> Response:
-    repos.delete_ref(call.hub.store, call.writable(), TAG, call.params["tag"])
+def delete_ref(call: Call) -> Response:
+    prefix, name = (BRANCH, call.params["branch"]) if "branch" in call.params else (TAG, call.params["tag"])
+    repos.delete_ref(call.hub.store, call.writable(), prefix, name)
     return JSONResponse({"success": True})
 
 
@@ -200,12 +182,7 @@ def super_squash(call: Call) -> Response:
 
 
 def auth_check(call: Call) -> Response:
-    call.readable()
-    return Response("OK", media_type="text/plain")
-
-
-def auth_check_write(call: Call) -> Response:
-    call.writable()
+    call.writable() if call.request.scope["path"].endswith("/write") else call.readable()
     return Response("OK", media_type="text/plain")
 
 
@@ -231,10 +208,10 @@ ROUTES = [
     Route("PUT", "/api/{T}/{repo}/settings", settings),
     Route("GET", "/api/{T}/{repo}/refs", refs),
     Route("POST", "/api/{T}/{repo}/branch/{branch*}", create_branch),
-    Route("DELETE", "/api/{T}/{repo}/branch/{branch*}", delete_branch),
+    Route("DELETE", "/api/{T}/{repo}/branch/{branch*}", delete_ref),
     Route("POST", "/api/{T}/{repo}/tag/{rev*}", create_tag),
-    Route("DELETE", "/api/{T}/{repo}/tag/{tag*}", delete_tag),
+    Route("DELETE", "/api/{T}/{repo}/tag/{tag*}", delete_ref),
     Route("POST", "/api/{T}/{repo}/super-squash/{rev*}", super_squash),
     Route("GET", "/api/{T}/{repo}/auth-check", auth_check),
-    Route("GET", "/api/{T}/{repo}/auth-check/write", auth_check_write),
+    Route("GET", "/api/{T}/{repo}/auth-check/write", auth_check),
 ]

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from . import problems, xet
+from .names import is_sha256
 from .routing import Call, Route, read_body, run_while_connected, stream_to
 from .xet_format import SHARD_MAX_BYTES, XORB_MAX_BYTES
 
@@ -18,14 +19,14 @@ _XORB_BODY = XORB_MAX_BYTES + (4 << 20)
 
 def write_token(call: Call) -> Response:
     """The revision is not checked: with create_pr the client does not know it yet and sends `None`."""
-    found = xet.connection(call.hub, call.base_url, call.writable(), call.who)
+    connection = xet.connection(call.hub, call.base_url, call.writable(), call.who)
     headers = {
-        "X-Xet-Cas-Url": found["casUrl"],
-        "X-Xet-Access-Token": found["accessToken"],
-        "X-Xet-Token-Expiration": str(found["exp"]),
+        "X-Xet-Cas-Url": connection["casUrl"],
+        "X-Xet-Access-Token": connection["accessToken"],
+        "X-Xet-Token-Expiration": str(connection["exp"]),
         "Cache-Control": "no-store",
     }
-    return JSONResponse(found, headers=headers)
+    return JSONResponse(connection, headers=headers)
 
 
 def _claims(call: Call) -> dict:
@@ -34,7 +35,7 @@ def _claims(call: Call) -> dict:
 
 async def post_xorb(call: Call) -> Response:
     claims = await run_in_threadpool(_claims, call)
-    if not xet.is_xet_hash(call.params["hash"]):
+    if not is_sha256(call.params["hash"]):  # the same form
         raise problems.bad_request("The xorb's hash must be 64 hex digits")
     with xet.incoming_xorb(call.hub) as (path, file):
 

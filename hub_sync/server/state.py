@@ -29,7 +29,6 @@ from ..errors import ConflictError, HubError, StorageError
 from . import auth
 from .blobs import BlobStore
 from .store import Store
-from .tree import ListingCache
 
 LOCAL_USER = "local"
 LOCK_TRIES = 10
@@ -46,7 +45,6 @@ class HubState:
     secret: bytes
     # LFS uploads larger than this are split into parts of this size (bytes) where the client can.
     multipart_bytes: int = 1 << 30
-    listings: ListingCache = field(default_factory=ListingCache)
     # (repository, commit) whose client had gone before the answer was sent: sent again, they are answered, not
     # refused. `unanswered` are those of which it is not known yet.
     undelivered: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=1000))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-import os
 import secrets
 import shutil
 import threading
@@ -116,8 +115,7 @@ def store_xorb(hub: HubState, claimed: str, path: Path, user: int) -> bool:
     if actual != claimed:
         raise problems.bad_request(f"The xorb's hash is {actual}, not {claimed}")
     with hub.store.write() as db:
-        known = db.execute("SELECT 1 FROM xorbs WHERE hash=?", (actual,)).fetchone() is not None
-        if known:
+        if db.execute("SELECT 1 FROM xorbs WHERE hash=?", (actual,)).fetchone():
             db.execute("INSERT INTO xorb_owners VALUES (?,?) ON CONFLICT DO NOTHING", (actual, user))
             return False
     target = _path(hub, actual)
@@ -141,16 +139,15 @@ def store_xorb(hub: HubState, claimed: str, path: Path, user: int) -> bool:
 @contextlib.contextmanager
 def _mapped(path: Path) -> Iterator[memoryview]:
     """A file's bytes without reading them into memory; nothing where it is empty."""
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            yield memoryview(b"")
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            view = memoryview(mapped)
-            try:
-                yield view
-            finally:
-                view.release()
+    if path.stat().st_size == 0:
+        yield memoryview(b"")
+        return
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as view,
+    ):
+        yield view
 
 
 def store_shard(hub: HubState, data: bytes, claims: dict[str, Any], gone: threading.Event) -> int:
@@ -173,8 +170,8 @@ def store_shard(hub: HubState, data: bytes, claims: dict[str, Any], gone: thread
 
 def _is_here(hub: HubState, recipe: FileRecipe, repo: int) -> bool:
     """True where the file is linked to this very repository already. A mere claim of a hash gives nothing."""
-    known = recipe.sha256 and hub.store.linked_size(repo, recipe.sha256)
-    return known is not None and known == recipe.size and hub.blobs.size(recipe.sha256 or "") == known
+    sha256 = recipe.sha256
+    return bool(sha256) and hub.store.linked_size(repo, sha256) == hub.blobs.size(sha256) == recipe.size
 
 
 def _check_claims(hub: HubState, recipes: Sequence[FileRecipe], user: int) -> None:
@@ -183,7 +180,7 @@ def _check_claims(hub: HubState, recipes: Sequence[FileRecipe], user: int) -> No
     A segment may repeat chunks (zeros, tied weights), but a few kilobytes must not become gigabytes on disk.
     """
     ends: dict[str, list[int]] = {}  # of each xorb named, where each chunk ends in its raw bytes; 0 first
-    asked = sent = 0
+    size = sent = 0
     for recipe in recipes:
         if recipe.size > MAX_FILE_BYTES:
             raise problems.too_large(f"Files may have {MAX_FILE_BYTES} bytes")
@@ -196,15 +193,15 @@ def _check_claims(hub: HubState, recipes: Sequence[FileRecipe], user: int) -> No
                 raise problems.bad_request(f"Xorb {xorb} has {count} chunks, not [{start}, {stop})")
             if ends[xorb][stop] - ends[xorb][start] != length:
                 raise problems.bad_request(f"Chunks [{start}, {stop}) of xorb {xorb} have other than {length} bytes")
-            asked += length
-    if asked > REPEATED_BYTES + REPEATED_FACTOR * sent:
+            size += length
+    if size > REPEATED_BYTES + REPEATED_FACTOR * sent:
         raise problems.too_large(
-            f"The upload makes files of {asked} bytes out of blocks of {sent} bytes; at most {REPEATED_FACTOR} times "
+            f"The upload makes files of {size} bytes out of blocks of {sent} bytes; at most {REPEATED_FACTOR} times "
             f"as much and {REPEATED_BYTES} bytes are taken: set HF_HUB_DISABLE_XET=1 to send every byte"
         )
     free = shutil.disk_usage(hub.blobs.tmp).free
-    if asked > free:
-        raise problems.Problem(507, f"The hub's disk has {free} bytes free, the upload needs {asked}")
+    if size > free:
+        raise problems.Problem(507, f"The hub's disk has {free} bytes free, the upload needs {size}")
 
 
 def _rebuild(hub: HubState, recipe: FileRecipe, claims: dict[str, Any], gone: threading.Event) -> None:
@@ -244,7 +241,3 @@ def _chunks(hub: HubState, segment: Segment, user: int) -> Iterator[bytes | byte
                 yield read_chunk(data, chunk.offset)[0]
             except FormatError as error:
                 raise problems.Problem(500, f"Stored xorb {segment.xorb} is damaged: {error}") from None
-
-
-def is_xet_hash(text: str) -> bool:
-    return len(text) == 64 and set(text) <= set("0123456789abcdef")
