@@ -32,14 +32,13 @@ def adapter_base(ref: ArtifactRef) -> ArtifactRef | None:
     if not holds_adapter(list_remote_files(ref)):
         return None
     try:
-        said = json.loads((pull(ref, [CONFIG]) / CONFIG).read_text(encoding="utf-8"))
-        base, revision = said["base_model_name_or_path"], said.get("revision") or "main"
-        found = ArtifactRef.parse(f"{base}@{revision}", "model")
+        config = json.loads((pull(ref, [CONFIG]) / CONFIG).read_text(encoding="utf-8"))
+        base = ArtifactRef.parse(f"{config['base_model_name_or_path']}@{config.get('revision') or 'main'}", "model")
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise DataError(
             f"{ref} is an adapter, and base_model_name_or_path in its {CONFIG} names no repository "
             f"({error}): write the repository that it was trained on"
         ) from error
-    if holds_adapter(list_remote_files(found)):
-        raise DataError(f"{ref} is an adapter of {found}, which is an adapter itself: merge that one first")
-    return found
+    if holds_adapter(list_remote_files(base)):
+        raise DataError(f"{ref} is an adapter of {base}, which is an adapter itself: merge that one first")
+    return base

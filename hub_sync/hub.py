@@ -56,12 +56,12 @@ def translate_errors(what: str) -> Iterator[None]:
         raise HubError(f"{what}: file not found on {where}") from error
     except hub.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else None
-        said = (error.server_message or str(error)).splitlines()[0]
+        message = (error.server_message or str(error)).splitlines()[0]
         if status in (409, 412):
-            raise ConflictError(f"{what}: {said}") from error
+            raise ConflictError(f"{what}: {message}") from error
         if status in (401, 403):
-            raise HubError(f"{what}: refused by {where} ({status}: {said}); check HF_TOKEN") from error
-        raise HubError(f"{what}: {where} answered {status}: {said}") from error
+            raise HubError(f"{what}: refused by {where} ({status}: {message}); check HF_TOKEN") from error
+        raise HubError(f"{what}: {where} answered {status}: {message}") from error
     except httpx.HTTPError as error:
         raise HubError(
             f"{what}: {where} cannot be reached ({type(error).__name__}); check HF_ENDPOINT, or start one with "

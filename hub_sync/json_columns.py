@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .errors import DataError
@@ -60,8 +61,8 @@ def make_dataset(rows: Iterable[Row], features: Features | None = None) -> Datas
     whole = dict(features or {})
     names = list(dict.fromkeys(name for row in rows for name in row))
     if missing := [name for name in names if name not in whole]:
-        found = infer_features(rows, missing) | whole
-        whole = {name: found[name] for name in [*names, *(name for name in whole if name not in names)]}
+        typed = infer_features(rows, missing) | whole
+        whole = {name: typed[name] for name in dict.fromkeys([*names, *whole])}
     whole = Features(whole)
     return Dataset.from_list([encode_row(row, whole, number) for number, row in enumerate(rows)], features=whole)
 
@@ -82,20 +83,17 @@ def infer_features(rows: Sequence[Row], names: Iterable[str]) -> Features:
     from datasets import Features, Json, List
     from datasets.features.features import generate_from_arrow_type
 
-    found: dict[str, Any] = {}
+    features: dict[str, Any] = {}
     for name in names:
         values = [row[name] for row in rows if row.get(name) is not None]
-        if values and all(isinstance(v, list) and all(isinstance(part, Mapping) for part in v) for v in values):
-            objects = any(values)
-            found[name] = List(Json()) if objects else generate_from_arrow_type(pyarrow.array(values).type)
+        if any(values) and all(isinstance(v, list) and all(isinstance(part, Mapping) for part in v) for v in values):
+            features[name] = List(Json())
             continue
-        try:
-            if any(map(_has_object, values)):
-                raise pyarrow.ArrowInvalid("objects")
-            found[name] = generate_from_arrow_type(pyarrow.array(values).type)
-        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError):
-            found[name] = Json()
-    return Features(found)
+        features[name] = Json()
+        if not any(map(_has_object, values)):
+            with suppress(pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError):
+                features[name] = generate_from_arrow_type(pyarrow.array(values).type)
+    return Features(features)
 
 
 def _has_object(value: Any) -> bool:

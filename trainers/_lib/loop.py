@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,12 @@ logger = logging.getLogger("hubwright.trainers")
 LAUNCHED = "HUBWRIGHT_LAUNCHED"
 
 
-def run(fit: Callable[..., None], config: Any, context: StepContext, launcher: Sequence[str] = ()) -> None:
+def run(fit: Callable[..., Any] | str, config: Any, context: StepContext, launcher: Sequence[str] = ()) -> None:
     """Train in this process, or in several.
 
     Args:
-        fit: one process's training, called with (config, context): a module's function, which every process imports.
+        fit: one process's training, called with (config, context): a module's function, which every process imports;
+            as "module:function" it is imported where it runs alone, with torch and all that it needs.
         launcher: options of accelerate launch, which starts the processes.
     """
     # Nothing is reported to anyone: neither TRL's and the Hub's telemetry, nor trackers that happen to be installed.
@@ -44,7 +46,13 @@ def run(fit: Callable[..., None], config: Any, context: StepContext, launcher: S
         launch(fit, config, context, launcher)
         return
     with _settings(config):
-        fit(config, context)
+        (named(fit) if isinstance(fit, str) else fit)(config, context)
+
+
+def named(target: str) -> Any:
+    """What "module:name" names."""
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 @contextlib.contextmanager

@@ -5,13 +5,12 @@ torch and transformers are imported inside the functions: importing this module 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from typing import Any
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError, UsageError, first_line
+from ...hub_sync.errors import DataError, UsageError, did_you_mean, first_line
 from ...inference import loading
 from . import loop as _loop
 from .config import BaseTrainingConfig, TrainingConfig
@@ -161,9 +160,8 @@ def peft_config(config: TrainingConfig, model: Any, source_name: str) -> Any:
         else:
             matches = any(name == target or name.endswith(f".{target}") for name in names)
         if not matches:
-            near = difflib.get_close_matches(target, short, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"its modules are {', '.join(short)}"
-            raise UsageError(f"lora.target_modules: {source_name} has no module {target!r}; {hint}")
+            hint = did_you_mean(target, short, f"; its modules are {', '.join(short)}")
+            raise UsageError(f"lora.target_modules: {source_name} has no module {target!r}{hint}")
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,

@@ -7,9 +7,8 @@ from typing import Any
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
+from ...hub_sync.files import PICKLES
 from .config import BaseTrainingConfig, TrainingConfig, adapter_of
-
-PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
 
 
 def save_model(

@@ -55,11 +55,4 @@ def train(config: DPOConfig, context: StepContext) -> None:
     """
     from .._lib import loop
 
-    loop.run(_fit, config, context)
-
-
-def _fit(config: DPOConfig, context: StepContext) -> None:
-    """One process's training. TRL is imported here."""
-    from .trainer import fit
-
-    fit(config, context)
+    loop.run("hubwright.trainers.dpo.trainer:fit", config, context)

@@ -26,7 +26,7 @@ def extract(config: ExtractConfig, context: StepContext) -> None:
     refuse_quantised([(base, parent(given.path, base.called))])
     check_fit(masks, base.kinds, base.called)
     _check_dtypes(config, base, context)
-    pretrain.train(config, context, _fit_masked)
+    pretrain.train(config, context, "hubwright.trainers.maet.trainer:fit_masked")
     inside, changed = moved(base, open_checkpoint(context.output, "the trained model"), masks)
     context.report.metrics |= {"weights_in_mask": inside, "weights_moved": changed}
     context.report.card.setdefault("tags", []).append("maet")
@@ -38,13 +38,6 @@ def extract(config: ExtractConfig, context: StepContext) -> None:
             f"`{given.ref.repo_id}`, which was compared.",
         }
     )
-
-
-def _fit_masked(config: ExtractConfig, context: StepContext) -> None:
-    """One process's training. torch is imported here."""
-    from .trainer import fit_masked
-
-    fit_masked(config, context)
 
 
 def _check_dtypes(config: ExtractConfig, base: Checkpoint, context: StepContext) -> None:

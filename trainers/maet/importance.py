@@ -38,7 +38,7 @@ def measure(config: LocateConfig, context: StepContext) -> Scores:
     if config.importance == "change":
         pretrain.train(config, run)
         return change(base, open_checkpoint(run.output, "the trained model"))
-    pretrain.train(config, run, _fit_importance)
+    pretrain.train(config, run, "hubwright.trainers.maet.trainer:fit_importance")
     held = open_checkpoint(run.workdir / "importance", "the importance")
     return Scores(held.kinds, held.rows)
 
@@ -47,10 +47,3 @@ def change(base: Checkpoint, trained: Checkpoint) -> Scores:
     """|trained - base|: the net displacement of each weight; how it got there and its sign do not count."""
     kinds = {name: kind for name, kind in base.kinds.items() if kind.floating and name in trained.kinds}
     return Scores(kinds, lambda name, start, stop: abs(trained.rows(name, start, stop) - base.rows(name, start, stop)))
-
-
-def _fit_importance(config: LocateConfig, context: StepContext) -> None:
-    """One process's run over the corpus. torch is imported here."""
-    from .trainer import fit_importance
-
-    fit_importance(config, context)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...hub_sync.errors import DataError
+from ...hub_sync.files import PICKLES
 
 # Files that transformers and tokenizers read under these names, or under any name with these endings.
 _NAMES = {
@@ -22,8 +23,7 @@ _TEMPLATES = "additional_chat_templates"
 # Configs whose `auto_map` names code.
 _WITH_CODE = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json",
               "video_preprocessor_config.json")  # fmt: skip
-_NEVER = {".safetensors", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx",
-          ".py", ".md"}  # fmt: skip
+_NEVER = PICKLES | {".safetensors", ".gguf", ".h5", ".msgpack", ".onnx", ".py", ".md"}
 
 
 def beside(folder: Path, called: str) -> list[str]:

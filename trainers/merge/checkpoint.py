@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.errors import DataError
+from ...hub_sync.files import PICKLES
 from .numbers import BYTES, NAMES, decode
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def _files_of(folder: Path, called: str) -> dict[Path, set[str] | None]:
             raise DataError(f"{called}: {INDEX} cannot be read ({error}): download the model anew") from error
     if (folder / SINGLE).is_file():
         return {folder / SINGLE: None}
-    pickles = sorted(p.name for p in folder.glob("*") if p.suffix in (".bin", ".pt", ".pth", ".pkl"))
+    pickles = sorted(p.name for p in folder.glob("*") if p.suffix in PICKLES)
     said = f"{pickles[0]} is a pickle, which may run code; convert it to safetensors" if pickles else f"no {SINGLE}"
     raise DataError(f"{called}: {said}")
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import UsageError
+from ...hub_sync.errors import UsageError, did_you_mean
 from ...inference import loading
 from .. import architectures
 from .._lib import loop as _loop
@@ -93,7 +92,9 @@ def model_config(architecture: dict[str, Any], window: int) -> Any:
     if kind not in CONFIG_MAPPING or CONFIG_MAPPING[kind] not in causal:
         # Names alone: to look at every configuration class is to import them all, which takes seconds.
         known = {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *CONFIG_MAPPING._extra_content}
-        raise UsageError(f"architecture.model_type {kind!r} is no causal language model{_near(kind, known)}")
+        raise UsageError(
+            f"architecture.model_type {kind!r} is no causal language model{did_you_mean(kind, known, '')}"
+        )
     cls = CONFIG_MAPPING[kind]
     shared = {field.name for field in dataclasses.fields(PreTrainedConfig)}
     allowed = {field.name for field in dataclasses.fields(cls)} - shared | set(cls.attribute_map)
@@ -102,7 +103,7 @@ def model_config(architecture: dict[str, Any], window: int) -> Any:
     for name in fields:
         if name not in allowed:
             inner = name in RopeParameters.__annotations__ and "rope_parameters" in allowed
-            hint = f"; write rope_parameters: {{{name}: ...}}" if inner else _near(name, allowed)
+            hint = f"; write rope_parameters: {{{name}: ...}}" if inner else did_you_mean(name, allowed, "")
             raise UsageError(f"architecture.{name}: {kind} has no such field{hint}")
     _check_rope(fields.get("rope_parameters"))
     if "max_position_embeddings" in allowed:
@@ -122,12 +123,9 @@ def _check_rope(given: Any) -> None:
         known = RopeParameters.__annotations__
         for name in given:
             if name not in known:
-                raise UsageError(f"architecture.rope_parameters.{name}: there is no such key{_near(name, known)}")
-
-
-def _near(word: str, known: Any) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+                raise UsageError(
+                    f"architecture.rope_parameters.{name}: there is no such key{did_you_mean(name, known, '')}"
+                )
 
 
 def check_labels(model: Any, source_name: str) -> None:

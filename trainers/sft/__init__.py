@@ -53,11 +53,4 @@ def train(config: SFTConfig, context: StepContext) -> None:
     """
     from .._lib import loop
 
-    loop.run(_fit, config, context)
-
-
-def _fit(config: SFTConfig, context: StepContext) -> None:
-    """One process's training. TRL is imported here."""
-    from .trainer import fit
-
-    fit(config, context)
+    loop.run("hubwright.trainers.sft.trainer:fit", config, context)
