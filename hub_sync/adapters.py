@@ -16,19 +16,15 @@ _WEIGHTS = re.compile(r"(?!adapter_)[^/]*\.safetensors(\.index\.json)?|pytorch_m
 
 
 def holds_adapter(files: Iterable[str]) -> bool:
-    """True if these files, at the root of a repository, are an adapter and no model.
-
-    A `config.json` makes no model: trainers of adapters save their base's beside them. Weights do.
-    """
+    """True if these files, at the root of a repository, are an adapter and no model. A `config.json` makes no model:
+    trainers of adapters save their base's beside them. Weights do."""
     names = set(files)
     return CONFIG in names and not any(map(_WEIGHTS.fullmatch, names))
 
 
 def adapter_base(ref: ArtifactRef) -> ArtifactRef | None:
-    """The model that an adapter belongs to, as it names it; None if `ref` is no adapter.
-
-    Raises DataError in one line if it names none, a folder, or another adapter.
-    """
+    """The model that an adapter belongs to, as it names it; None if `ref` is no adapter. Raises DataError in one line
+    if it names none, a folder, or another adapter."""
     if not holds_adapter(list_remote_files(ref)):
         return None
     try:

@@ -97,10 +97,8 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def exclusive_lock(path: Path, what: str) -> Iterator[None]:
-    """Hold `path` for one process; a second one gets a ConflictError that names the holder's pid.
-
-    The lock is the kernel's (flock), so one left by a killed process is free at once.
-    """
+    """Hold `path` for one process; a second one gets a ConflictError that names the holder's pid. The lock is the
+    kernel's (flock), so one left by a killed process is free at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as stream:
         try:

@@ -26,10 +26,8 @@ LEAST, MOST = -(2**63), 2**64 - 1  # integers that datasets' reader gives back a
 
 
 def unstorable(value: Any, depth: int = 0) -> str:
-    """Why a JSON value would not be read back equal, else "".
-
-    Returns text_not_unicode, number_out_of_range, nested_too_deeply or not_json.
-    """
+    """Why a JSON value would not be read back equal, else "". Returns text_not_unicode, number_out_of_range,
+    nested_too_deeply or not_json."""
     if depth > DEEPEST:
         return "nested_too_deeply"
     if isinstance(value, str):
@@ -68,10 +66,8 @@ def make_dataset(rows: Iterable[Row], features: Features | None = None) -> Datas
 
 
 def encode_row(row: Row, features: Mapping[str, Any], number: int = 0) -> dict[str, Any]:
-    """The row as `Dataset.from_list` or a generator of rows takes it: values of Json columns are JSON text.
-
-    Raises DataError for a value that would not be read back equal; `number` of the row is for the message.
-    """
+    """The row as `Dataset.from_list` or a generator of rows takes it: values of Json columns are JSON text. Raises
+    DataError for a value that would not be read back equal; `number` of the row is for the message."""
     where = f"row {number}, column"
     return {name: _encoded(row.get(name), feature, f"{where} {name}") for name, feature in features.items()}
 

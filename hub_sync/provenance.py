@@ -39,9 +39,7 @@ def fingerprint(
     sources: Mapping[str, str],
 ) -> str:  # fmt: skip
     """SHA-256 (hex) over what determines a step's result: kind, method version, config, input commits, source hashes.
-
-    Two steps with one fingerprint make the same artifact, so the second is skipped. Every input must be pinned.
-    """
+    Two steps with one fingerprint make the same artifact, so the second is skipped. Every input must be pinned."""
     for role, ref in inputs.items():
         if not ref.pinned:
             raise AssertionError(f"input {role} ({ref}) is not resolved to a commit")

@@ -47,10 +47,8 @@ def matches(path: Path, remote: RemoteFile) -> bool:
 
 
 def same_model(one: ArtifactRef, other: ArtifactRef) -> bool:
-    """True where two commits of a model repository hold the same weights, tokenizer and settings.
-
-    Compared are the files at the root that `from_pretrained` reads; cards, provenance and plots may differ.
-    """
+    """True where two commits of a model repository hold the same weights, tokenizer and settings. Compared are the
+    files at the root that `from_pretrained` reads; cards, provenance and plots may differ."""
     if one == other:
         return True
     beside = {"README.md", "provenance.json", ".gitattributes"}

@@ -59,10 +59,8 @@ class ArtifactRef:
         return f"{self.repo_id}@{self.revision}"
 
     def resolve(self, endpoint: str | None = None, token: str | None = None) -> ArtifactRef:
-        """Ask the hub for the commit this reference means now. No request where it already is a commit.
-
-        Raises HubError in one line where the repository or revision is absent, private, or out of reach.
-        """
+        """Ask the hub for the commit this reference means now. No request where it already is a commit. Raises
+        HubError in one line where the repository or revision is absent, private, or out of reach."""
         if self.pinned:
             return self
         from huggingface_hub import HfApi

@@ -92,10 +92,8 @@ def add_member(store: Store, org: str, user: str, role: str = "write") -> None:
 
 
 def identify(store: Store, authorization: str | None) -> Principal:
-    """The sender of a request, from its Authorization header (Bearer, or Basic with the token as password).
-
-    Raises Problem 401 for a token that is unknown or expired.
-    """
+    """The sender of a request, from its Authorization header (Bearer, or Basic with the token as password). Raises
+    Problem 401 for a token that is unknown or expired."""
     if not authorization:
         return ANONYMOUS
     scheme, _, value = authorization.partition(" ")
@@ -126,10 +124,8 @@ def _holder(store: Store, digest: str) -> Principal | None:
 
 
 def start_session(store: Store, secret: bytes, token: str) -> str | None:
-    """The value of a browser's session cookie for an access token; None for one that is unknown or expired.
-
-    It names the token by its SHA-256, so a revoked or expired token ends the session.
-    """
+    """The value of a browser's session cookie for an access token; None for one that is unknown or expired. It names
+    the token by its SHA-256, so a revoked or expired token ends the session."""
     digest = token_digest(token)
     if _holder(store, digest) is None:
         return None

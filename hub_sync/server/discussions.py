@@ -39,10 +39,8 @@ def create(
     store: Store, repo: Repo, who: Principal, title: str, description: str, *,
     pull: bool, base: str | None = None, onto: str = BRANCH + "main",
 ) -> int:  # fmt: skip
-    """Open a discussion, or a pull request onto a branch from the commit `base` (default: its head).
-
-    Returns its number. Raises Problem 404 where the branch does not exist.
-    """
+    """Open a discussion, or a pull request onto a branch from the commit `base` (default: its head). Returns its
+    number. Raises Problem 404 where the branch does not exist."""
     title = _plain_title(title)
     with store.write() as db:
         number = db.execute("SELECT COALESCE(MAX(num), 0) + 1 FROM discussions WHERE repo=?", (repo.id,)).fetchone()[0]

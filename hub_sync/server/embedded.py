@@ -55,9 +55,8 @@ def _url(host: str, port: int) -> str:
 
 
 class _Server(uvicorn.Server):
-    """Ends on SIGTERM and SIGINT like any other return; uvicorn's own would raise the signal again afterwards, and
-    the process would die before the database is closed.
-    """
+    """Ends on SIGTERM and SIGINT like any other return; uvicorn's own would raise the signal again afterwards, and the
+    process would die before the database is closed."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -226,10 +225,8 @@ class HubProcess:
 
 
 def start_hub_process(root: Path | str, port: int = 0, log: Path | None = None) -> HubProcess:
-    """Start `python -m hubwright.hub_sync.server` on a root and wait until it answers.
-
-    Raises HubError with the last line the process wrote where it does not start.
-    """
+    """Start `python -m hubwright.hub_sync.server` on a root and wait until it answers. Raises HubError with the last
+    line the process wrote where it does not start."""
     root = Path(root)
     log = log or root / "server.log"
     root.mkdir(parents=True, exist_ok=True, mode=0o700)

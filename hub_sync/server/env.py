@@ -17,9 +17,8 @@ DEFAULT_PORT = 8741
 
 
 def client_env(hub: HubState, endpoint: str, token: str) -> dict[str, str]:
-    """The variables by name. The client's caches lie below the hub's root, one folder per hub id: a wiped hub on
-    the same port must not meet the caches of its predecessor.
-    """
+    """The variables by name. The client's caches lie below the hub's root, one folder per hub id: a wiped hub on the
+    same port must not meet the caches of its predecessor."""
     home = hub.root.resolve() / "client" / hub.hub_id
     no_proxy = ",".join(dict.fromkeys([*filter(None, os.environ.get("NO_PROXY", "").split(",")), *LOOPBACK]))
     return {

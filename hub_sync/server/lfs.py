@@ -108,10 +108,8 @@ class PartWriter:
 
 
 def complete_parts(hub: HubState, claims: dict[str, Any], sent: list[Any]) -> None:
-    """Check the parts and the whole, and adopt the file. Repeating it after success does nothing.
-
-    Raises Problem 400 where a part is missing or the SHA-256 differs.
-    """
+    """Check the parts and the whole, and adopt the file. Repeating it after success does nothing. Raises Problem 400
+    where a part is missing or the SHA-256 differs."""
     oid, size, upload = claims["oid"], claims["size"], claims["upload"]
     if hub.store.linked_size(claims["repo"], oid) == size and hub.blobs.size(oid) == size:
         return

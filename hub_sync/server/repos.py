@@ -86,11 +86,8 @@ def list_visible(store: Store, who: Principal, repo_type: str) -> list[Repo]:
 def create(
     store: Store, who: Principal, repo_type: str, namespace: str | None, name: str, *, private: bool, sdk: str | None
 ) -> Repo:
-    """Create a repository with its first commit, in one transaction.
-
-    Raises Problem 409 (carrying the repository's `url` path in `extra`) where it exists, 400 for a bad name, 403
-    where the caller may not write to the namespace.
-    """
+    """Create a repository with its first commit, in one transaction. Raises Problem 409 (carrying the repository's
+    `url` path in `extra`) where it exists, 400 for a bad name, 403 where the caller may not write to the namespace."""
     if who.anonymous:
         raise problems.login_required()
     namespace = namespace or who.name
@@ -141,10 +138,8 @@ def delete(store: Store, repo: Repo) -> None:
 
 
 def move(store: Store, who: Principal, repo: Repo, namespace: str, name: str) -> Repo:
-    """The repository under its new name, perhaps in another namespace.
-
-    Raises Problem 409 where the target exists, 403 where the caller may not write there.
-    """
+    """The repository under its new name, perhaps in another namespace. Raises Problem 409 where the target exists, 403
+    where the caller may not write there."""
     check_repo_name(namespace, name)
     auth.require_write(store, who, namespace)
     with store.write() as db:

@@ -59,10 +59,8 @@ def preupload(call: Call) -> Response:
 
 
 async def commit(call: Call) -> Response:
-    """Receive the NDJSON of a commit (spooled to disk beyond 1 MiB), then apply it in a worker thread.
-
-    A commit whose answer could not be delivered and that is sent again is answered with the commit it made.
-    """
+    """Receive the NDJSON of a commit (spooled to disk beyond 1 MiB), then apply it in a worker thread. A commit whose
+    answer could not be delivered and that is sent again is answered with the commit it made."""
     repo = await run_in_threadpool(call.writable)
     with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES, dir=str(call.hub.blobs.tmp)) as spool:
         size = 0
@@ -112,11 +110,8 @@ def _items(spool: IO[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 class _Collector:
-    """Turns the lines of a commit into operations, storing blobs on the way.
-
-    Blobs are stored before the commit's transaction once 16 MiB are waiting, so that memory stays flat; nothing
-    refers to them until the commit does.
-    """
+    """Turns the lines of a commit into operations, storing blobs on the way. Blobs are stored before the commit's
+    transaction once 16 MiB are waiting, so that memory stays flat; nothing refers to them until the commit does."""
 
     def __init__(self, call: Call, repo: Repo) -> None:
         self._call = call

@@ -148,10 +148,8 @@ class ClientGone(Exception):
 
 
 async def run_while_connected(request: Request, work: Callable[[threading.Event], _T]) -> _T:
-    """`work` in a worker thread; its event is set once the client has left. The body must have been read.
-
-    `work` raises ClientGone when it finds the event set; whoever awaits this sees ClientDisconnect.
-    """
+    """`work` in a worker thread; its event is set once the client has left. The body must have been read. `work`
+    raises ClientGone when it finds the event set; whoever awaits this sees ClientDisconnect."""
     gone = threading.Event()
 
     async def watch() -> None:

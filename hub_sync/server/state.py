@@ -59,10 +59,8 @@ class HubState:
 
 
 def open_hub(root: Path) -> HubState:
-    """Open a hub's root, creating it where absent. Several processes may do so; only one may serve.
-
-    Raises StorageError where the folder cannot be used.
-    """
+    """Open a hub's root, creating it where absent. Several processes may do so; only one may serve. Raises
+    StorageError where the folder cannot be used."""
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         _close_to_others(root)
@@ -87,9 +85,7 @@ def open_hub(root: Path) -> HubState:
 
 def _close_to_others(root: Path) -> None:
     """Keep other users of the machine out of the data, whatever mode the root has: it may be a folder of theirs.
-
-    SQLite gives its log the mode of the database, so the database is made before SQLite opens it.
-    """
+    SQLite gives its log the mode of the database, so the database is made before SQLite opens it."""
     for name in ("blobs", "xorbs", "tmp", "client"):
         (root / name).mkdir(exist_ok=True, mode=0o700)
         (root / name).chmod(0o700)

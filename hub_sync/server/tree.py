@@ -110,10 +110,8 @@ class TreeEditor:
         self._load()[name] = TreeEntry(mode, name, sha)
 
     def delete(self, segments: list[str], folder: bool) -> None:
-        """Remove a folder with all below, or a file; a "file" that is a folder goes as one, as on the Hub.
-
-        Raises Problem 404 where there is none.
-        """
+        """Remove a folder with all below, or a file; a "file" that is a folder goes as one, as on the Hub. Raises
+        Problem 404 where there is none."""
         name, rest = segments[0], segments[1:]
         below = self._folder(name, create=False)
         if rest:

@@ -102,10 +102,8 @@ def incoming_xorb(hub: HubState) -> Iterator[tuple[Path, BinaryIO]]:
 
 
 def store_xorb(hub: HubState, claimed: str, path: Path, user: int) -> bool:
-    """Verify a complete file of `tmp/` and keep it as a xorb; False where it was here.
-
-    Raises Problem 400 where the bytes do not have this hash.
-    """
+    """Verify a complete file of `tmp/` and keep it as a xorb; False where it was here. Raises Problem 400 where the
+    bytes do not have this hash."""
     size = path.stat().st_size
     try:
         with _VERIFYING, _mapped(path) as data:
@@ -175,10 +173,8 @@ def _is_here(hub: HubState, recipe: FileRecipe, repo: int) -> bool:
 
 
 def _check_claims(hub: HubState, recipes: Sequence[FileRecipe], user: int) -> None:
-    """Check all segments of all files before a byte is written; raises as `store_shard` does.
-
-    A segment may repeat chunks (zeros, tied weights), but a few kilobytes must not become gigabytes on disk.
-    """
+    """Check all segments of all files before a byte is written; raises as `store_shard` does. A segment may repeat
+    chunks (zeros, tied weights), but a few kilobytes must not become gigabytes on disk."""
     ends: dict[str, list[int]] = {}  # of each xorb named, where each chunk ends in its raw bytes; 0 first
     size = sent = 0
     for recipe in recipes:

@@ -102,10 +102,8 @@ def name(context: StepContext, role: str) -> str:
 
 
 def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: bool = False) -> dict[str, Any]:
-    """The splits to train and evaluate on, as `{"train": ..., "eval"?: ...}`, cached below the work folder.
-
-    With `streaming` the train split is an IterableDataset over the pulled files, and nothing is cached.
-    """
+    """The splits to train and evaluate on, as `{"train": ..., "eval"?: ...}`, cached below the work folder. With
+    `streaming` the train split is an IterableDataset over the pulled files, and nothing is cached."""
     import datasets
 
     wanted = {"train": config.train_split} | ({"eval": config.eval_split} if config.eval_split else {})
@@ -218,11 +216,8 @@ class CheckpointMixin:
         self._spent += time.perf_counter() - start
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Weights of a checkpoint, every one of them.
-
-        transformers takes the names in the file for the model's. Mixtures of experts are saved under others, and would
-        go on from random experts with no more than a warning.
-        """
+        """Weights of a checkpoint, every one of them. transformers takes the names in the file for the model's.
+        Mixtures of experts are saved under others, and would go on from random experts with no more than a warning."""
         from peft import PeftModel
         from transformers import AutoModelForCausalLM
 

@@ -17,10 +17,8 @@ from .config import BaseTrainingConfig, TrainingConfig
 
 
 def check(config: TrainingConfig, context: StepContext) -> None:
-    """Refuse what the inputs do not allow. Raises UsageError.
-
-    A new adapter would name its base, and an adapter that was folded in is in no repository's weights.
-    """
+    """Refuse what the inputs do not allow. Raises UsageError. A new adapter would name its base, and an adapter that
+    was folded in is in no repository's weights."""
     if "model.base" in context.inputs and config.lora is not None and not config.merge_adapter:
         raise UsageError(
             f"step {context.step}: {_loop.name(context, 'model')} is an adapter, and a new adapter on top of it has "
@@ -54,9 +52,7 @@ def read_tokenizer(context: StepContext, role: str = "model") -> Any:
 
 def read_model(config: BaseTrainingConfig, context: StepContext) -> Any:
     """The causal language model in `config.dtype`, every weight from its files; an adapter is folded into its base.
-
-    Only safetensors are read and no code from a repository is run. Raises DataError in one line.
-    """
+    Only safetensors are read and no code from a repository is run. Raises DataError in one line."""
     import torch
 
     from ..architectures import register
@@ -137,10 +133,8 @@ def check_sequences(
 
 
 def peft_config(config: TrainingConfig, model: Any, source_name: str) -> Any:
-    """`peft.LoraConfig`, or None for full training.
-
-    Raises UsageError for target modules that the model does not have; PEFT passes over all but the last of them.
-    """
+    """`peft.LoraConfig`, or None for full training. Raises UsageError for target modules that the model does not have;
+    PEFT passes over all but the last of them."""
     if config.lora is None:
         return None
     from peft import LoraConfig

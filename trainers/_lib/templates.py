@@ -29,10 +29,8 @@ _RESULT = {"role": "tool", "name": "hubwright_called", "content": "resulted"}
 
 
 def install_chatml_tools(tokenizer: Any) -> None:
-    """Give the tokenizer our template, and make it stop at its end-of-turn token.
-
-    Raises UsageError where the vocabulary lacks ChatML's two tokens: they would be spelt out in pieces.
-    """
+    """Give the tokenizer our template, and make it stop at its end-of-turn token. Raises UsageError where the
+    vocabulary lacks ChatML's two tokens: they would be spelt out in pieces."""
     vocabulary = tokenizer.get_vocab()
     for token in ("<|im_start|>", "<|im_end|>"):
         if token not in vocabulary:

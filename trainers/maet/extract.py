@@ -17,10 +17,8 @@ from .masks import check_fit, load_masks
 
 
 def extract(config: ExtractConfig, context: StepContext) -> None:
-    """Train `context.inputs["model"]` on `dataset`, only the weights in `masks`; then compare every other bit.
-
-    Raises as `pretrain.train`, and DataError for quantised weights and masks of another model.
-    """
+    """Train `context.inputs["model"]` on `dataset`, only the weights in `masks`; then compare every other bit. Raises
+    as `pretrain.train`, and DataError for quantised weights and masks of another model."""
     given, mask = context.inputs["model"], context.inputs["masks"]
     base, masks = open_checkpoint(given.path, str(given.ref)), load_masks(mask.path, str(mask.ref))
     refuse_quantised([(base, parent(given.path, base.called))])

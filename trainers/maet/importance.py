@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ...hub_sync.context import StepContext
 from .. import pretrain
 from ..merge.checkpoint import Checkpoint, Kind, open_checkpoint
+from ..merge.numbers import Array
 from ..merge.parents import parent, refuse_quantised
 from .config import LocateConfig
-
-if TYPE_CHECKING:
-    from ..merge.numbers import Array
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ...hub_sync.errors import DataError
 from ..merge.checkpoint import Checkpoint
 from .masks import Masks
@@ -96,8 +98,6 @@ def moved(base: Checkpoint, trained: Checkpoint, masks: Masks, block: int = 1 <<
 
     Raises DataError naming the first tensor in which a weight outside of the mask is not bit for bit the base's.
     """
-    import numpy as np
-
     inside = changed = 0
     for name, kind in base.kinds.items():
         if not kind.floating or name not in trained.kinds:

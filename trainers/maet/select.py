@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...hub_sync.errors import UsageError
 from ..merge.measure import Rank, kth_magnitudes, tile_rows
+from ..merge.numbers import Array
 from .config import LocateConfig
 from .importance import Scores
+from .masks import Form
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ..merge.numbers import Array
-    from .masks import Form
-
-    Chosen = dict[str, tuple[Form, tuple[int, ...], NDArray[np.uint8]]]
+Chosen = dict[str, tuple[Form, tuple[int, ...], NDArray[np.uint8]]]
 
 # Feed-forward projections by the names of the models that transformers has: into the channels, and out of them.
 _INTO = re.compile(r"(.*)\.(?:gate_proj|up_proj|w1|w3|fc1|c_fc|fc_in|wi|wi_0|wi_1|dense_h_to_4h)\.weight")
@@ -30,9 +28,7 @@ _OUT = re.compile(r"(.*)\.(?:down_proj|w2|fc2|c_proj|fc_out|wo|dense_4h_to_h)\.w
 
 def key_neurons(config: LocateConfig, scores: Scores) -> Chosen:
     """Tensor -> form, shape, and the packed bits of its elements, rows or columns, of all tensors that are looked at.
-
-    Raises UsageError where no tensor is left to look at.
-    """
+    Raises UsageError where no tensor is left to look at."""
     names = [
         name
         for name, kind in sorted(scores.kinds.items())
@@ -55,8 +51,6 @@ def _blocks(scores: Scores, name: str, elements: int = 1 << 20) -> Iterator[Arra
 
 
 def _elements(config: LocateConfig, scores: Scores, names: Sequence[str]) -> Chosen:
-    import numpy as np
-
     found: Chosen = {}
 
     def take(group: Sequence[str]) -> None:
@@ -87,16 +81,12 @@ def _elements(config: LocateConfig, scores: Scores, names: Sequence[str]) -> Cho
 
 
 def _rows(config: LocateConfig, scores: Scores, names: Sequence[str]) -> Chosen:
-    import numpy as np
-
     units = {name: _means(scores, name, 1) for name in names if scores.kinds[name].shape}
     chosen = _best(config, units, {name: scores.kinds[name].row for name in units})
     return {name: ("row", scores.kinds[name].shape, np.packbits(bits)) for name, bits in chosen.items()}
 
 
 def _columns(config: LocateConfig, scores: Scores, names: Sequence[str]) -> Chosen:
-    import numpy as np
-
     units = {name: _means(scores, name, 0) for name in names if len(scores.kinds[name].shape) == 2}
     chosen = _best(config, units, {name: scores.kinds[name].shape[0] for name in units})
     return {name: ("column", scores.kinds[name].shape, np.packbits(bits)) for name, bits in chosen.items()}
@@ -104,8 +94,6 @@ def _columns(config: LocateConfig, scores: Scores, names: Sequence[str]) -> Chos
 
 def _channels(config: LocateConfig, scores: Scores, names: Sequence[str]) -> Chosen:
     """A channel is a row of every projection into it and a column of the one out of it."""
-    import numpy as np
-
     nets: dict[str, dict[str, int]] = {}  # feed-forward net -> projection -> axis that is not a channel
     for name in names:
         for pattern, axis in ((_INTO, 1), (_OUT, 0)):
@@ -128,8 +116,6 @@ def _channels(config: LocateConfig, scores: Scores, names: Sequence[str]) -> Cho
 
 def _means(scores: Scores, name: str, axis: int) -> Any:
     """Mean score of each row (axis 1) or column (axis 0), float64."""
-    import numpy as np
-
     shape = scores.kinds[name].shape
     if axis:
         return np.concatenate(
@@ -146,8 +132,6 @@ def _means(scores: Scores, name: str, axis: int) -> Any:
 def _best(config: LocateConfig, units: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
     """The units with the highest scores, until they hold the share of the weights; the one that would hold more is
     not taken."""
-    import numpy as np
-
     found = {name: np.zeros(len(scores), np.bool_) for name, scores in units.items()}
 
     def take(group: Sequence[str]) -> None:

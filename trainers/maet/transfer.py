@@ -17,17 +17,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..merge.checkpoint import Checkpoint, Kind
 from ..merge.engine import each, merge_tensors, read_blocks
 from ..merge.measure import Sum
 from ..merge.methods import Blocks, Combine
+from ..merge.numbers import Array
 from .config import AbilitySettings, LanguageSettings, TransferConfig
 from .masks import Masks
-
-if TYPE_CHECKING:
-    from ..merge.numbers import Array
 
 
 @dataclass(frozen=True)
@@ -115,8 +114,6 @@ class _Changes:
         )  # fmt: skip
 
     def language(self) -> Array:
-        import numpy as np
-
         total = np.zeros_like(self.base)
         for language in self.parts.languages:
             change = self.models[f"language_{language}"]

@@ -27,11 +27,8 @@ _NEVER = PICKLES | {".safetensors", ".gguf", ".h5", ".msgpack", ".onnx", ".py", 
 
 
 def beside(folder: Path, called: str) -> list[str]:
-    """Paths of the files, relative to the model folder, sorted.
-
-    Raises DataError, naming the model and the file, for code that a config names and that is not there, and for code
-    that cannot be read.
-    """
+    """Paths of the files, relative to the model folder, sorted. Raises DataError, naming the model and the file, for
+    code that a config names and that is not there, and for code that cannot be read."""
     found = {path.name for path in _files(folder) if path.name in _NAMES or path.suffix in _ENDINGS}
     found |= {f"{_TEMPLATES}/{path.name}" for path in _files(folder / _TEMPLATES) if path.suffix == ".jinja"}
     code = _code(folder, called)

@@ -11,17 +11,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 from ...hub_sync.errors import DataError
 from ...hub_sync.files import PICKLES
-from .numbers import BYTES, NAMES, decode
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from .numbers import Array, Bytes
+from .numbers import BYTES, NAMES, Array, Bytes, decode
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -120,8 +118,6 @@ class Checkpoint:
 
     def raw(self, name: str, start: int, stop: int) -> Bytes:
         """The stored bytes of these rows, uint8."""
-        import numpy as np
-
         kind, place = self.kinds[name], self._places[name]
         width = kind.row * BYTES[kind.dtype]
         found = np.empty((stop - start) * width, np.uint8)
@@ -140,8 +136,6 @@ def open_checkpoint(folder: Path, called: str, files: dict[Path, set[str] | None
     Raises DataError in one line for a folder without safetensors (a pickle is named as what it is), a shard that is
     missing or damaged, and an index that does not say what the shards hold.
     """
-    from safetensors import SafetensorError, safe_open
-
     listed = files or _files_of(folder, called)
     kinds: dict[str, Kind] = {}
     places: dict[str, _Place] = {}
@@ -198,10 +192,8 @@ def _files_of(folder: Path, called: str) -> dict[Path, set[str] | None]:
 
 
 def fold_adapter(base: Checkpoint, folder: Path, called: str) -> Checkpoint:
-    """The base with a LoRA adapter added exactly: W + scale B A in float64, before anything is rounded.
-
-    Raises DataError for other adapters than plain LoRA, and for modules or shapes that the base does not have.
-    """
+    """The base with a LoRA adapter added exactly: W + scale B A in float64, before anything is rounded. Raises
+    DataError for other adapters than plain LoRA, and for modules or shapes that the base does not have."""
     if not (folder / ADAPTER).is_file():
         raise DataError(f"{called}: no {ADAPTER}: save the adapter as safetensors")
     try:

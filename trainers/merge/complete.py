@@ -20,11 +20,8 @@ logger = logging.getLogger("hubwright")
 
 
 def refuse_incomplete(of: Parent) -> None:
-    """Raise DataError if weights are missing.
-
-    A model is not checked if its config has code of its own or names no class. If transformers cannot load it, a
-    warning says that it is not checked.
-    """
+    """Raise DataError if weights are missing. A model is not checked if its config has code of its own or names no
+    class. If transformers cannot load it, a warning says that it is not checked."""
     if of.config.get("auto_map") or not of.config.get("architectures"):
         return
     if "transformers.modeling_utils" in sys.modules:
@@ -45,10 +42,8 @@ def refuse_incomplete(of: Parent) -> None:
 
 
 def look(folder: Path) -> dict[str, Any]:
-    """Which parameters the files in a model folder lack.
-
-    Returns `{"missing": [name, ...]}`, or `{"unknown": reason}` if transformers cannot load the model.
-    """
+    """Which parameters the files in a model folder lack. Returns `{"missing": [name, ...]}`, or `{"unknown": reason}`
+    if transformers cannot load the model."""
     import transformers
 
     config = parent(folder, "").config

@@ -7,17 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...hub_sync.errors import DataError
 from .checkpoint import Checkpoint, Kind
+from .numbers import Array
 from .parents import Parent
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from .numbers import Array
 
 HEAD = "lm_head.weight"
 _INPUT = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
@@ -61,10 +58,8 @@ def settle_heads(models: Sequence[tuple[Checkpoint, Parent]]) -> None:
 
 
 def drop_left_overs(models: Sequence[tuple[Checkpoint, Parent]]) -> None:
-    """Drop stored buffers that are computed at each load (`inv_freq` of rotary positions, constants of attention).
-
-    A model with code of its own keeps those that all models store: it may read them.
-    """
+    """Drop stored buffers that are computed at each load (`inv_freq` of rotary positions, constants of attention). A
+    model with code of its own keeps those that all models store: it may read them."""
     own_code = bool(models[0][1].config.get("auto_map"))
     everywhere = set.intersection(*(set(model.kinds) for model, _ in models)) if own_code else set()
     for model, _ in models:
@@ -128,8 +123,6 @@ class Aligned(Checkpoint):
 
     def rows(self, name: str, start: int, stop: int) -> Array:
         """As of any checkpoint, in the base's order."""
-        import numpy as np
-
         if name not in self.order:
             return super().rows(name, start, stop)
         found = self.base.rows(name, start, stop)
@@ -158,8 +151,6 @@ def align(model: Checkpoint, base: Checkpoint, tokens: Mapping[str, int], wanted
     Args:
         tokens, wanted: token -> id, of the model and of the base.
     """
-    import numpy as np
-
     token_at = {number: token for token, number in wanted.items()}
     kinds, order = dict(model.kinds), {}
     for name, kind in model.kinds.items():

@@ -7,18 +7,17 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ...hub_sync.errors import DataError
 from . import methods, sparsify
 from .checkpoint import Checkpoint, Kind
 from .config import MergeConfig, ModelSettings, OutputSettings
 from .measure import tile_rows
-from .numbers import BYTES, NAMES, encode, finite
+from .numbers import BYTES, NAMES, Array, encode, finite
 from .writer import Writer
-
-if TYPE_CHECKING:
-    from .numbers import Array
 
 DTYPES = {name: dtype for dtype, name in NAMES.items()}
 # A tensor's name, its kind and its blocks -> what makes a block of the output.
@@ -127,8 +126,6 @@ def read_blocks(
 
 
 def _read(model: Checkpoint, name: str, start: int, stop: int, check: bool) -> Array:
-    import numpy as np
-
     found = model.rows(name, start, stop)
     # The sum is quick, and wrong only where it is itself too large.
     if check and not np.isfinite(found.sum()) and not np.isfinite(found).all():
@@ -145,8 +142,6 @@ def _merge_one(
     writer: Writer,
     like: Checkpoint,
 ) -> None:
-    import numpy as np
-
     kind, dtype = base.kinds[name], writer.kinds[name].dtype
     checked = False
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from .measure import Sum
-
-if TYPE_CHECKING:
-    from .numbers import Array
+from .numbers import Array
 
 Block = tuple["Array", "list[Array]"]
 Blocks = Callable[[], Iterable[Block]]
@@ -26,8 +25,6 @@ _SMALL = 1e-8
 
 def linear(weights: Sequence[float], normalize: bool) -> Combine:
     """Weighted mean, or sum, of the models, the first of which stands as base (model soups, arXiv 2203.05482)."""
-    import numpy as np
-
     total = math.fsum(weights) if normalize else 1.0
 
     def combine(base: Array, models: list[Array]) -> Array:
@@ -120,7 +117,6 @@ def task_arithmetic(weights: Sequence[float], normalize: bool, scale: float, kee
 
 def ties(weights: Sequence[float], normalize: bool, scale: float, keep: Keep) -> Combine:
     """As task arithmetic, of each element only the changes with the sign of their weighted sum (arXiv 2306.01708)."""
-    import numpy as np
 
     def combine(base: Array, models: list[Array]) -> Array:
         changes = list(_changes(base, models, weights, keep))

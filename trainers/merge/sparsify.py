@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .measure import Rank, Sum, kth_magnitudes, tile_rows
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from .methods import Blocks, Keep
-    from .numbers import Array
+from .methods import Blocks, Keep
+from .numbers import Array
 
 Rescale = Literal["none", "expected", "l1"]
 
@@ -159,8 +157,6 @@ class _Draw:
 
     def drop(self, change: Array) -> Array:
         """The tensor's next block, 0 where an element does not stay."""
-        import numpy as np
-
         if self.density >= 1:
             return change
         for start in range(0, len(change), self.rows):

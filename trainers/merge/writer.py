@@ -12,15 +12,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from ...hub_sync.errors import StorageError
 from ...hub_sync.files import canonical_json, fsync_path, write_atomic
 from .checkpoint import INDEX, SINGLE, Kind
-from .numbers import BYTES
-
-if TYPE_CHECKING:
-    from .numbers import Bytes
+from .numbers import BYTES, Bytes
 
 _JOURNAL, _PART = "journal.jsonl", ".part"
 

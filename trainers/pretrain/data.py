@@ -107,9 +107,7 @@ class Reader:
 
     def _as_text(self, ids: list[int]) -> list[int]:
         """Ids without control tokens, which vocabularies of whole words have no other spelling for: unknown words.
-
-        Raises DataError for a tokenizer without a token for unknown words.
-        """
+        Raises DataError for a tokenizer without a token for unknown words."""
         if self._controls.isdisjoint(ids):
             return ids
         unknown = self.tokenizer.unk_token_id
@@ -211,9 +209,7 @@ def _lengths(batch: dict[str, list[Any]]) -> dict[str, list[list[int]]]:
 
 def shuffled(rows: Any, seed: int, epoch: int, block: int) -> Any:
     """The rows of a stream, shuffled within blocks of `block`. Which way follows from seed, epoch and block alone.
-
-    datasets' own shuffle of a stream keeps its buffer to itself, so what was in it would be lost on a resume.
-    """
+    datasets' own shuffle of a stream keeps its buffer to itself, so what was in it would be lost on a resume."""
     if block == 1:
         return rows
 

@@ -14,11 +14,8 @@ from .config import PretrainConfig
 
 
 def check(config: PretrainConfig, context: StepContext) -> Any:
-    """What can be known before any data is read: the transformers configuration of `architecture`, or None.
-
-    Raises UsageError where there are both or neither of `architecture` and a `model` input, or the architecture cannot
-    be.
-    """
+    """What can be known before any data is read: the transformers configuration of `architecture`, or None. Raises
+    UsageError where there are both or neither of `architecture` and a `model` input, or the architecture cannot be."""
     architectures.register()
     given = "model" in context.inputs
     if given and config.architecture is not None:

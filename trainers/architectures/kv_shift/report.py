@@ -14,10 +14,8 @@ KINDS = {
 
 
 def pairs(model: Any) -> list[dict[str, float]]:
-    """a1, a2, b1, b2 of each key-value pair, as applied (gate and residual included), by layer and head.
-
-    Empty where the model has no mix of both keys and values with two taps and one weight per head.
-    """
+    """a1, a2, b1, b2 of each key-value pair, as applied (gate and residual included), by layer and head. Empty where
+    the model has no mix of both keys and values with two taps and one weight per head."""
     found = []
     for name, module in model.named_modules():
         if name.endswith("self_attn.kv_shift") and {"key", "value"} <= set(getattr(module, "targets", ())):
