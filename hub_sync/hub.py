@@ -19,13 +19,6 @@ def endpoint_url() -> str:
     return constants.ENDPOINT
 
 
-def is_local(endpoint: str | None = None) -> bool:
-    """True where the hub in use is on this machine's loopback."""
-    from urllib.parse import urlsplit
-
-    return urlsplit(endpoint or endpoint_url()).hostname in LOOPBACK
-
-
 def require_hub() -> None:
     """Ask the hub once, without retries: a wrong HF_ENDPOINT is said in a second, not after five tries."""
     from huggingface_hub.utils import get_session

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .embedded import EmbeddedHub, HubProcess, serve, start_hub_process
-    from .env import client_env, env_of_root
+    from .state import client_env, env_of_root
 
 _PLACES = {
     "EmbeddedHub": "embedded",
     "HubProcess": "embedded",
-    "client_env": "env",
-    "env_of_root": "env",
+    "client_env": "state",
+    "env_of_root": "state",
     "serve": "embedded",
     "start_hub_process": "embedded",
 }

@@ -9,6 +9,7 @@ import logging
 import secrets
 import sqlite3
 import time
+from importlib import import_module
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,38 +19,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from ..hub import LOOPBACK
-from . import (
-    auth,
-    pages,
-    problems,
-    routes_commit,
-    routes_discussions,
-    routes_files,
-    routes_lfs,
-    routes_login,
-    routes_pages,
-    routes_repos,
-    routes_status,
-    routes_xet,
-)
+from . import auth, pages, problems, routes_login
 from .problems import Problem
-from .routing import Call, Route, Router, read_body
+from .routing import Call, Route, match, read_body
 from .state import HubState
 
 log = logging.getLogger("hubwright.hub")
 
 _DRAIN_BYTES = 8 << 20
-_ROUTES: list[Route] = [
-    *routes_status.ROUTES,
-    *routes_repos.ROUTES,
-    *routes_files.ROUTES,
-    *routes_commit.ROUTES,
-    *routes_discussions.ROUTES,
-    *routes_lfs.ROUTES,
-    *routes_xet.ROUTES,
-    *routes_login.ROUTES,
-    *routes_pages.ROUTES,
-]
+for _part in ("commit", "discussions", "files", "lfs", "pages", "repos", "xet"):
+    import_module(f".routes_{_part}", __package__)  # its handlers add their routes
 
 
 class HubApp:
@@ -57,7 +36,6 @@ class HubApp:
 
     def __init__(self, hub: HubState, *, loopback_only: bool = True) -> None:
         self.hub = hub
-        self._router = Router(_ROUTES)
         self._loopback_only = loopback_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,7 +98,7 @@ class HubApp:
         request = call.request
         self._check_origin(request)
         raw_path: str = request.scope["raw_path"].decode("ascii", "replace")
-        matched = self._router.match(request.method, raw_path)
+        matched = match(request.method, raw_path)
         if isinstance(matched, list):
             return await run_in_threadpool(self._unmatched, call, raw_path, matched)
         route, call.params = matched

@@ -193,10 +193,7 @@ def describe(store: Store, who: Principal) -> dict[str, Any]:
         "orgs": [
             {"type": "org", "name": org["name"], "fullname": org["fullname"], "roleInOrg": org["role"]} for org in orgs
         ],
-        "auth": {
-            "type": "access_token",
-            "accessToken": {"displayName": who.token_name, "role": who.role},
-        },
+        "auth": {"type": "access_token", "accessToken": {"displayName": who.token_name, "role": who.role}},
     }
 
 

@@ -27,8 +27,7 @@ from ..hub import LOOPBACK
 from . import auth, xet
 from .app import HubApp
 from .auth import TokenRole
-from .env import client_env
-from .state import HubState, note_server, open_hub, read_token, running_server, server_lock
+from .state import HubState, client_env, note_server, open_hub, read_token, running_server, server_lock
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0

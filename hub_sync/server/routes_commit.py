@@ -23,7 +23,7 @@ from .names import split_path
 from .objects import GitObject, blob_hasher, encode_pointer, make_object, parse_pointer
 from .patterns import is_ignored, is_lfs, parse_ignore, parse_lfs_rules
 from .repos import Repo
-from .routing import Call, Route, stream_to
+from .routing import Call, route, stream_to
 
 REGULAR_MAX_BYTES = 10 << 20  # larger files are asked for as LFS, and leave the database if they come anyway
 COMMIT_MAX_BYTES = 300 << 20
@@ -32,6 +32,7 @@ PENDING_BYTES = 16 << 20
 PREUPLOAD_MAX_FILES = 256
 
 
+@route("POST", "/api/{T}/{repo}/preupload/{rev*}")
 def preupload(call: Call) -> Response:
     repo = call.writable()
     body = call.json()
@@ -58,6 +59,7 @@ def preupload(call: Call) -> Response:
     return JSONResponse({"files": answer})
 
 
+@route("POST", "/api/{T}/{repo}/commit/{rev*}", streams=True)
 async def commit(call: Call) -> Response:
     """Receive the NDJSON of a commit (spooled to disk beyond 1 MiB), then apply it in a worker thread. A commit whose
     answer could not be delivered and that is sent again is answered with the commit it made."""
@@ -247,9 +249,3 @@ def _committed(call: Call, repo: Repo, sha: str, pull_url: str | None = None) ->
     if pull_url:
         answer["pullRequestUrl"] = pull_url
     return JSONResponse(answer, headers={"X-Repo-Commit": sha})
-
-
-ROUTES = [
-    Route("POST", "/api/{T}/{repo}/preupload/{rev*}", preupload),
-    Route("POST", "/api/{T}/{repo}/commit/{rev*}", commit, streams=True),
-]

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from ..text import well_formed
 from . import auth, discussions, problems
 from .repos import Repo
-from .routing import Call, Route
+from .routing import Call, route
 
 PAGE = 50
 
@@ -28,6 +28,7 @@ def _text(body: dict[str, Any], key: str, default: str = "") -> str:
     return well_formed(value)
 
 
+@route("GET", "/api/{T}/{repo}/discussions")
 def list_all(call: Call) -> Response:
     repo = call.readable()
     rows = discussions.list_all(call.hub.store, repo)
@@ -43,6 +44,7 @@ def list_all(call: Call) -> Response:
     return JSONResponse({"discussions": page, "count": len(rows), "start": start})
 
 
+@route("POST", "/api/{T}/{repo}/discussions")
 def create(call: Call) -> Response:
     """Anybody who is logged in and may read may discuss; a pull request brings a ref and needs write access."""
     body = call.json()
@@ -57,10 +59,12 @@ def create(call: Call) -> Response:
     return JSONResponse(discussions.summary(repo, row) | {"url": url}, status_code=201)
 
 
+@route("GET", "/api/{T}/{repo}/discussions/{num}")
 def details(call: Call) -> Response:
     return JSONResponse(discussions.details(call.hub.store, call.readable(), number_of(call)))
 
 
+@route("POST", "/api/{T}/{repo}/discussions/{num}/merge")
 def merge(call: Call) -> Response:
     repo = call.writable()
     sha = discussions.merge(call.hub.store, repo, number_of(call), call.who, _text(call.json(), "comment"))
@@ -76,6 +80,7 @@ def _editable(call: Call) -> tuple[Repo, int]:
     return repo, number
 
 
+@route("POST", "/api/{T}/{repo}/discussions/{num}/status")
 def status(call: Call) -> Response:
     repo, number = _editable(call)
     body = call.json()
@@ -85,26 +90,17 @@ def status(call: Call) -> Response:
     return JSONResponse({"newStatus": event})
 
 
+@route("POST", "/api/{T}/{repo}/discussions/{num}/title")
 def title(call: Call) -> Response:
     repo, number = _editable(call)
     event = discussions.rename(call.hub.store, repo, number, call.who, _text(call.json(), "title"))
     return JSONResponse({"newTitle": event})
 
 
+@route("POST", "/api/{T}/{repo}/discussions/{num}/comment")
 def comment(call: Call) -> Response:
     repo, number = call.readable(), number_of(call)
     auth.require_write_token(call.who)
     discussions.find(call.hub.store, repo, number)
     event = discussions.comment(call.hub.store, repo, number, call.who, _text(call.json(), "comment"))
     return JSONResponse({"newMessage": event})
-
-
-ROUTES = [
-    Route("GET", "/api/{T}/{repo}/discussions", list_all),
-    Route("POST", "/api/{T}/{repo}/discussions", create),
-    Route("GET", "/api/{T}/{repo}/discussions/{num}", details),
-    Route("POST", "/api/{T}/{repo}/discussions/{num}/merge", merge),
-    Route("POST", "/api/{T}/{repo}/discussions/{num}/status", status),
-    Route("POST", "/api/{T}/{repo}/discussions/{num}/comment", comment),
-    Route("POST", "/api/{T}/{repo}/discussions/{num}/title", title),
-]

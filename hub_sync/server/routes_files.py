@@ -15,7 +15,7 @@ from . import commits, info, problems, repos
 from .names import split_path
 from .repos import Repo
 from .routes_repos import next_link
-from .routing import Call, Route
+from .routing import Call, route
 from .state import HubState
 from .tree import find, listing
 
@@ -25,6 +25,8 @@ COMMITS_PAGE = 50
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
+@route("GET", "/api/{T}/{repo}/tree/{rev}")
+@route("GET", "/api/{T}/{repo}/tree/{rev}/{path*}")
 def tree(call: Call) -> Response:
     repo, store = call.readable(), call.hub.store
     path = call.params.get("path", "").strip("/")
@@ -61,6 +63,7 @@ def _tree_cursor(call: Call, repo: Repo) -> tuple[str, int]:
     return repos.resolve(call.hub.store, repo, revision), max(0, start)
 
 
+@route("POST", "/api/{T}/{repo}/paths-info/{rev*}")
 def paths_info(call: Call) -> Response:
     repo, store = call.readable(), call.hub.store
     commit = repos.resolve(store, repo, call.params["rev"])
@@ -84,6 +87,7 @@ def paths_info(call: Call) -> Response:
     return JSONResponse(items, headers={"X-Repo-Commit": commit})
 
 
+@route("GET", "/api/{T}/{repo}/commits/{rev*}")
 def history(call: Call) -> Response:
     repo, store = call.readable(), call.hub.store
     commit = repos.resolve(store, repo, call.params["rev"])
@@ -152,6 +156,8 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     return start, stop
 
 
+@route("GET", "/{P}{repo}/resolve/{rev}/{path*}")
+@route("GET", "/{P}{repo}/raw/{rev}/{path*}")
 def resolve(call: Call) -> Response:
     """A file's bytes. HEAD, Range and If-None-Match are honoured; nothing is ever compressed or redirected."""
     repo = call.readable()
@@ -191,13 +197,3 @@ def send(call: Call, content: Content, headers: dict[str, str]) -> Response:
     if content.data is not None:
         return Response(content.data[start:stop], status, headers)
     return StreamingResponse(call.hub.blobs.read(content.sha256, start, stop), status, headers)
-
-
-ROUTES = [
-    Route("GET", "/api/{T}/{repo}/tree/{rev}", tree),
-    Route("GET", "/api/{T}/{repo}/tree/{rev}/{path*}", tree),
-    Route("POST", "/api/{T}/{repo}/paths-info/{rev*}", paths_info),
-    Route("GET", "/api/{T}/{repo}/commits/{rev*}", history),
-    Route("GET", "/{P}{repo}/resolve/{rev}/{path*}", resolve),
-    Route("GET", "/{P}{repo}/raw/{rev}/{path*}", resolve),
-]

@@ -11,7 +11,7 @@ from . import auth, lfs, problems
 from .blobs import MAX_FILE_BYTES
 from .names import is_sha256
 from .routes_files import Content, send
-from .routing import Call, Route, stream_to
+from .routing import Call, route, stream_to
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 MAX_OBJECTS = 1000
@@ -31,6 +31,7 @@ def _objects(body: dict[str, Any]) -> list[tuple[str, int]]:
     return pairs
 
 
+@route("POST", "/{P}{repo}.git/info/lfs/objects/batch")
 def batch(call: Call) -> Response:
     """Where to send or fetch each object. An object without `actions` is here already."""
     body = call.json()
@@ -64,6 +65,7 @@ def batch(call: Call) -> Response:
     return JSONResponse(value, media_type=MEDIA_TYPE)
 
 
+@route("POST", "/{P}{repo}.git/info/lfs/objects/verify")
 def verify(call: Call) -> Response:
     repo = call.writable()
     ((oid, size),) = _objects({"objects": [call.json()]})
@@ -72,6 +74,7 @@ def verify(call: Call) -> Response:
     return JSONResponse({"message": "ok"}, media_type=MEDIA_TYPE)
 
 
+@route("PUT", "/_lfs/put/{signed}", streams=True)
 async def put(call: Call) -> Response:
     """Take a whole file at a signed address."""
     hub = call.hub
@@ -87,6 +90,7 @@ async def put(call: Call) -> Response:
     return Response(headers={"ETag": f'"{claims["oid"]}"'})
 
 
+@route("PUT", "/_lfs/part/{signed}", streams=True)
 async def put_part(call: Call) -> Response:
     claims = auth.unsign(call.hub.secret, call.params["signed"], "lfs-part")
     writer = lfs.PartWriter(call.hub, claims)
@@ -98,6 +102,7 @@ async def put_part(call: Call) -> Response:
     return Response(headers={"ETag": f'"{etag}"'})
 
 
+@route("POST", "/_lfs/complete/{signed}")
 def complete(call: Call) -> Response:
     claims = auth.unsign(call.hub.secret, call.params["signed"], "lfs-complete")
     sent = call.json().get("parts")
@@ -105,19 +110,10 @@ def complete(call: Call) -> Response:
     return JSONResponse({"success": True}, media_type=MEDIA_TYPE)
 
 
+@route("GET", "/_lfs/get/{signed}")
 def get(call: Call) -> Response:
     oid = auth.unsign(call.hub.secret, call.params["signed"], "lfs-get")["oid"]
     size = call.hub.blobs.size(oid)
     if size is None:
         raise problems.Problem(404, "Object does not exist")
     return send(call, Content(size, oid, None, oid, True), {"Content-Type": "application/octet-stream"})
-
-
-ROUTES = [
-    Route("POST", "/{P}{repo}.git/info/lfs/objects/batch", batch),
-    Route("POST", "/{P}{repo}.git/info/lfs/objects/verify", verify),
-    Route("PUT", "/_lfs/put/{signed}", put, streams=True),
-    Route("PUT", "/_lfs/part/{signed}", put_part, streams=True),
-    Route("POST", "/_lfs/complete/{signed}", complete),
-    Route("GET", "/_lfs/get/{signed}", get),
-]

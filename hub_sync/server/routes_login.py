@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from . import auth
 from .pages import page
-from .routing import Call, Route
+from .routing import Call, route
 from .state import HubState
 
 
@@ -26,10 +26,12 @@ def _next(path: str | None) -> str:
     return quote(path, safe="/?=&%@:+,;~") if path and safe else "/"
 
 
+@route("GET", "/_hub/login")
 def form(call: Call) -> Response:
     return page(call, "page_login", {"next": _next(call.query.get("next")), "failed": False})
 
 
+@route("POST", "/_hub/login")
 def login(call: Call) -> Response:
     fields = parse_qs(call.body.decode("utf-8", "replace"))
     target = _next(fields.get("next", [""])[0])
@@ -44,14 +46,8 @@ def login(call: Call) -> Response:
     return answer
 
 
+@route("POST", "/_hub/logout")
 def logout(call: Call) -> Response:
     answer = RedirectResponse("/", 303)
     answer.delete_cookie(cookie_name(call.hub), httponly=True, samesite="lax")
     return answer
-
-
-ROUTES = [
-    Route("GET", "/_hub/login", form),
-    Route("POST", "/_hub/login", login),
-    Route("POST", "/_hub/logout", logout),
-]

@@ -17,7 +17,7 @@ from .objects import EMPTY_TREE, TreeEntry
 from .pages import page
 from .repos import Repo
 from .routes_discussions import number_of
-from .routing import Call, Route
+from .routing import Call, route
 from .state import HubState
 from .tree import changed_files, find, listing
 
@@ -28,6 +28,7 @@ COMMITS_SHOWN = 50
 _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".avif")
 
 
+@route("GET", "/")
 def index(call: Call) -> Response:
     """The repositories that the visitor may read, by type."""
     store, search = call.hub.store, call.query.get("q", "")
@@ -66,6 +67,7 @@ def _usage(repo: Repo) -> str:
     return f'huggingface_hub.snapshot_download("{repo.full_name}", repo_type="space")'
 
 
+@route("GET", "/{P}{repo}")
 def repository(call: Call) -> Response:
     frame, hub = _frame(call), call.hub
     commit = frame["commit"]
@@ -120,6 +122,8 @@ def _entry(call: Call, commit: str, path: str) -> TreeEntry | None:
     return find(call.hub.store, call.hub.store.read_commit(commit).tree, split_path(path) if path else [])
 
 
+@route("GET", "/{P}{repo}/tree/{rev}")
+@route("GET", "/{P}{repo}/tree/{rev}/{path*}")
 def folder(call: Call) -> Response:
     frame, path = _frame(call, call.params["rev"]), call.params.get("path", "").strip("/")
     entry = _entry(call, frame["commit"], path)
@@ -129,6 +133,7 @@ def folder(call: Call) -> Response:
     return page(call, "page_tree", frame | {"path": path, "crumbs": _crumbs(path), "files": files})
 
 
+@route("GET", "/{P}{repo}/blob/{rev}/{path*}")
 def file(call: Call) -> Response:
     frame, path = _frame(call, call.params["rev"]), call.params["path"]
     entry = _entry(call, frame["commit"], path)
@@ -150,6 +155,7 @@ def file(call: Call) -> Response:
     return page(call, "page_file", frame | shown)
 
 
+@route("GET", "/{P}{repo}/commits/{rev*}")
 def log(call: Call) -> Response:
     frame, number = _frame(call, call.params["rev"]), call.int_query("p", 0, 0, 10**6)
     start = number * COMMITS_SHOWN
@@ -158,6 +164,7 @@ def log(call: Call) -> Response:
     return page(call, "page_commits", frame | {"history": items, "page": number, "more": len(rows) > len(items)})
 
 
+@route("GET", "/{P}{repo}/commit/{rev}")
 def commit(call: Call) -> Response:
     frame, store = _frame(call, call.params["rev"]), call.hub.store
     decoded = store.read_commit(frame["commit"])
@@ -170,12 +177,14 @@ def commit(call: Call) -> Response:
     return page(call, "page_commit", frame | {"item": item, "changes": changes, "parents": decoded.parents})
 
 
+@route("GET", "/{P}{repo}/discussions")
 def pulls(call: Call) -> Response:
     frame = _frame(call)
     rows = discussions.list_all(call.hub.store, frame["repo"])
     return page(call, "page_pulls", frame | {"discussions": [discussions.summary(frame["repo"], row) for row in rows]})
 
 
+@route("GET", "/{P}{repo}/discussions/{num}")
 def pull(call: Call) -> Response:
     frame = _frame(call)
     return page(
@@ -186,24 +195,11 @@ def pull(call: Call) -> Response:
 _STYLE = (Path(__file__).parent / "style.css").read_text()
 
 
+@route("GET", "/_hub/style.css")
 def style(call: Call) -> Response:
     return Response(_STYLE, media_type="text/css", headers={"Cache-Control": "max-age=300"})
 
 
+@route("GET", "/favicon.ico")
 def favicon(call: Call) -> Response:
     return Response(status_code=204)
-
-
-ROUTES = [
-    Route("GET", "/", index),
-    Route("GET", "/_hub/style.css", style),
-    Route("GET", "/favicon.ico", favicon),
-    Route("GET", "/{P}{repo}", repository),
-    Route("GET", "/{P}{repo}/tree/{rev}", folder),
-    Route("GET", "/{P}{repo}/tree/{rev}/{path*}", folder),
-    Route("GET", "/{P}{repo}/blob/{rev}/{path*}", file),
-    Route("GET", "/{P}{repo}/commits/{rev*}", log),
-    Route("GET", "/{P}{repo}/commit/{rev}", commit),
-    Route("GET", "/{P}{repo}/discussions", pulls),
-    Route("GET", "/{P}{repo}/discussions/{num}", pull),
-]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import os
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,11 +12,13 @@ from starlette.responses import JSONResponse, Response
 
 from . import auth, cards, info, problems, repos
 from .repos import BRANCH, TAG
-from .routing import Call, Route
+from .routing import Call, route
+from .state import HubState
 
 LIST_PAGE = 1000
 
 
+@route("GET", "/api/whoami-v2")
 def whoami(call: Call) -> Response:
     if call.who.anonymous:
         raise problems.login_required()
@@ -45,6 +49,7 @@ def _names(body: dict[str, Any], call: Call) -> tuple[str, str]:
     return organization or call.who.name, name
 
 
+@route("POST", "/api/repos/create")
 def create(call: Call) -> Response:
     body = call.json()
     namespace, name = _names(body, call)
@@ -62,6 +67,7 @@ def create(call: Call) -> Response:
     return JSONResponse({"url": f"{call.base_url}/{repo.hub_path}", "name": repo.full_name, "id": f"{repo.id:024x}"})
 
 
+@route("DELETE", "/api/repos/delete")
 def delete(call: Call) -> Response:
     body = call.json()
     namespace, name = _names(body, call)
@@ -70,6 +76,7 @@ def delete(call: Call) -> Response:
     return Response("OK", media_type="text/plain")
 
 
+@route("POST", "/api/repos/move")
 def move(call: Call) -> Response:
     body = call.json()
     pairs = []
@@ -83,6 +90,7 @@ def move(call: Call) -> Response:
     return JSONResponse({"url": f"{call.base_url}/{moved.hub_path}"})
 
 
+@route("PUT", "/api/{T}/{repo}/settings")
 def settings(call: Call) -> Response:
     repo, body = call.writable(), call.json()
     private = _visibility(body)
@@ -90,6 +98,8 @@ def settings(call: Call) -> Response:
     return JSONResponse({"private": repo.private if private is None else private, "gated": False})
 
 
+@route("GET", "/api/{T}/{repo}")
+@route("GET", "/api/{T}/{repo}/revision/{rev*}")
 def repo_info(call: Call) -> Response:
     repo = call.readable()
     commit = repos.resolve(call.hub.store, repo, call.params.get("rev", "main"))
@@ -97,6 +107,7 @@ def repo_info(call: Call) -> Response:
     return JSONResponse(info.repo_info(call.hub, repo, commit, details=call.flag("blobs"), expand=expand))
 
 
+@route("GET", "/api/{T}")
 def repo_list(call: Call) -> Response:
     """All repositories of a type that the caller may read; `filter`, `author` and `search` must all hold."""
     query = call.query
@@ -143,6 +154,7 @@ def _read_cursor(text: str | None) -> int:
         raise problems.bad_request("Invalid cursor") from None
 
 
+@route("GET", "/api/{T}/{repo}/refs")
 def refs(call: Call) -> Response:
     groups = repos.refs(call.hub.store, call.readable())
     if not call.flag("include_prs"):
@@ -150,6 +162,7 @@ def refs(call: Call) -> Response:
     return JSONResponse(groups)
 
 
+@route("POST", "/api/{T}/{repo}/branch/{branch*}")
 def create_branch(call: Call) -> Response:
     repo = call.writable()
     start = call.json().get("startingPoint") or "main"
@@ -159,18 +172,22 @@ def create_branch(call: Call) -> Response:
     return JSONResponse({"success": True}, status_code=201)
 
 
+@route("POST", "/api/{T}/{repo}/tag/{rev*}")
 def create_tag(call: Call) -> Response:
     repo, body = call.writable(), call.json()
     repos.create_ref(call.hub.store, repo, TAG, body.get("tag"), call.params["rev"], call.who, body.get("message"))
     return JSONResponse({"success": True}, status_code=201)
 
 
+@route("DELETE", "/api/{T}/{repo}/branch/{branch*}")
+@route("DELETE", "/api/{T}/{repo}/tag/{tag*}")
 def delete_ref(call: Call) -> Response:
     prefix, name = (BRANCH, call.params["branch"]) if "branch" in call.params else (TAG, call.params["tag"])
     repos.delete_ref(call.hub.store, call.writable(), prefix, name)
     return JSONResponse({"success": True})
 
 
+@route("POST", "/api/{T}/{repo}/super-squash/{rev*}")
 def super_squash(call: Call) -> Response:
     repo, revision = call.writable(), call.params["rev"]
     message = call.json().get("message")
@@ -181,11 +198,14 @@ def super_squash(call: Call) -> Response:
     return JSONResponse({"success": True, "commitOid": sha})
 
 
+@route("GET", "/api/{T}/{repo}/auth-check")
+@route("GET", "/api/{T}/{repo}/auth-check/write")
 def auth_check(call: Call) -> Response:
     call.writable() if call.request.scope["path"].endswith("/write") else call.readable()
     return Response("OK", media_type="text/plain")
 
 
+@route("POST", "/api/validate-yaml")
 def validate_yaml(call: Call) -> Response:
     body = call.json()
     content, repo_type = body.get("content"), body.get("repoType", "model")
@@ -196,22 +216,27 @@ def validate_yaml(call: Call) -> Response:
     return JSONResponse(answer, status_code=400 if errors else 200)
 
 
-ROUTES = [
-    Route("GET", "/api/whoami-v2", whoami),
-    Route("POST", "/api/repos/create", create),
-    Route("DELETE", "/api/repos/delete", delete),
-    Route("POST", "/api/repos/move", move),
-    Route("POST", "/api/validate-yaml", validate_yaml),
-    Route("GET", "/api/{T}", repo_list),
-    Route("GET", "/api/{T}/{repo}", repo_info),
-    Route("GET", "/api/{T}/{repo}/revision/{rev*}", repo_info),
-    Route("PUT", "/api/{T}/{repo}/settings", settings),
-    Route("GET", "/api/{T}/{repo}/refs", refs),
-    Route("POST", "/api/{T}/{repo}/branch/{branch*}", create_branch),
-    Route("DELETE", "/api/{T}/{repo}/branch/{branch*}", delete_ref),
-    Route("POST", "/api/{T}/{repo}/tag/{rev*}", create_tag),
-    Route("DELETE", "/api/{T}/{repo}/tag/{tag*}", delete_ref),
-    Route("POST", "/api/{T}/{repo}/super-squash/{rev*}", super_squash),
-    Route("GET", "/api/{T}/{repo}/auth-check", auth_check),
-    Route("GET", "/api/{T}/{repo}/auth-check/write", auth_check),
-]
+def _counts(hub: HubState) -> dict[str, int]:
+    """Numbers over the whole root; sizes in bytes."""
+    db = hub.store.db
+    blobs, blob_bytes = db.execute("SELECT COUNT(*), COALESCE(SUM(size), 0) FROM blobs").fetchone()
+    objects, object_bytes = db.execute("SELECT COUNT(*), COALESCE(SUM(LENGTH(data)), 0) FROM objects").fetchone()
+    repos = {row[0]: row[1] for row in db.execute("SELECT type, COUNT(*) FROM repos GROUP BY type")}
+    return {
+        "models": repos.get("model", 0),
+        "datasets": repos.get("dataset", 0),
+        "spaces": repos.get("space", 0),
+        "blobs": blobs,
+        "blob_bytes": blob_bytes,
+        "git_objects": objects,
+        "git_bytes": object_bytes,
+    }
+
+
+@route("GET", "/_hub/status")
+def status(call: Call) -> Response:
+    """Health for everybody; counts only for those who log in, as they include private repositories."""
+    value: dict = {"status": "ok", "server": "hubwright", "version": version("hubwright"), "id": call.hub.hub_id}
+    if not call.who.anonymous:
+        value |= {"pid": os.getpid(), **_counts(call.hub)}
+    return JSONResponse(value)

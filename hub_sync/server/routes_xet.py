@@ -10,13 +10,14 @@ from starlette.responses import JSONResponse, Response
 
 from . import problems, xet
 from .names import is_sha256
-from .routing import Call, Route, read_body, run_while_connected, stream_to
+from .routing import Call, read_body, route, run_while_connected, stream_to
 from .xet_format import SHARD_MAX_BYTES, XORB_MAX_BYTES
 
 # A footer and per-chunk headers come on top of the data.
 _XORB_BODY = XORB_MAX_BYTES + (4 << 20)
 
 
+@route("GET", "/api/{T}/{repo}/xet-write-token/{rev*}")
 def write_token(call: Call) -> Response:
     """The revision is not checked: with create_pr the client does not know it yet and sends `None`."""
     connection = xet.connection(call.hub, call.base_url, call.writable(), call.who)
@@ -33,6 +34,7 @@ def _claims(call: Call) -> dict:
     return xet.check_token(call.hub, call.request.headers.get("authorization"), call.params["place"])
 
 
+@route("POST", "/_cas/{place}/v1/xorbs/default/{hash}", streams=True)
 async def post_xorb(call: Call) -> Response:
     claims = await run_in_threadpool(_claims, call)
     if not is_sha256(call.params["hash"]):  # the same form
@@ -50,6 +52,7 @@ async def post_xorb(call: Call) -> Response:
     return JSONResponse({"was_inserted": new})
 
 
+@route("POST", "/_cas/{place}/v1/shards", streams=True)
 async def post_shard(call: Call) -> Response:
     claims = await run_in_threadpool(_claims, call)
     data = await read_body(call.request, SHARD_MAX_BYTES)
@@ -57,16 +60,9 @@ async def post_shard(call: Call) -> Response:
     return JSONResponse({"result": 1 if added else 0})
 
 
+@route("GET", "/_cas/{place}/{rest*}", streams=True)
+@route("POST", "/_cas/{place}/{rest*}", streams=True)
 async def absent(call: Call) -> Response:
     """The body is taken and dropped, so that the client reads the answer instead of a broken pipe."""
     await read_body(call.request, _XORB_BODY)
     raise problems.Problem(404, "Not found")
-
-
-ROUTES = [
-    Route("GET", "/api/{T}/{repo}/xet-write-token/{rev*}", write_token),
-    Route("POST", "/_cas/{place}/v1/xorbs/default/{hash}", post_xorb, streams=True),
-    Route("POST", "/_cas/{place}/v1/shards", post_shard, streams=True),
-    Route("GET", "/_cas/{place}/{rest*}", absent, streams=True),
-    Route("POST", "/_cas/{place}/{rest*}", absent, streams=True),
-]

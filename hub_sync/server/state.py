@@ -1,4 +1,5 @@
-"""A hub's root folder, opened: database, blobs, secret, identity, and the lock that keeps it to one server.
+"""A hub's root folder, opened: database, blobs, secret, identity, the lock that keeps it to one server, and what an
+unmodified client needs in its environment to use it.
 
 root/
   hub.sqlite3      git objects, refs, repositories, users (WAL)
@@ -17,6 +18,7 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 import time
 import uuid
 from collections import deque
@@ -26,10 +28,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ConflictError, HubError, StorageError
+from ..hub import LOOPBACK
 from . import auth
 from .blobs import BlobStore
 from .store import Store
 
+DEFAULT_PORT = 8741
 LOCAL_USER = "local"
 LOCK_TRIES = 10
 
@@ -180,3 +184,35 @@ def require_running(root: Path) -> dict:
     if found is None:
         raise HubError(f"no hub is served from {root}; start one with `hubwright hub serve --root {root}`")
     return found
+
+
+def client_env(hub: HubState, endpoint: str, token: str) -> dict[str, str]:
+    """The variables by name. The client's caches lie below the hub's root, one folder per hub id: a wiped hub on the
+    same port must not meet the caches of its predecessor."""
+    home = hub.root.resolve() / "client" / hub.hub_id
+    no_proxy = ",".join(dict.fromkeys([*filter(None, os.environ.get("NO_PROXY", "").split(",")), *LOOPBACK]))
+    return {
+        "HF_ENDPOINT": endpoint,
+        "HF_TOKEN": token,
+        "HF_HOME": str(home),
+        "HF_XET_CACHE": str(home / "xet"),
+        # On loopback, plain LFS is as fast as Xet and has fewer parts. Without this variable Xet works too.
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+        "HF_XET_TELEMETRY_ENABLED": "0",
+        "DISABLE_SAFETENSORS_CONVERSION": "1",
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
+    }
+
+
+def env_of_root(root: Path, port: int, host: str = "127.0.0.1") -> dict[str, str]:
+    """`client_env` of a root, served or not; an absent root is created, with its token."""
+    with contextlib.closing(open_hub(root)) as hub:
+        return client_env(hub, f"http://{host}:{port}", read_token(root))
+
+
+def export_lines(env: dict[str, str]) -> str:
+    """`export NAME=value` lines for a POSIX shell."""
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in env.items())

@@ -37,11 +37,6 @@ def listing(store: Store, tree: str, recursive: bool) -> list[TreeEntry]:
     return store.listings.get((tree, recursive), lambda: list(walk(store, tree, recursive=recursive)))
 
 
-def flat_files(store: Store, tree: str) -> dict[str, tuple[str, str]]:
-    """(mode, sha) of every file below a tree by its path."""
-    return {entry.name: (entry.mode, entry.sha) for entry in walk(store, tree) if not entry.is_tree}
-
-
 def changed_files(
     store: Store, old: str, new: str, prefix: str = ""
 ) -> Iterator[tuple[str, tuple[str, str] | None, tuple[str, str] | None]]:

@@ -220,8 +220,7 @@ def _rebuild(hub: HubState, recipe: FileRecipe, claims: dict[str, Any], gone: th
 def _index(hub: HubState, xorb: str, user: int) -> list[Chunk]:
     """The chunks of a xorb. Raises Problem 400 where this user did not send it."""
     row = hub.store.db.execute(
-        "SELECT x.chunks FROM xorbs x JOIN xorb_owners o ON o.hash = x.hash WHERE x.hash=? AND o.user=?",
-        (xorb, user),
+        "SELECT x.chunks FROM xorbs x JOIN xorb_owners o ON o.hash = x.hash WHERE x.hash=? AND o.user=?", (xorb, user)
     ).fetchone()
     if row is None:
         raise problems.bad_request(f"Xorb {xorb} was not uploaded by you: upload it first")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from datasets import Dataset
 
 from ...hub_sync.context import StepContext
 from . import loop, rows, templates
 from . import model as models
 from .config import TrainingConfig
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 
 class ChatMixin(loop.CheckpointMixin):

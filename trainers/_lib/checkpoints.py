@@ -33,10 +33,7 @@ def seal(checkpoint: Path, layout: dict[str, int]) -> None:
     entries = {}
     for path in files:
         fsync_path(path)
-        entries[path.relative_to(checkpoint).as_posix()] = {
-            "size": path.stat().st_size,
-            "sha256": sha256_file(path),
-        }
+        entries[path.relative_to(checkpoint).as_posix()] = {"size": path.stat().st_size, "sha256": sha256_file(path)}
     partial = checkpoint / (MANIFEST + ".partial")
     with partial.open("w", encoding="utf-8") as stream:
         json.dump({"files": entries, "layout": layout}, stream, indent=1)
@@ -70,10 +67,7 @@ def latest_complete(folder: Path, layout: dict[str, int]) -> tuple[Path | None, 
     Returns (checkpoint or None, one line per quarantined folder). Raises UsageError where the checkpoint was written
     with another layout: the order of the data, and so the result, would differ from an uninterrupted run.
     """
-    found = sorted(
-        ((int(m[1]), p) for p in folder.glob("checkpoint-*") if (m := _NAME.match(p.name))),
-        reverse=True,
-    )
+    found = sorted(((int(m[1]), p) for p in folder.glob("checkpoint-*") if (m := _NAME.match(p.name))), reverse=True)
     notes: list[str] = []
     for _, checkpoint in found:
         fault = defect(checkpoint)

@@ -1,4 +1,4 @@
-"""Data-parallel training: several processes on this machine, the job described in one JSON file.
+"""Training in this process, or data-parallel in several on this machine, the job described in one JSON file.
 
 Started by `accelerate launch`, so a user's own accelerate config (FSDP, DeepSpeed) applies. `--multi_gpu` also serves
 CPU processes, through ACCELERATE_USE_CPU: `accelerate launch --cpu` starts one process only unless MPI is installed.
@@ -15,16 +15,56 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ...hub_sync.context import Input, Report, StepContext
 from ...hub_sync.errors import HubwrightError
 from ...hub_sync.refs import ArtifactRef
-from .callbacks import on_sigterm
-from .loop import LAUNCHED, named, on_cpu, run
+from ...inference import device
+from .config import BaseTrainingConfig
 
 INTERRUPTED = 130
+LAUNCHED = "HUBWRIGHT_LAUNCHED"
+
+
+def run(fit: Callable[..., Any] | str, config: Any, context: StepContext, launcher: Sequence[str] = ()) -> None:
+    """Train in this process, or in several.
+
+    Args:
+        fit: one process's training, called with (config, context): a module's function, which every process imports;
+            as "module:function" it is imported where it runs alone, with torch and all that it needs.
+        launcher: options of accelerate launch, which starts the processes.
+    """
+    # Nothing is reported to anyone: neither TRL's and the Hub's telemetry, nor trackers that happen to be installed.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if (config.num_processes > 1 or launcher) and LAUNCHED not in os.environ:
+        launch(fit, config, context, launcher)
+        return
+    from .loop import settings  # with torch and transformers
+
+    with settings(config):
+        (named(fit) if isinstance(fit, str) else fit)(config, context)
+
+
+def named(target: str) -> Any:
+    """What "module:name" names."""
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def on_cpu(config: BaseTrainingConfig) -> bool:
+    """Whether the training runs on CPU, by choice or for want of anything else."""
+    return device.choose("cpu" if config.use_cpu else config.device) == "cpu"
+
+
+def on_sigterm(handler: Any) -> Any:
+    """Install a SIGTERM handler and return the previous one; outside the main thread there is none."""
+    try:
+        return signal.signal(signal.SIGTERM, handler)
+    except ValueError:
+        return None
 
 
 def command(processes: int, options: Sequence[str], job: Path) -> list[str]:
@@ -41,7 +81,7 @@ def launch(fit: Callable[..., Any] | str, config: Any, context: StepContext, opt
     """Run a job in `config.num_processes` processes and take over its report.
 
     Args:
-        fit: as of `loop.run`.
+        fit: as of `run`.
         options: of `accelerate launch`, such as `--config_file`; none: plain data parallelism.
 
     Raises what the job raised (its error is one line in a file), or KeyboardInterrupt where it was stopped.

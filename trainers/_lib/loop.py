@@ -1,7 +1,4 @@
-"""What happens around a trainer: loading, guards, resuming, publishing, reporting.
-
-torch and transformers are imported inside the functions: importing this module costs nothing.
-"""
+"""What happens around a trainer: loading, guards, resuming, publishing, reporting."""
 
 from __future__ import annotations
 
@@ -10,10 +7,16 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import datasets
+import torch
+from peft import PeftModel
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, PrinterCallback, set_seed
+from transformers.utils import logging as transformers_logging
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError, first_line
@@ -24,45 +27,14 @@ from . import checkpoints as _checkpoints
 from . import output as _output
 from . import report as _report
 from .config import BaseTrainingConfig
+from .launch import on_cpu, on_sigterm
 
 logger = logging.getLogger("hubwright.trainers")
 
-LAUNCHED = "HUBWRIGHT_LAUNCHED"
-
-
-def run(fit: Callable[..., Any] | str, config: Any, context: StepContext, launcher: Sequence[str] = ()) -> None:
-    """Train in this process, or in several.
-
-    Args:
-        fit: one process's training, called with (config, context): a module's function, which every process imports;
-            as "module:function" it is imported where it runs alone, with torch and all that it needs.
-        launcher: options of accelerate launch, which starts the processes.
-    """
-    # Nothing is reported to anyone: neither TRL's and the Hub's telemetry, nor trackers that happen to be installed.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if (config.num_processes > 1 or launcher) and LAUNCHED not in os.environ:
-        from .launch import launch
-
-        launch(fit, config, context, launcher)
-        return
-    with _settings(config):
-        (named(fit) if isinstance(fit, str) else fit)(config, context)
-
-
-def named(target: str) -> Any:
-    """What "module:name" names."""
-    module, _, attribute = target.partition(":")
-    return getattr(import_module(module), attribute)
-
 
 @contextlib.contextmanager
-def _settings(config: BaseTrainingConfig) -> Iterator[None]:
+def settings(config: BaseTrainingConfig) -> Iterator[None]:
     """Process-wide settings of one training, put back afterwards."""
-    import datasets
-    import torch
-    from transformers import set_seed
-    from transformers.utils import logging as transformers_logging
-
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -104,8 +76,6 @@ def name(context: StepContext, role: str) -> str:
 def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: bool = False) -> dict[str, Any]:
     """The splits to train and evaluate on, as `{"train": ..., "eval"?: ...}`, cached below the work folder. With
     `streaming` the train split is an IterableDataset over the pulled files, and nothing is cached."""
-    import datasets
-
     wanted = {"train": config.train_split} | ({"eval": config.eval_split} if config.eval_split else {})
     source_name = name(context, "dataset")
     folder = str(context.inputs["dataset"].path)
@@ -163,11 +133,6 @@ def training_arguments(config: BaseTrainingConfig, context: StepContext, evaluat
     }
 
 
-def on_cpu(config: BaseTrainingConfig) -> bool:
-    """Whether the training runs on CPU, by choice or for want of anything else."""
-    return device.choose("cpu" if config.use_cpu else config.device) == "cpu"
-
-
 def autocasts(config: BaseTrainingConfig) -> bool:
     """Whether bfloat16 autocast is on. Raises UsageError if it is asked for on an accelerator without bfloat16."""
     chosen = device.choose("cpu" if config.use_cpu else config.device)
@@ -218,9 +183,6 @@ class CheckpointMixin:
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Weights of a checkpoint, every one of them. transformers takes the names in the file for the model's.
         Mixtures of experts are saved under others, and would go on from random experts with no more than a warning."""
-        from peft import PeftModel
-        from transformers import AutoModelForCausalLM
-
         target = self.model if model is None else model  # type: ignore[attr-defined]
         if self.is_fsdp_enabled or isinstance(target, PeftModel):  # type: ignore[attr-defined]
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
@@ -262,9 +224,6 @@ def loss_of_supervised(trainer: Any, model: Any, inputs: dict[str, Any], num_ite
 
     Returns the loss, a float32 scalar with gradient. Fills TRL's running metrics like the original.
     """
-    import torch
-    from torch.nn.functional import cross_entropy
-
     inputs = dict(inputs)
     labels = inputs.pop("labels")[:, 1:]
     mask = labels != -100
@@ -300,21 +259,17 @@ def fit(trainer: Any, config: BaseTrainingConfig, context: StepContext, shown: A
     Returns what the last evaluation measured; {} without an eval split. Raises KeyboardInterrupt after a SIGTERM, once
     a checkpoint of that moment is safe.
     """
-    from transformers import PrinterCallback, set_seed
-
     trainer.layout = {
         "processes": trainer.accelerator.num_processes,
         "per_device_train_batch_size": config.per_device_train_batch_size,
         "gradient_accumulation_steps": config.gradient_accumulation_steps,
     }
-    stop = _callbacks.stopper(trainer)
+    stop = _callbacks.StopOnRequest(trainer)
     trainer.add_callback(stop)
-    trainer.add_callback(_callbacks.last_step())
+    trainer.add_callback(_callbacks.LastStep())
     trainer.remove_callback(PrinterCallback)
-    if shown is not None:
-        trainer.add_callback(shown)
-    elif trainer.args.disable_tqdm:
-        trainer.add_callback(_callbacks.plain_lines())
+    if shown is not None or trainer.args.disable_tqdm:
+        trainer.add_callback(shown or _callbacks.PlainLines())
     with trainer.accelerator.main_process_first():
         resume, notes = _checkpoints.latest_complete(Path(trainer.args.output_dir), trainer.layout)
     for note in notes:
@@ -324,14 +279,14 @@ def fit(trainer: Any, config: BaseTrainingConfig, context: StepContext, shown: A
     # What comes before may or may not draw random numbers: DPO's reference pass is cached and skipped on a second run.
     set_seed(config.seed)
     trainer._mark = (time.perf_counter(), 0)
-    previous = _callbacks.on_sigterm(stop.request)
+    previous = on_sigterm(stop.request)
     try:
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     except _callbacks.AllStepsDone:
         trainer.is_in_train = False
     finally:
         if previous is not None:
-            _callbacks.on_sigterm(previous)
+            on_sigterm(previous)
         if shown is not None:
             shown.close()
     if stop.stopped:

@@ -9,6 +9,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import torch
+from peft import LoraConfig
+from transformers import AutoTokenizer
+
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError, did_you_mean, first_line
 from ...inference import loading
@@ -38,8 +42,6 @@ def load_tokenizer(config: TrainingConfig, context: StepContext) -> Any:
 
 def read_tokenizer(context: StepContext, role: str = "model") -> Any:
     """The tokenizer of an input; an adapter without one has its base's. Raises DataError in one line."""
-    from transformers import AutoTokenizer
-
     found = context.inputs[role]
     if f"{role}.base" in context.inputs and not (found.path / "tokenizer_config.json").is_file():
         found = context.inputs[f"{role}.base"]
@@ -53,8 +55,6 @@ def read_tokenizer(context: StepContext, role: str = "model") -> Any:
 def read_model(config: BaseTrainingConfig, context: StepContext) -> Any:
     """The causal language model in `config.dtype`, every weight from its files; an adapter is folded into its base.
     Only safetensors are read and no code from a repository is run. Raises DataError in one line."""
-    import torch
-
     from ..architectures import register
 
     register()
@@ -84,8 +84,6 @@ def check_isolation(model: Any, source_name: str) -> None:
     every model class and attention kernel, because it runs the model itself. FlashAttention alone is not tried: it
     runs on GPUs only, and separates rows by the lengths that TRL's collator hands it. Raises UsageError.
     """
-    import torch
-
     if model.config._attn_implementation == "flash_attention_2":
         return
     generator = torch.Generator().manual_seed(0)
@@ -98,9 +96,7 @@ def check_isolation(model: Any, source_name: str) -> None:
     with torch.no_grad():
         a, b = (
             model(
-                input_ids=torch.cat([head, second], dim=1).to(model.device),
-                position_ids=positions,
-                use_cache=False,
+                input_ids=torch.cat([head, second], dim=1).to(model.device), position_ids=positions, use_cache=False
             ).logits[0, 7:]
             for head in (first, other)
         )
@@ -137,7 +133,6 @@ def peft_config(config: TrainingConfig, model: Any, source_name: str) -> Any:
     PEFT passes over all but the last of them."""
     if config.lora is None:
         return None
-    from peft import LoraConfig
 
     lora = config.lora
     modules = lora.target_modules

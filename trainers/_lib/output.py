@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import torch
+
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.files import PICKLES
@@ -19,8 +21,6 @@ def save_model(
     Args:
         weights: name -> whole tensor, where the trainer's model holds shards; None: the model's own.
     """
-    import torch
-
     model = trainer.accelerator.unwrap_model(trainer.model)
     base = context.inputs["model"].ref if "model" in context.inputs else None
     options: dict[str, Any] = {} if weights is None else {"state_dict": weights}

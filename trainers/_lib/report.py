@@ -66,10 +66,7 @@ def fill(trainer: Any, config: BaseTrainingConfig, context: StepContext, final: 
     lora = adapter_of(config)
     adapter = lora is not None and not (isinstance(config, TrainingConfig) and config.merge_adapter)
     if base is not None:
-        report.card |= {
-            "base_model": base.ref.repo_id,
-            "base_model_relation": "adapter" if adapter else "finetune",
-        }
+        report.card |= {"base_model": base.ref.repo_id, "base_model_relation": "adapter" if adapter else "finetune"}
     report.card |= {
         "datasets": [data.repo_id],
         "library_name": "peft" if adapter else "transformers",

@@ -10,7 +10,10 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from datasets import Dataset, Features, Json, List, Value
+from datasets.fingerprint import Hasher
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, first_line
@@ -22,9 +25,6 @@ from . import templates as _templates
 from .config import TrainingConfig
 from .controls import Controls
 from .shown import check_shown, render
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 _VERSION = 2  # of what is cached
 _REPEATING = 0.9
@@ -164,9 +164,6 @@ def _repeats(dataset: Dataset, form: Form, context: StepContext) -> bool:
 def _read(
     dataset: Dataset, split: str, reader: _Reader, source_name: str, config: TrainingConfig, context: StepContext
 ) -> Dataset:
-    from datasets import Features, Json, List, Value
-    from datasets.fingerprint import Hasher
-
     turns: Any = Value("string") if reader.plain else List(Json())
     names = ["messages"] if reader.form.messages else ["prompt", *reader.form.responses]
     columns = dict.fromkeys(names, turns)

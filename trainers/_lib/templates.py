@@ -13,11 +13,7 @@ REMEDY = "set chat_template: chatml_tools"
 
 _TOOL = {
     "type": "function",
-    "function": {
-        "name": "hubwright_probe",
-        "description": "",
-        "parameters": {"type": "object", "properties": {}},
-    },
+    "function": {"name": "hubwright_probe", "description": "", "parameters": {"type": "object", "properties": {}}},
 }
 _ASK = [{"role": "user", "content": "hello"}]
 _CALL = {

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from .._lib.config import LoraSettings, TrainingConfig
+from .._lib.launch import run
 
 __all__ = ["DPOConfig", "LoraSettings", "train"]
 
@@ -53,6 +54,4 @@ def train(config: DPOConfig, context: StepContext) -> None:
 
     Raises UsageError (settings that do not fit model or data), DataError (columns or pairs that cannot be used).
     """
-    from .._lib import loop
-
-    loop.run("hubwright.trainers.dpo.trainer:fit", config, context)
+    run("hubwright.trainers.dpo.trainer:fit", config, context)

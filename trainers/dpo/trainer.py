@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trl
+from datasets import Dataset
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
@@ -13,9 +14,6 @@ from .._lib import chat, loop, rows
 from .._lib import model as models
 from .._lib.report import TOKEN_ACCURACY
 from . import DPOConfig
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 
 class DPOTrainer(chat.ChatMixin, trl.DPOTrainer):

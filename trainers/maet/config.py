@@ -20,8 +20,7 @@ class AbilitySettings(BaseModel):
 
     alpha: float = Field(default=0.8, description="Factor of the ability corpus's change. Recalled, not confirmed.")
     beta: float = Field(
-        default=0.2,
-        description="Factor of the general corpus's change, taken away; 0: none. Recalled, not confirmed.",
+        default=0.2, description="Factor of the general corpus's change, taken away; 0: none. Recalled, not confirmed."
     )
     gamma: float = Field(
         default=0.2, description="Factor of the ability when it is added, Eq. 3. Recalled, unconfirmed."

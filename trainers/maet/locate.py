@@ -48,10 +48,7 @@ def _write(rows: list[dict[str, Any]], context: StepContext) -> None:
 def _report(config: LocateConfig, context: StepContext, scores: Scores, rows: list[dict[str, Any]]) -> None:
     report, given = context.report, context.inputs
     looked, taken = sum(row["weights"] for row in rows), sum(row["in_mask"] for row in rows)
-    report.card = {
-        "pretty_name": f"Key neurons of {given['model'].ref.repo_id}",
-        "tags": ["maet", "interpretability"],
-    }
+    report.card = {"pretty_name": f"Key neurons of {given['model'].ref.repo_id}", "tags": ["maet", "interpretability"]}
     report.summary = (
         f"Which weights of `{given['model'].ref.repo_id}` the texts of `{given['dataset'].ref.repo_id}` call for: "
         f"the {taken:,} of {looked:,} with the highest importance (`{config.importance}`, {config.granularity}), by "

@@ -25,15 +25,15 @@ def refuse_incomplete(of: Parent) -> None:
     if of.config.get("auto_map") or not of.config.get("architectures"):
         return
     if "transformers.modeling_utils" in sys.modules:
-        answer = look(of.folder)
+        result = look(of.folder)
     else:
         command = [sys.executable, "-m", __name__, str(of.folder)]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         last = (run.stdout if run.returncode == 0 else run.stderr).splitlines()[-1:] or [f"status {run.returncode}"]
-        answer = json.loads(last[0]) if run.returncode == 0 else {"unknown": last[0]}
-    if "unknown" in answer:
-        logger.warning("%s is not checked for missing weights: %s", of.called, answer["unknown"])
-    elif missing := answer["missing"]:
+        result = json.loads(last[0]) if run.returncode == 0 else {"unknown": last[0]}
+    if "unknown" in result:
+        logger.warning("%s is not checked for missing weights: %s", of.called, result["unknown"])
+    elif missing := result["missing"]:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise DataError(
             f"{of.called} has no weights for {missing[0]}{more}, and they would be drawn at random at each load: "

@@ -38,8 +38,7 @@ class OutputSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
-        None,
-        description="Type of the merged weights, rounded once; null: the base's, without one the first model's.",
+        None, description="Type of the merged weights, rounded once; null: the base's, without one the first model's."
     )
     shard_size: str = Field("5GB", description="Largest file of weights: a number with KB, MB or GB.")
     block_mb: int = Field(1, ge=1, description="Memory for a block of one model, in MB of float32.")

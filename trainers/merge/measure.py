@@ -71,8 +71,8 @@ def kth_magnitudes(blocks: Callable[[], Iterable[Sequence[Array]]], ks: Sequence
         for tensors in blocks():
             for number, block in enumerate(tensors):
                 # The bits of a float without its sign are in the order of its size.
-                found = bits(number, np.abs(block).reshape(-1).view(np.int32))
-                total[number] += np.bincount(found, minlength=size)
+                counted_bits = bits(number, np.abs(block).reshape(-1).view(np.int32))
+                total[number] += np.bincount(counted_bits, minlength=size)
         return total
 
     mask = (1 << _LOW) - 1

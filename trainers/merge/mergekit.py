@@ -107,12 +107,7 @@ def _read(text: str, source: str) -> dict[str, Any]:
 
 
 def _models(
-    said: Any,
-    method: str,
-    base: str | None,
-    common: Parameters,
-    source: str,
-    warn: Callable[[str], None],
+    said: Any, method: str, base: str | None, common: Parameters, source: str, warn: Callable[[str], None]
 ) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
     """Short name -> reference, and short name -> settings, of the models that are merged."""
     if not isinstance(said, list) or not said:

@@ -87,9 +87,9 @@ def parent(folder: Path, called: str) -> Parent:
     try:
         config = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
-        raise DataError(f"{called}: {CONFIG} is not valid JSON ({error}): download the model anew") from error
+        raise DataError(f"{called}: {CONFIG} is not valid JSON ({error}): download the model again") from error
     if not isinstance(config, dict):
-        raise DataError(f"{called}: {CONFIG} is not a JSON object: download the model anew")
+        raise DataError(f"{called}: {CONFIG} is not a JSON object: download the model again")
     return Parent(called, folder, config)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...hub_sync.context import StepContext
+from .._lib.launch import run
 from .config import PretrainConfig, TokenizerSettings
 
 __all__ = ["FSDP", "PretrainConfig", "TokenizerSettings", "train"]
@@ -35,10 +36,8 @@ def train(
     losses, rates, memory and counts to `context.report`.
 
     Args:
-        fit: one process's training, as of `_lib.loop.run`, for a method that trains with a class of its own.
+        fit: one process's training, as of `_lib.launch.run`, for a method that trains with a class of its own.
 
     Raises UsageError (settings that do not fit model or data), DataError (rows that cannot be used).
     """
-    from .._lib import loop
-
-    loop.run(fit, config, context, ("--config_file", str(FSDP)) if config.fsdp else ())
+    run(fit, config, context, ("--config_file", str(FSDP)) if config.fsdp else ())

@@ -99,8 +99,7 @@ class PretrainConfig(BaseTrainingConfig):
     weight_decay: float = Field(0.1, ge=0, description="AdamW's weight decay (the paper's).")
     adam_beta2: float = Field(0.95, ge=0, lt=1, description="AdamW's second moment decay (the paper's).")
     no_decay: tuple[str, ...] = Field(
-        (),
-        description="No weight decay for parameters whose name contains one of these, besides biases and norms.",
+        (), description="No weight decay for parameters whose name contains one of these, besides biases and norms."
     )
     learning_rate_factors: dict[str, Annotated[float, Field(gt=0)]] = Field(
         {},

@@ -14,6 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import torch
+from datasets import Features, List, Value
+
 from ...hub_sync.errors import DataError, UsageError
 from .tokenizer import UNKNOWN
 
@@ -179,8 +183,6 @@ def tokenise(rows: Any, read: Reader, key: str | None = None) -> Any:
 
     Returns rows with `input_ids` (int32) and `first` (bool), or `labels` (int32) where targets are given.
     """
-    from datasets import Features, List, Value
-
     columns: dict[str, Any] = {"input_ids": List(Value("int32"))}
     columns |= {"labels": List(Value("int32"))} if read.scored else {"first": Value("bool")}
     cached = {} if key is None else {"new_fingerprint": key, "desc": "Tokenising"}
@@ -214,8 +216,6 @@ def shuffled(rows: Any, seed: int, epoch: int, block: int) -> Any:
         return rows
 
     def permute(table: Any, numbers: list[int]) -> Any:
-        import numpy as np
-
         return table.take(np.random.default_rng([seed, epoch, numbers[0]]).permutation(len(table)))
 
     return rows.with_format("arrow").map(permute, with_indices=True, batched=True, batch_size=block).with_format(None)
@@ -259,9 +259,6 @@ class Collator:
     width: int | None = None
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        import numpy as np
-        import torch
-
         width = self.width or max(len(row["input_ids"]) for row in rows)
         ids = np.full((len(rows), width), self.pad, dtype=np.int64)
         labels = np.full((len(rows), width), UNSCORED, dtype=np.int64)

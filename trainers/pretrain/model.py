@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedConfig, set_seed
+from transformers.modeling_rope_utils import RopeParameters
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError, did_you_mean
@@ -38,9 +46,6 @@ def load(config: PretrainConfig, context: StepContext, made: Any, tokenizer: Any
 
     Raises UsageError where the model cannot read rows of `max_length`.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, set_seed
-
     if made is not None:
         # Ids may have holes: the largest one counts, not their number.
         made.vocab_size, made.pad_token_id = max(tokenizer.get_vocab().values()) + 1, tokenizer.pad_token_id
@@ -77,12 +82,6 @@ def model_config(architecture: dict[str, Any], window: int) -> Any:
     transformers takes unknown fields without a word, so a slip of the pen would be a setting that does nothing. Raises
     UsageError in one line, with what is near.
     """
-    import dataclasses
-
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedConfig
-    from transformers.modeling_rope_utils import RopeParameters
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
     fields = dict(architecture)
     kind = fields.pop("model_type")
     causal = AutoModelForCausalLM._model_mapping
@@ -114,8 +113,6 @@ def model_config(architecture: dict[str, Any], window: int) -> Any:
 
 def _check_rope(given: Any) -> None:
     """Unknown keys of `rope_parameters` are logged by transformers and then do nothing."""
-    from transformers.modeling_rope_utils import RopeParameters
-
     if isinstance(given, dict) and not any(isinstance(value, dict) for value in given.values()):
         known = RopeParameters.__annotations__
         for name in given:
@@ -131,9 +128,6 @@ def check_labels(model: Any, source_name: str) -> None:
     Two sets of labels over the same logits: the difference of the model's losses must be that of the cross-entropies
     (what else is in the loss, such as a router's, cancels). Raises UsageError.
     """
-    import torch
-    from torch.nn.functional import cross_entropy
-
     generator = torch.Generator().manual_seed(0)
     size = min(model.config.get_text_config().vocab_size, 1000)
     ids, *labels = (torch.randint(size, (1, 9), generator=generator).to(model.device) for _ in range(3))
@@ -158,8 +152,6 @@ def check_labels(model: Any, source_name: str) -> None:
 
 def architecture_table(model: Any, config: PretrainConfig) -> dict[str, Any]:
     """A table for the card: the model's shape and size."""
-    from torch import nn
-
     text = model.config.get_text_config()
     named = (
         "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",

@@ -12,6 +12,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from ...hub_sync.files import fsync_path
@@ -30,8 +33,6 @@ def load(config: PretrainConfig, context: StepContext, rows: Iterable[dict[str, 
 
     Raises UsageError where there is none to reuse, DataError where it cannot be read.
     """
-    from transformers import AutoTokenizer
-
     settings = config.tokenizer
     if settings.kind == "reuse":
         role = next((role for role in ("tokenizer", "model") if role in context.inputs), None)
@@ -60,8 +61,6 @@ def words(rows: Iterable[dict[str, Any]], size: int | None, window: int) -> Any:
             first in order stays. None: all.
         window: becomes `model_max_length`.
     """
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
     counts: Counter[str] = Counter()
     for row in rows:
         counts.update((row["text"] or "").split())
@@ -79,8 +78,6 @@ def words(rows: Iterable[dict[str, Any]], size: int | None, window: int) -> Any:
 
 def bpe(rows: Iterable[dict[str, Any]], size: int | None, window: int) -> Any:
     """Byte-level BPE with GPT-2's pre-tokenisation (our choice): every text can be written, nothing is unknown."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -99,8 +96,6 @@ def _texts(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 
 def _wrap(core: Any, window: int) -> Any:
-    from transformers import PreTrainedTokenizerFast
-
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token=PAD,

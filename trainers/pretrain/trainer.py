@@ -15,13 +15,15 @@ from typing import Any
 import pyarrow.compute as pc
 import torch
 import transformers
+from datasets import Dataset
+from datasets.fingerprint import Hasher
 from torch.nn.functional import cross_entropy
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from ...inference.loading import check_ids
 from .. import architectures
-from .._lib import live as _live
+from .._lib import callbacks as _callbacks
 from .._lib import loop as _loop
 from .._lib import model as _model
 from . import data, tokenizer
@@ -254,7 +256,7 @@ def fit(
     trainer.prepare(config, context)
     trainer.add_callback(_Begin(trainer))
     drawn = sys.stderr.isatty() and _loop.logger.isEnabledFor(logging.INFO)
-    final = _loop.fit(trainer, config, context, _live.callback() if drawn else None)
+    final = _loop.fit(trainer, config, context, _callbacks.Curve() if drawn else None)
     if trainer.accelerator.is_main_process:
         _describe(trainer, config, context, final)
     return trainer
@@ -275,9 +277,6 @@ def _check_ids(rows: dict[str, Any], net: Any, words: Any, config: PretrainConfi
 
 def _rows(role: str, split: Any, read: data.Reader, packing: bool, context: StepContext) -> Any:
     """The packed rows of a split, counted in the report where they are all known."""
-    from datasets import Dataset
-    from datasets.fingerprint import Hasher
-
     if not isinstance(split, Dataset):
         return data.pack(data.tokenise(split, read), read, packing)
     core = read.tokenizer.backend_tokenizer.to_str()

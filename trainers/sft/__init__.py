@@ -19,6 +19,7 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from .._lib.config import LoraSettings, TrainingConfig
+from .._lib.launch import run
 
 __all__ = ["LoraSettings", "SFTConfig", "train"]
 
@@ -51,6 +52,4 @@ def train(config: SFTConfig, context: StepContext) -> None:
 
     Raises UsageError (settings that do not fit model or data), DataError (rows without anything to learn).
     """
-    from .._lib import loop
-
-    loop.run("hubwright.trainers.sft.trainer:fit", config, context)
+    run("hubwright.trainers.sft.trainer:fit", config, context)
