@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ConflictError, DataError, HubError
 from .files import PICKLES, list_files
 from .hub import endpoint_url, translate_errors
-from .hub_metadata import check_metadata
+from .licence_ids import LICENCE_IDS
 from .pull import RemoteFile, list_remote_files, matches
 from .refs import ArtifactRef
 
@@ -40,6 +40,7 @@ _ATTEMPTS = 5
 _LITTER = re.compile(r"(^|/)(\.tmp|.*\.tmp$|.*\.incomplete$|.*\.lock$|__pycache__|\.cache)(/|$)?")
 _TOKEN = re.compile(rb"hf_[A-Za-z0-9]{30,}")
 _TEXT_LIMIT = 10 << 20
+_RELATIONS = frozenset({"adapter", "finetune", "merge", "quantized"})
 
 
 @dataclass(frozen=True)
@@ -128,13 +129,30 @@ def check_card(path: Path, repo_type: str) -> None:
         card = RepoCard(text)
         if not card.data.to_dict():
             raise DataError("README.md has no metadata block: start it with a YAML header between --- lines")
-        check_metadata(card.data.to_dict())
+        _check_metadata(card.data.to_dict())
         with translate_errors("README.md"):
             card.validate(repo_type=repo_type)
     except yaml.YAMLError as error:
         raise DataError(f"README.md: the metadata is not valid YAML ({' '.join(str(error).split())})") from error
     except ValueError as error:
         raise DataError(f"README.md: the hub refuses the metadata ({' '.join(str(error).split())})") from error
+
+
+def _check_metadata(data: dict[str, Any]) -> None:
+    """Raise DataError in one line for a header the Hub would refuse or show wrongly."""
+    licences = data.get("license")
+    for licence in licences if isinstance(licences, list) else [licences]:
+        if licence not in LICENCE_IDS:
+            fault = (
+                "the metadata has no 'license'" if licence is None else f"{licence!r} is not a licence id of the Hub"
+            )
+            raise DataError(f"README.md: {fault}; write a Hub licence id, or other with license_name")
+    if licences == "other" and not data.get("license_name"):
+        raise DataError("README.md: license 'other' needs a license_name")
+    relation = data.get("base_model_relation")
+    if relation is not None and relation not in _RELATIONS:
+        use = ", ".join(sorted(_RELATIONS))
+        raise DataError(f"README.md: base_model_relation {relation!r} is unknown: use one of {use}")
 
 
 def find_published(target: ArtifactRef, fingerprint: str) -> ArtifactRef | None:

@@ -27,8 +27,8 @@ from .state import HubState
 log = logging.getLogger("hubwright.hub")
 
 _DRAIN_BYTES = 8 << 20
-for _part in ("commit", "discussions", "files", "lfs", "pages", "repos", "xet"):
-    import_module(f".routes_{_part}", __package__)  # its handlers add their routes
+for _module in ("lfs", "routes_commit", "routes_discussions", "routes_files", "routes_pages", "routes_repos", "xet"):
+    import_module(f".{_module}", __package__)  # its handlers add their routes
 
 
 class HubApp:

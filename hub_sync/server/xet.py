@@ -3,6 +3,9 @@
 Downloads stay plain HTTP; xorbs are kept only so that a later upload need not send the same chunks again. Clients
 remember by server address which xorbs they sent, so the address carries the hub's id, the user, and an epoch that
 changes whenever xorbs are dropped: nobody is told to use chunks that are gone or that another user sent.
+
+The API is version 1: newer calls (upload grants, shards v2) answer 404, and clients then use these. Chunk look-ups
+across repositories answer 404 as well: they would tell one user what another one stores.
 """
 
 from __future__ import annotations
@@ -18,14 +21,18 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+
 from ..files import fsync_path
 from . import auth, problems
-from .auth import Principal
 from .blobs import MAX_FILE_BYTES, disk_full
-from .repos import Repo
-from .routing import ClientGone
+from .names import is_sha256
+from .routing import Call, ClientGone, read_body, route, run_while_connected, stream_to
 from .state import HubState
 from .xet_format import (
+    SHARD_MAX_BYTES,
+    XORB_MAX_BYTES,
     Chunk,
     FileRecipe,
     FormatError,
@@ -44,29 +51,10 @@ PIECE_BYTES = 1 << 20
 # by this many bytes whatever the xorbs have.
 REPEATED_FACTOR = 8
 REPEATED_BYTES = 1 << 30
+# A footer and per-chunk headers come on top of the data.
+_XORB_BODY = XORB_MAX_BYTES + (4 << 20)
 # Unpacking and hashing is work for the processor: more at once only takes memory.
 _VERIFYING = threading.BoundedSemaphore(2)
-
-
-def connection(hub: HubState, base_url: str, repo: Repo, who: Principal) -> dict[str, Any]:
-    """Where and with which short-lived token to upload files for `repo`. `exp` is seconds since the epoch."""
-    claims = {"use": "xet", "repo": repo.id, "user": who.user_id}
-    return {
-        "accessToken": auth.sign(hub.secret, claims, TOKEN_LIFETIME_S),
-        "casUrl": f"{base_url}/_cas/{hub.hub_id}-{hub.xet_epoch}-{who.user_id}",
-        "exp": int(time.time() + TOKEN_LIFETIME_S),
-    }
-
-
-def check_token(hub: HubState, authorization: str | None, place: str) -> dict[str, Any]:
-    """The claims of a CAS request. Raises Problem 401, also where the address is of an epoch that is over."""
-    scheme, _, token = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer":
-        raise problems.login_required()
-    claims = auth.unsign(hub.secret, token.strip(), "xet")
-    if place != f"{hub.hub_id}-{hub.xet_epoch}-{claims['user']}":
-        raise problems.Problem(401, "This upload address is no longer valid: start the upload again")
-    return claims
 
 
 def _folder(hub: HubState) -> Path:
@@ -236,3 +224,66 @@ def _chunks(hub: HubState, segment: Segment, user: int) -> Iterator[bytes | byte
                 yield read_chunk(data, chunk.offset)[0]
             except FormatError as error:
                 raise problems.Problem(500, f"Stored xorb {segment.xorb} is damaged: {error}") from None
+
+
+@route("GET", "/api/{T}/{repo}/xet-write-token/{rev*}")
+def write_token(call: Call) -> Response:
+    """Where and with which short-lived token to upload; `exp` is seconds since the epoch.
+
+    The revision is not checked: with create_pr the client does not know it yet and sends `None`.
+    """
+    repo, hub, user, expires = call.writable(), call.hub, call.who.user_id, int(time.time() + TOKEN_LIFETIME_S)
+    token = auth.sign(hub.secret, {"use": "xet", "repo": repo.id, "user": user}, TOKEN_LIFETIME_S)
+    url = f"{call.base_url}/_cas/{hub.hub_id}-{hub.xet_epoch}-{user}"
+    headers = {
+        "X-Xet-Cas-Url": url,
+        "X-Xet-Access-Token": token,
+        "X-Xet-Token-Expiration": str(expires),
+        "Cache-Control": "no-store",
+    }
+    return JSONResponse({"accessToken": token, "casUrl": url, "exp": expires}, headers=headers)
+
+
+def _claims(call: Call) -> dict[str, Any]:
+    """The claims of a CAS request. Raises Problem 401, also where the address is of an epoch that is over."""
+    scheme, _, token = call.request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise problems.login_required()
+    claims = auth.unsign(call.hub.secret, token.strip(), "xet")
+    if call.params["place"] != f"{call.hub.hub_id}-{call.hub.xet_epoch}-{claims['user']}":
+        raise problems.Problem(401, "This upload address is no longer valid: start the upload again")
+    return claims
+
+
+@route("POST", "/_cas/{place}/v1/xorbs/default/{hash}", streams=True)
+async def post_xorb(call: Call) -> Response:
+    claims = await run_in_threadpool(_claims, call)
+    if not is_sha256(call.params["hash"]):  # the same form
+        raise problems.bad_request("The xorb's hash must be 64 hex digits")
+    with incoming_xorb(call.hub) as (path, file):
+
+        def write(piece: bytes) -> None:
+            file.write(piece)
+            if file.tell() > _XORB_BODY:
+                raise problems.too_large(f"A xorb may have {_XORB_BODY} bytes")
+
+        await stream_to(call.request, write)
+        await run_in_threadpool(file.flush)
+        new = await run_in_threadpool(store_xorb, call.hub, call.params["hash"], path, claims["user"])
+    return JSONResponse({"was_inserted": new})
+
+
+@route("POST", "/_cas/{place}/v1/shards", streams=True)
+async def post_shard(call: Call) -> Response:
+    claims = await run_in_threadpool(_claims, call)
+    data = await read_body(call.request, SHARD_MAX_BYTES)
+    added = await run_while_connected(call.request, lambda gone: store_shard(call.hub, data, claims, gone))
+    return JSONResponse({"result": 1 if added else 0})
+
+
+@route("GET", "/_cas/{place}/{rest*}", streams=True)
+@route("POST", "/_cas/{place}/{rest*}", streams=True)
+async def absent(call: Call) -> Response:
+    """The body is taken and dropped, so that the client reads the answer instead of a broken pipe."""
+    await read_body(call.request, _XORB_BODY)
+    raise problems.Problem(404, "Not found")

@@ -218,7 +218,7 @@ def report_accepted(accepted: list[str], context: StepContext) -> None:
     """Say on the card in which fields the parents' configs differ."""
     if accepted:
         body = "\n".join(f"- {line}" for line in accepted)
-        context.report.sections.append({"title": "Accepted differences", "body": body})
+        context.report.section("Accepted differences", body)
 
 
 def _report(config: MergeConfig, context: StepContext, named: dict[str, Input], parents: Parents) -> None:
@@ -239,8 +239,8 @@ def _report(config: MergeConfig, context: StepContext, named: dict[str, Input], 
     rows: list[list[Any]] = [
         [str(one.ref), *config.models.get(name, ModelSettings()).model_dump().values()] for name, one in named.items()
     ]
-    report.tables.append({"title": "Models", "columns": columns, "rows": rows})
+    report.table("Models", columns, rows)
     report.metrics |= {"parameters": sum(kind.elements for kind in base.kinds.values()), "tensors": len(base.kinds)}
     report_accepted(parents.accepted, context)
     settings = config.model_dump(exclude={"models"}, exclude_defaults=True)
-    report.sections.append({"title": "Settings", "body": f"```json\n{canonical_json(settings).decode()}\n```"})
+    report.section("Settings", f"```json\n{canonical_json(settings).decode()}\n```")
