@@ -9,6 +9,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "warmup_stable_decay"]
+
 
 class LoraSettings(BaseModel):
     """Low-rank adapters (arXiv:2106.09685) through PEFT; names as in `peft.LoraConfig`."""
@@ -58,10 +60,7 @@ class BaseTrainingConfig(BaseModel):
     per_device_train_batch_size: int = Field(8, ge=1, description="Sequences per device and pass.")
     per_device_eval_batch_size: int = Field(8, ge=1, description="Sequences per device, evaluation.")
     gradient_accumulation_steps: int = Field(1, ge=1, description="Passes per optimiser step.")
-    lr_scheduler_type: Literal[
-        "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr",
-        "warmup_stable_decay",
-    ] = Field("linear", description="Learning rate schedule.")  # fmt: skip
+    lr_scheduler_type: Schedule = Field("linear", description="Learning rate schedule.")
     warmup_steps: float = Field(0.0, ge=0, description="Warm-up: a number of steps, or below 1 a share of all steps.")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay.")
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's first moment decay.")

@@ -76,12 +76,12 @@ def name(context: StepContext, role: str) -> str:
 def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: bool = False) -> dict[str, Any]:
     """The splits to train and evaluate on, as `{"train": ..., "eval"?: ...}`, cached below the work folder. With
     `streaming` the train split is an IterableDataset over the pulled files, and nothing is cached."""
-    wanted = {"train": config.train_split} | ({"eval": config.eval_split} if config.eval_split else {})
+    names = {"train": config.train_split} | ({"eval": config.eval_split} if config.eval_split else {})
     source_name = name(context, "dataset")
     folder = str(context.inputs["dataset"].path)
     cache = str(context.workdir / "datasets")
     splits: dict[str, Any] = {}
-    for role, split in wanted.items():
+    for role, split in names.items():
         part = ""
         try:
             parts = []
@@ -95,8 +95,8 @@ def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: boo
                 splits[role] = make_dataset(list(rows), rows.features)
             empty = next(iter(splits[role]), None) is None
         except Exception as error:  # datasets raises anything from ValueError to its own classes
-            said = first_line(error.__cause__ or error).replace(folder, source_name)
-            raise DataError(f"{source_name}: split {split!r}{part} cannot be read: {said}") from error
+            message = first_line(error.__cause__ or error).replace(folder, source_name)
+            raise DataError(f"{source_name}: split {split!r}{part} cannot be read: {message}") from error
         if empty:
             raise DataError(f"{source_name}: split {split!r} has no rows")
     if "eval" in splits and config.eval_rows and not streaming:
@@ -231,21 +231,21 @@ def loss_of_supervised(trainer: Any, model: Any, inputs: dict[str, Any], num_ite
     if not len(places):
         places = torch.zeros(1, dtype=torch.long)  # keeps the graph, with a loss of zero
     logits = model(**inputs, use_cache=False, logits_to_keep=places).logits
-    kept = mask[:, places]
-    logits, targets = logits[kept].float(), labels[:, places][kept]
+    scored = mask[:, places]
+    logits, targets = logits[scored].float(), labels[:, places][scored]
     total = cross_entropy(logits, targets, reduction="sum")
-    count = kept.sum() if num_items is None else num_items
+    count = scored.sum() if num_items is None else num_items
     loss = total / torch.as_tensor(count).clamp(min=1)
     if trainer.args.average_tokens_across_devices and num_items is not None:
         loss = loss * trainer.accelerator.num_processes
     gather = trainer.accelerator.gather_for_metrics
     mode = "train" if model.training else "eval"
-    hits, valid = (gather(x).sum().item() for x in ((logits.detach().argmax(-1) == targets).sum(), kept.sum()))
+    hits, valid = (gather(x).sum().item() for x in ((logits.detach().argmax(-1) == targets).sum(), scored.sum()))
     trainer._metrics[mode]["mean_token_accuracy"].append(hits / valid if valid else 0.0)
     if mode == "train":
         shown = inputs.get("attention_mask")
-        seen = torch.tensor(inputs["input_ids"].numel()) if shown is None else shown.sum()
-        trainer._total_train_tokens += int(gather(seen).sum().item())
+        tokens = torch.tensor(inputs["input_ids"].numel()) if shown is None else shown.sum()
+        trainer._total_train_tokens += int(gather(tokens).sum().item())
     trainer._metrics[mode]["num_tokens"] = [trainer._total_train_tokens]
     return loss
 

@@ -1,7 +1,4 @@
-"""The model that a training starts from, its tokenizer, and what it cannot do, found out before anything is trained.
-
-torch and transformers are imported inside the functions: importing this module costs nothing.
-"""
+"""The model that a training starts from, its tokenizer, and what it cannot do, known before anything is trained."""
 
 from __future__ import annotations
 
@@ -42,14 +39,14 @@ def load_tokenizer(config: TrainingConfig, context: StepContext) -> Any:
 
 def read_tokenizer(context: StepContext, role: str = "model") -> Any:
     """The tokenizer of an input; an adapter without one has its base's. Raises DataError in one line."""
-    found = context.inputs[role]
-    if f"{role}.base" in context.inputs and not (found.path / "tokenizer_config.json").is_file():
-        found = context.inputs[f"{role}.base"]
+    source = context.inputs[role]
+    if f"{role}.base" in context.inputs and not (source.path / "tokenizer_config.json").is_file():
+        source = context.inputs[f"{role}.base"]
     try:
-        return AutoTokenizer.from_pretrained(str(found.path))
+        return AutoTokenizer.from_pretrained(str(source.path))
     except Exception as error:  # tokenizers raises plain Exceptions
-        said = first_line(error).replace(str(found.path), str(found.ref))
-        raise DataError(f"{found.ref} has no tokenizer that can be loaded: {said}") from error
+        message = first_line(error).replace(str(source.path), str(source.ref))
+        raise DataError(f"{source.ref} has no tokenizer that can be loaded: {message}") from error
 
 
 def read_model(config: BaseTrainingConfig, context: StepContext) -> Any:
@@ -58,16 +55,18 @@ def read_model(config: BaseTrainingConfig, context: StepContext) -> Any:
     from ..architectures import register
 
     register()
-    source_name, given = _loop.name(context, "model"), context.inputs["model"]
+    source_name, source = _loop.name(context, "model"), context.inputs["model"]
     base = context.inputs.get("model.base")
     if base is None:
-        if loading.is_adapter(given.path):
+        if loading.is_adapter(source.path):
             raise DataError(f"{source_name} is an adapter, and its base was not resolved: run it through a recipe")
-        return loading.causal_lm(given.path, source_name, config.dtype, attn_implementation=config.attn_implementation)
+        return loading.causal_lm(
+            source.path, source_name, config.dtype, attn_implementation=config.attn_implementation
+        )
     # Folded in float32 and rounded once.
     kernel = config.attn_implementation
     model = loading.causal_lm(base.path, str(base.ref), "float32", attn_implementation=kernel)
-    return loading.fold(model, given.path, source_name).to(getattr(torch, config.dtype))
+    return loading.fold(model, source.path, source_name).to(getattr(torch, config.dtype))
 
 
 def stop_at_end_of_turn(model: Any, tokenizer: Any, config: TrainingConfig) -> None:
@@ -105,8 +104,7 @@ def check_isolation(model: Any, source_name: str) -> None:
     if not difference <= 1e-5:
         raise UsageError(
             f"packing: {source_name} with attention {model.config._attn_implementation} lets packed rows see "
-            "one another "
-            f"(logits move by {difference:.2g}): set packing: false"
+            f"one another (logits move by {difference:.2g}): set packing: false"
         )
 
 
@@ -137,7 +135,7 @@ def peft_config(config: TrainingConfig, model: Any, source_name: str) -> Any:
     lora = config.lora
     modules = lora.target_modules
     names = [name for name, _ in model.named_modules() if name]
-    short = sorted({name.rpartition(".")[2] for name in names if not name.rpartition(".")[2].isdigit()})
+    short = sorted({last for name in names if not (last := name.rpartition(".")[2]).isdigit()})
     for target in (modules,) if isinstance(modules, str) else modules:
         if target == "all-linear":
             continue

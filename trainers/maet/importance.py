@@ -27,8 +27,9 @@ class Scores:
 def measure(config: LocateConfig, context: StepContext) -> Scores:
     """Run over the ability corpus, below `context.workdir`, and score every weight. Raises as `pretrain.train`, and
     DataError for quantised weights."""
-    base = open_checkpoint(context.inputs["model"].path, str(context.inputs["model"].ref))
-    refuse_quantised([(base, parent(context.inputs["model"].path, base.called))])
+    model = context.inputs["model"]
+    base = open_checkpoint(model.path, str(model.ref))
+    refuse_quantised([(base, parent(model.path, base.called))])
     run = StepContext(
         context.step, context.workdir / "run", context.workdir / "trained", context.inputs, context.report
     )
@@ -36,8 +37,8 @@ def measure(config: LocateConfig, context: StepContext) -> Scores:
         pretrain.train(config, run)
         return change(base, open_checkpoint(run.output, "the trained model"))
     pretrain.train(config, run, "hubwright.trainers.maet.trainer:fit_importance")
-    held = open_checkpoint(run.workdir / "importance", "the importance")
-    return Scores(held.kinds, held.rows)
+    sums = open_checkpoint(run.workdir / "importance", "the importance")
+    return Scores(sums.kinds, sums.rows)
 
 
 def change(base: Checkpoint, trained: Checkpoint) -> Scores:

@@ -66,19 +66,17 @@ class Masks:
 
     def count(self, name: str) -> int:
         """Elements of the tensor that the mask holds."""
-        shape = self.shapes[name]
-        packed = self._file.get_tensor(name)
-        kind = Kind(shape, "F32")
+        kind = Kind(self.shapes[name], "F32")
         each = {"element": 1, "row": kind.row, "column": kind.rows}[self.forms[name]]
-        return int(np.bitwise_count(packed).sum()) * each
+        return int(np.bitwise_count(self._file.get_tensor(name)).sum()) * each
 
 
 def save_masks(folder: Path, masks: Mapping[str, tuple[Form, tuple[int, ...], NDArray[np.uint8]]]) -> None:
     """Write masks below `folder`: tensor -> form, its shape, and the packed bits of its elements, rows or columns."""
-    said = {name: {"form": form, "shape": shape} for name, (form, shape, _) in sorted(masks.items())}
+    forms = {name: {"form": form, "shape": shape} for name, (form, shape, _) in sorted(masks.items())}
     folder.mkdir(parents=True, exist_ok=True)
     packed = {name: bits for name, (_, _, bits) in masks.items()}
-    save_file(packed, folder / FILE, {"masks": json.dumps(said, separators=(",", ":"))})
+    save_file(packed, folder / FILE, {"masks": json.dumps(forms, separators=(",", ":"))})
 
 
 def load_masks(folder: Path, called: str) -> Masks:
@@ -88,9 +86,9 @@ def load_masks(folder: Path, called: str) -> Masks:
         raise DataError(f"{called}: no {FILE}: is it what a maet_locate step published?")
     try:
         file = safe_open(path, framework="np")
-        said = json.loads((file.metadata() or {})["masks"])
-        forms = {name: one["form"] for name, one in said.items()}
-        shapes = {name: tuple(one["shape"]) for name, one in said.items()}
+        masks = json.loads((file.metadata() or {})["masks"])
+        forms = {name: one["form"] for name, one in masks.items()}
+        shapes = {name: tuple(one["shape"]) for name, one in masks.items()}
         for name, shape in shapes.items():
             kind = Kind(shape, "F32")
             if forms[name] == "column" and len(shape) != 2:
@@ -99,7 +97,7 @@ def load_masks(folder: Path, called: str) -> Masks:
             if file.get_slice(name).get_shape() != [-(-need // 8)]:
                 raise ValueError(f"{name} has not the {need} bits of its shape")
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{called}: {FILE} cannot be read ({str(error).splitlines()[0]}): locate anew") from error
+        raise DataError(f"{called}: {FILE} cannot be read ({str(error).splitlines()[0]}): locate again") from error
     return Masks(called, forms, shapes, file)
 
 

@@ -26,8 +26,8 @@ class MaskedTrainer(PretrainTrainer):
 
     def prepare(self, config: ExtractConfig, context: StepContext) -> None:
         """Raises DataError for masks that do not fit the model."""
-        given = context.inputs["masks"]
-        self.masks = restrict(self.model, load_masks(given.path, str(given.ref)))
+        masks = context.inputs["masks"]
+        self.masks = restrict(self.model, load_masks(masks.path, str(masks.ref)))
 
     def create_optimizer(self, model: Any = None) -> Any:
         """As in the base class, over vectors of the masked weights."""

@@ -8,22 +8,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ...hub_sync.errors import DataError
 from ...hub_sync.files import PICKLES
 
-# Files that transformers and tokenizers read under these names, or under any name with these endings.
-_NAMES = {
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "chat_template.json", "preprocessor_config.json",
-    "processor_config.json", "video_preprocessor_config.json", "image_processor_config.json", "tekken.json",
-    "normalizer.json",
-}  # fmt: skip
-_ENDINGS = {".model", ".spm", ".tiktoken", ".jinja"}
 _TEMPLATES = "additional_chat_templates"
-# Configs whose `auto_map` names code.
-_WITH_CODE = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json",
-              "video_preprocessor_config.json")  # fmt: skip
-_NEVER = PICKLES | {".safetensors", ".gguf", ".h5", ".msgpack", ".onnx", ".py", ".md"}
+_FILES = yaml.safe_load((Path(__file__).parent / "model_files.yaml").read_text(encoding="utf-8"))
+_NEVER = PICKLES.union(_FILES["never"])
 
 
 def beside(folder: Path, called: str) -> list[str]:
@@ -35,14 +27,14 @@ def beside(folder: Path, called: str) -> list[str]:
     texts = "".join(code.values()).replace("'", '"')
     for path in filter(Path.is_file, folder.iterdir()):
         is_named = path.suffix not in _NEVER and f'"{path.name}"' in texts
-        if path.name in _NAMES or path.suffix in _ENDINGS or is_named:
+        if path.name in _FILES["names"] or path.suffix in _FILES["endings"] or is_named:
             names.add(path.name)
     return sorted(names)
 
 
 def _code(folder: Path, called: str) -> dict[str, str]:
     """Modules that the configs' `auto_map` names, and those that they import from beside them: path -> text."""
-    configs = [folder / name for name in _WITH_CODE if (folder / name).is_file()]
+    configs = [folder / name for name in _FILES["with_code"] if (folder / name).is_file()]
     todo = [(module, path.name) for path in configs for module in _modules(path, called)]  # path, who names it
     texts: dict[str, str] = {}
     while todo:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ...hub_sync.errors import UsageError
 
 Method = Literal[
     "linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "breadcrumbs", "breadcrumbs_ties",
@@ -113,3 +117,20 @@ class MergeConfig(OutputSettings):
             if field in self.model_fields_set and not self.method.startswith("dare"):
                 raise ValueError(f"{field} has no meaning for {self.method}")
         return self
+
+
+def check_models(config: MergeConfig, names: Sequence[str], has_base: bool, where: str) -> None:
+    """Raise UsageError, which begins with `where`, if the method cannot merge these models (the base not counted)."""
+    method, fewest = config.method, 2 if config.method in ("linear", "model_stock") else 1
+    if method != "linear" and not has_base:
+        raise UsageError(f"{where}: {method} counts changes from a base: give the input `base`")
+    if len(names) < fewest or (method == "slerp" and len(names) > 1):
+        number = "one model" if method == "slerp" else f"{fewest} or more models"
+        beside = "" if method == "linear" else " beside the base"
+        raise UsageError(f"{where}: models: {method} takes {number}{beside}, and {len(names)} are given")
+    weights = [config.models.get(name, ModelSettings()).weight for name in names]
+    if method == "linear" and config.normalized and not math.fsum(weights):
+        raise UsageError(
+            f"{where}: the weights {', '.join(f'{one:g}' for one in weights)} have the sum 0, by which linear "
+            "divides: change them, or set normalize: false"
+        )

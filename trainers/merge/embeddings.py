@@ -142,13 +142,15 @@ def padded(model: Checkpoint, base: Checkpoint) -> bool:
     )
 
 
-def align(model: Checkpoint, base: Checkpoint, tokens: Mapping[str, int], wanted: Mapping[str, int]) -> Checkpoint:
+def align(
+    model: Checkpoint, base: Checkpoint, tokens: Mapping[str, int], base_tokens: Mapping[str, int]
+) -> Checkpoint:
     """The model with its rows of tokens in the base's order.
 
     Args:
-        tokens, wanted: token -> id, of the model and of the base.
+        tokens, base_tokens: token -> id, of the model and of the base.
     """
-    token_at = {number: token for token, number in wanted.items()}
+    token_at = {number: token for token, number in base_tokens.items()}
     kinds, order = dict(model.kinds), {}
     for name, kind in model.kinds.items():
         if not name.endswith(_OF_TOKENS) or name not in base.kinds:

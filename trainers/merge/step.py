@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from .._lib.output import check_output
 from .beside import beside
 from .checkpoint import Checkpoint, fold_adapter, open_checkpoint, same_tensors
 from .complete import refuse_incomplete
-from .config import MergeConfig, ModelSettings, OutputSettings
+from .config import MergeConfig, ModelSettings, OutputSettings, check_models
 from .embeddings import align, drop_left_overs, padded, settle_heads, vocabulary
 from .engine import merge_models
 from .parents import all_layers, compare_configs, parent, refuse_quantised
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 ROLE = "model_"
-_MODELS = {"slerp": (1, 1), "model_stock": (2, None)}  # fewest and most models beside the base
 
 
 def merge(config: MergeConfig, context: StepContext) -> None:
@@ -39,7 +37,10 @@ def merge(config: MergeConfig, context: StepContext) -> None:
         StorageError: the merged model does not fit on the disk.
     """
     named = _in_order(config, context)
-    _check(config, context, named)
+    if unknown := sorted(set(config.models) - set(named)):
+        inputs = ", ".join(f"{ROLE}{name}" for name in named) or "none"
+        raise UsageError(f"step {context.step}: models: there is no input {ROLE}{unknown[0]} (given: {inputs})")
+    check_models(config, list(named), "base" in context.inputs, f"step {context.step}")
     first = context.inputs.get("base") or next(iter(named.values()))
     parents = open_parents(config, first, named, "base" in context.inputs, config.vocabulary)
     stage = context.workdir / "weights"
@@ -144,29 +145,6 @@ def _in_order(config: MergeConfig, context: StepContext) -> dict[str, Input]:
             f"({', '.join(named) or 'none'}): name each of them once, or drop `order`"
         )
     return {name: named[name] for name in config.order}
-
-
-def _check(config: MergeConfig, context: StepContext, named: dict[str, Input]) -> None:
-    if unknown := sorted(set(config.models) - set(named)):
-        inputs = ", ".join(f"{ROLE}{name}" for name in named) or "none"
-        raise UsageError(f"step {context.step}: models: there is no input {ROLE}{unknown[0]} (given: {inputs})")
-    fewest, most = _MODELS.get(config.method, (1, None))
-    if config.method == "linear":
-        fewest = 2
-    elif "base" not in context.inputs:
-        raise UsageError(f"step {context.step}: {config.method} counts changes from a base: give the input `base`")
-    if len(named) < fewest or (most is not None and len(named) > most):
-        number = f"{fewest}" if fewest == most else f"{fewest} or more"
-        raise UsageError(
-            f"step {context.step}: {config.method} takes {number} inputs {ROLE}NAME"
-            f"{'' if config.method == 'linear' else ' beside the base'}: {len(named)} given"
-        )
-    weights = [config.models.get(name, ModelSettings()).weight for name in named]
-    if config.method == "linear" and config.normalized and not math.fsum(weights):
-        raise UsageError(
-            f"step {context.step}: the weights {', '.join(f'{one:g}' for one in weights)} have the sum 0, by which "
-            "linear divides: change them, or set normalize: false"
-        )
 
 
 def open_model(model: Input, base: Checkpoint, has_base: bool) -> Checkpoint:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .._lib.config import BaseTrainingConfig
+from .._lib.config import BaseTrainingConfig, Schedule
 
 # Follow from the tokenizer or have settings of their own.
 TAKEN = {
@@ -87,10 +87,7 @@ class PretrainConfig(BaseTrainingConfig):
 
     # Optimisation
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate (the paper's).")
-    lr_scheduler_type: Literal[
-        "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr",
-        "warmup_stable_decay",
-    ] = Field("constant_with_warmup", description="Learning rate schedule (the paper's).")  # fmt: skip
+    lr_scheduler_type: Schedule = Field("constant_with_warmup", description="Learning rate schedule (the paper's).")
     warmup_steps: float = Field(
         0.02, ge=0,
         description="Warm-up: a number of steps, or below 1 a share of all steps. Our choice; the paper's is 600 to "

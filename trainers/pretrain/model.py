@@ -25,40 +25,43 @@ def check(config: PretrainConfig, context: StepContext) -> Any:
     """What can be known before any data is read: the transformers configuration of `architecture`, or None. Raises
     UsageError where there are both or neither of `architecture` and a `model` input, or the architecture cannot be."""
     architectures.register()
-    given = "model" in context.inputs
-    if given and config.architecture is not None:
+    has_model = "model" in context.inputs
+    if has_model and config.architecture is not None:
         raise UsageError(
             f"step {context.step}: architecture is for random weights, and there is a `model:` input: drop one of "
             "them (the input `tokenizer:` gives a tokenizer alone)"
         )
-    if not given and config.retrofit is not None:
+    if not has_model and config.retrofit is not None:
         raise UsageError(f"step {context.step}: retrofit changes a trained model: add a `model:` input")
-    if not given and config.architecture is None:
+    if not has_model and config.architecture is None:
         raise UsageError(f"step {context.step}: give architecture, for random weights, or a `model:` input")
     return None if config.architecture is None else model_config(config.architecture, config.max_length)
 
 
-def load(config: PretrainConfig, context: StepContext, made: Any, tokenizer: Any) -> Any:
+def load(config: PretrainConfig, context: StepContext, new_config: Any, tokenizer: Any) -> Any:
     """The model in `config.dtype`. Random weights follow from the architecture, the vocabulary's size and the seed.
 
     Args:
-        made: what `check` returned; it gets the vocabulary's size and the special tokens' ids.
+        new_config: what `check` returned; it gets the vocabulary's size and the special tokens' ids.
 
     Raises UsageError where the model cannot read rows of `max_length`.
     """
-    if made is not None:
+    if new_config is not None:
         # Ids may have holes: the largest one counts, not their number.
-        made.vocab_size, made.pad_token_id = max(tokenizer.get_vocab().values()) + 1, tokenizer.pad_token_id
-        made.bos_token_id, made.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
+        new_config.vocab_size = max(tokenizer.get_vocab().values()) + 1
+        for token in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            setattr(new_config, token, getattr(tokenizer, token))
         set_seed(config.seed)  # whatever was drawn before: the weights follow from the seed alone
         kernel = config.attn_implementation
         try:
             return AutoModelForCausalLM.from_config(
-                made, dtype=getattr(torch, config.dtype), attn_implementation=kernel
+                new_config, dtype=getattr(torch, config.dtype), attn_implementation=kernel
             )
         except (ValueError, ImportError) as error:
-            said = str(error).splitlines()[0].split(". ")[0]
-            raise UsageError(f"attn_implementation {kernel}, {made.model_type}: {said}; try eager or sdpa") from error
+            message = str(error).splitlines()[0].split(". ")[0]
+            raise UsageError(
+                f"attn_implementation {kernel}, {new_config.model_type}: {message}; try eager or sdpa"
+            ) from error
     model = _model.read_model(config, context)
     window = loading.window(model.config)
     if window is not None and window < config.max_length:
@@ -107,15 +110,15 @@ def model_config(architecture: dict[str, Any], window: int) -> Any:
     try:
         return cls(**fields)
     except Exception as error:  # huggingface_hub's strict dataclasses wrap what their validators say
-        said = str(error.__cause__ or error).splitlines()[-1].strip()
-        raise UsageError(f"architecture: {kind} cannot be made so: {said}") from error
+        message = str(error.__cause__ or error).splitlines()[-1].strip()
+        raise UsageError(f"architecture: {kind} cannot be made so: {message}") from error
 
 
-def _check_rope(given: Any) -> None:
+def _check_rope(rope: Any) -> None:
     """Unknown keys of `rope_parameters` are logged by transformers and then do nothing."""
-    if isinstance(given, dict) and not any(isinstance(value, dict) for value in given.values()):
+    if isinstance(rope, dict) and not any(isinstance(value, dict) for value in rope.values()):
         known = RopeParameters.__annotations__
-        for name in given:
+        for name in rope:
             if name not in known:
                 raise UsageError(
                     f"architecture.rope_parameters.{name}: there is no such key{did_you_mean(name, known, '')}"
