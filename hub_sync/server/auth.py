@@ -15,6 +15,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -97,15 +98,12 @@ def identify(store: Store, authorization: str | None) -> Principal:
     if not authorization:
         return ANONYMOUS
     scheme, _, value = authorization.partition(" ")
-    token = value.strip()
-    if scheme.lower() == "basic":
-        try:
+    token, who = value.strip(), None
+    with suppress(ValueError):
+        if scheme.lower() == "basic":
             token = base64.b64decode(token, validate=True).decode().partition(":")[2]
-        except ValueError:
-            raise problems.unknown_token() from None
-    elif scheme.lower() != "bearer":
-        raise problems.unknown_token()
-    who = _holder(store, token_digest(token))
+        if scheme.lower() in ("basic", "bearer"):
+            who = _holder(store, token_digest(token))
     if who is None:
         raise problems.unknown_token()
     return who
@@ -200,17 +198,19 @@ def describe(store: Store, who: Principal) -> dict[str, Any]:
 def sign(secret: bytes, claims: Mapping[str, Any], lifetime_s: float) -> str:
     """A compact signed statement, for URLs and short-lived tokens that carry no account token."""
     body = json.dumps({**claims, "exp": int(time.time() + lifetime_s)}, separators=(",", ":"), sort_keys=True)
-    packed = base64.urlsafe_b64encode(body.encode()).rstrip(b"=")
-    mac = base64.urlsafe_b64encode(hmac.digest(secret, packed, "sha256")).rstrip(b"=")
-    return f"{packed.decode()}.{mac.decode()}"
+    packed = base64.urlsafe_b64encode(body.encode()).rstrip(b"=").decode()
+    return f"{packed}.{_mac(secret, packed)}"
+
+
+def _mac(secret: bytes, packed: str) -> str:
+    return base64.urlsafe_b64encode(hmac.digest(secret, packed.encode(), "sha256")).rstrip(b"=").decode()
 
 
 def unsign(secret: bytes, signed: str, use: str) -> dict[str, Any]:
     """The claims of `sign`. Raises Problem 401 where it was altered, expired, or made for another use."""
     packed, _, mac = signed.partition(".")
     try:
-        expected = base64.urlsafe_b64encode(hmac.digest(secret, packed.encode(), "sha256")).rstrip(b"=")
-        if not hmac.compare_digest(expected, mac.encode()):
+        if not hmac.compare_digest(_mac(secret, packed).encode(), mac.encode()):
             raise ValueError
         claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)))
     except ValueError:

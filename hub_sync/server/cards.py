@@ -46,8 +46,7 @@ def validate(text: str, repo_type: str) -> tuple[list[str], list[str]]:
     errors = []
     for key in ("tags", "language", "datasets", "license", "base_model", "metrics", "task_categories"):
         value = data.get(key)
-        items = value if isinstance(value, list) else [value]
-        if value is not None and not all(isinstance(item, str) for item in items):
+        if value is not None and not all(isinstance(item, str) for item in _as_list(value)):
             errors.append(f'"{key}" must be a string or an array of strings')
     for key in ("pretty_name", "pipeline_tag", "library_name", "license_name", "license_link"):
         if data.get(key) is not None and not isinstance(data[key], str):
@@ -58,9 +57,8 @@ def validate(text: str, repo_type: str) -> tuple[list[str], list[str]]:
     return errors, []
 
 
-def _as_list(value: Any) -> list[str]:
-    items = value if isinstance(value, list) else [value]
-    return [item for item in items if isinstance(item, str)]
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def tags_of(data: dict[str, Any], repo_type: str) -> list[str]:
@@ -70,7 +68,8 @@ def tags_of(data: dict[str, Any], repo_type: str) -> list[str]:
         prefixes |= {key: f"{key}:" for key in ("task_categories", "language", "size_categories")}
     keys = ("library_name", "pipeline_tag", "tags", "language", "datasets", "base_model", "license", "task_categories",
             "size_categories")  # fmt: skip
-    return list(dict.fromkeys(prefixes.get(key, "") + item for key in keys for item in _as_list(data.get(key))))
+    pairs = ((key, item) for key in keys for item in _as_list(data.get(key)) if isinstance(item, str))
+    return list(dict.fromkeys(prefixes.get(key, "") + item for key, item in pairs))
 
 
 _ALLOWED = {

@@ -234,9 +234,9 @@ def start_hub_process(root: Path | str, port: int = 0, log: Path | None = None) 
         process = subprocess.Popen(command, stdout=sink, stderr=sink, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
-        held = running_server(root)
-        if held and held.get("pid") == process.pid and _answers(held["url"]):
-            endpoint, token = held["url"], read_token(root)
+        server = running_server(root)
+        if server and server.get("pid") == process.pid and _answers(server["url"]):
+            endpoint, token = server["url"], read_token(root)
             with contextlib.closing(open_hub(root)) as hub:
                 return HubProcess(root, endpoint, token, client_env(hub, endpoint, token), process)
         time.sleep(0.02)

@@ -184,9 +184,9 @@ def resolve(call: Call) -> Response:
 
 def send(call: Call, content: Content, headers: dict[str, str]) -> Response:
     """The bytes, or the range of them that is requested (status 206), with these headers."""
-    wanted = call.request.headers
-    valid = wanted.get("if-range") in (None, f'"{content.etag}"')
-    part = parse_range(wanted.get("range"), content.size) if valid else None
+    request = call.request.headers
+    valid = request.get("if-range") in (None, f'"{content.etag}"')
+    part = parse_range(request.get("range"), content.size) if valid else None
     start, stop = part or (0, content.size)
     headers |= {"Accept-Ranges": "bytes", "Content-Length": str(stop - start)}
     if part:

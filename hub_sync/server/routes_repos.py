@@ -142,9 +142,9 @@ def repo_list(call: Call) -> Response:
 
 def next_link(call: Call, changes: dict[str, str]) -> str:
     """A `Link` header to the next page: this request's address with some query values replaced."""
-    kept = [(key, value) for key, value in call.query.multi_items() if key not in changes]
+    others = [(key, value) for key, value in call.query.multi_items() if key not in changes]
     path = call.request.scope["raw_path"].decode("ascii")
-    return f'<{call.base_url}{path}?{urlencode([*kept, *changes.items()])}>; rel="next"'
+    return f'<{call.base_url}{path}?{urlencode([*others, *changes.items()])}>; rel="next"'
 
 
 def _read_cursor(text: str | None) -> int:

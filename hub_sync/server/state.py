@@ -82,9 +82,7 @@ def open_hub(root: Path) -> HubState:
         raise StorageError(
             f"hub root: {error}; serve it with the version that wrote it, or choose another --root"
         ) from error
-    hub_id, secret = store.meta("hub_id"), store.meta("secret")
-    assert hub_id and secret
-    return HubState(root, store, blobs, hub_id, bytes.fromhex(secret))
+    return HubState(root, store, blobs, store.meta("hub_id") or "", bytes.fromhex(store.meta("secret") or ""))
 
 
 def _close_to_others(root: Path) -> None:
@@ -104,17 +102,13 @@ def _ensure_local_user(root: Path, store: Store) -> None:
     if store.db.execute("SELECT 1 FROM users WHERE name=?", (LOCAL_USER,)).fetchone() is None:
         auth.create_user(store, LOCAL_USER, admin=True)
     path = root / "token"
-    try:
-        token = path.read_text().strip()
-    except FileNotFoundError:
-        token = ""
-    known = store.db.execute("SELECT 1 FROM tokens WHERE sha256=?", (auth.token_digest(token),)).fetchone()
-    if token and known:
+    token = path.read_text().strip() if path.exists() else ""
+    digest = auth.token_digest(token)
+    if token and store.db.execute("SELECT 1 FROM tokens WHERE sha256=?", (digest,)).fetchone():
         return
     token = auth.create_token(store, LOCAL_USER, "write", "local", token=token)
     fresh = root / "token.new"
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w") as file:
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(token + "\n")
         file.flush()
         os.fsync(file.fileno())
@@ -143,11 +137,11 @@ def server_lock(root: Path) -> Iterator[Path]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:  # a server, or for an instant `status` asking whether there is one
-                held = running_server(root)
-                if held and attempt == LOCK_TRIES - 1:
+                server = running_server(root)
+                if server and attempt == LOCK_TRIES - 1:
                     raise ConflictError(
-                        f"hub root {root} is already served by pid {held.get('pid', '?')} at {held.get('url', '?')}; "
-                        "stop it or choose another --root"
+                        f"hub root {root} is already served by pid {server.get('pid', '?')} at "
+                        f"{server.get('url', '?')}; stop it or choose another --root"
                     ) from None
                 time.sleep(0.05)
         else:
@@ -166,24 +160,20 @@ def note_server(path: Path, url: str) -> None:
 def running_server(root: Path) -> dict | None:
     """{"pid", "url"} of the server that holds the root, or None."""
     path = root / "server.lock"
-    with contextlib.suppress(OSError, ValueError):
-        with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return None
-            except BlockingIOError:
-                pass
-        found: dict = json.loads(path.read_text())
-        return found
+    with contextlib.suppress(OSError, ValueError), path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return dict(json.loads(path.read_text()))
     return None
 
 
 def require_running(root: Path) -> dict:
     """`running_server`, or HubError with the command that starts one."""
-    found = running_server(root)
-    if found is None:
+    server = running_server(root)
+    if server is None:
         raise HubError(f"no hub is served from {root}; start one with `hubwright hub serve --root {root}`")
-    return found
+    return server
 
 
 def client_env(hub: HubState, endpoint: str, token: str) -> dict[str, str]:
