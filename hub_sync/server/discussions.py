@@ -15,18 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
-from . import problems, repos
+from . import commits, problems, repos
 from .auth import Principal
-from .commits import (
-    Change,
-    apply_operations,
-    author_signature,
-    commit_change,
-    history,
-    merge_operations,
-    move_ref,
-    write_commit,
-)
 from .info import iso
 from .repos import BRANCH, PULL, Repo
 from .store import Store
@@ -51,20 +41,15 @@ def create(
              onto if pull else None, start, time.time()),
         )  # fmt: skip
         if start:
-            move_ref(store, repo.id, f"{PULL}{number}", start)
+            commits.move_ref(store, repo.id, f"{PULL}{number}", start)
         comment(store, repo, number, who, description or title)
     return int(number)
 
 
 def open_with_commit(
-    store: Store,
-    repo: Repo,
-    who: Principal,
-    revision: str,
-    change: Change,
-    description: str,
+    store: Store, repo: Repo, who: Principal, revision: str, change: commits.Change, description: str,
     verify: Callable[[], None],
-) -> tuple[int, str]:
+) -> tuple[int, str]:  # fmt: skip
     """A pull request and its first commit in one transaction: (number, commit)."""
     onto = BRANCH + revision.removeprefix(BRANCH)
     with store.write():
@@ -74,7 +59,7 @@ def open_with_commit(
         title = change.message.split("\n", 1)[0][:200].ljust(3, ".")
         number = create(store, repo, who, title, description, pull=True, base=base, onto=onto)
         ref = f"{PULL}{number}"
-        sha = commit_change(store, repo.id, ref, change, verify)
+        sha = commits.commit_change(store, repo.id, ref, change, verify)
         if sha != base:
             note_commit(store, repo, ref, who, sha)
         _set_status(store, repo, number, "open")
@@ -159,7 +144,7 @@ def conflicts(store: Store, repo: Repo, row: sqlite3.Row) -> list[str]:
     """Paths that keep an open pull request from being merged now."""
     base, theirs = _trees(store, repo, row)
     ours = store.read_commit(repos.resolve(store, repo, row["base"])).tree
-    return merge_operations(store, base, ours, theirs)[1]
+    return commits.merge_operations(store, base, ours, theirs)[1]
 
 
 def merge(store: Store, repo: Repo, number: int, who: Principal, text: str = "") -> str:
@@ -177,7 +162,7 @@ def merge(store: Store, repo: Repo, number: int, who: Principal, text: str = "")
         base, theirs = _trees(store, repo, row)
         target = repos.resolve(store, repo, row["base"])
         ours = store.read_commit(target).tree
-        operations, clashes = merge_operations(store, base, ours, theirs)
+        operations, clashes = commits.merge_operations(store, base, ours, theirs)
         if clashes:
             branch = row["base"].removeprefix(BRANCH)
             shown = ", ".join(clashes[:5]) + (", ..." if len(clashes) > 5 else "")
@@ -185,16 +170,18 @@ def merge(store: Store, repo: Repo, number: int, who: Principal, text: str = "")
                 f"Pull request {number} conflicts with {branch} in {len(clashes)} file(s): {shown}",
                 filesWithConflicts=clashes,
             )
-        tree, objects = apply_operations(store, ours, operations)
+        tree, objects = commits.apply_operations(store, ours, operations)
         sha = target
         if tree != ours:
             store.put_objects(objects)
-            commits = history(store, repos.resolve(store, repo, f"{PULL}{number}"))
-            merged = itertools.takewhile(lambda pair: pair[0] != row["base_commit"], commits)
+            ahead = commits.history(store, repos.resolve(store, repo, f"{PULL}{number}"))
+            merged = itertools.takewhile(lambda pair: pair[0] != row["base_commit"], ahead)
             lines = reversed([f"- {decoded.title} ({commit})" for commit, decoded in merged])
             message = f"{row['title']} (#{number})\n\n" + "\n".join(lines)
-            sha = write_commit(store, repo.id, tree, [target], author_signature(row["author"]), message.strip())
-            move_ref(store, repo.id, row["base"], sha)
+            sha = commits.write_commit(
+                store, repo.id, tree, [target], commits.author_signature(row["author"]), message.strip()
+            )
+            commits.move_ref(store, repo.id, row["base"], sha)
         db.execute(
             "UPDATE discussions SET status='merged', merge_commit=? WHERE repo=? AND num=?", (sha, repo.id, number)
         )

@@ -25,24 +25,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from ..files import fsync_path
-from . import auth, problems
+from . import auth, problems, xet_format
 from .blobs import MAX_FILE_BYTES, disk_full
 from .names import is_sha256
 from .routing import Call, ClientGone, read_body, route, run_while_connected, stream_to
 from .state import HubState
-from .xet_format import (
-    SHARD_MAX_BYTES,
-    XORB_MAX_BYTES,
-    Chunk,
-    FileRecipe,
-    FormatError,
-    Segment,
-    index_xorb,
-    pack_index,
-    parse_shard,
-    read_chunk,
-    unpack_index,
-)
 
 TOKEN_LIFETIME_S = 3600.0
 XORB_LIFETIME_S = 7 * 24 * 3600.0
@@ -52,7 +39,7 @@ PIECE_BYTES = 1 << 20
 REPEATED_FACTOR = 8
 REPEATED_BYTES = 1 << 30
 # A footer and per-chunk headers come on top of the data.
-_XORB_BODY = XORB_MAX_BYTES + (4 << 20)
+_XORB_BODY = xet_format.XORB_MAX_BYTES + (4 << 20)
 # Unpacking and hashing is work for the processor: more at once only takes memory.
 _VERIFYING = threading.BoundedSemaphore(2)
 
@@ -95,8 +82,8 @@ def store_xorb(hub: HubState, claimed: str, path: Path, user: int) -> bool:
     size = path.stat().st_size
     try:
         with _VERIFYING, _mapped(path) as data:
-            actual, chunks = index_xorb(data)
-    except FormatError as error:
+            actual, chunks = xet_format.index_xorb(data)
+    except xet_format.FormatError as error:
         raise problems.bad_request(f"Invalid xorb: {error}") from None
     if actual != claimed:
         raise problems.bad_request(f"The xorb's hash is {actual}, not {claimed}")
@@ -116,7 +103,7 @@ def store_xorb(hub: HubState, claimed: str, path: Path, user: int) -> bool:
     with hub.store.write() as db:
         db.execute(
             "INSERT INTO xorbs VALUES (?,?,?,?) ON CONFLICT DO NOTHING",
-            (actual, size, pack_index(chunks), time.time()),
+            (actual, size, xet_format.pack_index(chunks), time.time()),
         )
         db.execute("INSERT INTO xorb_owners VALUES (?,?) ON CONFLICT DO NOTHING", (actual, user))
     return True
@@ -144,8 +131,8 @@ def store_shard(hub: HubState, data: bytes, claims: dict[str, Any], gone: thread
     is set.
     """
     try:
-        recipes = parse_shard(data)
-    except FormatError as error:
+        recipes = xet_format.parse_shard(data)
+    except xet_format.FormatError as error:
         raise problems.bad_request(f"Invalid shard: {error}") from None
     new = [recipe for recipe in recipes if not _is_here(hub, recipe, claims["repo"])]
     _check_claims(hub, new, claims["user"])
@@ -154,13 +141,14 @@ def store_shard(hub: HubState, data: bytes, claims: dict[str, Any], gone: thread
     return len(new)
 
 
-def _is_here(hub: HubState, recipe: FileRecipe, repo: int) -> bool:
+def _is_here(hub: HubState, recipe: xet_format.FileRecipe, repo: int) -> bool:
     """True where the file is linked to this very repository already. A mere claim of a hash gives nothing."""
-    sha256 = recipe.sha256
-    return bool(sha256) and hub.store.linked_size(repo, sha256) == hub.blobs.size(sha256) == recipe.size
+    if recipe.sha256 is None:
+        return False
+    return hub.store.linked_size(repo, recipe.sha256) == hub.blobs.size(recipe.sha256) == recipe.size
 
 
-def _check_claims(hub: HubState, recipes: Sequence[FileRecipe], user: int) -> None:
+def _check_claims(hub: HubState, recipes: Sequence[xet_format.FileRecipe], user: int) -> None:
     """Check all segments of all files before a byte is written; raises as `store_shard` does. A segment may repeat
     chunks (zeros, tied weights), but a few kilobytes must not become gigabytes on disk."""
     ends: dict[str, list[int]] = {}  # of each xorb named, where each chunk ends in its raw bytes; 0 first
@@ -188,7 +176,7 @@ def _check_claims(hub: HubState, recipes: Sequence[FileRecipe], user: int) -> No
         raise problems.Problem(507, f"The hub's disk has {free} bytes free, the upload needs {size}")
 
 
-def _rebuild(hub: HubState, recipe: FileRecipe, claims: dict[str, Any], gone: threading.Event) -> None:
+def _rebuild(hub: HubState, recipe: xet_format.FileRecipe, claims: dict[str, Any], gone: threading.Event) -> None:
     with hub.blobs.writer(recipe.size) as writer:
         buffer = bytearray()
         for segment in recipe.segments:
@@ -205,24 +193,24 @@ def _rebuild(hub: HubState, recipe: FileRecipe, claims: dict[str, Any], gone: th
     hub.store.link_blob(claims["repo"], sha256, recipe.size)
 
 
-def _index(hub: HubState, xorb: str, user: int) -> list[Chunk]:
+def _index(hub: HubState, xorb: str, user: int) -> list[xet_format.Chunk]:
     """The chunks of a xorb. Raises Problem 400 where this user did not send it."""
     row = hub.store.db.execute(
         "SELECT x.chunks FROM xorbs x JOIN xorb_owners o ON o.hash = x.hash WHERE x.hash=? AND o.user=?", (xorb, user)
     ).fetchone()
     if row is None:
         raise problems.bad_request(f"Xorb {xorb} was not uploaded by you: upload it first")
-    return unpack_index(row["chunks"])
+    return xet_format.unpack_index(row["chunks"])
 
 
-def _chunks(hub: HubState, segment: Segment, user: int) -> Iterator[bytes | bytearray]:
+def _chunks(hub: HubState, segment: xet_format.Segment, user: int) -> Iterator[bytes | bytearray]:
     """The raw chunks of a segment, read one after the other."""
     chunks = _index(hub, segment.xorb, user)
     with _mapped(_path(hub, segment.xorb)) as data:
         for chunk in chunks[segment.start : segment.stop]:
             try:
-                yield read_chunk(data, chunk.offset)[0]
-            except FormatError as error:
+                yield xet_format.read_chunk(data, chunk.offset)[0]
+            except xet_format.FormatError as error:
                 raise problems.Problem(500, f"Stored xorb {segment.xorb} is damaged: {error}") from None
 
 
@@ -276,7 +264,7 @@ async def post_xorb(call: Call) -> Response:
 @route("POST", "/_cas/{place}/v1/shards", streams=True)
 async def post_shard(call: Call) -> Response:
     claims = await run_in_threadpool(_claims, call)
-    data = await read_body(call.request, SHARD_MAX_BYTES)
+    data = await read_body(call.request, xet_format.SHARD_MAX_BYTES)
     added = await run_while_connected(call.request, lambda gone: store_shard(call.hub, data, claims, gone))
     return JSONResponse({"result": 1 if added else 0})
 

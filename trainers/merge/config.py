@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -31,9 +31,7 @@ class ModelSettings(BaseModel):
 
     weight: float = Field(default=1.0, allow_inf_nan=False, description="Its factor; negative takes its change away.")
     density: float = Field(default=1.0, ge=0, le=1, description="Share of its change's elements that is kept.")
-    gamma: float = Field(
-        default=0.01, ge=0, lt=1, description="breadcrumbs: share of its largest elements that is left out."
-    )
+    gamma: float = Field(default=0.01, ge=0, lt=1, description="breadcrumbs: share of its largest elements left out.")
 
 
 class OutputSettings(BaseModel):
@@ -72,22 +70,15 @@ class MergeConfig(OutputSettings):
     """Which method, with what. Names are mergekit's where it has them; defaults are our choice."""
 
     method: Method = Field(description="How the models become one.")
-    models: dict[str, ModelSettings] = Field(
-        default_factory=dict, description="Settings by model's name; the input `model_NAME` is the model."
-    )
-    order: list[str] | None = Field(
-        None,
-        description="Names of all inputs `model_NAME` in the order in which they are taken; null: the recipe's order.",
-    )
-    t: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="slerp: from the base (0) to the model (1)."
-    )
+    models: dict[str, ModelSettings] = Field({}, description="Settings by NAME of an input `model_NAME`.")
+    order: list[str] | None = Field(None, description="Names of all inputs `model_NAME` in order; null: the recipe's.")
+    t: float | None = Field(None, ge=0, le=1, description="slerp: from the base (0) to the model (1).")
     normalize: bool | None = Field(
-        None, description="Divide by the weights' sum; null: for linear and the methods that elect signs."
+        None, description="Divide by the weights' sum; null: for linear and methods of TIES."
     )
     scale: float = Field(default=1.0, allow_inf_nan=False, description="Factor of the merged change (lambda of TIES).")
     rescale: Literal["none", "expected", "l1"] = Field(
-        "expected", description="dare: how the rest makes up for what was dropped."
+        "expected", description="dare: what makes up for dropped elements."
     )
     seed: int = Field(0, ge=0, description="dare: of the elements that are dropped.")
     vocabulary: Literal["same", "align", "base"] = Field(

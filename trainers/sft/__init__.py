@@ -27,12 +27,8 @@ __all__ = ["LoraSettings", "SFTConfig", "train"]
 class SFTConfig(TrainingConfig):
     """Settings of supervised fine-tuning; names as in `trl.SFTConfig`."""
 
-    packing: bool = Field(
-        False, description="Fill sequences of max_length with several rows, isolated from one another."
-    )
-    assistant_only_loss: bool = Field(
-        True, description="With messages: supervise assistant turns only (TRL defaults to false)."
-    )
+    packing: bool = Field(False, description="Fill sequences of max_length with several rows, kept apart.")
+    assistant_only_loss: bool = Field(True, description="With messages: supervise assistant turns only (TRL: false).")
     completion_only_loss: bool = Field(True, description="With prompt + completion: supervise the completion only.")
     loss_type: Literal["nll", "dft"] = Field(
         "nll", description="nll: cross-entropy; dft: Dynamic Fine-Tuning (arXiv:2508.05629)."
