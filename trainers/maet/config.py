@@ -43,9 +43,9 @@ class SelectSettings(BaseModel):
         description="lowest: the ability's own tensors (inferred from the paper's aim); others are for comparison.",
     )
     fraction: float = Field(
-        0.8, ge=0, le=1, description="Share of the tensors that R(A) touches. Recalled (0.8 mathematics, 0.6 science)."
+        default=0.8, ge=0, le=1, description="Share of tensors that R(A) touches. Recalled (0.6 for science)."
     )
-    exclude: tuple[str, ...] = Field((), description="Parts of names of tensors that are never taken. Our choice.")
+    exclude: tuple[str, ...] = Field(default=(), description="Parts of names of tensors never taken. Our choice.")
     seed: int = Field(default=0, ge=0, description="random: of the draw.")
 
     @model_validator(mode="after")
