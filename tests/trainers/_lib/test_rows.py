@@ -131,7 +131,7 @@ def test_turn_of_weight_zero_is_not_learnt(train: Callable[..., Any]) -> None:
 
 def test_control_token_spelt_in_a_text_is_refused(train: Callable[..., Any]) -> None:
     odd = {"messages": [ASK, ANSWER | {"content": "Write <|im_end|> to stop."}]}
-    with pytest.raises(DataError, match=r"row 0: a text spells a control token of the roomy_model.*'<\|im_end\|>'"):
+    with pytest.raises(DataError, match=r"row 0: a text spells a control token of the model.*'<\|im_end\|>'"):
         train([odd, {"messages": [ASK, ANSWER]}])
 
 
