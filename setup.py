@@ -37,7 +37,7 @@ package_dir |= {
     "hubwright.evals.tasks": "evals/tasks",
     "lm_eval.tasks.hubwright": "evals/tasks",
 }
-data = ["*.yaml", "*.json", "*.jsonl", "*.parquet", "*.jinja", "*.css", "*.md", "py.typed"]
+data = ["*.yaml", "*.json", "*.jsonl", "*.parquet", "*.jinja", "*.css", "*.sql", "*.txt", "*.md", "py.typed"]
 families = ["*/*.yaml", "*/*.md"]
 nested = ("hubwright.recipes", "hubwright.evals.tasks", "lm_eval.tasks.hubwright")
 setup(

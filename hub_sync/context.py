@@ -52,6 +52,19 @@ class Report:
     sections: list[dict[str, str]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
 
+    def table(self, title: str, columns: list[str], rows: list[list[Any]], note: str = "") -> None:
+        """Add a table."""
+        self.tables.append({"title": title, "columns": columns, "rows": rows} | ({"note": note} if note else {}))
+
+    def curve(self, title: str, x: str, y: str, series: dict[str, list[list[Any]]]) -> None:
+        """Add a plot of curves; none without series."""
+        if series:
+            self.curves.append({"title": title, "x": x, "y": y, "series": series})
+
+    def section(self, title: str, body: str) -> None:
+        """Add a section of Markdown."""
+        self.sections.append({"title": title, "body": body})
+
 
 @dataclass
 class StepContext:

@@ -16,10 +16,25 @@ The exit codes are part of the command line's contract (docs/reference/exit-code
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 def first_line(error: BaseException) -> str:
     """What an error says, in one line; its class if it says nothing."""
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """The end of an error about an unknown word: "; did you mean 'x'?" if a known word is near it.
+
+    Args:
+        otherwise: the end if none is near; None: "; known: " and all of them.
+    """
+    words = list(known)
+    if near := get_close_matches(word, words, n=1):
+        return f"; did you mean {near[0]!r}?"
+    return f"; known: {', '.join(words)}" if otherwise is None else otherwise
 
 
 class RowRejected(ValueError):

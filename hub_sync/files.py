@@ -14,6 +14,8 @@ from typing import Any, TypedDict
 from .errors import ConflictError
 from .text import utf8, well_formed
 
+PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".dill"})
+"""Endings of files that may hold a pickle, which runs code when it is loaded."""
 _BLOCK = 1 << 20
 
 
@@ -53,8 +55,8 @@ def git_blob_sha1(path: Path) -> str:
 
 def list_files(folder: Path) -> list[Path]:
     """Every regular file below `folder`, sorted by its POSIX path, so that no result depends on the disk's order."""
-    found = (p for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
-    return sorted(found, key=lambda p: p.relative_to(folder).as_posix())
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def manifest(folder: Path, exclude: frozenset[str] = frozenset()) -> list[FileEntry]:
@@ -95,10 +97,8 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def exclusive_lock(path: Path, what: str) -> Iterator[None]:
-    """Hold `path` for one process; a second one gets a ConflictError that names the holder's pid.
-
-    The lock is the kernel's (flock), so one left by a killed process is free at once.
-    """
+    """Hold `path` for one process; a second one gets a ConflictError that names the holder's pid. The lock is the
+    kernel's (flock), so one left by a killed process is free at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as stream:
         try:

@@ -8,19 +8,15 @@ from contextlib import contextmanager
 
 from .errors import ConflictError, HubError, HubwrightError, StorageError
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Names of this machine's loopback."""
+
 
 def endpoint_url() -> str:
     """The hub in use: HF_ENDPOINT as huggingface_hub read it at import, without a trailing slash."""
     from huggingface_hub import constants
 
     return constants.ENDPOINT
-
-
-def is_local(endpoint: str | None = None) -> bool:
-    """True where the hub in use is on this machine's loopback."""
-    from urllib.parse import urlsplit
-
-    return urlsplit(endpoint or endpoint_url()).hostname in {"127.0.0.1", "localhost", "::1"}
 
 
 def require_hub() -> None:
@@ -53,12 +49,12 @@ def translate_errors(what: str) -> Iterator[None]:
         raise HubError(f"{what}: file not found on {where}") from error
     except hub.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else None
-        said = (error.server_message or str(error)).splitlines()[0]
+        message = (error.server_message or str(error)).splitlines()[0]
         if status in (409, 412):
-            raise ConflictError(f"{what}: {said}") from error
+            raise ConflictError(f"{what}: {message}") from error
         if status in (401, 403):
-            raise HubError(f"{what}: refused by {where} ({status}: {said}); check HF_TOKEN") from error
-        raise HubError(f"{what}: {where} answered {status}: {said}") from error
+            raise HubError(f"{what}: refused by {where} ({status}: {message}); check HF_TOKEN") from error
+        raise HubError(f"{what}: {where} answered {status}: {message}") from error
     except httpx.HTTPError as error:
         raise HubError(
             f"{what}: {where} cannot be reached ({type(error).__name__}); check HF_ENDPOINT, or start one with "

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .errors import DataError
@@ -25,10 +26,8 @@ LEAST, MOST = -(2**63), 2**64 - 1  # integers that datasets' reader gives back a
 
 
 def unstorable(value: Any, depth: int = 0) -> str:
-    """Why a JSON value would not be read back equal, else "".
-
-    Returns text_not_unicode, number_out_of_range, nested_too_deeply or not_json.
-    """
+    """Why a JSON value would not be read back equal, else "". Returns text_not_unicode, number_out_of_range,
+    nested_too_deeply or not_json."""
     if depth > DEEPEST:
         return "nested_too_deeply"
     if isinstance(value, str):
@@ -60,17 +59,15 @@ def make_dataset(rows: Iterable[Row], features: Features | None = None) -> Datas
     whole = dict(features or {})
     names = list(dict.fromkeys(name for row in rows for name in row))
     if missing := [name for name in names if name not in whole]:
-        found = infer_features(rows, missing) | whole
-        whole = {name: found[name] for name in [*names, *(name for name in whole if name not in names)]}
+        typed = infer_features(rows, missing) | whole
+        whole = {name: typed[name] for name in dict.fromkeys([*names, *whole])}
     whole = Features(whole)
     return Dataset.from_list([encode_row(row, whole, number) for number, row in enumerate(rows)], features=whole)
 
 
 def encode_row(row: Row, features: Mapping[str, Any], number: int = 0) -> dict[str, Any]:
-    """The row as `Dataset.from_list` or a generator of rows takes it: values of Json columns are JSON text.
-
-    Raises DataError for a value that would not be read back equal; `number` of the row is for the message.
-    """
+    """The row as `Dataset.from_list` or a generator of rows takes it: values of Json columns are JSON text. Raises
+    DataError for a value that would not be read back equal; `number` of the row is for the message."""
     where = f"row {number}, column"
     return {name: _encoded(row.get(name), feature, f"{where} {name}") for name, feature in features.items()}
 
@@ -82,20 +79,17 @@ def infer_features(rows: Sequence[Row], names: Iterable[str]) -> Features:
     from datasets import Features, Json, List
     from datasets.features.features import generate_from_arrow_type
 
-    found: dict[str, Any] = {}
+    features: dict[str, Any] = {}
     for name in names:
         values = [row[name] for row in rows if row.get(name) is not None]
-        if values and all(isinstance(v, list) and all(isinstance(part, Mapping) for part in v) for v in values):
-            objects = any(values)
-            found[name] = List(Json()) if objects else generate_from_arrow_type(pyarrow.array(values).type)
+        if any(values) and all(isinstance(v, list) and all(isinstance(part, Mapping) for part in v) for v in values):
+            features[name] = List(Json())
             continue
-        try:
-            if any(map(_has_object, values)):
-                raise pyarrow.ArrowInvalid("objects")
-            found[name] = generate_from_arrow_type(pyarrow.array(values).type)
-        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError):
-            found[name] = Json()
-    return Features(found)
+        features[name] = Json()
+        if not any(map(_has_object, values)):
+            with suppress(pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError):
+                features[name] = generate_from_arrow_type(pyarrow.array(values).type)
+    return Features(features)
 
 
 def _has_object(value: Any) -> bool:

@@ -11,7 +11,9 @@ import hashlib
 import json
 import os
 import platform
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -33,10 +35,7 @@ _REQUIRED = ("step", "config", "inputs", "fingerprint", "code", "files", "report
 
 
 def fingerprint(
-    uses: str,
-    method_version: int,
-    config: Mapping[str, Any],
-    inputs: Mapping[str, ArtifactRef],
+    uses: str, method_version: int, config: Mapping[str, Any], inputs: Mapping[str, ArtifactRef],
     sources: Mapping[str, str],
 ) -> str:
     """SHA-256 (hex) over what determines a step's result: kind, method version, config without settings of speed
@@ -69,31 +68,21 @@ def environment() -> dict[str, Any]:
     """Code version, package versions and hardware of this process; no host name, user name or path."""
     packages = {}
     for name in _PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             packages[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    hardware: dict[str, Any] = {
-        "machine": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "accelerator": _accelerator(),
-    }
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "code": {"hubwright": metadata.version("hubwright")},
         "packages": packages,
         "python": platform.python_version(),
-        "hardware": hardware,
+        "hardware": {"machine": platform.machine(), "cores": cores, "accelerator": _accelerator()},
     }
 
 
 def _accelerator() -> str | None:
     """The CUDA device's name if the step itself loaded torch and one is present."""
-    import sys
-
     torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return None
-    return str(torch.cuda.get_device_name(0))
+    return str(torch.cuda.get_device_name(0)) if torch and torch.cuda.is_available() else None
 
 
 def now() -> str:

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConflictError, DataError, HubError
-from .files import list_files
+from .files import PICKLES, list_files
 from .hub import endpoint_url, translate_errors
-from .hub_metadata import check_metadata
+from .licence_ids import LICENCE_IDS
 from .pull import RemoteFile, list_remote_files, matches
 from .refs import ArtifactRef
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub import HfApi
 
 logger = logging.getLogger("hubwright")
 
@@ -37,10 +37,10 @@ LARGE_FILES = 1_000
 STAGE_FILES = 500
 _ATTEMPTS = 5
 
-_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".dill"}
 _LITTER = re.compile(r"(^|/)(\.tmp|.*\.tmp$|.*\.incomplete$|.*\.lock$|__pycache__|\.cache)(/|$)?")
 _TOKEN = re.compile(rb"hf_[A-Za-z0-9]{30,}")
 _TEXT_LIMIT = 10 << 20
+_RELATIONS = frozenset({"adapter", "finetune", "merge", "quantized"})
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,12 @@ def publish(
     check_card(folder / "README.md", target.repo_type)
     with translate_errors(label):
         _ensure_repo(api, target, private)
-        done = find_published(target, fingerprint)
+        done = earlier = find_published(target, fingerprint)
         if done is None:
             _refuse_taken_tag(api, target, tag)
             done = _commit(api, folder, target, fingerprint, title, keep_other_files, parent_commit)
-            created = True
-        else:
-            created = False
         _ensure_tag(api, done, tag)
-    return Published(done, tag, created)
+    return Published(done, tag, created=earlier is None)
 
 
 def check_folder(folder: Path) -> None:
@@ -114,7 +111,7 @@ def check_folder(folder: Path) -> None:
             continue
         if _LITTER.search(name):
             raise DataError(f"{name} is a left-over temporary file: remove it before publishing")
-        if path.suffix.lower() in _PICKLES:
+        if path.suffix.lower() in PICKLES:
             raise DataError(f"{name} may hold a pickle, which runs code when it is loaded: use safetensors")
         if path.stat().st_size <= _TEXT_LIMIT and _TOKEN.search(path.read_bytes()):
             raise DataError(f"{name} contains what looks like a Hub token: remove it and revoke the token")
@@ -132,13 +129,30 @@ def check_card(path: Path, repo_type: str) -> None:
         card = RepoCard(text)
         if not card.data.to_dict():
             raise DataError("README.md has no metadata block: start it with a YAML header between --- lines")
-        check_metadata(card.data.to_dict())
+        _check_metadata(card.data.to_dict())
         with translate_errors("README.md"):
             card.validate(repo_type=repo_type)
     except yaml.YAMLError as error:
         raise DataError(f"README.md: the metadata is not valid YAML ({' '.join(str(error).split())})") from error
     except ValueError as error:
         raise DataError(f"README.md: the hub refuses the metadata ({' '.join(str(error).split())})") from error
+
+
+def _check_metadata(data: dict[str, Any]) -> None:
+    """Raise DataError in one line for a header the Hub would refuse or show wrongly."""
+    licences = data.get("license")
+    for licence in licences if isinstance(licences, list) else [licences]:
+        if licence not in LICENCE_IDS:
+            fault = (
+                "the metadata has no 'license'" if licence is None else f"{licence!r} is not a licence id of the Hub"
+            )
+            raise DataError(f"README.md: {fault}; write a Hub licence id, or other with license_name")
+    if licences == "other" and not data.get("license_name"):
+        raise DataError("README.md: license 'other' needs a license_name")
+    relation = data.get("base_model_relation")
+    if relation is not None and relation not in _RELATIONS:
+        use = ", ".join(sorted(_RELATIONS))
+        raise DataError(f"README.md: base_model_relation {relation!r} is unknown: use one of {use}")
 
 
 def find_published(target: ArtifactRef, fingerprint: str) -> ArtifactRef | None:
@@ -153,9 +167,8 @@ def find_published(target: ArtifactRef, fingerprint: str) -> ArtifactRef | None:
     from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 
     api = HfApi()
-    place: dict[str, Any] = {"repo_id": target.repo_id, "repo_type": target.repo_type}
     try:
-        commits = api.list_repo_commits(**place)
+        commits = api.list_repo_commits(**target.place)
     except RepositoryNotFoundError:
         return None
     for commit in commits:
@@ -163,7 +176,7 @@ def find_published(target: ArtifactRef, fingerprint: str) -> ArtifactRef | None:
             return replace(target, revision=commit.commit_id)
     try:
         head = commits[0].commit_id
-        path = hf_hub_download(**place, filename="provenance.json", revision=head)
+        path = hf_hub_download(**target.place, filename="provenance.json", revision=head)
         records = json.loads(Path(path).read_text(encoding="utf-8"))["records"]
     except (IndexError, EntryNotFoundError, ValueError, KeyError):
         return None
@@ -175,21 +188,19 @@ def _mark(fingerprint: str) -> str:
 
 
 def _ensure_repo(api: HfApi, target: ArtifactRef, private: bool) -> None:
-    place: dict[str, Any] = {"repo_id": target.repo_id, "repo_type": target.repo_type}
-    if api.repo_exists(**place):
-        if private and not api.repo_info(**place).private:
+    if api.repo_exists(**target.place):
+        if private and not api.repo_info(**target.place).private:
             raise ConflictError(
                 f"{target.repo_type} {target.repo_id} is public and the recipe says private: "
                 "make it private on the hub, or publish under another name"
             )
         return
     sdk = "static" if target.repo_type == "space" else None
-    api.create_repo(**place, private=private, exist_ok=True, space_sdk=sdk)
+    api.create_repo(**target.place, private=private, exist_ok=True, space_sdk=sdk)
 
 
 def _tags(api: HfApi, target: ArtifactRef) -> dict[str, str]:
-    refs = api.list_repo_refs(target.repo_id, repo_type=target.repo_type)
-    return {t.name: t.target_commit for t in refs.tags}
+    return {tag.name: tag.target_commit for tag in api.list_repo_refs(**target.place).tags}
 
 
 def _refuse_taken_tag(api: HfApi, target: ArtifactRef, tag: str | None) -> None:
@@ -206,7 +217,7 @@ def _ensure_tag(api: HfApi, ref: ArtifactRef, tag: str | None) -> None:
         return
     taken = _tags(api, ref).get(tag)
     if taken is None:
-        api.create_tag(ref.repo_id, repo_type=ref.repo_type, tag=tag, revision=ref.revision)
+        api.create_tag(**ref.place, tag=tag, revision=ref.revision)
     elif taken != ref.revision:
         raise ConflictError(
             f"{ref.repo_type} {ref.repo_id}: tag {tag} names commit {taken[:12]}, not {ref.revision[:12]}; "
@@ -215,37 +226,38 @@ def _ensure_tag(api: HfApi, ref: ArtifactRef, tag: str | None) -> None:
 
 
 def _commit(
-    api: HfApi,
-    folder: Path,
-    target: ArtifactRef,
-    fingerprint: str,
-    title: str,
-    keep_other_files: bool,
+    api: HfApi, folder: Path, target: ArtifactRef, fingerprint: str, title: str, keep_other_files: bool,
     parent_commit: str | None,
-) -> ArtifactRef:
+) -> ArtifactRef:  # fmt: skip
     """Move main in one step; on a moved main read it again, on a lost answer look before trying again."""
     for attempt in range(_ATTEMPTS):
-        head = parent_commit or api.repo_info(target.repo_id, repo_type=target.repo_type).sha
+        head = parent_commit or api.repo_info(**target.place).sha
         remote = list_remote_files(replace(target, revision=str(head)))
         changed = [p for p in list_files(folder) if not _same(p, remote.get(p.relative_to(folder).as_posix()))]
-        gone = [] if keep_other_files else _absent(folder, remote)
+        gone = [n for n in remote if n != ".gitattributes" and not keep_other_files and not (folder / n).is_file()]
         size = sum(p.stat().st_size for p in changed)
         try:
             with translate_errors(f"{target.repo_type} {target.repo_id}"):
                 if len(changed) > LARGE_FILES or size > LARGE_BYTES:
                     commit = _commit_by_pull_request(api, folder, target, changed, gone, title, fingerprint)
                 else:
-                    commit = _commit_at_once(api, folder, target, changed, gone, title, fingerprint, str(head))
+                    commit = api.create_commit(
+                        **target.place,
+                        operations=_operations(folder, changed, gone),
+                        commit_message=title,
+                        commit_description=f"{TRAILER}{fingerprint}",
+                        parent_commit=head,
+                    ).oid
             done = replace(target, revision=commit)
         except (ConflictError, HubError) as error:
             # Never sent twice blindly: the answer to a commit that succeeded may have been lost.
-            found = find_published(target, fingerprint)
-            if found is None:
+            earlier = find_published(target, fingerprint)
+            if earlier is None:
                 if isinstance(error, HubError) or parent_commit is not None or attempt == _ATTEMPTS - 1:
                     raise
                 logger.info("%s moved while publishing; reading it again", target.repo_id)
                 continue
-            done = found
+            done = earlier
         _verify_remote(folder, done)
         return done
     raise AssertionError("unreachable")
@@ -255,69 +267,27 @@ def _same(path: Path, remote: RemoteFile | None) -> bool:
     return remote is not None and matches(path, remote)
 
 
-def _absent(folder: Path, remote: Iterable[str]) -> list[str]:
-    return [name for name in remote if name != ".gitattributes" and not (folder / name).is_file()]
+def _operations(folder: Path, paths: Iterable[Path], gone: Iterable[str]) -> list[Any]:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-
-def _adds(folder: Path, paths: Iterable[Path]) -> list[CommitOperationAdd]:
-    from huggingface_hub import CommitOperationAdd
-
-    return [CommitOperationAdd(p.relative_to(folder).as_posix(), str(p)) for p in paths]
-
-
-def _deletes(names: Iterable[str]) -> list[CommitOperationDelete]:
-    from huggingface_hub import CommitOperationDelete
-
-    return [CommitOperationDelete(name) for name in names]
-
-
-def _commit_at_once(
-    api: HfApi,
-    folder: Path,
-    target: ArtifactRef,
-    changed: list[Path],
-    gone: list[str],
-    title: str,
-    fingerprint: str,
-    head: str,
-) -> str:
-    info = api.create_commit(
-        target.repo_id,
-        repo_type=target.repo_type,
-        operations=[*_adds(folder, changed), *_deletes(gone)],
-        commit_message=title,
-        commit_description=f"{TRAILER}{fingerprint}",
-        parent_commit=head,
-    )
-    return info.oid
+    adds = [CommitOperationAdd(path.relative_to(folder).as_posix(), str(path)) for path in paths]
+    return [*adds, *map(CommitOperationDelete, gone)]
 
 
 def _commit_by_pull_request(
-    api: HfApi,
-    folder: Path,
-    target: ArtifactRef,
-    changed: list[Path],
-    gone: list[str],
-    title: str,
-    fingerprint: str,
+    api: HfApi, folder: Path, target: ArtifactRef, changed: list[Path], gone: list[str], title: str, fingerprint: str
 ) -> str:
     """Stage in parts on a pull request and merge it. An open one of the same fingerprint is continued."""
-    place: dict[str, Any] = {"repo_id": target.repo_id, "repo_type": target.repo_type}
-    description = f"{TRAILER}{fingerprint}"
+    place, description = target.place, f"{TRAILER}{fingerprint}"
     # The listing of pull requests and the merge commit show titles only, so the fingerprint is in the title too.
     name = f"{title} {_mark(fingerprint)}"
-    request = next(
-        (
-            d
-            for d in api.get_repo_discussions(**place, discussion_type="pull_request")
-            if d.title == name and d.status in ("draft", "open")
-        ),
-        None,
-    ) or api.create_pull_request(**place, title=name, description=description)
+    requests = api.get_repo_discussions(**place, discussion_type="pull_request")
+    begun = next((one for one in requests if one.title == name and one.status in ("draft", "open")), None)
+    request = begun or api.create_pull_request(**place, title=name, description=description)
     branch = f"refs/pr/{request.num}"
     staged = list_remote_files(replace(target, revision=branch))
     left = [p for p in changed if not _same(p, staged.get(p.relative_to(folder).as_posix()))]
-    operations: list[Any] = [*_adds(folder, left), *_deletes(n for n in gone if n in staged)]
+    operations = _operations(folder, left, [name for name in gone if name in staged])
     for start in range(0, len(operations), STAGE_FILES):
         part = operations[start : start + STAGE_FILES]
         logger.info("staging %s: %d of %d files", target.repo_id, start + len(part), len(operations))

@@ -29,9 +29,7 @@ def list_remote_files(ref: ArtifactRef, *, endpoint: str | None = None) -> dict[
     from huggingface_hub.hf_api import RepoFile
 
     with translate_errors(f"{ref.repo_type} {ref}"):
-        tree = HfApi(endpoint=endpoint).list_repo_tree(
-            ref.repo_id, repo_type=ref.repo_type, revision=ref.revision, recursive=True
-        )
+        tree = HfApi(endpoint=endpoint).list_repo_tree(**ref.place, revision=ref.revision, recursive=True)
         return {
             f.path: RemoteFile(f.path, f.size, f.blob_id, f.lfs.sha256 if f.lfs else None)
             for f in tree
@@ -49,19 +47,16 @@ def matches(path: Path, remote: RemoteFile) -> bool:
 
 
 def same_model(one: ArtifactRef, other: ArtifactRef) -> bool:
-    """True where two commits of a model repository hold the same weights, tokenizer and settings.
-
-    Compared are the files at the root that `from_pretrained` reads; cards, provenance and plots may differ.
-    """
+    """True where two commits of a model repository hold the same weights, tokenizer and settings. Compared are the
+    files at the root that `from_pretrained` reads; cards, provenance and plots may differ."""
     if one == other:
         return True
-    return _what_runs(one) == _what_runs(other)
-
-
-def _what_runs(ref: ArtifactRef) -> dict[str, str]:
     beside = {"README.md", "provenance.json", ".gitattributes"}
-    files = list_remote_files(ref)
-    return {path: file.blob_id for path, file in files.items() if "/" not in path and path not in beside}
+    one_files, other_files = (
+        {path: file.blob_id for path, file in list_remote_files(ref).items() if "/" not in path and path not in beside}
+        for ref in (one, other)
+    )
+    return one_files == other_files
 
 
 def pull(ref: ArtifactRef, allow_patterns: list[str] | None = None) -> Path:
@@ -84,11 +79,7 @@ def pull(ref: ArtifactRef, allow_patterns: list[str] | None = None) -> Path:
 
     def download() -> Path:
         with translate_errors(label):
-            return Path(
-                snapshot_download(
-                    ref.repo_id, repo_type=ref.repo_type, revision=ref.revision, allow_patterns=allow_patterns
-                )
-            )
+            return Path(snapshot_download(**ref.place, revision=ref.revision, allow_patterns=allow_patterns))
 
     folder = download()
     stamp = _stamp_path(ref, allow_patterns)
@@ -138,7 +129,7 @@ def _identity(path: Path) -> list[int]:
 def _stamp_holds(stamp: Path, folder: Path) -> bool:
     """True where every file is still the one that was verified, judged by size and modification time."""
     try:
-        known = json.loads(stamp.read_text())
-        return all(_identity(folder / path) == identity for path, identity in known.items())
+        stamped = json.loads(stamp.read_text())
+        return all(_identity(folder / path) == identity for path, identity in stamped.items())
     except (OSError, ValueError):
         return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from .errors import HubError, UsageError
 
@@ -46,6 +46,11 @@ class ArtifactRef:
         return bool(_COMMIT.match(self.revision))
 
     @property
+    def place(self) -> dict[str, Any]:
+        """`repo_id` and `repo_type`, as huggingface_hub's calls take them."""
+        return {"repo_id": self.repo_id, "repo_type": self.repo_type}
+
+    @property
     def hub_path(self) -> str:
         """The path of the repository's page below the endpoint."""
         return self.repo_id if self.repo_type == "model" else f"{self.repo_type}s/{self.repo_id}"
@@ -54,10 +59,8 @@ class ArtifactRef:
         return f"{self.repo_id}@{self.revision}"
 
     def resolve(self, endpoint: str | None = None, token: str | None = None) -> ArtifactRef:
-        """Ask the hub for the commit this reference means now. No request where it already is a commit.
-
-        Raises HubError in one line where the repository or revision is absent, private, or out of reach.
-        """
+        """Ask the hub for the commit this reference means now. No request where it already is a commit. Raises
+        HubError in one line where the repository or revision is absent, private, or out of reach."""
         if self.pinned:
             return self
         from huggingface_hub import HfApi
@@ -65,9 +68,7 @@ class ArtifactRef:
         from .hub import translate_errors
 
         with translate_errors(f"{self.repo_type} {self}"):
-            info = HfApi(endpoint=endpoint, token=token).repo_info(
-                self.repo_id, repo_type=self.repo_type, revision=self.revision
-            )
+            info = HfApi(endpoint=endpoint, token=token).repo_info(**self.place, revision=self.revision)
         if not info.sha:
             raise HubError(f"{self.repo_type} {self}: the hub gave no commit for this revision")
         return replace(self, revision=info.sha)

@@ -62,11 +62,11 @@ class StepSpec:
 
     def role(self, name: str) -> Role | None:
         """The role of an input; None if there is none of that name."""
-        for known, role in self.inputs.items():
-            begin = known.removesuffix("*")
-            if name == known == begin or (
-                known != begin and name.startswith(begin) and _ENDING.match(name, len(begin))
-            ):
+        for pattern, role in self.inputs.items():
+            begin = pattern.removesuffix("*")
+            if name == begin == pattern:
+                return role
+            if pattern != begin and name.startswith(begin) and _ENDING.match(name, len(begin)):
                 return role
         return None
 

@@ -32,12 +32,11 @@ def well_formed(value: T) -> T:
         >>> well_formed(["a\\ud83d", "\\ud83d\\ude00"]) == ["a\\ufffd", "\\U0001f600"]
         True
     """
-    found: object = value
-    if isinstance(value, str):
-        if not is_well_formed(value):
-            found = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    result: object = value
+    if isinstance(value, str) and not is_well_formed(value):
+        result = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     elif isinstance(value, dict):
-        found = {well_formed(key): well_formed(item) for key, item in value.items()}
+        result = {well_formed(key): well_formed(item) for key, item in value.items()}
     elif isinstance(value, list | tuple):
-        found = type(value)(well_formed(item) for item in value)
-    return found  # type: ignore[return-value]
+        result = type(value)(well_formed(item) for item in value)
+    return result  # type: ignore[return-value]

@@ -5,16 +5,15 @@ Another package offers steps by an entry point of the group `hubwright.steps` th
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from .builders.steps import STEPS as BUILDERS
 from .evals.steps import STEPS as EVALS
-from .hub_sync.errors import UsageError, first_line
+from .hub_sync.errors import UsageError, did_you_mean, first_line
 from .hub_sync.step import StepSpec
 from .model_cards.steps import STEPS as CARDS
 from .trainers.steps import STEPS as TRAINERS
@@ -49,12 +48,6 @@ def spec_of(uses: str) -> StepSpec:
     if uses not in steps:
         raise UsageError(f"{uses!r} is no known step{did_you_mean(uses, steps)}")
     return steps[uses]
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or the list of what is known when nothing is near."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
 
 
 def load(target: str, extra: str = "") -> Any:

@@ -17,7 +17,6 @@ A step's inputs are outside artifacts (`org/name@revision`) or what an earlier s
 
 from __future__ import annotations
 
-import difflib
 import graphlib
 import re
 from dataclasses import dataclass
@@ -27,8 +26,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .catalog import config_class, did_you_mean, spec_of
-from .hub_sync.errors import UsageError
+from .catalog import config_class, spec_of
+from .hub_sync.errors import UsageError, did_you_mean
 from .hub_sync.licence_ids import LicenceId
 from .hub_sync.parquet import SHARD_MB
 from .hub_sync.refs import ArtifactRef
@@ -281,9 +280,7 @@ def _written(loc: tuple[str | int, ...], value: Any, missing: bool) -> tuple[str
 def _explain(model: type[BaseModel], error: Any, loc: tuple[str | int, ...]) -> str:
     if error["type"] == "extra_forbidden":
         known = _keys_at(model, loc[:-1])
-        near = difflib.get_close_matches(str(loc[-1]), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return f"unknown key {loc[-1]!r}; {hint}"
+        return f"unknown key {loc[-1]!r}" + did_you_mean(str(loc[-1]), known, f"; known keys: {', '.join(known)}")
     if error["type"] == "missing":
         return f"{loc[-1]!r} is missing"
     value = error["input"]

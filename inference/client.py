@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..hub_sync.errors import DataError, UsageError
+from ..hub_sync.hub import LOOPBACK
 from ..hub_sync.text import utf8, well_formed
 from .budget import Budget, Usage, check_budget
-from .endpoint import LOOPBACK, Endpoint
+from .endpoint import Endpoint
 from .limit import AdaptiveLimit
 from .replies import ServerError, asked_wait, decoded, error_within, read_error, read_reply, settle
 from .requests import RETRIED, Message, Parse, Reply, one_line, request_key

@@ -7,9 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..hub_sync.errors import UsageError
+from ..hub_sync.hub import LOOPBACK
 from .reasoning import TAGS
-
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True)

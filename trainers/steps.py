@@ -1,85 +1,58 @@
 """The trainers: steps that publish models, and what is measured on their weights."""
 
+from collections.abc import Mapping
+
+from ..hub_sync.refs import RepoType
 from ..hub_sync.step import Role, StepSpec
 
+
+def _trainer(
+    config: str, run: str, help: str, inputs: Mapping[str, Role], version: int = 1, publishes: RepoType = "model"
+) -> StepSpec:
+    """A step of this package; `config` and `run` name modules below it."""
+    here = "hubwright.trainers."
+    return StepSpec("trainer", here + config, here + run, publishes, help, inputs, version, extra="train")
+
+
+_MODEL, _DATA, _ANY_MODEL = Role("model"), Role("dataset"), Role("model", optional=True)
+_TUNING = {"model": Role("model", folds=True), "dataset": _DATA}
+
 STEPS: dict[str, StepSpec] = {
-    "sft": StepSpec(
-        "trainer",
-        "hubwright.trainers.sft:SFTConfig",
-        "hubwright.trainers.sft:train",
-        "model",
-        "supervised fine-tuning on TRL's SFTTrainer",
-        inputs={"model": Role("model", folds=True), "dataset": Role("dataset")},
-        version=2,
-        extra="train",
-    ),
-    "dpo": StepSpec(
-        "trainer",
-        "hubwright.trainers.dpo:DPOConfig",
-        "hubwright.trainers.dpo:train",
-        "model",
-        "direct preference optimisation on TRL's DPOTrainer",
-        inputs={"model": Role("model", folds=True), "dataset": Role("dataset")},
-        version=2,
-        extra="train",
-    ),
-    "pretrain": StepSpec(
-        "trainer",
-        "hubwright.trainers.pretrain:PretrainConfig",
-        "hubwright.trainers.pretrain:train",
-        "model",
+    "sft": _trainer("sft:SFTConfig", "sft:train", "supervised fine-tuning on TRL's SFTTrainer", _TUNING, 2),
+    "dpo": _trainer("dpo:DPOConfig", "dpo:train", "direct preference optimisation on TRL's DPOTrainer", _TUNING, 2),
+    "pretrain": _trainer(
+        "pretrain:PretrainConfig",
+        "pretrain:train",
         "pre-training from random weights, or of a trained model further, on transformers' Trainer",
-        inputs={
-            "dataset": Role("dataset"),
-            "model": Role("model", optional=True, folds=True),
-            "tokenizer": Role("model", optional=True),
-        },
+        {"dataset": _DATA, "model": Role("model", optional=True, folds=True), "tokenizer": _ANY_MODEL},
         version=2,
-        extra="train",
     ),
-    "merge": StepSpec(
-        "trainer",
-        "hubwright.trainers.merge.config:MergeConfig",
-        "hubwright.trainers.merge.step:merge",
-        "model",
+    "merge": _trainer(
+        "merge.config:MergeConfig",
+        "merge.step:merge",
         "several models as one: linear, SLERP, task arithmetic, TIES, DARE, breadcrumbs, Model Stock",
-        inputs={"base": Role("model", optional=True), "model_*": Role("model", ordered=True)},
+        {"base": _ANY_MODEL, "model_*": Role("model", ordered=True)},
         version=2,
-        extra="train",
     ),
-    "maet_locate": StepSpec(
-        "trainer",
-        "hubwright.trainers.maet.config:LocateConfig",
-        "hubwright.trainers.maet.locate:locate",
-        "dataset",
+    "maet_locate": _trainer(
+        "maet.config:LocateConfig",
+        "maet.locate:locate",
         "MAET: which weights an ability calls for, as masks with a table",
-        inputs={"model": Role("model"), "dataset": Role("dataset")},
-        extra="train",
+        {"model": _MODEL, "dataset": _DATA},
+        publishes="dataset",
     ),
-    "maet_extract": StepSpec(
-        "trainer",
-        "hubwright.trainers.maet.config:ExtractConfig",
-        "hubwright.trainers.maet.extract:extract",
-        "model",
+    "maet_extract": _trainer(
+        "maet.config:ExtractConfig",
+        "maet.extract:extract",
         "MAET: training in which only the weights of a mask move",
-        inputs={"model": Role("model"), "dataset": Role("dataset"), "masks": Role("dataset")},
+        {"model": _MODEL, "dataset": _DATA, "masks": _DATA},
         version=2,
-        extra="train",
     ),
-    "maet_transfer": StepSpec(
-        "trainer",
-        "hubwright.trainers.maet.config:TransferConfig",
-        "hubwright.trainers.maet.transfer_step:transfer_step",
-        "model",
+    "maet_transfer": _trainer(
+        "maet.config:TransferConfig",
+        "maet.transfer_step:transfer_step",
         "MAET: abilities learned in one language and other languages' weights, added to a base tensor by tensor",
-        inputs={
-            "base": Role("model"),
-            "ability_*": Role("model"),
-            "general_*": Role("model"),
-            "language_*": Role("model"),
-            "mask_*": Role("dataset"),
-        },
+        {"base": _MODEL, "ability_*": _MODEL, "general_*": _MODEL, "language_*": _MODEL, "mask_*": _DATA},
         version=2,
-        extra="train",
     ),
 }

@@ -8,24 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .embedded import EmbeddedHub, HubProcess, serve, start_hub_process
-    from .env import client_env, env_of_root
-
-_PLACES = {
-    "EmbeddedHub": "embedded",
-    "HubProcess": "embedded",
-    "client_env": "env",
-    "env_of_root": "env",
-    "serve": "embedded",
-    "start_hub_process": "embedded",
-}
+    from .state import client_env, env_of_root
 
 __all__ = ["EmbeddedHub", "HubProcess", "client_env", "env_of_root", "serve", "start_hub_process"]
 
 
 def __getattr__(name: str) -> Any:
     """Load on first use, so that importing the package costs nothing."""
-    if name not in _PLACES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f".{_PLACES[name]}", __name__), name)
+    return getattr(import_module(".state" if "env" in name else ".embedded", __name__), name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import HubwrightError
 from .embedded import serve
-from .env import DEFAULT_PORT
+from .state import DEFAULT_PORT
 
 
 def main() -> int:

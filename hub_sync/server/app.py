@@ -9,6 +9,7 @@ import logging
 import secrets
 import sqlite3
 import time
+from importlib import import_module
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,38 +18,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from . import (
-    auth,
-    problems,
-    routes_commit,
-    routes_discussions,
-    routes_files,
-    routes_lfs,
-    routes_login,
-    routes_pages,
-    routes_repos,
-    routes_status,
-    routes_xet,
-)
+from ..hub import LOOPBACK
+from . import auth, pages, problems, routes_login
 from .problems import Problem
-from .routing import Call, Route, Router, read_body
+from .routing import Call, Route, match, read_body
 from .state import HubState
 
 log = logging.getLogger("hubwright.hub")
 
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _DRAIN_BYTES = 8 << 20
-_ROUTES: list[Route] = [
-    *routes_status.ROUTES,
-    *routes_repos.ROUTES,
-    *routes_files.ROUTES,
-    *routes_commit.ROUTES,
-    *routes_discussions.ROUTES,
-    *routes_lfs.ROUTES,
-    *routes_xet.ROUTES,
-    *routes_login.ROUTES,
-    *routes_pages.ROUTES,
-]
+for _module in ("lfs", "routes_commit", "routes_discussions", "routes_files", "routes_pages", "routes_repos", "xet"):
+    import_module(f".{_module}", __package__)  # its handlers add their routes
 
 
 class HubApp:
@@ -56,7 +36,6 @@ class HubApp:
 
     def __init__(self, hub: HubState, *, loopback_only: bool = True) -> None:
         self.hub = hub
-        self._router = Router(_ROUTES)
         self._loopback_only = loopback_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,9 +43,9 @@ class HubApp:
             return
         started = time.perf_counter()
         request = Request(scope, receive)
-        request_id = request.headers.get("x-request-id") or request.headers.get("x-amzn-trace-id") or ""
-        request_id = request_id[:100] if request_id.isascii() and request_id.isprintable() else ""
-        request_id = request_id or secrets.token_hex(8)
+        request_id = (request.headers.get("x-request-id") or request.headers.get("x-amzn-trace-id") or "")[:100]
+        if not request_id or not request_id.isascii() or not request_id.isprintable():
+            request_id = secrets.token_hex(8)
         sent = {"status": 0, "bytes": 0}
 
         async def tracked(message: Message) -> None:
@@ -104,10 +83,9 @@ class HubApp:
         except sqlite3.OperationalError as error:
             if "locked" in str(error) or "busy" in str(error):
                 return await self._refuse(call, Problem(409, "The hub is busy: try again"))
-            full = "full" in str(error)
-            if not full:
-                log.exception("database error")
-            return await self._refuse(call, Problem(507 if full else 500, f"The hub's database says: {error}"))
+            log.exception("database error")
+            status = 507 if "full" in str(error) else 500
+            return await self._refuse(call, Problem(status, f"The hub's database says: {error}"))
         except UnicodeEncodeError:
             return await self._refuse(call, Problem(400, "The request contains text that is not valid Unicode"))
         except ClientDisconnect:
@@ -120,7 +98,7 @@ class HubApp:
         request = call.request
         self._check_origin(request)
         raw_path: str = request.scope["raw_path"].decode("ascii", "replace")
-        matched = self._router.match(request.method, raw_path)
+        matched = match(request.method, raw_path)
         if isinstance(matched, list):
             return await run_in_threadpool(self._unmatched, call, raw_path, matched)
         route, call.params = matched
@@ -152,8 +130,8 @@ class HubApp:
         if self._loopback_only:
             host = request.headers.get("host", "")
             name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-            if name.lower() not in _LOOPBACK:
-                raise Problem(421, f"This hub answers on {', '.join(_LOOPBACK)} only, not as {host[:100]!r}")
+            if name.lower().strip("[]") not in LOOPBACK:
+                raise Problem(421, f"This hub answers on {', '.join(LOOPBACK)} only, not as {host[:100]!r}")
         site = request.headers.get("sec-fetch-site", "none")
         if request.method not in ("GET", "HEAD") and site not in ("none", "same-origin"):
             raise problems.forbidden("Requests from other web sites are refused")
@@ -163,8 +141,7 @@ class HubApp:
         call.who = self._identify(call.request)
         parts = [unquote(part, errors="replace") for part in raw_path.strip("/").split("/")]
         if parts[0] == "api" and len(parts) > 2 and parts[1] in ("models", "datasets", "spaces"):
-            name = parts[3] if len(parts) > 3 else ""
-            call.params = {"T": parts[1], "namespace": parts[2], "name": name}
+            call.params = {"T": parts[1], "namespace": parts[2], "name": "".join(parts[3:4])}
             call.readable()
             if not allowed:
                 raise problems.not_implemented(f"{call.request.method} {'/'.join(parts[4:]) or raw_path}")
@@ -184,8 +161,8 @@ class HubApp:
         headers = {**problem.headers, "X-Error-Message": message}
         if problem.code:
             headers["X-Error-Code"] = problem.code
-        if routes_pages.wants_page(call):
-            return routes_pages.error_page(call, problem, headers)
+        if pages.wants_page(call):
+            return pages.error_page(call, problem, headers)
         return JSONResponse({"error": problem.message, **problem.extra}, problem.status, headers)
 
 
@@ -199,7 +176,3 @@ async def _drain(request: Request) -> None:
                 return
     except (ClientDisconnect, RuntimeError):  # RuntimeError: the body was read already
         return
-
-
-def create_app(hub: HubState, *, loopback_only: bool = True) -> HubApp:
-    return HubApp(hub, loopback_only=loopback_only)

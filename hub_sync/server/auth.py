@@ -15,6 +15,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -92,22 +93,17 @@ def add_member(store: Store, org: str, user: str, role: str = "write") -> None:
 
 
 def identify(store: Store, authorization: str | None) -> Principal:
-    """The sender of a request, from its Authorization header (Bearer, or Basic with the token as password).
-
-    Raises Problem 401 for a token that is unknown or expired.
-    """
+    """The sender of a request, from its Authorization header (Bearer, or Basic with the token as password). Raises
+    Problem 401 for a token that is unknown or expired."""
     if not authorization:
         return ANONYMOUS
     scheme, _, value = authorization.partition(" ")
-    token = value.strip()
-    if scheme.lower() == "basic":
-        try:
+    token, who = value.strip(), None
+    with suppress(ValueError):
+        if scheme.lower() == "basic":
             token = base64.b64decode(token, validate=True).decode().partition(":")[2]
-        except ValueError:
-            raise problems.unknown_token() from None
-    elif scheme.lower() != "bearer":
-        raise problems.unknown_token()
-    who = _holder(store, token_digest(token))
+        if scheme.lower() in ("basic", "bearer"):
+            who = _holder(store, token_digest(token))
     if who is None:
         raise problems.unknown_token()
     return who
@@ -126,10 +122,8 @@ def _holder(store: Store, digest: str) -> Principal | None:
 
 
 def start_session(store: Store, secret: bytes, token: str) -> str | None:
-    """The value of a browser's session cookie for an access token; None for one that is unknown or expired.
-
-    It names the token by its SHA-256, so a revoked or expired token ends the session.
-    """
+    """The value of a browser's session cookie for an access token; None for one that is unknown or expired. It names
+    the token by its SHA-256, so a revoked or expired token ends the session."""
     digest = token_digest(token)
     if _holder(store, digest) is None:
         return None
@@ -162,12 +156,17 @@ def may_read(store: Store, who: Principal, namespace: str, private: bool) -> boo
     return not private or role_in(store, who, namespace) is not None
 
 
-def require_write(store: Store, who: Principal, namespace: str) -> None:
-    """Raises Problem 401 for anonymous, 403 for a read-only token and for a user without a write role."""
+def require_write_token(who: Principal) -> None:
+    """Raises Problem 401 for anonymous, 403 for a read-only token."""
     if who.anonymous:
         raise problems.login_required()
     if who.role != "write":
         raise problems.forbidden("This token is read-only: use a token with the write role")
+
+
+def require_write(store: Store, who: Principal, namespace: str) -> None:
+    """As `require_write_token`, and Problem 403 for a user without a write role."""
+    require_write_token(who)
     if role_in(store, who, namespace) not in ("admin", "write"):
         raise problems.forbidden(f"You don't have the rights to write under the namespace {namespace!r}")
 
@@ -192,27 +191,26 @@ def describe(store: Store, who: Principal) -> dict[str, Any]:
         "orgs": [
             {"type": "org", "name": org["name"], "fullname": org["fullname"], "roleInOrg": org["role"]} for org in orgs
         ],
-        "auth": {
-            "type": "access_token",
-            "accessToken": {"displayName": who.token_name, "role": who.role},
-        },
+        "auth": {"type": "access_token", "accessToken": {"displayName": who.token_name, "role": who.role}},
     }
 
 
 def sign(secret: bytes, claims: Mapping[str, Any], lifetime_s: float) -> str:
     """A compact signed statement, for URLs and short-lived tokens that carry no account token."""
     body = json.dumps({**claims, "exp": int(time.time() + lifetime_s)}, separators=(",", ":"), sort_keys=True)
-    packed = base64.urlsafe_b64encode(body.encode()).rstrip(b"=")
-    mac = base64.urlsafe_b64encode(hmac.digest(secret, packed, "sha256")).rstrip(b"=")
-    return f"{packed.decode()}.{mac.decode()}"
+    packed = base64.urlsafe_b64encode(body.encode()).rstrip(b"=").decode()
+    return f"{packed}.{_mac(secret, packed)}"
+
+
+def _mac(secret: bytes, packed: str) -> str:
+    return base64.urlsafe_b64encode(hmac.digest(secret, packed.encode(), "sha256")).rstrip(b"=").decode()
 
 
 def unsign(secret: bytes, signed: str, use: str) -> dict[str, Any]:
     """The claims of `sign`. Raises Problem 401 where it was altered, expired, or made for another use."""
     packed, _, mac = signed.partition(".")
     try:
-        expected = base64.urlsafe_b64encode(hmac.digest(secret, packed.encode(), "sha256")).rstrip(b"=")
-        if not hmac.compare_digest(expected, mac.encode()):
+        if not hmac.compare_digest(_mac(secret, packed).encode(), mac.encode()):
             raise ValueError
         claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)))
     except ValueError:

@@ -120,18 +120,6 @@ class BlobStore:
         with self.path(sha256).open("rb", buffering=0) as file:
             file.seek(start)
             left = (1 << 62) if stop is None else stop - start
-            while left > 0:
-                piece = file.read(min(READ_BYTES, left))
-                if not piece:
-                    return
+            while left > 0 and (piece := file.read(min(READ_BYTES, left))):
                 left -= len(piece)
                 yield piece
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(READ_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()

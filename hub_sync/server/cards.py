@@ -46,38 +46,30 @@ def validate(text: str, repo_type: str) -> tuple[list[str], list[str]]:
     errors = []
     for key in ("tags", "language", "datasets", "license", "base_model", "metrics", "task_categories"):
         value = data.get(key)
-        items = value if isinstance(value, list) else [value]
-        if value is not None and not all(isinstance(item, str) for item in items):
+        if value is not None and not all(isinstance(item, str) for item in _as_list(value)):
             errors.append(f'"{key}" must be a string or an array of strings')
     for key in ("pretty_name", "pipeline_tag", "library_name", "license_name", "license_link"):
         if data.get(key) is not None and not isinstance(data[key], str):
             errors.append(f'"{key}" must be a string')
-    if repo_type == "dataset" and not isinstance(data.get("configs", []), list):
-        errors.append('"configs" must be an array')
-    if "model-index" in data and not isinstance(data["model-index"], list):
-        errors.append('"model-index" must be an array')
+    for key in ["model-index"] + ["configs"] * (repo_type == "dataset"):
+        if not isinstance(data.get(key, []), list):
+            errors.append(f'"{key}" must be an array')
     return errors, []
 
 
-def _as_list(value: Any) -> list[str]:
-    items = value if isinstance(value, list) else [value]
-    return [item for item in items if isinstance(item, str)]
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def tags_of(data: dict[str, Any], repo_type: str) -> list[str]:
     """The tags the Hub derives from a card, for filters and `info.tags`."""
-    tags: list[str] = []
     prefixes = {"license": "license:", "datasets": "dataset:", "base_model": "base_model:"}
     if repo_type == "dataset":
-        prefixes |= {
-            "task_categories": "task_categories:",
-            "language": "language:",
-            "size_categories": "size_categories:",
-        }
-    for key in ("library_name", "pipeline_tag", "tags", "language", "datasets", "base_model", "license",
-                "task_categories", "size_categories"):  # fmt: skip
-        tags += [prefixes.get(key, "") + item for item in _as_list(data.get(key))]
-    return list(dict.fromkeys(tags))
+        prefixes |= {key: f"{key}:" for key in ("task_categories", "language", "size_categories")}
+    keys = ("library_name", "pipeline_tag", "tags", "language", "datasets", "base_model", "license", "task_categories",
+            "size_categories")  # fmt: skip
+    pairs = ((key, item) for key in keys for item in _as_list(data.get(key)) if isinstance(item, str))
+    return list(dict.fromkeys(prefixes.get(key, "") + item for key, item in pairs))
 
 
 _ALLOWED = {
@@ -123,8 +115,7 @@ def render_markdown(body: str, resolve_prefix: str, blob_prefix: str) -> str:
         except ValueError:
             return None
         if parts.scheme or parts.netloc or value.startswith(("#", "//")):
-            data = parts.scheme == "data"
-            allowed = value.startswith("data:image/") if tag == "img" else not data
+            allowed = value.startswith("data:image/") if tag == "img" else parts.scheme != "data"
             return value if allowed else None
         path = parts.path.removeprefix("./")
         if path.startswith("/"):

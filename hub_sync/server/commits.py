@@ -51,8 +51,10 @@ class Change:
     operations: list[Operation] = field(default_factory=list)
 
 
-def author_signature(name: str, email: str) -> Signature:
-    return Signature(name.replace("<", "").replace(">", "").replace("\n", " "), email, int(time.time()))
+def author_signature(name: str) -> Signature:
+    """A user as author, now."""
+    plain = name.replace("<", "").replace(">", "").replace("\n", " ")
+    return Signature(plain, f"{name}@users.noreply.localhost", int(time.time()))
 
 
 def join_message(summary: object, description: object) -> str:
@@ -82,11 +84,11 @@ def apply_operations(store: Store, tree: str, operations: Sequence[Operation]) -
 
 def write_commit(store: Store, repo: int, tree: str, parents: Sequence[str], author: Signature, message: str) -> str:
     """Store a commit object and note that it belongs to the repository. Its tree must be stored already."""
-    made = make_object("commit", encode_commit(Commit(tree, tuple(parents), author, message)))
+    commit = make_object("commit", encode_commit(Commit(tree, tuple(parents), author, message)))
     with store.write() as db:
-        store.put_objects([made])
-        db.execute("INSERT INTO repo_commits VALUES (?,?) ON CONFLICT DO NOTHING", (repo, made.sha))
-    return made.sha
+        store.put_objects([commit])
+        db.execute("INSERT INTO repo_commits VALUES (?,?) ON CONFLICT DO NOTHING", (repo, commit.sha))
+    return commit.sha
 
 
 def commit_change(store: Store, repo: int, ref: str, change: Change, verify: Callable[[], None] | None = None) -> str:
@@ -96,20 +98,19 @@ def commit_change(store: Store, repo: int, ref: str, change: Change, verify: Cal
     without a commit. Raises StaleParent (412) where `change.parent` is no longer the head, Problem 404 for a ref that
     does not exist.
     """
-    with store.write() as db:
+    with store.write():
         if verify:
             verify()
-        row = db.execute("SELECT tip FROM refs WHERE repo=? AND name=?", (repo, ref)).fetchone()
-        if row is None:
+        head = store.tip(repo, ref)
+        if head is None:
             raise problems.revision_not_found(ref.removeprefix("refs/heads/"))
-        head: str = row[0]
         if change.parent and change.parent != head:
             raise StaleParent(head, same=_is_same_commit(store, head, change))
         tip = store.read_commit(head)
-        tree, made = apply_operations(store, tip.tree, change.operations)
+        tree, objects = apply_operations(store, tip.tree, change.operations)
         if tree == tip.tree:
             return head
-        store.put_objects(made)
+        store.put_objects(objects)
         sha = write_commit(store, repo, tree, [head], change.author, change.message)
         move_ref(store, repo, ref, sha)
         return sha
@@ -148,7 +149,7 @@ def history(store: Store, commit: str) -> Iterator[tuple[str, Commit]]:
 
 def last_commits(store: Store, commit: str, paths: Sequence[str]) -> dict[str, tuple[str, Commit]]:
     """For each path, the newest commit in the history of `commit` that changed it."""
-    found: dict[str, tuple[str, Commit]] = {}
+    newest: dict[str, tuple[str, Commit]] = {}
     sought = {path: path.split("/") for path in paths}
     current: dict[str, str | None] = {}
     below: tuple[str, Commit] | None = None
@@ -157,16 +158,13 @@ def last_commits(store: Store, commit: str, paths: Sequence[str]) -> dict[str, t
             entry = find(store, decoded.tree, segments)
             now = entry.sha if entry else None
             if below is not None and now != current[path]:
-                found[path] = below
+                newest[path] = below
                 del sought[path]
             current[path] = now
         if not sought:
-            return found
+            return newest
         below = (sha, decoded)
-    for path in sought:
-        if below is not None:
-            found[path] = below
-    return found
+    return newest | (dict.fromkeys(sought, below) if below else {})
 
 
 def merge_operations(store: Store, base: str, ours: str, theirs: str) -> tuple[list[Operation], list[str]]:

@@ -35,8 +35,8 @@ def convert(gguf: Path, output: Path, dtype: str) -> None:
     for path in sorted(output.glob("*.json")):
         value = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(value, dict) and any(key in value for key in _LOCAL_KEYS):
-            kept = {key: item for key, item in value.items() if key not in _LOCAL_KEYS}
-            path.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+            plain = {key: item for key, item in value.items() if key not in _LOCAL_KEYS}
+            path.write_text(json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
     for path in output.iterdir():
         path.chmod(0o644)
 

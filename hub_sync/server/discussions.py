@@ -8,24 +8,15 @@ merged.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sqlite3
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
-from . import problems, repos
+from . import commits, problems, repos
 from .auth import Principal
-from .commits import (
-    Change,
-    apply_operations,
-    author_signature,
-    commit_change,
-    history,
-    merge_operations,
-    move_ref,
-    write_commit,
-)
 from .info import iso
 from .repos import BRANCH, PULL, Repo
 from .store import Store
@@ -35,23 +26,12 @@ OPEN_STATES = ("draft", "open")
 
 
 def create(
-    store: Store,
-    repo: Repo,
-    who: Principal,
-    title: str,
-    description: str,
-    *,
-    pull: bool,
-    base: str | None = None,
-    onto: str = BRANCH + "main",
-) -> int:
-    """Open a discussion, or a pull request onto a branch from the commit `base` (default: its head).
-
-    Returns its number. Raises Problem 404 where the branch does not exist.
-    """
-    title = " ".join(title.split())
-    if not 3 <= len(title) <= 200:
-        raise problems.bad_request("A title needs 3 to 200 characters")
+    store: Store, repo: Repo, who: Principal, title: str, description: str, *,
+    pull: bool, base: str | None = None, onto: str = BRANCH + "main",
+) -> int:  # fmt: skip
+    """Open a discussion, or a pull request onto a branch from the commit `base` (default: its head). Returns its
+    number. Raises Problem 404 where the branch does not exist."""
+    title = _plain_title(title)
     with store.write() as db:
         number = db.execute("SELECT COALESCE(MAX(num), 0) + 1 FROM discussions WHERE repo=?", (repo.id,)).fetchone()[0]
         start = (base or repos.resolve(store, repo, onto)) if pull else None
@@ -61,20 +41,15 @@ def create(
              onto if pull else None, start, time.time()),
         )  # fmt: skip
         if start:
-            move_ref(store, repo.id, f"{PULL}{number}", start)
+            commits.move_ref(store, repo.id, f"{PULL}{number}", start)
         comment(store, repo, number, who, description or title)
     return int(number)
 
 
 def open_with_commit(
-    store: Store,
-    repo: Repo,
-    who: Principal,
-    revision: str,
-    change: Change,
-    description: str,
+    store: Store, repo: Repo, who: Principal, revision: str, change: commits.Change, description: str,
     verify: Callable[[], None],
-) -> tuple[int, str]:
+) -> tuple[int, str]:  # fmt: skip
     """A pull request and its first commit in one transaction: (number, commit)."""
     onto = BRANCH + revision.removeprefix(BRANCH)
     with store.write():
@@ -84,7 +59,7 @@ def open_with_commit(
         title = change.message.split("\n", 1)[0][:200].ljust(3, ".")
         number = create(store, repo, who, title, description, pull=True, base=base, onto=onto)
         ref = f"{PULL}{number}"
-        sha = commit_change(store, repo.id, ref, change, verify)
+        sha = commits.commit_change(store, repo.id, ref, change, verify)
         if sha != base:
             note_commit(store, repo, ref, who, sha)
         _set_status(store, repo, number, "open")
@@ -92,12 +67,10 @@ def open_with_commit(
 
 
 def find(store: Store, repo: Repo, number: int) -> sqlite3.Row:
-    row: sqlite3.Row | None = store.db.execute(
-        "SELECT * FROM discussions WHERE repo=? AND num=?", (repo.id, number)
-    ).fetchone()
+    row = store.db.execute("SELECT * FROM discussions WHERE repo=? AND num=?", (repo.id, number)).fetchone()
     if row is None:
         raise problems.Problem(404, f"Discussion {number} does not exist")
-    return row
+    return cast(sqlite3.Row, row)
 
 
 def require_open(store: Store, repo: Repo, ref: str) -> None:
@@ -107,30 +80,27 @@ def require_open(store: Store, repo: Repo, ref: str) -> None:
         raise problems.forbidden(f"Pull request {row['num']} is {row['status']}: open another one")
 
 
-def _event(store: Store, repo: Repo, number: int, kind: str, who: str, data: dict[str, Any]) -> int:
+def _event(store: Store, repo: Repo, number: int, kind: str, who: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Record an event and return it as the API shows it."""
     with store.write() as db:
         cursor = db.execute(
             "INSERT INTO events (repo, num, type, author, data, created) VALUES (?,?,?,?,?,?)",
             (repo.id, number, kind, who, json.dumps(data), time.time()),
         )
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid
+        return _event_item(db.execute("SELECT * FROM events WHERE id=?", (cursor.lastrowid,)).fetchone())
 
 
 def note_commit(store: Store, repo: Repo, ref: str, who: Principal, sha: str) -> None:
     """Record a commit pushed to a pull request."""
-    number = int(ref.rpartition("/")[2])
-    subject = store.read_commit(sha).title
-    _event(store, repo, number, "commit", who.name, {"oid": sha, "subject": subject})
+    data = {"oid": sha, "subject": store.read_commit(sha).title}
+    _event(store, repo, int(ref.rpartition("/")[2]), "commit", who.name, data)
 
 
 def comment(store: Store, repo: Repo, number: int, who: Principal, text: str) -> dict[str, Any]:
     """Add a comment and return its event."""
     if not text.strip() or len(text) > 65_536:
         raise problems.bad_request("A comment needs 1 to 65536 characters")
-    event = _event(store, repo, number, "comment", who.name, {"raw": text})
-    row = store.db.execute("SELECT * FROM events WHERE id=?", (event,)).fetchone()
-    return _event_item(row)
+    return _event(store, repo, number, "comment", who.name, {"raw": text})
 
 
 def _set_status(store: Store, repo: Repo, number: int, status: str) -> None:
@@ -146,19 +116,22 @@ def change_status(store: Store, repo: Repo, number: int, who: Principal, status:
         if find(store, repo, number)["status"] == "merged":
             raise problems.conflict(f"Pull request {number} is merged already")
         _set_status(store, repo, number, status)
-        event = _event(store, repo, number, "status-change", who.name, {"status": status})
-        return _event_item(store.db.execute("SELECT * FROM events WHERE id=?", (event,)).fetchone())
+        return _event(store, repo, number, "status-change", who.name, {"status": status})
 
 
 def rename(store: Store, repo: Repo, number: int, who: Principal, title: str) -> dict[str, Any]:
-    title = " ".join(title.split())
-    if not 3 <= len(title) <= 200:
-        raise problems.bad_request("A title needs 3 to 200 characters")
+    title = _plain_title(title)
     with store.write() as db:
         old = find(store, repo, number)["title"]
         db.execute("UPDATE discussions SET title=? WHERE repo=? AND num=?", (title, repo.id, number))
-        event = _event(store, repo, number, "title-change", who.name, {"from": old, "to": title})
-        return _event_item(db.execute("SELECT * FROM events WHERE id=?", (event,)).fetchone())
+        return _event(store, repo, number, "title-change", who.name, {"from": old, "to": title})
+
+
+def _plain_title(title: str) -> str:
+    title = " ".join(title.split())
+    if not 3 <= len(title) <= 200:
+        raise problems.bad_request("A title needs 3 to 200 characters")
+    return title
 
 
 def _trees(store: Store, repo: Repo, row: sqlite3.Row) -> tuple[str, str]:
@@ -171,7 +144,7 @@ def conflicts(store: Store, repo: Repo, row: sqlite3.Row) -> list[str]:
     """Paths that keep an open pull request from being merged now."""
     base, theirs = _trees(store, repo, row)
     ours = store.read_commit(repos.resolve(store, repo, row["base"])).tree
-    return merge_operations(store, base, ours, theirs)[1]
+    return commits.merge_operations(store, base, ours, theirs)[1]
 
 
 def merge(store: Store, repo: Repo, number: int, who: Principal, text: str = "") -> str:
@@ -189,7 +162,7 @@ def merge(store: Store, repo: Repo, number: int, who: Principal, text: str = "")
         base, theirs = _trees(store, repo, row)
         target = repos.resolve(store, repo, row["base"])
         ours = store.read_commit(target).tree
-        operations, clashes = merge_operations(store, base, ours, theirs)
+        operations, clashes = commits.merge_operations(store, base, ours, theirs)
         if clashes:
             branch = row["base"].removeprefix(BRANCH)
             shown = ", ".join(clashes[:5]) + (", ..." if len(clashes) > 5 else "")
@@ -197,19 +170,18 @@ def merge(store: Store, repo: Repo, number: int, who: Principal, text: str = "")
                 f"Pull request {number} conflicts with {branch} in {len(clashes)} file(s): {shown}",
                 filesWithConflicts=clashes,
             )
-        tree, made = apply_operations(store, ours, operations)
+        tree, objects = commits.apply_operations(store, ours, operations)
         sha = target
         if tree != ours:
-            store.put_objects(made)
-            commits = []
-            for commit, decoded in history(store, repos.resolve(store, repo, f"{PULL}{number}")):
-                if commit == row["base_commit"]:
-                    break
-                commits.append(f"- {decoded.title} ({commit})")
-            body = "\n".join(reversed(commits))
-            author = author_signature(row["author"], f"{row['author']}@users.noreply.localhost")
-            sha = write_commit(store, repo.id, tree, [target], author, f"{row['title']} (#{number})\n\n{body}".strip())
-            move_ref(store, repo.id, row["base"], sha)
+            store.put_objects(objects)
+            ahead = commits.history(store, repos.resolve(store, repo, f"{PULL}{number}"))
+            merged = itertools.takewhile(lambda pair: pair[0] != row["base_commit"], ahead)
+            lines = reversed([f"- {decoded.title} ({commit})" for commit, decoded in merged])
+            message = f"{row['title']} (#{number})\n\n" + "\n".join(lines)
+            sha = commits.write_commit(
+                store, repo.id, tree, [target], commits.author_signature(row["author"]), message.strip()
+            )
+            commits.move_ref(store, repo.id, row["base"], sha)
         db.execute(
             "UPDATE discussions SET status='merged', merge_commit=? WHERE repo=? AND num=?", (sha, repo.id, number)
         )
@@ -222,7 +194,7 @@ def merge(store: Store, repo: Repo, number: int, who: Principal, text: str = "")
 def _event_item(row: sqlite3.Row) -> dict[str, Any]:
     data = json.loads(row["data"])
     if row["type"] == "comment":
-        latest = {"raw": data["raw"], "html": "", "updatedAt": iso(row["created"]), "author": {"name": row["author"]}}
+        latest = data | {"html": "", "updatedAt": iso(row["created"]), "author": {"name": row["author"]}}
         data = {"edited": False, "hidden": False, "numEdits": 0, "latest": latest, "reactions": []}
     return {
         "id": f"{row['id']:024x}",
@@ -273,10 +245,8 @@ def details(store: Store, repo: Repo, number: int) -> dict[str, Any]:
 def _diff(store: Store, old: str, new: str, most: int = 1000) -> str:
     """Which files a pull request changes, in the header lines of git's diff (no hunks)."""
     lines: list[str] = []
-    for path, before, after in changed_files(store, old, new):
-        if len(lines) > most:
-            break
-        zero = "0" * 40
+    zero = "0" * 40
+    for path, before, after in itertools.islice(changed_files(store, old, new), most):
         lines.append(f"diff --git a/{path} b/{path}\n")
         if before is None and after is not None:
             lines.append(f"new file mode {after[0]}\n")

@@ -23,11 +23,11 @@ from pathlib import Path
 import uvicorn
 
 from ..errors import ConflictError, HubError, UsageError
+from ..hub import LOOPBACK
 from . import auth, xet
-from .app import create_app
+from .app import HubApp
 from .auth import TokenRole
-from .env import client_env
-from .state import HubState, note_server, open_hub, read_token, running_server, server_lock
+from .state import HubState, client_env, note_server, open_hub, read_token, running_server, server_lock
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -54,9 +54,8 @@ def _url(host: str, port: int) -> str:
 
 
 class _Server(uvicorn.Server):
-    """Ends on SIGTERM and SIGINT like any other return; uvicorn's own would raise the signal again afterwards, and
-    the process would die before the database is closed.
-    """
+    """Ends on SIGTERM and SIGINT like any other return; uvicorn's own would raise the signal again afterwards, and the
+    process would die before the database is closed."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -73,7 +72,7 @@ class _Server(uvicorn.Server):
 
 def _server(hub: HubState, loopback_only: bool) -> uvicorn.Server:
     config = uvicorn.Config(
-        create_app(hub, loopback_only=loopback_only),
+        HubApp(hub, loopback_only=loopback_only),
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -119,8 +118,7 @@ class EmbeddedHub:
             stack.callback(self.state.close)
             lock = stack.enter_context(server_lock(root))
             _prepare(self.state)
-            if self._multipart_bytes:
-                self.state.multipart_bytes = self._multipart_bytes
+            self.state.multipart_bytes = self._multipart_bytes or self.state.multipart_bytes
             sock = bind("127.0.0.1", self._port)
             stack.callback(sock.close)
             self.endpoint = _url("127.0.0.1", sock.getsockname()[1])
@@ -170,33 +168,25 @@ def serve(
     root: Path, port: int, host: str = "127.0.0.1", *, allow_remote: bool = False, announce: bool = True
 ) -> None:
     """Serve a root in the foreground until interrupted. Raises ConflictError where it or the port is taken."""
-    loopback = host in ("127.0.0.1", "::1", "localhost")
+    loopback = host in LOOPBACK
     if not loopback and not allow_remote:
         raise UsageError(
             f"--host {host} is not a loopback address: tokens would travel in the clear; put a TLS proxy in front, "
             "or add --allow-remote if the network is yours"
         )
-    hub = open_hub(root)
-    try:
-        with server_lock(root) as lock, contextlib.closing(bind(host, port)) as sock:
-            _prepare(hub)
-            url = _url("127.0.0.1" if host in ("localhost", "0.0.0.0", "::") else host, sock.getsockname()[1])  # noqa: S104
-            note_server(lock, url)
-            if not loopback:
-                print(f"warning: {host} is reachable from other machines and this hub speaks plain HTTP: tokens and "
-                      "files travel in the clear", file=sys.stderr)  # fmt: skip
-            if announce:
-                _announce(root, url, sock.getsockname()[1])
-            _server(hub, loopback).run(sockets=[sock])
-    finally:
-        hub.close()
-
-
-def _announce(root: Path, url: str, port: int) -> None:
-    print(f"hub    {url}")
-    print(f"root   {root.resolve()}")
-    print(f"token  {(root / 'token').resolve()}")
-    print(f'use    eval "$(hubwright hub env --root {root} --port {port})"', flush=True)
+    closing = contextlib.closing
+    with closing(open_hub(root)) as hub, server_lock(root) as lock, closing(bind(host, port)) as sock:
+        _prepare(hub)
+        port = sock.getsockname()[1]
+        url = _url("127.0.0.1" if host in ("localhost", "0.0.0.0", "::") else host, port)  # noqa: S104
+        note_server(lock, url)
+        if not loopback:
+            print(f"warning: {host} is reachable from other machines and this hub speaks plain HTTP: tokens and "
+                  "files travel in the clear", file=sys.stderr)  # fmt: skip
+        if announce:
+            print(f"hub    {url}\nroot   {root.resolve()}\ntoken  {(root / 'token').resolve()}\n"
+                  f'use    eval "$(hubwright hub env --root {root} --port {port})"', flush=True)  # fmt: skip
+        _server(hub, loopback).run(sockets=[sock])
 
 
 @dataclass
@@ -234,10 +224,8 @@ class HubProcess:
 
 
 def start_hub_process(root: Path | str, port: int = 0, log: Path | None = None) -> HubProcess:
-    """Start `python -m hubwright.hub_sync.server` on a root and wait until it answers.
-
-    Raises HubError with the last line the process wrote where it does not start.
-    """
+    """Start `python -m hubwright.hub_sync.server` on a root and wait until it answers. Raises HubError with the last
+    line the process wrote where it does not start."""
     root = Path(root)
     log = log or root / "server.log"
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -246,15 +234,11 @@ def start_hub_process(root: Path | str, port: int = 0, log: Path | None = None) 
         process = subprocess.Popen(command, stdout=sink, stderr=sink, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
-        held = running_server(root)
-        if held and held.get("pid") == process.pid and _answers(held["url"]):
-            endpoint: str = held["url"]
-            hub = open_hub(root)
-            try:
-                token = read_token(root)
+        server = running_server(root)
+        if server and server.get("pid") == process.pid and _answers(server["url"]):
+            endpoint, token = server["url"], read_token(root)
+            with contextlib.closing(open_hub(root)) as hub:
                 return HubProcess(root, endpoint, token, client_env(hub, endpoint, token), process)
-            finally:
-                hub.close()
         time.sleep(0.02)
     process.kill()
     process.wait()

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Sequence
+from html import escape
 from typing import Any
 
 from .cards import CARD_MAX_BYTES, card_metadata, tags_of
 from .commits import last_commits
-from .objects import Commit, encode_pointer
+from .objects import Commit, TreeEntry, encode_pointer
 from .repos import BRANCH, Repo
 from .state import HubState
 from .store import BlobInfo, Store
-from .tree import PathEntry, find
-
-FORBIDDEN_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
+from .tree import find, listing
 
 
 def iso(seconds: float) -> str:
@@ -25,10 +24,10 @@ def iso(seconds: float) -> str:
 
 def head_commit(store: Store, repo: Repo) -> str:
     """The commit of main."""
-    row = store.db.execute("SELECT tip FROM refs WHERE repo=? AND name=?", (repo.id, BRANCH + "main")).fetchone()
-    if row is None:
+    tip = store.tip(repo.id, BRANCH + "main")
+    if tip is None:
         raise LookupError(f"{repo.full_name} has no main branch")
-    return str(row[0])
+    return tip
 
 
 def read_text(hub: HubState, tree: str, path: str, limit: int = CARD_MAX_BYTES) -> str | None:
@@ -43,35 +42,27 @@ def read_text(hub: HubState, tree: str, path: str, limit: int = CARD_MAX_BYTES) 
     return None if data is None else data.decode(errors="replace")
 
 
-def _pointer_size(info: BlobInfo) -> int:
-    return len(encode_pointer(info.lfs or "", info.lfs_size))
+def _pointer(key: str, info: BlobInfo) -> dict[str, Any]:
+    """`lfs` of a large file, its SHA-256 under `key`; empty for another file."""
+    if not info.lfs:
+        return {}
+    size = len(encode_pointer(info.lfs, info.lfs_size))
+    return {"lfs": {key: info.lfs, "size": info.lfs_size, "pointerSize": size}}
 
 
-def sibling(entry: PathEntry, info: BlobInfo | None, details: bool) -> dict[str, Any]:
-    """One file of `info.siblings`; sizes in bytes where `details` are asked for."""
-    value: dict[str, Any] = {"rfilename": entry.path}
-    if details and info is not None:
-        value |= {"size": info.content_size, "blobId": entry.sha}
-        if info.lfs:
-            value["lfs"] = {"sha256": info.lfs, "size": info.lfs_size, "pointerSize": _pointer_size(info)}
-    return value
-
-
-def tree_items(hub: HubState, entries: Sequence[PathEntry], commit: str | None = None) -> list[dict[str, Any]]:
+def tree_items(hub: HubState, entries: Sequence[TreeEntry], commit: str | None = None) -> list[dict[str, Any]]:
     """Rows of a tree listing; with `commit`, each tells the last commit that changed it."""
     infos = hub.store.blob_infos(entry.sha for entry in entries if not entry.is_tree)
-    last = last_commits(hub.store, commit, [entry.path for entry in entries]) if commit else {}
+    last = last_commits(hub.store, commit, [entry.name for entry in entries]) if commit else {}
     items = []
     for entry in entries:
         item: dict[str, Any] = {"type": "directory" if entry.is_tree else "file", "oid": entry.sha, "size": 0}
         info = infos.get(entry.sha)
         if info is not None:
-            item["size"] = info.content_size
-            if info.lfs:
-                item["lfs"] = {"oid": info.lfs, "size": info.lfs_size, "pointerSize": _pointer_size(info)}
-        item["path"] = entry.path
-        if entry.path in last:
-            sha, decoded = last[entry.path]
+            item |= {"size": info.content_size, **_pointer("oid", info)}
+        item["path"] = entry.name
+        if entry.name in last:
+            sha, decoded = last[entry.name]
             item["lastCommit"] = {"id": sha, "title": decoded.title, "date": iso(decoded.author.when)}
         items.append(item)
     return items
@@ -86,10 +77,7 @@ def commit_item(sha: str, commit: Commit, formatted: bool = False) -> dict[str, 
         "date": iso(commit.author.when),
     }
     if formatted:
-        item["formatted"] = {
-            "title": commit.title.translate(FORBIDDEN_HTML),
-            "message": commit.body.translate(FORBIDDEN_HTML),
-        }
+        item["formatted"] = {"title": escape(commit.title), "message": escape(commit.body)}
     return item
 
 
@@ -138,9 +126,15 @@ def repo_summary(hub: HubState, repo: Repo, commit: str | None = None) -> dict[s
 
 
 def siblings(hub: HubState, tree: str, details: bool) -> list[dict[str, Any]]:
-    entries = [entry for entry in hub.listings.get(hub.store, tree, True) if not entry.is_tree]
+    """The files of a tree; sizes in bytes where `details` are wanted."""
+    entries = [entry for entry in listing(hub.store, tree, True) if not entry.is_tree]
     infos = hub.store.blob_infos(entry.sha for entry in entries) if details else {}
-    return [sibling(entry, infos.get(entry.sha), details) for entry in entries]
+    rows: list[dict[str, Any]] = []
+    for entry in entries:
+        rows.append({"rfilename": entry.name})
+        if info := infos.get(entry.sha):
+            rows[-1] |= {"size": info.content_size, "blobId": entry.sha, **_pointer("sha256", info)}
+    return rows
 
 
 def used_storage(store: Store, repo: Repo) -> int:
@@ -152,11 +146,14 @@ def used_storage(store: Store, repo: Repo) -> int:
 def repo_info(hub: HubState, repo: Repo, commit: str, *, details: bool, expand: Iterable[str] = ()) -> dict[str, Any]:
     """The full answer of the info route. With `expand`, only the named properties."""
     value = repo_summary(hub, repo, commit)
-    wanted = set(expand)
-    if not wanted or "siblings" in wanted:
+    names = set(expand)
+    if not names or "siblings" in names:
         value["siblings"] = siblings(hub, hub.store.read_commit(commit).tree, details)
     value["usedStorage"] = used_storage(hub.store, repo)
-    if wanted:
-        keep = {"_id", "id", "modelId"} | wanted
-        value = {key: item for key, item in value.items() if key in keep}
-    return value
+    return expanded(value, names)
+
+
+def expanded(value: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    """The named properties of a repository, and its id; all if none is named."""
+    keep = {"_id", "id", "modelId"} | names
+    return {key: item for key, item in value.items() if key in keep} if names else value

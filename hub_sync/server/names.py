@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from ..text import is_well_formed
-from .problems import Problem, bad_request, invalid_path
+from .problems import bad_request, invalid_path
 
 REPO_TYPES = ("model", "dataset", "space")
 SPACE_SDKS = ("gradio", "streamlit", "docker", "static")
@@ -54,40 +54,32 @@ def check_ref_name(name: object) -> None:
         raise bad_request(f"Invalid reference name: {name!r}")
 
 
-def is_commit(text: str) -> bool:
-    return bool(_COMMIT.fullmatch(text))
-
-
 def is_sha256(text: object) -> bool:
     return isinstance(text, str) and bool(_SHA256.fullmatch(text))
 
 
 def split_path(path: object) -> list[str]:
     """The segments of a file's path in a repository. Raises Problem 422 where it could escape or confuse git."""
-    problem = _path_problem(path)
-    if problem:
-        raise problem
-    assert isinstance(path, str)
+    if not isinstance(path, str) or not path:
+        raise invalid_path("A file path is missing")
+    fault = _path_fault(path)
+    if fault:
+        raise invalid_path(f"Invalid path {path[:200]!a}: {fault}")
     return path.split("/")
 
 
-def _path_problem(path: object) -> Problem | None:
-    if not isinstance(path, str) or not path:
-        return invalid_path("A file path is missing")
-    shown = ascii(path[:200])
+def _path_fault(path: str) -> str | None:
     if not is_well_formed(path):
-        return invalid_path(f"Invalid path {shown}: it is not valid Unicode")
+        return "it is not valid Unicode"
     if len(path.encode()) > PATH_MAX_BYTES:
-        return invalid_path(f"Invalid path {shown}: longer than {PATH_MAX_BYTES} bytes")
+        return f"longer than {PATH_MAX_BYTES} bytes"
     if any(ord(c) < 32 or ord(c) == 127 for c in path) or "\\" in path:
-        return invalid_path(f"Invalid path {shown}: control characters and backslashes are not allowed")
+        return "control characters and backslashes are not allowed"
     for segment in path.split("/"):
         if segment in ("", ".", "..") or len(segment.encode()) > SEGMENT_MAX_BYTES:
-            return invalid_path(
-                f"Invalid path {shown}: segments must be 1 to {SEGMENT_MAX_BYTES} bytes, not '.' or '..'"
-            )
+            return f"segments must be 1 to {SEGMENT_MAX_BYTES} bytes, not '.' or '..'"
         if _is_dot_git(segment):
-            return invalid_path(f"Invalid path {shown}: '.git' is not allowed")
+            return "'.git' is not allowed"
     return None
 
 

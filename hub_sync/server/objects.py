@@ -28,7 +28,7 @@ POINTER_MAX_BYTES = 200
 
 
 class TreeEntry(NamedTuple):
-    """One line of a tree: `mode` as git writes it, `name` one path segment, `sha` 40 hex digits."""
+    """A file or folder: `mode` as git writes it, `name` a path segment (a path in listings), `sha` 40 hex digits."""
 
     mode: str
     name: str

@@ -6,18 +6,10 @@ import fnmatch
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 # What a new repository stores outside git from the start: formats that are binary and do not diff.
-_LFS_SUFFIXES = (
-    "7z", "arrow", "avif", "avro", "bin", "bz2", "ckpt", "flac", "gguf", "gif", "gz", "h5", "jpeg", "jpg", "joblib",
-    "lz4", "mlmodel", "model", "mp3", "mp4", "msgpack", "npy", "npz", "ogg", "onnx", "opus", "ot", "parquet", "pb",
-    "pdf", "pickle", "pkl", "png", "pt", "pth", "rar", "safetensors", "spm", "tar", "tflite", "tgz", "tif", "tiff",
-    "wasm", "wav", "webm", "webp", "xz", "zip", "zst",
-)  # fmt: skip
-DEFAULT_GITATTRIBUTES = "".join(
-    [*(f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in _LFS_SUFFIXES)]
-    + [f"{glob} filter=lfs diff=lfs merge=lfs -text\n" for glob in ("*.tar.*", "*tfevents*", "saved_model/**/*")]
-)
+DEFAULT_GITATTRIBUTES = (Path(__file__).parent / "gitattributes.txt").read_text()
 
 
 class Glob:
@@ -55,9 +47,7 @@ class Glob:
         return len(segments) in reached
 
 
-@lru_cache(maxsize=4096)
-def _compile(glob: str) -> Glob:
-    return Glob(glob)
+_compile = lru_cache(maxsize=4096)(Glob)
 
 
 @dataclass(frozen=True)
@@ -85,13 +75,9 @@ def is_ignored(rules: list[_Rule], path: str) -> bool:
     """True where a .gitignore with these rules leaves the file out. The last matching rule wins."""
     parts = path.split("/")
     for depth in range(1, len(parts) + 1):
-        verdict = False
-        for rule in rules:
-            if rule.folders_only and depth == len(parts):
-                continue
-            if rule.glob.matches(parts[:depth]):
-                verdict = not rule.negated
-        if verdict:
+        acting = [rule for rule in rules if not (rule.folders_only and depth == len(parts))]
+        last = next((rule for rule in reversed(acting) if rule.glob.matches(parts[:depth])), None)
+        if last and not last.negated:
             return True  # what lies below an ignored folder cannot be brought back
     return False
 
@@ -115,8 +101,4 @@ def parse_lfs_rules(text: str) -> list[tuple[Glob, bool]]:
 def is_lfs(rules: list[tuple[Glob, bool]], path: str) -> bool:
     """True where the last rule that matches `path` keeps it in LFS."""
     segments = path.split("/")
-    verdict = False
-    for glob, lfs in rules:
-        if glob.matches(segments):
-            verdict = lfs
-    return verdict
+    return next((lfs for glob, lfs in reversed(rules) if glob.matches(segments)), False)

@@ -7,6 +7,7 @@ because a client compares them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 INVALID_CREDENTIALS = "Invalid credentials in Authorization header"
@@ -33,24 +34,12 @@ class Problem(Exception):
         self.extra = dict(extra or {})
 
 
-def bad_request(message: str) -> Problem:
-    return Problem(400, message)
-
-
-def invalid_path(message: str) -> Problem:
-    return Problem(422, message)
-
-
-def unknown_token() -> Problem:
-    return Problem(401, INVALID_CREDENTIALS)
-
-
-def login_required() -> Problem:
-    return Problem(401, "A token is required: set HF_TOKEN")
-
-
-def forbidden(message: str) -> Problem:
-    return Problem(403, message)
+bad_request = partial(Problem, 400)
+unknown_token = partial(Problem, 401, INVALID_CREDENTIALS)
+login_required = partial(Problem, 401, "A token is required: set HF_TOKEN")
+forbidden = partial(Problem, 403)
+too_large = partial(Problem, 413)
+invalid_path = partial(Problem, 422)
 
 
 def repo_not_found(anonymous: bool) -> Problem:
@@ -71,10 +60,6 @@ def entry_not_found(message: str = "Entry not found", commit: str | None = None)
 
 def conflict(message: str, **extra: Any) -> Problem:
     return Problem(409, message, extra=extra)
-
-
-def too_large(message: str) -> Problem:
-    return Problem(413, message)
 
 
 def not_implemented(what: str) -> Problem:

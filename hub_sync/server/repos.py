@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import auth, problems
 from .auth import Principal
 from .commits import author_signature, move_ref, write_commit
-from .names import REPO_TYPES, SPACE_SDKS, check_ref_name, check_repo_name, is_commit
+from .names import REPO_TYPES, SPACE_SDKS, check_ref_name, check_repo_name
 from .objects import MODE_FILE, TreeEntry, encode_tag, encode_tree, make_object
 from .patterns import DEFAULT_GITATTRIBUTES
 from .store import Store
@@ -43,10 +43,7 @@ class Repo:
 
 
 def _from_row(row: sqlite3.Row) -> Repo:
-    return Repo(
-        row["id"], row["type"], row["namespace"], row["name"], bool(row["private"]), row["gated"], row["sdk"],
-        row["created"], row["updated"],
-    )  # fmt: skip
+    return Repo(**{**dict(row), "private": bool(row["private"])})
 
 
 def check_type(repo_type: object) -> str:
@@ -89,11 +86,8 @@ def list_visible(store: Store, who: Principal, repo_type: str) -> list[Repo]:
 def create(
     store: Store, who: Principal, repo_type: str, namespace: str | None, name: str, *, private: bool, sdk: str | None
 ) -> Repo:
-    """Create a repository with its first commit, in one transaction.
-
-    Raises Problem 409 (carrying the repository's `url` path in `extra`) where it exists, 400 for a bad name, 403
-    where the caller may not write to the namespace.
-    """
+    """Create a repository with its first commit, in one transaction. Raises Problem 409 (carrying the repository's
+    `url` path in `extra`) where it exists, 400 for a bad name, 403 where the caller may not write to the namespace."""
     if who.anonymous:
         raise problems.login_required()
     namespace = namespace or who.name
@@ -107,12 +101,7 @@ def create(
             raise problems.conflict(
                 f"You already created this {repo_type} repo: {existing.full_name}", url=existing.hub_path
             )
-        row = db.execute("SELECT name FROM users WHERE name=?", (namespace,)).fetchone()
-        if row is None:  # only an administrator gets here: the namespace is founded with its first repository
-            auth.create_user(store, namespace, kind="org")
-            auth.add_member(store, namespace, who.name, "admin")
-        else:
-            namespace = row["name"]
+        namespace = _ensure_namespace(store, who, namespace)
         now = time.time()
         cursor = db.execute(
             "INSERT INTO repos (type, namespace, name, private, sdk, created, updated) VALUES (?,?,?,?,?,?,?)",
@@ -125,12 +114,21 @@ def create(
         blobs = {path: make_object("blob", text.encode()) for path, text in files.items()}
         tree = make_object("tree", encode_tree(TreeEntry(MODE_FILE, path, blob.sha) for path, blob in blobs.items()))
         store.put_objects([*blobs.values(), tree])
-        author = author_signature(who.name, f"{who.name}@users.noreply.localhost")
+        author = author_signature(who.name)
         tip = write_commit(store, cursor.lastrowid, tree.sha, [], author, "initial commit")
         move_ref(store, cursor.lastrowid, BRANCH + "main", tip)
         created = lookup(store, repo_type, namespace, name)
         assert created is not None
         return created
+
+
+def _ensure_namespace(store: Store, who: Principal, namespace: str) -> str:
+    """The namespace as it is spelt; an absent one, to which only an administrator may write, is added."""
+    row = store.db.execute("SELECT name FROM users WHERE name=?", (namespace,)).fetchone()
+    if row is None:
+        auth.create_user(store, namespace, kind="org")
+        auth.add_member(store, namespace, who.name, "admin")
+    return str(row["name"]) if row else namespace
 
 
 def delete(store: Store, repo: Repo) -> None:
@@ -139,20 +137,20 @@ def delete(store: Store, repo: Repo) -> None:
         db.execute("DELETE FROM repos WHERE id=?", (repo.id,))
 
 
-def move(store: Store, who: Principal, repo: Repo, namespace: str, name: str) -> None:
-    """Rename or transfer. Raises Problem 409 where the target exists, 403 where the caller may not write there."""
+def move(store: Store, who: Principal, repo: Repo, namespace: str, name: str) -> Repo:
+    """The repository under its new name, perhaps in another namespace. Raises Problem 409 where the target exists, 403
+    where the caller may not write there."""
     check_repo_name(namespace, name)
     auth.require_write(store, who, namespace)
     with store.write() as db:
-        taken = lookup(store, repo.type, namespace, name)
-        if taken is not None and taken.id != repo.id:
-            raise problems.conflict(f"A {repo.type} repository called {taken.full_name} already exists")
-        if db.execute("SELECT 1 FROM users WHERE name=?", (namespace,)).fetchone() is None:
-            auth.create_user(store, namespace, kind="org")
-            auth.add_member(store, namespace, who.name, "admin")
+        other = lookup(store, repo.type, namespace, name)
+        if other is not None and other.id != repo.id:
+            raise problems.conflict(f"A {repo.type} repository called {other.full_name} already exists")
+        _ensure_namespace(store, who, namespace)
         db.execute(
             "UPDATE repos SET namespace=?, name=?, updated=? WHERE id=?", (namespace, name, time.time(), repo.id)
         )
+    return replace(repo, namespace=namespace, name=name)
 
 
 def update_settings(store: Store, repo: Repo, private: bool | None, gated: object = None) -> None:
@@ -170,19 +168,13 @@ def resolve(store: Store, repo: Repo, revision: str) -> str:
     A commit counts only where it belongs to this repository: a hash is no key to another one's history.
     Raises Problem 404 RevisionNotFound.
     """
-    if is_commit(revision):
-        found = store.db.execute("SELECT sha FROM repo_commits WHERE repo=? AND sha=?", (repo.id, revision)).fetchone()
-        if found:
-            return str(found[0])
-        raise problems.revision_not_found(revision)
     names = [revision] if revision.startswith("refs/") else [BRANCH + revision, TAG + revision]
     if revision == "HEAD":
         names = [BRANCH + "main"]
-    for name in names:
-        found = store.db.execute("SELECT tip FROM refs WHERE repo=? AND name=?", (repo.id, name)).fetchone()
-        if found:
-            return str(found[0])
-    if 7 <= len(revision) < 40 and set(revision) <= set("0123456789abcdef"):
+    for name in names:  # no branch or tag is called like a commit
+        if tip := store.tip(repo.id, name):
+            return tip
+    if 7 <= len(revision) <= 40 and set(revision) <= set("0123456789abcdef"):
         rows = store.db.execute(
             "SELECT sha FROM repo_commits WHERE repo=? AND sha>=? AND sha<? LIMIT 2",
             (repo.id, revision, revision + "g"),
@@ -195,7 +187,7 @@ def resolve(store: Store, repo: Repo, revision: str) -> str:
 def head_ref(store: Store, repo: Repo, revision: str) -> str:
     """The full name of the branch or pull request that a commit goes to. Raises Problem 404; 400 for tags, commits."""
     name = revision if revision.startswith((BRANCH, PULL)) else BRANCH + revision
-    if store.db.execute("SELECT 1 FROM refs WHERE repo=? AND name=?", (repo.id, name)).fetchone():
+    if store.tip(repo.id, name):
         return name
     resolve(store, repo, revision)
     raise problems.bad_request(f"{revision!r} is not a branch: commits go to branches or to refs/pr/N")
@@ -223,17 +215,14 @@ def create_ref(
         tip = resolve(store, repo, revision)
         check_ref_name(name)
         assert isinstance(name, str)
-        existing = db.execute("SELECT name FROM refs WHERE repo=? AND name=?", (repo.id, prefix + name)).fetchone()
         # Git keeps refs as files: `a` and `a/b` cannot both exist.
-        names = [row[0] for row in db.execute("SELECT name FROM refs WHERE repo=?", (repo.id,))]
-        new = prefix + name
-        nested = next((old for old in names if old.startswith(new + "/") or new.startswith(old + "/")), None)
-        if existing or nested:
-            raise problems.conflict(f"Reference {existing[0] if existing else nested} already exists")
+        new = f"{prefix}{name}/"
+        for (old,) in db.execute("SELECT name FROM refs WHERE repo=?", (repo.id,)):
+            if new.startswith(f"{old}/") or old.startswith(new):
+                raise problems.conflict(f"Reference {old} already exists")
         target = None
         if prefix == TAG and isinstance(message, str) and message.strip():
-            tagger = author_signature(who.name, f"{who.name}@users.noreply.localhost")
-            tag = make_object("tag", encode_tag(name, tip, tagger, message))
+            tag = make_object("tag", encode_tag(name, tip, author_signature(who.name), message))
             store.put_objects([tag])
             target = tag.sha
         move_ref(store, repo.id, prefix + name, tip, target)
@@ -250,12 +239,10 @@ def delete_ref(store: Store, repo: Repo, prefix: str, name: str) -> None:
 
 def squash(store: Store, repo: Repo, ref: str, who: Principal, message: str) -> str:
     """Replace a ref's history by one commit with the same files and return it."""
-    with store.write() as db:
-        row = db.execute("SELECT tip FROM refs WHERE repo=? AND name=?", (repo.id, ref)).fetchone()
-        if row is None:
+    with store.write():
+        tip = store.tip(repo.id, ref)
+        if tip is None:
             raise problems.revision_not_found(ref.removeprefix(BRANCH))
-        tree = store.read_commit(row[0]).tree
-        author = author_signature(who.name, f"{who.name}@users.noreply.localhost")
-        sha = write_commit(store, repo.id, tree, [], author, message)
+        sha = write_commit(store, repo.id, store.read_commit(tip).tree, [], author_signature(who.name), message)
         move_ref(store, repo.id, ref, sha)
         return sha

@@ -23,7 +23,7 @@ from .names import split_path
 from .objects import GitObject, blob_hasher, encode_pointer, make_object, parse_pointer
 from .patterns import is_ignored, is_lfs, parse_ignore, parse_lfs_rules
 from .repos import Repo
-from .routing import Call, Route, stream_to
+from .routing import Call, route, stream_to
 
 REGULAR_MAX_BYTES = 10 << 20  # larger files are asked for as LFS, and leave the database if they come anyway
 COMMIT_MAX_BYTES = 300 << 20
@@ -32,6 +32,7 @@ PENDING_BYTES = 16 << 20
 PREUPLOAD_MAX_FILES = 256
 
 
+@route("POST", "/api/{T}/{repo}/preupload/{rev*}")
 def preupload(call: Call) -> Response:
     repo = call.writable()
     body = call.json()
@@ -41,8 +42,9 @@ def preupload(call: Call) -> Response:
     commit = repos.resolve(call.hub.store, repo, call.params["rev"])
     tree = call.hub.store.read_commit(commit).tree
     lfs_rules = parse_lfs_rules(info.read_text(call.hub, tree, ".gitattributes") or "")
-    given = body.get("gitIgnore")
-    ignore = given if isinstance(given, str) else info.read_text(call.hub, tree, ".gitignore")
+    ignore = body.get("gitIgnore")
+    if not isinstance(ignore, str):
+        ignore = info.read_text(call.hub, tree, ".gitignore")
     ignore_rules = parse_ignore(ignore or "")
     answer = []
     for file in files:
@@ -52,21 +54,15 @@ def preupload(call: Call) -> Response:
         if not isinstance(size, int) or size < 0:
             raise problems.bad_request("size must be a number of bytes")
         large = size > REGULAR_MAX_BYTES or (size > 0 and is_lfs(lfs_rules, path))
-        answer.append(
-            {
-                "path": path,
-                "uploadMode": "lfs" if large else "regular",
-                "shouldIgnore": is_ignored(ignore_rules, path),
-            }
-        )
+        mode = "lfs" if large else "regular"
+        answer.append({"path": path, "uploadMode": mode, "shouldIgnore": is_ignored(ignore_rules, path)})
     return JSONResponse({"files": answer})
 
 
+@route("POST", "/api/{T}/{repo}/commit/{rev*}", streams=True)
 async def commit(call: Call) -> Response:
-    """Receive the NDJSON of a commit (spooled to disk beyond 1 MiB), then apply it in a worker thread.
-
-    A commit whose answer could not be delivered and that is sent again is answered with the commit it made.
-    """
+    """Receive the NDJSON of a commit (spooled to disk beyond 1 MiB), then apply it in a worker thread. A commit whose
+    answer could not be delivered and that is sent again is answered with the commit it made."""
     repo = await run_in_threadpool(call.writable)
     with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES, dir=str(call.hub.blobs.tmp)) as spool:
         size = 0
@@ -105,23 +101,19 @@ def _items(spool: IO[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             item = json.loads(line)
             key, value = item["key"], item["value"]
+            if not isinstance(key, str) or not isinstance(value, dict):
+                raise TypeError
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise problems.bad_request(
-                f"Line {number} of the commit is not a JSON object with key and value"
-            ) from None
-        if not isinstance(key, str) or not isinstance(value, dict):
-            raise problems.bad_request(f"Line {number} of the commit is not a JSON object with key and value")
+            problem = f"Line {number} of the commit is not a JSON object with key and value"
+            raise problems.bad_request(problem) from None
         if number > MAX_OPERATIONS + 1:
             raise problems.bad_request(f"A commit may have at most {MAX_OPERATIONS} operations")
         yield key, value
 
 
 class _Collector:
-    """Turns the lines of a commit into operations, storing blobs on the way.
-
-    Blobs are stored before the commit's transaction once 16 MiB are waiting, so that memory stays flat; nothing
-    refers to them until the commit does.
-    """
+    """Turns the lines of a commit into operations, storing blobs on the way. Blobs are stored before the commit's
+    transaction once 16 MiB are waiting, so that memory stays flat; nothing refers to them until the commit does."""
 
     def __init__(self, call: Call, repo: Repo) -> None:
         self._call = call
@@ -157,10 +149,10 @@ class _Collector:
         pointer = parse_pointer(data)
         if pointer:  # a pointer sent as a file gives no more rights than one sent as lfsFile
             self.large.append(pointer)
-        made = make_object("blob", data)
+        blob = make_object("blob", data)
         if card and not pointer and len(data) <= cards.CARD_MAX_BYTES:  # parsed once, by whoever sends it
-            self._call.hub.store.card(made.sha, lambda: cards.card_metadata(card))
-        return self.add(made)
+            self._call.hub.store.card(blob.sha, lambda: cards.card_metadata(card))
+        return self.add(blob)
 
     def _oversized(self, data: bytes) -> str:
         hub = self._call.hub
@@ -176,14 +168,14 @@ class _Collector:
 
     def lfs_file(self, value: dict[str, Any]) -> str:
         oid, size = value.get("oid"), value.get("size")
-        known = lfs.usable_size(self._call.hub, self._call.who, self._repo, oid)
-        if known is None:
+        stored = lfs.usable_size(self._call.hub, self._call.who, self._repo, oid)
+        if stored is None:
             raise problems.bad_request(f"LFS pointer pointed to a file that does not exist: {value.get('path')!a}")
         assert isinstance(oid, str)
-        if size is not None and size != known:
-            raise problems.bad_request(f"The size of {value.get('path')!a} is {known} bytes, not {size}")
-        self.large.append((oid, known))
-        return self.add(make_object("blob", encode_pointer(oid, known)))
+        if size not in (None, stored):
+            raise problems.bad_request(f"The size of {value.get('path')!a} is {stored} bytes, not {size}")
+        self.large.append((oid, stored))
+        return self.add(make_object("blob", encode_pointer(oid, stored)))
 
     def verify(self) -> None:
         """Inside the transaction: store what waits, and link every large file that the caller may use."""
@@ -197,19 +189,16 @@ class _Collector:
 
 def _read_change(call: Call, collector: _Collector, spool: IO[bytes]) -> tuple[Change, str]:
     """The change that the lines describe, and the description alone."""
-    author = author_signature(call.who.name, f"{call.who.name}@users.noreply.localhost")
-    change: Change | None = None
-    description = ""
-    for key, value in _items(spool):
-        if change is None:
-            if key != "header":
-                raise problems.bad_request("A commit starts with its header")
-            parent = value.get("parentCommit")
-            if parent is not None and not isinstance(parent, str):
-                raise problems.bad_request("parentCommit must be a commit hash")
-            description = value.get("description") or ""
-            change = Change(join_message(value.get("summary"), description), author, parent)
-            continue
+    items = _items(spool)
+    key, value = next(items, ("", {}))
+    if key != "header":
+        raise problems.bad_request("A commit starts with its header")
+    parent = value.get("parentCommit")
+    if parent is not None and not isinstance(parent, str):
+        raise problems.bad_request("parentCommit must be a commit hash")
+    description = value.get("description") or ""
+    change = Change(join_message(value.get("summary"), description), author_signature(call.who.name), parent)
+    for key, value in items:
         path = value.get("path")
         if key == "deletedFolder" and isinstance(path, str):
             path = path.rstrip("/")
@@ -225,8 +214,6 @@ def _read_change(call: Call, collector: _Collector, spool: IO[bytes]) -> tuple[C
             change.operations.append(Operation("delete_folder", path))
         else:
             raise problems.bad_request(f"Unknown operation {key[:40]!r}")
-    if change is None:
-        raise problems.bad_request("A commit starts with its header")
     return change, description if isinstance(description, str) else ""
 
 
@@ -262,9 +249,3 @@ def _committed(call: Call, repo: Repo, sha: str, pull_url: str | None = None) ->
     if pull_url:
         answer["pullRequestUrl"] = pull_url
     return JSONResponse(answer, headers={"X-Repo-Commit": sha})
-
-
-ROUTES = [
-    Route("POST", "/api/{T}/{repo}/preupload/{rev*}", preupload),
-    Route("POST", "/api/{T}/{repo}/commit/{rev*}", commit, streams=True),
-]

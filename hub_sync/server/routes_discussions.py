@@ -8,12 +8,13 @@ from starlette.responses import JSONResponse, Response
 
 from ..text import well_formed
 from . import auth, discussions, problems
-from .routing import Call, Route
+from .repos import Repo
+from .routing import Call, route
 
 PAGE = 50
 
 
-def _number(call: Call) -> int:
+def number_of(call: Call) -> int:
     text = call.params["num"]
     if not text.isdecimal() or len(text) > 9:
         raise problems.Problem(404, f"Discussion {text[:40]} does not exist")
@@ -27,6 +28,7 @@ def _text(body: dict[str, Any], key: str, default: str = "") -> str:
     return well_formed(value)
 
 
+@route("GET", "/api/{T}/{repo}/discussions")
 def list_all(call: Call) -> Response:
     repo = call.readable()
     rows = discussions.list_all(call.hub.store, repo)
@@ -42,12 +44,13 @@ def list_all(call: Call) -> Response:
     return JSONResponse({"discussions": page, "count": len(rows), "start": start})
 
 
+@route("POST", "/api/{T}/{repo}/discussions")
 def create(call: Call) -> Response:
     """Anybody who is logged in and may read may discuss; a pull request brings a ref and needs write access."""
     body = call.json()
     pull = body.get("pullRequest") is True
     repo = call.writable() if pull else call.readable()
-    _require_login(call)
+    auth.require_write_token(call.who)
     number = discussions.create(
         call.hub.store, repo, call.who, _text(body, "title"), _text(body, "description"), pull=pull
     )
@@ -56,58 +59,48 @@ def create(call: Call) -> Response:
     return JSONResponse(discussions.summary(repo, row) | {"url": url}, status_code=201)
 
 
-def _require_login(call: Call) -> None:
-    if call.who.anonymous:
-        raise problems.login_required()
-    if call.who.role != "write":
-        raise problems.forbidden("This token is read-only: use a token with the write role")
-
-
+@route("GET", "/api/{T}/{repo}/discussions/{num}")
 def details(call: Call) -> Response:
-    return JSONResponse(discussions.details(call.hub.store, call.readable(), _number(call)))
+    return JSONResponse(discussions.details(call.hub.store, call.readable(), number_of(call)))
 
 
+@route("POST", "/api/{T}/{repo}/discussions/{num}/merge")
 def merge(call: Call) -> Response:
     repo = call.writable()
-    sha = discussions.merge(call.hub.store, repo, _number(call), call.who, _text(call.json(), "comment"))
+    sha = discussions.merge(call.hub.store, repo, number_of(call), call.who, _text(call.json(), "comment"))
     return JSONResponse({"success": True, "mergeCommitId": sha}, headers={"X-Repo-Commit": sha})
 
 
-def status(call: Call) -> Response:
-    """The author, or anybody with write access, opens and closes."""
-    repo, number, body = call.readable(), _number(call), call.json()
-    _require_login(call)
+def _editable(call: Call) -> tuple[Repo, int]:
+    """The repository and number of a discussion that the author, or anybody with write access, changes."""
+    repo, number = call.readable(), number_of(call)
+    auth.require_write_token(call.who)
     if discussions.find(call.hub.store, repo, number)["author"] != call.who.name:
         auth.require_write(call.hub.store, call.who, repo.namespace)
+    return repo, number
+
+
+@route("POST", "/api/{T}/{repo}/discussions/{num}/status")
+def status(call: Call) -> Response:
+    repo, number = _editable(call)
+    body = call.json()
     event = discussions.change_status(call.hub.store, repo, number, call.who, _text(body, "status"))
     if (text := _text(body, "comment")).strip():
         discussions.comment(call.hub.store, repo, number, call.who, text)
     return JSONResponse({"newStatus": event})
 
 
-def comment(call: Call) -> Response:
-    repo, number = call.readable(), _number(call)
-    _require_login(call)
-    discussions.find(call.hub.store, repo, number)
-    text = _text(call.json(), "comment")
-    return JSONResponse({"newMessage": discussions.comment(call.hub.store, repo, number, call.who, text)})
-
-
+@route("POST", "/api/{T}/{repo}/discussions/{num}/title")
 def title(call: Call) -> Response:
-    repo, number = call.readable(), _number(call)
-    _require_login(call)
-    if discussions.find(call.hub.store, repo, number)["author"] != call.who.name:
-        auth.require_write(call.hub.store, call.who, repo.namespace)
-    text = _text(call.json(), "title")
-    return JSONResponse({"newTitle": discussions.rename(call.hub.store, repo, number, call.who, text)})
+    repo, number = _editable(call)
+    event = discussions.rename(call.hub.store, repo, number, call.who, _text(call.json(), "title"))
+    return JSONResponse({"newTitle": event})
 
 
-ROUTES = [
-    Route("GET", "/api/{T}/{repo}/discussions", list_all),
-    Route("POST", "/api/{T}/{repo}/discussions", create),
-    Route("GET", "/api/{T}/{repo}/discussions/{num}", details),
-    Route("POST", "/api/{T}/{repo}/discussions/{num}/merge", merge),
-    Route("POST", "/api/{T}/{repo}/discussions/{num}/status", status),
-    Route("POST", "/api/{T}/{repo}/discussions/{num}/comment", comment),
-    Route("POST", "/api/{T}/{repo}/discussions/{num}/title", title),
-]
+@route("POST", "/api/{T}/{repo}/discussions/{num}/comment")
+def comment(call: Call) -> Response:
+    repo, number = call.readable(), number_of(call)
+    auth.require_write_token(call.who)
+    discussions.find(call.hub.store, repo, number)
+    event = discussions.comment(call.hub.store, repo, number, call.who, _text(call.json(), "comment"))
+    return JSONResponse({"newMessage": event})

@@ -6,7 +6,6 @@ import base64
 import itertools
 import mimetypes
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import parse_qs, quote
 
@@ -16,9 +15,9 @@ from . import commits, info, problems, repos
 from .names import split_path
 from .repos import Repo
 from .routes_repos import next_link
-from .routing import Call, Route
+from .routing import Call, route
 from .state import HubState
-from .tree import PathEntry, find
+from .tree import find, listing
 
 TREE_PAGE = 1000
 EXPAND_PAGE = 100
@@ -26,6 +25,8 @@ COMMITS_PAGE = 50
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
+@route("GET", "/api/{T}/{repo}/tree/{rev}")
+@route("GET", "/api/{T}/{repo}/tree/{rev}/{path*}")
 def tree(call: Call) -> Response:
     repo, store = call.readable(), call.hub.store
     path = call.params.get("path", "").strip("/")
@@ -37,16 +38,16 @@ def tree(call: Call) -> Response:
             raise problems.entry_not_found(f'{path} does not exist on "{call.params["rev"]}"', commit)
         root = entry.sha
     expand = call.flag("expand")
-    page = EXPAND_PAGE if expand else TREE_PAGE
-    limit = call.int_query("limit", page, 1, page)
-    listing = call.hub.listings.get(store, root, call.flag("recursive"))
+    most = EXPAND_PAGE if expand else TREE_PAGE
+    limit = call.int_query("limit", most, 1, most)
+    entries = listing(store, root, call.flag("recursive"))
     prefix = f"{path}/" if path else ""
-    chosen = [PathEntry(prefix + e.path, e.mode, e.sha) for e in listing[start : start + limit]]
+    page = [entry._replace(name=prefix + entry.name) for entry in entries[start : start + limit]]
     headers = {"X-Repo-Commit": commit}
-    if start + limit < len(listing):
+    if start + limit < len(entries):
         cursor = base64.urlsafe_b64encode(f"{commit}:{start + limit}".encode()).decode()
         headers["Link"] = next_link(call, {"cursor": cursor})
-    return JSONResponse(info.tree_items(call.hub, chosen, commit if expand else None), headers=headers)
+    return JSONResponse(info.tree_items(call.hub, page, commit if expand else None), headers=headers)
 
 
 def _tree_cursor(call: Call, repo: Repo) -> tuple[str, int]:
@@ -62,6 +63,7 @@ def _tree_cursor(call: Call, repo: Repo) -> tuple[str, int]:
     return repos.resolve(call.hub.store, repo, revision), max(0, start)
 
 
+@route("POST", "/api/{T}/{repo}/paths-info/{rev*}")
 def paths_info(call: Call) -> Response:
     repo, store = call.readable(), call.hub.store
     commit = repos.resolve(store, repo, call.params["rev"])
@@ -79,15 +81,13 @@ def paths_info(call: Call) -> Response:
     if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
         raise problems.bad_request("paths must be an array of strings")
     root = store.read_commit(commit).tree
-    found = []
-    for path in dict.fromkeys(path.strip("/") for path in paths):
-        entry = find(store, root, path.split("/")) if path else None
-        if entry is not None:
-            found.append(PathEntry(path, entry.mode, entry.sha))
-    items = info.tree_items(call.hub, found, commit if expand else None)
+    names = dict.fromkeys(path.strip("/") for path in paths if path.strip("/"))
+    entries = [entry._replace(name=name) for name in names if (entry := find(store, root, name.split("/")))]
+    items = info.tree_items(call.hub, entries, commit if expand else None)
     return JSONResponse(items, headers={"X-Repo-Commit": commit})
 
 
+@route("GET", "/api/{T}/{repo}/commits/{rev*}")
 def history(call: Call) -> Response:
     repo, store = call.readable(), call.hub.store
     commit = repos.resolve(store, repo, call.params["rev"])
@@ -109,11 +109,6 @@ class Content(NamedTuple):
     data: bytes | None
     sha256: str
     lfs: bool
-
-    def read(self, hub: HubState, start: int, stop: int) -> Iterator[bytes]:
-        if self.data is not None:
-            return iter((self.data[start:stop],))
-        return hub.blobs.read(self.sha256, start, stop)
 
 
 def locate(hub: HubState, repo: Repo, commit: str, path: str) -> Content:
@@ -161,6 +156,8 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     return start, stop
 
 
+@route("GET", "/{P}{repo}/resolve/{rev}/{path*}")
+@route("GET", "/{P}{repo}/raw/{rev}/{path*}")
 def resolve(call: Call) -> Response:
     """A file's bytes. HEAD, Range and If-None-Match are honoured; nothing is ever compressed or redirected."""
     repo = call.readable()
@@ -173,7 +170,6 @@ def resolve(call: Call) -> Response:
     headers = {
         "X-Repo-Commit": commit,
         "ETag": f'"{content.etag}"',
-        "Accept-Ranges": "bytes",
         "Content-Type": content_type(path),
         "Content-Disposition": f"{disposition}; filename*=UTF-8''{quote(name)}; filename=\"{ascii_name}\";",
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
@@ -181,29 +177,23 @@ def resolve(call: Call) -> Response:
     }
     if content.lfs:
         headers |= {"X-Linked-ETag": f'"{content.etag}"', "X-Linked-Size": str(content.size)}
-    sent = call.request.headers
-    if f'"{content.etag}"' in [tag.strip() for tag in sent.get("if-none-match", "").split(",")]:
+    if f'"{content.etag}"' in [tag.strip() for tag in call.request.headers.get("if-none-match", "").split(",")]:
         return Response(status_code=304, headers=headers)
-    ranged = None
-    if sent.get("if-range") in (None, f'"{content.etag}"'):
-        ranged = parse_range(sent.get("range"), content.size)
-    start, stop = ranged or (0, content.size)
-    headers["Content-Length"] = str(stop - start)
-    if ranged:
+    return send(call, content, headers)
+
+
+def send(call: Call, content: Content, headers: dict[str, str]) -> Response:
+    """The bytes, or the range of them that is requested (status 206), with these headers."""
+    request = call.request.headers
+    valid = request.get("if-range") in (None, f'"{content.etag}"')
+    part = parse_range(request.get("range"), content.size) if valid else None
+    start, stop = part or (0, content.size)
+    headers |= {"Accept-Ranges": "bytes", "Content-Length": str(stop - start)}
+    if part:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{content.size}"
-    status = 206 if ranged else 200
+    status = 206 if part else 200
     if call.request.method == "HEAD":
         return Response(status_code=status, headers=headers)
     if content.data is not None:
         return Response(content.data[start:stop], status, headers)
-    return StreamingResponse(content.read(call.hub, start, stop), status, headers)
-
-
-ROUTES = [
-    Route("GET", "/api/{T}/{repo}/tree/{rev}", tree),
-    Route("GET", "/api/{T}/{repo}/tree/{rev}/{path*}", tree),
-    Route("POST", "/api/{T}/{repo}/paths-info/{rev*}", paths_info),
-    Route("GET", "/api/{T}/{repo}/commits/{rev*}", history),
-    Route("GET", "/{P}{repo}/resolve/{rev}/{path*}", resolve),
-    Route("GET", "/{P}{repo}/raw/{rev}/{path*}", resolve),
-]
+    return StreamingResponse(call.hub.blobs.read(content.sha256, start, stop), status, headers)

@@ -9,8 +9,9 @@ from urllib.parse import parse_qs, quote
 
 from starlette.responses import RedirectResponse, Response
 
-from . import auth, routes_pages
-from .routing import Call, Route
+from . import auth
+from .pages import page
+from .routing import Call, route
 from .state import HubState
 
 
@@ -25,16 +26,18 @@ def _next(path: str | None) -> str:
     return quote(path, safe="/?=&%@:+,;~") if path and safe else "/"
 
 
+@route("GET", "/_hub/login")
 def form(call: Call) -> Response:
-    return routes_pages.page(call, "page_login", {"next": _next(call.query.get("next")), "failed": False})
+    return page(call, "page_login", {"next": _next(call.query.get("next")), "failed": False})
 
 
+@route("POST", "/_hub/login")
 def login(call: Call) -> Response:
     fields = parse_qs(call.body.decode("utf-8", "replace"))
     target = _next(fields.get("next", [""])[0])
     session = auth.start_session(call.hub.store, call.hub.secret, fields.get("token", [""])[0].strip())
     if session is None:
-        return routes_pages.page(call, "page_login", {"next": target, "failed": True}, 401)
+        return page(call, "page_login", {"next": target, "failed": True}, 401)
     answer = RedirectResponse(target, 303)
     answer.set_cookie(
         cookie_name(call.hub), session, max_age=auth.SESSION_LIFETIME_S, httponly=True, samesite="lax",
@@ -43,14 +46,8 @@ def login(call: Call) -> Response:
     return answer
 
 
+@route("POST", "/_hub/logout")
 def logout(call: Call) -> Response:
     answer = RedirectResponse("/", 303)
     answer.delete_cookie(cookie_name(call.hub), httponly=True, samesite="lax")
     return answer
-
-
-ROUTES = [
-    Route("GET", "/_hub/login", form),
-    Route("POST", "/_hub/login", login),
-    Route("POST", "/_hub/logout", logout),
-]

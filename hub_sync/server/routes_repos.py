@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
+import os
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,11 +12,13 @@ from starlette.responses import JSONResponse, Response
 
 from . import auth, cards, info, problems, repos
 from .repos import BRANCH, TAG
-from .routing import Call, Route
+from .routing import Call, route
+from .state import HubState
 
 LIST_PAGE = 1000
 
 
+@route("GET", "/api/whoami-v2")
 def whoami(call: Call) -> Response:
     if call.who.anonymous:
         raise problems.login_required()
@@ -23,7 +26,7 @@ def whoami(call: Call) -> Response:
 
 
 def _visibility(body: dict[str, Any]) -> bool | None:
-    """The wished privacy, from `visibility` (new clients) or `private` (old ones); None where neither is said."""
+    """Whether to be private, by `visibility` (new clients) or `private` (old ones); None if there is neither."""
     visibility, private = body.get("visibility"), body.get("private")
     if visibility is not None:
         if visibility not in ("public", "private"):
@@ -46,6 +49,7 @@ def _names(body: dict[str, Any], call: Call) -> tuple[str, str]:
     return organization or call.who.name, name
 
 
+@route("POST", "/api/repos/create")
 def create(call: Call) -> Response:
     body = call.json()
     namespace, name = _names(body, call)
@@ -63,6 +67,7 @@ def create(call: Call) -> Response:
     return JSONResponse({"url": f"{call.base_url}/{repo.hub_path}", "name": repo.full_name, "id": f"{repo.id:024x}"})
 
 
+@route("DELETE", "/api/repos/delete")
 def delete(call: Call) -> Response:
     body = call.json()
     namespace, name = _names(body, call)
@@ -71,6 +76,7 @@ def delete(call: Call) -> Response:
     return Response("OK", media_type="text/plain")
 
 
+@route("POST", "/api/repos/move")
 def move(call: Call) -> Response:
     body = call.json()
     pairs = []
@@ -80,18 +86,20 @@ def move(call: Call) -> Response:
             raise problems.bad_request(f"{key} must be namespace/name")
         pairs.append(value.split("/"))
     repo = repos.writable(call.hub.store, call.who, repos.check_type(body.get("type")), *pairs[0])
-    repos.move(call.hub.store, call.who, repo, *pairs[1])
-    return JSONResponse({"url": f"{call.base_url}/{'' if repo.type == 'model' else repo.type + 's/'}{body['toRepo']}"})
+    moved = repos.move(call.hub.store, call.who, repo, *pairs[1])
+    return JSONResponse({"url": f"{call.base_url}/{moved.hub_path}"})
 
 
+@route("PUT", "/api/{T}/{repo}/settings")
 def settings(call: Call) -> Response:
-    repo = call.writable()
-    body = call.json()
+    repo, body = call.writable(), call.json()
     private = _visibility(body)
     repos.update_settings(call.hub.store, repo, private, body.get("gated"))
     return JSONResponse({"private": repo.private if private is None else private, "gated": False})
 
 
+@route("GET", "/api/{T}/{repo}")
+@route("GET", "/api/{T}/{repo}/revision/{rev*}")
 def repo_info(call: Call) -> Response:
     repo = call.readable()
     commit = repos.resolve(call.hub.store, repo, call.params.get("rev", "main"))
@@ -99,6 +107,7 @@ def repo_info(call: Call) -> Response:
     return JSONResponse(info.repo_info(call.hub, repo, commit, details=call.flag("blobs"), expand=expand))
 
 
+@route("GET", "/api/{T}")
 def repo_list(call: Call) -> Response:
     """All repositories of a type that the caller may read; `filter`, `author` and `search` must all hold."""
     query = call.query
@@ -108,54 +117,44 @@ def repo_list(call: Call) -> Response:
     limit = call.int_query("limit", LIST_PAGE, 1, LIST_PAGE)
     start = _read_cursor(query.get("cursor"))
     expand = set(query.getlist("expand") + query.getlist("expand[]"))
-    found = []
+    matches = []
     for repo in repos.list_visible(call.hub.store, call.who, call.repo_type):
-        if author and repo.namespace.lower() != author:
-            continue
-        if search and search not in repo.full_name.lower():
-            continue
-        summary = info.repo_summary(call.hub, repo)
-        if not set(filters) <= set(summary["tags"]) or (pipeline and summary.get("pipeline_tag") != pipeline):
-            continue
-        found.append((repo, summary))
-    order = {"createdAt": "createdAt", "lastModified": "lastModified"}.get(query.get("sort", ""))
-    if order:
-        found.sort(key=lambda pair: str(pair[1][order]), reverse=query.get("direction", "-1") == "-1")
-    page = found[start : start + limit]
-    for _, summary in page:
+        if author in ("", repo.namespace.lower()) and search in repo.full_name.lower():
+            summary = info.repo_summary(call.hub, repo)
+            if set(filters) <= set(summary["tags"]) and pipeline in (None, "", summary.get("pipeline_tag")):
+                matches.append(summary)
+    order = query.get("sort", "")
+    if order in ("createdAt", "lastModified"):
+        matches.sort(key=lambda summary: str(summary[order]), reverse=query.get("direction", "-1") == "-1")
+    page = matches[start : start + limit]
+    for summary in page:
         if call.flag("full") or "siblings" in expand:
             tree = call.hub.store.read_commit(summary["sha"]).tree
             summary["siblings"] = info.siblings(call.hub, tree, False)
         if not (call.flag("full") or call.flag("cardData") or "cardData" in expand):
             summary.pop("cardData")
-        if expand:
-            keep = {"_id", "id", "modelId"} | expand
-            for key in summary.keys() - keep:
-                summary.pop(key)
     headers = {}
-    if start + limit < len(found):
-        headers["Link"] = next_link(call, {"cursor": _write_cursor(start + limit)})
-    return JSONResponse([summary for _, summary in page], headers=headers)
+    if start + limit < len(matches):
+        cursor = base64.urlsafe_b64encode(str(start + limit).encode()).decode()
+        headers["Link"] = next_link(call, {"cursor": cursor})
+    return JSONResponse([info.expanded(summary, expand) for summary in page], headers=headers)
 
 
 def next_link(call: Call, changes: dict[str, str]) -> str:
     """A `Link` header to the next page: this request's address with some query values replaced."""
-    kept = [(key, value) for key, value in call.query.multi_items() if key not in changes]
+    others = [(key, value) for key, value in call.query.multi_items() if key not in changes]
     path = call.request.scope["raw_path"].decode("ascii")
-    return f'<{call.base_url}{path}?{urlencode([*kept, *changes.items()])}>; rel="next"'
-
-
-def _write_cursor(start: int) -> str:
-    return base64.urlsafe_b64encode(json.dumps(start).encode()).decode()
+    return f'<{call.base_url}{path}?{urlencode([*others, *changes.items()])}>; rel="next"'
 
 
 def _read_cursor(text: str | None) -> int:
     try:
-        return max(0, int(json.loads(base64.urlsafe_b64decode(text)))) if text else 0
-    except (ValueError, TypeError):
+        return max(0, int(base64.urlsafe_b64decode(text))) if text else 0
+    except ValueError:
         raise problems.bad_request("Invalid cursor") from None
 
 
+@route("GET", "/api/{T}/{repo}/refs")
 def refs(call: Call) -> Response:
     groups = repos.refs(call.hub.store, call.readable())
     if not call.flag("include_prs"):
@@ -163,6 +162,7 @@ def refs(call: Call) -> Response:
     return JSONResponse(groups)
 
 
+@route("POST", "/api/{T}/{repo}/branch/{branch*}")
 def create_branch(call: Call) -> Response:
     repo = call.writable()
     start = call.json().get("startingPoint") or "main"
@@ -172,23 +172,22 @@ def create_branch(call: Call) -> Response:
     return JSONResponse({"success": True}, status_code=201)
 
 
-def delete_branch(call: Call) -> Response:
-    repos.delete_ref(call.hub.store, call.writable(), BRANCH, call.params["branch"])
-    return JSONResponse({"success": True})
-
-
+@route("POST", "/api/{T}/{repo}/tag/{rev*}")
 def create_tag(call: Call) -> Response:
     repo, body = call.writable(), call.json()
-    revision = call.params["rev"]
-    repos.create_ref(call.hub.store, repo, TAG, body.get("tag"), revision, call.who, body.get("message"))
+    repos.create_ref(call.hub.store, repo, TAG, body.get("tag"), call.params["rev"], call.who, body.get("message"))
     return JSONResponse({"success": True}, status_code=201)
 
 
-def delete_tag(call: Call) -> Response:
-    repos.delete_ref(call.hub.store, call.writable(), TAG, call.params["tag"])
+@route("DELETE", "/api/{T}/{repo}/branch/{branch*}")
+@route("DELETE", "/api/{T}/{repo}/tag/{tag*}")
+def delete_ref(call: Call) -> Response:
+    prefix, name = (BRANCH, call.params["branch"]) if "branch" in call.params else (TAG, call.params["tag"])
+    repos.delete_ref(call.hub.store, call.writable(), prefix, name)
     return JSONResponse({"success": True})
 
 
+@route("POST", "/api/{T}/{repo}/super-squash/{rev*}")
 def super_squash(call: Call) -> Response:
     repo, revision = call.writable(), call.params["rev"]
     message = call.json().get("message")
@@ -199,16 +198,14 @@ def super_squash(call: Call) -> Response:
     return JSONResponse({"success": True, "commitOid": sha})
 
 
+@route("GET", "/api/{T}/{repo}/auth-check")
+@route("GET", "/api/{T}/{repo}/auth-check/write")
 def auth_check(call: Call) -> Response:
-    call.readable()
+    call.writable() if call.request.scope["path"].endswith("/write") else call.readable()
     return Response("OK", media_type="text/plain")
 
 
-def auth_check_write(call: Call) -> Response:
-    call.writable()
-    return Response("OK", media_type="text/plain")
-
-
+@route("POST", "/api/validate-yaml")
 def validate_yaml(call: Call) -> Response:
     body = call.json()
     content, repo_type = body.get("content"), body.get("repoType", "model")
@@ -219,22 +216,27 @@ def validate_yaml(call: Call) -> Response:
     return JSONResponse(answer, status_code=400 if errors else 200)
 
 
-ROUTES = [
-    Route("GET", "/api/whoami-v2", whoami),
-    Route("POST", "/api/repos/create", create),
-    Route("DELETE", "/api/repos/delete", delete),
-    Route("POST", "/api/repos/move", move),
-    Route("POST", "/api/validate-yaml", validate_yaml),
-    Route("GET", "/api/{T}", repo_list),
-    Route("GET", "/api/{T}/{repo}", repo_info),
-    Route("GET", "/api/{T}/{repo}/revision/{rev*}", repo_info),
-    Route("PUT", "/api/{T}/{repo}/settings", settings),
-    Route("GET", "/api/{T}/{repo}/refs", refs),
-    Route("POST", "/api/{T}/{repo}/branch/{branch*}", create_branch),
-    Route("DELETE", "/api/{T}/{repo}/branch/{branch*}", delete_branch),
-    Route("POST", "/api/{T}/{repo}/tag/{rev*}", create_tag),
-    Route("DELETE", "/api/{T}/{repo}/tag/{tag*}", delete_tag),
-    Route("POST", "/api/{T}/{repo}/super-squash/{rev*}", super_squash),
-    Route("GET", "/api/{T}/{repo}/auth-check", auth_check),
-    Route("GET", "/api/{T}/{repo}/auth-check/write", auth_check_write),
-]
+def _counts(hub: HubState) -> dict[str, int]:
+    """Numbers over the whole root; sizes in bytes."""
+    db = hub.store.db
+    blobs, blob_bytes = db.execute("SELECT COUNT(*), COALESCE(SUM(size), 0) FROM blobs").fetchone()
+    objects, object_bytes = db.execute("SELECT COUNT(*), COALESCE(SUM(LENGTH(data)), 0) FROM objects").fetchone()
+    repos = {row[0]: row[1] for row in db.execute("SELECT type, COUNT(*) FROM repos GROUP BY type")}
+    return {
+        "models": repos.get("model", 0),
+        "datasets": repos.get("dataset", 0),
+        "spaces": repos.get("space", 0),
+        "blobs": blobs,
+        "blob_bytes": blob_bytes,
+        "git_objects": objects,
+        "git_bytes": object_bytes,
+    }
+
+
+@route("GET", "/_hub/status")
+def status(call: Call) -> Response:
+    """Health for everybody; counts only for those who log in, as they include private repositories."""
+    value: dict = {"status": "ok", "server": "hubwright", "version": version("hubwright"), "id": call.hub.hub_id}
+    if not call.who.anonymous:
+        value |= {"pid": os.getpid(), **_counts(call.hub)}
+    return JSONResponse(value)

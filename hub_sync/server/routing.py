@@ -120,27 +120,33 @@ class Route:
         object.__setattr__(self, "regex", _regex(self.template))
 
 
-class Router:
-    """Finds the first route whose template matches the raw path."""
+ROUTES: list[Route] = []
 
-    def __init__(self, routes: list[Route]) -> None:
-        self._routes = routes
 
-    def match(self, method: str, raw_path: str) -> tuple[Route, dict[str, str]] | list[str]:
-        """The route and its decoded parameters, or the methods that the path would allow."""
-        allowed: list[str] = []
-        for route in self._routes:
-            found = route.regex.fullmatch(raw_path)
-            if not found:
-                continue
-            if route.method == method or (method == "HEAD" and route.method == "GET"):
-                try:
-                    params = {k: unquote(v, errors="strict") for k, v in found.groupdict().items() if v is not None}
-                except UnicodeDecodeError:
-                    raise problems.bad_request("The path is not valid UTF-8") from None
-                return route, params
-            allowed.append(route.method)
-        return allowed
+def route(method: str, template: str, streams: bool = False) -> Callable[[_T], _T]:
+    """Decorator of a handler: adds its route, behind those that were added before."""
+
+    def add(handler: _T) -> _T:
+        ROUTES.append(Route(method, template, handler, streams))  # type: ignore[arg-type]
+        return handler
+
+    return add
+
+
+def match(method: str, raw_path: str) -> tuple[Route, dict[str, str]] | list[str]:
+    """The first route whose template matches, and its decoded parameters; or the methods that the path would allow."""
+    allowed: list[str] = []
+    for one in ROUTES:
+        groups = one.regex.fullmatch(raw_path)
+        if not groups:
+            continue
+        if one.method == method or (method == "HEAD" and one.method == "GET"):
+            try:
+                return one, {k: unquote(v, errors="strict") for k, v in groups.groupdict().items() if v is not None}
+            except UnicodeDecodeError:
+                raise problems.bad_request("The path is not valid UTF-8") from None
+        allowed.append(one.method)
+    return allowed
 
 
 class ClientGone(Exception):
@@ -148,10 +154,8 @@ class ClientGone(Exception):
 
 
 async def run_while_connected(request: Request, work: Callable[[threading.Event], _T]) -> _T:
-    """`work` in a worker thread; its event is set once the client has left. The body must have been read.
-
-    `work` raises ClientGone when it finds the event set; whoever awaits this sees ClientDisconnect.
-    """
+    """`work` in a worker thread; its event is set once the client has left. The body must have been read. `work`
+    raises ClientGone when it finds the event set; whoever awaits this sees ClientDisconnect."""
     gone = threading.Event()
 
     async def watch() -> None:

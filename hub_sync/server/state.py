@@ -1,4 +1,5 @@
-"""A hub's root folder, opened: database, blobs, secret, identity, and the lock that keeps it to one server.
+"""A hub's root folder, opened: database, blobs, secret, identity, the lock that keeps it to one server, and what an
+unmodified client needs in its environment to use it.
 
 root/
   hub.sqlite3      git objects, refs, repositories, users (WAL)
@@ -17,6 +18,7 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 import time
 import uuid
 from collections import deque
@@ -26,11 +28,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ConflictError, HubError, StorageError
+from ..hub import LOOPBACK
 from . import auth
 from .blobs import BlobStore
 from .store import Store
-from .tree import ListingCache
 
+DEFAULT_PORT = 8741
 LOCAL_USER = "local"
 LOCK_TRIES = 10
 
@@ -46,7 +49,6 @@ class HubState:
     secret: bytes
     # LFS uploads larger than this are split into parts of this size (bytes) where the client can.
     multipart_bytes: int = 1 << 30
-    listings: ListingCache = field(default_factory=ListingCache)
     # (repository, commit) whose client had gone before the answer was sent: sent again, they are answered, not
     # refused. `unanswered` are those of which it is not known yet.
     undelivered: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=1000))
@@ -61,10 +63,8 @@ class HubState:
 
 
 def open_hub(root: Path) -> HubState:
-    """Open a hub's root, creating it where absent. Several processes may do so; only one may serve.
-
-    Raises StorageError where the folder cannot be used.
-    """
+    """Open a hub's root, creating it where absent. Several processes may do so; only one may serve. Raises
+    StorageError where the folder cannot be used."""
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         _close_to_others(root)
@@ -82,16 +82,12 @@ def open_hub(root: Path) -> HubState:
         raise StorageError(
             f"hub root: {error}; serve it with the version that wrote it, or choose another --root"
         ) from error
-    hub_id, secret = store.meta("hub_id"), store.meta("secret")
-    assert hub_id and secret
-    return HubState(root, store, blobs, hub_id, bytes.fromhex(secret))
+    return HubState(root, store, blobs, store.meta("hub_id") or "", bytes.fromhex(store.meta("secret") or ""))
 
 
 def _close_to_others(root: Path) -> None:
     """Keep other users of the machine out of the data, whatever mode the root has: it may be a folder of theirs.
-
-    SQLite gives its log the mode of the database, so the database is made before SQLite opens it.
-    """
+    SQLite gives its log the mode of the database, so the database is made before SQLite opens it."""
     for name in ("blobs", "xorbs", "tmp", "client"):
         (root / name).mkdir(exist_ok=True, mode=0o700)
         (root / name).chmod(0o700)
@@ -106,17 +102,13 @@ def _ensure_local_user(root: Path, store: Store) -> None:
     if store.db.execute("SELECT 1 FROM users WHERE name=?", (LOCAL_USER,)).fetchone() is None:
         auth.create_user(store, LOCAL_USER, admin=True)
     path = root / "token"
-    try:
-        token = path.read_text().strip()
-    except FileNotFoundError:
-        token = ""
-    known = store.db.execute("SELECT 1 FROM tokens WHERE sha256=?", (auth.token_digest(token),)).fetchone()
-    if token and known:
+    token = path.read_text().strip() if path.exists() else ""
+    digest = auth.token_digest(token)
+    if token and store.db.execute("SELECT 1 FROM tokens WHERE sha256=?", (digest,)).fetchone():
         return
     token = auth.create_token(store, LOCAL_USER, "write", "local", token=token)
     fresh = root / "token.new"
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w") as file:
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(token + "\n")
         file.flush()
         os.fsync(file.fileno())
@@ -145,11 +137,11 @@ def server_lock(root: Path) -> Iterator[Path]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:  # a server, or for an instant `status` asking whether there is one
-                held = running_server(root)
-                if held and attempt == LOCK_TRIES - 1:
+                server = running_server(root)
+                if server and attempt == LOCK_TRIES - 1:
                     raise ConflictError(
-                        f"hub root {root} is already served by pid {held.get('pid', '?')} at {held.get('url', '?')}; "
-                        "stop it or choose another --root"
+                        f"hub root {root} is already served by pid {server.get('pid', '?')} at "
+                        f"{server.get('url', '?')}; stop it or choose another --root"
                     ) from None
                 time.sleep(0.05)
         else:
@@ -168,21 +160,49 @@ def note_server(path: Path, url: str) -> None:
 def running_server(root: Path) -> dict | None:
     """{"pid", "url"} of the server that holds the root, or None."""
     path = root / "server.lock"
-    with contextlib.suppress(OSError, ValueError):
-        with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return None
-            except BlockingIOError:
-                pass
-        found: dict = json.loads(path.read_text())
-        return found
+    with contextlib.suppress(OSError, ValueError), path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return dict(json.loads(path.read_text()))
     return None
 
 
 def require_running(root: Path) -> dict:
     """`running_server`, or HubError with the command that starts one."""
-    found = running_server(root)
-    if found is None:
+    server = running_server(root)
+    if server is None:
         raise HubError(f"no hub is served from {root}; start one with `hubwright hub serve --root {root}`")
-    return found
+    return server
+
+
+def client_env(hub: HubState, endpoint: str, token: str) -> dict[str, str]:
+    """The variables by name. The client's caches lie below the hub's root, one folder per hub id: a wiped hub on the
+    same port must not meet the caches of its predecessor."""
+    home = hub.root.resolve() / "client" / hub.hub_id
+    no_proxy = ",".join(dict.fromkeys([*filter(None, os.environ.get("NO_PROXY", "").split(",")), *LOOPBACK]))
+    return {
+        "HF_ENDPOINT": endpoint,
+        "HF_TOKEN": token,
+        "HF_HOME": str(home),
+        "HF_XET_CACHE": str(home / "xet"),
+        # On loopback, plain LFS is as fast as Xet and has fewer parts. Without this variable Xet works too.
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+        "HF_XET_TELEMETRY_ENABLED": "0",
+        "DISABLE_SAFETENSORS_CONVERSION": "1",
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
+    }
+
+
+def env_of_root(root: Path, port: int, host: str = "127.0.0.1") -> dict[str, str]:
+    """`client_env` of a root, served or not; an absent root is created, with its token."""
+    with contextlib.closing(open_hub(root)) as hub:
+        return client_env(hub, f"http://{host}:{port}", read_token(root))
+
+
+def export_lines(env: dict[str, str]) -> str:
+    """`export NAME=value` lines for a POSIX shell."""
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in env.items())

@@ -12,83 +12,58 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from .objects import Commit, GitObject, TreeEntry, decode_commit, decode_tree, parse_pointer
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 30.0
 TREE_CACHE_ENTRIES = 100_000
+LISTING_CACHE_ENTRIES = 200_000
 _CHUNK = 500  # SQLite's oldest limit on bound variables is 999
 
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE users (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE, kind TEXT NOT NULL,
-    fullname TEXT NOT NULL, email TEXT NOT NULL, admin INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL);
-CREATE TABLE members (
-    org INTEGER NOT NULL REFERENCES users(id), user INTEGER NOT NULL REFERENCES users(id),
-    role TEXT NOT NULL, PRIMARY KEY (org, user)) WITHOUT ROWID;
-CREATE TABLE tokens (
-    sha256 TEXT PRIMARY KEY, user INTEGER NOT NULL REFERENCES users(id), name TEXT NOT NULL,
-    role TEXT NOT NULL, created REAL NOT NULL, expires REAL) WITHOUT ROWID;
-CREATE TABLE repos (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, type TEXT NOT NULL, namespace TEXT NOT NULL COLLATE NOCASE,
-    name TEXT NOT NULL COLLATE NOCASE, private INTEGER NOT NULL, gated TEXT, sdk TEXT,
-    created REAL NOT NULL, updated REAL NOT NULL, UNIQUE (type, namespace, name));
-CREATE TABLE objects (
-    sha TEXT PRIMARY KEY, kind TEXT NOT NULL, size INTEGER NOT NULL, data BLOB,
-    blob TEXT, lfs TEXT, lfs_size INTEGER);
-CREATE TABLE refs (
-    repo INTEGER NOT NULL REFERENCES repos(id) ON DELETE CASCADE, name TEXT NOT NULL,
-    target TEXT NOT NULL, tip TEXT NOT NULL, PRIMARY KEY (repo, name)) WITHOUT ROWID;
-CREATE TABLE repo_commits (
-    repo INTEGER NOT NULL REFERENCES repos(id) ON DELETE CASCADE, sha TEXT NOT NULL,
-    PRIMARY KEY (repo, sha)) WITHOUT ROWID;
-CREATE TABLE blobs (sha256 TEXT PRIMARY KEY, size INTEGER NOT NULL, created REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE repo_lfs (
-    repo INTEGER NOT NULL REFERENCES repos(id) ON DELETE CASCADE, sha256 TEXT NOT NULL, size INTEGER NOT NULL,
-    PRIMARY KEY (repo, sha256)) WITHOUT ROWID;
-CREATE INDEX repo_lfs_by_blob ON repo_lfs (sha256);
-CREATE TABLE parts (
-    upload TEXT NOT NULL, number INTEGER NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
-    PRIMARY KEY (upload, number)) WITHOUT ROWID;
-CREATE TABLE xorbs (
-    hash TEXT PRIMARY KEY, size INTEGER NOT NULL, chunks BLOB NOT NULL, created REAL NOT NULL);
-CREATE TABLE xorb_owners (
-    hash TEXT NOT NULL REFERENCES xorbs(hash) ON DELETE CASCADE, user INTEGER NOT NULL,
-    PRIMARY KEY (hash, user)) WITHOUT ROWID;
-CREATE TABLE discussions (
-    repo INTEGER NOT NULL REFERENCES repos(id) ON DELETE CASCADE, num INTEGER NOT NULL, title TEXT NOT NULL,
-    author TEXT NOT NULL, status TEXT NOT NULL, is_pr INTEGER NOT NULL, base TEXT, base_commit TEXT,
-    merge_commit TEXT, created REAL NOT NULL, PRIMARY KEY (repo, num)) WITHOUT ROWID;
-CREATE TABLE events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, repo INTEGER NOT NULL, num INTEGER NOT NULL, type TEXT NOT NULL,
-    author TEXT NOT NULL, data TEXT NOT NULL, created REAL NOT NULL,
-    FOREIGN KEY (repo, num) REFERENCES discussions (repo, num) ON DELETE CASCADE);
-CREATE INDEX events_by_discussion ON events (repo, num);
-"""
-# Added since: the metadata of cards as JSON by their blob, NULL where they cannot be read. A card is parsed once.
-_CARDS = "CREATE TABLE IF NOT EXISTS cards (blob TEXT PRIMARY KEY, data TEXT) WITHOUT ROWID"
+
+_Entries = TypeVar("_Entries", bound=Sized)
 
 
-class BlobInfo:
+class BlobInfo(NamedTuple):
     """What a listing tells about a blob: its git size, and the large file it points to, if any."""
 
-    __slots__ = ("lfs", "lfs_size", "size")
-
-    def __init__(self, size: int, lfs: str | None, lfs_size: int | None) -> None:
-        self.size = size
-        self.lfs = lfs
-        self.lfs_size = lfs_size or 0
+    size: int
+    lfs: str | None
+    lfs_size: int
 
     @property
     def content_size(self) -> int:
         """Bytes a download returns."""
         return self.lfs_size if self.lfs else self.size
+
+
+class EntryCache(Generic[_Entries]):
+    """The collections used last, as many as have `most` entries in all. Git objects never change: none gets stale."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._size = most, 0
+        self._held: OrderedDict[Hashable, _Entries] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, read: Callable[[], _Entries]) -> _Entries:
+        """The collection of this key, by `read` the first time. Shared with other callers: not to be changed."""
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+                return self._held[key]
+        entries = read()
+        with self._lock:
+            if key not in self._held:
+                self._held[key] = entries
+                self._size += len(entries)
+            while self._size > self._most and len(self._held) > 1:
+                self._size -= len(self._held.popitem(last=False)[1])
+        return entries
 
 
 class Store:
@@ -100,20 +75,19 @@ class Store:
         self._all: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         # Decoded trees by hash: a download of every file of a large folder would decode it once for each.
-        self._trees: OrderedDict[str, dict[str, TreeEntry]] = OrderedDict()
-        self._tree_entries = 0
+        self._trees: EntryCache[dict[str, TreeEntry]] = EntryCache(TREE_CACHE_ENTRIES)
+        # Whole listings by tree hash, so that paging through a large folder walks it once.
+        self.listings: EntryCache[list[TreeEntry]] = EntryCache(LISTING_CACHE_ENTRIES)
         # SQLite's busy handler sleeps between tries; writers of this process queue here instead.
         self._writer = threading.RLock()
         with self.write() as db:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
-                for statement in _SCHEMA.split(";\n"):
-                    if statement.strip():
-                        db.execute(statement)
+                for statement in Path(__file__).with_name("schema.sql").read_text().split(";\n"):
+                    db.execute(statement)
                 db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             elif version != SCHEMA_VERSION:
                 raise ValueError(f"{path} has schema {version}, this version reads {SCHEMA_VERSION}")
-            db.execute(_CARDS)
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(
@@ -163,7 +137,7 @@ class Store:
             db.close()
         self._local = threading.local()
 
-    # Meta
+    # Meta and refs
 
     def meta(self, key: str) -> str | None:
         row = self.db.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
@@ -174,6 +148,11 @@ class Store:
             db.execute(
                 "INSERT INTO meta VALUES (?,?) ON CONFLICT(key) DO UPDATE SET value=excluded.value", (key, value)
             )
+
+    def tip(self, repo: int, ref: str) -> str | None:
+        """The commit that a ref, by its full name, points to; None if there is no such ref."""
+        row = self.db.execute("SELECT tip FROM refs WHERE repo=? AND name=?", (repo, ref)).fetchone()
+        return row[0] if row else None
 
     # Git objects
 
@@ -205,18 +184,7 @@ class Store:
 
     def read_tree(self, sha: str) -> dict[str, TreeEntry]:
         """The entries of a tree by name, in git's order. Shared with other callers: not to be changed."""
-        with self._lock:
-            if sha in self._trees:
-                self._trees.move_to_end(sha)
-                return self._trees[sha]
-        entries = {entry.name: entry for entry in decode_tree(self.read_object(sha, "tree"))}
-        with self._lock:
-            if sha not in self._trees:
-                self._trees[sha] = entries
-                self._tree_entries += len(entries)
-            while self._tree_entries > TREE_CACHE_ENTRIES and len(self._trees) > 1:
-                self._tree_entries -= len(self._trees.popitem(last=False)[1])
-        return entries
+        return self._trees.get(sha, lambda: {e.name: e for e in decode_tree(self.read_object(sha, "tree"))})
 
     def blob_location(self, sha: str) -> tuple[bytes | None, str | None, int]:
         """(content, sha256 in the blob folder, size) of a git blob; exactly one of the first two is set."""
@@ -227,22 +195,22 @@ class Store:
 
     def blob_infos(self, shas: Iterable[str]) -> dict[str, BlobInfo]:
         """Sizes and LFS links of many blobs by their sha; absent ones are left out."""
-        wanted = list(dict.fromkeys(shas))
-        found: dict[str, BlobInfo] = {}
-        for at in range(0, len(wanted), _CHUNK):
-            chunk = wanted[at : at + _CHUNK]
+        unique = list(dict.fromkeys(shas))
+        infos: dict[str, BlobInfo] = {}
+        for at in range(0, len(unique), _CHUNK):
+            chunk = unique[at : at + _CHUNK]
             marks = ",".join("?" * len(chunk))
             query = f"SELECT sha, size, lfs, lfs_size FROM objects WHERE sha IN ({marks})"  # noqa: S608
             for row in self.db.execute(query, chunk):
-                found[row["sha"]] = BlobInfo(row["size"], row["lfs"], row["lfs_size"])
-        return found
+                infos[row["sha"]] = BlobInfo(row["size"], row["lfs"], row["lfs_size"] or 0)
+        return infos
 
     def card(self, blob: str, read: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
         """The metadata of the card that this git blob is; `read` gives them the first time. None: cannot be read."""
         row = self.db.execute("SELECT data FROM cards WHERE blob=?", (blob,)).fetchone()
         if row is None:
-            found = read()
-            row = (None if found is None else json.dumps(found, ensure_ascii=False),)
+            metadata = read()
+            row = (None if metadata is None else json.dumps(metadata, ensure_ascii=False),)
             with self.write() as db:
                 db.execute("INSERT INTO cards VALUES (?,?) ON CONFLICT DO NOTHING", (blob, row[0]))
         return None if row[0] is None else dict(json.loads(row[0]))
@@ -252,8 +220,7 @@ class Store:
     def link_blob(self, repo: int, sha256: str, size: int) -> None:
         """The repository may now refer to this large file."""
         with self.write() as db:
-            now = time.time()
-            db.execute("INSERT INTO blobs VALUES (?,?,?) ON CONFLICT DO NOTHING", (sha256, size, now))
+            db.execute("INSERT INTO blobs VALUES (?,?,?) ON CONFLICT DO NOTHING", (sha256, size, time.time()))
             db.execute("INSERT INTO repo_lfs VALUES (?,?,?) ON CONFLICT DO NOTHING", (repo, sha256, size))
 
     def linked_size(self, repo: int, sha256: str) -> int | None:

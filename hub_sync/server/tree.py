@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from .objects import EMPTY_TREE, MODE_FILE, MODE_TREE, GitObject, TreeEntry, encode_tree, make_object
 from .problems import bad_request, entry_not_found
 from .store import Store
-
-
-class PathEntry(NamedTuple):
-    """A file or folder at its full path."""
-
-    path: str
-    mode: str
-    sha: str
-
-    @property
-    def is_tree(self) -> bool:
-        return self.mode == MODE_TREE
 
 
 def read_entries(store: Store, tree: str) -> dict[str, TreeEntry]:
@@ -31,53 +16,25 @@ def read_entries(store: Store, tree: str) -> dict[str, TreeEntry]:
 
 def find(store: Store, tree: str, segments: list[str]) -> TreeEntry | None:
     """The entry at a path below `tree`, or None."""
-    found = TreeEntry(MODE_TREE, "", tree)
+    entry: TreeEntry | None = TreeEntry(MODE_TREE, "", tree)
     for name in segments:
-        if not found.is_tree:
+        if entry is None or not entry.is_tree:
             return None
-        match = read_entries(store, found.sha).get(name)
-        if match is None:
-            return None
-        found = match
-    return found
+        entry = read_entries(store, entry.sha).get(name)
+    return entry
 
 
-def walk(store: Store, tree: str, prefix: str = "", recursive: bool = True) -> Iterator[PathEntry]:
-    """Everything below a tree, a folder before its content, in git's order."""
+def walk(store: Store, tree: str, prefix: str = "", recursive: bool = True) -> Iterator[TreeEntry]:
+    """Everything below a tree, named by its path, a folder before its content, in git's order."""
     for entry in read_entries(store, tree).values():
-        yield PathEntry(prefix + entry.name, entry.mode, entry.sha)
+        yield entry._replace(name=prefix + entry.name)
         if recursive and entry.is_tree:
             yield from walk(store, entry.sha, f"{prefix}{entry.name}/")
 
 
-class ListingCache:
-    """The last few listings by tree hash, so that paging through a large folder walks it once.
-
-    Trees are immutable, so nothing here can be stale.
-    """
-
-    def __init__(self, entries: int = 200_000) -> None:
-        self._room = entries
-        self._held: OrderedDict[tuple[str, bool], list[PathEntry]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, store: Store, tree: str, recursive: bool) -> list[PathEntry]:
-        key = (tree, recursive)
-        with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-                return self._held[key]
-        listing = list(walk(store, tree, recursive=recursive))
-        with self._lock:
-            self._held[key] = listing
-            while len(self._held) > 1 and sum(len(held) for held in self._held.values()) > self._room:
-                self._held.popitem(last=False)
-        return listing
-
-
-def flat_files(store: Store, tree: str) -> dict[str, tuple[str, str]]:
-    """(mode, sha) of every file below a tree by its path."""
-    return {entry.path: (entry.mode, entry.sha) for entry in walk(store, tree) if not entry.is_tree}
+def listing(store: Store, tree: str, recursive: bool) -> list[TreeEntry]:
+    """`walk` as a list that is kept for the next page; not to be changed."""
+    return store.listings.get((tree, recursive), lambda: list(walk(store, tree, recursive=recursive)))
 
 
 def changed_files(
@@ -120,15 +77,12 @@ class TreeEditor:
         if name in self._folders:
             return self._folders[name]
         entry = self._load().get(name)
-        if entry is None and not create:
+        if not create and (entry is None or not entry.is_tree):
             return None
         if entry is not None and not entry.is_tree:
-            if not create:
-                return None
             raise bad_request(f"{name!r} is a file, not a folder: delete it first")
-        folder = TreeEditor(self._store, entry.sha if entry else EMPTY_TREE)
-        self._folders[name] = folder
-        return folder
+        self._folders[name] = TreeEditor(self._store, entry.sha if entry else EMPTY_TREE)
+        return self._folders[name]
 
     def _is_empty(self) -> bool:
         names = self._load().keys() - self._folders.keys()
@@ -151,10 +105,8 @@ class TreeEditor:
         self._load()[name] = TreeEntry(mode, name, sha)
 
     def delete(self, segments: list[str], folder: bool) -> None:
-        """Remove a folder with all below, or a file; a "file" that is a folder goes as one, as on the Hub.
-
-        Raises Problem 404 where there is none.
-        """
+        """Remove a folder with all below, or a file; a "file" that is a folder goes as one, as on the Hub. Raises
+        Problem 404 where there is none."""
         name, rest = segments[0], segments[1:]
         below = self._folder(name, create=False)
         if rest:
@@ -176,14 +128,14 @@ class TreeEditor:
         """The hash of the changed tree and the tree objects to store. Empty folders vanish, as in git."""
         if not self._dirty:
             return self._original, []
-        made: list[GitObject] = []
+        objects: list[GitObject] = []
         entries = dict(self._load())
         for name, folder in self._folders.items():
             sha, below = folder.write()
-            made += below
+            objects += below
             if sha == EMPTY_TREE:
                 entries.pop(name, None)
             else:
                 entries[name] = TreeEntry(MODE_TREE, name, sha)
         root = make_object("tree", encode_tree(entries.values()))
-        return root.sha, [*made, root]
+        return root.sha, [*objects, root]

@@ -3,13 +3,15 @@
 Downloads stay plain HTTP; xorbs are kept only so that a later upload need not send the same chunks again. Clients
 remember by server address which xorbs they sent, so the address carries the hub's id, the user, and an epoch that
 changes whenever xorbs are dropped: nobody is told to use chunks that are gone or that another user sent.
+
+The API is version 1: newer calls (upload grants, shards v2) answer 404, and clients then use these. Chunk look-ups
+across repositories answer 404 as well: they would tell one user what another one stores.
 """
 
 from __future__ import annotations
 
 import contextlib
 import mmap
-import os
 import secrets
 import shutil
 import threading
@@ -19,24 +21,15 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+
 from ..files import fsync_path
-from . import auth, problems
-from .auth import Principal
+from . import auth, problems, xet_format
 from .blobs import MAX_FILE_BYTES, disk_full
-from .repos import Repo
-from .routing import ClientGone
+from .names import is_sha256
+from .routing import Call, ClientGone, read_body, route, run_while_connected, stream_to
 from .state import HubState
-from .xet_format import (
-    Chunk,
-    FileRecipe,
-    FormatError,
-    Segment,
-    index_xorb,
-    pack_index,
-    parse_shard,
-    read_chunk,
-    unpack_index,
-)
 
 TOKEN_LIFETIME_S = 3600.0
 XORB_LIFETIME_S = 7 * 24 * 3600.0
@@ -45,29 +38,10 @@ PIECE_BYTES = 1 << 20
 # by this many bytes whatever the xorbs have.
 REPEATED_FACTOR = 8
 REPEATED_BYTES = 1 << 30
+# A footer and per-chunk headers come on top of the data.
+_XORB_BODY = xet_format.XORB_MAX_BYTES + (4 << 20)
 # Unpacking and hashing is work for the processor: more at once only takes memory.
 _VERIFYING = threading.BoundedSemaphore(2)
-
-
-def connection(hub: HubState, base_url: str, repo: Repo, who: Principal) -> dict[str, Any]:
-    """Where and with which short-lived token to upload files for `repo`. `exp` is seconds since the epoch."""
-    claims = {"use": "xet", "repo": repo.id, "user": who.user_id}
-    return {
-        "accessToken": auth.sign(hub.secret, claims, TOKEN_LIFETIME_S),
-        "casUrl": f"{base_url}/_cas/{hub.hub_id}-{hub.xet_epoch}-{who.user_id}",
-        "exp": int(time.time() + TOKEN_LIFETIME_S),
-    }
-
-
-def check_token(hub: HubState, authorization: str | None, place: str) -> dict[str, Any]:
-    """The claims of a CAS request. Raises Problem 401, also where the address is of an epoch that is over."""
-    scheme, _, token = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer":
-        raise problems.login_required()
-    claims = auth.unsign(hub.secret, token.strip(), "xet")
-    if place != f"{hub.hub_id}-{hub.xet_epoch}-{claims['user']}":
-        raise problems.Problem(401, "This upload address is no longer valid: start the upload again")
-    return claims
 
 
 def _folder(hub: HubState) -> Path:
@@ -103,21 +77,18 @@ def incoming_xorb(hub: HubState) -> Iterator[tuple[Path, BinaryIO]]:
 
 
 def store_xorb(hub: HubState, claimed: str, path: Path, user: int) -> bool:
-    """Verify a complete file of `tmp/` and keep it as a xorb; False where it was here.
-
-    Raises Problem 400 where the bytes do not have this hash.
-    """
+    """Verify a complete file of `tmp/` and keep it as a xorb; False where it was here. Raises Problem 400 where the
+    bytes do not have this hash."""
     size = path.stat().st_size
     try:
         with _VERIFYING, _mapped(path) as data:
-            actual, chunks = index_xorb(data)
-    except FormatError as error:
+            actual, chunks = xet_format.index_xorb(data)
+    except xet_format.FormatError as error:
         raise problems.bad_request(f"Invalid xorb: {error}") from None
     if actual != claimed:
         raise problems.bad_request(f"The xorb's hash is {actual}, not {claimed}")
     with hub.store.write() as db:
-        known = db.execute("SELECT 1 FROM xorbs WHERE hash=?", (actual,)).fetchone() is not None
-        if known:
+        if db.execute("SELECT 1 FROM xorbs WHERE hash=?", (actual,)).fetchone():
             db.execute("INSERT INTO xorb_owners VALUES (?,?) ON CONFLICT DO NOTHING", (actual, user))
             return False
     target = _path(hub, actual)
@@ -132,7 +103,7 @@ def store_xorb(hub: HubState, claimed: str, path: Path, user: int) -> bool:
     with hub.store.write() as db:
         db.execute(
             "INSERT INTO xorbs VALUES (?,?,?,?) ON CONFLICT DO NOTHING",
-            (actual, size, pack_index(chunks), time.time()),
+            (actual, size, xet_format.pack_index(chunks), time.time()),
         )
         db.execute("INSERT INTO xorb_owners VALUES (?,?) ON CONFLICT DO NOTHING", (actual, user))
     return True
@@ -141,16 +112,15 @@ def store_xorb(hub: HubState, claimed: str, path: Path, user: int) -> bool:
 @contextlib.contextmanager
 def _mapped(path: Path) -> Iterator[memoryview]:
     """A file's bytes without reading them into memory; nothing where it is empty."""
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            yield memoryview(b"")
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            view = memoryview(mapped)
-            try:
-                yield view
-            finally:
-                view.release()
+    if path.stat().st_size == 0:
+        yield memoryview(b"")
+        return
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as view,
+    ):
+        yield view
 
 
 def store_shard(hub: HubState, data: bytes, claims: dict[str, Any], gone: threading.Event) -> int:
@@ -161,8 +131,8 @@ def store_shard(hub: HubState, data: bytes, claims: dict[str, Any], gone: thread
     is set.
     """
     try:
-        recipes = parse_shard(data)
-    except FormatError as error:
+        recipes = xet_format.parse_shard(data)
+    except xet_format.FormatError as error:
         raise problems.bad_request(f"Invalid shard: {error}") from None
     new = [recipe for recipe in recipes if not _is_here(hub, recipe, claims["repo"])]
     _check_claims(hub, new, claims["user"])
@@ -171,19 +141,18 @@ def store_shard(hub: HubState, data: bytes, claims: dict[str, Any], gone: thread
     return len(new)
 
 
-def _is_here(hub: HubState, recipe: FileRecipe, repo: int) -> bool:
+def _is_here(hub: HubState, recipe: xet_format.FileRecipe, repo: int) -> bool:
     """True where the file is linked to this very repository already. A mere claim of a hash gives nothing."""
-    known = recipe.sha256 and hub.store.linked_size(repo, recipe.sha256)
-    return known is not None and known == recipe.size and hub.blobs.size(recipe.sha256 or "") == known
+    if recipe.sha256 is None:
+        return False
+    return hub.store.linked_size(repo, recipe.sha256) == hub.blobs.size(recipe.sha256) == recipe.size
 
 
-def _check_claims(hub: HubState, recipes: Sequence[FileRecipe], user: int) -> None:
-    """Check all segments of all files before a byte is written; raises as `store_shard` does.
-
-    A segment may repeat chunks (zeros, tied weights), but a few kilobytes must not become gigabytes on disk.
-    """
+def _check_claims(hub: HubState, recipes: Sequence[xet_format.FileRecipe], user: int) -> None:
+    """Check all segments of all files before a byte is written; raises as `store_shard` does. A segment may repeat
+    chunks (zeros, tied weights), but a few kilobytes must not become gigabytes on disk."""
     ends: dict[str, list[int]] = {}  # of each xorb named, where each chunk ends in its raw bytes; 0 first
-    asked = sent = 0
+    size = sent = 0
     for recipe in recipes:
         if recipe.size > MAX_FILE_BYTES:
             raise problems.too_large(f"Files may have {MAX_FILE_BYTES} bytes")
@@ -196,18 +165,18 @@ def _check_claims(hub: HubState, recipes: Sequence[FileRecipe], user: int) -> No
                 raise problems.bad_request(f"Xorb {xorb} has {count} chunks, not [{start}, {stop})")
             if ends[xorb][stop] - ends[xorb][start] != length:
                 raise problems.bad_request(f"Chunks [{start}, {stop}) of xorb {xorb} have other than {length} bytes")
-            asked += length
-    if asked > REPEATED_BYTES + REPEATED_FACTOR * sent:
+            size += length
+    if size > REPEATED_BYTES + REPEATED_FACTOR * sent:
         raise problems.too_large(
-            f"The upload makes files of {asked} bytes out of blocks of {sent} bytes; at most {REPEATED_FACTOR} times "
+            f"The upload makes files of {size} bytes out of blocks of {sent} bytes; at most {REPEATED_FACTOR} times "
             f"as much and {REPEATED_BYTES} bytes are taken: set HF_HUB_DISABLE_XET=1 to send every byte"
         )
     free = shutil.disk_usage(hub.blobs.tmp).free
-    if asked > free:
-        raise problems.Problem(507, f"The hub's disk has {free} bytes free, the upload needs {asked}")
+    if size > free:
+        raise problems.Problem(507, f"The hub's disk has {free} bytes free, the upload needs {size}")
 
 
-def _rebuild(hub: HubState, recipe: FileRecipe, claims: dict[str, Any], gone: threading.Event) -> None:
+def _rebuild(hub: HubState, recipe: xet_format.FileRecipe, claims: dict[str, Any], gone: threading.Event) -> None:
     with hub.blobs.writer(recipe.size) as writer:
         buffer = bytearray()
         for segment in recipe.segments:
@@ -224,27 +193,85 @@ def _rebuild(hub: HubState, recipe: FileRecipe, claims: dict[str, Any], gone: th
     hub.store.link_blob(claims["repo"], sha256, recipe.size)
 
 
-def _index(hub: HubState, xorb: str, user: int) -> list[Chunk]:
+def _index(hub: HubState, xorb: str, user: int) -> list[xet_format.Chunk]:
     """The chunks of a xorb. Raises Problem 400 where this user did not send it."""
     row = hub.store.db.execute(
-        "SELECT x.chunks FROM xorbs x JOIN xorb_owners o ON o.hash = x.hash WHERE x.hash=? AND o.user=?",
-        (xorb, user),
+        "SELECT x.chunks FROM xorbs x JOIN xorb_owners o ON o.hash = x.hash WHERE x.hash=? AND o.user=?", (xorb, user)
     ).fetchone()
     if row is None:
         raise problems.bad_request(f"Xorb {xorb} was not uploaded by you: upload it first")
-    return unpack_index(row["chunks"])
+    return xet_format.unpack_index(row["chunks"])
 
 
-def _chunks(hub: HubState, segment: Segment, user: int) -> Iterator[bytes | bytearray]:
+def _chunks(hub: HubState, segment: xet_format.Segment, user: int) -> Iterator[bytes | bytearray]:
     """The raw chunks of a segment, read one after the other."""
     chunks = _index(hub, segment.xorb, user)
     with _mapped(_path(hub, segment.xorb)) as data:
         for chunk in chunks[segment.start : segment.stop]:
             try:
-                yield read_chunk(data, chunk.offset)[0]
-            except FormatError as error:
+                yield xet_format.read_chunk(data, chunk.offset)[0]
+            except xet_format.FormatError as error:
                 raise problems.Problem(500, f"Stored xorb {segment.xorb} is damaged: {error}") from None
 
 
-def is_xet_hash(text: str) -> bool:
-    return len(text) == 64 and set(text) <= set("0123456789abcdef")
+@route("GET", "/api/{T}/{repo}/xet-write-token/{rev*}")
+def write_token(call: Call) -> Response:
+    """Where and with which short-lived token to upload; `exp` is seconds since the epoch.
+
+    The revision is not checked: with create_pr the client does not know it yet and sends `None`.
+    """
+    repo, hub, user, expires = call.writable(), call.hub, call.who.user_id, int(time.time() + TOKEN_LIFETIME_S)
+    token = auth.sign(hub.secret, {"use": "xet", "repo": repo.id, "user": user}, TOKEN_LIFETIME_S)
+    url = f"{call.base_url}/_cas/{hub.hub_id}-{hub.xet_epoch}-{user}"
+    headers = {
+        "X-Xet-Cas-Url": url,
+        "X-Xet-Access-Token": token,
+        "X-Xet-Token-Expiration": str(expires),
+        "Cache-Control": "no-store",
+    }
+    return JSONResponse({"accessToken": token, "casUrl": url, "exp": expires}, headers=headers)
+
+
+def _claims(call: Call) -> dict[str, Any]:
+    """The claims of a CAS request. Raises Problem 401, also where the address is of an epoch that is over."""
+    scheme, _, token = call.request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise problems.login_required()
+    claims = auth.unsign(call.hub.secret, token.strip(), "xet")
+    if call.params["place"] != f"{call.hub.hub_id}-{call.hub.xet_epoch}-{claims['user']}":
+        raise problems.Problem(401, "This upload address is no longer valid: start the upload again")
+    return claims
+
+
+@route("POST", "/_cas/{place}/v1/xorbs/default/{hash}", streams=True)
+async def post_xorb(call: Call) -> Response:
+    claims = await run_in_threadpool(_claims, call)
+    if not is_sha256(call.params["hash"]):  # the same form
+        raise problems.bad_request("The xorb's hash must be 64 hex digits")
+    with incoming_xorb(call.hub) as (path, file):
+
+        def write(piece: bytes) -> None:
+            file.write(piece)
+            if file.tell() > _XORB_BODY:
+                raise problems.too_large(f"A xorb may have {_XORB_BODY} bytes")
+
+        await stream_to(call.request, write)
+        await run_in_threadpool(file.flush)
+        new = await run_in_threadpool(store_xorb, call.hub, call.params["hash"], path, claims["user"])
+    return JSONResponse({"was_inserted": new})
+
+
+@route("POST", "/_cas/{place}/v1/shards", streams=True)
+async def post_shard(call: Call) -> Response:
+    claims = await run_in_threadpool(_claims, call)
+    data = await read_body(call.request, xet_format.SHARD_MAX_BYTES)
+    added = await run_while_connected(call.request, lambda gone: store_shard(call.hub, data, claims, gone))
+    return JSONResponse({"result": 1 if added else 0})
+
+
+@route("GET", "/_cas/{place}/{rest*}", streams=True)
+@route("POST", "/_cas/{place}/{rest*}", streams=True)
+async def absent(call: Call) -> Response:
+    """The body is taken and dropped, so that the client reads the answer instead of a broken pipe."""
+    await read_body(call.request, _XORB_BODY)
+    raise problems.Problem(404, "Not found")

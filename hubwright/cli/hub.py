@@ -64,7 +64,7 @@ def env(root: RootOption = DEFAULT_ROOT, port: PortOption = DEFAULT_PORT) -> Non
     Example: eval "$(hubwright hub env --root /srv/hub --port 8741)"
     """
     server = _server_module()
-    from ..hub_sync.server.env import export_lines
+    from ..hub_sync.server.state import export_lines
 
     typer.echo(export_lines(server.env_of_root(root, port)))
 

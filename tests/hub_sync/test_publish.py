@@ -116,7 +116,7 @@ BAD = {
     "no header": ({}, "# no metadata\n", "no metadata block"),
     "bad yaml": ({}, "---\nlicense: [mit\n---\n", "not valid YAML"),
     "no licence": ({}, "---\ntags: [x]\n---\n", "has no 'license'"),
-    "bad licence": ({}, "---\nlicense: no-such-licence\n---\n", "is no licence id of the Hub"),
+    "bad licence": ({}, "---\nlicense: no-such-licence\n---\n", "is not a licence id of the Hub"),
 }
 
 
@@ -179,17 +179,17 @@ def test_interrupted_staging_is_continued(api, tmp_path, target, monkeypatch):
     monkeypatch.setattr(module, "LARGE_FILES", 5)
     monkeypatch.setattr(module, "STAGE_FILES", 3)
     folder = folder_of(tmp_path / "b", {f"d/{i}.txt": str(i) for i in range(10)})
-    real = module._adds
+    real = module._operations
     calls = []
 
-    def fail_after_first_part(folder, paths):
+    def fail_after_first_part(folder, paths, gone):
         calls.append(1)
-        operations = real(folder, paths)
+        operations = real(folder, paths, gone)
         if len(calls) == 1:
             operations[5:] = [object()]  # the client refuses this in the second part, as a kill would stop it
         return operations
 
-    monkeypatch.setattr(module, "_adds", fail_after_first_part)
+    monkeypatch.setattr(module, "_operations", fail_after_first_part)
     with pytest.raises(Exception):
         publish(folder, target, fingerprint="f1", title="large")
     assert names(api, target) == set()

@@ -84,7 +84,7 @@ def test_a_recipe_merges_published_models(hubwright_in_process, api, parents, tm
         (
             ["with.method=slerp", "with.t=0.5", "with.models={{}}"],
             2,
-            "slerp takes 1 inputs model_NAME beside the base",
+            "slerp takes one model beside the base",
         ),
         (["with.method=mean"], 2, "with.method"),
         (["inputs.base=null"], 2, "inputs"),

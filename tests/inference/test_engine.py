@@ -34,7 +34,7 @@ from hubwright.inference.engine import Engine, list_engines, shared_engine, star
 def gguf() -> Path:
     from hubwright.hub_sync.server.seed_wheels import model_file
 
-    return from_seed("smollm2-135m-gguf", lambda one, folder: model_file(one.parts, one.sha256, given=folder))
+    return from_seed("smollm2-135m-gguf", lambda one, folder: model_file(one.parts, one.sha256, wheels=folder))
 
 
 @pytest.fixture

@@ -8,14 +8,13 @@ written last and holds every file's size and SHA-256. All else is moved aside, n
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 from ...hub_sync.errors import UsageError
-from ...hub_sync.files import fsync_path, sha256_file
+from ...hub_sync.files import fsync_path, sha256_file, write_atomic
 
 MANIFEST = "hubwright_manifest.json"
 QUARANTINE = "quarantine"
@@ -29,21 +28,11 @@ def seal(checkpoint: Path, layout: dict[str, int]) -> None:
         checkpoint: folder `checkpoint-N`, written completely by all processes.
         layout: what fixes the order of the data (processes, batch, accumulation), to be equal on resume.
     """
-    files = sorted(p for p in checkpoint.rglob("*") if p.is_file() and p.name != MANIFEST)
     entries = {}
-    for path in files:
+    for path in sorted(p for p in checkpoint.rglob("*") if p.is_file() and p.name != MANIFEST):
         fsync_path(path)
-        entries[path.relative_to(checkpoint).as_posix()] = {
-            "size": path.stat().st_size,
-            "sha256": sha256_file(path),
-        }
-    partial = checkpoint / (MANIFEST + ".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        json.dump({"files": entries, "layout": layout}, stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(checkpoint / MANIFEST)
-    fsync_path(checkpoint)
+        entries[path.relative_to(checkpoint).as_posix()] = {"size": path.stat().st_size, "sha256": sha256_file(path)}
+    write_atomic(checkpoint / MANIFEST, json.dumps({"files": entries, "layout": layout}, indent=1))
 
 
 def defect(checkpoint: Path) -> str | None:
@@ -70,12 +59,9 @@ def latest_complete(folder: Path, layout: dict[str, int]) -> tuple[Path | None, 
     Returns (checkpoint or None, one line per quarantined folder). Raises UsageError where the checkpoint was written
     with another layout: the order of the data, and so the result, would differ from an uninterrupted run.
     """
-    found = sorted(
-        ((int(m[1]), p) for p in folder.glob("checkpoint-*") if (m := _NAME.match(p.name))),
-        reverse=True,
-    )
+    numbered = [(int(match[1]), path) for path in folder.glob("checkpoint-*") if (match := _NAME.match(path.name))]
     notes: list[str] = []
-    for _, checkpoint in found:
+    for _, checkpoint in sorted(numbered, reverse=True):
         fault = defect(checkpoint)
         if fault is None:
             saved = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["layout"]

@@ -9,6 +9,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "warmup_stable_decay"]
+
 
 class LoraSettings(BaseModel):
     """Low-rank adapters (arXiv:2106.09685) through PEFT; names as in `peft.LoraConfig`."""
@@ -39,11 +41,7 @@ class BaseTrainingConfig(BaseModel):
 
     # Model
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the weights while they are trained.")
-    bf16: bool | None = Field(
-        None,
-        description="bfloat16 autocast over float32 weights; null: where the device has instructions "
-        "for bfloat16 and dtype is float32.",
-    )
+    bf16: bool | None = Field(None, description="bfloat16 autocast over float32 weights; null: if the device has it.")
     save_dtype: Literal["float32", "bfloat16"] | None = Field(
         None, description="Type of the published weights; null: as trained."
     )
@@ -58,38 +56,25 @@ class BaseTrainingConfig(BaseModel):
     per_device_train_batch_size: int = Field(8, ge=1, description="Sequences per device and pass.")
     per_device_eval_batch_size: int = Field(8, ge=1, description="Sequences per device, evaluation.")
     gradient_accumulation_steps: int = Field(1, ge=1, description="Passes per optimiser step.")
-    lr_scheduler_type: Literal[
-        "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr",
-        "warmup_stable_decay",
-    ] = Field("linear", description="Learning rate schedule.")  # fmt: skip
+    lr_scheduler_type: Schedule = Field("linear", description="Learning rate schedule.")
     warmup_steps: float = Field(0.0, ge=0, description="Warm-up: a number of steps, or below 1 a share of all steps.")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay.")
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's first moment decay.")
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's second moment decay.")
     max_grad_norm: float = Field(1.0, ge=0, description="Gradient clipping, L2; 0: none.")
-    activation_checkpointing: bool = Field(
-        False, description="Recompute activations to save memory (TRL defaults to true)."
-    )
+    activation_checkpointing: bool = Field(False, description="Recompute activations to save memory (TRL: true).")
 
     # Randomness
     seed: int = Field(42, ge=0, description="Seed of weights, dropout and packing.")
     data_seed: int | None = Field(None, ge=0, description="Seed of the row order; null: seed.")
-    deterministic: bool = Field(
-        True, description="torch.use_deterministic_algorithms, with a warning where there is none."
-    )
+    deterministic: bool = Field(True, description="torch.use_deterministic_algorithms; a warning where there is none.")
 
     # Running
     logging_steps: int = Field(5, ge=1, description="Optimiser steps between two curve points.")
-    eval_steps: int | None = Field(
-        None, ge=1, description="Optimiser steps between evaluations; null: at the end only."
-    )
+    eval_steps: int | None = Field(None, ge=1, description="Optimiser steps between evaluations; null: at the end.")
     save_steps: int = Field(100, ge=1, description="Optimiser steps between checkpoints.")
-    save_total_limit: int = Field(
-        2, ge=2, description="Checkpoints kept; two, so that one is whole while the next is written."
-    )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        "auto", description="auto: the first of CUDA, MPS and CPU that the machine has."
-    )
+    save_total_limit: int = Field(2, ge=2, description="Checkpoints kept: one is whole while the next is written.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: CUDA, else MPS, else CPU.")
     use_cpu: bool = Field(False, description="The same as device: cpu.")
     threads: int | None = Field(None, ge=1, description="torch.set_num_threads; null: torch's choice.")
     num_processes: int = Field(1, ge=1, description="1: in this process; more: data parallel, by accelerate launch.")

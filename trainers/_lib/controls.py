@@ -12,14 +12,10 @@ from ...hub_sync.errors import UsageError
 from ...inference.conversations import RowRejected, Turn
 from ...inference.reasoning import TAGS
 from .shown import mark, marked, render
+from .templates import PROBE
 
 _REASONING = {form.lower() for tag in TAGS for form in (tag, f"{tag[0]}/{tag[1:]}")}
-_ANSWER: Turn = {
-    "role": "assistant",
-    "content": "said",
-    "reasoning_content": "thought",
-    "tool_calls": [{"id": "hubwright", "type": "function", "function": {"name": "f", "arguments": {"k": "v"}}}],
-}
+_ANSWER: Turn = PROBE["answer"]
 
 
 class Controls:
@@ -38,19 +34,19 @@ class Controls:
         if unknown := [token for token in allowed if token not in special]:
             raise UsageError(f"allow_control_tokens: {unknown[0]!r} is not a control token of the model: drop it")
         controls = {token for token in special if token.strip() and token.lower() not in _REASONING} - set(allowed)
-        self._given = _pattern(controls)
+        self._stated = _pattern(controls)
         self._answered = _pattern(controls - _written(tokenizer, controls))
 
     @property
     def key(self) -> tuple[str, str]:
         """What the result depends on, as text."""
-        return str(self._given), str(self._answered)
+        return str(self._stated), str(self._answered)
 
     def check(self, turns: Sequence[Turn], tools: Any) -> None:
         """Raises RowRejected for a text that spells a control token."""
         answers = [turn for turn in turns if turn["role"] == "assistant"]
         rest = [turn for turn in turns if turn["role"] != "assistant"]
-        for pattern, values in ((self._given, [rest, tools]), (self._answered, answers)):
+        for pattern, values in ((self._stated, [rest, tools]), (self._answered, answers)):
             if pattern and (match := pattern.search(json.dumps(values, ensure_ascii=False))):
                 raise RowRejected(
                     "a text spells a control token of the model, which it would become unless allow_control_tokens "
@@ -69,12 +65,12 @@ def _written(tokenizer: Any, controls: set[str]) -> set[str]:
     assistant turn, except those that begin or end turns."""
     ask: Turn = {"role": "user", "content": "asked"}
     edges = {tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token}
-    found: set[str] = set()
+    written: set[str] = set()
     for answer in (_ANSWER, {key: value for key, value in _ANSWER.items() if key != "tool_calls"}):
         with suppress(Exception):  # such turns are not for this template
             plain = render(tokenizer, [ask, ask | {"role": "assistant"}, ask], None)
             text = render(tokenizer, [ask, marked(1, answer)], None)
             edges |= {token for token in controls if token in plain}
             within = re.search(f"asked(.*){re.escape(mark(1))}", text, re.DOTALL)
-            found |= {token for token in controls if within and token in within[1]}
-    return found - edges
+            written |= {token for token in controls if within and token in within[1]}
+    return written - edges

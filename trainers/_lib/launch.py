@@ -1,4 +1,4 @@
-"""Data-parallel training: several processes on this machine, the job described in one JSON file.
+"""Training in this process, or data-parallel in several on this machine, the job described in one JSON file.
 
 Started by `accelerate launch`, so a user's own accelerate config (FSDP, DeepSpeed) applies. `--multi_gpu` also serves
 CPU processes, through ACCELERATE_USE_CPU: `accelerate launch --cpu` starts one process only unless MPI is installed.
@@ -22,9 +22,49 @@ from typing import Any
 from ...hub_sync.context import Input, Report, StepContext
 from ...hub_sync.errors import HubwrightError
 from ...hub_sync.refs import ArtifactRef
-from .loop import LAUNCHED, on_cpu, run
+from ...inference import device
+from .config import BaseTrainingConfig
 
 INTERRUPTED = 130
+LAUNCHED = "HUBWRIGHT_LAUNCHED"
+
+
+def run(fit: Callable[..., Any] | str, config: Any, context: StepContext, launcher: Sequence[str] = ()) -> None:
+    """Train in this process, or in several.
+
+    Args:
+        fit: one process's training, called with (config, context): a module's function, which every process imports;
+            as "module:function" it is imported where it runs alone, with torch and all that it needs.
+        launcher: options of accelerate launch, which starts the processes.
+    """
+    # Nothing is reported to anyone: neither TRL's and the Hub's telemetry, nor trackers that happen to be installed.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if (config.num_processes > 1 or launcher) and LAUNCHED not in os.environ:
+        launch(fit, config, context, launcher)
+        return
+    from .loop import settings  # with torch and transformers
+
+    with settings(config):
+        (named(fit) if isinstance(fit, str) else fit)(config, context)
+
+
+def named(target: str) -> Any:
+    """What "module:name" names."""
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def on_cpu(config: BaseTrainingConfig) -> bool:
+    """Whether the training runs on CPU, by choice or for want of anything else."""
+    return device.choose("cpu" if config.use_cpu else config.device) == "cpu"
+
+
+def on_sigterm(handler: Any) -> Any:
+    """Install a SIGTERM handler and return the previous one; outside the main thread there is none."""
+    try:
+        return signal.signal(signal.SIGTERM, handler)
+    except ValueError:
+        return None
 
 
 def command(processes: int, options: Sequence[str], job: Path) -> list[str]:
@@ -37,11 +77,11 @@ def command(processes: int, options: Sequence[str], job: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def launch(fit: Callable[..., None], config: Any, context: StepContext, options: Sequence[str] = ()) -> None:
+def launch(fit: Callable[..., Any] | str, config: Any, context: StepContext, options: Sequence[str] = ()) -> None:
     """Run a job in `config.num_processes` processes and take over its report.
 
     Args:
-        fit: one process's training, a function of a module.
+        fit: as of `run`.
         options: of `accelerate launch`, such as `--config_file`; none: plain data parallelism.
 
     Raises what the job raised (its error is one line in a file), or KeyboardInterrupt where it was stopped.
@@ -56,11 +96,7 @@ def launch(fit: Callable[..., None], config: Any, context: StepContext, options:
     if on_cpu(config):
         environment["ACCELERATE_USE_CPU"] = "true"
     process = subprocess.Popen(command(config.num_processes, options, job), env=environment)
-    previous = None
-    try:
-        previous = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
-    except ValueError:
-        pass  # not the main thread: nothing to forward
+    previous = on_sigterm(lambda *_: process.send_signal(signal.SIGTERM))
     try:
         process.wait()
     except KeyboardInterrupt:
@@ -69,7 +105,7 @@ def launch(fit: Callable[..., None], config: Any, context: StepContext, options:
         raise
     finally:
         if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
+            on_sigterm(previous)
     outcomes = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(context.workdir.glob("outcome-*.json"))]
     for outcome in outcomes:
         if "error" in outcome:
@@ -86,34 +122,24 @@ def launch(fit: Callable[..., None], config: Any, context: StepContext, options:
     )
 
 
-def describe(fit: Callable[..., None], config: Any, context: StepContext) -> dict[str, Any]:
+def describe(fit: Callable[..., Any] | str, config: Any, context: StepContext) -> dict[str, Any]:
     """A job as JSON: function, settings, folders and inputs."""
     return {
-        "fit": f"{fit.__module__}:{fit.__qualname__}",
+        "fit": fit if isinstance(fit, str) else f"{fit.__module__}:{fit.__qualname__}",
         "config_class": f"{type(config).__module__}:{type(config).__qualname__}",
         "config": config.model_dump(mode="json"),
         "step": context.step,
         "workdir": str(context.workdir),
         "output": str(context.output),
-        "inputs": {
-            role: dataclasses.asdict(item.ref) | {"path": str(item.path)} for role, item in context.inputs.items()
-        },
+        "inputs": {role: {"ref": vars(one.ref), "path": str(one.path)} for role, one in context.inputs.items()},
     }
 
 
-def restore(job: dict[str, Any]) -> tuple[Callable[..., None], Any, StepContext]:
+def restore(job: dict[str, Any]) -> tuple[Callable[..., Any], Any, StepContext]:
     """The function, its settings and the context that `describe` described."""
-    inputs = {
-        role: Input(ArtifactRef(i["repo_type"], i["repo_id"], i["revision"]), Path(i["path"]))
-        for role, i in job["inputs"].items()
-    }
+    inputs = {role: Input(ArtifactRef(**one["ref"]), Path(one["path"])) for role, one in job["inputs"].items()}
     context = StepContext(job["step"], Path(job["workdir"]), Path(job["output"]), inputs)
-    return _named(job["fit"]), _named(job["config_class"])(**job["config"]), context
-
-
-def _named(target: str) -> Any:
-    module, _, name = target.partition(":")
-    return getattr(import_module(module), name)
+    return named(job["fit"]), named(job["config_class"])(**job["config"]), context
 
 
 def main(path: str) -> int:

@@ -1,10 +1,9 @@
-"""A training as it is seen in a terminal: the loss as a curve, the latest figures below it, redrawn in place."""
+"""The loss as a curve in a terminal, and which figures stand below it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 HEIGHT, WIDTH = 8, 64
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -42,41 +41,3 @@ def plot(
         label = f"{high:.4g}" if row == height - 1 else f"{low:.4g}" if row == 0 else ""
         lines.append(f"{label:>9} │{drawn}")
     return lines
-
-
-def callback() -> Any:
-    """A `transformers.TrainerCallback` that draws on stderr, in the first process only; `close()` ends the drawing."""
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-    from transformers import TrainerCallback
-
-    class Curve(TrainerCallback):
-        def __init__(self) -> None:
-            self._live: Any = None
-            self._figures: dict[str, float] = {}
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.is_world_process_zero:
-                self._live = Live(console=Console(stderr=True), auto_refresh=False)
-                self._live.start()
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            if self._live is None:
-                return
-            self._figures |= {key: logs[key] for key in FIGURES if key in (logs or {})}
-            losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-            said = "   ".join(
-                f"{name} {form.format(self._figures[key])}"
-                for key, (name, form) in FIGURES.items()
-                if key in self._figures
-            )
-            text = "\n".join([*plot(losses), f"step {state.global_step:,}/{state.max_steps:,}   {said}"])
-            self._live.update(Text(text), refresh=True)
-
-        def close(self) -> None:
-            if self._live is not None:
-                self._live.stop()
-                self._live = None
-
-    return Curve()

@@ -1,7 +1,4 @@
-"""What happens around a trainer: loading, guards, resuming, publishing, reporting.
-
-torch and transformers are imported inside the functions: importing this module costs nothing.
-"""
+"""What happens around a trainer: loading, guards, resuming, publishing, reporting."""
 
 from __future__ import annotations
 
@@ -10,9 +7,16 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import datasets
+import torch
+from peft import PeftModel
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, PrinterCallback, set_seed
+from transformers.utils import logging as transformers_logging
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError, first_line
@@ -23,38 +27,14 @@ from . import checkpoints as _checkpoints
 from . import output as _output
 from . import report as _report
 from .config import BaseTrainingConfig
+from .launch import on_cpu, on_sigterm
 
 logger = logging.getLogger("hubwright.trainers")
 
-LAUNCHED = "HUBWRIGHT_LAUNCHED"
-
-
-def run(fit: Callable[..., None], config: Any, context: StepContext, launcher: Sequence[str] = ()) -> None:
-    """Train in this process, or in several.
-
-    Args:
-        fit: one process's training, called with (config, context): a module's function, which every process imports.
-        launcher: options of accelerate launch, which starts the processes.
-    """
-    # Nothing is reported to anyone: neither TRL's and the Hub's telemetry, nor trackers that happen to be installed.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if (config.num_processes > 1 or launcher) and LAUNCHED not in os.environ:
-        from .launch import launch
-
-        launch(fit, config, context, launcher)
-        return
-    with _settings(config):
-        fit(config, context)
-
 
 @contextlib.contextmanager
-def _settings(config: BaseTrainingConfig) -> Iterator[None]:
+def settings(config: BaseTrainingConfig) -> Iterator[None]:
     """Process-wide settings of one training, put back afterwards."""
-    import datasets
-    import torch
-    from transformers import set_seed
-    from transformers.utils import logging as transformers_logging
-
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -94,18 +74,14 @@ def name(context: StepContext, role: str) -> str:
 
 
 def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: bool = False) -> dict[str, Any]:
-    """The splits to train and evaluate on, as `{"train": ..., "eval"?: ...}`, cached below the work folder.
-
-    With `streaming` the train split is an IterableDataset over the pulled files, and nothing is cached.
-    """
-    import datasets
-
-    wanted = {"train": config.train_split} | ({"eval": config.eval_split} if config.eval_split else {})
+    """The splits to train and evaluate on, as `{"train": ..., "eval"?: ...}`, cached below the work folder. With
+    `streaming` the train split is an IterableDataset over the pulled files, and nothing is cached."""
+    names = {"train": config.train_split} | ({"eval": config.eval_split} if config.eval_split else {})
     source_name = name(context, "dataset")
     folder = str(context.inputs["dataset"].path)
     cache = str(context.workdir / "datasets")
     splits: dict[str, Any] = {}
-    for role, split in wanted.items():
+    for role, split in names.items():
         part = ""
         try:
             parts = []
@@ -119,8 +95,8 @@ def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: boo
                 splits[role] = make_dataset(list(rows), rows.features)
             empty = next(iter(splits[role]), None) is None
         except Exception as error:  # datasets raises anything from ValueError to its own classes
-            said = first_line(error.__cause__ or error).replace(folder, source_name)
-            raise DataError(f"{source_name}: split {split!r}{part} cannot be read: {said}") from error
+            message = first_line(error.__cause__ or error).replace(folder, source_name)
+            raise DataError(f"{source_name}: split {split!r}{part} cannot be read: {message}") from error
         if empty:
             raise DataError(f"{source_name}: split {split!r} has no rows")
     if "eval" in splits and config.eval_rows and not streaming:
@@ -155,11 +131,6 @@ def training_arguments(config: BaseTrainingConfig, context: StepContext, evaluat
         "dataloader_pin_memory": not cpu,
         "ddp_backend": "gloo" if cpu and config.num_processes > 1 else None,
     }
-
-
-def on_cpu(config: BaseTrainingConfig) -> bool:
-    """Whether the training runs on CPU, by choice or for want of anything else."""
-    return device.choose("cpu" if config.use_cpu else config.device) == "cpu"
 
 
 def autocasts(config: BaseTrainingConfig) -> bool:
@@ -210,14 +181,8 @@ class CheckpointMixin:
         self._spent += time.perf_counter() - start
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Weights of a checkpoint, every one of them.
-
-        transformers takes the names in the file for the model's. Mixtures of experts are saved under others, and would
-        go on from random experts with no more than a warning.
-        """
-        from peft import PeftModel
-        from transformers import AutoModelForCausalLM
-
+        """Weights of a checkpoint, every one of them. transformers takes the names in the file for the model's.
+        Mixtures of experts are saved under others, and would go on from random experts with no more than a warning."""
         target = self.model if model is None else model  # type: ignore[attr-defined]
         if self.is_fsdp_enabled or isinstance(target, PeftModel):  # type: ignore[attr-defined]
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
@@ -259,9 +224,6 @@ def loss_of_supervised(trainer: Any, model: Any, inputs: dict[str, Any], num_ite
 
     Returns the loss, a float32 scalar with gradient. Fills TRL's running metrics like the original.
     """
-    import torch
-    from torch.nn.functional import cross_entropy
-
     inputs = dict(inputs)
     labels = inputs.pop("labels")[:, 1:]
     mask = labels != -100
@@ -269,21 +231,21 @@ def loss_of_supervised(trainer: Any, model: Any, inputs: dict[str, Any], num_ite
     if not len(places):
         places = torch.zeros(1, dtype=torch.long)  # keeps the graph, with a loss of zero
     logits = model(**inputs, use_cache=False, logits_to_keep=places).logits
-    kept = mask[:, places]
-    logits, targets = logits[kept].float(), labels[:, places][kept]
+    scored = mask[:, places]
+    logits, targets = logits[scored].float(), labels[:, places][scored]
     total = cross_entropy(logits, targets, reduction="sum")
-    count = kept.sum() if num_items is None else num_items
+    count = scored.sum() if num_items is None else num_items
     loss = total / torch.as_tensor(count).clamp(min=1)
     if trainer.args.average_tokens_across_devices and num_items is not None:
         loss = loss * trainer.accelerator.num_processes
     gather = trainer.accelerator.gather_for_metrics
     mode = "train" if model.training else "eval"
-    hits, valid = (gather(x).sum().item() for x in ((logits.detach().argmax(-1) == targets).sum(), kept.sum()))
+    hits, valid = (gather(x).sum().item() for x in ((logits.detach().argmax(-1) == targets).sum(), scored.sum()))
     trainer._metrics[mode]["mean_token_accuracy"].append(hits / valid if valid else 0.0)
     if mode == "train":
         shown = inputs.get("attention_mask")
-        seen = torch.tensor(inputs["input_ids"].numel()) if shown is None else shown.sum()
-        trainer._total_train_tokens += int(gather(seen).sum().item())
+        tokens = torch.tensor(inputs["input_ids"].numel()) if shown is None else shown.sum()
+        trainer._total_train_tokens += int(gather(tokens).sum().item())
     trainer._metrics[mode]["num_tokens"] = [trainer._total_train_tokens]
     return loss
 
@@ -297,21 +259,17 @@ def fit(trainer: Any, config: BaseTrainingConfig, context: StepContext, shown: A
     Returns what the last evaluation measured; {} without an eval split. Raises KeyboardInterrupt after a SIGTERM, once
     a checkpoint of that moment is safe.
     """
-    from transformers import PrinterCallback, set_seed
-
     trainer.layout = {
         "processes": trainer.accelerator.num_processes,
         "per_device_train_batch_size": config.per_device_train_batch_size,
         "gradient_accumulation_steps": config.gradient_accumulation_steps,
     }
-    stop = _callbacks.stopper(trainer)
+    stop = _callbacks.StopOnRequest(trainer)
     trainer.add_callback(stop)
-    trainer.add_callback(_callbacks.last_step())
+    trainer.add_callback(_callbacks.LastStep())
     trainer.remove_callback(PrinterCallback)
-    if shown is not None:
-        trainer.add_callback(shown)
-    elif trainer.args.disable_tqdm:
-        trainer.add_callback(_callbacks.plain_lines())
+    if shown is not None or trainer.args.disable_tqdm:
+        trainer.add_callback(shown or _callbacks.PlainLines())
     with trainer.accelerator.main_process_first():
         resume, notes = _checkpoints.latest_complete(Path(trainer.args.output_dir), trainer.layout)
     for note in notes:
@@ -321,14 +279,14 @@ def fit(trainer: Any, config: BaseTrainingConfig, context: StepContext, shown: A
     # What comes before may or may not draw random numbers: DPO's reference pass is cached and skipped on a second run.
     set_seed(config.seed)
     trainer._mark = (time.perf_counter(), 0)
-    previous = _callbacks.on_sigterm(stop.request)
+    previous = on_sigterm(stop.request)
     try:
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     except _callbacks.AllStepsDone:
         trainer.is_in_train = False
     finally:
         if previous is not None:
-            _callbacks.on_sigterm(previous)
+            on_sigterm(previous)
         if shown is not None:
             shown.close()
     if stop.stopped:

@@ -1,27 +1,25 @@
-"""The model that a training starts from, its tokenizer, and what it cannot do, found out before anything is trained.
-
-torch and transformers are imported inside the functions: importing this module costs nothing.
-"""
+"""The model that a training starts from, its tokenizer, and what it cannot do, known before anything is trained."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from typing import Any
 
+import torch
+from peft import LoraConfig
+from transformers import AutoTokenizer
+
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError, UsageError, first_line
+from ...hub_sync.errors import DataError, UsageError, did_you_mean, first_line
 from ...inference import loading
 from . import loop as _loop
 from .config import BaseTrainingConfig, TrainingConfig
 
 
 def check(config: TrainingConfig, context: StepContext) -> None:
-    """Refuse what the inputs do not allow. Raises UsageError.
-
-    A new adapter would name its base, and an adapter that was folded in is in no repository's weights.
-    """
+    """Refuse what the inputs do not allow. Raises UsageError. A new adapter would name its base, and an adapter that
+    was folded in is in no repository's weights."""
     if "model.base" in context.inputs and config.lora is not None and not config.merge_adapter:
         raise UsageError(
             f"step {context.step}: {_loop.name(context, 'model')} is an adapter, and a new adapter on top of it has "
@@ -41,38 +39,34 @@ def load_tokenizer(config: TrainingConfig, context: StepContext) -> Any:
 
 def read_tokenizer(context: StepContext, role: str = "model") -> Any:
     """The tokenizer of an input; an adapter without one has its base's. Raises DataError in one line."""
-    from transformers import AutoTokenizer
-
-    found = context.inputs[role]
-    if f"{role}.base" in context.inputs and not (found.path / "tokenizer_config.json").is_file():
-        found = context.inputs[f"{role}.base"]
+    source = context.inputs[role]
+    if f"{role}.base" in context.inputs and not (source.path / "tokenizer_config.json").is_file():
+        source = context.inputs[f"{role}.base"]
     try:
-        return AutoTokenizer.from_pretrained(str(found.path))
+        return AutoTokenizer.from_pretrained(str(source.path))
     except Exception as error:  # tokenizers raises plain Exceptions
-        said = first_line(error).replace(str(found.path), str(found.ref))
-        raise DataError(f"{found.ref} has no tokenizer that can be loaded: {said}") from error
+        message = first_line(error).replace(str(source.path), str(source.ref))
+        raise DataError(f"{source.ref} has no tokenizer that can be loaded: {message}") from error
 
 
 def read_model(config: BaseTrainingConfig, context: StepContext) -> Any:
     """The causal language model in `config.dtype`, every weight from its files; an adapter is folded into its base.
-
-    Only safetensors are read and no code from a repository is run. Raises DataError in one line.
-    """
-    import torch
-
+    Only safetensors are read and no code from a repository is run. Raises DataError in one line."""
     from ..architectures import register
 
     register()
-    source_name, given = _loop.name(context, "model"), context.inputs["model"]
+    source_name, source = _loop.name(context, "model"), context.inputs["model"]
     base = context.inputs.get("model.base")
     if base is None:
-        if loading.is_adapter(given.path):
+        if loading.is_adapter(source.path):
             raise DataError(f"{source_name} is an adapter, and its base was not resolved: run it through a recipe")
-        return loading.causal_lm(given.path, source_name, config.dtype, attn_implementation=config.attn_implementation)
+        return loading.causal_lm(
+            source.path, source_name, config.dtype, attn_implementation=config.attn_implementation
+        )
     # Folded in float32 and rounded once.
     kernel = config.attn_implementation
     model = loading.causal_lm(base.path, str(base.ref), "float32", attn_implementation=kernel)
-    return loading.fold(model, given.path, source_name).to(getattr(torch, config.dtype))
+    return loading.fold(model, source.path, source_name).to(getattr(torch, config.dtype))
 
 
 def stop_at_end_of_turn(model: Any, tokenizer: Any, config: TrainingConfig) -> None:
@@ -89,8 +83,6 @@ def check_isolation(model: Any, source_name: str) -> None:
     every model class and attention kernel, because it runs the model itself. FlashAttention alone is not tried: it
     runs on GPUs only, and separates rows by the lengths that TRL's collator hands it. Raises UsageError.
     """
-    import torch
-
     if model.config._attn_implementation == "flash_attention_2":
         return
     generator = torch.Generator().manual_seed(0)
@@ -103,9 +95,7 @@ def check_isolation(model: Any, source_name: str) -> None:
     with torch.no_grad():
         a, b = (
             model(
-                input_ids=torch.cat([head, second], dim=1).to(model.device),
-                position_ids=positions,
-                use_cache=False,
+                input_ids=torch.cat([head, second], dim=1).to(model.device), position_ids=positions, use_cache=False
             ).logits[0, 7:]
             for head in (first, other)
         )
@@ -114,8 +104,7 @@ def check_isolation(model: Any, source_name: str) -> None:
     if not difference <= 1e-5:
         raise UsageError(
             f"packing: {source_name} with attention {model.config._attn_implementation} lets packed rows see "
-            "one another "
-            f"(logits move by {difference:.2g}): set packing: false"
+            f"one another (logits move by {difference:.2g}): set packing: false"
         )
 
 
@@ -138,18 +127,15 @@ def check_sequences(
 
 
 def peft_config(config: TrainingConfig, model: Any, source_name: str) -> Any:
-    """`peft.LoraConfig`, or None for full training.
-
-    Raises UsageError for target modules that the model does not have; PEFT passes over all but the last of them.
-    """
+    """`peft.LoraConfig`, or None for full training. Raises UsageError for target modules that the model does not have;
+    PEFT passes over all but the last of them."""
     if config.lora is None:
         return None
-    from peft import LoraConfig
 
     lora = config.lora
     modules = lora.target_modules
     names = [name for name, _ in model.named_modules() if name]
-    short = sorted({name.rpartition(".")[2] for name in names if not name.rpartition(".")[2].isdigit()})
+    short = sorted({last for name in names if not (last := name.rpartition(".")[2]).isdigit()})
     for target in (modules,) if isinstance(modules, str) else modules:
         if target == "all-linear":
             continue
@@ -161,9 +147,8 @@ def peft_config(config: TrainingConfig, model: Any, source_name: str) -> Any:
         else:
             matches = any(name == target or name.endswith(f".{target}") for name in names)
         if not matches:
-            near = difflib.get_close_matches(target, short, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"its modules are {', '.join(short)}"
-            raise UsageError(f"lora.target_modules: {source_name} has no module {target!r}; {hint}")
+            hint = did_you_mean(target, short, f"; its modules are {', '.join(short)}")
+            raise UsageError(f"lora.target_modules: {source_name} has no module {target!r}{hint}")
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import torch
+
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
+from ...hub_sync.files import PICKLES
 from .config import BaseTrainingConfig, TrainingConfig, adapter_of
-
-PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
 
 
 def save_model(
@@ -20,8 +21,6 @@ def save_model(
     Args:
         weights: name -> whole tensor, where the trainer's model holds shards; None: the model's own.
     """
-    import torch
-
     model = trainer.accelerator.unwrap_model(trainer.model)
     base = context.inputs["model"].ref if "model" in context.inputs else None
     options: dict[str, Any] = {} if weights is None else {"state_dict": weights}
@@ -34,9 +33,9 @@ def save_model(
         options["save_embedding_layers"] = False
     if config.save_dtype:
         # What a model keeps in float32 for a reason stays so: small steps near 1 have no place in bfloat16.
-        kept = getattr(model, "_keep_in_fp32_modules_strict", None) or ()
+        wide = getattr(model, "_keep_in_fp32_modules_strict", None) or ()
         for name, parameter in model.named_parameters():
-            if not any(part in name for part in kept):
+            if not any(part in name for part in wide):
                 parameter.data = parameter.data.to(getattr(torch, config.save_dtype))
     # Saved as it would be read: the repository, not the folder that it was pulled to.
     model.config._name_or_path = base.repo_id if base else ""

@@ -30,11 +30,9 @@ def fill(trainer: Any, config: BaseTrainingConfig, context: StepContext, final: 
         series: dict[str, list[list[float]]] = {}
         for label, key in keys.items():
             # A resumed run logs some step twice only if it was killed before the next checkpoint; the last counts.
-            points = {e["step"]: float(e[key]) for e in history if key in e}
-            if points:
+            if points := {e["step"]: float(e[key]) for e in history if key in e}:
                 series[label] = [[step, points[step]] for step in sorted(points)]
-        if series:
-            report.curves.append({"title": title, "x": "optimiser step", "y": y, "series": series})
+        report.curve(title, "optimiser step", y, series)
     windows = [e for e in history if "seconds" in e]
     seconds, tokens = (sum(e[k] for e in windows) for k in ("seconds", "tokens"))
     losses = [e["loss"] for e in history if "loss" in e]
@@ -55,21 +53,13 @@ def fill(trainer: Any, config: BaseTrainingConfig, context: StepContext, final: 
         if key in final:
             report.metrics[key] = float(final[key])
     data, base = context.inputs["dataset"].ref, context.inputs.get("model")
-    arguments = trainer.args
-    report.sections.append(
-        {
-            "title": "Device and precision",
-            "body": f"Trained on `{arguments.device.type}`; weights in {config.dtype} while they were trained"
-            f"{', bfloat16 autocast' if arguments.bf16 else ''}.",
-        }
-    )
+    casts = ", bfloat16 autocast" if trainer.args.bf16 else ""
+    body = f"Trained on `{trainer.args.device.type}`; weights in {config.dtype} while they were trained{casts}."
+    report.section("Device and precision", body)
     lora = adapter_of(config)
     adapter = lora is not None and not (isinstance(config, TrainingConfig) and config.merge_adapter)
     if base is not None:
-        report.card |= {
-            "base_model": base.ref.repo_id,
-            "base_model_relation": "adapter" if adapter else "finetune",
-        }
+        report.card |= {"base_model": base.ref.repo_id, "base_model_relation": "adapter" if adapter else "finetune"}
     report.card |= {
         "datasets": [data.repo_id],
         "library_name": "peft" if adapter else "transformers",

@@ -10,7 +10,11 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import Any
+
+from datasets import Dataset, Features, Json, List, Value
+from datasets.fingerprint import Hasher
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, first_line
@@ -22,9 +26,6 @@ from . import templates as _templates
 from .config import TrainingConfig
 from .controls import Controls
 from .shown import check_shown, render
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 _VERSION = 2  # of what is cached
 _REPEATING = 0.9
@@ -97,31 +98,30 @@ class _Reader:
         if self.form.messages:
             turns = read_messages(row[self.form.messages], tools, is_padded=pads[0], changes=changes)
             turns = with_system(turns, system, changes)
-            found: dict[str, Any] = {"messages": turns, "unlearnt": unlearnt(turns)}
-            if found["unlearnt"] and not self.form.weighted:
+            idle = unlearnt(turns)
+            if idle and not self.form.weighted:
                 raise RowRejected("a turn has weight 0, which needs assistant_only_loss")
-            if found["unlearnt"] and len(found["unlearnt"]) == sum(t["role"] == "assistant" for t in turns):
+            if idle and len(idle) == sum(turn["role"] == "assistant" for turn in turns):
                 raise RowRejected("every assistant turn has weight 0")
-            return found | {"tools": tools or None}
+            return {"messages": turns, "unlearnt": idle, "tools": tools or None}
         prompt = row["prompt"] if self.form.prompt else ABSENT
         responses = {name: row[name] for name in self.form.responses}
         pair = read_responses(prompt, responses, tools, is_padded=pads[0], repeats=self.repeats, changes=changes)
-        if isinstance(pair["prompt"], str) and system is not None:
-            raise RowRejected("a system text beside plain text, which no template shows to the model")
         if system is not None:
+            if isinstance(pair["prompt"], str):
+                raise RowRejected("a system text beside plain text, which no template shows to the model")
             pair["prompt"] = with_system(pair["prompt"], system, changes)
         return {**pair, "unlearnt": [], "tools": tools or None}
 
-    def check(self, found: Mapping[str, Any], changes: Counter[str]) -> None:
+    def check(self, columns: Mapping[str, Any], changes: Counter[str]) -> None:
         """Raises RowRejected for a row of the other form, or one that the chat template cannot render as it is."""
-        plain = isinstance(found.get("prompt"), str)
+        plain = isinstance(columns.get("prompt"), str)
         if plain != self.plain:
             raise RowRejected("plain text among conversations" if plain else "a conversation among plain text")
         if plain:
             return
-        tools = found["tools"]
-        prompt, responses = found.get("prompt", []), [found[name] for name in self.form.responses]
-        for turns in [prompt + response for response in responses] or [found["messages"]]:
+        tools, prompt = columns["tools"], columns.get("prompt", [])
+        for turns in [prompt + columns[name] for name in self.form.responses] or [columns["messages"]]:
             self.controls.check(turns, tools)
             try:
                 render(self.tokenizer, turns, tools)
@@ -164,9 +164,6 @@ def _repeats(dataset: Dataset, form: Form, context: StepContext) -> bool:
 def _read(
     dataset: Dataset, split: str, reader: _Reader, source_name: str, config: TrainingConfig, context: StepContext
 ) -> Dataset:
-    from datasets import Features, Json, List, Value
-    from datasets.fingerprint import Hasher
-
     turns: Any = Value("string") if reader.plain else List(Json())
     names = ["messages"] if reader.form.messages else ["prompt", *reader.form.responses]
     columns = dict.fromkeys(names, turns)
@@ -200,8 +197,8 @@ def _read(
         )
     if len(refused) == len(dataset):
         raise DataError(f"{source_name}: no row of the {split} split can be used; row 0: {refused[0][1][1]}")
-    kept = [row for row, reason in enumerate(why) if not reason]
-    return (read.select(kept) if refused else read).remove_columns(["why", "changes"])
+    usable = [row for row, reason in enumerate(why) if not reason]
+    return (read.select(usable) if refused else read).remove_columns(["why", "changes"])
 
 
 def _row_reader(reader: _Reader, names: list[str], pads: tuple[bool, bool]) -> Callable[..., dict[str, Any]]:
@@ -209,14 +206,12 @@ def _row_reader(reader: _Reader, names: list[str], pads: tuple[bool, bool]) -> C
 
     def read(row: dict[str, Any]) -> dict[str, Any]:
         changes: Counter[str] = Counter()
-        why = ""
-        found = empty
         try:
-            found = reader.read(row, pads, changes)
-            reader.check(found, changes)
+            columns = reader.read(row, pads, changes)
+            reader.check(columns, changes)
         except RowRejected as error:
-            found, why, changes = empty, json.dumps([error.reason, str(error)]), Counter()
-        return found | {"why": why, "changes": json.dumps(changes)}
+            return empty | {"why": json.dumps([error.reason, str(error)]), "changes": "{}"}
+        return columns | {"why": "", "changes": json.dumps(changes)}
 
     return read
 
@@ -241,8 +236,8 @@ def weigh(dataset: Dataset, source_name: str) -> Dataset:
         if len(runs) != spoken:
             raise DataError(
                 f"{source_name}: a row has {spoken} assistant turns, of which some have weight 0, and the chat "
-                "template "
-                f"marks {len(runs)} stretches as the assistant's: set chat_template: chatml_tools, or drop the weights"
+                f"template marks {len(runs)} stretches as the assistant's: set chat_template: chatml_tools, or drop "
+                "the weights"
             )
         labels = list(row["labels"])
         for number in row["unlearnt"]:
@@ -255,6 +250,6 @@ def weigh(dataset: Dataset, source_name: str) -> Dataset:
 
 def _runs(labels: list[int]) -> list[tuple[int, int]]:
     """(first, stop) of every stretch of labels that are learnt."""
-    edges = [i for i in range(len(labels) + 1)
-             if (i < len(labels) and labels[i] != -100) != (i > 0 and labels[i - 1] != -100)]  # fmt: skip
+    learnt = [False, *(label != -100 for label in labels), False]
+    edges = [place for place, (before, now) in enumerate(pairwise(learnt)) if before != now]
     return list(zip(edges[::2], edges[1::2], strict=True))

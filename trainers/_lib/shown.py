@@ -32,7 +32,7 @@ def check_shown(tokenizer: Any, turns: Sequence[Turn], tools: Any, changes: Chan
     except Exception:  # the template reads the values: the parts themselves have to do as marks
         text, marks = render(tokenizer, turns, tools), _texts
     for number, turn in enumerate(turns):
-        shown = {part: any(one in text for one in found) for part, found in marks(number, turn).items() if found}
+        shown = {part: any(one in text for one in texts) for part, texts in marks(number, turn).items() if texts}
         if not shown:
             continue
         role = turn["role"]
@@ -76,7 +76,7 @@ def mark(number: int) -> str:
 
 def marked(number: int, turn: Turn) -> Turn:
     """A turn with a mark appended to every part that holds something."""
-    marks = {part: found[0] for part, found in _marks(number, turn).items() if found}
+    marks = {part: texts[0] for part, texts in _marks(number, turn).items() if texts}
     marked = dict(turn)
     if "text" in marks:
         marked["content"] = turn["content"].rstrip() + marks["text"]

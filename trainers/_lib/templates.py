@@ -6,42 +6,26 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ...hub_sync.errors import UsageError
 
 CHATML_TOOLS = Path(__file__).parent / "chatml_tools.jinja"
 REMEDY = "set chat_template: chatml_tools"
-
-_TOOL = {
-    "type": "function",
-    "function": {
-        "name": "hubwright_probe",
-        "description": "",
-        "parameters": {"type": "object", "properties": {}},
-    },
-}
-_ASK = [{"role": "user", "content": "hello"}]
-_CALL = {
-    "role": "assistant",
-    "content": "",
-    "tool_calls": [{"type": "function", "function": {"name": "hubwright_called", "arguments": {"k": "argued"}}}],
-}
-_RESULT = {"role": "tool", "name": "hubwright_called", "content": "resulted"}
+PROBE: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "probe.yaml").read_text(encoding="utf-8"))
 
 
 def install_chatml_tools(tokenizer: Any) -> None:
-    """Give the tokenizer our template, and make it stop at its end-of-turn token.
-
-    Raises UsageError where the vocabulary lacks ChatML's two tokens: they would be spelt out in pieces.
-    """
-    vocabulary = tokenizer.get_vocab()
-    for token in ("<|im_start|>", "<|im_end|>"):
-        if token not in vocabulary:
+    """Give the tokenizer our template, and make it stop at its end-of-turn token. Raises UsageError where the
+    vocabulary lacks ChatML's two tokens: they would be spelt out in pieces."""
+    end = "<|im_end|>"
+    for token in ("<|im_start|>", end):
+        if token not in tokenizer.get_vocab():
             raise UsageError(
                 f"chat_template: chatml_tools needs the token {token}, which the model's vocabulary lacks: "
                 "use a ChatML model, or chat_template: keep"
             )
     tokenizer.chat_template = CHATML_TOOLS.read_text(encoding="utf-8")
-    end = "<|im_end|>"
     if tokenizer.eos_token != end:
         tokenizer.eos_token = end
 
@@ -85,13 +69,11 @@ def check_template(tokenizer: Any, *, tools: bool, assistant_mask: bool, model: 
     if not tokenizer.chat_template:
         raise UsageError(f"model {model} has no chat template: {REMEDY}")
     if tools:
-        for messages, needle, what in (
-            (_ASK, "hubwright_probe", "tool signatures"),
-            ([*_ASK, _CALL], "argued", "tool calls"),
-            ([*_ASK, _CALL, _RESULT], "resulted", "tool results"),
-        ):
+        turns = [PROBE["question"], PROBE["call"], PROBE["result"]]
+        needles = {"hubwright_probe": "tool signatures", "argued": "tool calls", "resulted": "tool results"}
+        for count, (needle, what) in enumerate(needles.items(), 1):
             try:
-                text = tokenizer.apply_chat_template(messages, tools=[_TOOL], tokenize=False)
+                text = tokenizer.apply_chat_template(turns[:count], tools=[PROBE["tool"]], tokenize=False)
             except Exception as error:
                 raise UsageError(
                     f"the chat template of {model} fails on {what} ({type(error).__name__}): {REMEDY}"

@@ -18,7 +18,7 @@ from ...hub_sync.errors import UsageError
 
 def names() -> list[str]:
     """The `model_type` of every architecture of ours."""
-    return [found.name for found in iter_modules(__path__) if found.ispkg]
+    return [module.name for module in iter_modules(__path__) if module.ispkg]
 
 
 def register() -> None:

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from .._lib.config import LoraSettings, TrainingConfig
+from .._lib.launch import run
 
 __all__ = ["DPOConfig", "LoraSettings", "train"]
 
@@ -32,17 +33,17 @@ class DPOConfig(TrainingConfig):
     loss_type: Literal["sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "apo_zero", "apo_down"] = Field(
         "sigmoid", description="Loss on the reward margin; sigmoid is the paper's."
     )
-    label_smoothing: float = Field(
-        0.0, ge=0, lt=0.5, description="Share of pairs taken to be labelled the wrong way round."
-    )
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Share of pairs labelled the wrong way round.")
     precompute_ref_log_probs: bool = Field(
-        True, description="Reference log-probabilities once, before training (TRL: false)."
+        True, description="Reference log-probabilities before training (TRL: false)."
     )
     max_cut_share: float = Field(
-        0.05, ge=0, le=1,
+        0.05,
+        ge=0,
+        le=1,
         description="Refuse where more of the pairs than this have a prompt that fills max_length; "
         "fewer are left out and counted. Our choice.",
-    )  # fmt: skip
+    )
 
 
 def train(config: DPOConfig, context: StepContext) -> None:
@@ -53,13 +54,4 @@ def train(config: DPOConfig, context: StepContext) -> None:
 
     Raises UsageError (settings that do not fit model or data), DataError (columns or pairs that cannot be used).
     """
-    from .._lib import loop
-
-    loop.run(_fit, config, context)
-
-
-def _fit(config: DPOConfig, context: StepContext) -> None:
-    """One process's training. TRL is imported here."""
-    from .trainer import fit
-
-    fit(config, context)
+    run("hubwright.trainers.dpo.trainer:fit", config, context)

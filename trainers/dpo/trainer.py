@@ -6,43 +6,27 @@ import copy
 from typing import Any
 
 import trl
+from datasets import Dataset
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
-from .._lib import loop, rows, templates
+from .._lib import chat, loop, rows
 from .._lib import model as models
 from .._lib.report import TOKEN_ACCURACY
 from . import DPOConfig
 
 
-class DPOTrainer(loop.CheckpointMixin, trl.DPOTrainer):
-    """A method subclasses it and overrides TRL's hooks.
-
-    Args:
-        config: the step's settings.
-        context: its report gets the counts of the pairs.
-        options: of `trl.DPOTrainer`, by name.
-    """
+class DPOTrainer(chat.ChatMixin, trl.DPOTrainer):
+    """A method subclasses it and overrides TRL's hooks. Arguments as of `ChatMixin`."""
 
     curves = (
         TOKEN_ACCURACY,
-        (
-            "Reward accuracy",
-            "share of pairs with chosen above rejected",
-            {"train": "rewards/accuracies", "eval": "eval_rewards/accuracies"},
-        ),
-        (
-            "Reward margin",
-            "beta * log-ratio, chosen minus rejected",
-            {"train": "rewards/margins", "eval": "eval_rewards/margins"},
-        ),
-    )
+        ("Reward accuracy", "share of pairs with chosen above rejected",
+         {"train": "rewards/accuracies", "eval": "eval_rewards/accuracies"}),
+        ("Reward margin", "beta * log-ratio, chosen minus rejected",
+         {"train": "rewards/margins", "eval": "eval_rewards/margins"}),
+    )  # fmt: skip
     final_metrics = ("eval_mean_token_accuracy", "eval_rewards/accuracies")
-
-    def __init__(self, config: DPOConfig, context: StepContext, **options: Any) -> None:
-        self.config, self.context = config, context
-        self._model_to_train = options["model"]  # pairs are checked against it before TRL has stored it
-        super().__init__(**options)
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
         whole = copy.copy(args)
@@ -51,18 +35,19 @@ class DPOTrainer(loop.CheckpointMixin, trl.DPOTrainer):
         config, counts = self.config, self.context.report.counts
         left = [config.max_length - len(ids) for ids in pairs["prompt_ids"]]
         longest = [max(len(c), len(r)) for c, r in zip(pairs["chosen_ids"], pairs["rejected_ids"], strict=True)]
-        kept = [i for i, tokens in enumerate(left) if tokens > 0]
+        usable = [i for i, tokens in enumerate(left) if tokens > 0]
+        full = len(pairs) - len(usable)
         counts |= {
             f"{dataset_name}_rows_cut_at_max_length": sum(n > m for n, m in zip(longest, left, strict=True)),
-            f"{dataset_name}_rows_without_room_for_a_response": len(pairs) - len(kept),
+            f"{dataset_name}_rows_without_room_for_a_response": full,
         }
-        if len(pairs) - len(kept) > config.max_cut_share * len(pairs) or not kept:
+        if full > config.max_cut_share * len(pairs) or not usable:
             raise UsageError(
-                f"in {len(pairs) - len(kept)} of {len(pairs)} pairs of the {dataset_name} split the prompt alone "
+                f"in {full} of {len(pairs)} pairs of the {dataset_name} split the prompt alone "
                 f"fills max_length {config.max_length}: raise max_length or max_cut_share"
             )
-        counts[f"{dataset_name}_rows_used"] = len(kept)
-        pairs = pairs if len(kept) == len(pairs) else pairs.select(kept)
+        counts[f"{dataset_name}_rows_used"] = len(usable)
+        pairs = pairs.select(usable) if full else pairs
         for column in ("chosen_ids", "rejected_ids"):
             ids = (a + b for a, b in zip(pairs["prompt_ids"], pairs[column], strict=True))
             models.check_sequences(
@@ -73,47 +58,31 @@ class DPOTrainer(loop.CheckpointMixin, trl.DPOTrainer):
 
 def fit(config: DPOConfig, context: StepContext, trainer_class: type[DPOTrainer] = DPOTrainer) -> DPOTrainer:
     """One process's training; returns its trainer."""
-    models.check(config, context)
-    splits = loop.load_splits(config, context)
-    columns = set(splits["train"].column_names)
-    missing = {"chosen", "rejected"} - columns
-    if missing:
-        raise DataError(
-            f"{loop.name(context, 'dataset')} lacks `{min(missing)}`: DPO reads prompt, chosen and rejected, "
-            f"its columns are {', '.join(sorted(columns))}"
-        )
-    source_name = loop.name(context, "model")
-    tokenizer = models.load_tokenizer(config, context)
-    template = templates.choose(tokenizer, source_name, tools="tools" in columns)
-    form = rows.Form(prompt="prompt" in columns, responses=("chosen", "rejected"))
-    splits = rows.prepare(splits, form, tokenizer, config, context)
-    for split, dataset in splits.items():
+
+    def form_of(columns: set[str]) -> rows.Form:
+        if missing := {"chosen", "rejected"} - columns:
+            raise DataError(
+                f"{loop.name(context, 'dataset')} lacks `{min(missing)}`: DPO reads prompt, chosen and rejected, "
+                f"its columns are {', '.join(sorted(columns))}"
+            )
+        return rows.Form(prompt="prompt" in columns, responses=("chosen", "rejected"))
+
+    def select(dataset: Dataset, split: str, _: rows.Form) -> Dataset:
         same = sum(c == r for c, r in zip(dataset["chosen"], dataset["rejected"], strict=True))
-        context.report.counts |= {
-            f"{split}_rows": len(dataset),
-            f"{split}_rows_with_equal_chosen_and_rejected": same,
-        }
+        counts = {f"{split}_rows": len(dataset), f"{split}_rows_with_equal_chosen_and_rejected": same}
+        context.report.counts |= counts
         if same == len(dataset):
             raise DataError(f"chosen and rejected are equal in every row of the {split} split")
-    model = models.read_model(config, context)
-    models.stop_at_end_of_turn(model, tokenizer, config)
-    trainer = trainer_class(
-        config,
-        context,
-        model=model,
-        args=trl.DPOConfig(
-            **loop.training_arguments(config, context, "eval" in splits),
-            max_length=config.max_length,
+        return dataset
+
+    def arguments(_: rows.Form, **common: Any) -> trl.DPOConfig:
+        return trl.DPOConfig(
+            **common,
             beta=config.beta,
             loss_type=[config.loss_type],
             label_smoothing=config.label_smoothing,
             precompute_ref_log_probs=config.precompute_ref_log_probs,
-        ),
-        train_dataset=splits["train"],
-        eval_dataset=splits.get("eval"),
-        processing_class=tokenizer,
-        peft_config=models.peft_config(config, model, source_name),
-    )
-    tokenizer.chat_template = template
-    loop.fit(trainer, config, context)
+        )
+
+    trainer: DPOTrainer = chat.fit(config, context, trainer_class, arguments, form_of, select)
     return trainer

@@ -5,7 +5,7 @@ Constants that the paper's method section would give were not available: default
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,12 +20,9 @@ class AbilitySettings(BaseModel):
 
     alpha: float = Field(default=0.8, description="Factor of the ability corpus's change. Recalled, not confirmed.")
     beta: float = Field(
-        default=0.2,
-        description="Factor of the general corpus's change, taken away; 0: none. Recalled, not confirmed.",
+        default=0.2, description="Factor of the general corpus's change, taken away; 0: none. Recalled, not confirmed."
     )
-    gamma: float = Field(
-        default=0.2, description="Factor of the ability when it is added, Eq. 3. Recalled, unconfirmed."
-    )
+    gamma: float = Field(default=0.2, description="Factor of the ability when it is added, Eq. 3. Recalled.")
 
 
 class LanguageSettings(BaseModel):
@@ -43,15 +40,12 @@ class SelectSettings(BaseModel):
 
     keep: Literal["lowest", "highest", "random", "all"] = Field(
         default="lowest",
-        description="lowest cosines: the ability's own tensors (inferred from the paper's aim); the others are for "
-        "comparison.",
+        description="lowest: the ability's own tensors (inferred from the paper's aim); others are for comparison.",
     )
-    fraction: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.8, description="Share of the tensors that R(A) touches. Recalled (0.8 mathematics, 0.6 science)."
+    fraction: float = Field(
+        default=0.8, ge=0, le=1, description="Share of tensors that R(A) touches. Recalled (0.6 for science)."
     )
-    exclude: tuple[str, ...] = Field(
-        default=(), description="Tensors whose name contains one of these are never taken. Our choice."
-    )
+    exclude: tuple[str, ...] = Field(default=(), description="Parts of names of tensors never taken. Our choice.")
     seed: int = Field(default=0, ge=0, description="random: of the draw.")
 
     @model_validator(mode="after")
@@ -67,12 +61,8 @@ class TransferConfig(OutputSettings):
     """How abilities and languages are added to the base. Inputs: `base`, an `ability_NAME` and a `general_NAME` for
     each ability, a `language_NAME` for each language, and `mask_NAME` where an ability was trained without a mask."""
 
-    abilities: dict[str, AbilitySettings] = Field(
-        default_factory=dict, description="Settings by the ability's name; the input `ability_NAME` is its model."
-    )
-    languages: dict[str, LanguageSettings] = Field(
-        default_factory=dict, description="Settings by the language's name; the input `language_NAME` is its model."
-    )
+    abilities: dict[str, AbilitySettings] = Field({}, description="Settings by NAME of an input `ability_NAME`.")
+    languages: dict[str, LanguageSettings] = Field({}, description="Settings by NAME of an input `language_NAME`.")
     eta: float = Field(
         1.0, description="Factor of R_Lang in tensors that an ability takes; elsewhere it is 1, as in Eq. 3. Recalled."
     )
@@ -105,15 +95,11 @@ class LocateConfig(ExtractConfig):
         description="What a neuron is: a weight, an output unit, an input unit, or a channel of the feed-forward net "
         "(rows of gate and up, column of down); the larger ones by their mean importance. Our choice.",
     )
-    fraction: float = Field(
-        0.05, gt=0, le=1, description="Share of the weights that are looked at which the mask takes. Recalled."
-    )
+    fraction: float = Field(0.05, gt=0, le=1, description="Share of the weights looked at in the mask. Recalled.")
     scope: Literal["global", "tensor"] = Field(
         "global", description="The share is of all weights together, or of each tensor. Our choice."
     )
-    exclude: tuple[str, ...] = Field(
-        (), description="Tensors whose name contains one of these are not looked at. Our choice."
-    )
+    exclude: tuple[str, ...] = Field((), description="Parts of names of tensors not looked at. Our choice.")
 
     @model_validator(mode="after")
     def _one_process(self) -> Self:

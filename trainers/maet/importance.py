@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ...hub_sync.context import StepContext
 from .. import pretrain
 from ..merge.checkpoint import Checkpoint, Kind, open_checkpoint
+from ..merge.numbers import Array
 from ..merge.parents import parent, refuse_quantised
 from .config import LocateConfig
-
-if TYPE_CHECKING:
-    from ..merge.numbers import Array
 
 
 @dataclass(frozen=True)
@@ -30,27 +27,21 @@ class Scores:
 def measure(config: LocateConfig, context: StepContext) -> Scores:
     """Run over the ability corpus, below `context.workdir`, and score every weight. Raises as `pretrain.train`, and
     DataError for quantised weights."""
-    base = open_checkpoint(context.inputs["model"].path, str(context.inputs["model"].ref))
-    refuse_quantised([(base, parent(context.inputs["model"].path, base.called))])
+    model = context.inputs["model"]
+    base = open_checkpoint(model.path, str(model.ref))
+    refuse_quantised([(base, parent(model.path, base.called))])
     run = StepContext(
         context.step, context.workdir / "run", context.workdir / "trained", context.inputs, context.report
     )
     if config.importance == "change":
         pretrain.train(config, run)
         return change(base, open_checkpoint(run.output, "the trained model"))
-    pretrain.train(config, run, _fit_importance)
-    held = open_checkpoint(run.workdir / "importance", "the importance")
-    return Scores(held.kinds, held.rows)
+    pretrain.train(config, run, "hubwright.trainers.maet.trainer:fit_importance")
+    sums = open_checkpoint(run.workdir / "importance", "the importance")
+    return Scores(sums.kinds, sums.rows)
 
 
 def change(base: Checkpoint, trained: Checkpoint) -> Scores:
     """|trained - base|: the net displacement of each weight; how it got there and its sign do not count."""
     kinds = {name: kind for name, kind in base.kinds.items() if kind.floating and name in trained.kinds}
     return Scores(kinds, lambda name, start, stop: abs(trained.rows(name, start, stop) - base.rows(name, start, stop)))
-
-
-def _fit_importance(config: LocateConfig, context: StepContext) -> None:
-    """One process's run over the corpus. torch is imported here."""
-    from .trainer import fit_importance
-
-    fit_importance(config, context)

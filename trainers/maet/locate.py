@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from datasets import Dataset, Features, Value
+
 from ...hub_sync.context import StepContext
 from .config import LocateConfig
 from .importance import Scores, measure
 from .masks import FILE, load_masks, save_masks
 from .select import key_neurons
 from .transfer_step import place
+
+# Columns of the table, a row a tensor.
+_TYPES = {"tensor": "string", "layer": "int32", "part": "string", "form": "string", "weights": "int64",
+          "in_mask": "int64", "share": "float64"}  # fmt: skip
 
 
 def locate(config: LocateConfig, context: StepContext) -> None:
@@ -26,34 +32,21 @@ def locate(config: LocateConfig, context: StepContext) -> None:
     for name in sorted(chosen):
         layer, part = place(name)
         elements, taken = scores.kinds[name].elements, masks.count(name)
-        rows.append(
-            {"tensor": name, "layer": layer, "part": part, "form": masks.forms[name], "weights": elements,
-             "in_mask": taken, "share": taken / elements if elements else 0.0}
-        )  # fmt: skip
-    _write(rows, context)
+        share = taken / elements if elements else 0.0
+        rows.append(dict(zip(_TYPES, (name, layer, part, masks.forms[name], elements, taken, share), strict=True)))
+    folder = context.output / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    features = Features({name: Value(kind) for name, kind in _TYPES.items()})
+    Dataset.from_list(rows, features=features).to_parquet(folder / "train-00000-of-00001.parquet")
     _report(config, context, scores, rows)
 
 
-def _write(rows: list[dict[str, Any]], context: StepContext) -> None:
-    from datasets import Dataset, Features, Value
-
-    types = {"tensor": "string", "layer": "int32", "part": "string", "form": "string", "weights": "int64",
-             "in_mask": "int64", "share": "float64"}  # fmt: skip
-    folder = context.output / "data"
-    folder.mkdir(parents=True, exist_ok=True)
-    features = Features({name: Value(kind) for name, kind in types.items()})
-    Dataset.from_list(rows, features=features).to_parquet(folder / "train-00000-of-00001.parquet")
-
-
 def _report(config: LocateConfig, context: StepContext, scores: Scores, rows: list[dict[str, Any]]) -> None:
-    report, given = context.report, context.inputs
+    report, model = context.report, context.inputs["model"].ref.repo_id
     looked, taken = sum(row["weights"] for row in rows), sum(row["in_mask"] for row in rows)
-    report.card = {
-        "pretty_name": f"Key neurons of {given['model'].ref.repo_id}",
-        "tags": ["maet", "interpretability"],
-    }
+    report.card = {"pretty_name": f"Key neurons of {model}", "tags": ["maet", "interpretability"]}
     report.summary = (
-        f"Which weights of `{given['model'].ref.repo_id}` the texts of `{given['dataset'].ref.repo_id}` call for: "
+        f"Which weights of `{model}` the texts of `{context.inputs['dataset'].ref.repo_id}` call for: "
         f"the {taken:,} of {looked:,} with the highest importance (`{config.importance}`, {config.granularity}), by "
         "MAET's first stage (arXiv 2410.07825). A row is a tensor; the mask itself is `masks.safetensors`, whose bits "
         "`hubwright` reads."
@@ -67,22 +60,14 @@ def _report(config: LocateConfig, context: StepContext, scores: Scores, rows: li
     parts: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         parts.setdefault(row["part"], []).append(row)
-    report.tables.append(
-        {
-            "title": "Where the ability sits",
-            "columns": ["part", "tensors", "weights", "in the mask", "share"],
-            "rows": [
-                [part, len(held), sum(r["weights"] for r in held), sum(r["in_mask"] for r in held),
-                 sum(r["in_mask"] for r in held) / max(1, sum(r["weights"] for r in held))]
-                for part, held in sorted(parts.items())
-            ],
-        }
-    )  # fmt: skip
-    series = {
-        part: [[row["layer"], 100 * row["share"]] for row in sorted(held, key=lambda r: r["layer"])]
-        for part, held in sorted(parts.items())
-        if len(held) > 1 and all(len(scores.kinds[row["tensor"]].shape) > 1 for row in held)
-    }
-    if series:
-        title = "Share of each layer in the mask"
-        report.curves.append({"title": title, "x": "layer", "y": "per cent of the weights", "series": series})
+    table: list[list[Any]] = []
+    series: dict[str, list[list[Any]]] = {}
+    for part, tensors in sorted(parts.items()):
+        weights, in_mask = (sum(row[key] for row in tensors) for key in ("weights", "in_mask"))
+        table.append([part, len(tensors), weights, in_mask, in_mask / max(1, weights)])
+        if len(tensors) > 1 and all(len(scores.kinds[row["tensor"]].shape) > 1 for row in tensors):
+            series[part] = [
+                [row["layer"], 100 * row["share"]] for row in sorted(tensors, key=lambda row: row["layer"])
+            ]
+    report.table("Where the ability sits", ["part", "tensors", "weights", "in the mask", "share"], table)
+    report.curve("Share of each layer in the mask", "layer", "per cent of the weights", series)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ...hub_sync.errors import DataError
 from ..merge.checkpoint import Checkpoint
 from .masks import Masks
@@ -27,7 +29,7 @@ def restrict(model: Any, masks: Masks) -> dict[str, torch.Tensor]:
     import torch
 
     parameters = dict(model.named_parameters())
-    found: dict[str, torch.Tensor] = {}
+    moving: dict[str, torch.Tensor] = {}
     for name, shape in sorted(masks.shapes.items()):
         if name not in parameters or tuple(parameters[name].shape) != shape:
             raise DataError(
@@ -35,15 +37,15 @@ def restrict(model: Any, masks: Masks) -> dict[str, torch.Tensor]:
             )
         mask = torch.from_numpy(masks.whole(name).copy())
         if mask.any():
-            found[name] = mask.to(parameters[name].device)
-    if not found:
+            moving[name] = mask.to(parameters[name].device)
+    if not moving:
         raise DataError(f"{masks.called}: no weight is in the mask: locate with a larger fraction")
     for name, parameter in parameters.items():
-        if name in found:
-            parameter.register_hook(_Inside(found[name]))
+        if name in moving:
+            parameter.register_hook(_Inside(moving[name]))
         else:
             parameter.requires_grad_(False)
-    return found
+    return moving
 
 
 class _Inside:
@@ -67,20 +69,20 @@ def mask_optimizer(optimizer: Any, masks: Mapping[int, torch.Tensor]) -> None:
     """
     import torch
 
-    held: list[tuple[torch.nn.Parameter, torch.Tensor, torch.nn.Parameter]] = []
+    vectors: list[tuple[torch.nn.Parameter, torch.Tensor, torch.nn.Parameter]] = []
     for group in optimizer.param_groups:
         for place, parameter in enumerate(group["params"]):
             mask = masks[id(parameter)].to(parameter.device)
             group["params"][place] = torch.nn.Parameter(parameter.detach().masked_select(mask))
-            held.append((parameter, mask, group["params"][place]))
+            vectors.append((parameter, mask, group["params"][place]))
 
     def take(*_: Any) -> None:
-        for parameter, mask, own in held:
+        for parameter, mask, own in vectors:
             own.data = parameter.detach().masked_select(mask)
             own.grad = None if parameter.grad is None else parameter.grad.masked_select(mask)
 
     def put_back(*_: Any) -> None:
-        for parameter, mask, own in held:
+        for parameter, mask, own in vectors:
             parameter.detach().masked_scatter_(mask, own.detach())
             parameter.grad = own.grad = None
 
@@ -96,16 +98,13 @@ def moved(base: Checkpoint, trained: Checkpoint, masks: Masks, block: int = 1 <<
 
     Raises DataError naming the first tensor in which a weight outside of the mask is not bit for bit the base's.
     """
-    import numpy as np
-
     inside = changed = 0
     for name, kind in base.kinds.items():
         if not kind.floating or name not in trained.kinds:
             continue
-        rows = kind.rows
         step = max(1, block // max(1, kind.row))
-        for start in range(0, rows, step):
-            stop = min(start + step, rows)
+        for start in range(0, kind.rows, step):
+            stop = min(start + step, kind.rows)
             before, after = (one.rows(name, start, stop).view(np.uint32) for one in (base, trained))
             differ = before != after
             mask = np.broadcast_to(masks.rows(name, start, stop), differ.shape)

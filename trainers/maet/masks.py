@@ -10,14 +10,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from ...hub_sync.errors import DataError
 from ..merge.checkpoint import Kind
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 FILE = "masks.safetensors"
 Form = Literal["element", "row", "column"]
@@ -40,8 +41,6 @@ class Masks:
 
     def rows(self, name: str, start: int, stop: int) -> NDArray[np.bool_]:
         """The mask of these rows, bool: of their shape, or with 1 in a dimension in which all are alike."""
-        import numpy as np
-
         shape = self.shapes.get(name)
         if shape is None:
             return np.zeros((1,), np.bool_)
@@ -58,8 +57,6 @@ class Masks:
         return self.rows(name, 0, Kind(self.shapes[name], "F32").rows)
 
     def _bits(self, name: str, start: int, stop: int) -> NDArray[np.bool_]:
-        import numpy as np
-
         if start == stop:  # safetensors has no empty slice at a tensor's end
             return np.zeros((0,), np.bool_)
         first = start // 8
@@ -69,37 +66,29 @@ class Masks:
 
     def count(self, name: str) -> int:
         """Elements of the tensor that the mask holds."""
-        import numpy as np
-
-        shape = self.shapes[name]
-        packed = self._file.get_tensor(name)
-        kind = Kind(shape, "F32")
+        kind = Kind(self.shapes[name], "F32")
         each = {"element": 1, "row": kind.row, "column": kind.rows}[self.forms[name]]
-        return int(np.bitwise_count(packed).sum()) * each
+        return int(np.bitwise_count(self._file.get_tensor(name)).sum()) * each
 
 
 def save_masks(folder: Path, masks: Mapping[str, tuple[Form, tuple[int, ...], NDArray[np.uint8]]]) -> None:
     """Write masks below `folder`: tensor -> form, its shape, and the packed bits of its elements, rows or columns."""
-    from safetensors.numpy import save_file
-
-    said = {name: {"form": form, "shape": shape} for name, (form, shape, _) in sorted(masks.items())}
+    forms = {name: {"form": form, "shape": shape} for name, (form, shape, _) in sorted(masks.items())}
     folder.mkdir(parents=True, exist_ok=True)
     packed = {name: bits for name, (_, _, bits) in masks.items()}
-    save_file(packed, folder / FILE, {"masks": json.dumps(said, separators=(",", ":"))})
+    save_file(packed, folder / FILE, {"masks": json.dumps(forms, separators=(",", ":"))})
 
 
 def load_masks(folder: Path, called: str) -> Masks:
     """Masks as `save_masks` wrote them. Raises DataError in one line for a folder without, or with a damaged file."""
-    from safetensors import SafetensorError, safe_open
-
     path = folder / FILE
     if not path.is_file():
         raise DataError(f"{called}: no {FILE}: is it what a maet_locate step published?")
     try:
         file = safe_open(path, framework="np")
-        said = json.loads((file.metadata() or {})["masks"])
-        forms = {name: one["form"] for name, one in said.items()}
-        shapes = {name: tuple(one["shape"]) for name, one in said.items()}
+        masks = json.loads((file.metadata() or {})["masks"])
+        forms = {name: one["form"] for name, one in masks.items()}
+        shapes = {name: tuple(one["shape"]) for name, one in masks.items()}
         for name, shape in shapes.items():
             kind = Kind(shape, "F32")
             if forms[name] == "column" and len(shape) != 2:
@@ -108,7 +97,7 @@ def load_masks(folder: Path, called: str) -> Masks:
             if file.get_slice(name).get_shape() != [-(-need // 8)]:
                 raise ValueError(f"{name} has not the {need} bits of its shape")
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{called}: {FILE} cannot be read ({str(error).splitlines()[0]}): locate anew") from error
+        raise DataError(f"{called}: {FILE} cannot be read ({str(error).splitlines()[0]}): locate again") from error
     return Masks(called, forms, shapes, file)
 
 

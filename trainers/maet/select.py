@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...hub_sync.errors import UsageError
-from ..merge.measure import Rank, kth_magnitudes, tile_rows
+from ..merge.measure import kth_magnitudes, tile_rows
+from ..merge.numbers import Array
 from .config import LocateConfig
 from .importance import Scores
+from .masks import Form
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ..merge.numbers import Array
-    from .masks import Form
-
-    Chosen = dict[str, tuple[Form, tuple[int, ...], NDArray[np.uint8]]]
+Chosen = dict[str, tuple[Form, tuple[int, ...], NDArray[np.uint8]]]
 
 # Feed-forward projections by the names of the models that transformers has: into the channels, and out of them.
 _INTO = re.compile(r"(.*)\.(?:gate_proj|up_proj|w1|w3|fc1|c_fc|fc_in|wi|wi_0|wi_1|dense_h_to_4h)\.weight")
@@ -30,19 +29,14 @@ _OUT = re.compile(r"(.*)\.(?:down_proj|w2|fc2|c_proj|fc_out|wo|dense_4h_to_h)\.w
 
 def key_neurons(config: LocateConfig, scores: Scores) -> Chosen:
     """Tensor -> form, shape, and the packed bits of its elements, rows or columns, of all tensors that are looked at.
-
-    Raises UsageError where no tensor is left to look at.
-    """
-    names = [
-        name
-        for name, kind in sorted(scores.kinds.items())
-        if kind.elements and not any(part in name for part in config.exclude)
-    ]
-    ways = {"element": _elements, "row": _rows, "column": _columns, "ffn_channel": _channels}
-    found = ways[config.granularity](config, scores, names)
-    if not found:
+    Raises UsageError where no tensor is left to look at."""
+    filled = [name for name, kind in sorted(scores.kinds.items()) if kind.elements]
+    names = [name for name in filled if not any(part in name for part in config.exclude)]
+    ways = {"element": _elements, "row": _lines, "column": _lines, "ffn_channel": _channels}
+    chosen = ways[config.granularity](config, scores, names)
+    if not chosen:
         raise UsageError(f"no tensor is left to look at by {config.granularity}: see `exclude` and the names")
-    return found
+    return chosen
 
 
 def _blocks(scores: Scores, name: str, elements: int = 1 << 20) -> Iterator[Array]:
@@ -54,21 +48,18 @@ def _blocks(scores: Scores, name: str, elements: int = 1 << 20) -> Iterator[Arra
         yield scores.rows(name, start, min(start + step, rows))
 
 
+def _groups(config: LocateConfig, names: Iterable[str]) -> list[list[str]]:
+    """What the share is of: all together, or each alone."""
+    return [list(names)] if config.scope == "global" else [[name] for name in names]
+
+
 def _elements(config: LocateConfig, scores: Scores, names: Sequence[str]) -> Chosen:
-    import numpy as np
-
-    found: Chosen = {}
-
-    def take(group: Sequence[str]) -> None:
-        total = sum(scores.kinds[name].elements for name in group)
-        k = int(config.fraction * total)
+    chosen: Chosen = {}
+    for group in _groups(config, names):
+        k = int(config.fraction * sum(scores.kinds[name].elements for name in group))
         if not k:
-            return
-
-        def blocks() -> Iterable[Sequence[Array]]:
-            return ([block] for name in group for block in _blocks(scores, name))
-
-        rank: Rank = kth_magnitudes(blocks, [k])[0]
+            continue
+        rank = kth_magnitudes(partial(_side_by_side, scores, group), [k])[0]
         left = k - rank.above  # of those exactly at the threshold
         for name in group:
             parts = []
@@ -79,33 +70,27 @@ def _elements(config: LocateConfig, scores: Scores, names: Sequence[str]) -> Cho
                 bits[equal] = True
                 left -= len(equal)
                 parts.append(bits)
-            found[name] = "element", scores.kinds[name].shape, np.packbits(np.concatenate(parts))
-
-    for group in [names] if config.scope == "global" else [[name] for name in names]:
-        take(group)
-    return found
+            chosen[name] = "element", scores.kinds[name].shape, np.packbits(np.concatenate(parts))
+    return chosen
 
 
-def _rows(config: LocateConfig, scores: Scores, names: Sequence[str]) -> Chosen:
-    import numpy as np
-
-    units = {name: _means(scores, name, 1) for name in names if scores.kinds[name].shape}
-    chosen = _best(config, units, {name: scores.kinds[name].row for name in units})
-    return {name: ("row", scores.kinds[name].shape, np.packbits(bits)) for name, bits in chosen.items()}
+def _side_by_side(scores: Scores, names: Sequence[str]) -> Iterator[Sequence[Array]]:
+    return ([block] for name in names for block in _blocks(scores, name))
 
 
-def _columns(config: LocateConfig, scores: Scores, names: Sequence[str]) -> Chosen:
-    import numpy as np
-
-    units = {name: _means(scores, name, 0) for name in names if len(scores.kinds[name].shape) == 2}
-    chosen = _best(config, units, {name: scores.kinds[name].shape[0] for name in units})
-    return {name: ("column", scores.kinds[name].shape, np.packbits(bits)) for name, bits in chosen.items()}
+def _lines(config: LocateConfig, scores: Scores, names: Sequence[str]) -> Chosen:
+    """Rows, or columns of matrices."""
+    form: Form = "row" if config.granularity == "row" else "column"
+    axis = 1 if form == "row" else 0
+    shapes = {name: scores.kinds[name].shape for name in names}
+    shapes = {name: shape for name, shape in shapes.items() if (shape if axis else len(shape) == 2)}
+    units = {name: _means(scores, name, axis) for name in shapes}
+    sizes = {name: scores.kinds[name].row if axis else shape[0] for name, shape in shapes.items()}
+    return {name: (form, shapes[name], np.packbits(bits)) for name, bits in _best(config, units, sizes).items()}
 
 
 def _channels(config: LocateConfig, scores: Scores, names: Sequence[str]) -> Chosen:
     """A channel is a row of every projection into it and a column of the one out of it."""
-    import numpy as np
-
     nets: dict[str, dict[str, int]] = {}  # feed-forward net -> projection -> axis that is not a channel
     for name in names:
         for pattern, axis in ((_INTO, 1), (_OUT, 0)):
@@ -119,17 +104,15 @@ def _channels(config: LocateConfig, scores: Scores, names: Sequence[str]) -> Cho
         sizes[net] = sum(scores.kinds[name].shape[axis] for name, axis in parts.items())
         sums = [_means(scores, name, axis) * scores.kinds[name].shape[axis] for name, axis in parts.items()]
         units[net] = sum(sums) / sizes[net]
-    found: Chosen = {}
-    for net, bits in _best(config, units, sizes).items():
-        for name, axis in nets[net].items():
-            found[name] = "row" if axis else "column", scores.kinds[name].shape, np.packbits(bits)
-    return found
+    return {
+        name: ("row" if axis else "column", scores.kinds[name].shape, np.packbits(bits))
+        for net, bits in _best(config, units, sizes).items()
+        for name, axis in nets[net].items()
+    }
 
 
 def _means(scores: Scores, name: str, axis: int) -> Any:
     """Mean score of each row (axis 1) or column (axis 0), float64."""
-    import numpy as np
-
     shape = scores.kinds[name].shape
     if axis:
         return np.concatenate(
@@ -146,21 +129,15 @@ def _means(scores: Scores, name: str, axis: int) -> Any:
 def _best(config: LocateConfig, units: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
     """The units with the highest scores, until they hold the share of the weights; the one that would hold more is
     not taken."""
-    import numpy as np
-
-    found = {name: np.zeros(len(scores), np.bool_) for name, scores in units.items()}
-
-    def take(group: Sequence[str]) -> None:
+    best: dict[str, Any] = {}
+    for group in _groups(config, units):
+        if not group:
+            continue
         score = np.concatenate([units[name] for name in group])
         size = np.concatenate([np.full(len(units[name]), sizes[name]) for name in group])
         order = np.argsort(-score, kind="stable")
-        most = config.fraction * size.sum()
         taken = np.zeros(len(score), np.bool_)
-        taken[order[np.cumsum(size[order]) <= most]] = True
-        for name, bits in zip(group, np.split(taken, np.cumsum([len(units[n]) for n in group])[:-1]), strict=True):
-            found[name] = bits
-
-    for group in [list(units)] if config.scope == "global" else [[name] for name in units]:
-        if group:
-            take(group)
-    return found
+        taken[order[np.cumsum(size[order]) <= config.fraction * size.sum()]] = True
+        ends = np.cumsum([len(units[name]) for name in group])[:-1]
+        best |= zip(group, np.split(taken, ends), strict=True)
+    return best

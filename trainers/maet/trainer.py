@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from safetensors.torch import save_file
 
 from ...hub_sync.context import StepContext
 from ..pretrain.trainer import PretrainTrainer
 from ..pretrain.trainer import fit as pretrain
+from .config import ExtractConfig, LocateConfig
 from .masked import mask_optimizer, restrict
 from .masks import load_masks
-from .sums import Sums
-
-if TYPE_CHECKING:
-    import torch
-
-    from .config import ExtractConfig, LocateConfig
 
 IMPORTANCE = "importance"  # folder of the sums, below the work folder
 
@@ -30,8 +26,8 @@ class MaskedTrainer(PretrainTrainer):
 
     def prepare(self, config: ExtractConfig, context: StepContext) -> None:
         """Raises DataError for masks that do not fit the model."""
-        given = context.inputs["masks"]
-        self.masks = restrict(self.model, load_masks(given.path, str(given.ref)))
+        masks = context.inputs["masks"]
+        self.masks = restrict(self.model, load_masks(masks.path, str(masks.ref)))
 
     def create_optimizer(self, model: Any = None) -> Any:
         """As in the base class, over vectors of the masked weights."""
@@ -41,6 +37,35 @@ class MaskedTrainer(PretrainTrainer):
             masks = {key: self.masks[name] for key, name in names.items() if name in self.masks}
             mask_optimizer(self.optimizer, masks)
         return self.optimizer
+
+
+class Sums(torch.optim.Optimizer):
+    """Sums |gradient| (`gradient`) or its square (`fisher`) of each weight, or the squared inputs of each column of a
+    linear layer (`activation`), over all steps."""
+
+    def __init__(self, model: torch.nn.Module, kind: str) -> None:
+        super().__init__([p for p in model.parameters() if p.requires_grad], {"lr": 0.0})
+        self.kind = kind
+        if kind == "activation":
+            for layer in model.modules():
+                if isinstance(layer, torch.nn.Linear):
+                    layer.register_forward_pre_hook(self._see)
+
+    def _see(self, layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        if layer.training:
+            rows = inputs[0].detach().reshape(-1, inputs[0].shape[-1]).float()
+            state = self.state[layer.weight]
+            state["squares"] = state.get("squares", 0.0) + rows.pow(2).sum(0)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Adds this step's gradients."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if self.kind != "activation" and parameter.grad is not None:
+                    gradient = parameter.grad.float()
+                    size = gradient.abs() if self.kind == "gradient" else gradient.pow(2)
+                    self.state[parameter]["sum"] = self.state[parameter].get("sum", 0.0) + size
 
 
 class ImportanceTrainer(PretrainTrainer):
@@ -60,14 +85,14 @@ class ImportanceTrainer(PretrainTrainer):
     def sums(self) -> dict[str, torch.Tensor]:
         """The sums by parameter: float, of its shape; for activations its magnitude times its inputs' norm."""
         optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)
-        found = {}
+        sums = {}
         for name, parameter in self.accelerator.unwrap_model(self.model).named_parameters():
             state = optimizer.state.get(parameter, {})
-            if self.importance == "activation" and "squares" in state:
-                found[name] = parameter.detach().abs() * state["squares"].sqrt()
-            elif self.importance != "activation" and "sum" in state:
-                found[name] = state["sum"]
-        return found
+            if "squares" in state:
+                sums[name] = parameter.detach().abs() * state["squares"].sqrt()
+            elif "sum" in state:
+                sums[name] = state["sum"]
+        return sums
 
 
 def fit_masked(config: ExtractConfig, context: StepContext) -> None:

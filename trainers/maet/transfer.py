@@ -13,21 +13,21 @@ they leave open is our choice. A tensor that R(A) does not touch is not ranked, 
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..merge.checkpoint import Checkpoint, Kind
 from ..merge.engine import each, merge_tensors, read_blocks
 from ..merge.measure import Sum
 from ..merge.methods import Blocks, Combine
+from ..merge.numbers import Array
 from .config import AbilitySettings, LanguageSettings, TransferConfig
 from .masks import Masks
-
-if TYPE_CHECKING:
-    from ..merge.numbers import Array
 
 
 @dataclass(frozen=True)
@@ -60,24 +60,24 @@ class Measured:
 
 
 def measure(
-    config: TransferConfig, parts: Parts, told: Callable[[int], None] = lambda done: None
+    config: TransferConfig, parts: Parts, progress: Callable[[int], None] = lambda done: None
 ) -> dict[str, Measured]:
     """The first pass: cosines and norms of every floating tensor.
 
     Args:
-        told: called with the elements of each tensor that is done.
+        progress: called with the elements of each tensor that is done.
 
     Raises DataError for a number that is not finite.
     """
-    names = [name for name, kind in parts.base.kinds.items() if kind.floating]
-    found: dict[str, Measured] = {}
+    kinds = {name: kind for name, kind in parts.base.kinds.items() if kind.floating}
+    measured: dict[str, Measured] = {}
 
     def work(name: str) -> None:
-        found[name] = _measure_one(name, config, parts)
+        measured[name] = _measure_one(name, config, parts)
 
-    for name in each(sorted(names, key=lambda n: (-parts.base.kinds[n].elements, n)), work, config.threads):
-        told(parts.base.kinds[name].elements)
-    return {name: found[name] for name in names}
+    for name in each(sorted(kinds, key=lambda n: (-kinds[n].elements, n)), work, config.threads):
+        progress(kinds[name].elements)
+    return {name: measured[name] for name in kinds}
 
 
 def _measure_one(name: str, config: TransferConfig, parts: Parts) -> Measured:
@@ -104,19 +104,18 @@ def _measure_one(name: str, config: TransferConfig, parts: Parts) -> Measured:
     return Measured(norm, norms, cosines)
 
 
+@dataclass
 class _Changes:
-    """R_Lang and R(A) of one block; each may be asked for once, and takes the models' memory."""
+    """R_Lang and R(A) of one block; each may be computed once, in the models' memory."""
 
-    def __init__(
-        self, config: TransferConfig, parts: Parts, name: str, start: int, base: Array, models: dict[str, Array]
-    ) -> None:
-        self.config, self.parts, self.name, self.start, self.base, self.models = (
-            config, parts, name, start, base, models,
-        )  # fmt: skip
+    config: TransferConfig
+    parts: Parts
+    name: str
+    start: int
+    base: Array
+    models: dict[str, Array]
 
     def language(self) -> Array:
-        import numpy as np
-
         total = np.zeros_like(self.base)
         for language in self.parts.languages:
             change = self.models[f"language_{language}"]
@@ -142,16 +141,11 @@ class _Changes:
 
 def select(config: TransferConfig, measured: Mapping[str, Measured]) -> dict[str, set[str]]:
     """Ability -> the tensors it is added to: T_A. Of equal cosines the tensor that comes first by name."""
-    import random
-
     how = config.select
     chosen: dict[str, set[str]] = {}
     for ability in next(iter(measured.values())).norms if measured else ():
-        names = [
-            name
-            for name, one in sorted(measured.items())
-            if one.norms[ability] and not any(part in name for part in how.exclude)
-        ]
+        touched = sorted(name for name, one in measured.items() if one.norms[ability])
+        names = [name for name in touched if not any(part in name for part in how.exclude)]
         if how.keep == "random":
             random.Random(f"{how.seed}:{ability}").shuffle(names)  # noqa: S311 - a draw, no secret
         elif how.keep != "all":
@@ -167,11 +161,11 @@ def transfer(
     chosen: Mapping[str, set[str]],
     folder: Path,
     plan: object,
-    told: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """The second pass: write the merged weights below `folder`. Arguments and errors as `merge_tensors`."""
     method = partial(_combine, config, parts, chosen)
-    merge_tensors(method, config, parts.base, parts.models(), folder, plan, told)
+    merge_tensors(method, config, parts.base, parts.models(), folder, plan, progress)
 
 
 def _combine(
@@ -181,9 +175,9 @@ def _combine(
     taking = [ability for ability in parts.abilities if name in chosen[ability]]
     start = 0
 
-    def combine(base: Array, held: list[Array]) -> Array:
+    def combine(base: Array, blocks: list[Array]) -> Array:
         nonlocal start
-        changes = _Changes(config, parts, name, start, base, dict(zip(models, held, strict=True)))
+        changes = _Changes(config, parts, name, start, base, dict(zip(models, blocks, strict=True)))
         start += len(base)
         total = changes.language()
         if taking and config.eta != 1:

@@ -8,82 +8,62 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ...hub_sync.errors import DataError
+import yaml
 
-# Files that transformers and tokenizers read under these names, or under any name with these endings.
-_NAMES = {
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "chat_template.json", "preprocessor_config.json",
-    "processor_config.json", "video_preprocessor_config.json", "image_processor_config.json", "tekken.json",
-    "normalizer.json",
-}  # fmt: skip
-_ENDINGS = {".model", ".spm", ".tiktoken", ".jinja"}
+from ...hub_sync.errors import DataError
+from ...hub_sync.files import PICKLES
+
 _TEMPLATES = "additional_chat_templates"
-# Configs whose `auto_map` names code.
-_WITH_CODE = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json",
-              "video_preprocessor_config.json")  # fmt: skip
-_NEVER = {".safetensors", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx",
-          ".py", ".md"}  # fmt: skip
+_FILES = yaml.safe_load((Path(__file__).parent / "model_files.yaml").read_text(encoding="utf-8"))
+_NEVER = PICKLES.union(_FILES["never"])
 
 
 def beside(folder: Path, called: str) -> list[str]:
-    """Paths of the files, relative to the model folder, sorted.
-
-    Raises DataError, naming the model and the file, for code that a config names and that is not there, and for code
-    that cannot be read.
-    """
-    found = {path.name for path in _files(folder) if path.name in _NAMES or path.suffix in _ENDINGS}
-    found |= {f"{_TEMPLATES}/{path.name}" for path in _files(folder / _TEMPLATES) if path.suffix == ".jinja"}
+    """Paths of the files, relative to the model folder, sorted. Raises DataError, naming the model and the file, for
+    code that a config names and that is not there, and for code that cannot be read."""
     code = _code(folder, called)
-    found |= set(code)
+    names = set(code) | {f"{_TEMPLATES}/{path.name}" for path in (folder / _TEMPLATES).glob("*.jinja")}
     # A tokenizer's own code names its vocabulary in its text.
     texts = "".join(code.values()).replace("'", '"')
-    for path in _files(folder):
-        if path.suffix not in _NEVER and f'"{path.name}"' in texts:
-            found.add(path.name)
-    return sorted(found)
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    for path in filter(Path.is_file, folder.iterdir()):
+        is_named = path.suffix not in _NEVER and f'"{path.name}"' in texts
+        if path.name in _FILES["names"] or path.suffix in _FILES["endings"] or is_named:
+            names.add(path.name)
+    return sorted(names)
 
 
 def _code(folder: Path, called: str) -> dict[str, str]:
     """Modules that the configs' `auto_map` names, and those that they import from beside them: path -> text."""
-    wanted: list[tuple[str, str]] = []  # path, who names it
-    for name in _WITH_CODE:
-        path = folder / name
-        if path.is_file():
-            wanted += [(module, name) for module in _modules(path, called)]
-    found: dict[str, str] = {}
-    while wanted:
-        name, by = wanted.pop()
-        if name in found:
+    configs = [folder / name for name in _FILES["with_code"] if (folder / name).is_file()]
+    todo = [(module, path.name) for path in configs for module in _modules(path, called)]  # path, who names it
+    texts: dict[str, str] = {}
+    while todo:
+        name, by = todo.pop()
+        if name in texts:
             continue
-        path = folder / name
-        if not path.is_file():
-            raise DataError(f"{called}: {by} names {name}, which is missing: download the model anew")
+        if not (folder / name).is_file():
+            raise DataError(f"{called}: {by} names {name}, which is missing: download the model again")
         try:
-            found[name] = path.read_text(encoding="utf-8")
-            wanted += [(one, name) for one in _imported(Path(name), found[name], folder)]
+            texts[name] = (folder / name).read_text(encoding="utf-8")
+            todo += [(one, name) for one in _imported(Path(name), texts[name], folder)]
             packages = [f"{at.as_posix()}/__init__.py" for at in Path(name).parents if at != Path()]
-            wanted += [(one, name) for one in packages if (folder / one).is_file()]
+            todo += [(one, name) for one in packages if (folder / one).is_file()]
         except (SyntaxError, ValueError) as error:
             raise DataError(f"{called}: {name} is not valid Python: {error}") from error
-    return found
+    return texts
 
 
 def _modules(path: Path, called: str) -> Iterator[str]:
     """Files that a config's `auto_map` names; those of another repository (`org/name--module.Class`) stay there."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8-sig"))
+        config = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
-        raise DataError(f"{called}: {path.name} is not valid JSON ({error}): download the model anew") from error
-    mapped = said.get("auto_map") if isinstance(said, dict) else None
-    named: list[Any] = []
+        raise DataError(f"{called}: {path.name} is not valid JSON ({error}): download the model again") from error
+    mapped = config.get("auto_map") if isinstance(config, dict) else None
+    classes: list[Any] = []
     for value in mapped.values() if isinstance(mapped, dict) else [mapped]:
-        named += value if isinstance(value, list) else [value]
-    for one in named:
+        classes += value if isinstance(value, list) else [value]
+    for one in classes:
         if isinstance(one, str) and "--" not in one and "." in one:
             module = one.rpartition(".")[0]
             if not all(part.isidentifier() for part in module.split(".")):
@@ -96,21 +76,11 @@ def _imported(name: Path, text: str, folder: Path) -> Iterable[str]:
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.ImportFrom) or not node.level:
             continue
-        at = name.parent
-        for _ in range(node.level - 1):
-            at = at.parent
+        package = [name.parent, *name.parent.parents][node.level - 1]
         if node.module:
-            whole = at / node.module.replace(".", "/")
-            yield from _as_files(whole, folder)
-            inner = whole
-        else:
-            inner = at
+            package /= node.module.replace(".", "/")
+            is_package = (folder / package).is_dir()
+            yield f"{package.as_posix()}/__init__.py" if is_package else f"{package.as_posix()}.py"
         for alias in node.names:
-            if (folder / inner / f"{alias.name}.py").is_file():
-                yield (inner / f"{alias.name}.py").as_posix()
-
-
-def _as_files(module: Path, folder: Path) -> Iterable[str]:
-    if (folder / module).is_dir():
-        return [(module / "__init__.py").as_posix()]
-    return [f"{module.as_posix()}.py"]
+            if (folder / package / f"{alias.name}.py").is_file():
+                yield (package / f"{alias.name}.py").as_posix()

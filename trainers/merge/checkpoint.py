@@ -11,16 +11,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 from ...hub_sync.errors import DataError
-from .numbers import BYTES, NAMES, decode
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from .numbers import Array, Bytes
+from ...hub_sync.files import PICKLES
+from .numbers import BYTES, NAMES, Array, Bytes, decode
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -49,6 +48,11 @@ class Kind:
     def row(self) -> int:
         """Elements of a row: of one element of a vector, 1."""
         return math.prod(self.shape[1:])
+
+    @property
+    def bytes(self) -> int:
+        """Size as stored."""
+        return self.elements * BYTES[self.dtype]
 
     @property
     def floating(self) -> bool:
@@ -95,9 +99,10 @@ class Checkpoint:
 
     def lies_in(self, folder: Path) -> bool:
         """Whether a file that is read here is in this folder, under whatever name."""
-        read = {(one.st_dev, one.st_ino) for one in map(os.fstat, self._files.open)}
-        there = [path.stat() for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
-        return any((one.st_dev, one.st_ino) in read for one in there)
+        if not folder.is_dir():
+            return False
+        ours, theirs = map(os.fstat, self._files.open), [path.stat() for path in folder.iterdir() if path.is_file()]
+        return any(os.path.samestat(one, other) for one in ours for other in theirs)
 
     def alias(self, name: str, other: str) -> None:
         """Let a tensor be read under another name as well."""
@@ -108,29 +113,27 @@ class Checkpoint:
     def rows(self, name: str, start: int, stop: int) -> Array:
         """Rows `start` to `stop` of a tensor (elements of a vector), float32; a scalar is a vector of one."""
         kind = self.kinds[name]
-        found = decode(self.raw(name, start, stop), kind.dtype).reshape(stop - start, *kind.shape[1:])
+        numbers = decode(self.raw(name, start, stop), kind.dtype).reshape(stop - start, *kind.shape[1:])
         if name in self.adapter:
             a, b, scale = self.adapter[name]
             for first in range(start - start % _ADAPTER_ROWS, stop, _ADAPTER_ROWS):
                 product = scale * (b[first : first + _ADAPTER_ROWS] @ a)
                 lo, hi = max(first, start), min(first + _ADAPTER_ROWS, stop)
-                found[lo - start : hi - start] += product[lo - first : hi - first]
-        return found
+                numbers[lo - start : hi - start] += product[lo - first : hi - first]
+        return numbers
 
     def raw(self, name: str, start: int, stop: int) -> Bytes:
         """The stored bytes of these rows, uint8."""
-        import numpy as np
-
         kind, place = self.kinds[name], self._places[name]
         width = kind.row * BYTES[kind.dtype]
-        found = np.empty((stop - start) * width, np.uint8)
-        left, offset = memoryview(found), place.offset + start * width  # type: ignore[arg-type]
+        raw = np.empty((stop - start) * width, np.uint8)
+        left, offset = memoryview(raw), place.offset + start * width  # type: ignore[arg-type]
         while left:
             read = os.preadv(place.file, [left], offset)
             if not read:
                 raise DataError(f"{self.called}: {name} ends early: the file was changed while it was read")
             left, offset = left[read:], offset + read
-        return found
+        return raw
 
 
 def open_checkpoint(folder: Path, called: str, files: dict[Path, set[str] | None] | None = None) -> Checkpoint:
@@ -139,30 +142,28 @@ def open_checkpoint(folder: Path, called: str, files: dict[Path, set[str] | None
     Raises DataError in one line for a folder without safetensors (a pickle is named as what it is), a shard that is
     missing or damaged, and an index that does not say what the shards hold.
     """
-    from safetensors import SafetensorError, safe_open
-
     listed = files or _files_of(folder, called)
     kinds: dict[str, Kind] = {}
     places: dict[str, _Place] = {}
     opened = _Files()
     for path, named in listed.items():
         if not path.is_file():
-            raise DataError(f"{called}: {path.name} is missing, which {INDEX} names: download the model anew")
+            raise DataError(f"{called}: {path.name} is missing, which {INDEX} names: download the model again")
         try:
             safe_open(path, framework="np")  # checks the header against itself and the file's size
         except (SafetensorError, OSError) as error:
             raise DataError(f"{called}: {path.name} is no safetensors file ({str(error).splitlines()[0]})") from error
-        held, begin = _header(path)
-        if named is not None and named - set(held):
-            raise DataError(f"{called}: {min(named - set(held))} is not in {path.name}, where {INDEX} says it is")
+        tensors, begin = _header(path)
+        if missing := (named or set()) - set(tensors):
+            raise DataError(f"{called}: {min(missing)} is not in {path.name}, where {INDEX} says it is")
         descriptor = opened.add(path)
-        for name, said in sorted(held.items()):
+        for name, tensor in sorted(tensors.items()):
             if name in kinds:
                 raise DataError(f"{called}: {name} is in two files: {path.name} is one of them")
-            if said["dtype"] not in BYTES:
-                raise DataError(f"{called}: {name} is {said['dtype']}, which no merge can read: convert the model")
-            kinds[name] = Kind(tuple(said["shape"]), said["dtype"])
-            places[name] = _Place(descriptor, begin + said["data_offsets"][0])
+            if tensor["dtype"] not in BYTES:
+                raise DataError(f"{called}: {name} is {tensor['dtype']}, which no merge can read: convert the model")
+            kinds[name] = Kind(tuple(tensor["shape"]), tensor["dtype"])
+            places[name] = _Place(descriptor, begin + tensor["data_offsets"][0])
     return Checkpoint(called, dict(sorted(kinds.items())), places, opened)
 
 
@@ -170,9 +171,9 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
     """What a file says of its tensors, and where their bytes begin."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        said = json.loads(file.read(size))
-    said.pop("__metadata__", None)
-    return said, 8 + size
+        header = json.loads(file.read(size))
+    header.pop("__metadata__", None)
+    return header, 8 + size
 
 
 def _files_of(folder: Path, called: str) -> dict[Path, set[str] | None]:
@@ -181,26 +182,24 @@ def _files_of(folder: Path, called: str) -> dict[Path, set[str] | None]:
     if index.is_file():
         try:
             where = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            found: dict[Path, set[str]] = {}
-            for name, file in sorted(where.items()):
+            files: dict[Path, set[str] | None] = {}
+            for file in sorted(set(where.values())):
                 if Path(file).name != file or not file.endswith(".safetensors"):
                     raise DataError(f"{called}: {INDEX} names {file!r:.60}, which is no safetensors file beside it")
-                found.setdefault(folder / file, set()).add(name)
-            return dict(found)
+                files[folder / file] = {name for name, place in where.items() if place == file}
+            return files
         except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise DataError(f"{called}: {INDEX} cannot be read ({error}): download the model anew") from error
+            raise DataError(f"{called}: {INDEX} cannot be read ({error}): download the model again") from error
     if (folder / SINGLE).is_file():
         return {folder / SINGLE: None}
-    pickles = sorted(p.name for p in folder.glob("*") if p.suffix in (".bin", ".pt", ".pth", ".pkl"))
-    said = f"{pickles[0]} is a pickle, which may run code; convert it to safetensors" if pickles else f"no {SINGLE}"
-    raise DataError(f"{called}: {said}")
+    pickles = sorted(p.name for p in folder.glob("*") if p.suffix in PICKLES)
+    fault = f"{pickles[0]} is a pickle, which may run code; convert it to safetensors" if pickles else f"no {SINGLE}"
+    raise DataError(f"{called}: {fault}")
 
 
 def fold_adapter(base: Checkpoint, folder: Path, called: str) -> Checkpoint:
-    """The base with a LoRA adapter added exactly: W + scale B A in float64, before anything is rounded.
-
-    Raises DataError for other adapters than plain LoRA, and for modules or shapes that the base does not have.
-    """
+    """The base with a LoRA adapter added exactly: W + scale B A in float64, before anything is rounded. Raises
+    DataError for other adapters than plain LoRA, and for modules or shapes that the base does not have."""
     if not (folder / ADAPTER).is_file():
         raise DataError(f"{called}: no {ADAPTER}: save the adapter as safetensors")
     try:
@@ -208,7 +207,9 @@ def fold_adapter(base: Checkpoint, folder: Path, called: str) -> Checkpoint:
         rank, alpha = config["r"], config["lora_alpha"]
         scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
     except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
-        raise DataError(f"{called}: {ADAPTER_CONFIG} cannot be read ({error!r:.80}): save the adapter anew") from error
+        raise DataError(
+            f"{called}: {ADAPTER_CONFIG} cannot be read ({error!r:.80}): save the adapter again"
+        ) from error
     for key, plain in (("peft_type", "LORA"), ("use_dora", False), ("fan_in_fan_out", False), ("bias", "none")):
         if config.get(key, plain) not in (plain, None):
             raise DataError(
@@ -218,20 +219,17 @@ def fold_adapter(base: Checkpoint, folder: Path, called: str) -> Checkpoint:
         if config.get(key):
             raise DataError(f"{called}: {key} is set, which cannot be folded in here: merge the adapter with PEFT")
     matrices = open_checkpoint(folder, called, {folder / ADAPTER: None})
-    held = {
+    factors = {
         name.removeprefix("base_model.model."): matrices.rows(name, 0, kind.rows).astype("float64")
         for name, kind in matrices.kinds.items()
     }
+    if other := sorted(name for name in factors if ".lora_A." not in name and ".lora_B." not in name):
+        raise DataError(f"{called}: {other[0]} is no matrix of LoRA")
     adapter: dict[str, tuple[NDArray[np.float64], NDArray[np.float64], float]] = {}
-    for name in sorted(held):
+    for name in sorted(name for name in factors if ".lora_A." in name):
         module, _, rest = name.rpartition(".lora_A.")
-        if not module:
-            if ".lora_B." not in name:
-                raise DataError(f"{called}: {name} is no matrix of LoRA")
-            continue
         weight = f"{module}.weight"
-        a, b = held[name], held.get(f"{module}.lora_B.{rest}")
-        kind = base.kinds.get(weight)
+        a, b, kind = factors[name], factors.get(f"{module}.lora_B.{rest}"), base.kinds.get(weight)
         if b is None or kind is None or kind.shape != (b.shape[0], a.shape[1]):
             raise DataError(f"{called}: {module} does not fit {base.called}: is it an adapter of another model?")
         adapter[weight] = (a, b, scale)

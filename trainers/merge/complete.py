@@ -20,23 +20,20 @@ logger = logging.getLogger("hubwright")
 
 
 def refuse_incomplete(of: Parent) -> None:
-    """Raise DataError if weights are missing.
-
-    A model is not checked if its config has code of its own or names no class. If transformers cannot load it, a
-    warning says that it is not checked.
-    """
+    """Raise DataError if weights are missing. A model is not checked if its config has code of its own or names no
+    class. If transformers cannot load it, a warning says that it is not checked."""
     if of.config.get("auto_map") or not of.config.get("architectures"):
         return
     if "transformers.modeling_utils" in sys.modules:
-        answer = look(of.folder)
+        result = look(of.folder)
     else:
         command = [sys.executable, "-m", __name__, str(of.folder)]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         last = (run.stdout if run.returncode == 0 else run.stderr).splitlines()[-1:] or [f"status {run.returncode}"]
-        answer = json.loads(last[0]) if run.returncode == 0 else {"unknown": last[0]}
-    if "unknown" in answer:
-        logger.warning("%s is not checked for missing weights: %s", of.called, answer["unknown"])
-    elif missing := answer["missing"]:
+        result = json.loads(last[0]) if run.returncode == 0 else {"unknown": last[0]}
+    if "unknown" in result:
+        logger.warning("%s is not checked for missing weights: %s", of.called, result["unknown"])
+    elif missing := result["missing"]:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise DataError(
             f"{of.called} has no weights for {missing[0]}{more}, and they would be drawn at random at each load: "
@@ -45,10 +42,8 @@ def refuse_incomplete(of: Parent) -> None:
 
 
 def look(folder: Path) -> dict[str, Any]:
-    """Which parameters the files in a model folder lack.
-
-    Returns `{"missing": [name, ...]}`, or `{"unknown": reason}` if transformers cannot load the model.
-    """
+    """Which parameters the files in a model folder lack. Returns `{"missing": [name, ...]}`, or `{"unknown": reason}`
+    if transformers cannot load the model."""
     import transformers
 
     config = parent(folder, "").config

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Sequence
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ...hub_sync.errors import UsageError
 
 Method = Literal[
     "linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "breadcrumbs", "breadcrumbs_ties",
@@ -27,9 +31,7 @@ class ModelSettings(BaseModel):
 
     weight: float = Field(default=1.0, allow_inf_nan=False, description="Its factor; negative takes its change away.")
     density: float = Field(default=1.0, ge=0, le=1, description="Share of its change's elements that is kept.")
-    gamma: float = Field(
-        default=0.01, ge=0, lt=1, description="breadcrumbs: share of its largest elements that is left out."
-    )
+    gamma: float = Field(default=0.01, ge=0, lt=1, description="breadcrumbs: share of its largest elements left out.")
 
 
 class OutputSettings(BaseModel):
@@ -38,8 +40,7 @@ class OutputSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
-        None,
-        description="Type of the merged weights, rounded once; null: the base's, without one the first model's.",
+        None, description="Type of the merged weights, rounded once; null: the base's, without one the first model's."
     )
     shard_size: str = Field("5GB", description="Largest file of weights: a number with KB, MB or GB.")
     block_mb: int = Field(1, ge=1, description="Memory for a block of one model, in MB of float32.")
@@ -69,22 +70,15 @@ class MergeConfig(OutputSettings):
     """Which method, with what. Names are mergekit's where it has them; defaults are our choice."""
 
     method: Method = Field(description="How the models become one.")
-    models: dict[str, ModelSettings] = Field(
-        default_factory=dict, description="Settings by model's name; the input `model_NAME` is the model."
-    )
-    order: list[str] | None = Field(
-        None,
-        description="Names of all inputs `model_NAME` in the order in which they are taken; null: the recipe's order.",
-    )
-    t: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="slerp: from the base (0) to the model (1)."
-    )
+    models: dict[str, ModelSettings] = Field({}, description="Settings by NAME of an input `model_NAME`.")
+    order: list[str] | None = Field(None, description="Names of all inputs `model_NAME` in order; null: the recipe's.")
+    t: float | None = Field(None, ge=0, le=1, description="slerp: from the base (0) to the model (1).")
     normalize: bool | None = Field(
-        None, description="Divide by the weights' sum; null: for linear and the methods that elect signs."
+        None, description="Divide by the weights' sum; null: for linear and methods of TIES."
     )
     scale: float = Field(default=1.0, allow_inf_nan=False, description="Factor of the merged change (lambda of TIES).")
     rescale: Literal["none", "expected", "l1"] = Field(
-        "expected", description="dare: how the rest makes up for what was dropped."
+        "expected", description="dare: what makes up for dropped elements."
     )
     seed: int = Field(0, ge=0, description="dare: of the elements that are dropped.")
     vocabulary: Literal["same", "align", "base"] = Field(
@@ -114,3 +108,20 @@ class MergeConfig(OutputSettings):
             if field in self.model_fields_set and not self.method.startswith("dare"):
                 raise ValueError(f"{field} has no meaning for {self.method}")
         return self
+
+
+def check_models(config: MergeConfig, names: Sequence[str], has_base: bool, where: str) -> None:
+    """Raise UsageError, which begins with `where`, if the method cannot merge these models (the base not counted)."""
+    method, fewest = config.method, 2 if config.method in ("linear", "model_stock") else 1
+    if method != "linear" and not has_base:
+        raise UsageError(f"{where}: {method} counts changes from a base: give the input `base`")
+    if len(names) < fewest or (method == "slerp" and len(names) > 1):
+        number = "one model" if method == "slerp" else f"{fewest} or more models"
+        beside = "" if method == "linear" else " beside the base"
+        raise UsageError(f"{where}: models: {method} takes {number}{beside}, and {len(names)} are given")
+    weights = [config.models.get(name, ModelSettings()).weight for name in names]
+    if method == "linear" and config.normalized and not math.fsum(weights):
+        raise UsageError(
+            f"{where}: the weights {', '.join(f'{one:g}' for one in weights)} have the sum 0, by which linear "
+            "divides: change them, or set normalize: false"
+        )

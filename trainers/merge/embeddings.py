@@ -6,18 +6,16 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...hub_sync.errors import DataError
 from .checkpoint import Checkpoint, Kind
+from .numbers import Array
 from .parents import Parent
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from .numbers import Array
 
 HEAD = "lm_head.weight"
 _INPUT = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
@@ -43,28 +41,24 @@ def settle_heads(models: Sequence[tuple[Checkpoint, Parent]]) -> None:
     be lost in the first model's config.
     """
     ties = [_ties(model, of) for model, of in models]
-    (first, _), tied = models[0], ties[0]
-    for (model, _), own in zip(models, ties, strict=True):
-        name = head(model)
+    first, tied, heads = models[0][0], ties[0], [head(model) for model, _ in models]
+    for (model, _), own, name in zip(models, ties, heads, strict=True):
         if name and tied and not own and not _same_rows(model, name):
             raise DataError(
                 f"{model.called} has an {name} of its own, and {first.called}, whose config is taken, uses its "
                 "embeddings for it: give a model with an output layer of its own as base, or merge models of one kind"
             )
-    named = next((name for model, _ in models if (name := head(model))), None)
-    for model, _ in models:
-        name = head(model)
+    stored = next(filter(None, heads), None)
+    for (model, _), name in zip(models, heads, strict=True):
         if name and tied:
             del model.kinds[name]
-        elif named and not tied and not name:
-            model.alias(named, _embeddings(model))
+        elif stored and not tied and not name:
+            model.alias(stored, _embeddings(model))
 
 
 def drop_left_overs(models: Sequence[tuple[Checkpoint, Parent]]) -> None:
-    """Drop stored buffers that are computed at each load (`inv_freq` of rotary positions, constants of attention).
-
-    A model with code of its own keeps those that all models store: it may read them.
-    """
+    """Drop stored buffers that are computed at each load (`inv_freq` of rotary positions, constants of attention). A
+    model with code of its own keeps those that all models store: it may read them."""
     own_code = bool(models[0][1].config.get("auto_map"))
     everywhere = set.intersection(*(set(model.kinds) for model, _ in models)) if own_code else set()
     for model, _ in models:
@@ -81,25 +75,25 @@ def head(model: Checkpoint) -> str | None:
 
 def _ties(model: Checkpoint, of: Parent) -> bool:
     """Whether a model's output layer is its embeddings."""
-    name, said = head(model), of.ties
-    if name is None and said is False and of.causal and not any(n.endswith(_OTHER_HEADS) for n in model.kinds):
+    name, stated = head(model), of.ties
+    if name is None and stated is False and of.causal and not any(n.endswith(_OTHER_HEADS) for n in model.kinds):
         raise DataError(
             f"{model.called} has no {HEAD}, and its config says tie_word_embeddings: false, so the output layer would "
-            "be drawn at random: download the model anew, or set tie_word_embeddings: true if it is tied"
+            "be drawn at random: download the model again, or set tie_word_embeddings: true if it is tied"
         )
-    if name and said and not _same_rows(model, name):
+    if name and stated and not _same_rows(model, name):
         raise DataError(
             f"{model.called} stores an {name} that differs from its embeddings, and its config says "
             "tie_word_embeddings: true: correct the config, since versions of transformers read it differently"
         )
-    return name is None if said is None else said
+    return name is None if stated is None else stated
 
 
 def _embeddings(model: Checkpoint) -> str:
-    found = [name for name in model.kinds if name.endswith(_INPUT)]
-    if len(found) != 1:
-        raise DataError(f"{model.called} has no {HEAD} and {len(found) or 'no'} embeddings that could stand for it")
-    return found[0]
+    names = [name for name in model.kinds if name.endswith(_INPUT)]
+    if len(names) != 1:
+        raise DataError(f"{model.called} has no {HEAD} and {len(names) or 'no'} embeddings that could stand for it")
+    return names[0]
 
 
 def _same_rows(model: Checkpoint, name: str) -> bool:
@@ -108,10 +102,8 @@ def _same_rows(model: Checkpoint, name: str) -> bool:
     other = next((n for n in model.kinds if n.endswith(_INPUT) and model.kinds[n] == kind), None)
     if other is None or model.adapter.get(name) is not model.adapter.get(other):
         return False
-    return all(
-        bool((model.raw(name, n, min(n + 256, kind.rows)) == model.raw(other, n, min(n + 256, kind.rows))).all())
-        for n in range(0, kind.rows, 256)
-    )
+    blocks = [(n, min(n + 256, kind.rows)) for n in range(0, kind.rows, 256)]
+    return all(np.array_equal(model.raw(name, *block), model.raw(other, *block)) for block in blocks)
 
 
 @dataclass
@@ -128,20 +120,18 @@ class Aligned(Checkpoint):
 
     def rows(self, name: str, start: int, stop: int) -> Array:
         """As of any checkpoint, in the base's order."""
-        import numpy as np
-
         if name not in self.order:
             return super().rows(name, start, stop)
-        found = self.base.rows(name, start, stop)
-        wanted = self.order[name][start:stop]
-        if not len(wanted):
-            return found
+        block = self.base.rows(name, start, stop)
+        order = self.order[name][start:stop]
+        if not len(order):
+            return block
         # Runs of tokens that stand side by side in both are read at once.
-        ends = np.flatnonzero(np.diff(wanted) != 1) + 1
-        for first, end in zip([0, *ends.tolist()], [*ends.tolist(), len(wanted)], strict=True):
-            if wanted[first] >= 0:
-                found[first:end] = super().rows(name, int(wanted[first]), int(wanted[first]) + end - first)
-        return found
+        ends = [0, *(np.flatnonzero(np.diff(order) != 1) + 1).tolist(), len(order)]
+        for first, end in pairwise(ends):
+            if order[first] >= 0:
+                block[first:end] = super().rows(name, int(order[first]), int(order[first]) + end - first)
+        return block
 
 
 def padded(model: Checkpoint, base: Checkpoint) -> bool:
@@ -152,15 +142,15 @@ def padded(model: Checkpoint, base: Checkpoint) -> bool:
     )
 
 
-def align(model: Checkpoint, base: Checkpoint, tokens: Mapping[str, int], wanted: Mapping[str, int]) -> Checkpoint:
+def align(
+    model: Checkpoint, base: Checkpoint, tokens: Mapping[str, int], base_tokens: Mapping[str, int]
+) -> Checkpoint:
     """The model with its rows of tokens in the base's order.
 
     Args:
-        tokens, wanted: token -> id, of the model and of the base.
+        tokens, base_tokens: token -> id, of the model and of the base.
     """
-    import numpy as np
-
-    token_at = {number: token for token, number in wanted.items()}
+    token_at = {number: token for token, number in base_tokens.items()}
     kinds, order = dict(model.kinds), {}
     for name, kind in model.kinds.items():
         if not name.endswith(_OF_TOKENS) or name not in base.kinds:
@@ -178,12 +168,12 @@ def vocabulary(folder: Path, called: str) -> dict[str, int] | None:
     if not path.is_file():
         return None
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        vocab = said["model"]["vocab"]
+        tokenizer = json.loads(path.read_text(encoding="utf-8"))
+        vocab = tokenizer["model"]["vocab"]
         pairs = vocab.items() if isinstance(vocab, dict) else ((one[0], n) for n, one in enumerate(vocab))
-        found = dict(pairs) | {one["content"]: one["id"] for one in said.get("added_tokens", ())}
-        if bad := next((token for token, number in found.items() if type(number) is not int or number < 0), None):
-            raise ValueError(f"the id of {bad!r} is {found[bad]!r}")
-        return found
+        ids = dict(pairs) | {one["content"]: one["id"] for one in tokenizer.get("added_tokens", ())}
+        if bad := next((token for token, number in ids.items() if type(number) is not int or number < 0), None):
+            raise ValueError(f"the id of {bad!r} is {ids[bad]!r}")
+        return ids
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise DataError(f"{called}: {path.name} cannot be read ({error!r:.80}): download the model anew") from error
+        raise DataError(f"{called}: {path.name} cannot be read ({error!r:.80}): download the model again") from error

@@ -7,18 +7,17 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ...hub_sync.errors import DataError
 from . import methods, sparsify
 from .checkpoint import Checkpoint, Kind
 from .config import MergeConfig, ModelSettings, OutputSettings
 from .measure import tile_rows
-from .numbers import BYTES, NAMES, encode, finite
+from .numbers import BYTES, NAMES, Array, Bytes, encode, finite
 from .writer import Writer
-
-if TYPE_CHECKING:
-    from .numbers import Array
 
 DTYPES = {name: dtype for dtype, name in NAMES.items()}
 # A tensor's name, its kind and its blocks -> what makes a block of the output.
@@ -31,14 +30,14 @@ def merge_models(
     models: Mapping[str, Checkpoint],
     folder: Path,
     plan: object,
-    told: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """`merge_tensors` by one of the methods of the config; `linear` is of the models alone, in the base's dtypes."""
     names, first = list(models), base
     if config.method == "linear":
         first, *others = models.values()
         models = dict(zip(names[1:], others, strict=True))
-    merge_tensors(partial(_combine, config, names), config, first, models, folder, plan, told, base)
+    merge_tensors(partial(_combine, config, names), config, first, models, folder, plan, progress, base)
 
 
 def merge_tensors(
@@ -48,7 +47,7 @@ def merge_tensors(
     models: Mapping[str, Checkpoint],
     folder: Path,
     plan: object,
-    told: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
     like: Checkpoint | None = None,
 ) -> None:
     """Write the merged weights below `folder`, taking up what an earlier process with the same `plan` has written.
@@ -59,7 +58,7 @@ def merge_tensors(
         models: the others of a block, in this order.
         folder: private to this merge; what another plan has left there is removed.
         plan: what the output follows from (config and inputs), as JSON.
-        told: called with the elements done and those in all.
+        progress: called with the elements done and those in all.
         like: the model whose dtypes and tensors that are not floating the output has; None: `base`.
 
     Raises DataError for a number that is not finite, of a model or of the output, and for a folder in which one of the
@@ -80,10 +79,10 @@ def merge_tensors(
     # The largest first, so that no thread is left with one at the end.
     todo = sorted((n for n in kinds if n not in writer.done), key=lambda n: (-kinds[n].elements, n))
     try:
-        told(done, total)
+        progress(done, total)
         for name in each(todo, lambda n: _merge_one(n, method, output, base, models, writer, like), output.threads):
             done += kinds[name].elements
-            told(done, total)
+            progress(done, total)
         writer.seal()
     finally:
         writer.close()
@@ -117,36 +116,26 @@ def read_blocks(
         check: whether a number that is not finite is an error (DataError, with the model and the tensor).
     """
     kind = base.kinds[name]
-    rows = kind.rows
     tile = tile_rows(kind.shape)
     step = max(1, block_mb * 250_000 // max(1, kind.row * tile)) * tile
-    for start in range(0, rows, step):
-        stop = min(start + step, rows)
+    for start in range(0, kind.rows, step):
+        stop = min(start + step, kind.rows)
         first, *others = (_read(one, name, start, stop, check) for one in (base, *models.values()))
         yield first, others
 
 
 def _read(model: Checkpoint, name: str, start: int, stop: int, check: bool) -> Array:
-    import numpy as np
-
-    found = model.rows(name, start, stop)
+    block = model.rows(name, start, stop)
     # The sum is quick, and wrong only where it is itself too large.
-    if check and not np.isfinite(found.sum()) and not np.isfinite(found).all():
+    if check and not np.isfinite(block.sum()) and not np.isfinite(block).all():
         raise DataError(f"{model.called}: {name} holds a number that is not finite: the model is damaged")
-    return found
+    return block
 
 
 def _merge_one(
-    name: str,
-    method: Method,
-    output: OutputSettings,
-    base: Checkpoint,
-    models: Mapping[str, Checkpoint],
-    writer: Writer,
-    like: Checkpoint,
-) -> None:
-    import numpy as np
-
+    name: str, method: Method, output: OutputSettings, base: Checkpoint, models: Mapping[str, Checkpoint],
+    writer: Writer, like: Checkpoint,
+) -> None:  # fmt: skip
     kind, dtype = base.kinds[name], writer.kinds[name].dtype
     checked = False
 
@@ -155,24 +144,25 @@ def _merge_one(
         yield from read_blocks(name, base, models, output.block_mb, not checked)
         checked = True
 
-    first = 0
-    if not kind.floating:
-        rows = kind.rows
-        step = max(1, output.block_mb * 1_000_000 // max(1, kind.row * BYTES[dtype]))
-        for start in range(0, rows, step):
-            found = like.raw(name, start, min(start + step, rows))
-            writer.write(name, first, found)
-            first += len(found)
-    else:
-        with np.errstate(all="ignore"):  # a number that is not finite is told below
+    def merged() -> Iterator[Bytes]:
+        if not kind.floating:
+            step = max(1, output.block_mb * 1_000_000 // max(1, kind.row * BYTES[dtype]))
+            for start in range(0, kind.rows, step):
+                yield like.raw(name, start, min(start + step, kind.rows))
+            return
+        with np.errstate(all="ignore"):  # numbers that are not finite are refused below
             combine = method(name, kind, blocks)
             for base_block, model_blocks in blocks():
-                found = encode(combine(base_block, model_blocks), dtype)
-                if not finite(found, dtype):
-                    said = f"{name}: the merged numbers are too large for {NAMES[dtype]}"
-                    raise DataError(f"{said}: set another dtype or other weights")
-                writer.write(name, first, found)
-                first += len(found)
+                block = encode(combine(base_block, model_blocks), dtype)
+                if not finite(block, dtype):
+                    fault = f"{name}: the merged numbers are too large for {NAMES[dtype]}"
+                    raise DataError(f"{fault}: set another dtype or other weights")
+                yield block
+
+    first = 0
+    for block in merged():
+        writer.write(name, first, block)
+        first += len(block)
     writer.finish(name)
 
 

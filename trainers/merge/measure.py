@@ -9,13 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    from .numbers import Array
+from .numbers import Array
 
 TILE = 1 << 16  # elements, about, in a tile
 _LOW = 16  # bits of a magnitude that the second pass counts
@@ -36,8 +34,6 @@ class Sum:
 
     def add(self, left: Array, right: Array | float = 1.0) -> None:
         """Adds the sum of the products of two blocks' elements: each product of two float32 is exact in float64."""
-        import numpy as np
-
         products = np.multiply(left, right, dtype=np.float64).reshape(-1)
         # numpy's pairwise sum is the same on every machine, as BLAS' dot product is not.
         self.parts.extend(float(products[n : n + self.tile].sum()) for n in range(0, len(products), self.tile))
@@ -69,15 +65,14 @@ def kth_magnitudes(blocks: Callable[[], Iterable[Sequence[Array]]], ks: Sequence
         blocks: gives the tensors' blocks, side by side, float32 and finite, as often as it is called.
         ks: one a tensor, from 1.
     """
-    import numpy as np
 
     def counted(bits: Callable[[int, NDArray[np.int32]], NDArray[np.int32]], size: int) -> NDArray[np.int64]:
         total = np.zeros((len(ks), size), np.int64)
         for tensors in blocks():
             for number, block in enumerate(tensors):
                 # The bits of a float without its sign are in the order of its size.
-                found = bits(number, np.abs(block).reshape(-1).view(np.int32))
-                total[number] += np.bincount(found, minlength=size)
+                counted_bits = bits(number, np.abs(block).reshape(-1).view(np.int32))
+                total[number] += np.bincount(counted_bits, minlength=size)
         return total
 
     mask = (1 << _LOW) - 1
@@ -95,8 +90,6 @@ def kth_magnitudes(blocks: Callable[[], Iterable[Sequence[Array]]], ks: Sequence
 
 def _reach(counts: NDArray[np.int64], k: int) -> tuple[int, int, int]:
     """The bin of the k-th largest, how many are in higher bins, and how many in it."""
-    import numpy as np
-
     from_top = np.cumsum(counts[::-1])
     place = int(np.searchsorted(from_top, k))
     if place == len(counts):

@@ -6,7 +6,6 @@ tensor, and methods that only mergekit has. The form is that of mergekit 0.1.5.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ...hub_sync.errors import UsageError
 from ...hub_sync.refs import ArtifactRef
-from .config import MergeConfig, Method
+from .config import MergeConfig, Method, check_models
 
 _DTYPES = ("float32", "bfloat16", "float16")
 # Settings that mergekit's methods read; it passes over those that a method does not have.
@@ -61,22 +60,27 @@ def recipe_of(
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"--name {name!r}: use lower-case letters, digits, '_' and '-', at most 40")
-    said = _read(text, source)
-    method = said["merge_method"]
-    base = _reference(said["base_model"], f"{source}: base_model") if said.get("base_model") else None
+    settings = _read(text, source)
+    method = settings["merge_method"]
+    base = _reference(settings["base_model"], f"{source}: base_model") if settings.get("base_model") else None
     if base is None and method != "linear":
         raise UsageError(f"{source}: base_model is missing: {method} counts changes from a base")
-    common = _parameters(said.get("parameters"), method, f"{source}: parameters", warn)
-    named, settings = _models(said.get("models"), method, base, common, source, warn)
+    common = _parameters(settings.get("parameters"), method, f"{source}: parameters", warn)
+    named, models = _models(settings.get("models"), method, base, common, source, warn)
     with_: dict[str, Any] = {"method": method} | _method_settings(method, common, source)
     if method not in ("slerp", "model_stock"):
-        with_["models"] = settings
-    with_ |= _output(said, base, source)
+        with_["models"] = models
+    with_ |= _output(settings, base, source)
     with_["accept"] = list(_ACCEPTED)
     donor = base or next(iter(named.values()))
     warn(f"{source}: mergekit compares no configs: another rope, sliding window or position limit is accepted, and "
          f"that of {donor} is used; drop `accept` to have it refused")  # fmt: skip
-    _check(with_, method, len(named), source)
+    try:
+        check_models(MergeConfig(**with_), list(named), base is not None, source)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{source}: {place}: {message} (found {first['input']!r:.60})") from error
     inputs = ({"base": base} if base else {}) | {f"model_{short}": reference for short, reference in named.items()}
     step = {"uses": "merge", "inputs": inputs, "with": with_, "publish": {"model": name, "tag": "v1.0.0"}}
     return {"name": name, "namespace": "hubwright", "steps": {"merged": step}}
@@ -90,35 +94,30 @@ def _read(text: str, source: str) -> dict[str, Any]:
         raise UsageError(f"{source}: not valid YAML: {str(error).splitlines()[0]}") from error
     if len(documents) > 1:
         raise UsageError(f"{source}: {len(documents)} YAML documents: write one configuration a file")
-    said = documents[0] if documents else None
-    if not isinstance(said, dict) or "merge_method" not in said:
+    settings = documents[0] if documents else None
+    if not isinstance(settings, dict) or "merge_method" not in settings:
         raise UsageError(f"{source}: no merge_method: is this a mergekit configuration?")
-    if unknown := sorted(str(key) for key in said if key not in _KNOWN):
+    if unknown := sorted(str(key) for key in settings if key not in _KNOWN):
         raise UsageError(f"{source}: {unknown[0]}: not known to mergekit 0.1.5")
-    method = said["merge_method"]
+    method = settings["merge_method"]
     if method not in get_args(Method):
         raise UsageError(f"{source}: merge_method: {method}: not here; there are {', '.join(get_args(Method))}")
     for part in ("slices", "modules"):
-        if said.get(part):
+        if settings.get(part):
             raise UsageError(f"{source}: {part}: layers of several models cannot be stacked here; use `models`")
-    if said.get("chat_template"):
+    if settings.get("chat_template"):
         raise UsageError(f"{source}: chat_template: the base's is taken; change it in the published model")
-    return said
+    return settings
 
 
 def _models(
-    said: Any,
-    method: str,
-    base: str | None,
-    common: Parameters,
-    source: str,
-    warn: Callable[[str], None],
+    models: Any, method: str, base: str | None, common: Parameters, source: str, warn: Callable[[str], None]
 ) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
     """Short name -> reference, and short name -> settings, of the models that are merged."""
-    if not isinstance(said, list) or not said:
+    if not isinstance(models, list) or not models:
         raise UsageError(f"{source}: models: write a list of entries, each with `model: org/name`")
     entries: dict[str, Any] = {}
-    for number, entry in enumerate(said, 1):
+    for number, entry in enumerate(models, 1):
         where = f"{source}: models: entry {number}"
         if not isinstance(entry, dict) or set(entry) - {"model", "parameters"}:
             shown = sorted(map(str, entry)) if isinstance(entry, dict) else entry
@@ -159,25 +158,25 @@ def _method_settings(method: str, common: Parameters, source: str) -> dict[str, 
         return {"t": common["t"]}
     if method == "model_stock":
         return {}
-    found: dict[str, Any] = {"normalize": common.get("normalize", method in ("linear", "ties"))}
+    settings: dict[str, Any] = {"normalize": common.get("normalize", method in ("linear", "ties"))}
     if common.get("lambda", 1.0) != 1.0:
-        found["scale"] = common["lambda"]
+        settings["scale"] = common["lambda"]
     if method.startswith("dare"):
-        found["rescale"] = "l1" if common.get("rescale", True) else "none"
+        settings["rescale"] = "l1" if common.get("rescale", True) else "none"
     elif common.get("rescale"):
         raise UsageError(f"{source}: parameters: rescale: only dare rescales here; leave it out")
-    return found
+    return settings
 
 
-def _output(said: Mapping[str, Any], base: str | None, source: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    dtype = said.get("out_dtype") or said.get("dtype")
+def _output(settings: Mapping[str, Any], base: str | None, source: str) -> dict[str, Any]:
+    output: dict[str, Any] = {}
+    dtype = settings.get("out_dtype") or settings.get("dtype")
     if dtype is not None:
         dtype = str(dtype).removeprefix("torch.")
         if dtype not in _DTYPES:
             raise UsageError(f"{source}: dtype: {dtype}: write one of {', '.join(_DTYPES)}")
-        found["dtype"] = dtype
-    tokens, tokenizer = said.get("tokenizer"), said.get("tokenizer_source")
+        output["dtype"] = dtype
+    tokens, tokenizer = settings.get("tokenizer"), settings.get("tokenizer_source")
     if tokens is not None:
         if not isinstance(tokens, dict):
             raise UsageError(f"{source}: tokenizer: {tokens!r:.60}: write `tokenizer_source: {tokens!s:.60}`")
@@ -189,75 +188,52 @@ def _output(said: Mapping[str, Any], base: str | None, source: str) -> dict[str,
     if tokenizer not in (None, "base") and (tokenizer == "union" or _reference(tokenizer, source) != base):
         raise UsageError(f"{source}: tokenizer: {tokenizer!r:.60}: only the base's can be taken: write `base`")
     if tokenizer is not None:
-        found["vocabulary"] = "align"
-    return found
+        output["vocabulary"] = "align"
+    return output
 
 
-def _check(with_: dict[str, Any], method: str, count: int, source: str) -> None:
-    """Raise UsageError for settings and numbers of models that `run` would refuse."""
-    fewest = {"linear": 2, "model_stock": 2}.get(method, 1)
-    if count < fewest or (method == "slerp" and count > 1):
-        wanted = "one model" if method == "slerp" else f"{fewest} or more models"
-        beside = "" if method == "linear" else " beside the base"
-        raise UsageError(f"{source}: models: {method} takes {wanted}{beside}, and {count} are given")
-    try:
-        config = MergeConfig(**with_)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UsageError(
-            f"{source}: {place}: {first['msg'].removeprefix('Value error, ')} (found {first['input']!r:.60})"
-        ) from error
-    weights = [one.weight for one in config.models.values()]
-    if method == "linear" and config.normalized and len(weights) == count and not math.fsum(weights):
-        raise UsageError(
-            f"{source}: the weights {', '.join(f'{one:g}' for one in weights)} have the sum 0, by which linear "
-            "divides: write `normalize: false`, or other weights"
-        )
-
-
-def _reference(said: Any, where: str) -> str:
+def _reference(model: Any, where: str) -> str:
     """`org/name@revision` of a model as mergekit writes it."""
-    if isinstance(said, dict):
-        if said.get("lora"):
+    if isinstance(model, dict):
+        if model.get("lora"):
             raise UsageError(f"{where}: model: {_ADAPTER}")
-        if said.get("override_architecture"):
+        if model.get("override_architecture"):
             raise UsageError(f"{where}: override_architecture: not known here; correct the model's config")
-        inner = said.get("model", said)
+        inner = model.get("model", model)
         if isinstance(inner, dict):
             path, revision = inner.get("path"), inner.get("revision")
-            said = f"{path}@{revision}" if path and revision else path
+            model = f"{path}@{revision}" if path and revision else path
         else:
-            said = inner
-    if not isinstance(said, str) or not said.strip():
+            model = inner
+    if not isinstance(model, str) or not model.strip():
         raise UsageError(f"{where}: a model without a name: write `model: org/name`")
-    said = said.strip()
-    if "+" in said:
-        raise UsageError(f"{where}: model: {said}: {_ADAPTER}")
-    if said.startswith((".", "/", "~")) or Path(said).is_dir() or said.partition("@")[0].count("/") != 1:
-        raise UsageError(f"{where}: model: {said}: recipes read models from a hub: upload the folder, name org/name")
+    model = model.strip()
+    if "+" in model:
+        raise UsageError(f"{where}: model: {model}: {_ADAPTER}")
+    if model.startswith((".", "/", "~")) or Path(model).is_dir() or model.partition("@")[0].count("/") != 1:
+        raise UsageError(f"{where}: model: {model}: recipes read models from a hub: upload the folder, name org/name")
     try:
-        ArtifactRef.parse(said, "model")
+        ArtifactRef.parse(model, "model")
     except UsageError as error:
         raise UsageError(f"{where}: model: {error}") from error
-    return said
+    return model
 
 
-def _short(reference: str, taken: Mapping[str, str]) -> str:
+def _short(reference: str, others: Mapping[str, str]) -> str:
     """A name for a model that no other has: its repository's, in lower case."""
     stem = re.sub(r"[^a-z0-9]+", "_", reference.partition("@")[0].split("/")[1].lower()).strip("_") or "model"
-    found, n = stem, 2
-    while found in taken:
-        found, n = f"{stem}_{n}", n + 1
-    return found
+    name, n = stem, 2
+    while name in others:
+        name, n = f"{stem}_{n}", n + 1
+    return name
 
 
-def _parameters(said: Any, method: str, where: str, warn: Callable[[str], None]) -> Parameters:
+def _parameters(parameters: Any, method: str, where: str, warn: Callable[[str], None]) -> Parameters:
     """Parameters that the method reads, numbers and switches, also where they are written as text."""
-    if said is not None and not isinstance(said, dict):
-        raise UsageError(f"{where}: write `name: value` pairs, not {said!r:.60}")
-    found: Parameters = {}
-    for key, value in (said or {}).items():
+    if parameters is not None and not isinstance(parameters, dict):
+        raise UsageError(f"{where}: write `name: value` pairs, not {parameters!r:.60}")
+    read: Parameters = {}
+    for key, value in (parameters or {}).items():
         if key not in _PARAMETERS:
             raise UsageError(f"{where}: {key}: not known here")
         if key not in _READS[method]:
@@ -268,23 +244,23 @@ def _parameters(said: Any, method: str, where: str, warn: Callable[[str], None])
             continue
         kind: type = bool if key in _SWITCHES else float
         try:
-            found[key] = TypeAdapter(kind).validate_python(value)
+            read[key] = TypeAdapter(kind).validate_python(value)
         except ValidationError as error:
-            wanted = "true or false" if kind is bool else "a number"
-            raise UsageError(f"{where}: {key}: {value!r:.60} is not {wanted}") from error
-    return found
+            form = "true or false" if kind is bool else "a number"
+            raise UsageError(f"{where}: {key}: {value!r:.60} is not {form}") from error
+    return read
 
 
-def _constant(said: Any, where: str) -> Any:
+def _constant(value: Any, where: str) -> Any:
     """The one value of a setting, also where it is written as a list for all tensors or all layers."""
-    if isinstance(said, dict):
-        said = [said]
-    if isinstance(said, list) and said and isinstance(said[0], dict):
-        first = said[0]
+    if isinstance(value, dict):
+        value = [value]
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        first = value[0]
         if "value" in first and set(first) <= {"value", "filter"} and first.get("filter") in (None, "*"):
             return _constant(first["value"], where)
-    elif isinstance(said, list) and said and all(one == said[0] and not isinstance(one, list) for one in said):
-        return said[0]
-    if isinstance(said, list):
+    elif isinstance(value, list) and value and all(one == value[0] and not isinstance(one, list) for one in value):
+        return value[0]
+    if isinstance(value, list):
         raise UsageError(f"{where}: changes from layer to layer or by tensor, which is not done here")
-    return said
+    return value

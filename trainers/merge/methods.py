@@ -9,38 +9,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from .measure import Sum
+from .numbers import Array
 
-if TYPE_CHECKING:
-    from .numbers import Array
-
-Block = tuple["Array", "list[Array]"]
+Block = tuple[Array, list[Array]]
 Blocks = Callable[[], Iterable[Block]]
-Combine = Callable[["Array", "list[Array]"], "Array"]
-Keep = Callable[[int, "Array"], "Array"]  # number of the model, its change -> what is left of it
+Combine = Callable[[Array, list[Array]], Array]
+Keep = Callable[[int, Array], Array]  # number of the model, its change -> what is left of it
 _ALIKE = 0.9995  # |cosine| from which SLERP is a straight line; Shoemake's remedy, the bound is mergekit's
 _SMALL = 1e-8
 
 
 def linear(weights: Sequence[float], normalize: bool) -> Combine:
     """Weighted mean, or sum, of the models, the first of which stands as base (model soups, arXiv 2203.05482)."""
-    import numpy as np
-
     total = math.fsum(weights) if normalize else 1.0
 
     def combine(base: Array, models: list[Array]) -> Array:
-        found = base
-        found *= weights[0]
+        mixed = base
+        mixed *= weights[0]
         for model, weight in zip(models, weights[1:], strict=True):
             # The product is exact in float64, so that an addition rounds once, as a fused multiply-add does.
             exact = np.multiply(model, np.float32(weight), dtype=np.float64)
-            exact += found
-            found[...] = exact
+            exact += mixed
+            mixed[...] = exact
         if total != 1:
-            found /= total
-        return found
+            mixed /= total
+        return mixed
 
     return combine
 
@@ -120,7 +117,6 @@ def task_arithmetic(weights: Sequence[float], normalize: bool, scale: float, kee
 
 def ties(weights: Sequence[float], normalize: bool, scale: float, keep: Keep) -> Combine:
     """As task arithmetic, of each element only the changes with the sign of their weighted sum (arXiv 2306.01708)."""
-    import numpy as np
 
     def combine(base: Array, models: list[Array]) -> Array:
         changes = list(_changes(base, models, weights, keep))

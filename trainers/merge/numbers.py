@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    Array: TypeAlias = NDArray[np.float32]
-    Bytes: TypeAlias = NDArray[np.uint8]
+Array: TypeAlias = NDArray[np.float32]
+Bytes: TypeAlias = NDArray[np.uint8]
 
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4,
          "U16": 2, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}  # fmt: skip
@@ -26,8 +25,6 @@ def decode(raw: Bytes, dtype: str) -> Array:
 
     Returns float32 [elements]: the same memory where it holds float32 already.
     """
-    import numpy as np
-
     if dtype == "BF16":
         wide = np.left_shift(raw.view("<u2"), 16, dtype=np.uint32)
         return wide.view(np.float32)
@@ -35,12 +32,8 @@ def decode(raw: Bytes, dtype: str) -> Array:
 
 
 def encode(numbers: Array, dtype: str) -> Bytes:
-    """The bytes of float32 numbers, each rounded once to the nearest, of two equally near to the even one.
-
-    A finite number that the type cannot hold becomes infinite.
-    """
-    import numpy as np
-
+    """The bytes of float32 numbers, each rounded once to the nearest, of two equally near to the even one. A finite
+    number that the type cannot hold becomes infinite."""
     flat = np.ascontiguousarray(numbers).reshape(-1)
     if dtype == "BF16":
         bits = flat.view(np.uint32)
@@ -55,8 +48,6 @@ def encode(numbers: Array, dtype: str) -> Bytes:
 
 def finite(raw: Bytes, dtype: str) -> bool:
     """Whether a tensor's bytes are finite numbers only."""
-    import numpy as np
-
     if dtype == "BF16":
         return bool(((raw.view("<u2") & 0x7F80) != 0x7F80).all())
     return bool(np.isfinite(raw.view(_NUMPY[dtype])).all())

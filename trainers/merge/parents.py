@@ -13,27 +13,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+import yaml
+
 from ...hub_sync.errors import DataError
 from .checkpoint import Checkpoint
 from .config import Acceptable
 
 CONFIG = "config.json"
-_QUANTISED = ("quantization_config", "compression_config")
+_FIELDS = yaml.safe_load((Path(__file__).parent / "config_fields.yaml").read_text(encoding="utf-8"))
 # Types of codes, and last parts of the names under which codes of other types are stored.
 _CODES = ("U8", "I8", "F8_E4M3", "F8_E5M2")
 _PACKED = ("weight", "qweight", "qzeros", "weight_packed")
 _BLOCK = 1 << 20  # bytes compared at a time
-# Factors, limits and switches inside of some architectures.
-_FACTORS = (
-    "final_logit_softcapping", "attn_logit_softcapping", "query_pre_attn_scalar", "logit_scale", "logits_scaling",
-    "embedding_multiplier", "residual_multiplier", "attention_multiplier", "use_parallel_residual", "parallel_attn",
-    "alibi", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "no_rope_layers", "norm_topk_prob", "clip_qkv",
-)  # fmt: skip
 # Keys of a config that change nothing in what trained weights compute.
 _INERT = re.compile(
     r"^_|_token_ids?$|dropout|version|dtype|use_cache|^init|_init$|initializer|vocab_size|^tie_|_implementation$|_coef$|pdrop$"
 )
-_ACTIVATIONS = ("hidden_act", "hidden_activation", "activation_function")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 
 
@@ -59,9 +54,9 @@ class Parent:
     @property
     def ties(self) -> bool | None:
         """Whether the output layer is the embeddings; None if config and transformers do not say, or parts differ."""
-        said = [of["tie_word_embeddings"] for of in (self.config, self.text) if "tie_word_embeddings" in of]
-        if said:
-            return said[0] if said[0] == said[-1] and isinstance(said[0], bool) else None
+        stated = [of["tie_word_embeddings"] for of in (self.config, self.text) if "tie_word_embeddings" in of]
+        if stated:
+            return stated[0] if stated[0] == stated[-1] and isinstance(stated[0], bool) else None
         model_type = self.text.get("model_type")
         if not isinstance(model_type, str):
             return None
@@ -87,9 +82,9 @@ def parent(folder: Path, called: str) -> Parent:
     try:
         config = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
-        raise DataError(f"{called}: {CONFIG} is not valid JSON ({error}): download the model anew") from error
+        raise DataError(f"{called}: {CONFIG} is not valid JSON ({error}): download the model again") from error
     if not isinstance(config, dict):
-        raise DataError(f"{called}: {CONFIG} is not a JSON object: download the model anew")
+        raise DataError(f"{called}: {CONFIG} is not a JSON object: download the model again")
     return Parent(called, folder, config)
 
 
@@ -140,7 +135,7 @@ def _fields(of: Parent) -> dict[str, Any]:
         "num_attention_heads": heads,
         "num_key_value_heads": _first(text, "num_key_value_heads") or heads,
         "head_dim": head_dim,
-        "activation": _first(text, *_ACTIVATIONS),
+        "activation": _first(text, *_FIELDS["activations"]),
         "rope": _rope(text),
         "sliding_window": text.get("sliding_window") if text.get("use_sliding_window", True) else None,
         "max_position_embeddings": _first(text, "max_position_embeddings", "n_positions"),
@@ -165,7 +160,7 @@ def _complete(of: Parent) -> Parent:
 
 def _switches(of: Parent, other: Parent) -> dict[str, Any]:
     """The factors and switches that two configs write differently, with transformers' values for what is left out."""
-    keys = [key for key in _FACTORS if of.text.get(key) != other.text.get(key)]
+    keys = [key for key in _FIELDS["factors"] if of.text.get(key) != other.text.get(key)]
     whole = _complete(of).text if keys else {}
     return {key: whole.get(key) for key in keys}
 
@@ -173,15 +168,13 @@ def _switches(of: Parent, other: Parent) -> dict[str, Any]:
 def _compared(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """Further keys that both configs have: of models with code of their own, all that may mean something."""
     plain = [key for key in ours if isinstance(ours[key], str | int | float | bool) and not _INERT.search(key)]
-    known = {*_ACTIVATIONS, "use_sliding_window", "max_window_layers", "rope_theta", "sliding_window", "head_dim",
-             "partial_rotary_factor", "max_position_embeddings", "n_positions", "rms_norm_eps", "layer_norm_eps",
-             "layer_norm_epsilon", "num_key_value_heads", "num_experts_per_tok"}  # fmt: skip
-    keys = [key for key in plain if key not in known] if ours.get("auto_map") else []
+    apart = {*_FIELDS["activations"], *_FIELDS["compared_apart"]}
+    keys = [key for key in plain if key not in apart] if ours.get("auto_map") else []
     return [key for key in keys if ours.get(key) is not None and theirs.get(key) is not None]
 
 
-def _first(said: Mapping[str, Any], *names: str) -> Any:
-    return next((said[name] for name in names if said.get(name) is not None), None)
+def _first(config: Mapping[str, Any], *names: str) -> Any:
+    return next((config[name] for name in names if config.get(name) is not None), None)
 
 
 def _rope(text: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -189,21 +182,21 @@ def _rope(text: Mapping[str, Any]) -> dict[str, Any] | None:
     new = text.get("rope_parameters")
     if isinstance(new, dict) and new and all(isinstance(one, dict) for one in new.values()):
         return new  # by kind of layer
-    said: dict[str, Any] = {}
+    rope: dict[str, Any] = {}
     for one in (text.get("rope_scaling"), new):
-        said |= one if isinstance(one, dict) else {}
-    kind = said.pop("type", None)
-    said["rope_type"] = said.get("rope_type") or kind or "default"
+        rope |= one if isinstance(one, dict) else {}
+    kind = rope.pop("type", None)
+    rope["rope_type"] = rope.get("rope_type") or kind or "default"
     older = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}  # GPT-NeoX
     for name in ("rope_theta", "partial_rotary_factor"):
         value = _first(text, name, older[name])
-        if said.get(name) is None and value is not None:
-            said[name] = value
-    if said.get("partial_rotary_factor") == 1:
-        del said["partial_rotary_factor"]
-    if said == {"rope_type": "default"}:
+        if rope.get(name) is None and value is not None:
+            rope[name] = value
+    if rope.get("partial_rotary_factor") == 1:
+        del rope["partial_rotary_factor"]
+    if rope == {"rope_type": "default"}:
         return None
-    return {key: float(value) if isinstance(value, int) else value for key, value in sorted(said.items())}
+    return {key: float(value) if isinstance(value, int) else value for key, value in sorted(rope.items())}
 
 
 def refuse_quantised(models: Sequence[tuple[Checkpoint, Parent]]) -> None:
@@ -213,10 +206,10 @@ def refuse_quantised(models: Sequence[tuple[Checkpoint, Parent]]) -> None:
     tensor of two or more dimensions that is not floating differs from the first model's.
     """
     for model, of in models:
-        for said in (of.config, of.text):
-            if found := next((key for key in _QUANTISED if said.get(key)), None):
-                method = said[found].get("quant_method") if isinstance(said[found], dict) else None
-                raise _quantised(model, f"{CONFIG} has {found}{f' ({method})' if method else ''}")
+        for config in (of.config, of.text):
+            for key in filter(config.get, _FIELDS["quantised"]):
+                method = config[key].get("quant_method") if isinstance(config[key], dict) else None
+                raise _quantised(model, f"{CONFIG} has {key}{f' ({method})' if method else ''}")
         for name, kind in model.kinds.items():
             if kind.floating or len(kind.shape) < 2:
                 continue
@@ -244,8 +237,8 @@ def _quantised(model: Checkpoint, why: str) -> DataError:
 def all_layers(model: Checkpoint, of: Parent) -> None:
     """Raise DataError if a checkpoint lacks layers that its config counts: each load would draw them at random."""
     count = _first(of.text, "num_hidden_layers", "n_layer", "num_layers")
-    held = {int(found[1]) for name in model.kinds if (found := _LAYER.search(name))}
-    if isinstance(count, int) and held and (missing := sorted(set(range(count)) - held)):
+    stored = {int(match[1]) for name in model.kinds if (match := _LAYER.search(name))}
+    if isinstance(count, int) and stored and (missing := sorted(set(range(count)) - stored)):
         raise DataError(
             f"{model.called} has no weights of layer {missing[0]}, and {CONFIG} counts {count} layers: download the "
             "model anew"

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .measure import Rank, Sum, kth_magnitudes, tile_rows
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from .methods import Blocks, Keep
-    from .numbers import Array
+from .methods import Blocks, Keep
+from .numbers import Array
 
 Rescale = Literal["none", "expected", "l1"]
 
@@ -30,11 +28,9 @@ def keep_all(number: int, change: Array) -> Array:
 def trim(blocks: Blocks, elements: int, densities: Sequence[float]) -> Keep:
     """The largest magnitudes of each change, at least one (TIES' first step, arXiv 2306.01708). Of equal ones those
     that come first in the tensor."""
-    wanted = {
-        n: max(1, int(density * elements)) for n, density in enumerate(densities) if 0 < density < 1 and elements
-    }
-    ranks = _ranks(blocks, wanted)
-    cuts = {number: (_Cut(rank), wanted[number] - rank.above) for number, rank in ranks.items()}
+    partial = [number for number, density in enumerate(densities) if 0 < density < 1 and elements]
+    counts = {number: max(1, int(densities[number] * elements)) for number in partial}
+    cuts = {number: (_Cut(rank), counts[number] - rank.above) for number, rank in _ranks(blocks, counts).items()}
 
     def keep(number: int, change: Array) -> Array:
         if number not in cuts:
@@ -125,23 +121,22 @@ def _ranks(blocks: Blocks, ks: Mapping[int, int]) -> dict[int, Rank]:
     """Number of a model -> the k-th largest magnitude of its change, for those that have a k."""
     if not ks:
         return {}
-    found = kth_magnitudes(lambda: ([models[n] - base for n in ks] for base, models in blocks()), list(ks.values()))
-    return dict(zip(ks, found, strict=True))
+    ranks = kth_magnitudes(lambda: ([models[n] - base for n in ks] for base, models in blocks()), list(ks.values()))
+    return dict(zip(ks, ranks, strict=True))
 
 
 class _Cut:
     """A magnitude that blocks are compared with in order."""
 
     def __init__(self, rank: Rank) -> None:
-        self.value, self.seen = rank.value, 0
+        self.value, self.passed = rank.value, 0
 
     def equal(self, size: Array, begin: int, end: int) -> NDArray[np.intp]:
         """Places in this block of the elements of exactly this magnitude, from the tensor's `begin`-th to before its
         `end`-th such element."""
-        found = (size == self.value).reshape(-1).nonzero()[0]
-        self.seen += len(found)
-        before = self.seen - len(found)
-        return found[max(0, begin - before) : max(0, end - before)]
+        places = (size == self.value).reshape(-1).nonzero()[0]
+        before, self.passed = self.passed, self.passed + len(places)
+        return places[max(0, begin - before) : max(0, end - before)]
 
     @staticmethod
     def mark(mask: NDArray[np.bool_], places: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -159,8 +154,6 @@ class _Draw:
 
     def drop(self, change: Array) -> Array:
         """The tensor's next block, 0 where an element does not stay."""
-        import numpy as np
-
         if self.density >= 1:
             return change
         for start in range(0, len(change), self.rows):

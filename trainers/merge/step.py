@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from .._lib.output import check_output
 from .beside import beside
 from .checkpoint import Checkpoint, fold_adapter, open_checkpoint, same_tensors
 from .complete import refuse_incomplete
-from .config import MergeConfig, ModelSettings, OutputSettings
+from .config import MergeConfig, ModelSettings, OutputSettings, check_models
 from .embeddings import align, drop_left_overs, padded, settle_heads, vocabulary
 from .engine import merge_models
 from .parents import all_layers, compare_configs, parent, refuse_quantised
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 ROLE = "model_"
-_MODELS = {"slerp": (1, 1), "model_stock": (2, None)}  # fewest and most models beside the base
 
 
 def merge(config: MergeConfig, context: StepContext) -> None:
@@ -39,7 +37,10 @@ def merge(config: MergeConfig, context: StepContext) -> None:
         StorageError: the merged model does not fit on the disk.
     """
     named = _in_order(config, context)
-    _check(config, context, named)
+    if unknown := sorted(set(config.models) - set(named)):
+        inputs = ", ".join(f"{ROLE}{name}" for name in named) or "none"
+        raise UsageError(f"step {context.step}: models: there is no input {ROLE}{unknown[0]} (given: {inputs})")
+    check_models(config, list(named), "base" in context.inputs, f"step {context.step}")
     first = context.inputs.get("base") or next(iter(named.values()))
     parents = open_parents(config, first, named, "base" in context.inputs, config.vocabulary)
     stage = context.workdir / "weights"
@@ -82,15 +83,12 @@ def open_parents(
     Raises DataError, and UsageError for an adapter without a base, as `merge` does.
     """
     donor = parent(first.path, str(first.ref))
+    if not donor.config and is_adapter(first.path):
+        raise _adapter_alone(first)
     if not donor.config:
-        if is_adapter(first.path):
-            raise _adapter_alone(first)
         raise DataError(f"{first.ref} has no config.json, so the merged model could not be loaded: add it")
-    configs = {
-        # An adapter is read by its base's config.
-        name: donor if is_adapter(one.path) else parent(one.path, str(one.ref))
-        for name, one in named.items()
-    }
+    # An adapter is read by its base's config.
+    configs = {n: donor if is_adapter(one.path) else parent(one.path, str(one.ref)) for n, one in named.items()}
     accepted = compare_configs(donor, list(configs.values()), config.accept)
     files = beside(first.path, str(first.ref))
     base = open_checkpoint(first.path, str(first.ref))
@@ -120,16 +118,20 @@ def take_over(stage: Path, source: Input, files: list[str], dtype: str | None, c
     for name in files:
         (context.output / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source.path / name, context.output / name)
-    _tell_dtype(dtype, context.output / "config.json")
+    path = context.output / "config.json"
+    if dtype and path.is_file():
+        config = json.loads(path.read_text(encoding="utf-8-sig"))
+        config.pop("torch_dtype", None)
+        write_atomic(path, json.dumps(config | {"dtype": dtype}, indent=2, ensure_ascii=False) + "\n")
     check_output(context)
 
 
-def weights_bar(base: Checkpoint, said: str) -> tqdm:
+def weights_bar(base: Checkpoint, label: str) -> tqdm:
     """A progress bar over a model's weights."""
     from tqdm.auto import tqdm
 
     total = sum(kind.elements for kind in base.kinds.values())
-    return tqdm(total=total, unit="weight", unit_scale=True, desc=said, disable=None)
+    return tqdm(total=total, unit="weight", unit_scale=True, desc=label, disable=None)
 
 
 def _in_order(config: MergeConfig, context: StepContext) -> dict[str, Input]:
@@ -145,40 +147,17 @@ def _in_order(config: MergeConfig, context: StepContext) -> dict[str, Input]:
     return {name: named[name] for name in config.order}
 
 
-def _check(config: MergeConfig, context: StepContext, named: dict[str, Input]) -> None:
-    if unknown := sorted(set(config.models) - set(named)):
-        given = ", ".join(f"{ROLE}{name}" for name in named) or "none"
-        raise UsageError(f"step {context.step}: models: there is no input {ROLE}{unknown[0]} (given: {given})")
-    fewest, most = _MODELS.get(config.method, (1, None))
-    if config.method == "linear":
-        fewest = 2
-    elif "base" not in context.inputs:
-        raise UsageError(f"step {context.step}: {config.method} counts changes from a base: give the input `base`")
-    if len(named) < fewest or (most is not None and len(named) > most):
-        wanted = f"{fewest}" if fewest == most else f"{fewest} or more"
-        raise UsageError(
-            f"step {context.step}: {config.method} takes {wanted} inputs {ROLE}NAME"
-            f"{'' if config.method == 'linear' else ' beside the base'}: {len(named)} given"
-        )
-    weights = [config.models.get(name, ModelSettings()).weight for name in named]
-    if config.method == "linear" and config.normalized and not math.fsum(weights):
-        raise UsageError(
-            f"step {context.step}: the weights {', '.join(f'{one:g}' for one in weights)} have the sum 0, by which "
-            "linear divides: change them, or set normalize: false"
-        )
-
-
-def open_model(given: Input, base: Checkpoint, has_base: bool) -> Checkpoint:
+def open_model(model: Input, base: Checkpoint, has_base: bool) -> Checkpoint:
     """The tensors of an input, an adapter folded into the base. Raises UsageError for an adapter without a base."""
-    if not is_adapter(given.path):
-        return open_checkpoint(given.path, str(given.ref))
+    if not is_adapter(model.path):
+        return open_checkpoint(model.path, str(model.ref))
     if not has_base:
-        raise _adapter_alone(given)
-    return fold_adapter(base, given.path, str(given.ref))
+        raise _adapter_alone(model)
+    return fold_adapter(base, model.path, str(model.ref))
 
 
-def _adapter_alone(given: Input) -> UsageError:
-    return UsageError(f"{given.ref} is an adapter: give the model that it belongs to as input `base`")
+def _adapter_alone(adapter: Input) -> UsageError:
+    return UsageError(f"{adapter.ref} is an adapter: give the model that it belongs to as input `base`")
 
 
 def in_one_vocabulary(
@@ -186,57 +165,49 @@ def in_one_vocabulary(
 ) -> dict[str, Checkpoint]:
     """The models, with their rows of tokens in the base's order if `how` is "align". Raises DataError if vocabularies
     or numbers of rows differ and `how` does not say what to do."""
-    wanted = vocabulary(first.path, str(first.ref))
-    found = dict(models)
+    ids = vocabulary(first.path, str(first.ref))
+    aligned = dict(models)
     remedy = "set vocabulary: align to put them in the base's order" if how else "train it from this base"
     for name, one in named.items():
         tokens = vocabulary(one.path, str(one.ref))
         if how == "base" or (tokens is None and is_adapter(one.path)):
             continue  # an adapter without a tokenizer has its base's
         longer = padded(models[name], base)
-        if tokens == wanted and not longer:
+        if tokens == ids and not longer:
             continue
         if how == "align":
-            if tokens is None or wanted is None:
+            if tokens is None or ids is None:
                 without = one if tokens is None else first
                 raise DataError(f"{without.ref} has no tokenizer.json, so tokens cannot be aligned: add it")
-            found[name] = align(models[name], base, tokens, wanted)
+            aligned[name] = align(models[name], base, tokens, ids)
             continue
         if longer:
             raise DataError(f"the embeddings of {first.ref} and {one.ref} have other numbers of rows: {remedy}")
-        if tokens is not None and wanted is not None:
-            differ = sorted(token for token in {*wanted, *tokens} if wanted.get(token) != tokens.get(token))
+        if tokens is not None and ids is not None:
+            differ = sorted(token for token in {*ids, *tokens} if ids.get(token) != tokens.get(token))
             raise DataError(
                 f"{first.ref} and {one.ref} have other vocabularies ({len(differ)} tokens differ, {differ[0]!r:.40} "
                 f"among them): their rows mean other words; {remedy}"
             )
-    return found
-
-
-def _tell_dtype(dtype: str | None, path: Path) -> None:
-    if dtype and path.is_file():
-        said = json.loads(path.read_text(encoding="utf-8-sig"))
-        said.pop("torch_dtype", None)
-        write_atomic(path, json.dumps(said | {"dtype": dtype}, indent=2, ensure_ascii=False) + "\n")
+    return aligned
 
 
 def report_accepted(accepted: list[str], context: StepContext) -> None:
     """Say on the card in which fields the parents' configs differ."""
     if accepted:
         body = "\n".join(f"- {line}" for line in accepted)
-        context.report.sections.append({"title": "Accepted differences", "body": body})
+        context.report.section("Accepted differences", body)
 
 
 def _report(config: MergeConfig, context: StepContext, named: dict[str, Input], parents: Parents) -> None:
-    report = context.report
-    base = parents.base
-    given = [context.inputs["base"], *named.values()] if "base" in context.inputs else list(named.values())
+    report, base = context.report, parents.base
+    inputs = [context.inputs["base"], *named.values()] if "base" in context.inputs else list(named.values())
     report.summary = (
         f"{len(named)} model{'s' if len(named) > 1 else ''} merged by `{config.method}`"
-        f"{f' onto {given[0].ref.repo_id}' if 'base' in context.inputs else ''}, in float32 and rounded once."
+        f"{f' onto {inputs[0].ref.repo_id}' if 'base' in context.inputs else ''}, in float32 and rounded once."
     )
     report.card |= {
-        "base_model": list(dict.fromkeys(one.ref.repo_id for one in given)),
+        "base_model": list(dict.fromkeys(one.ref.repo_id for one in inputs)),
         "base_model_relation": "merge",
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
@@ -246,11 +217,8 @@ def _report(config: MergeConfig, context: StepContext, named: dict[str, Input], 
     rows: list[list[Any]] = [
         [str(one.ref), *config.models.get(name, ModelSettings()).model_dump().values()] for name, one in named.items()
     ]
-    report.tables.append({"title": "Models", "columns": columns, "rows": rows})
-    report.metrics |= {
-        "parameters": sum(kind.elements for kind in base.kinds.values()),
-        "tensors": len(base.kinds),
-    }
+    report.table("Models", columns, rows)
+    report.metrics |= {"parameters": sum(kind.elements for kind in base.kinds.values()), "tensors": len(base.kinds)}
     report_accepted(parents.accepted, context)
     settings = config.model_dump(exclude={"models"}, exclude_defaults=True)
-    report.sections.append({"title": "Settings", "body": f"```json\n{canonical_json(settings).decode()}\n```"})
+    report.section("Settings", f"```json\n{canonical_json(settings).decode()}\n```")

@@ -12,15 +12,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from ...hub_sync.errors import StorageError
 from ...hub_sync.files import canonical_json, fsync_path, write_atomic
 from .checkpoint import INDEX, SINGLE, Kind
-from .numbers import BYTES
-
-if TYPE_CHECKING:
-    from .numbers import Bytes
+from .numbers import Bytes
 
 _JOURNAL, _PART = "journal.jsonl", ".part"
 
@@ -28,14 +25,13 @@ _JOURNAL, _PART = "journal.jsonl", ".part"
 def shard(kinds: Mapping[str, Kind], most: int) -> dict[str, list[str]]:
     """File name -> its tensors, in order, each file of at most `most` bytes unless one tensor is larger."""
     files: list[list[str]] = [[]]
-    held = 0
+    size = 0
     for name, kind in kinds.items():
-        size = kind.elements * BYTES[kind.dtype]
-        if files[-1] and held + size > most:
+        if files[-1] and size + kind.bytes > most:
             files.append([])
-            held = 0
+            size = 0
         files[-1].append(name)
-        held += size
+        size += kind.bytes
     if len(files) == 1:
         return {SINGLE: files[0]}
     return {f"model-{n:05d}-of-{len(files):05d}.safetensors": part for n, part in enumerate(files, 1)}
@@ -92,7 +88,7 @@ class Writer:
         end = 0
         for name in names:
             kind = self.kinds[name]
-            start, end = end, end + kind.elements * BYTES[kind.dtype]
+            start, end = end, end + kind.bytes
             header[name] = {"dtype": kind.dtype, "shape": list(kind.shape), "data_offsets": [start, end]}
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         text += b" " * (-len(text) % 8)
@@ -101,7 +97,7 @@ class Writer:
         try:
             os.posix_fallocate(descriptor, 0, 8 + len(text) + end)
         except OSError as error:
-            need = sum(kind.elements * BYTES[kind.dtype] for kind in self.kinds.values())
+            need = sum(kind.bytes for kind in self.kinds.values())
             self.close()
             for other in self.folder.iterdir():
                 other.unlink()
@@ -134,7 +130,7 @@ class Writer:
         for file in self.files:
             (self.folder / f"{file}{_PART}").replace(self.folder / file)
         if len(self.files) > 1:
-            total = sum(kind.elements * BYTES[kind.dtype] for kind in self.kinds.values())
+            total = sum(kind.bytes for kind in self.kinds.values())
             where = {name: file for file, names in self.files.items() for name in names}
             index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(where.items()))}
             write_atomic(self.folder / INDEX, json.dumps(index, indent=2) + "\n")

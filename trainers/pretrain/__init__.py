@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...hub_sync.context import StepContext
+from .._lib.launch import run
 from .config import PretrainConfig, TokenizerSettings
 
 __all__ = ["FSDP", "PretrainConfig", "TokenizerSettings", "train"]
@@ -24,25 +25,19 @@ __all__ = ["FSDP", "PretrainConfig", "TokenizerSettings", "train"]
 FSDP = Path(__file__).with_name("fsdp.yaml")
 
 
-def train(config: PretrainConfig, context: StepContext, fit: Callable[..., Any] | None = None) -> None:
+def train(
+    config: PretrainConfig,
+    context: StepContext,
+    fit: Callable[..., Any] | str = "hubwright.trainers.pretrain.trainer:fit",
+) -> None:
     """Train on `context.inputs["dataset"]`, from random weights or from `context.inputs["model"]`.
 
     Checkpoints go to `context.workdir/checkpoints`; the model (safetensors) and its tokenizer to `context.output`;
     losses, rates, memory and counts to `context.report`.
 
     Args:
-        fit: one process's training, called with (config, context), for a method that trains with a class of its own;
-            default: `trainer.fit`.
+        fit: one process's training, as of `_lib.launch.run`, for a method that trains with a class of its own.
 
     Raises UsageError (settings that do not fit model or data), DataError (rows that cannot be used).
     """
-    from .._lib import loop as _loop
-
-    _loop.run(fit or _fit, config, context, ("--config_file", str(FSDP)) if config.fsdp else ())
-
-
-def _fit(config: PretrainConfig, context: StepContext) -> None:
-    """One process's training. torch is imported here."""
-    from .trainer import fit
-
-    fit(config, context)
+    run(fit, config, context, ("--config_file", str(FSDP)) if config.fsdp else ())

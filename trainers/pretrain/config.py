@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .._lib.config import BaseTrainingConfig
+from .._lib.config import BaseTrainingConfig, Schedule
 
 # Follow from the tokenizer or have settings of their own.
 TAKEN = {
@@ -31,10 +31,8 @@ class TokenizerSettings(BaseModel):
         "one of the `tokenizer` input, or else of the `model` input.",
     )
     vocab_size: int | None = Field(
-        None, ge=8,
-        description="Tokens, special ones included; null: every word (words), 32,000 (bpe). With words the most "
-        "frequent stay.",
-    )  # fmt: skip
+        None, ge=8, description="Tokens, special ones included; null: every word (words), 32,000 (bpe)."
+    )
 
     @model_validator(mode="after")
     def _size_is_used(self) -> Self:
@@ -59,48 +57,35 @@ class PretrainConfig(BaseTrainingConfig):
         "(hidden_size, ...); null: training goes on from the `model` input.",
     )
     retrofit: dict[str, Any] | None = Field(
-        None,
-        description="Change the architecture of the `model` input first: `model_type`, one of ours, and its options.",
+        None, description="Change the `model` input's architecture first: `model_type`, one of ours, and its options."
     )
     tokenizer: TokenizerSettings = Field(
         TokenizerSettings(kind="reuse", vocab_size=None), description="Where the tokenizer comes from."
     )
 
     # Data
-    max_length: int = Field(
-        2048, ge=8, description="Tokens per packed row; longer documents are read in windows of so many."
-    )
+    max_length: int = Field(2048, ge=8, description="Tokens per packed row; longer documents are read in windows.")
     packing: bool | None = Field(
         None,
         description="Fill rows with several documents, isolated from one another; null: yes for documents, no for "
         "rows with `targets`, which are padded to the longest of their batch.",
     )
     add_bos: bool = Field(False, description="Begin documents with the tokenizer's bos token; they always end in eos.")
-    streaming: bool = Field(
-        False, description="Tokenise and pack while training, without a copy of the data; needs max_steps."
-    )
+    streaming: bool = Field(False, description="Tokenise and pack while training, without a copy; needs max_steps.")
     shuffle_block: int | None = Field(
-        None, ge=1,
-        description="Streaming: rows are shuffled within blocks of so many, which come in the files' order; "
-        "1: not at all; null: 1,000. Our choice.",
-    )  # fmt: skip
+        None, ge=1, description="Streaming: rows are shuffled in blocks of so many; 1: not at all; null: 1,000 (ours)."
+    )
 
     # Optimisation
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate (the paper's).")
-    lr_scheduler_type: Literal[
-        "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr",
-        "warmup_stable_decay",
-    ] = Field("constant_with_warmup", description="Learning rate schedule (the paper's).")  # fmt: skip
+    lr_scheduler_type: Schedule = Field("constant_with_warmup", description="Learning rate schedule (the paper's).")
     warmup_steps: float = Field(
-        0.02, ge=0,
-        description="Warm-up: a number of steps, or below 1 a share of all steps. Our choice; the paper's is 600 to "
-        "3,000 steps.",
-    )  # fmt: skip
+        0.02, ge=0, description="A number of steps, or below 1 a share of all. Our choice; the paper's: 600 to 3,000."
+    )
     weight_decay: float = Field(0.1, ge=0, description="AdamW's weight decay (the paper's).")
     adam_beta2: float = Field(0.95, ge=0, lt=1, description="AdamW's second moment decay (the paper's).")
     no_decay: tuple[str, ...] = Field(
-        (),
-        description="No weight decay for parameters whose name contains one of these, besides biases and norms.",
+        (), description="No weight decay for parameters whose name contains one of these, besides biases and norms."
     )
     learning_rate_factors: dict[str, Annotated[float, Field(gt=0)]] = Field(
         {},
@@ -111,9 +96,7 @@ class PretrainConfig(BaseTrainingConfig):
     # Running
     torch_compile: bool = Field(False, description="Compile the model with torch.compile before training.")
     fsdp: bool = Field(
-        False,
-        description="Shard weights, gradients and optimiser over the accelerators (FSDP2, by accelerate launch with "
-        "the fsdp.yaml beside this step's code).",
+        False, description="Shard weights, gradients and optimiser over the accelerators (FSDP2, fsdp.yaml)."
     )
 
     @model_validator(mode="after")

@@ -10,14 +10,24 @@ but the document's first is predicted exactly once; but what the window before s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
+from datasets import Features, List, Value
+from torch.utils.data import IterableDataset
 
 from ...hub_sync.errors import DataError, UsageError
 from .tokenizer import UNKNOWN
 
 UNSCORED = -100
+STREAM = "stream.json"
 # Documents that are packed together, best fit first: datasets' batch, within which TRL's packer works.
 BLOCK = 1000
 
@@ -72,9 +82,7 @@ class Reader:
         head = [self.tokenizer.bos_token_id] if self.bos else []
         ids: list[list[int]] = []
         first: list[bool] = []
-        for document in encoded:
-            if not document.ids:
-                continue
+        for document in filter(lambda one: one.ids, encoded):
             tokens = [*head, *self._as_text(document.ids), self.tokenizer.eos_token_id]
             starts = range(0, len(tokens) - 1, self.length - 1)
             ids.extend(tokens[start : start + self.length] for start in starts)
@@ -85,20 +93,16 @@ class Reader:
         texts = [text or "" for text in batch["text"]]
         encoded = self._core.encode_batch(texts, add_special_tokens=False)
         ids, labels = [], []
-        for text, given, row in zip(texts, batch["targets"], encoded, strict=True):
-            said, targets = text.split(" "), given or []
-            if len(said) != len(targets):
+        for text, targets, row in zip(texts, (one or [] for one in batch["targets"]), encoded, strict=True):
+            words, where = text.split(" "), f"{self.source_name}: the row {text[:40]!r}"
+            if len(words) != len(targets):
                 raise DataError(
-                    f"{self.source_name}: the row {text[:40]!r} has {len(said)} words and {len(targets)} "
-                    "targets: give one "
-                    "target for each word, '' where nothing is scored"
+                    f"{where} has {len(words)} words and {len(targets)} targets: give one target for each word, '' "
+                    "where nothing is scored"
                 )
-            self._check_words(said, row.offsets, text)
-            if len(said) > self.length:
-                raise DataError(
-                    f"{self.source_name}: the row {text[:40]!r} has {len(said)} words, max_length is "
-                    f"{self.length}: raise it"
-                )
+            self._check_words(words, row.offsets, where)
+            if len(words) > self.length:
+                raise DataError(f"{where} has {len(words)} words, max_length is {self.length}: raise it")
             scores = [self._id_of(target) if target else UNSCORED for target in targets]
             if any(score != UNSCORED for score in scores):
                 ids.append(self._as_text(row.ids))
@@ -107,49 +111,38 @@ class Reader:
 
     def _as_text(self, ids: list[int]) -> list[int]:
         """Ids without control tokens, which vocabularies of whole words have no other spelling for: unknown words.
-
-        Raises DataError for a tokenizer without a token for unknown words.
-        """
+        Raises DataError for a tokenizer without a token for unknown words."""
         if self._controls.isdisjoint(ids):
             return ids
         unknown = self.tokenizer.unk_token_id
         if unknown is None:
             spelt = self.tokenizer.convert_ids_to_tokens(next(i for i in ids if i in self._controls))
             raise DataError(
-                f"{self.source_name}: a text spells the control token {spelt!r}, and the tokenizer has no other "
-                "way to "
-                "write it: take it out of the text, or use another tokenizer"
+                f"{self.source_name}: a text spells the control token {spelt!r}, and the tokenizer has no other way "
+                "to write it: take it out of the text, or use another tokenizer"
             )
         return [unknown if i in self._controls else i for i in ids]
 
-    def _check_words(self, said: list[str], offsets: Sequence[tuple[int, int]], text: str) -> None:
+    def _check_words(self, words: list[str], offsets: Sequence[tuple[int, int]], where: str) -> None:
         """Refuse a tokenizer that cuts words: a target belongs to a word, so to one token."""
-        if len(offsets) == len(said):
-            end = -1
-            for word, (_, stop) in zip(said, offsets, strict=True):
-                end += 1 + len(word)
-                if stop != end or not word:
-                    break
-            else:
-                return
-        raise DataError(
-            f"{self.source_name}: the row {text[:40]!r} is {len(said)} words and {len(offsets)} tokens, and "
-            "targets need "
-            "one token for each word: set tokenizer kind: words, and separate words by single spaces"
-        )
+        ends = list(accumulate((1 + len(word) for word in words), initial=-1))[1:]
+        if not all(words) or [stop for _, stop in offsets] != ends:
+            raise DataError(
+                f"{where} is {len(words)} words and {len(offsets)} tokens, and targets need one token for each word: "
+                "set tokenizer kind: words, and separate words by single spaces"
+            )
 
     def _id_of(self, target: str) -> int:
         """The token of a target as it stands within a text. Raises DataError where it is not one known token."""
         if target not in self._ids:
-            found = self._core.encode(" " + target, add_special_tokens=False).ids
-            unknown = found == [self.tokenizer.unk_token_id] and target != UNKNOWN
-            if len(found) != 1 or unknown or found[0] in self._controls:
+            ids = self._core.encode(" " + target, add_special_tokens=False).ids
+            unknown = ids == [self.tokenizer.unk_token_id] and target != UNKNOWN
+            if len(ids) != 1 or unknown or ids[0] in self._controls:
                 raise DataError(
-                    f"{self.source_name}: the target {target!r} is not one token of the vocabulary: the train "
-                    "split must "
-                    "show it, with tokenizer kind: words"
+                    f"{self.source_name}: the target {target!r} is not one token of the vocabulary: the train split "
+                    "must show it, with tokenizer kind: words"
                 )
-            self._ids[target] = found[0]
+            self._ids[target] = ids[0]
         return self._ids[target]
 
 
@@ -160,15 +153,12 @@ def check_columns(rows: Any, source_name: str) -> bool:
         raise DataError(
             f"{source_name}: its files do not say what columns there are: set streaming: false, or use Parquet"
         )
-    kinds = {"text": "a string", "targets": "a list of strings"}
     if "text" not in features:
         raise DataError(f"{source_name} has no column `text`: its columns are {', '.join(sorted(features))}")
-    for name in ("text", "targets"):
-        if name not in features:
-            continue
-        kind = features[name] if name == "text" else getattr(features[name], "feature", None)
-        if getattr(kind, "dtype", None) not in ("string", "large_string"):
-            raise DataError(f"{source_name}: column `{name}` is {features[name]}, not {kinds[name]}")
+    for name, form in {"text": "a string", "targets": "a list of strings"}.items():
+        kind = features.get(name) if name == "text" else getattr(features.get(name), "feature", None)
+        if name in features and getattr(kind, "dtype", None) not in ("string", "large_string"):
+            raise DataError(f"{source_name}: column `{name}` is {features[name]}, not {form}")
     return "targets" in features
 
 
@@ -181,8 +171,6 @@ def tokenise(rows: Any, read: Reader, key: str | None = None) -> Any:
 
     Returns rows with `input_ids` (int32) and `first` (bool), or `labels` (int32) where targets are given.
     """
-    from datasets import Features, List, Value
-
     columns: dict[str, Any] = {"input_ids": List(Value("int32"))}
     columns |= {"labels": List(Value("int32"))} if read.scored else {"first": Value("bool")}
     cached = {} if key is None else {"new_fingerprint": key, "desc": "Tokenising"}
@@ -211,15 +199,11 @@ def _lengths(batch: dict[str, list[Any]]) -> dict[str, list[list[int]]]:
 
 def shuffled(rows: Any, seed: int, epoch: int, block: int) -> Any:
     """The rows of a stream, shuffled within blocks of `block`. Which way follows from seed, epoch and block alone.
-
-    datasets' own shuffle of a stream keeps its buffer to itself, so what was in it would be lost on a resume.
-    """
+    datasets' own shuffle of a stream keeps its buffer to itself, so what was in it would be lost on a resume."""
     if block == 1:
         return rows
 
     def permute(table: Any, numbers: list[int]) -> Any:
-        import numpy as np
-
         return table.take(np.random.default_rng([seed, epoch, numbers[0]]).permutation(len(table)))
 
     return rows.with_format("arrow").map(permute, with_indices=True, batched=True, batch_size=block).with_format(None)
@@ -235,9 +219,9 @@ def count(documents: int, pieces: Any, rows: Any, read: Reader, split: str) -> d
         labels = pc.list_flatten(pieces.data.column("labels"))
         scored = pc.sum(pc.not_equal(labels, UNSCORED)).as_py() or 0
     else:
-        kept = pc.sum(pieces.data.column("first")).as_py() or 0
-        counts[f"{split}_documents_without_text"] = documents - kept
-        counts[f"{split}_windows_of_long_documents"] = len(pieces) - kept
+        whole = pc.sum(pieces.data.column("first")).as_py() or 0
+        counts[f"{split}_documents_without_text"] = documents - whole
+        counts[f"{split}_windows_of_long_documents"] = len(pieces) - whole
     tokens = pc.sum(pc.list_flatten(rows.data.column("seq_lengths"))).as_py() or 0
     return counts | {
         f"{split}_rows": len(rows),
@@ -263,9 +247,6 @@ class Collator:
     width: int | None = None
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        import numpy as np
-        import torch
-
         width = self.width or max(len(row["input_ids"]) for row in rows)
         ids = np.full((len(rows), width), self.pad, dtype=np.int64)
         labels = np.full((len(rows), width), UNSCORED, dtype=np.int64)
@@ -290,3 +271,51 @@ class Collator:
             "shift_labels": aligned,
             "tokens": torch.tensor([len(row["input_ids"]) for row in rows]),
         }
+
+
+class PackedStream(IterableDataset):
+    """Packed rows without end: pass after pass over the files, in an order that follows from seed and pass.
+
+    datasets says where it stands in a chain of files, batches and packed rows, and goes on from there; here that is
+    noted with every row handed out, because the loader asks for rows before they are trained on.
+
+    Args:
+        rows: `datasets.IterableDataset` of what `data.pack` gives.
+        seed: of the order within blocks.
+        block: rows per block.
+        ahead: how many rows may have been handed out that are not trained on yet.
+    """
+
+    def __init__(self, rows: Any, seed: int, block: int, ahead: int) -> None:
+        self._rows, self._seed, self._block = rows, seed, block
+        self._from: dict[str, Any] = {"row": 0, "pass": 0, "state": None}
+        self._places: deque[dict[str, Any]] = deque(maxlen=ahead + 1)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        number, turn, state = self._from["row"], self._from["pass"], self._from["state"]
+        self._places.clear()
+        while True:
+            rows = shuffled(self._rows, self._seed, turn, self._block)
+            if state is not None:
+                rows.load_state_dict(state)
+            handed_out = 0
+            for row in rows:
+                handed_out += 1
+                number += 1
+                self._places.append({"row": number, "pass": turn, "state": rows.state_dict()})
+                yield row
+            if not handed_out and state is None:
+                raise DataError("the train split has no row that could be trained on")
+            turn, state = turn + 1, None
+
+    def place(self, row: int) -> dict[str, Any]:
+        """Where the stream stood when `row` rows had been handed out since the very beginning."""
+        return next(place for place in (self._from, *self._places) if place["row"] == row)
+
+    def save(self, folder: Path, row: int) -> None:
+        """Write the place after `row` rows into a checkpoint."""
+        (folder / STREAM).write_text(json.dumps(self.place(row)), encoding="utf-8")
+
+    def restore(self, folder: Path) -> None:
+        """Go on where the checkpoint's training stood."""
+        self._from = json.loads((folder / STREAM).read_text(encoding="utf-8"))

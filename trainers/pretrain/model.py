@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
+import dataclasses
 from typing import Any
 
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedConfig, set_seed
+from transformers.modeling_rope_utils import RopeParameters
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import UsageError
+from ...hub_sync.errors import UsageError, did_you_mean
 from ...inference import loading
 from .. import architectures
 from .._lib import loop as _loop
@@ -15,49 +22,46 @@ from .config import PretrainConfig
 
 
 def check(config: PretrainConfig, context: StepContext) -> Any:
-    """What can be known before any data is read: the transformers configuration of `architecture`, or None.
-
-    Raises UsageError where there are both or neither of `architecture` and a `model` input, or the architecture cannot
-    be.
-    """
+    """What can be known before any data is read: the transformers configuration of `architecture`, or None. Raises
+    UsageError where there are both or neither of `architecture` and a `model` input, or the architecture cannot be."""
     architectures.register()
-    given = "model" in context.inputs
-    if given and config.architecture is not None:
+    has_model = "model" in context.inputs
+    if has_model and config.architecture is not None:
         raise UsageError(
             f"step {context.step}: architecture is for random weights, and there is a `model:` input: drop one of "
             "them (the input `tokenizer:` gives a tokenizer alone)"
         )
-    if not given and config.retrofit is not None:
+    if not has_model and config.retrofit is not None:
         raise UsageError(f"step {context.step}: retrofit changes a trained model: add a `model:` input")
-    if not given and config.architecture is None:
+    if not has_model and config.architecture is None:
         raise UsageError(f"step {context.step}: give architecture, for random weights, or a `model:` input")
     return None if config.architecture is None else model_config(config.architecture, config.max_length)
 
 
-def load(config: PretrainConfig, context: StepContext, made: Any, tokenizer: Any) -> Any:
+def load(config: PretrainConfig, context: StepContext, new_config: Any, tokenizer: Any) -> Any:
     """The model in `config.dtype`. Random weights follow from the architecture, the vocabulary's size and the seed.
 
     Args:
-        made: what `check` returned; it gets the vocabulary's size and the special tokens' ids.
+        new_config: what `check` returned; it gets the vocabulary's size and the special tokens' ids.
 
     Raises UsageError where the model cannot read rows of `max_length`.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, set_seed
-
-    if made is not None:
+    if new_config is not None:
         # Ids may have holes: the largest one counts, not their number.
-        made.vocab_size, made.pad_token_id = max(tokenizer.get_vocab().values()) + 1, tokenizer.pad_token_id
-        made.bos_token_id, made.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
+        new_config.vocab_size = max(tokenizer.get_vocab().values()) + 1
+        for token in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            setattr(new_config, token, getattr(tokenizer, token))
         set_seed(config.seed)  # whatever was drawn before: the weights follow from the seed alone
         kernel = config.attn_implementation
         try:
             return AutoModelForCausalLM.from_config(
-                made, dtype=getattr(torch, config.dtype), attn_implementation=kernel
+                new_config, dtype=getattr(torch, config.dtype), attn_implementation=kernel
             )
         except (ValueError, ImportError) as error:
-            said = str(error).splitlines()[0].split(". ")[0]
-            raise UsageError(f"attn_implementation {kernel}, {made.model_type}: {said}; try eager or sdpa") from error
+            message = str(error).splitlines()[0].split(". ")[0]
+            raise UsageError(
+                f"attn_implementation {kernel}, {new_config.model_type}: {message}; try eager or sdpa"
+            ) from error
     model = _model.read_model(config, context)
     window = loading.window(model.config)
     if window is not None and window < config.max_length:
@@ -81,19 +85,15 @@ def model_config(architecture: dict[str, Any], window: int) -> Any:
     transformers takes unknown fields without a word, so a slip of the pen would be a setting that does nothing. Raises
     UsageError in one line, with what is near.
     """
-    import dataclasses
-
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedConfig
-    from transformers.modeling_rope_utils import RopeParameters
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
     fields = dict(architecture)
     kind = fields.pop("model_type")
     causal = AutoModelForCausalLM._model_mapping
     if kind not in CONFIG_MAPPING or CONFIG_MAPPING[kind] not in causal:
         # Names alone: to look at every configuration class is to import them all, which takes seconds.
         known = {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *CONFIG_MAPPING._extra_content}
-        raise UsageError(f"architecture.model_type {kind!r} is no causal language model{_near(kind, known)}")
+        raise UsageError(
+            f"architecture.model_type {kind!r} is no causal language model{did_you_mean(kind, known, '')}"
+        )
     cls = CONFIG_MAPPING[kind]
     shared = {field.name for field in dataclasses.fields(PreTrainedConfig)}
     allowed = {field.name for field in dataclasses.fields(cls)} - shared | set(cls.attribute_map)
@@ -102,7 +102,7 @@ def model_config(architecture: dict[str, Any], window: int) -> Any:
     for name in fields:
         if name not in allowed:
             inner = name in RopeParameters.__annotations__ and "rope_parameters" in allowed
-            hint = f"; write rope_parameters: {{{name}: ...}}" if inner else _near(name, allowed)
+            hint = f"; write rope_parameters: {{{name}: ...}}" if inner else did_you_mean(name, allowed, "")
             raise UsageError(f"architecture.{name}: {kind} has no such field{hint}")
     _check_rope(fields.get("rope_parameters"))
     if "max_position_embeddings" in allowed:
@@ -110,24 +110,19 @@ def model_config(architecture: dict[str, Any], window: int) -> Any:
     try:
         return cls(**fields)
     except Exception as error:  # huggingface_hub's strict dataclasses wrap what their validators say
-        said = str(error.__cause__ or error).splitlines()[-1].strip()
-        raise UsageError(f"architecture: {kind} cannot be made so: {said}") from error
+        message = str(error.__cause__ or error).splitlines()[-1].strip()
+        raise UsageError(f"architecture: {kind} cannot be made so: {message}") from error
 
 
-def _check_rope(given: Any) -> None:
+def _check_rope(rope: Any) -> None:
     """Unknown keys of `rope_parameters` are logged by transformers and then do nothing."""
-    from transformers.modeling_rope_utils import RopeParameters
-
-    if isinstance(given, dict) and not any(isinstance(value, dict) for value in given.values()):
+    if isinstance(rope, dict) and not any(isinstance(value, dict) for value in rope.values()):
         known = RopeParameters.__annotations__
-        for name in given:
+        for name in rope:
             if name not in known:
-                raise UsageError(f"architecture.rope_parameters.{name}: there is no such key{_near(name, known)}")
-
-
-def _near(word: str, known: Any) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+                raise UsageError(
+                    f"architecture.rope_parameters.{name}: there is no such key{did_you_mean(name, known, '')}"
+                )
 
 
 def check_labels(model: Any, source_name: str) -> None:
@@ -136,9 +131,6 @@ def check_labels(model: Any, source_name: str) -> None:
     Two sets of labels over the same logits: the difference of the model's losses must be that of the cross-entropies
     (what else is in the loss, such as a router's, cancels). Raises UsageError.
     """
-    import torch
-    from torch.nn.functional import cross_entropy
-
     generator = torch.Generator().manual_seed(0)
     size = min(model.config.get_text_config().vocab_size, 1000)
     ids, *labels = (torch.randint(size, (1, 9), generator=generator).to(model.device) for _ in range(3))
@@ -163,8 +155,6 @@ def check_labels(model: Any, source_name: str) -> None:
 
 def architecture_table(model: Any, config: PretrainConfig) -> dict[str, Any]:
     """A table for the card: the model's shape and size."""
-    from torch import nn
-
     text = model.config.get_text_config()
     named = (
         "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",

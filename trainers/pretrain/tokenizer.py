@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
@@ -30,8 +33,6 @@ def load(config: PretrainConfig, context: StepContext, rows: Iterable[dict[str, 
 
     Raises UsageError where there is none to reuse, DataError where it cannot be read.
     """
-    from transformers import AutoTokenizer
-
     settings = config.tokenizer
     if settings.kind == "reuse":
         role = next((role for role in ("tokenizer", "model") if role in context.inputs), None)
@@ -40,16 +41,17 @@ def load(config: PretrainConfig, context: StepContext, rows: Iterable[dict[str, 
                 f"step {context.step}: there is no tokenizer to reuse: give a `tokenizer:` input, or set tokenizer "
                 "kind: bpe or words"
             )
-        given = context.inputs[role]
         tokenizer = _model.read_tokenizer(context, role)
         if not tokenizer.is_fast:
-            raise UsageError(f"the tokenizer of {given.ref} has no tokenizer.json: only fast tokenizers can be used")
+            raise UsageError(
+                f"the tokenizer of {context.inputs[role].ref} has no tokenizer.json: only fast tokenizers can be used"
+            )
         return tokenizer
-    kept = context.workdir / "tokenizer"
-    if not kept.is_dir():
+    folder = context.workdir / "tokenizer"
+    if not folder.is_dir():
         make = words if settings.kind == "words" else bpe
-        _save(make(rows, settings.vocab_size, config.max_length), kept)
-    return AutoTokenizer.from_pretrained(str(kept))
+        _save(make(rows, settings.vocab_size, config.max_length), folder)
+    return AutoTokenizer.from_pretrained(str(folder))
 
 
 def words(rows: Iterable[dict[str, Any]], size: int | None, window: int) -> Any:
@@ -60,27 +62,23 @@ def words(rows: Iterable[dict[str, Any]], size: int | None, window: int) -> Any:
             first in order stays. None: all.
         window: becomes `model_max_length`.
     """
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
     counts: Counter[str] = Counter()
     for row in rows:
         counts.update((row["text"] or "").split())
         counts.update(target for target in row.get("targets") or () if target)
     for special in SPECIALS:
         counts.pop(special, None)
-    found = sorted(counts)
+    vocabulary = sorted(counts)
     if size is not None:
-        found = sorted(sorted(found, key=lambda word: -counts[word])[: size - len(SPECIALS)])
-    vocabulary = {token: number for number, token in enumerate([*SPECIALS, *found])}
-    core = Tokenizer(models.WordLevel(vocab=vocabulary, unk_token=UNKNOWN))
+        vocabulary = sorted(sorted(vocabulary, key=lambda word: -counts[word])[: size - len(SPECIALS)])
+    ids = {token: number for number, token in enumerate([*SPECIALS, *vocabulary])}
+    core = Tokenizer(models.WordLevel(vocab=ids, unk_token=UNKNOWN))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return _wrap(core, window)
 
 
 def bpe(rows: Iterable[dict[str, Any]], size: int | None, window: int) -> Any:
     """Byte-level BPE with GPT-2's pre-tokenisation (our choice): every text can be written, nothing is unknown."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -90,17 +88,11 @@ def bpe(rows: Iterable[dict[str, Any]], size: int | None, window: int) -> Any:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    core.train_from_iterator(_texts(rows), trainer)
+    core.train_from_iterator((row["text"] or "" for row in rows), trainer)
     return _wrap(core, window)
 
 
-def _texts(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
-    return (row["text"] or "" for row in rows)
-
-
 def _wrap(core: Any, window: int) -> Any:
-    from transformers import PreTrainedTokenizerFast
-
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token=PAD,

@@ -15,20 +15,21 @@ from typing import Any
 import pyarrow.compute as pc
 import torch
 import transformers
+from datasets import Dataset
+from datasets.fingerprint import Hasher
 from torch.nn.functional import cross_entropy
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from ...inference.loading import check_ids
 from .. import architectures
-from .._lib import live as _live
+from .._lib import callbacks as _callbacks
 from .._lib import loop as _loop
 from .._lib import model as _model
 from . import data, tokenizer
 from .config import PretrainConfig
 from .model import architecture_table, check, check_labels
 from .model import load as load_model
-from .stream import PackedStream
 
 SHUFFLE_BLOCK = 1000
 GIB = 1 << 30
@@ -40,7 +41,7 @@ class _Trainer(transformers.Trainer):
     model: Any
     eval_dataset: Any
     data_collator: Any
-    stream: PackedStream | None = None
+    stream: data.PackedStream | None = None
     no_decay: tuple[str, ...] = ()
     rate_factors: Mapping[str, float] = MappingProxyType({})
     _random_state_of: str | None = None
@@ -90,13 +91,13 @@ class _Trainer(transformers.Trainer):
             start = (turn * world + rank) * size
             mine = range(start, min(start + size, len(rows)))
             batch = self._prepare_inputs(self.data_collator([rows[i] for i in mine or [0]]))
-            kept = batch["shift_labels"] != data.UNSCORED
+            scores = batch["shift_labels"] != data.UNSCORED
             if not mine:
-                kept = torch.zeros_like(kept)
+                scores = torch.zeros_like(scores)
             logits = self.model(
                 input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False
-            ).logits[kept]
-            targets = batch["shift_labels"][kept]
+            ).logits[scores]
+            targets = batch["shift_labels"][scores]
             loss += cross_entropy(logits.float(), targets, reduction="sum").item()
             hits += int((logits.argmax(-1) == targets).sum().item())
             scored += len(targets)
@@ -104,8 +105,8 @@ class _Trainer(transformers.Trainer):
             totals = torch.tensor([loss, hits, scored], dtype=torch.float64, device=self.args.device)
             loss, hits, scored = self.accelerator.reduce(totals, "sum").tolist()
         mean = loss / scored
-        found = {"loss": mean, "perplexity": math.exp(min(mean, 700.0)), "accuracy": hits / scored}
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
+        figures = {"loss": mean, "perplexity": math.exp(min(mean, 700.0)), "accuracy": hits / scored}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         if eval_dataset is None:
             self._measured = (step, metrics)
         self.log(dict(metrics))
@@ -130,22 +131,20 @@ class _Trainer(transformers.Trainer):
         """As in the base class; parameters with a rate of their own are in groups of their own, after the others."""
         if self.optimizer is not None:
             return self.optimizer
-        made = super().create_optimizer(model)
+        optimizer = super().create_optimizer(model)
         names = {id(p): name for name, p in (self.model if model is None else model).named_parameters()}
         for part, factor in self.rate_factors.items():
-            found = False
-            for group in list(made.param_groups):
-                chosen = [p for p in group["params"] if part in names[id(p)]]
-                if chosen:
-                    found = True
+            groups = list(optimizer.param_groups)
+            for group in groups:
+                if chosen := [p for p in group["params"] if part in names[id(p)]]:
                     group["params"] = [p for p in group["params"] if part not in names[id(p)]]
-                    made.add_param_group(group | {"params": chosen, "lr": group["lr"] * factor})
-            if not found:
+                    optimizer.add_param_group(group | {"params": chosen, "lr": group["lr"] * factor})
+            if len(groups) == len(optimizer.param_groups):
                 raise UsageError(
                     f"learning_rate_factors.{part}: no trained parameter has a name that contains it; some are "
                     f"{', '.join(list(names.values())[:3])}"
                 )
-        return made
+        return optimizer
 
     # What a stream needs: its place in every checkpoint.
 
@@ -197,8 +196,8 @@ def peak_memory() -> int:
     """Bytes: the most that was allocated on the accelerator, else the most that this process has held."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return held if sys.platform == "darwin" else held * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def fit(
@@ -215,7 +214,7 @@ def fit(
             "torch_compile": config.torch_compile,
         }
     )
-    made = check(config, context)
+    new_config = check(config, context)
     source_name = _loop.name(context, "dataset")
     splits = _loop.load_splits(config, context, config.streaming)
     scored = data.check_columns(splits["train"], source_name)
@@ -226,7 +225,7 @@ def fit(
     with arguments.main_process_first(local=False):
         words = tokenizer.load(config, context, splits["train"])
     read = data.Reader(words, config.max_length, scored, config.add_bos, source_name)
-    net = load_model(config, context, made, words)
+    net = load_model(config, context, new_config, words)
     called = _loop.name(context, "model") if "model" in context.inputs else f"model_type {net.config.model_type}"
     check_labels(net, called)
     if packing:
@@ -250,11 +249,11 @@ def fit(
         ahead = trainer.rows_per_step + 2 * trainer._train_batch_size * arguments.world_size
         block = SHUFFLE_BLOCK if config.shuffle_block is None else config.shuffle_block
         seed = config.seed if config.data_seed is None else config.data_seed
-        trainer.stream = trainer.train_dataset = PackedStream(rows["train"], seed, block, ahead)
+        trainer.stream = trainer.train_dataset = data.PackedStream(rows["train"], seed, block, ahead)
     trainer.prepare(config, context)
     trainer.add_callback(_Begin(trainer))
     drawn = sys.stderr.isatty() and _loop.logger.isEnabledFor(logging.INFO)
-    final = _loop.fit(trainer, config, context, _live.callback() if drawn else None)
+    final = _loop.fit(trainer, config, context, _callbacks.Curve() if drawn else None)
     if trainer.accelerator.is_main_process:
         _describe(trainer, config, context, final)
     return trainer
@@ -275,9 +274,6 @@ def _check_ids(rows: dict[str, Any], net: Any, words: Any, config: PretrainConfi
 
 def _rows(role: str, split: Any, read: data.Reader, packing: bool, context: StepContext) -> Any:
     """The packed rows of a split, counted in the report where they are all known."""
-    from datasets import Dataset
-    from datasets.fingerprint import Hasher
-
     if not isinstance(split, Dataset):
         return data.pack(data.tokenise(split, read), read, packing)
     core = read.tokenizer.backend_tokenizer.to_str()

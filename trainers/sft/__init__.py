@@ -19,6 +19,7 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from .._lib.config import LoraSettings, TrainingConfig
+from .._lib.launch import run
 
 __all__ = ["LoraSettings", "SFTConfig", "train"]
 
@@ -26,12 +27,8 @@ __all__ = ["LoraSettings", "SFTConfig", "train"]
 class SFTConfig(TrainingConfig):
     """Settings of supervised fine-tuning; names as in `trl.SFTConfig`."""
 
-    packing: bool = Field(
-        False, description="Fill sequences of max_length with several rows, isolated from one another."
-    )
-    assistant_only_loss: bool = Field(
-        True, description="With messages: supervise assistant turns only (TRL defaults to false)."
-    )
+    packing: bool = Field(False, description="Fill sequences of max_length with several rows, kept apart.")
+    assistant_only_loss: bool = Field(True, description="With messages: supervise assistant turns only (TRL: false).")
     completion_only_loss: bool = Field(True, description="With prompt + completion: supervise the completion only.")
     loss_type: Literal["nll", "dft"] = Field(
         "nll", description="nll: cross-entropy; dft: Dynamic Fine-Tuning (arXiv:2508.05629)."
@@ -51,13 +48,4 @@ def train(config: SFTConfig, context: StepContext) -> None:
 
     Raises UsageError (settings that do not fit model or data), DataError (rows without anything to learn).
     """
-    from .._lib import loop
-
-    loop.run(_fit, config, context)
-
-
-def _fit(config: SFTConfig, context: StepContext) -> None:
-    """One process's training. TRL is imported here."""
-    from .trainer import fit
-
-    fit(config, context)
+    run("hubwright.trainers.sft.trainer:fit", config, context)

@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trl
+from datasets import Dataset
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
-from .._lib import loop, rows, templates
+from .._lib import chat, loop, rows
 from .._lib import model as models
 from .._lib.report import TOKEN_ACCURACY
 from . import SFTConfig
 
-if TYPE_CHECKING:
-    from datasets import Dataset
 
-
-class SFTTrainer(loop.CheckpointMixin, trl.SFTTrainer):
-    """A method subclasses it and overrides TRL's hooks, such as `compute_loss`.
-
-    Args:
-        config: the step's settings.
-        context: its report gets the counts of the rows.
-        options: of `trl.SFTTrainer`, by name.
-    """
+class SFTTrainer(chat.ChatMixin, trl.SFTTrainer):
+    """A method subclasses it and overrides TRL's hooks, such as `compute_loss`. Arguments as of `ChatMixin`."""
 
     curves = (TOKEN_ACCURACY,)
     final_metrics = ("eval_mean_token_accuracy",)
-
-    def __init__(self, config: SFTConfig, context: StepContext, **options: Any) -> None:
-        self.config, self.context = config, context
-        self._model_to_train = options["model"]  # rows are checked against it before TRL has stored it
-        super().__init__(**options)
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, packing: bool, *rest: Any) -> Any:
         # Once without cutting and packing, to count; the second pass finds the rows tokenized.
@@ -61,60 +48,41 @@ class SFTTrainer(loop.CheckpointMixin, trl.SFTTrainer):
 
 def fit(config: SFTConfig, context: StepContext, trainer_class: type[SFTTrainer] = SFTTrainer) -> SFTTrainer:
     """One process's training; returns its trainer."""
-    models.check(config, context)
-    splits = loop.load_splits(config, context)
-    columns = set(splits["train"].column_names)
-    whole = next((c for c in ("messages", "conversations") if c in columns), None)
-    if whole is None and not {"prompt", "completion"} <= columns:
-        raise DataError(
-            f"{loop.name(context, 'dataset')} has neither `messages` nor `prompt` + `completion`: "
-            f"its columns are {', '.join(sorted(columns))}"
-        )
-    source_name = loop.name(context, "model")
-    tokenizer = models.load_tokenizer(config, context)
-    template = templates.choose(tokenizer, source_name, tools="tools" in columns)
-    marked = whole is not None and config.assistant_only_loss
-    form = rows.Form(whole, responses=() if whole else ("completion",), weighted=marked)
-    splits = rows.prepare(splits, form, tokenizer, config, context)
-    if marked:
-        splits = {k: _with_assistant_turn(d, k, context) for k, d in splits.items()}
-    model = models.read_model(config, context)
-    models.stop_at_end_of_turn(model, tokenizer, config)
-    if config.packing:
-        models.check_isolation(model, source_name)
-    trainer = trainer_class(
-        config,
-        context,
-        model=model,
-        args=trl.SFTConfig(
-            **loop.training_arguments(config, context, "eval" in splits),
-            max_length=config.max_length,
+
+    def form_of(columns: set[str]) -> rows.Form:
+        whole = next((c for c in ("messages", "conversations") if c in columns), None)
+        if whole is None and not {"prompt", "completion"} <= columns:
+            raise DataError(
+                f"{loop.name(context, 'dataset')} has neither `messages` nor `prompt` + `completion`: "
+                f"its columns are {', '.join(sorted(columns))}"
+            )
+        marked = whole is not None and config.assistant_only_loss
+        return rows.Form(whole, responses=() if whole else ("completion",), weighted=marked)
+
+    def select(dataset: Dataset, split: str, form: rows.Form) -> Dataset:
+        return _with_assistant_turn(dataset, split, context) if form.weighted else dataset
+
+    def arguments(form: rows.Form, **common: Any) -> trl.SFTConfig:
+        return trl.SFTConfig(
+            **common,
             packing=config.packing,
             eval_packing=False,
-            assistant_only_loss=marked,
-            completion_only_loss=config.completion_only_loss and whole is None,
+            assistant_only_loss=form.weighted,
+            completion_only_loss=config.completion_only_loss and form.messages is None,
             loss_type=config.loss_type,
-        ),
-        train_dataset=splits["train"],
-        eval_dataset=splits.get("eval"),
-        processing_class=tokenizer,
-        peft_config=models.peft_config(config, model, source_name),
-    )
-    tokenizer.chat_template = template
-    loop.fit(trainer, config, context)
+        )
+
+    trainer: SFTTrainer = chat.fit(config, context, trainer_class, arguments, form_of, select)
     return trainer
 
 
 def _with_assistant_turn(dataset: Dataset, split: str, context: StepContext) -> Dataset:
     """Leave out conversations without an assistant turn: TRL would stop at the first of them."""
-    kept = dataset.filter(
-        lambda messages: any(turn["role"] == "assistant" for turn in messages),
-        input_columns="messages",
-    )
-    context.report.counts[f"{split}_rows_without_assistant_turn"] = len(dataset) - len(kept)
-    if not len(kept):
+    spoken = dataset.filter(lambda turns: any(turn["role"] == "assistant" for turn in turns), input_columns="messages")
+    context.report.counts[f"{split}_rows_without_assistant_turn"] = len(dataset) - len(spoken)
+    if not len(spoken):
         raise DataError(f"no row of the {split} split has an assistant turn: nothing to learn from")
-    return kept
+    return spoken
 
 
 def account(dataset: Dataset, split: str, config: SFTConfig, context: StepContext) -> Dataset:
@@ -125,24 +93,24 @@ def account(dataset: Dataset, split: str, config: SFTConfig, context: StepContex
     """
     limit = config.max_length
     cut = tokens = supervised = 0
-    kept: list[int] = []
+    usable: list[int] = []
     for index, (ids, labels) in enumerate(zip(dataset["input_ids"], dataset["labels"], strict=True)):
         learnt = sum(label != -100 for label in labels[:limit])
         cut += len(ids) > limit
         tokens += min(len(ids), limit)
         supervised += learnt
         if learnt:
-            kept.append(index)
-    idle = len(dataset) - len(kept)
+            usable.append(index)
+    idle = len(dataset) - len(usable)
     context.report.counts |= {
         f"{split}_rows": len(dataset),
         f"{split}_rows_cut_at_max_length": cut,
         f"{split}_rows_without_supervised_token": idle,
-        f"{split}_rows_used": len(kept),
+        f"{split}_rows_used": len(usable),
         f"{split}_tokens": tokens,
         f"{split}_supervised_tokens": supervised,
     }
-    if not kept:
+    if not usable:
         raise DataError(
             f"no row of the {split} split has a supervised token within max_length {limit}: "
             "raise max_length, or look at the chat template"
@@ -152,4 +120,4 @@ def account(dataset: Dataset, split: str, config: SFTConfig, context: StepContex
             f"{idle} of {len(dataset)} rows of the {split} split have no supervised token within max_length "
             f"{limit}, more than max_unsupervised_share {config.max_unsupervised_share}: raise one of the two"
         )
-    return dataset if not idle else dataset.select(kept)
+    return dataset if not idle else dataset.select(usable)

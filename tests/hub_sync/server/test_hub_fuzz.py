@@ -9,7 +9,7 @@ import re
 import pytest
 from huggingface_hub.utils import httpx
 
-from hubwright.hub_sync.server.app import _ROUTES
+from hubwright.hub_sync.server.routing import ROUTES
 
 SEGMENTS = [
     "main", "x", "%2e%2e", "..", "%00", "a%2Fb", "refs%2Fpr%2F1", "0" * 40, "%F0%9F%98%80", "%ff", "-1", "1",
@@ -55,7 +55,7 @@ def test_no_request_breaks_the_server(http, repo, seed):
     rng = random.Random(seed)
     sent = 0
     for _ in range(4000 if seed else 800):
-        route = rng.choice([route for route in _ROUTES if "repos/delete" not in route.template])
+        route = rng.choice([route for route in ROUTES if "repos/delete" not in route.template])
         path = route.template.replace("{T}", rng.choice(["models", "datasets"])).replace("{P}", "")
         path = path.replace("{repo}", rng.choice([repo, repo, repo, "x/" + rng.choice(SEGMENTS)]))
         path = re.sub(r"\{\w+\*?\}", lambda _: rng.choice(SEGMENTS), path)

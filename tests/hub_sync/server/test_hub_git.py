@@ -14,7 +14,7 @@ from hubwright.hub_sync.server import names, objects
 from hubwright.hub_sync.server.patterns import Glob, is_ignored, is_lfs, parse_ignore, parse_lfs_rules
 from hubwright.hub_sync.server.problems import Problem
 from hubwright.hub_sync.server.routes_files import parse_range
-from hubwright.hub_sync.server.tree import TreeEditor, flat_files
+from hubwright.hub_sync.server.tree import TreeEditor, walk
 
 
 def export(state, folder, repo_name):
@@ -136,7 +136,7 @@ def test_the_tree_editor_agrees_with_a_dictionary(server, steps):
                 editor.delete(parts, folder=False)
     tree, made = editor.write()
     store.put_objects(made)
-    assert {path: sha for path, (_, sha) in flat_files(store, tree).items()} == model
+    assert {entry.name: entry.sha for entry in walk(store, tree) if not entry.is_tree} == model
 
 
 @pytest.mark.parametrize(

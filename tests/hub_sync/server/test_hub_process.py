@@ -16,8 +16,8 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from hubwright.hub_sync.errors import ConflictError, StorageError, UsageError
+from hubwright.hub_sync.files import sha256_file
 from hubwright.hub_sync.server import EmbeddedHub, env_of_root, serve, start_hub_process
-from hubwright.hub_sync.server.blobs import hash_file
 
 
 def hub_command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
@@ -194,7 +194,7 @@ def check_after_kills(root: Path, acknowledged: list[tuple[str, str, bytes]]) ->
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
     for path in (root / "blobs").rglob("*"):
         if path.is_file():
-            assert hash_file(path) == path.name
+            assert sha256_file(path) == path.name
     with EmbeddedHub(root) as hub:
         store = hub.state.store
         for row in store.db.execute("SELECT sha256, size FROM blobs").fetchall():

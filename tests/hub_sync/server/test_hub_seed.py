@@ -76,7 +76,7 @@ def test_a_damaged_package_is_refused(cache, tmp_path):
         seed.seed([one.alias], root=tmp_path / "h", wheel=wheel)
     right_wheel = dataclasses.replace(one.parts[0], wheel_sha256=hashlib.sha256(wheel.read_bytes()).hexdigest())
     with pytest.raises(DataError, match="SHA-256"):
-        model_file([right_wheel], one.sha256, given=wheel)
+        model_file([right_wheel], one.sha256, wheels=wheel)
 
 
 def test_mistakes_are_named(cache, tmp_path, monkeypatch):

@@ -103,7 +103,7 @@ def test_a_wrong_part_of_the_index_is_named(parts, tmp_path):
 
 def test_a_folder_of_wheels_needs_no_index(parts, fetched, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nothing"))
-    assert model_file(parts, SHA256, given=tmp_path / "index").read_bytes() == WHOLE
+    assert model_file(parts, SHA256, wheels=tmp_path / "index").read_bytes() == WHOLE
     assert not fetched and (tmp_path / "index" / parts[0].wheel).exists()
 
 
@@ -115,9 +115,9 @@ def test_an_absent_package_is_one_line(parts, tmp_path):
 
 
 def test_a_damaged_cached_model_is_made_again(parts, tmp_path):
-    path = model_file(parts, SHA256, given=tmp_path / "index")
+    path = model_file(parts, SHA256, wheels=tmp_path / "index")
     path.write_bytes(b"\0" * len(WHOLE))
-    assert model_file(parts, SHA256, given=tmp_path / "index").read_bytes() == WHOLE
+    assert model_file(parts, SHA256, wheels=tmp_path / "index").read_bytes() == WHOLE
 
 
 def test_the_card_names_every_package(parts, tmp_path):

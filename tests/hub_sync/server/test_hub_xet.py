@@ -9,9 +9,10 @@ import lz4.frame
 import pytest
 from blake3 import blake3
 from conftest_server import chunked, plain_client, shard, xet_post
+from huggingface_hub import HfApi
+from huggingface_hub.utils import httpx
 
-from hubwright.hub_sync.server import xet, xet_format
-from hubwright.hub_sync.server.problems import Problem
+from hubwright.hub_sync.server import EmbeddedHub, xet, xet_format
 
 UPLOAD = """
 import os, hashlib
@@ -182,23 +183,26 @@ def test_hashes_follow_the_published_scheme():
 
 
 def test_old_xorbs_are_dropped_with_a_new_address(tmp_path):
-    from hubwright.hub_sync.server import EmbeddedHub, auth, repos
-
     with EmbeddedHub(tmp_path / "h") as hub:
-        who = auth.identify(hub.state.store, f"Bearer {hub.token}")
-        repo = repos.create(hub.state.store, who, "model", "acme", "x", private=False, sdk=None)
-        first = xet.connection(hub.state, hub.endpoint, repo, who)
+        HfApi(endpoint=hub.endpoint, token=hub.token).create_repo("acme/x")
         name, _ = xet_format.index_xorb(chunked(b"x" * 100))
-        with xet.incoming_xorb(hub.state) as (path, _):
-            path.write_bytes(chunked(b"x" * 100))
-            assert xet.store_xorb(hub.state, name, path, who.user_id)
-        place = first["casUrl"].rpartition("/")[2]
-        xet.check_token(hub.state, f"Bearer {first['accessToken']}", place)
+
+        def write_token():
+            address = f"{hub.endpoint}/api/models/acme/x/xet-write-token/main"
+            return httpx.get(address, headers={"Authorization": f"Bearer {hub.token}"}).json()
+
+        def send(token):
+            headers = {"Authorization": f"Bearer {token['accessToken']}"}
+            content = chunked(b"x" * 100)
+            return httpx.post(f"{token['casUrl']}/v1/xorbs/default/{name}", content=content, headers=headers)
+
+        first = write_token()
+        assert send(first).json() == {"was_inserted": True} and send(first).json() == {"was_inserted": False}
         assert not xet.expire(hub.state)
         with hub.state.store.write() as db:
             db.execute("UPDATE xorbs SET created=0")
         assert xet.expire(hub.state)
-        assert xet.connection(hub.state, hub.endpoint, repo, who)["casUrl"] != first["casUrl"]
-        with pytest.raises(Problem):
-            xet.check_token(hub.state, f"Bearer {first['accessToken']}", place)
+        assert write_token()["casUrl"] != first["casUrl"]
+        answer = send(first)
+        assert answer.status_code == 401 and "no longer valid" in answer.text
         assert not list((tmp_path / "h" / "xorbs").rglob(name))

@@ -10,6 +10,7 @@ from trainer_parts import QUICK, context, make_model, save_drills
 from hubwright.hub_sync.errors import DataError
 from hubwright.trainers import sft
 from hubwright.trainers._lib import launch
+from hubwright.trainers.sft import trainer
 
 TWO = QUICK | {"num_processes": 2, "per_device_train_batch_size": 1}
 
@@ -17,8 +18,8 @@ TWO = QUICK | {"num_processes": 2, "per_device_train_batch_size": 1}
 def test_job_survives_json(tmp_path: Path) -> None:
     step = context(tmp_path, {"model": tmp_path, "dataset": tmp_path})
     config = sft.SFTConfig(lora={"r": 2, "target_modules": ["q_proj"]})
-    fit, again, restored = launch.restore(launch.describe(sft._fit, config, step))
-    assert (fit, again) == (sft._fit, config)
+    fit, again, restored = launch.restore(launch.describe(trainer.fit, config, step))
+    assert (fit, again) == (trainer.fit, config)
     assert restored.inputs == step.inputs and restored.output == step.output
 
 

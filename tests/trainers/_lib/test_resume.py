@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from kill_parts import KILLS, check
+from kill_parts import KILLS, cases_of, check, drive
 from trainer_parts import make_model, save_drills
 
 SETTINGS: dict[str, tuple[str, dict]] = {
@@ -30,25 +26,7 @@ SLOW_CASES = [f"{setting}-{kill}" for setting in SETTINGS for kill in KILLS if f
 def run(folder: Path, names: list[str]) -> dict[str, dict]:
     """Outcome of each case, and of an uninterrupted run of each setting that occurs (NAME-whole)."""
     inputs = {"model": str(make_model(folder / "model")), "dataset": str(save_drills(folder / "data"))}
-    cases = []
-    for name in [*dict.fromkeys(f"{n.split('-')[0]}-whole" for n in names), *names]:
-        setting, _, kill = name.partition("-")
-        method, extra = SETTINGS[setting]
-        cases.append({"name": name, "method": method, "points": KILLS.get(kill, []), "extra": extra})
-    job = folder / "job.json"
-    job.write_text(json.dumps({"folder": str(folder), "inputs": inputs, "cases": cases}))
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).parent.with_name("kill_driver.py")), str(job)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    results = {case["name"]: case for case in map(json.loads, done.stdout.splitlines())}
-    for case in results.values():
-        assert case["codes"][-1] == 0, (case, done.stderr[-4000:])
-    return results
+    return drive(folder, inputs, cases_of(names, SETTINGS))
 
 
 @pytest.fixture(scope="module")

@@ -9,81 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainer_parts import PLAIN_CHATML, QUICK, TOOLS, context, make_model, make_tokenizer, tool_conversation
+from row_parts import ANSWER, ASK, SYSTEM, WRONG, conversation_of, ids, learnt, structs
+from trainer_parts import PLAIN_CHATML, TOOLS, make_tokenizer, tool_conversation
 
-from hubwright.hub_sync.errors import DataError, UsageError
-from hubwright.trainers import dpo, sft
-from hubwright.trainers._lib import loop as _loop
+from hubwright.hub_sync.errors import DataError
+from hubwright.trainers import dpo
 from hubwright.trainers._lib.templates import CHATML_TOOLS
-
-ASK, ANSWER = {"role": "user", "content": "How many?"}, {"role": "assistant", "content": "Seven."}
-ROOMY: dict[str, Any] = {"chat_template": "chatml_tools", "max_length": 4000}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder = make_model(tmp_path_factory.mktemp("model"))
-    config = LlamaConfig.from_pretrained(folder, max_position_embeddings=8192)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def train(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: Path) -> Callable[..., Any]:
-    """The trainer as it is before its first step, with the step's counts as `counts`."""
-
-    def prepare(data: Any, method: Any = sft, given: Path = model, **settings: Any) -> Any:
-        number = len(list(tmp_path.iterdir()))
-        folder = tmp_path / f"data{number}"
-        folder.mkdir()
-        if isinstance(data, list):
-            (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in data))
-        else:
-            data.to_parquet(str(folder / "train.parquet"))
-        caught: list[Any] = []
-        monkeypatch.setattr(_loop, "fit", lambda trainer, *_: caught.append(trainer))
-        step = context(tmp_path, {"model": given, "dataset": folder}, f"run{number}")
-        config = {sft: "SFTConfig", dpo: "DPOConfig"}[method]
-        method.train(getattr(method, config)(**(QUICK | ROOMY | settings)), step)
-        caught[0].counts = step.report.counts
-        return caught[0]
-
-    return prepare
-
-
-def structs(rows: list[dict[str, Any]]) -> Any:
-    """Rows as most data sets on the Hub hold them: Arrow structs with the keys of all rows."""
-    import datasets
-    import pyarrow as pa
-
-    table = pa.Table.from_pylist(rows)
-    return datasets.Dataset(table.replace_schema_metadata(None))
-
-
-def learnt(trainer: Any, row: dict[str, Any]) -> list[str]:
-    """The supervised stretches of a row as text."""
-    runs: list[list[int]] = [[]]
-    for token, label in zip(row["input_ids"], row["labels"], strict=True):
-        if label == -100:
-            runs += [[]] if runs[-1] else []
-        else:
-            runs[-1].append(token)
-    return [trainer.processing_class.decode(run) for run in runs if run]
-
-
-def ids(trainer: Any) -> list[list[int]]:
-    return [list(row) for row in trainer.train_dataset["input_ids"]]
-
-
-def conversation_of(name: str, arguments: dict[str, Any]) -> list[dict[str, Any]]:
-    call = {"type": "function", "function": {"name": name, "arguments": arguments}}
-    return [ASK, {"role": "assistant", "content": "", "tool_calls": [call]},
-            {"role": "tool", "name": name, "content": "7"}, ANSWER]  # fmt: skip
-
-
-# Structs of Arrow
 
 
 def test_struct_column_with_padded_arguments_trains_as_json_column(train: Callable[..., Any]) -> None:
@@ -224,12 +155,14 @@ def test_from_and_value_turns_train_as_trl_reads_them(train: Callable[..., Any],
     assert learnt(trainer, trainer.train_dataset[0]) == ["Seven.<|im_end|>"]
 
 
-def test_row_without_tools_is_rendered_without_them(train: Callable[..., Any], model: Path, tmp_path: Path) -> None:
+def test_row_without_tools_is_rendered_without_them(
+    train: Callable[..., Any], roomy_model: Path, tmp_path: Path
+) -> None:
     """Some templates write about tools for an empty list of them (`trl.data_utils.apply_chat_template` says so)."""
     import shutil
 
     wordy = tmp_path / "wordy"
-    shutil.copytree(model, wordy)
+    shutil.copytree(roomy_model, wordy)
     make_tokenizer("{% if tools is not none %}Call functions!{% endif %}" + PLAIN_CHATML).save_pretrained(wordy)
     rows = [{"messages": [ASK, ANSWER], "tools": tools} for tools in ([], None, "[]")]
     trainer = train(rows, given=wordy, chat_template="keep", assistant_only_loss=False)
@@ -277,11 +210,11 @@ def test_null_and_unreadable_rows_are_refused_by_reason(train: Callable[..., Any
     assert counts["train_rows_read"] == 100 == counts["train_rows_used"] + sum(refused.values())
 
 
-def test_template_that_refuses_a_row_is_named(train: Callable[..., Any], model: Path, tmp_path: Path) -> None:
+def test_template_that_refuses_a_row_is_named(train: Callable[..., Any], roomy_model: Path, tmp_path: Path) -> None:
     import shutil
 
     strict = tmp_path / "strict"
-    shutil.copytree(model, strict)
+    shutil.copytree(roomy_model, strict)
     raising = "{% if messages[0].role != 'user' %}{{ raise_exception('user first, please') }}{% endif %}"
     make_tokenizer(raising + PLAIN_CHATML).save_pretrained(strict)
     rows = [{"messages": [ASK, ANSWER]}, {"messages": [ANSWER, ASK, ANSWER]}]
@@ -291,12 +224,12 @@ def test_template_that_refuses_a_row_is_named(train: Callable[..., Any], model: 
 
 
 def test_model_with_several_templates_by_name_trains_and_keeps_them(
-    train: Callable[..., Any], model: Path, tmp_path: Path
+    train: Callable[..., Any], roomy_model: Path, tmp_path: Path
 ) -> None:
     import shutil
 
     several = tmp_path / "several"
-    shutil.copytree(model, several)
+    shutil.copytree(roomy_model, several)
     tokenizer = make_tokenizer()
     named = {"default": CHATML_TOOLS.read_text(), "rag": "{{ raise_exception('no documents') }}"}
     tokenizer.chat_template = named
@@ -305,100 +238,3 @@ def test_model_with_several_templates_by_name_trains_and_keeps_them(
     trainer = train([{"messages": [ASK, ANSWER]}] * 2, given=several, chat_template="keep")
     assert learnt(trainer, trainer.train_dataset[0]) == ["Seven.<|im_end|>"]
     assert trainer.processing_class.chat_template == named
-
-
-def test_mixed_prompt_forms_train_as_one(train: Callable[..., Any]) -> None:
-    turns = {"prompt": [ASK], "completion": [ANSWER]}
-    mixed = [turns, {"prompt": "How many?", "completion": "Seven."}, {"prompt": "How many?", "completion": [ANSWER]}]
-    mixed[1]["completion"] = [ANSWER]
-    assert ids(train(mixed)) == ids(train([turns] * 3))
-
-
-def test_plain_text_among_conversations_is_refused_by_reason(train: Callable[..., Any]) -> None:
-    turns, plain = {"prompt": [ASK], "completion": [ANSWER]}, {"prompt": "How many?", "completion": "Seven."}
-    with pytest.raises(DataError, match="row 1: plain text among conversations"):
-        train([turns, plain])
-
-
-@pytest.mark.parametrize("method", [sft, dpo])
-def test_model_without_template_trains_on_plain_text(
-    train: Callable[..., Any], model: Path, tmp_path: Path, method: Any
-) -> None:
-    import shutil
-
-    bare = tmp_path / "bare"
-    shutil.copytree(model, bare)
-    (bare / "chat_template.jinja").unlink()
-    row = {"prompt": "How many?", "completion": " Seven."}
-    if method is dpo:
-        row = {"prompt": "How many?", "chosen": " Seven.", "rejected": " Blue."}
-    trainer = train([row] * 2, method, bare, chat_template="keep")
-    decode = trainer.processing_class.decode
-    if method is dpo:
-        assert decode(trainer.train_dataset[0]["chosen_ids"]) == " Seven.<|im_end|>"
-    else:
-        assert learnt(trainer, trainer.train_dataset[0]) == [" Seven.<|im_end|>"]
-    with pytest.raises(UsageError, match="has no chat template"):
-        train([{"messages": [ASK, ANSWER]}], sft, bare, chat_template="keep")
-
-
-# Preferences
-
-WRONG = {"role": "assistant", "content": "Blue."}
-SYSTEM = {"role": "system", "content": "Be short."}
-
-
-@pytest.mark.parametrize("form", ["turns", "text", "text and system", "implicit"])
-def test_prompt_repeated_in_responses_is_not_trained_on(train: Callable[..., Any], form: str) -> None:
-    """TRL's `extract_prompt` says which part of two whole conversations is the prompt."""
-    from trl.data_utils import extract_prompt
-
-    head = [SYSTEM, ASK] if form == "text and system" else [ASK, ANSWER, ASK] if form == "turns" else [ASK]
-    whole = {"chosen": [*head, ANSWER], "rejected": [*head, WRONG]}
-    expected = extract_prompt(whole)
-    assert expected["chosen"] == [ANSWER]
-    prompt = {"turns": head, "text": "How many?", "text and system": "How many?"}
-    given = whole if form == "implicit" else whole | {"prompt": prompt[form]}
-    doubled, plain = train([given] * 2, dpo), train([expected] * 2, dpo)
-    for column in ("prompt_ids", "chosen_ids", "rejected_ids"):
-        assert doubled.train_dataset[0][column] == plain.train_dataset[0][column]
-
-
-def test_prompt_repeated_in_plain_text_is_not_trained_on(train: Callable[..., Any]) -> None:
-    once = {"prompt": "Q: How many?\nA:", "chosen": " Seven.", "rejected": " Blue."}
-    twice = once | {name: once["prompt"] + once[name] for name in ("chosen", "rejected")}
-    doubled, plain = train([twice] * 2, dpo), train([once] * 2, dpo)
-    assert doubled.train_dataset["chosen_ids"][0] == plain.train_dataset["chosen_ids"][0]
-    assert doubled.counts["train_rows_changed: prompt repeated in the responses taken out"] == 2
-
-
-def test_users_words_within_a_response_are_refused(train: Callable[..., Any]) -> None:
-    good = {"prompt": [ASK], "chosen": [ANSWER], "rejected": [WRONG]}
-    with pytest.raises(DataError, match="row 1: a user turn within the chosen would be learnt"):
-        train([good, good | {"chosen": [ANSWER, ASK, ANSWER]}], dpo)
-    with pytest.raises(DataError, match="row 1: a user turn within the completion would be learnt"):
-        pair = {"prompt": [ASK], "completion": [ANSWER]}
-        train([pair, pair | {"completion": [ANSWER, ASK, ANSWER]}])
-
-
-def test_refused_share_is_inclusive(train: Callable[..., Any]) -> None:
-    good = {"messages": [ASK, ANSWER]}
-    assert len(train([*[good] * 3, {"messages": None}], max_refused_share=0.25).train_dataset) == 3
-    with pytest.raises(
-        DataError, match=r"1 of 4 rows of the train split cannot be used, more than max_refused_share 0.24"
-    ):
-        train([*[good] * 3, {"messages": None}], max_refused_share=0.24)
-    with pytest.raises(DataError, match="no row of the train split can be used; row 0: null in place of turns"):
-        train([{"messages": None}, {"messages": []}], max_refused_share=1.0)
-
-
-def test_pair_that_fills_max_length_is_not_cut(train: Callable[..., Any]) -> None:
-    pair = {"prompt": "Q: How many?", "chosen": " Seven.", "rejected": " Blue."}
-    whole = train([pair] * 2, dpo).train_dataset[0]
-    length = len(whole["prompt_ids"]) + max(len(whole["chosen_ids"]), len(whole["rejected_ids"]))
-    for limit, cut in ((length, 0), (length - 1, 2), (len(whole["prompt_ids"]) + 1, 2)):
-        trainer = train([pair] * 2, dpo, max_length=limit)
-        assert trainer.counts["train_rows_cut_at_max_length"] == cut
-        assert trainer.counts["train_rows_used"] == 2
-    with pytest.raises(UsageError, match="2 of 2 pairs of the train split the prompt alone fills max_length"):
-        train([pair] * 2, dpo, max_length=len(whole["prompt_ids"]))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from kill_parts import drive
 from pretrain_parts import documents, save
 from safetensors.torch import load_file, save_file
 from trainer_parts import QUICK, context, make_model
@@ -104,14 +101,7 @@ def test_killed_and_resumed_ends_with_the_same_bytes(tmp_path: Path, made: dict[
         {"name": name, "method": "masked", "points": points, "extra": RUN}
         for name, points in (("whole", []), ("killed", kill))
     ]
-    job = tmp_path / "job.json"
-    job.write_text(json.dumps({"folder": str(tmp_path), "inputs": names, "cases": cases}))
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).parent.with_name("kill_driver.py")), str(job)],
-        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=280,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    results = {case["name"]: case for case in map(json.loads, done.stdout.splitlines())}
+    results = drive(tmp_path, names, cases)
     assert results["killed"]["codes"] == [*(-9 for _ in kill), 0]
     assert results["killed"]["digest"] == results["whole"]["digest"] != ""
     assert_only_inside(made, masks, tmp_path / "killed" / "run" / "out")

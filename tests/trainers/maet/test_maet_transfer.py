@@ -266,7 +266,7 @@ def test_masks_that_do_not_fit_are_named(tmp_path: Path, planted: Any) -> None:
         with pytest.raises(DataError, match=said):
             check_fit(load_masks(tmp_path / name, "me/m"), kinds, "me/base")
     (tmp_path / "few" / "masks.safetensors").write_bytes(b"no")
-    with pytest.raises(DataError, match=r"masks.safetensors cannot be read \(.*\): locate anew"):
+    with pytest.raises(DataError, match=r"masks.safetensors cannot be read \(.*\): locate again"):
         load_masks(tmp_path / "few", "me/m")
 
 

@@ -334,7 +334,7 @@ def test_merge_missing_head_is_refused(tmp_path: Path, models: Path) -> None:
 def test_merge_model_without_or_with_a_broken_config_is_refused(tmp_path: Path, models: Path) -> None:
     for text, reason in (("{", "config.json is not valid JSON"), ("[]", "config.json is not a JSON object")):
         (models / "a" / "config.json").write_text(text)
-        with pytest.raises(DataError, match=f"t/a@.*: {reason}.*: download the model anew"):
+        with pytest.raises(DataError, match=f"t/a@.*: {reason}.*: download the model again"):
             run(models, tmp_path / "out", SUM, base="base", model_a="a")
     (models / "base" / "config.json").unlink()
     with pytest.raises(DataError, match=r"t/base@.* has no config.json, so the merged model could not be loaded"):
@@ -354,14 +354,14 @@ def test_merge_damaged_adapters_and_tokenizers_are_one_line(tmp_path: Path, mode
     for text in ("{", "[]", "{}", '{"r": 0, "lora_alpha": 1}', '{"r": null, "lora_alpha": 1}'):
         (adapter / "adapter_config.json").write_text(text)
         with pytest.raises(
-            DataError, match=r"t/lora@.*: adapter_config.json cannot be read .*: save the adapter anew"
+            DataError, match=r"t/lora@.*: adapter_config.json cannot be read .*: save the adapter again"
         ):
             run(models, tmp_path / "out", SUM, base="base", model_a="lora")
     path = models / "a" / "tokenizer.json"
     whole = json.loads(path.read_text())
     for text in ("[]", "{}", json.dumps(whole | {"model": {"vocab": {"a": -1}}}), '{"model": {"vocab": [1]}}'):
         path.write_text(text)
-        with pytest.raises(DataError, match=r"t/a@.*: tokenizer.json cannot be read .*: download the model anew"):
+        with pytest.raises(DataError, match=r"t/a@.*: tokenizer.json cannot be read .*: download the model again"):
             run(models, tmp_path / "out", SUM | {"vocabulary": "align"}, base="base", model_a="a")
 
 

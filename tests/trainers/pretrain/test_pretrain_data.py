@@ -16,7 +16,7 @@ from trainer_parts import make_tokenizer
 
 from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.trainers.pretrain import data, tokenizer
-from hubwright.trainers.pretrain.stream import PackedStream
+from hubwright.trainers.pretrain.data import PackedStream
 
 UNSCORED = data.UNSCORED
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kill_parts import KILLS, check
+from kill_parts import KILLS, cases_of, check, drive
 from pretrain_parts import ARCHITECTURE, TINY, documents, save, sequences
 from trainer_parts import context
 
@@ -41,25 +37,8 @@ SLOW_CASES = [f"{setting}-{kill}" for setting in SETTINGS for kill in KILLS if f
 
 def run(folder: Path, names: list[str], data: Path, **more: Any) -> dict[str, dict]:
     """Outcome of each case, and of an uninterrupted run of each setting that occurs (NAME-whole)."""
-    cases = []
-    for name in [*dict.fromkeys(f"{n.split('-')[0]}-whole" for n in names), *names]:
-        setting, _, kill = name.partition("-")
-        extra = BASE | SETTINGS[setting] | more
-        cases.append({"name": name, "method": "pretrain", "points": KILLS.get(kill, []), "extra": extra})
-    job = folder / "job.json"
-    job.write_text(json.dumps({"folder": str(folder), "inputs": {"dataset": str(data)}, "cases": cases}))
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).parent.with_name("kill_driver.py")), str(job)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    results = {case["name"]: case for case in map(json.loads, done.stdout.splitlines())}
-    for case in results.values():
-        assert case["codes"][-1] == 0, (case, done.stderr[-4000:])
-    return results
+    methods = {name: ("pretrain", BASE | settings | more) for name, settings in SETTINGS.items()}
+    return drive(folder, {"dataset": str(data)}, cases_of(names, methods))
 
 
 @pytest.fixture(scope="module")

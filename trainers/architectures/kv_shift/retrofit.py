@@ -42,27 +42,27 @@ def retrofit(model: Any, **options: Any) -> Any:
     if sliding or (window and getattr(source, "use_sliding_window", True)):
         raise UsageError(f"retrofit: attention over a window ({window}) is not supported, only full attention")
     known = set(KVShiftConfig().to_dict()) - {"model_type", "layer_types", "number_of_conv_states", "architectures"}
-    kept = {name: value for name, value in source.to_dict().items() if name in known}
+    settings = {name: value for name, value in source.to_dict().items() if name in known}
     try:
-        config = KVShiftConfig(**kept | family | options | {"shift_init": "identity"})
+        config = KVShiftConfig(**settings | family | options | {"shift_init": "identity"})
     except Exception as error:  # the strict dataclass wraps what its validators say
         raise UsageError(f"retrofit: {str(error.__cause__ or error).splitlines()[-1].strip()}") from error
     config._attn_implementation = source._attn_implementation
     with torch.device("meta"):
-        made = KVShiftForCausalLM(config)
-    made = made.to(model.dtype)
-    missing, unexpected = made.load_state_dict(model.state_dict(), strict=False, assign=True)
+        shifted = KVShiftForCausalLM(config)
+    shifted = shifted.to(model.dtype)
+    missing, unexpected = shifted.load_state_dict(model.state_dict(), strict=False, assign=True)
     foreign = [*(name for name in missing if "kv_shift" not in name), *unexpected]
     if foreign:
         raise UsageError(f"retrofit: {source.model_type} has other parameters than expected: {', '.join(foreign[:3])}")
     device = model.device
-    for module in made.modules():
+    for module in shifted.modules():
         if hasattr(module, "targets"):
             module.to_empty(device=device, recurse=False)
             module.float()
-            made._init_weights(module)
+            shifted._init_weights(module)
     with device:  # its buffers are computed, not stored
-        made.model.rotary_emb = type(made.model.rotary_emb)(config=config)
-    made.tie_weights()
-    made.generation_config = model.generation_config
-    return made.train(model.training)
+        shifted.model.rotary_emb = type(shifted.model.rotary_emb)(config=config)
+    shifted.tie_weights()
+    shifted.generation_config = model.generation_config
+    return shifted.train(model.training)

