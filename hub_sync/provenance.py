@@ -35,7 +35,10 @@ _REQUIRED = ("step", "config", "inputs", "fingerprint", "code", "files", "report
 
 
 def fingerprint(
-    uses: str, method_version: int, config: Mapping[str, Any], inputs: Mapping[str, ArtifactRef],
+    uses: str,
+    method_version: int,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, ArtifactRef],
     sources: Mapping[str, str],
 ) -> str:
     """SHA-256 (hex) over what determines a step's result: kind, method version, config without settings of speed

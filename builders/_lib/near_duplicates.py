@@ -1,14 +1,12 @@
 """Near duplicates by the Jaccard similarity of two texts' shingles (n-grams of words).
 
-`highest_similarity` is exact and compares two lists of texts that are in memory; `MinHashIndex` estimates, keeps 32
-numbers of each text, and takes one text after another.
+`MinHashIndex` estimates, keeps 32 numbers of each text, and takes one text after another; `near_index.NearIndex` is
+exact and compares with a fixed set of texts.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence, Set
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,25 +43,6 @@ def shingles(text: str, size: int = 5, fold_digits: bool = True) -> set[str]:
     """
     tokens = words(text, fold_digits)
     return {" ".join(tokens[n : n + size]) for n in range(max(1, len(tokens) - size + 1))}
-
-
-def highest_similarity(texts: Sequence[Set[str]], others: Iterable[Set[str]]) -> list[float]:
-    """For each of `texts`, given as its shingles, its highest Jaccard similarity to any of `others`, 0 to 1.
-
-    Work grows with the number of shared shingles, not with the number of pairs.
-    """
-    index: dict[str, list[int]] = defaultdict(list)
-    relevant: set[str] = set().union(*texts)
-    sizes = []
-    for number, other in enumerate(others):
-        sizes.append(len(other))
-        for shingle in other & relevant:  # of most texts few or none
-            index[shingle].append(number)
-    highest = []
-    for text in texts:
-        shared = Counter(number for shingle in text for number in index.get(shingle, ()))
-        highest.append(max((n / (len(text) + sizes[number] - n) for number, n in shared.items()), default=0.0))
-    return highest
 
 
 class MinHashIndex:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .._lib.near_duplicates import highest_similarity, shingles, words
+from .._lib.near_duplicates import words
+from .._lib.near_index import Hashes, NearIndex, shingle_hashes
 
 SAME = "same question"
 NEAR = "nearly the same"
@@ -44,25 +45,23 @@ def clean(items: Sequence[Item], near: float | None) -> None:
     """
     # Choices count, in an order of their own: short questions ("Which of these is true?") differ in them alone.
     texts = {id(item): " ".join((item.row["question"], *sorted(item.row["choices"]))) for item in items}
-    grams = {} if near is None else {name: shingles(text) for name, text in texts.items()}
+    hashes = {} if near is None else {name: shingle_hashes(text) for name, text in texts.items()}
     for split, held_out in (("validation", ("test",)), ("train", ("test", "validation"))):
         against = [item for item in items if item.split in held_out and not item.left_out]
-        _leave_out([item for item in items if item.split == split], against, near, grams)
+        _leave_out([item for item in items if item.split == split], against, near, hashes)
 
 
 def _leave_out(
-    candidates: Sequence[Item], against: Sequence[Item], near: float | None, grams: dict[int, set[str]]
+    candidates: Sequence[Item], against: Sequence[Item], near: float | None, hashes: dict[int, Hashes]
 ) -> None:
     questions = {same_words(item.row["question"]) for item in against}
     held_groups = {item.group for item in against if item.group}
     # A test that is not taken holds nothing out; a test question that is the same as another holds out as one.
-    similarity = [0.0] * len(candidates)
-    if near is not None:
-        similarity = highest_similarity(*([grams[id(item)] for item in part] for part in (candidates, against)))
-    for item, highest in zip(candidates, similarity, strict=True):
+    index = NearIndex((hashes[id(item)] for item in against), near) if near is not None else None
+    for item in candidates:
         if same_words(item.row["question"]) in questions:
             item.left_out = SAME
-        elif near is not None and highest >= near:
+        elif index is not None and len(index.matches(hashes[id(item)])):
             item.left_out = NEAR
     gone = {item.group for item in candidates if item.left_out and item.group}
     for item in candidates:

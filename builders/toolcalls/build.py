@@ -9,31 +9,29 @@ functions would be merged into one struct, and a model trained on `"arguments": 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
-from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.licence_ids import LicenceId
-from ...hub_sync.text import utf8
 from .._lib.cards import add_sources, add_table, describe
 from .._lib.context import local_context
 from .._lib.language import UNKNOWN
-from .._lib.near_duplicates import NEAR, highest_similarity, shingles, words
 from .._lib.rejections import Rejections, max_rejected_share
+from .._lib.row_writer import RowWriter
 from .._lib.sources import Source, read_records
-from .._lib.splits import groups, is_test
 from .._lib.tool_rows import convert
+from .split import TEST, TRAIN, Splitter
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict, Features
-
-Row = dict[str, Any]
+    from datasets import Dataset, DatasetDict, Features
 
 
 class ToolCallsConfig(BaseModel):
@@ -89,117 +87,89 @@ def build(config: ToolCallsConfig, context: StepContext | None = None) -> Datase
     from datasets import DatasetDict
 
     context = context or local_context()
-    rows: list[Row] = []
+    writer = RowWriter(context.workdir / "rows", features())
+    splitter = Splitter(
+        context.workdir, seed=config.seed, dedup=config.dedup, keep_without_tools=config.keep_without_tools
+    )
     rejections = Rejections()
     changes: Counter[str] = Counter()
     origins = []
     for name, records, origin in read_records(config.sources, config.timeout, context.workdir / "sources"):
         origins.append(origin)
-        accepted = rejections.convert(name, records, lambda record: convert(record, config.language, changes))
-        rows += [row | {"source": name} for row in accepted]
+        for row in rejections.convert(name, records, lambda record: convert(record, config.language, changes)):
+            if splitter.add(row):
+                writer.write("rows", row | {"source": name})
     rejections.check(config.max_rejected_share)
-    rows, dropped = choose(rows, config)
-    splits, near = split(rows, config)
-    dropped["near_duplicates_of_train_left_out_of_test"] = near
-    if not splits["train"]:
+    sides = splitter.sides(config.test_fraction, config.max_rows)
+    if not (sides == TRAIN).any():
         raise DataError(
             f"no row is left for the train split of {rejections.read.total()} records: lower test_fraction or "
             "add sources"
         )
-    _report(config, context, splits, origins, rejections, dropped, changes)
-    return DatasetDict({name: make_dataset(part, features()) for name, part in splits.items() if part})
-
-
-def choose(rows: list[Row], config: ToolCallsConfig) -> tuple[list[Row], dict[str, int]]:
-    """Drop duplicates and what the settings leave out. Returns the rows and counts by reason."""
-    dropped: Counter[str] = Counter()
-    rows_left: list[Row] = []
-    used_keys: set[str] = set()
-    for row in rows:
-        if not config.keep_without_tools and not row["tools"]:
-            dropped["without_tools"] += 1
-            continue
-        requests = [" ".join(words(m["content"], False)) for m in row["messages"] if m["role"] == "user"]
-        keys = {row["id"]} | ({"\n".join(requests)} if config.dedup else set())
-        if keys & used_keys:
-            dropped["duplicates"] += 1
-            continue
-        used_keys |= keys
-        rows_left.append(row)
-    if config.max_rows is not None and len(rows_left) > config.max_rows:
-        # The choice is a hash of the content: it does not depend on the order of the sources.
-        ranked = sorted(rows_left, key=lambda r: hashlib.sha256(utf8(f"{config.seed}:{r['id']}")).digest())
-        chosen = {r["id"] for r in ranked[: config.max_rows]}
-        dropped["above_max_rows"] = len(rows_left) - config.max_rows
-        rows_left = [r for r in rows_left if r["id"] in chosen]
-    return rows_left, dict(dropped)
-
-
-def split(rows: list[Row], config: ToolCallsConfig) -> tuple[dict[str, list[Row]], int]:
-    """Whole groups to train or test; returns the splits and how many near-duplicates were left out of test."""
-    sides: dict[str, list[Row]] = {"train": [], "test": []}
-    for row, group in zip(rows, groups(rows), strict=True):
-        sides["test" if is_test(group, config.test_fraction, config.seed) else "train"].append(row)
-    test, train = ([shingles(_text(row)) for row in sides[name]] for name in ("test", "train"))
-    nearest = highest_similarity(test, train)
-    apart = [r for r, similarity in zip(sides["test"], nearest, strict=True) if similarity < NEAR]
-    near = len(sides["test"]) - len(apart)
-    return {"train": sides["train"], "test": apart}, near
-
-
-def _text(row: Row) -> str:
-    return " ".join(message["content"] for message in row["messages"])
+    rows = writer.finish()["rows"]
+    splits = {name: rows.select(np.flatnonzero(sides == side)) for name, side in (("train", TRAIN), ("test", TEST))}
+    _report(config, context, splits, origins, rejections, splitter.dropped, changes)
+    return DatasetDict({name: part for name, part in splits.items() if len(part)})
 
 
 def _report(
     config: ToolCallsConfig,
     context: StepContext,
-    splits: dict[str, list[Row]],
+    splits: Mapping[str, Dataset],
     origins: list[str],
     rejections: Rejections,
-    dropped: dict[str, int],
+    dropped: Counter[str],
     changes: Counter[str],
 ) -> None:
     report = context.report
-    rows = [row for part in splits.values() for row in part]
+    found = {name: _measure(part) for name, part in splits.items()}
+    languages = sorted({code for figures, _ in found.values() for code in figures if len(code) < 4})
     describe(report, __file__)
     report.card |= {
-        "language": sorted({row["language"] for row in rows} - {UNKNOWN}),
+        "language": [code for code in languages if code != UNKNOWN],
         "license": config.license,
         "source_datasets": list(config.derived_from) or ["original"],
     }
     add_sources(report, origins)
     report.counts |= {name: count for name, count in sorted(dropped.items()) if count}
     report.counts |= {f"{name}_rows": len(part) for name, part in splits.items()}
-    names = {name: {t["function"]["name"] for row in part for t in row["tools"]} for name, part in splits.items()}
-    shared = sorted(names["train"] & names["test"])
-    add_table(
-        report,
-        "What is in it",
-        ["", *splits],
-        [[title, *(int(measure(part)) for part in splits.values())] for title, measure in _MEASURES]
-        + [
-            [f"in language {code}", *(sum(r["language"] == code for r in part) for part in splits.values())]
-            for code in sorted({row["language"] for row in rows})
-        ]
-        + [["different functions", *(len(names[name]) for name in splits)]],
-        f"{len(shared)} function names occur in both splits, next to others.",
-    )
+    titles = {name: name for name in _FIGURES} | {code: f"in language {code}" for code in languages}
+    table = [[title, *(figures[name] for figures, _ in found.values())] for name, title in titles.items()]
+    table.append(["different functions", *(len(names) for _, names in found.values())])
+    shared = found["train"][1] & found["test"][1]
+    note = f"{len(shared)} function names occur in both splits, next to others."
+    add_table(report, "What is in it", ["", *splits], table, note)
     rejections.describe(report)
     if changes:
-        add_table(
-            report,
-            "What was changed to read the records",
-            ["change", "records"],
-            [[what, count] for what, count in changes.most_common()],
-        )
+        rows = [[what, count] for what, count in changes.most_common()]
+        add_table(report, "What was changed to read the records", ["change", "records"], rows)
 
 
-_MEASURES: tuple[tuple[str, Any], ...] = (
-    ("conversations", len),
-    ("... that offer functions", lambda part: sum(bool(r["tools"]) for r in part)),
-    ("... with a call", lambda part: sum(r["n_calls"] > 0 for r in part)),
-    ("calls", lambda part: sum(r["n_calls"] for r in part)),
-    ("turns", lambda part: sum(len(r["messages"]) for r in part)),
-    ("characters of JSON", lambda part: sum(len(json.dumps(r["messages"], ensure_ascii=False)) for r in part)),
-)
+_FIGURES = (
+    "conversations", "... that offer functions", "... with a call", "calls", "turns", "characters of JSON",
+)  # fmt: skip
+
+
+def _measure(rows: Dataset) -> tuple[Counter[str], set[str]]:
+    """(counts by the names of `_FIGURES` and by language, names of functions) of a split, a batch at a time."""
+    import pyarrow.compute as pc
+
+    figures: Counter[str] = Counter()
+    names: set[str] = set()
+
+    @lru_cache(1 << 14)
+    def name_of(tool: str) -> str:
+        return str(json.loads(tool)["function"]["name"])
+
+    for batch in rows.with_format("arrow").iter(1000):
+        turns, tools = (pc.list_flatten(batch[name]).cast("string") for name in ("messages", "tools"))
+        figures["conversations"] += batch.num_rows
+        figures["... that offer functions"] += pc.sum(pc.greater(batch["n_tools"], 0)).as_py()
+        figures["... with a call"] += pc.sum(pc.greater(batch["n_calls"], 0)).as_py()
+        figures["calls"] += pc.sum(batch["n_calls"]).as_py()
+        figures["turns"] += len(turns)
+        # As json.dumps writes the list: brackets, and ", " between turns.
+        figures["characters of JSON"] += (pc.sum(pc.utf8_length(turns)).as_py() or 0) + 2 * len(turns)
+        figures.update(batch["language"].to_pylist())
+        names.update(map(name_of, tools.unique().to_pylist()))
+    return figures, names

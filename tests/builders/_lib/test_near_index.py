@@ -67,6 +67,14 @@ def test_a_pair_that_shares_only_what_very_many_share_is_missed() -> None:
     assert of(one_word, 0.5, most=20).matches(shingle_hashes(one_word[3])).tolist() == [3]
 
 
+def test_digits_are_alike() -> None:
+    index = of(["please tell me how much I should tip for a bill of 20 dollars in Rome"], 1.0)
+    assert (
+        index.matches(shingle_hashes("please tell me how much I should tip for a bill of 35 dollars in Rome")).size
+        == 1
+    )
+
+
 def test_of_no_texts_none_matches() -> None:
     assert of([], 0.5).matches(shingle_hashes("a b c")).tolist() == []
 

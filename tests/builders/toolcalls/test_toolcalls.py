@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubwright.builders._lib.near_duplicates import highest_similarity, shingles
 from hubwright.builders._lib.tool_rows import convert
 from hubwright.builders.toolcalls import Source, ToolCallsConfig, build
 from hubwright.environments.schema import violation
@@ -238,15 +237,6 @@ def test_related_conversations_stay_on_one_side(tmp_path: Path) -> None:
     splits = build(config(write(tmp_path, records), test_fraction=0.3), StepContext("c", tmp_path, tmp_path))
     names = {k: {t["function"]["name"] for r in s for t in r["tools"]} for k, s in splits.items()}
     assert names["train"] and names["test"] and not names["train"] & names["test"]
-
-
-def test_near_duplicates_are_measured() -> None:
-    base = "please tell me how much I should tip for a bill of 20 dollars in Rome"
-    close, far = highest_similarity(
-        [shingles(base.replace("20", "35")), shingles("quite another question about the weather of tomorrow")],
-        [shingles(base)],
-    )
-    assert close == 1.0 and far == 0.0
 
 
 def test_questions_that_differ_in_a_number_are_no_duplicates(tmp_path: Path) -> None:

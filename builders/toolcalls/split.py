@@ -1,0 +1,88 @@
+"""Which conversations are used, and on which side: decided by hashes, whatever the number of rows.
+
+Conversations that offer the same set of functions, or that open with the same question (digits aside), are one group;
+a group goes to one side as a whole. Test rows that are near duplicates of train rows are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...hub_sync.text import utf8
+from .._lib.disk_set import DiskSet
+from .._lib.near_duplicates import NEAR, words
+from .._lib.near_index import HashFile, NearIndex, shingle_hashes
+from .._lib.row_groups import RowGroups
+from .._lib.splits import group_keys, is_test
+
+LEFT_OUT, TRAIN, TEST = 0, 1, 2
+Row = dict[str, Any]
+
+
+class Splitter:
+    """Rows are added one by one; `sides` decides when all are there.
+
+    Args:
+        folder: for hashes and keys of the rows; in memory are about 100 bytes per row.
+        dedup: rows with equal user turns (case and marks aside) are duplicates, as rows with one id are.
+        keep_without_tools: use rows that offer no function.
+    """
+
+    def __init__(self, folder: Path, *, seed: int, dedup: bool, keep_without_tools: bool) -> None:
+        self.dropped: Counter[str] = Counter()
+        self._seed, self._dedup, self._keep_without_tools = seed, dedup, keep_without_tools
+        self._keys = DiskSet(folder / "row_keys")
+        self._groups = RowGroups(folder / "group_keys")
+        self._hashes = HashFile(folder / "shingles")
+        self._ranks = array("Q")
+
+    def add(self, row: Row) -> bool:
+        """Take a row up; False, and counted in `dropped`, if it is not to be used."""
+        if not self._keep_without_tools and not row["tools"]:
+            self.dropped["without_tools"] += 1
+            return False
+        keys = [f"id {row['id']}"]
+        if self._dedup:
+            requests = [" ".join(words(m["content"], False)) for m in row["messages"] if m["role"] == "user"]
+            keys.append("user " + "\n".join(requests))
+        if any(key in self._keys for key in keys):
+            self.dropped["duplicates"] += 1
+            return False
+        for key in keys:
+            self._keys.add(key)
+        self._groups.add(group_keys(row))
+        self._hashes.add(shingle_hashes(" ".join(message["content"] for message in row["messages"])))
+        self._ranks.append(int.from_bytes(hashlib.sha256(utf8(f"{self._seed}:{row['id']}")).digest()[:8]))
+        return True
+
+    def sides(self, test_fraction: float, max_rows: int | None) -> np.ndarray:
+        """(rows,) int8 in the order of `add`: LEFT_OUT, TRAIN or TEST. What is left out is counted in `dropped`."""
+        chosen = np.ones(len(self._ranks), bool)
+        if max_rows is not None and max_rows < len(chosen):
+            # The choice is a hash of the content: it does not depend on the order of the sources.
+            ranks = np.frombuffer(self._ranks, np.uint64)
+            chosen = ranks <= np.partition(ranks, max_rows - 1)[max_rows - 1]
+            self.dropped["above_max_rows"] = int((~chosen).sum())
+        names = self._groups.names(chosen)
+        held_out = np.fromiter((is_test(name, test_fraction, self._seed) for name in names), bool, len(chosen))
+        sides = np.where(chosen, np.where(held_out, TEST, TRAIN), LEFT_OUT).astype(np.int8)
+        test = np.flatnonzero(sides == TEST)
+        near = self._near_train(test, np.flatnonzero(sides == TRAIN))
+        sides[test[near]] = LEFT_OUT
+        self.dropped["near_duplicates_of_train_left_out_of_test"] = int(near.sum())
+        return sides
+
+    def _near_train(self, test: np.ndarray, train: np.ndarray) -> np.ndarray:
+        """(test rows,) bool: the row is a near duplicate of a train row."""
+        near = np.zeros(len(test), bool)
+        if len(test):
+            index = NearIndex((self._hashes[number] for number in test), NEAR)
+            for number in train:
+                near[index.matches(self._hashes[number])] = True
+        return near
