@@ -1,7 +1,5 @@
 """Calls as models write them, read without running anything."""
 
-from __future__ import annotations
-
 import ast
 import operator
 import warnings

@@ -4,8 +4,6 @@ A definition is `{"name", "description", "parameters": JSON Schema, "responses":
 of what a model sees (`as_openai`).
 """
 
-from __future__ import annotations
-
 import inspect
 import json
 import re

@@ -7,8 +7,6 @@ one step earlier, with a message a model can read; it is the only bar where ther
 Frames on both pipes: four bytes of length, big endian, then JSON.
 """
 
-from __future__ import annotations
-
 import importlib
 import io
 import json

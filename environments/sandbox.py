@@ -7,8 +7,6 @@ Whatever the code does, `call` returns within its time: with a value, or with on
 is contained and how: `jail.py`. Bounds are our choice.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -7,8 +7,6 @@ their size and depth, the number of keywords that are evaluated and the time of 
 Loaded in sandboxes as well (`stubs.py`): no import of ours.
 """
 
-from __future__ import annotations
-
 import json
 import threading
 import time

@@ -6,8 +6,6 @@ Read: OpenAI's `{"type": "function", "function": {...}}`, the bare function (gla
 `Optional[str]`, `Union[int, str]`, `STRING`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

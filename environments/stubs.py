@@ -10,8 +10,6 @@ seed, its name and the arguments alone. A rule says what a field of a result is 
     ["same", parameter, rule]      the argument, where it is given, else by the rule
 """
 
-from __future__ import annotations
-
 import datetime
 import json
 import random

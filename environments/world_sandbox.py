@@ -1,7 +1,5 @@
 """The worlds of `worlds/`, loaded in a sandbox, where builders make calls and evaluations play them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import ModuleType
 from typing import Any

@@ -1,7 +1,5 @@
 """Adapters: repositories that hold changes of a model, and name the model in `adapter_config.json`."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable

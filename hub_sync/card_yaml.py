@@ -4,8 +4,6 @@ The limits are checked on the parser's events, before anything is composed: comp
 deeply enough ends the process. What passes can always be sent as JSON.
 """
 
-from __future__ import annotations
-
 import datetime
 import json
 import re

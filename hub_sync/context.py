@@ -8,8 +8,6 @@ All three describe what they made through `context.report`; the card and `proven
 so every value put there must be JSON.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field

@@ -14,8 +14,6 @@ The exit codes are part of the command line's contract (docs/reference/exit-code
 | 130 | – | interrupted; run the same command again to continue |
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from difflib import get_close_matches
 

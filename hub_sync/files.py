@@ -1,7 +1,5 @@
 """Hashes, atomic writes and exclusive locks: the few file operations everything durable is built on."""
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import json

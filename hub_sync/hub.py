@@ -1,7 +1,5 @@
 """The one place where huggingface_hub's exceptions become our one-line errors."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The Hub's licence ids, and what people write for them."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`recipe.lock`: repository, commit and fingerprint of every artifact a recipe read or made."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

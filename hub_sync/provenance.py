@@ -5,8 +5,6 @@ newest last: a model that was trained and then evaluated has two. The card is re
 else, so no figure in a card can differ from what the step measured.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Pull an artifact: pinned to a commit, cached by huggingface_hub, and verified against the hub's own hashes."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ A field says so of itself:
     workers: int = Field(1, ge=1, json_schema_extra=SPEED, description="Processes.")
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

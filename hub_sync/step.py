@@ -1,7 +1,5 @@
 """What a package says of its steps: its `steps.py` holds a StepSpec for each word of a recipe's `uses:`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

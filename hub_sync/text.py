@@ -4,8 +4,6 @@
 a data set that is built is refused instead (`is_well_formed`), with a reason that is counted.
 """
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 T = TypeVar("T")

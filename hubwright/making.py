@@ -1,7 +1,5 @@
 """What a step makes: its function is called, then provenance, plots and card are written, then done.json proves it."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What is known before a run works: whether the inputs' licences let every step publish its result."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

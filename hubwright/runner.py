@@ -8,8 +8,6 @@ Killed anywhere, the same command continues: a published step is found by its fi
 from its folder after its hashes were checked, a working one gets its work folder back.
 """
 
-from __future__ import annotations
-
 import logging
 import shutil
 import time

@@ -1,7 +1,5 @@
 """A config's `source` values: local files count by content, Hub references by commit; no local path is recorded."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`hubwright verify REPO@REV`: check a published artifact against its own provenance, and that against the hub."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any

@@ -10,8 +10,6 @@ traffic/                     requests and answers of all steps (inference.store)
 A folder is removed once its step is published, unless `keep_work`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Strict YAML with line numbers: duplicate keys, anchors and tags are refused, and every key knows its line."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

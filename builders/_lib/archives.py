@@ -1,7 +1,5 @@
 """Files of a wheel, read in memory: never unpacked, so that no name in it becomes a path, and never imported."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -1,7 +1,5 @@
 """Calls and results that stand in texts: `<tool_call>`, `<functioncall>`, `[f(a=1)]`, `<tool_response>`."""
 
-from __future__ import annotations
-
 import ast
 import json
 import re

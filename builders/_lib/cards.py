@@ -1,7 +1,5 @@
 """Parts of a report that several builders fill in the same way."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A step's context outside a recipe: a temporary folder and an empty report."""
 
-from __future__ import annotations
-
 import atexit
 import shutil
 import tempfile

@@ -13,8 +13,6 @@
 Values are compared without case, repeated blanks and thousands separators, 5 as 5.0. All of it is our choice.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Word lists, phrases and prompts: YAML files beside the module that uses them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The requests of a published test set, whatever its columns, to keep them out of what is built."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A set of hashes in a memory-mapped file: which rows were there already, in constant memory."""
 
-from __future__ import annotations
-
 import hashlib
 import mmap
 from pathlib import Path

@@ -8,8 +8,6 @@
 A row that would mix them (a held-out function among others, planned and offered sets of different splits) is in none.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Set
 from typing import Any

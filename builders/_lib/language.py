@@ -1,7 +1,5 @@
 """The language of a text as far as its script tells it."""
 
-from __future__ import annotations
-
 import re
 
 UNKNOWN = "und"  # ISO 639's word for undetermined

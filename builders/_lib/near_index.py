@@ -5,8 +5,6 @@ n - ceil(t n) + 1 of each (the prefix filter of Bayardo et al., 2007). Only thos
 so an ending that thousands of texts have costs nothing.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from array import array

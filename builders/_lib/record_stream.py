@@ -1,7 +1,5 @@
 """Records of JSON files one after another, however large the file is."""
 
-from __future__ import annotations
-
 import codecs
 import json
 from collections.abc import Iterator

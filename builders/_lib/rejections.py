@@ -1,7 +1,5 @@
 """Records that make no row: counted by source and reason, limited to a share, shown on the card."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """Functions nearest to a request by TF-IDF, to be offered beside those that it needs."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Groups of rows that share keys, directly or through others, for any number of rows."""
 
-from __future__ import annotations
-
 import hashlib
 import mmap
 from array import array

@@ -1,7 +1,5 @@
 """Files that builders read: by path, by URL, or out of a data set on the Hub; named without a path of this machine."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import tempfile

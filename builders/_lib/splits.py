@@ -4,8 +4,6 @@ Conversations that offer the same set of functions, or that open with the same q
 group; a group goes to one side as a whole, by a hash.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 from typing import Any

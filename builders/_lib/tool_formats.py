@@ -12,8 +12,6 @@
 Told apart by what is in a row, not by a setting. What cannot be read is RowRejected with a reason.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

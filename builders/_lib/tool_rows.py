@@ -3,8 +3,6 @@
 Out: `messages` with `tool_calls` and `role: tool`, `tools` as JSON Schemas. `formats.py` says what is read.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import Counter

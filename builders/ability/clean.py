@@ -1,7 +1,5 @@
 """Nothing of the tests in what is trained on: not the question, not nearly it, not a translation of it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

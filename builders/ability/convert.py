@@ -1,7 +1,5 @@
 """From a source's record to a row: question, choices, answer, solution, and the text to train on."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

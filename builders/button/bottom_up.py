@@ -4,8 +4,6 @@ One function a phase, after BUTTON (arXiv 2410.12952). Limits of length are a li
 for: our choice.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

@@ -3,8 +3,6 @@
 Every function raises ValueError; what stands before its first colon is counted as the reason.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """What the teacher is told: the texts and examples of prompts.yaml as messages."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence

@@ -13,8 +13,6 @@ imported row keeps its line in `original`, and `to_button` gives that back as lo
 Text of our own template needs none: it is read and written again byte for byte.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ calls or a final answer; of several candidate replies the decision of most is ta
 function knows its definition and the call. What the assistant agent knew beforehand is not in the row.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping

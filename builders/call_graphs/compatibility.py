@@ -4,8 +4,6 @@ Sampling among thousands of tools at random rarely yields a valid call graph, so
 All figures are our choice.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from itertools import permutations
 

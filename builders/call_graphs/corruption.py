@@ -5,8 +5,6 @@
 Each function corrupts a valid row in place; conversation_checks finds every fault. Our choice.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import random

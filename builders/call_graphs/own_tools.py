@@ -19,8 +19,6 @@ Without `CHANGES` any tool may change something, and no call whose outcome is un
 user's and is imported as any module; its calls run in the sandbox.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import inspect
 from collections.abc import Callable

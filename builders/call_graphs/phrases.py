@@ -1,7 +1,5 @@
 """Phrases around the calls of a plan (phrases.yaml), and how one is chosen."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections import Counter

@@ -13,8 +13,6 @@ The graph can be recovered from the values (our choice): a value that is passed 
 returned by another call before.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field

@@ -1,7 +1,5 @@
 """Tools that compositions are sampled from: definitions, types and wording."""
 
-from __future__ import annotations
-
 import string
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field

@@ -11,8 +11,6 @@
 Our choice; the paper has the first alone.
 """
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence

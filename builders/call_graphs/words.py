@@ -4,8 +4,6 @@ Templates are in phrases.yaml and in the worlds. No line names a tool or the ord
 assistant's to find. No turn says a phrase of six words twice.
 """
 
-from __future__ import annotations
-
 import itertools
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Does a document hold a test's question? Runs of words that both have, as is usual for web corpora."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 
 from ...hub_sync.context import StepContext

@@ -1,7 +1,5 @@
 """The FB-Bench card: composition, lengths and the licence as it stands; its texts are in card.yaml."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from statistics import mean, median

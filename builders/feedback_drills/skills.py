@@ -5,8 +5,6 @@ for every seed, so that the split (a hash of the key) keeps a problem on one sid
 are in skills.yaml.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

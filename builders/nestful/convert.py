@@ -1,7 +1,5 @@
 """NESTFUL's own records as definitions and rows, and what is wrong with them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Seal-Tools' own records as definitions and rows, and what is wrong with them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any

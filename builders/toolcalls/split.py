@@ -4,8 +4,6 @@ Conversations that offer the same set of functions, or that open with the same q
 a group goes to one side as a whole. Test rows that are near duplicates of train rows are left out.
 """
 
-from __future__ import annotations
-
 import hashlib
 from array import array
 from collections import Counter

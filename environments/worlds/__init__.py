@@ -23,8 +23,6 @@ All worlds share one state: a contact's city has weather, and a flight's price c
 top-level package `worlds` in the sandbox, so they import the standard library and one another alone.
 """
 
-from __future__ import annotations
-
 from types import ModuleType
 from typing import Any
 

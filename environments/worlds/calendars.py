@@ -1,7 +1,5 @@
 """Everybody's calendar: events in a city on a day."""
 
-from __future__ import annotations
-
 import random
 from typing import Annotated, Any, TypedDict
 

@@ -1,7 +1,5 @@
 """Restaurants and their tables."""
 
-from __future__ import annotations
-
 import random
 from typing import Annotated, Any, TypedDict
 

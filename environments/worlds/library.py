@@ -1,7 +1,5 @@
 """A library with a branch in every city: books and loans."""
 
-from __future__ import annotations
-
 import random
 from typing import Annotated, Any, TypedDict
 

@@ -1,7 +1,5 @@
 """Currencies, and an account for everybody."""
 
-from __future__ import annotations
-
 import random
 from typing import Annotated, Any, TypedDict
 

@@ -1,7 +1,5 @@
 """Parcels under way between the cities. The shop's orders are shipped as parcels, too."""
 
-from __future__ import annotations
-
 import random
 from typing import Annotated, Any, Literal, TypedDict
 

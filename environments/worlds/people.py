@@ -1,7 +1,5 @@
 """An address book with everybody in it."""
 
-from __future__ import annotations
-
 import random
 from typing import Annotated, Any, TypedDict
 

@@ -1,7 +1,5 @@
 """The state that all worlds share, and the kinds of things in it."""
 
-from __future__ import annotations
-
 import random
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """An online shop: products, and orders that are delivered to a city."""
 
-from __future__ import annotations
-
 import random
 from typing import Annotated, Any, TypedDict
 

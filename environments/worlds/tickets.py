@@ -1,7 +1,5 @@
 """Support tickets about the shop's orders."""
 
-from __future__ import annotations
-
 import random
 from typing import Annotated, Any, Literal, TypedDict
 

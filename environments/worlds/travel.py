@@ -1,7 +1,5 @@
 """Flights and hotels between a dozen cities."""
 
-from __future__ import annotations
-
 import random
 from typing import Annotated, Any, TypedDict
 

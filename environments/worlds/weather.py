@@ -1,7 +1,5 @@
 """Weather in each city: now, and on each day of the forecast."""
 
-from __future__ import annotations
-
 import random
 from typing import Any, Literal, TypedDict
 

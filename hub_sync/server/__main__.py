@@ -1,7 +1,5 @@
 """`python -m hubwright.hub_sync.server --root DIR --port N`: serve, without the command line's dependencies."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys

@@ -3,8 +3,6 @@
 Starlette gives requests and responses; routing is our own (routing.py says why).
 """
 
-from __future__ import annotations
-
 import logging
 import secrets
 import sqlite3

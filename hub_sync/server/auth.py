@@ -5,8 +5,6 @@ reads public repositories, members of a namespace read its private ones, and tho
 administrator (the local user that a fresh hub starts with) may write to every namespace.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac

@@ -1,7 +1,5 @@
 """Repository cards: README.md's YAML head, its checks, and its body as HTML that is safe to show."""
 
-from __future__ import annotations
-
 import contextlib
 from functools import lru_cache
 from typing import Any

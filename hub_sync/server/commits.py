@@ -1,7 +1,5 @@
 """Commits: applying operations to a branch in one transaction, history, and three-way merges."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field

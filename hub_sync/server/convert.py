@@ -4,8 +4,6 @@
 the libraries' environment, apart from the caller. The weights are dequantized, not improved: quantization error stays.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -5,8 +5,6 @@ number of commits it has, in one transaction; files that both sides changed diff
 merged.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json

@@ -1,7 +1,5 @@
 """What the API tells about repositories, files and commits, as JSON values."""
 
-from __future__ import annotations
-
 import datetime
 from collections.abc import Iterable, Sequence
 from html import escape

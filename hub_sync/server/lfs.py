@@ -4,8 +4,6 @@ A repository refers to a large file only after the file was uploaded to it, or w
 in another repository. Without that rule, knowing a SHA-256 would be enough to read somebody's private file.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import secrets

@@ -3,8 +3,6 @@
 Everything a client sends that later becomes a path segment, a ref or a row passes through here first.
 """
 
-from __future__ import annotations
-
 import re
 
 from ..text import is_well_formed

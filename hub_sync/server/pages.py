@@ -1,7 +1,5 @@
 """Rendering of the pages that a person sees in a browser: Jinja templates, one style sheet, no scripts anywhere."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Matching of `.gitattributes` and `.gitignore` lines, as far as a hub needs it."""
 
-from __future__ import annotations
-
 import fnmatch
 import re
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The clients read the headers `X-Error-Code` and `X-Error-Message`; some texts ar
 because a client compares them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """Repositories: creating, moving, deleting, their refs, and what a revision means."""
 
-from __future__ import annotations
-
 import sqlite3
 import time
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ preupload never tells a file's current hash: with it, a client that finds its co
 and never sends the commit, nor the parent it was prepared on, and a lost race goes unnoticed.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import binascii

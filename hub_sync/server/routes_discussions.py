@@ -1,7 +1,5 @@
 """Routes of pull requests and discussions. What is not here (editing comments, reactions) answers 501."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from starlette.responses import JSONResponse, Response

@@ -1,7 +1,5 @@
 """Routes that read: tree listings, paths-info, history, and `resolve`, which hands out a file's bytes."""
 
-from __future__ import annotations
-
 import base64
 import itertools
 import mimetypes

@@ -3,8 +3,6 @@
 Browsers send Basic credentials only below the folder that asked for them, so they never reached the other pages.
 """
 
-from __future__ import annotations
-
 from urllib.parse import parse_qs, quote
 
 from starlette.responses import RedirectResponse, Response

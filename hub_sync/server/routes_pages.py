@@ -1,7 +1,5 @@
 """Routes of the pages: what each shows, collected from the store."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from pathlib import Path

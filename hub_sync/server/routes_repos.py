@@ -1,7 +1,5 @@
 """Routes about repositories as a whole: account, create, move, delete, settings, info, lists, refs, cards."""
 
-from __future__ import annotations
-
 import base64
 import os
 from importlib.metadata import version

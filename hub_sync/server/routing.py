@@ -7,8 +7,6 @@ Templates: `{T}` models, datasets or spaces; `{P}` the optional page prefix `dat
 two segments of a repository id; `{x}` one segment; `{x*}` the rest, slashes included.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

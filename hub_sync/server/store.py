@@ -5,8 +5,6 @@ discussion rows become visible together or not at all. WAL with `synchronous=FUL
 returned survives a crash of the process and of the machine.
 """
 
-from __future__ import annotations
-
 import json
 import sqlite3
 import threading

@@ -8,8 +8,6 @@ The API is version 1: newer calls (upload grants, shards v2) answer 404, and cli
 across repositories answer 404 as well: they would tell one user what another one stores.
 """
 
-from __future__ import annotations
-
 import contextlib
 import mmap
 import secrets

@@ -5,8 +5,6 @@ a hash is divisible by four; each node is BLAKE3 keyed with NODE_KEY over lines 
 hex as four little-endian 64-bit words. All integers are little-endian.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The `hubwright` command. Data goes to stdout, messages to stderr; heavy imports wait until a command needs them."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

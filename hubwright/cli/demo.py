@@ -1,7 +1,5 @@
 """`hubwright demo`: a recipe end to end on a local hub, from the package and PyPI packages alone."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

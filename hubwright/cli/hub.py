@@ -1,7 +1,5 @@
 """`hubwright hub`: serve, env, seed, status. Results go to stdout, messages to stderr."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated

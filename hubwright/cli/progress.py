@@ -1,7 +1,5 @@
 """What `hubwright run` shows: states on stderr as they come, a table at the end on stdout, and `events.jsonl`."""
 
-from __future__ import annotations
-
 import json
 import logging
 import sys

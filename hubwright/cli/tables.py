@@ -1,7 +1,5 @@
 """Tables on stdout: aligned columns, names never cut."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

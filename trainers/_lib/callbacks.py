@@ -1,7 +1,5 @@
 """Callbacks of every training: what it shows, how it stops on request, and after which step it ends."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What SFT and DPO have in common: one process's training of a chat model by one of TRL's trainers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -5,8 +5,6 @@ half its files, and the next run stops at it. Here a checkpoint counts only once
 written last and holds every file's size and SHA-256. All else is moved aside, never deleted unseen.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -3,8 +3,6 @@
 This module imports neither torch nor transformers: a recipe is validated in milliseconds.
 """
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator

@@ -1,7 +1,5 @@
 """Control tokens of a model that a text of a row may spell: what a model writes itself is no danger in an answer."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Collection, Sequence

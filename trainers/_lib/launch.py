@@ -6,8 +6,6 @@ CPU processes, through ACCELERATE_USE_CPU: `accelerate launch --cpu` starts one 
 `python -m hubwright.trainers._lib.launch JOB.json` runs one process of a job; `launch` starts them all.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

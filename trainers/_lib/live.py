@@ -1,7 +1,5 @@
 """The loss as a curve in a terminal, and which figures stand below it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """What happens around a trainer: loading, guards, resuming, publishing, reporting."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

@@ -1,7 +1,5 @@
 """The model that a training starts from, its tokenizer, and what it cannot do, known before anything is trained."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import Any

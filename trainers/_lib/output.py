@@ -1,7 +1,5 @@
 """What is published: model and tokenizer in safetensors and text, no pickle, no path of this machine."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """From transformers' log history to the report: curves, metrics and card facts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from ...hub_sync.context import StepContext

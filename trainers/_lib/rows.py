@@ -4,8 +4,6 @@ A row is used as it is, used after a change that is counted, or refused for a re
 what lies in the row: the data set's columns say where to look and whether nulls are Arrow's padding.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

@@ -4,8 +4,6 @@ An assistant turn of which nothing is shown would teach to end at once. Every pa
 rendered once more: a part is shown if its mark is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Chat templates: ours, and the guard that refuses a template which would hide tools or mask nothing."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

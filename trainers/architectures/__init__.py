@@ -5,8 +5,6 @@ architecture as one of its own, and `report.describe(model, report)`, what its c
 torch.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from importlib.util import find_spec
 from pkgutil import iter_modules

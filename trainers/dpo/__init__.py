@@ -12,8 +12,6 @@ Data: `prompt`, `chosen`, `rejected` (+ `tools`), as text or turns. A prompt tha
 them; without a column `prompt` it is what the responses have in common.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

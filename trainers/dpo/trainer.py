@@ -1,7 +1,5 @@
 """TRL's DPOTrainer with cut pairs accounted for and checkpoints that prove themselves."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

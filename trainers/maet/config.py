@@ -3,8 +3,6 @@
 Constants that the paper's method section would give were not available: defaults marked "recalled" are ours.
 """
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator

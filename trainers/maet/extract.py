@@ -4,8 +4,6 @@ It is run on the ability corpus and on a general one in the same language; the d
 made where it is used (`maet_transfer`), so that its factors can be chosen without training again.
 """
 
-from __future__ import annotations
-
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from .. import pretrain

@@ -3,8 +3,6 @@
 Scores are float32 and not negative, and are read like a checkpoint's tensors, a few rows at a time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

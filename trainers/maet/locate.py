@@ -1,7 +1,5 @@
 """Recipe step `maet_locate`: MAET's first stage, which weights an ability calls for, as a data set of masks."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from datasets import Dataset, Features, Value

@@ -4,8 +4,6 @@ The file is safetensors with one uint8 vector a tensor, the bits packed from the
 the shape of each. A tensor that is not in it has no weight of the ability.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Of equal scores those that come first, by the tensor's name and then by place.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """Trainers of MAET: only the weights of a mask move, or none moves and what they are called for is summed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any

@@ -10,8 +10,6 @@ Two passes: the cosines rank all tensors, so they come first. Only the paper's a
 they leave open is our choice. A tensor that R(A) does not touch is not ranked, and a cosine with a zero vector is 0.
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Recipe step `maet_transfer`: abilities and languages, each trained from the base, added to it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

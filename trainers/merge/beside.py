@@ -1,7 +1,5 @@
 """The files that a model needs beside its weights: those that config, tokenizer and processor name, and their code."""
 
-from __future__ import annotations
-
 import ast
 import json
 from collections.abc import Iterable, Iterator

@@ -3,8 +3,6 @@
 No tensor is ever held whole, and nothing but safetensors is opened.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -4,8 +4,6 @@ transformers' own loader says so, on the meta device: it reads headers and holds
 megabytes of its own, so it runs in another process unless this one has loaded it anyway.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import subprocess

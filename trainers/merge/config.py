@@ -1,7 +1,5 @@
 """What is merged, and how. No torch: a recipe is validated in milliseconds."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

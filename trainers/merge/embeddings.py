@@ -1,7 +1,5 @@
 """Embeddings that parents hold in different ways: tied or stored twice, or of other vocabularies."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

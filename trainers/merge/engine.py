@@ -1,7 +1,5 @@
 """The merge: every tensor in blocks, several tensors at a time; no byte depends on blocks, shards or threads."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait

@@ -4,8 +4,6 @@ Sums are made over tiles that depend on the tensor's shape alone, in float64, an
 (`math.fsum`); the k-th largest magnitude is found by counting, in two passes over the bits of the float32 numbers.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ What would merge differently here is refused by name: slices of layers, settings
 tensor, and methods that only mergekit has. The form is that of mergekit 0.1.5.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path

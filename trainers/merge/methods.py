@@ -5,8 +5,6 @@ that is called on every block once and in order and may use the block's memory f
 (base, [model, ...]), float32. Nothing depends on how a tensor is cut into blocks.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 

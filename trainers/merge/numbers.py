@@ -1,7 +1,5 @@
 """Tensors' bytes as float32 numbers and back. numpy knows no bfloat16: it is the upper half of a float32."""
 
-from __future__ import annotations
-
 from typing import TypeAlias
 
 import numpy as np

@@ -3,8 +3,6 @@
 Only JSON and headers of weights are read here, so that parents that do not go together are refused before any work.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import re

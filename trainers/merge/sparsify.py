@@ -4,8 +4,6 @@ Each function looks at all models' changes and returns a `keep(number, change)` 
 blocks in order. `densities` are the shares of elements that stay, one a model, from 0 to 1.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Literal

@@ -5,8 +5,6 @@ belong. A tensor that is on the disk is noted in a journal; what is not noted is
 when all of them are whole.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

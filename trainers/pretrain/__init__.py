@@ -10,8 +10,6 @@ Killed at any moment and started again, a run on CPU ends with the same bytes: w
 place in the data come back, streaming included.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

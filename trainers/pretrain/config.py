@@ -1,7 +1,5 @@
 """Settings of pre-training. Nothing heavy is imported: a recipe is checked in milliseconds."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator

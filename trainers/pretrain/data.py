@@ -8,8 +8,6 @@ A document longer than a row is read in windows. Each begins with the last token
 but the document's first is predicted exactly once; but what the window before said is not seen.
 """
 
-from __future__ import annotations
-
 import json
 from collections import deque
 from collections.abc import Iterator, Sequence

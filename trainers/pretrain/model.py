@@ -1,7 +1,5 @@
 """The model to train: from random weights by its architecture, or a trained one, perhaps retrofitted."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

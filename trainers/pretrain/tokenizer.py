@@ -4,8 +4,6 @@ No token is added on its own (no bos, no eos), so a text and the same text cut i
 of context and continuation need. The special tokens have the same ids in every tokenizer made here.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections import Counter
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """The training itself: transformers' Trainer, with aligned labels, exact evaluation and a stream that resumes."""
 
-from __future__ import annotations
-
 import logging
 import math
 import resource

@@ -11,8 +11,6 @@ Every row is accounted for: cut ones and ones without a supervised token are cou
 there are too many of the latter. Killed at any moment and started again, a run ends with the same bytes.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """TRL's SFTTrainer with every row accounted for and checkpoints that prove themselves."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a card says of rows over stubs of definitions."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Mapping
 

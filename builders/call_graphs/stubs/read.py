@@ -5,8 +5,6 @@ user asks for (words.py). Fields and parameters of one domain that mean the same
 calls are chained. Tools that a test with other functions calls (`test_out_domain`) are left out.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import re

@@ -4,8 +4,6 @@ What is read gives rules of `environments/stubs.py`; what a user may say are val
 a text that only somebody who knew the subject could write: such a field makes a definition unusable.
 """
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Mapping, Sequence

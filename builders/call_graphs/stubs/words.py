@@ -5,8 +5,6 @@ maintenance task on {aircraft_id}, with {task_result}", where an aircraft is "th
 "the task result completed". An argument that the description speaks of takes the place of those words.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any

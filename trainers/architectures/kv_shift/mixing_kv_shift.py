@@ -4,8 +4,6 @@
 an autograd function that makes no copy of its input; while compiling the reference, which the compiler fuses.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """What a model has made of its scalars: the paper's table 4, and curves by layer and head for the card."""
 
-from __future__ import annotations
-
 from typing import Any
 
 # (a1 > a2, b1 > b2): is the key, is the value, more of this position than of the one before?

@@ -1,7 +1,5 @@
 """A trained Llama or Qwen model as a KV shifting model that says the same, to be trained on from there."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from ....hub_sync.errors import UsageError
