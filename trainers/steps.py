@@ -1,58 +1,63 @@
 """The trainers: steps that publish models, and what is measured on their weights."""
 
-from collections.abc import Mapping
+from typing import Any
 
-from ..hub_sync.refs import RepoType
 from ..hub_sync.step import Role, StepSpec
 
-
-def _trainer(
-    config: str, run: str, help: str, inputs: Mapping[str, Role], version: int = 1, publishes: RepoType = "model"
-) -> StepSpec:
-    """A step of this package; `config` and `run` name modules below it."""
-    here = "hubwright.trainers."
-    return StepSpec("trainer", here + config, here + run, publishes, help, inputs, version, extra="train")
+MODEL, DATASET = Role("model"), Role("dataset")
+TUNED = {"model": Role("model", folds=True), "dataset": DATASET}
 
 
-_MODEL, _DATA, _ANY_MODEL = Role("model"), Role("dataset"), Role("model", optional=True)
-_TUNING = {"model": Role("model", folds=True), "dataset": _DATA}
+def _trainer(config: str, run: str, help: str, **more: Any) -> StepSpec:
+    """A step whose config is "module:Class" below this package; `run` is a function of that module or "module:function"."""
+    module = config.partition(":")[0]
+    function = run if ":" in run else f"{module}:{run}"
+    names = (f"hubwright.trainers.{name}" for name in (config, function))
+    return StepSpec("trainer", *names, **{"publishes": "model", "help": help, "extra": "train"} | more)
+
 
 STEPS: dict[str, StepSpec] = {
-    "sft": _trainer("sft:SFTConfig", "sft:train", "supervised fine-tuning on TRL's SFTTrainer", _TUNING, 2),
-    "dpo": _trainer("dpo:DPOConfig", "dpo:train", "direct preference optimisation on TRL's DPOTrainer", _TUNING, 2),
+    "sft": _trainer("sft:SFTConfig", "train", "supervised fine-tuning on TRL's SFTTrainer", inputs=TUNED, version=2),
+    "dpo": _trainer(
+        "dpo:DPOConfig", "train", "direct preference optimisation on TRL's DPOTrainer", inputs=TUNED, version=2
+    ),
     "pretrain": _trainer(
         "pretrain:PretrainConfig",
-        "pretrain:train",
+        "train",
         "pre-training from random weights, or of a trained model further, on transformers' Trainer",
-        {"dataset": _DATA, "model": Role("model", optional=True, folds=True), "tokenizer": _ANY_MODEL},
+        inputs={
+            "dataset": DATASET,
+            "model": Role("model", optional=True, folds=True),
+            "tokenizer": Role("model", optional=True),
+        },
         version=2,
     ),
     "merge": _trainer(
         "merge.config:MergeConfig",
         "merge.step:merge",
         "several models as one: linear, SLERP, task arithmetic, TIES, DARE, breadcrumbs, Model Stock",
-        {"base": _ANY_MODEL, "model_*": Role("model", ordered=True)},
+        inputs={"base": Role("model", optional=True), "model_*": Role("model", ordered=True)},
         version=2,
     ),
     "maet_locate": _trainer(
         "maet.config:LocateConfig",
         "maet.locate:locate",
         "MAET: which weights an ability calls for, as masks with a table",
-        {"model": _MODEL, "dataset": _DATA},
+        inputs={"model": MODEL, "dataset": DATASET},
         publishes="dataset",
     ),
     "maet_extract": _trainer(
         "maet.config:ExtractConfig",
         "maet.extract:extract",
         "MAET: training in which only the weights of a mask move",
-        {"model": _MODEL, "dataset": _DATA, "masks": _DATA},
+        inputs={"model": MODEL, "dataset": DATASET, "masks": DATASET},
         version=2,
     ),
     "maet_transfer": _trainer(
         "maet.config:TransferConfig",
         "maet.transfer_step:transfer_step",
         "MAET: abilities learned in one language and other languages' weights, added to a base tensor by tensor",
-        {"base": _MODEL, "ability_*": _MODEL, "general_*": _MODEL, "language_*": _MODEL, "mask_*": _DATA},
+        inputs={"base": MODEL, **dict.fromkeys(("ability_*", "general_*", "language_*"), MODEL), "mask_*": DATASET},
         version=2,
     ),
 }
