@@ -9,7 +9,7 @@ TUNED = {"model": Role("model", folds=True), "dataset": DATASET}
 
 
 def _trainer(config: str, run: str, help: str, **more: Any) -> StepSpec:
-    """A step whose config is "module:Class" below this package; `run` is a function of that module or "module:function"."""
+    """A step whose config is "module:Class" below this package, and `run` a function there or "module:function"."""
     module = config.partition(":")[0]
     function = run if ":" in run else f"{module}:{run}"
     names = (f"hubwright.trainers.{name}" for name in (config, function))
