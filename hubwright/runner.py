@@ -136,13 +136,13 @@ class _Run:
             return Outcome(step.name, state, job.fingerprint, ref, step.publish.tag, time.monotonic() - started)
 
         with translate_errors(f"{step.target.repo_type} {step.target.repo_id}"):
-            published = find_published(step.target, job.fingerprint)
-        if published is not None and not (selected and _tag_is_missing(published, step.publish.tag)):
-            self._record(job, published)
+            there = find_published(step.target, job.fingerprint)
+        if there is not None and not (selected and _tag_is_missing(there, step.publish.tag)):
+            self._record(job, there)
             if selected:  # a run that was killed after publishing left its folder
                 self._tidy(workdir.step_folder(self.base, step.name, job.fingerprint))
-            self.event(step.name, "skip", {"commit": published.revision})
-            return outcome("skipped", published)
+            self.event(step.name, "skip", {"commit": there.revision})
+            return outcome("skipped", there)
         if not selected:
             return outcome("pending", None)
         folder = workdir.step_folder(self.base, step.name, job.fingerprint)

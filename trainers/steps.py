@@ -12,8 +12,8 @@ def _trainer(config: str, run: str, help: str, **more: Any) -> StepSpec:
     """A step whose config is "module:Class" below this package, and `run` a function there or "module:function"."""
     module = config.partition(":")[0]
     function = run if ":" in run else f"{module}:{run}"
-    names = (f"hubwright.trainers.{name}" for name in (config, function))
-    return StepSpec("trainer", *names, **{"publishes": "model", "help": help, "extra": "train"} | more)
+    rest: dict[str, Any] = {"publishes": "model", "help": help, "extra": "train"}
+    return StepSpec("trainer", f"hubwright.trainers.{config}", f"hubwright.trainers.{function}", **rest | more)
 
 
 STEPS: dict[str, StepSpec] = {

@@ -90,7 +90,7 @@ def read_files(source: TextSource, timeout: float, folder: Path) -> tuple[list[F
     if Path(name).suffix not in ARCHIVES:
         if source.files is not None:
             raise UsageError(f"source {name}: is one file; leave out files {source.files!r}")
-        return [(name, partial(path.open, "rb"))], origin
+        return [(name, partial(_open, path))], origin
     if source.files is None:
         raise UsageError(f"source {name}: is an archive; set `files` to a pattern for the files inside it")
     try:
@@ -126,8 +126,12 @@ def _read_folder(source: TextSource, path: Path) -> tuple[list[File], str]:
     # The hub's cache holds links to its blobs, so that list_files, which passes links over, will not do.
     inside = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     names = fnmatch.filter(sorted(inside), source.files)
-    files: list[File] = [(n, partial(inside[n].open, "rb")) for n in names]
+    files: list[File] = [(n, partial(_open, inside[n])) for n in names]
     return _some(files, shown, source.files), f"{origin}, `{source.files}`"
+
+
+def _open(path: Path) -> IO[bytes]:
+    return path.open("rb")
 
 
 def _some(files: list[File], shown: str, pattern: str) -> list[File]:

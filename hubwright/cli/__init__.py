@@ -144,13 +144,13 @@ def clean(
 
     plan = load_plan(find_recipe(recipe), set_)
     removed = clean_work(plan, default_settings(plan, runs=runs, dry_run=dry_run), everything=everything)
-    rows = [{"folder": str(path), "state": state, "bytes": size} for path, state, size in removed]
     if format == "json":
+        rows = [{"folder": str(path), "state": state, "bytes": size} for path, state, size in removed]
         print(json.dumps({"recipe": plan.name, "removed": not dry_run, "folders": rows}))
         return
-    if rows:
-        print_table(("folder", "state", "MB"), [(r["folder"], r["state"], f"{r['bytes'] / 1e6:.1f}") for r in rows])
-    print(f"{'would free' if dry_run else 'freed'} {sum(r['bytes'] for r in rows) / 1e6:.1f} MB")
+    if removed:
+        print_table(("folder", "state", "MB"), [(path, state, f"{size / 1e6:.1f}") for path, state, size in removed])
+    print(f"{'would free' if dry_run else 'freed'} {sum(size for _, _, size in removed) / 1e6:.1f} MB")
 
 
 @app.command()
