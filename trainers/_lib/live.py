@@ -1,10 +1,8 @@
 """The loss as a curve in a terminal, and which figures stand below it."""
 
+import math
 from collections.abc import Sequence
-from itertools import pairwise
 
-HEIGHT, WIDTH = 8, 64
-_BLOCKS = " ▁▂▃▄▅▆▇█"
 # key of the log: (name, format)
 FIGURES = {
     "loss": ("loss", "{:.4g}"),
@@ -18,24 +16,29 @@ FIGURES = {
 
 
 def plot(
-    values: Sequence[float], width: int = WIDTH, height: int = HEIGHT, scale: tuple[float, float] | None = None
+    values: Sequence[float], width: int = 75, height: int = 8, scale: tuple[float, float] | None = None
 ) -> list[str]:
-    """A curve in block characters, highest line first; the ends of its scale stand beside the first and last line.
+    """Lines of a curve with its axes, drawn by plotext; values that are not finite are left out.
 
     Args:
-        values: in order; more than `width` of them are averaged to so many columns.
-        scale: lowest and highest value of the plot; None: those of the columns.
+        values: in order; more than four per character are averaged.
+        width: characters, with the axis.
+        height: lines, without the axis.
+        scale: lowest and highest value of the plot; None: those of the values.
     """
-    count = min(width, len(values))
-    edges = [i * len(values) // count for i in range(count + 1)] if count else []
-    columns = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
-    low, high = scale or ((min(columns), max(columns)) if columns else (0.0, 0.0))
-    span = (high - low) or 1.0
-    # The lowest value still draws one eighth of a line.
-    levels = [1 + round((value - low) / span * (8 * height - 1)) for value in columns]
-    lines = []
-    for row in range(height - 1, -1, -1):
-        drawn = "".join(_BLOCKS[min(8, max(0, level - 8 * row))] for level in levels)
-        label = f"{high:.4g}" if row == height - 1 else f"{low:.4g}" if row == 0 else ""
-        lines.append(f"{label:>9} │{drawn}")
-    return lines
+    import numpy as np
+    import plotext
+
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return []
+    plotext.clear_figure()
+    plotext.theme("clear")
+    plotext.plot_size(width, height + 3)
+    if scale is not None:
+        plotext.ylim(*scale)
+    parts = np.array_split(finite, min(len(finite), 4 * width))
+    plotext.plot(
+        [len(values) * (n + 1) / len(parts) for n in range(len(parts))], [p.mean() for p in parts], marker="braille"
+    )
+    return [line.rstrip() for line in plotext.uncolorize(plotext.build()).splitlines() if line.strip()]

@@ -303,10 +303,12 @@ def test_rows_of_12288_tokens_train(tmp_path: Path, packed: str) -> None:
 
 
 def test_the_loss_is_drawn_in_a_terminal() -> None:
-    lines = _live.plot([4.0, 3.0, 2.0, 1.0], width=10, height=2)
-    assert lines == ["        4 │█▃  ", "        1 │██▆▁"]
-    assert all(len(line) <= 11 + _live.WIDTH for line in _live.plot([1 / (i + 1) for i in range(1000)]))
-    assert _live.plot([2.0]) and _live.plot([])
+    falling = _live.plot([4.0, 3.0, math.nan, 2.0, 1.0], width=30, height=4)
+    assert falling[1].startswith("4.00") and falling[4].startswith("1.00") and "\x1b" not in "".join(falling)
+    first, last = (next(i for i, line in enumerate(falling[1:5]) if line[side].strip("│ ")) for side in (5, -2))
+    assert first < last
+    assert all(len(line) <= 75 for line in _live.plot([1 / (i + 1) for i in range(10_000)]))
+    assert len(_live.plot([2.0], scale=(0.0, 4.0))) == 11 and _live.plot([]) == _live.plot([math.inf]) == []
 
 
 def test_the_curve_is_shown_where_there_is_a_terminal(
