@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from .errors import DataError
 from .text import is_well_formed
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 Row = Mapping[str, Any]
+Encoder = Callable[[Any, str], Any]
 DEEPEST = 64  # levels of JSON that every reader takes
 LEAST, MOST = -(2**63), 2**64 - 1  # integers that datasets' reader gives back as integers
 
@@ -28,6 +31,8 @@ LEAST, MOST = -(2**63), 2**64 - 1  # integers that datasets' reader gives back a
 def unstorable(value: Any, depth: int = 0) -> str:
     """Why a JSON value would not be read back equal, else "". Returns text_not_unicode, number_out_of_range,
     nested_too_deeply or not_json."""
+    if depth == 0 and _is_plain(value):
+        return ""
     if depth > DEEPEST:
         return "nested_too_deeply"
     if isinstance(value, str):
@@ -47,6 +52,17 @@ def unstorable(value: Any, depth: int = 0) -> str:
     return "not_json"
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether a quick look shows that a value is storable. orjson takes no key but text, no half of a surrogate pair
+    and no integer beyond 64 bits; NaN, which it writes as null, and deep nesting need a closer look."""
+    strict = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+    try:
+        text = orjson.dumps(value, option=strict)
+    except TypeError:
+        return False
+    return b"null" not in text and text.count(b"[") + text.count(b"{") <= DEEPEST
+
+
 def make_dataset(rows: Iterable[Row], features: Features | None = None) -> Dataset:
     """The rows as a data set. Columns that `features` does not name get the type of `infer_features`; if there are
     any, the columns are in the order of the rows, else in that of `features`.
@@ -62,14 +78,29 @@ def make_dataset(rows: Iterable[Row], features: Features | None = None) -> Datas
         typed = infer_features(rows, missing) | whole
         whole = {name: typed[name] for name in dict.fromkeys([*names, *whole])}
     whole = Features(whole)
-    return Dataset.from_list([encode_row(row, whole, number) for number, row in enumerate(rows)], features=whole)
+    encode = row_encoder(whole)
+    return Dataset.from_list([encode(row, number) for number, row in enumerate(rows)], features=whole)
 
 
 def encode_row(row: Row, features: Mapping[str, Any], number: int = 0) -> dict[str, Any]:
-    """The row as `Dataset.from_list` or a generator of rows takes it: values of Json columns are JSON text. Raises
-    DataError for a value that would not be read back equal; `number` of the row is for the message."""
-    where = f"row {number}, column"
-    return {name: _encoded(row.get(name), feature, f"{where} {name}") for name, feature in features.items()}
+    """The row as `Dataset.from_list` or a generator of rows takes it: values of Json columns are JSON text.
+
+    Raises DataError for a value that would not be read back equal; `number` of the row is for the message.
+    """
+    return row_encoder(features)(row, number)
+
+
+def row_encoder(features: Mapping[str, Any]) -> Callable[[Row, int], dict[str, Any]]:
+    """`encode_row` for many rows of the same features: called with a row and its number."""
+    encoders = {name: _encoder(feature) for name, feature in features.items()}
+
+    def encode(row: Row, number: int) -> dict[str, Any]:
+        return {
+            name: row.get(name) if encoder is None else encoder(row.get(name), f"row {number}, column {name}")
+            for name, encoder in encoders.items()
+        }
+
+    return encode
 
 
 def infer_features(rows: Sequence[Row], names: Iterable[str]) -> Features:
@@ -96,25 +127,33 @@ def _has_object(value: Any) -> bool:
     return isinstance(value, Mapping) or (isinstance(value, list | tuple) and any(map(_has_object, value)))
 
 
-def _encoded(value: Any, feature: Any, where: str) -> Any:
+def _encoder(feature: Any) -> Encoder | None:
+    """What encodes a value of a column, called with the value and its place for errors; None: nothing has to."""
     from datasets import Json, List
 
+    if isinstance(feature, Json):
+        return _to_json
+    if isinstance(feature, List) and (inner := _encoder(feature.feature)):
+        return lambda value, where: (
+            [inner(part, where) for part in value] if isinstance(value, list | tuple) else value
+        )
+    fields = {key: _encoder(part) for key, part in feature.items()} if isinstance(feature, Mapping) else {}
+    if any(fields.values()):
+        return lambda value, where: (
+            {key: part(value.get(key), where) if part else value.get(key) for key, part in fields.items()}
+            if isinstance(value, Mapping)
+            else value
+        )
+    return None
+
+
+def _to_json(value: Any, where: str) -> str | None:
     if value is None:
         return None
-    if isinstance(feature, Json):
-        if why := unstorable(value):
-            raise DataError(f"{where}: {value!r:.80} cannot be stored ({why}); leave the row out or give it as text")
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(feature, List) and _holds_json(feature) and isinstance(value, list | tuple):
-        return [_encoded(part, feature.feature, where) for part in value]
-    if isinstance(feature, Mapping) and _holds_json(feature) and isinstance(value, Mapping):
-        return {key: _encoded(value.get(key), part, where) for key, part in feature.items()}
-    return value
-
-
-def _holds_json(feature: Any) -> bool:
-    from datasets import Json, List
-
-    if isinstance(feature, Mapping):
-        return any(map(_holds_json, feature.values()))
-    return isinstance(feature, Json) or (isinstance(feature, List) and _holds_json(feature.feature))
+    why = unstorable(value)
+    try:
+        if not why:
+            return json.dumps(value, ensure_ascii=False)
+    except TypeError:
+        why = "not_json"
+    raise DataError(f"{where}: {value!r:.80} cannot be stored ({why}); leave the row out or give it as text")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...hub_sync.json_columns import encode_row
+from ...hub_sync.json_columns import row_encoder
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
@@ -34,6 +34,7 @@ class RowWriter:
 
     def __init__(self, folder: Path, features: Features) -> None:
         self.features = features
+        self._encode = row_encoder(features)
         self.counts: Counter[str] = Counter()
         self._folder = folder
         self._writers: dict[str, ArrowWriter] = {}
@@ -44,7 +45,7 @@ class RowWriter:
         """Append a row. Raises DataError for a value of a `Json` column that would not be read back equal."""
         if split not in self._writers:
             self._open(split)
-        encoded = encode_row(row, self.features, self.counts[split])
+        encoded = self._encode(row, self.counts[split])
         self.counts[split] += 1
         self._rows[split].append(encoded)
         self._chars[split] += sum(map(_chars, encoded.values()))

@@ -4,6 +4,8 @@ This file, `mixing_kv_shift.py` and `modeling_kv_shift.py` need nothing but torc
 carries them, so that `from_pretrained(..., trust_remote_code=True)` works where hubwright is not installed.
 """
 
+from __future__ import annotations
+
 from huggingface_hub.dataclasses import strict
 from transformers import LlamaConfig
 

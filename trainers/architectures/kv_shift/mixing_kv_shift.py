@@ -4,6 +4,8 @@
 an autograd function that makes no copy of its input; while compiling the reference, which the compiler fuses.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import torch

@@ -10,6 +10,8 @@ What the position before is, is decided by `position_ids`: a document begins whe
 left padding and the first token need no flag of their own.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import torch

@@ -4,6 +4,8 @@ Products and sums are in float32. Gradients of the weights are summed per block 
 afterwards, so a run repeats bit by bit.
 """
 
+from __future__ import annotations
+
 import os
 
 import torch
