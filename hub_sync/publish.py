@@ -158,27 +158,32 @@ def _check_metadata(data: dict[str, Any]) -> None:
 def find_published(target: ArtifactRef, fingerprint: str) -> ArtifactRef | None:
     """The commit of `target` that already carries this fingerprint, or None.
 
-    The commit message's trailer is enough to find it (a merged pull request keeps its title only, so the mark is there
-    too); where history was squashed, main's provenance.json is read.
+    Commits are read newest first, page by page, up to the match. The message's trailer is enough to find it (a merged
+    pull request keeps its title only, so the mark is there too); where history was squashed, main's provenance.json is
+    read.
     """
     import json
 
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.utils import build_hf_headers, paginate
 
-    api = HfApi()
+    # `HfApi.list_repo_commits` reads every page before it returns.
+    address = f"{endpoint_url()}/api/{target.repo_type}s/{target.repo_id}/commits/main"
+    head = None
     try:
-        commits = api.list_repo_commits(**target.place)
+        for commit in paginate(address, params={}, headers=build_hf_headers()):
+            head = head or commit["id"]
+            if f"{TRAILER}{fingerprint}" in commit["message"] or _mark(fingerprint) in commit["title"]:
+                return replace(target, revision=commit["id"])
     except RepositoryNotFoundError:
         return None
-    for commit in commits:
-        if f"{TRAILER}{fingerprint}" in commit.message or _mark(fingerprint) in commit.title:
-            return replace(target, revision=commit.commit_id)
+    if head is None:
+        return None
     try:
-        head = commits[0].commit_id
         path = hf_hub_download(**target.place, filename="provenance.json", revision=head)
         records = json.loads(Path(path).read_text(encoding="utf-8"))["records"]
-    except (IndexError, EntryNotFoundError, ValueError, KeyError):
+    except (EntryNotFoundError, ValueError, KeyError):
         return None
     return replace(target, revision=head) if records[-1].get("fingerprint") == fingerprint else None
 

@@ -69,7 +69,8 @@ def pull(ref: ArtifactRef, allow_patterns: list[str] | None = None) -> Path:
     HubError. The result is remembered by size and modification time, so a second pull of a commit reads nothing
     and asks nothing of the network.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.file_download import repo_folder_name
     from huggingface_hub.utils import filter_repo_objects
 
     ref = ref.resolve()
@@ -79,10 +80,11 @@ def pull(ref: ArtifactRef, allow_patterns: list[str] | None = None) -> Path:
         with translate_errors(label):
             return Path(snapshot_download(**ref.place, revision=ref.revision, allow_patterns=allow_patterns))
 
-    folder = download()
     stamp = _stamp_path(ref, allow_patterns)
-    if _stamp_holds(stamp, folder):
+    folder = Path(constants.HF_HUB_CACHE).resolve() / repo_folder_name(**ref.place) / "snapshots" / ref.revision
+    if _stamp_holds(stamp, folder):  # snapshot_download looks at every file in several places
         return folder
+    folder = download()
     listed = list_remote_files(ref)
     remote = {path: listed[path] for path in filter_repo_objects(listed, allow_patterns=allow_patterns)}
     if allow_patterns and not remote:
@@ -128,6 +130,6 @@ def _stamp_holds(stamp: Path, folder: Path) -> bool:
     """True where every file is still the one that was verified, judged by size and modification time."""
     try:
         stamped = json.loads(stamp.read_text())
-        return all(_identity(folder / path) == identity for path, identity in stamped.items())
+        return bool(stamped) and all(_identity(folder / path) == identity for path, identity in stamped.items())
     except (OSError, ValueError):
         return False

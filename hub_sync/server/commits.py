@@ -1,5 +1,6 @@
 """Commits: applying operations to a branch in one transaction, history, and three-way merges."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -143,6 +144,13 @@ def history(store: Store, commit: str) -> Iterator[tuple[str, Commit]]:
         decoded = store.read_commit(sha)
         yield sha, decoded
         sha = decoded.parents[0] if decoded.parents else None
+
+
+def history_page(store: Store, commit: str, skip: int, most: int) -> tuple[list[tuple[str, Commit]], str | None]:
+    """At most `most` commits of the history of `commit`, without the first `skip`, and the one after them."""
+    rows = list(itertools.islice(history(store, commit), skip, skip + most))
+    parents = rows[-1][1].parents if rows else ()
+    return rows, parents[0] if parents else None
 
 
 def last_commits(store: Store, commit: str, paths: Sequence[str]) -> dict[str, tuple[str, Commit]]:

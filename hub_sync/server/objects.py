@@ -18,6 +18,7 @@ Kind = Literal["blob", "tree", "commit", "tag"]
 
 MODE_FILE = "100644"
 MODE_TREE = "40000"
+MODE_GONE = "0"  # in the difference of two trees: the second has no entry of this name
 # Git knows no empty directory; this is the tree of an empty repository.
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
@@ -40,11 +41,14 @@ class TreeEntry(NamedTuple):
 
 
 class GitObject(NamedTuple):
-    """An object ready to be stored: `data` is the body without git's header."""
+    """An object ready to be stored: `data` is the body without git's header. A tree that was made of another one, its
+    `base`, may bring the `difference` as well, which is stored instead where it is much smaller."""
 
     sha: str
     kind: Kind
     data: bytes
+    base: str = ""
+    difference: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -98,10 +102,30 @@ def make_object(kind: Kind, data: bytes) -> GitObject:
 
 
 def encode_tree(entries: Iterable[TreeEntry]) -> bytes:
-    """Encode a tree in git's order: by bytes, a folder compared as if its name ended in a slash."""
-    rows = [(e.name.encode() + (b"/" if e.is_tree else b""), e) for e in entries]
-    rows.sort(key=lambda row: row[0])
-    return b"".join(b"%s %s\x00%s" % (e.mode.encode(), e.name.encode(), bytes.fromhex(e.sha)) for _, e in rows)
+    """Encode a tree in git's order."""
+    return b"".join(
+        b"%s %s\x00%s" % (e.mode.encode(), e.name.encode(), bytes.fromhex(e.sha)) for e in in_git_order(entries)
+    )
+
+
+def in_git_order(entries: Iterable[TreeEntry]) -> list[TreeEntry]:
+    """Entries sorted by bytes, a folder compared as if its name ended in a slash."""
+    return sorted(entries, key=lambda e: e.name.encode() + b"/" if e.is_tree else e.name.encode())
+
+
+def difference(before: dict[str, TreeEntry], after: dict[str, TreeEntry]) -> bytes:
+    """What `apply_difference` needs to make the tree `after` of `before`, in the form of a tree."""
+    gone = (TreeEntry(MODE_GONE, name, "0" * 40) for name in before.keys() - after.keys())
+    return encode_tree([*(entry for name, entry in after.items() if before.get(name) != entry), *gone])
+
+
+def apply_difference(tree: dict[str, TreeEntry], changes: bytes) -> None:
+    """Turn the entries of a tree into those of the next one; their order is not git's any more."""
+    for entry in decode_tree(changes):
+        if entry.mode == MODE_GONE:
+            del tree[entry.name]
+        else:
+            tree[entry.name] = entry
 
 
 def decode_tree(data: bytes) -> list[TreeEntry]:

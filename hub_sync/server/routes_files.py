@@ -1,7 +1,6 @@
 """Routes that read: tree listings, paths-info, history, and `resolve`, which hands out a file's bytes."""
 
 import base64
-import itertools
 import mimetypes
 import re
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from .tree import find, listing
 TREE_PAGE = 1000
 EXPAND_PAGE = 100
 COMMITS_PAGE = 50
+COMMITS_LATER_PAGE = 500
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -87,16 +87,20 @@ def paths_info(call: Call) -> Response:
 
 @route("GET", "/api/{T}/{repo}/commits/{rev*}")
 def history(call: Call) -> Response:
+    """A page of commits, newest first. The next one starts at the commit that its cursor names, so that a page costs
+    the same wherever it lies and a branch that moves meanwhile does not shift it; `p` counts from the start. What is
+    sought is mostly on the first page: a client that names no `limit` gets longer ones after it."""
     repo, store = call.readable(), call.hub.store
-    commit = repos.resolve(store, repo, call.params["rev"])
+    commit = repos.resolve(store, repo, call.query.get("cursor") or call.params["rev"])
     page = call.int_query("p", 0, 0, 10**6)
     limit = call.int_query("limit", COMMITS_PAGE, 1, 1000)
     formatted = "formatted" in call.query.getlist("expand[]") + call.query.getlist("expand")
-    rows = list(itertools.islice(commits.history(store, commit), page * limit, (page + 1) * limit + 1))
+    rows, following = commits.history_page(store, commit, page * limit, limit)
     headers = {}
-    if len(rows) > limit:
-        headers["Link"] = next_link(call, {"p": str(page + 1), "limit": str(limit)})
-    return JSONResponse([info.commit_item(sha, c, formatted) for sha, c in rows[:limit]], headers=headers)
+    if following:
+        longer = call.query.get("limit", str(COMMITS_LATER_PAGE))
+        headers["Link"] = next_link(call, {"cursor": following, "limit": longer, "p": "0"})
+    return JSONResponse([info.commit_item(sha, c, formatted) for sha, c in rows], headers=headers)
 
 
 class Content(NamedTuple):

@@ -155,11 +155,11 @@ def file(call: Call) -> Response:
 
 @route("GET", "/{P}{repo}/commits/{rev*}")
 def log(call: Call) -> Response:
-    frame, number = _frame(call, call.params["rev"]), call.int_query("p", 0, 0, 10**6)
-    start = number * COMMITS_SHOWN
-    rows = list(itertools.islice(commits.history(call.hub.store, frame["commit"]), start, start + COMMITS_SHOWN + 1))
-    items = [info.commit_item(sha, commit) for sha, commit in rows[:COMMITS_SHOWN]]
-    return page(call, "page_commits", frame | {"history": items, "page": number, "more": len(rows) > len(items)})
+    frame, cursor = _frame(call, call.params["rev"]), call.query.get("cursor")
+    start = repos.resolve(call.hub.store, frame["repo"], cursor) if cursor else frame["commit"]
+    rows, following = commits.history_page(call.hub.store, start, 0, COMMITS_SHOWN)
+    items = [info.commit_item(sha, commit) for sha, commit in rows]
+    return page(call, "page_commits", frame | {"history": items, "cursor": cursor, "following": following})
 
 
 @route("GET", "/{P}{repo}/commit/{rev}")

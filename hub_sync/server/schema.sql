@@ -13,9 +13,10 @@ CREATE TABLE repos (
     id INTEGER PRIMARY KEY AUTOINCREMENT, type TEXT NOT NULL, namespace TEXT NOT NULL COLLATE NOCASE,
     name TEXT NOT NULL COLLATE NOCASE, private INTEGER NOT NULL, gated TEXT, sdk TEXT,
     created REAL NOT NULL, updated REAL NOT NULL, UNIQUE (type, namespace, name));
+-- `data` is the object's body; where `base` names another tree, the difference from that one.
 CREATE TABLE objects (
     sha TEXT PRIMARY KEY, kind TEXT NOT NULL, size INTEGER NOT NULL, data BLOB,
-    blob TEXT, lfs TEXT, lfs_size INTEGER);
+    blob TEXT, lfs TEXT, lfs_size INTEGER, base TEXT);
 CREATE TABLE refs (
     repo INTEGER NOT NULL REFERENCES repos(id) ON DELETE CASCADE, name TEXT NOT NULL,
     target TEXT NOT NULL, tip TEXT NOT NULL, PRIMARY KEY (repo, name)) WITHOUT ROWID;

@@ -15,14 +15,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from .objects import Commit, GitObject, TreeEntry, decode_commit, decode_tree, parse_pointer
+from . import objects as git
+from .objects import Commit, GitObject, TreeEntry, decode_commit, decode_tree
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 30.0
 TREE_CACHE_ENTRIES = 100_000
 LISTING_CACHE_ENTRIES = 200_000
+DIFFERENCE_MIN_BYTES = 4096  # smaller trees are stored whole: one page of the database
+CHAIN_MOST = 64  # differences between a tree and one that is stored whole
 _CHUNK = 500  # SQLite's oldest limit on bound variables is 999
 
+
+_CHAIN = """
+    WITH RECURSIVE chain (data, base) AS (
+        SELECT data, base FROM objects WHERE sha=? AND kind='tree'
+        UNION ALL SELECT o.data, o.base FROM objects o JOIN chain ON o.sha = chain.base)
+    SELECT data, base FROM chain"""
 
 _Entries = TypeVar("_Entries", bound=Sized)
 
@@ -83,6 +92,9 @@ class Store:
             if version == 0:
                 for statement in Path(__file__).with_name("schema.sql").read_text().split(";\n"):
                     db.execute(statement)
+                db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            elif version == 1:  # its trees are stored whole and stay so
+                db.execute("ALTER TABLE objects ADD COLUMN base TEXT")
                 db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             elif version != SCHEMA_VERSION:
                 raise ValueError(f"{path} has schema {version}, this version reads {SCHEMA_VERSION}")
@@ -157,21 +169,39 @@ class Store:
     def put_objects(self, objects: Iterable[GitObject]) -> None:
         """Store objects; those already there are left alone. Pointers are recognised by their content."""
         rows = []
-        for sha, kind, data in objects:
-            lfs, lfs_size = (kind == "blob" and parse_pointer(data)) or (None, None)
-            rows.append((sha, kind, len(data), data, None, lfs, lfs_size))
+        for one in objects:
+            lfs, lfs_size = (one.kind == "blob" and git.parse_pointer(one.data)) or (None, None)
+            data, base = (one.difference, one.base) if self._is_short(one) else (one.data, None)
+            rows.append((one.sha, one.kind, len(one.data), data, None, lfs, lfs_size, base))
         with self.write() as db:
-            db.executemany("INSERT INTO objects VALUES (?,?,?,?,?,?,?) ON CONFLICT DO NOTHING", rows)
+            db.executemany("INSERT INTO objects VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING", rows)
+
+    def _is_short(self, tree: GitObject) -> bool:
+        """True where a tree is stored as its difference: reading it takes few rows and about twice its own bytes."""
+        if not tree.base or len(tree.data) < DIFFERENCE_MIN_BYTES:
+            return False
+        sizes = [len(data) for data, base in self._chain(tree.base) if base]
+        return len(sizes) < CHAIN_MOST and sum(sizes) + len(tree.difference) <= len(tree.data) // 2
+
+    def _chain(self, tree: str) -> list[sqlite3.Row]:
+        """(data, base) of a tree, of the one that it is stored as a difference from, and so on to one stored whole."""
+        rows = self.db.execute(_CHAIN, (tree,)).fetchall()
+        if not rows or rows[-1]["base"]:
+            raise LookupError(f"tree {tree} is not in the database")
+        return rows
 
     def put_large_blob(self, sha: str, size: int, sha256: str) -> None:
         """Record a git blob whose bytes lie in the blob folder under `sha256`."""
         with self.write() as db:
             db.execute(
-                "INSERT INTO objects VALUES (?,'blob',?,NULL,?,NULL,NULL) ON CONFLICT DO NOTHING", (sha, size, sha256)
+                "INSERT INTO objects VALUES (?,'blob',?,NULL,?,NULL,NULL,NULL) ON CONFLICT DO NOTHING",
+                (sha, size, sha256),
             )
 
     def read_object(self, sha: str, kind: str) -> bytes:
         """The body of an object held in the database. Raises LookupError where it is absent or of another kind."""
+        if kind == "tree":
+            return git.encode_tree(self.read_tree(sha).values())
         row = self.db.execute("SELECT data FROM objects WHERE sha=? AND kind=?", (sha, kind)).fetchone()
         if row is None or row[0] is None:
             raise LookupError(f"{kind} {sha} is not in the database")
@@ -182,7 +212,14 @@ class Store:
 
     def read_tree(self, sha: str) -> dict[str, TreeEntry]:
         """The entries of a tree by name, in git's order. Shared with other callers: not to be changed."""
-        return self._trees.get(sha, lambda: {e.name: e for e in decode_tree(self.read_object(sha, "tree"))})
+        return self._trees.get(sha, lambda: self._tree(sha))
+
+    def _tree(self, sha: str) -> dict[str, TreeEntry]:
+        *differences, whole = self._chain(sha)
+        entries = {e.name: e for e in decode_tree(whole["data"])}
+        for row in reversed(differences):
+            git.apply_difference(entries, row["data"])
+        return {e.name: e for e in git.in_git_order(entries.values())} if differences else entries
 
     def blob_location(self, sha: str) -> tuple[bytes | None, str | None, int]:
         """(content, sha256 in the blob folder, size) of a git blob; exactly one of the first two is set."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .objects import EMPTY_TREE, MODE_FILE, MODE_TREE, GitObject, TreeEntry, encode_tree, make_object
+from .objects import EMPTY_TREE, MODE_FILE, MODE_TREE, GitObject, TreeEntry, difference, encode_tree, make_object
 from .problems import bad_request, entry_not_found
 from .store import Store
 
@@ -138,4 +138,7 @@ class TreeEditor:
             else:
                 entries[name] = TreeEntry(MODE_TREE, name, sha)
         root = make_object("tree", encode_tree(entries.values()))
+        if self._original != EMPTY_TREE:
+            before = read_entries(self._store, self._original)
+            root = root._replace(base=self._original, difference=difference(before, entries))
         return root.sha, [*objects, root]

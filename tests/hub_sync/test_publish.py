@@ -79,6 +79,28 @@ def test_replaces_or_adds(api, tmp_path, target):
     assert find_published(target, "f2").revision == commits(api, target)[1]
 
 
+def test_find_published_stops_at_the_newest_match(api, tmp_path, target, monkeypatch):
+    from huggingface_hub import utils
+
+    read: list[str] = []
+    original = utils.paginate
+
+    def counted(*args, **kwargs):
+        for commit in original(*args, **kwargs):
+            read.append(commit["id"])
+            yield commit
+
+    for number in range(3):
+        folder = folder_of(tmp_path / f"{number}", {"x.txt": f"{number}"})
+        publish(folder, target, fingerprint=f"f{number}", title="t")
+    monkeypatch.setattr(utils, "paginate", counted)
+    for fingerprint, count in (("f2", 1), ("f1", 2), ("absent", 4)):
+        read.clear()
+        match = find_published(target, fingerprint)
+        assert read == commits(api, target)[:count] and (match is None) == (fingerprint == "absent")
+    assert find_published(ArtifactRef("dataset", f"{target.repo_id}-none"), "f1") is None
+
+
 def test_stale_parent_is_refused(api, tmp_path, target):
     first = publish(folder_of(tmp_path / "a", {"x.txt": "1"}), target, fingerprint="f1", title="first")
     publish(folder_of(tmp_path / "b", {"x.txt": "2"}), target, fingerprint="f2", title="second")

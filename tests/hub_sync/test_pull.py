@@ -35,6 +35,15 @@ def test_pulls_the_commit(api, ref):
     assert (pull(ref) / "b.txt").read_bytes() == b"new"
 
 
+def test_second_pull_looks_at_the_stamp_only(ref, monkeypatch):
+    folder = pull(ref)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda **_: pytest.fail("called again"))
+    assert pull(ref) == folder
+    (folder / "b.txt").unlink()
+    with pytest.raises(pytest.fail.Exception):
+        pull(ref)
+
+
 def test_second_pull_needs_no_hub(ref):
     folder = pull(ref)
     code = (

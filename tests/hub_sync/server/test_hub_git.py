@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import zlib
+from contextlib import closing
 
 import pytest
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubwright.hub_sync.server import names, objects
+from hubwright.hub_sync.errors import StorageError
+from hubwright.hub_sync.server import EmbeddedHub, names, objects, store
 from hubwright.hub_sync.server.patterns import Glob, is_ignored, is_lfs, parse_ignore, parse_lfs_rules
 from hubwright.hub_sync.server.problems import Problem
 from hubwright.hub_sync.server.routes_files import parse_range
+from hubwright.hub_sync.server.state import open_hub
 from hubwright.hub_sync.server.tree import TreeEditor, walk
 
 
@@ -22,7 +26,10 @@ def export(state, folder, repo_name):
     git = ["git", "-C", str(folder)]
     subprocess.run(["git", "init", "-q", "--bare", str(folder)], check=True)
     for row in state.store.db.execute("SELECT sha, kind, data, blob FROM objects"):
-        data = bytes(row["data"]) if row["data"] is not None else b"".join(state.blobs.read(row["blob"]))
+        if row["kind"] == "tree":
+            data = state.store.read_object(row["sha"], "tree")
+        else:
+            data = bytes(row["data"]) if row["data"] is not None else b"".join(state.blobs.read(row["blob"]))
         made = folder / "objects" / row["sha"][:2] / row["sha"][2:]
         made.parent.mkdir(exist_ok=True)
         made.write_bytes(zlib.compress(b"%s %d\x00" % (row["kind"].encode(), len(data)) + data))
@@ -49,9 +56,7 @@ def test_git_accepts_every_object(server, admin, repo, tmp_path):
     admin.create_commit(repo, [CommitOperationAdd("p", b"p")], commit_message="p", revision="refs/pr/1")
     admin.merge_pull_request(repo, 1)
     git = export(server.state, tmp_path / "bare", repo.split("/")[1])
-    check = subprocess.run([*git, "fsck", "--full", "--strict"], capture_output=True, text=True)
-    assert check.returncode == 0, check.stdout + check.stderr
-    assert "error" not in check.stderr and "warning" not in check.stderr
+    fsck(git)
     log = subprocess.run([*git, "log", "--format=%s", "main"], capture_output=True, text=True, check=True).stdout
     assert log.splitlines() == ["pull (#1)", "second — with ünïcode", "first", "initial commit"]
     listed = subprocess.run([*git, "ls-tree", "-r", "-z", "--name-only", "main"], capture_output=True, check=True)
@@ -60,10 +65,83 @@ def test_git_accepts_every_object(server, admin, repo, tmp_path):
     assert tag == admin.list_repo_refs(repo).tags[0].target_commit
 
 
+def fsck(git):
+    check = subprocess.run([*git, "fsck", "--full", "--strict"], capture_output=True, text=True)
+    assert check.returncode == 0, check.stdout + check.stderr
+    assert "error" not in check.stderr and "warning" not in check.stderr
+
+
+def test_large_folder_is_stored_as_differences_that_git_accepts(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "CHAIN_MOST", 5)
+    with EmbeddedHub(tmp_path / "hub") as hub:
+        api = HfApi(endpoint=hub.endpoint, token=hub.token)
+        api.create_repo("acme/flat")
+        files = {f"d/{number:03d}.txt" for number in range(0, 600, 2)}
+        api.create_commit("acme/flat", [CommitOperationAdd(path, path.encode()) for path in files], commit_message="m")
+        states = []
+        for number in range(1, 16):
+            gone = {f"d/{number * 2:03d}.txt", f"d/{number * 20:03d}.txt"} & files
+            new = {f"d/{number * 2 - 1:03d}.txt", f"d/{number * 2:03d}.txt/below"}  # a file becomes a folder
+            operations = [*map(CommitOperationDelete, gone), *(CommitOperationAdd(path, b"new") for path in new)]
+            commit = api.create_commit("acme/flat", operations, commit_message=f"{number}")
+            files = files - gone | new
+            states.append((commit.oid, set(files)))
+        rows = hub.state.store.db.execute(
+            "SELECT base, size, LENGTH(data) AS stored FROM objects WHERE kind='tree' AND size > 4096"
+        ).fetchall()
+        assert len(rows) == 16 and [bool(row["base"]) for row in rows] == [False, *[True] * 5] * 2 + [
+            False,
+            *[True] * 3,
+        ]
+        assert sum(row["stored"] for row in rows if row["base"]) < 0.2 * rows[0]["size"]
+        fsck(export(hub.state, tmp_path / "bare", "flat"))
+    with EmbeddedHub(tmp_path / "hub") as hub:  # nothing of it in memory
+        api = HfApi(endpoint=hub.endpoint, token=hub.token)
+        for sha, expected in states:
+            assert set(api.list_repo_files("acme/flat", revision=sha)) == {".gitattributes", *expected}
+
+
+def test_root_of_schema_1_opens_and_takes_commits(tmp_path):
+    root = tmp_path / "hub"
+    add = [CommitOperationAdd(f"d/{number}.txt", b"old") for number in range(200)]
+    with EmbeddedHub(root) as hub:
+        api = HfApi(endpoint=hub.endpoint, token=hub.token)
+        api.create_repo("acme/old")
+        first = api.create_commit("acme/old", add, commit_message="old").oid
+    with closing(sqlite3.connect(root / "hub.sqlite3")) as db:
+        assert db.execute("SELECT COUNT(*) FROM objects WHERE base IS NOT NULL").fetchone() == (0,)
+        db.execute("ALTER TABLE objects DROP COLUMN base")
+        db.execute("PRAGMA user_version=1")
+    with EmbeddedHub(root) as hub:
+        api = HfApi(endpoint=hub.endpoint, token=hub.token)
+        assert len(api.list_repo_files("acme/old", revision=first)) == 201
+        api.create_commit("acme/old", [CommitOperationAdd("d/0.txt", b"new")], commit_message="new")
+        assert hub.state.store.db.execute("SELECT COUNT(*) FROM objects WHERE base IS NOT NULL").fetchone()[0] == 1
+        fsck(export(hub.state, tmp_path / "bare", "old"))
+
+
+def test_root_of_a_later_schema_is_refused_with_the_remedy(tmp_path):
+    with closing(open_hub(tmp_path / "hub")) as hub:
+        hub.store.db.execute("PRAGMA user_version=99")
+    with pytest.raises(StorageError, match=r"schema 99.*serve it with the version that wrote it"):
+        open_hub(tmp_path / "hub")
+
+
 segments = st.text(st.characters(exclude_characters="/\x00", exclude_categories=["Cs"]), min_size=1, max_size=20)
 entries = st.dictionaries(
     segments, st.tuples(st.sampled_from(["100644", "40000"]), st.binary(min_size=20, max_size=20)), max_size=20
 )
+
+
+@given(entries, entries)
+def test_difference_applied_to_a_tree_gives_the_other(before, after):
+    one, two = (
+        {name: objects.TreeEntry(mode, name, sha.hex()) for name, (mode, sha) in rows.items()}
+        for rows in (before, after)
+    )
+    changes = objects.difference(one, two)
+    objects.apply_difference(one, changes)
+    assert objects.encode_tree(one.values()) == objects.encode_tree(two.values())
 
 
 @given(entries)

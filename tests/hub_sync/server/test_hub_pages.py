@@ -8,7 +8,7 @@ import re
 import pytest
 
 from hubwright.hub_sync import card_yaml
-from hubwright.hub_sync.server import cards
+from hubwright.hub_sync.server import cards, routes_pages
 
 HTML = {"Accept": "text/html"}
 
@@ -81,6 +81,19 @@ def test_pages_show_the_repository(admin, repo, anonymous, server):
         if not path.endswith(".css"):
             policy = page.headers["content-security-policy"]
             assert "default-src 'none'" in policy and "unsafe" not in policy and "script-src" not in policy
+
+
+def test_history_page_links_to_the_older_and_the_newest_commits(admin, repo, anonymous, monkeypatch):
+    monkeypatch.setattr(routes_pages, "COMMITS_SHOWN", 2)
+    for number in range(3):
+        admin.upload_file(
+            path_or_fileobj=b"%d" % number, path_in_repo="n", repo_id=repo, commit_message=f"put {number}"
+        )
+    commits = admin.list_repo_commits(repo)
+    first = anonymous.get(f"/{repo}/commits/main", headers=HTML).text
+    assert "put 2" in first and "put 0" not in first and f"?cursor={commits[2].commit_id}" in first
+    second = anonymous.get(f"/{repo}/commits/main?cursor={commits[2].commit_id}", headers=HTML).text
+    assert "put 0" in second and "initial commit" in second and "newest" in second and "older" not in second
 
 
 def test_pages_of_data_sets_and_spaces(admin, name, anonymous):
