@@ -1,4 +1,4 @@
-"""Requests with the calls that serve them, as rows that offer functions among others: Seal-Tools and NESTFUL."""
+"""Requests with the calls that serve them, as rows that offer functions among others."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def records(stream: IO[bytes], name: str) -> Iterator[Any]:
 def first_character(stream: IO[bytes]) -> str:
     """The first character that is not blank, "" in an empty file; the stream is at its beginning again."""
     _skip_mark(stream)
-    while (first := stream.read(1)) and first in _BLANK.encode():
+    while (first := stream.read(1)) and first in b" \t\r\n":
         pass
     stream.seek(0)
     return first.decode("latin-1")

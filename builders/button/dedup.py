@@ -43,7 +43,7 @@ def embeddings(texts: Sequence[str], model: Path) -> np.ndarray:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise UsageError(
-            "dedup: embeddings needs sentence-transformers: pip install sentence-transformers, or use dedup: tfidf"
+            "dedup: embeddings needs sentence-transformers: pip install 'hubwright[embeddings]', or use dedup: tfidf"
         ) from error
     import numpy as np
 

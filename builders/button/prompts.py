@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...hub_sync.text import utf8
 from .._lib.conversation_rows import SWITCH
 from .._lib.data_files import read_yaml
 from .template import flat_of
@@ -16,7 +17,7 @@ Messages = list[dict[str, str]]
 PROMPTS = read_yaml(__file__, "prompts.yaml")
 TEXTS, EXAMPLES = PROMPTS["texts"], PROMPTS["examples"]
 # Changes with any prompt, since answers to other prompts are other answers.
-VERSION = hashlib.sha256(Path(__file__).read_bytes() + json.dumps(PROMPTS).encode()).hexdigest()[:16]
+VERSION = hashlib.sha256(Path(__file__).read_bytes() + utf8(json.dumps(PROMPTS))).hexdigest()[:16]
 
 
 def _user(text: str) -> Messages:
