@@ -201,6 +201,7 @@ def judge_cases(
                 folder=Path(folder),
                 traffic=traffic,
                 replay=replay,
+                **config.scale(),
             )
         usage = result.usage
         judged = {case.id: row for case, row in zip(pending, result.rows, strict=True)}
