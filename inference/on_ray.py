@@ -7,7 +7,6 @@ see. `hubwright`, the module of the work function and the endpoint's key have to
 
 import logging
 import math
-from collections import deque
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,14 @@ from ..hub_sync.errors import HubwrightError, UsageError
 from .budget import Budget, Usage
 from .requests import one_line
 from .store import TrafficStore
-from .workers import Job, Results, Sink, Task, run_here
+from .workers import Job, Results, Sink, Task, Tasks, run_here
 
 RETRIES = 3  # of a task whose worker died
 
 _stores: dict[tuple[Path, bool], TrafficStore] = {}  # of this Ray worker process: its segment stays open
 
 
-def run_on_ray(job: Job, tasks: list[Task], sink: Sink, workers: int) -> None:
+def run_on_ray(job: Job, queue: Tasks, sink: Sink, workers: int) -> None:
     """Do the tasks, `workers` at once; each has an equal part of the concurrency and of the caps.
 
     Raises UsageError if no cluster can be joined: none is started here.
@@ -37,12 +36,12 @@ def run_on_ray(job: Job, tasks: list[Task], sink: Sink, workers: int) -> None:
         budget=_part(job.budget, job.spent, workers),
     )
     used = [Usage() for _ in range(workers)]
-    free, queue = list(range(workers)), deque(tasks)
+    free = list(range(workers))
     running: dict[Any, tuple[int, Task]] = {}
     try:
         while queue or running:
             while queue and free:
-                slot, task = free.pop(), queue.popleft()
+                slot, task = free.pop(), queue.take()
                 running[run.remote(replace(part, spent=used[slot].totals()), task)] = (slot, task)
             for done in ray.wait(list(running), num_returns=1)[0]:
                 slot, task = running.pop(done)
@@ -101,7 +100,7 @@ def _do(job: Job, task: Task) -> tuple[Results, Usage, HubwrightError | None]:
     used = Usage()
     sink = Sink(lambda shard, results: outcomes.extend(results), lambda rows, usage, limit: used.add(usage))
     try:
-        run_here(job, [task], sink, store)
+        run_here(job, Tasks([task]), sink, store)
     except HubwrightError as error:
         return [], used, error
     finally:
