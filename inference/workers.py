@@ -227,13 +227,13 @@ async def run_worker(
 
 
 def run_here(job: Job, tasks: Tasks, sink: Sink, store: TrafficStore | None = None) -> None:
-    """Do the tasks in this process, with a store that is open already or one of their own."""
+    """Do the tasks in this process."""
 
     async def take() -> Task | None:
         return tasks.take()
 
-    with TrafficStore(job.traffic, readonly=job.replay) if store is None else contextlib.nullcontext(store) as opened:
-        run_blocking(run_worker(job, opened, Pool(job.spent), take, sink))
+    with TrafficStore(job.traffic, readonly=job.replay) as store:
+        run_blocking(run_worker(job, store, Pool(job.spent), take, sink))
 
 
 @dataclass
