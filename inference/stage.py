@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,7 +65,7 @@ class StageResult:
                 raise StorageError(f"{path} was damaged or removed since it was written; run this again")
             yield from outcomes
 
-    @property
+    @cached_property
     def rows(self) -> list[Row]:
         """The rows of the work function in input order, all in memory."""
         return [outcome for outcome in self if not isinstance(outcome, Failure)]

@@ -232,7 +232,7 @@ def test_result_is_read_from_the_shards_in_input_order(tmp_path: Path) -> None:
     assert [row["n"] for row in result.failed] == list(range(7, 100, 10)) and len(result.rows) == 90
     result.shards[3][0].unlink()
     with pytest.raises(StorageError, match="run this again"):
-        result.rows
+        list(result)
 
 
 def test_two_processes_and_a_dead_one(tmp_path: Path) -> None:
