@@ -172,8 +172,8 @@ class _Stage:
             own = rows[start : start + shard_rows]
             path = shard_path(folder, index, identity, own)
             self.shards.append((path, len(own)))
-            outcomes: list[Outcome | None] = [*(read_shard(path, len(own)) or [None] * len(own))]
-            outcomes = [None if isinstance(o, Failure) and not o.final else o for o in outcomes]
+            before: Sequence[Outcome | None] = read_shard(path, len(own)) or [None] * len(own)
+            outcomes = [None if isinstance(o, Failure) and not o.final else o for o in before]
             self.done += sum(outcome is not None for outcome in outcomes)
             self._note(start, enumerate(outcomes))
             if None in outcomes:

@@ -192,9 +192,9 @@ class TrafficStore:
         offset, size = self._read.get(path, 0), path.stat().st_size
         if path in self._read and size == offset:
             return
-        records = None if offset else load(path)
-        if records is None:
-            records, damaged = bytearray(), self.damaged
+        saved = None if offset else load(path)
+        records, damaged = bytearray(saved or b""), self.damaged
+        if saved is None:
             with path.open("rb") as stream:
                 stream.seek(offset)
                 size = self._scan_lines(path, stream, records, offset)
