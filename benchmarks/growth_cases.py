@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -233,6 +235,90 @@ def _small_files(rows: int) -> Iterator[dict[str, bytes]]:
     yield {f"data/{number:06d}.json": json.dumps({"number": number}).encode() for number in range(rows)}
 
 
+def _write_questions(folder: Path, rows: int) -> None:
+    import datasets
+
+    rng = random.Random(0)
+    turns = ([{"role": "user", "content": f"{n} {_text(rng, 60)}"}] for n in range(rows))
+    table = datasets.Dataset.from_list([{"id": str(n), "messages": one} for n, one in enumerate(turns)])
+    (folder / "data").mkdir()
+    table.to_parquet(str(folder / "data" / "test-00000-of-00001.parquet"))
+
+
+@contextmanager
+def _endpoint(seconds: float = 0.0) -> Iterator[str]:
+    """The base URL of a server, a thread of this process, that answers with 150 words after so many seconds."""
+    import asyncio
+
+    body = json.dumps({
+        "object": "chat.completion", "model": "m", "usage": {"prompt_tokens": 9, "completion_tokens": 9},
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {
+            "role": "assistant", "content": _text(random.Random(1), 150)}}],
+    }).encode()  # fmt: skip
+    reply = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                size = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+                await reader.readexactly(int(size.partition(b":")[2]))
+                await asyncio.sleep(seconds)
+                writer.write(reply)
+        writer.close()
+
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+def _answers(folder: Path, rows: int) -> None:
+    from hubwright.evals.answers.step import AnswersConfig, answer
+    from hubwright.hub_sync.context import Input, StepContext
+    from hubwright.hub_sync.refs import ArtifactRef
+
+    context = StepContext("answers", folder / "work", folder / "output")
+    context.inputs["dataset"] = Input(ArtifactRef.parse(f"me/rows@{'a' * 40}", "dataset"), folder / "input")
+    with _endpoint() as url:
+        answer(AnswersConfig(model=f"openai:m@{url}"), context)
+
+
+def _write_samples(folder: Path, rows: int) -> None:
+    """The output of `lm_eval --log_samples`, about 8 kB a document."""
+    rng = random.Random(0)
+    results = {
+        "results": {"t": {"acc,none": 1.0}}, "configs": {"t": {}}, "versions": {"t": 1}, "n-shot": {"t": 0},
+        "config": {"model_sha": "a" * 40, "model_args": {"pretrained": "me/m"}}, "higher_is_better": {"t": {}},
+        "n-samples": {"t": {"original": rows, "effective": rows}}, "lm_eval_version": "0",
+    }  # fmt: skip
+    (folder / "results_x.json").write_text(json.dumps(results))
+    with (folder / "samples_t_x.jsonl").open("w") as stream:
+        for number in range(rows):
+            text = f"{number} {_text(rng, 400)}"
+            sample = {
+                "doc_id": number, "filter": "none", "doc": {"question": text}, "target": "x", "metrics": ["acc"],
+                "acc": 1.0, "arguments": {"gen_args_0": {"arg_0": text}}, "resps": [[_text(rng, 200)]],
+                "filtered_resps": ["x"], "doc_hash": "d", "prompt_hash": "p", "target_hash": "t",
+            }  # fmt: skip
+            stream.write(json.dumps(sample) + "\n")
+
+
+def _lm_eval_rows(folder: Path, rows: int) -> None:
+    from hubwright.evals.harness.imported import LmEvalOutputConfig, collect
+    from hubwright.hub_sync.context import Input, StepContext
+    from hubwright.hub_sync.refs import ArtifactRef
+
+    context = StepContext("samples", folder / "work", folder / "output")
+    context.output.mkdir()
+    context.inputs["model"] = Input(ArtifactRef.parse(f"me/m@{'a' * 40}", "model"), folder)
+    collect(LmEvalOutputConfig(source=str(folder / "input")), context)
+
+
 def rows_of(case: str, folder: Path) -> Iterator[dict[str, Any]]:
     """The published rows of a case, to compare two versions."""
     import pyarrow.parquet as pq
@@ -254,5 +340,7 @@ CASES: dict[str, Case] = {
     "hub_flat_folder": Case(5_000, lambda folder, rows: None, _on_hub(_flat_folder)),
     "pull_small_files": Case(1_000, _hub(_small_files), _on_hub(_pull)),
     "peer_snapshot": Case(1_000, _hub(_small_files), _on_hub(_peer_snapshot)),
+    "answers": Case(10_000, _write_questions, _answers),
+    "lm_eval_rows": Case(2_000, _write_samples, _lm_eval_rows),
     "ability_shared": Case(3_000, _write_gsm8k, _build("ability", "AbilityConfig", _ability)),
 }

@@ -1,35 +1,32 @@
-"""A stage's shards as tasks on an existing Ray cluster: extra [ray].
+"""A stage's shards on an existing Ray cluster: extra [ray].
 
-One shard is one task; its results come back to the process that runs the stage, which writes the shard. Ray starts a
-task again whose worker died; its answers so far are in the traffic folder, which has to be on storage that all nodes
-see. `hubwright`, the module of the work function and the endpoint's key have to be on the nodes as well.
+Each worker is an actor that lives as long as the stage. It gets two shards at a time, and their results come back to
+the process that runs the stage, which writes the shards. The shards of a worker that died are given to another; its
+answers so far are in the traffic folder, which has to be on storage that all nodes see. `hubwright`, the module of the
+work function and the endpoint's key have to be on the nodes as well.
 """
 
+import asyncio
 import logging
 import math
-from collections import deque
+from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from ..hub_sync.errors import HubwrightError, UsageError
+from ..hub_sync.errors import DataError, HubwrightError, UsageError
 from .budget import Budget, Usage
 from .requests import one_line
 from .store import TrafficStore
-from .workers import Job, Results, Sink, Task, run_here
-
-RETRIES = 3  # of a task whose worker died
-
-_stores: dict[tuple[Path, bool], TrafficStore] = {}  # of this Ray worker process: its segment stays open
+from .workers import DEATHS, Job, Pool, Results, Sink, Task, Tasks, run_worker
 
 
-def run_on_ray(job: Job, tasks: list[Task], sink: Sink, workers: int) -> None:
-    """Do the tasks, `workers` at once; each has an equal part of the concurrency and of the caps.
+def run_on_ray(job: Job, queue: Tasks, sink: Sink, workers: int) -> None:
+    """Do the tasks in `workers` actors; each has an equal part of the concurrency and of the caps.
 
     Raises UsageError if no cluster can be joined: none is started here.
     """
     ray = _join()
-    run = ray.remote(max_retries=RETRIES)(_do)
+    actor = ray.remote(_Worker)
     part = replace(
         job,
         traffic=job.traffic.absolute(),
@@ -37,26 +34,96 @@ def run_on_ray(job: Job, tasks: list[Task], sink: Sink, workers: int) -> None:
         budget=_part(job.budget, job.spent, workers),
     )
     used = [Usage() for _ in range(workers)]
-    free, queue = list(range(workers)), deque(tasks)
-    running: dict[Any, tuple[int, Task]] = {}
+    deaths: Counter[int] = Counter()
+    actors: dict[int, Any] = {}  # by slot
+    running: dict[Any, tuple[int, Any, Task]] = {}
+
+    def feed(slot: int) -> None:
+        # Two at a time, so that the next shard's rows fill the places that the last rows of this one leave.
+        while sum(one is actors.get(slot) for _, one, _ in running.values()) < 2 and (task := queue.take()):
+            if slot not in actors:
+                actors[slot] = actor.remote(replace(part, spent=used[slot].totals()))
+            running[actors[slot].do.remote(task)] = (slot, actors[slot], task)
+
+    def count(slot: int, rows: int, usage: Usage) -> None:
+        used[slot].add(usage)
+        sink.pulse(rows, usage, part.endpoint.concurrency)
+
     try:
-        while queue or running:
-            while queue and free:
-                slot, task = free.pop(), queue.popleft()
-                running[run.remote(replace(part, spent=used[slot].totals()), task)] = (slot, task)
+        for slot in range(workers):
+            feed(slot)
+        while running:
             for done in ray.wait(list(running), num_returns=1)[0]:
-                slot, task = running.pop(done)
-                results, usage, error = ray.get(done)
-                used[slot].add(usage)
-                free.append(slot)
+                slot, one, task = running.pop(done)
+                try:
+                    results, usage, error = ray.get(done)
+                except ray.exceptions.RayActorError as death:
+                    if actors.get(slot) is one:
+                        del actors[slot]
+                    deaths[task.shard] += 1
+                    if deaths[task.shard] == DEATHS:
+                        raise DataError(
+                            f"{DEATHS} Ray workers ended over shard {task.shard} ({one_line(death, 120)}); what was "
+                            "answered is recorded: run again with fewer workers"
+                        ) from death
+                    queue.give_back(task)
+                    continue
+                count(slot, len(results), usage)
                 if error is not None:
-                    sink.pulse(0, usage, part.endpoint.concurrency)
                     raise error
                 sink.done(task.shard, results)
-                sink.pulse(len(results), usage, part.endpoint.concurrency)
+            for slot in range(workers):
+                feed(slot)
+        for slot, usage in zip(actors, ray.get([one.end.remote() for one in actors.values()]), strict=True):
+            count(slot, 0, usage)
     finally:
-        for task_id in running:
-            ray.cancel(task_id, force=True)
+        for one in actors.values():
+            ray.kill(one)
+
+
+class _Worker:
+    """One chat client and one segment of the record for many shards. An exception ends it."""
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._used = job, Usage()
+        self._tasks: asyncio.Queue[Task | None] = asyncio.Queue()
+        self._waiting: dict[int, asyncio.Future[Results]] = {}
+        self._running: asyncio.Task[None] | None = None
+
+    async def do(self, task: Task) -> tuple[Results, Usage, HubwrightError | None]:
+        """(the results of a shard, the use since the last call, what ended the work)."""
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+        future = self._waiting[task.shard] = asyncio.get_running_loop().create_future()
+        self._tasks.put_nowait(task)
+        try:
+            return await future, self._take(), None
+        except HubwrightError as error:
+            return [], self._take(), error
+
+    async def end(self) -> Usage:
+        """Finish the record; the use since the last call."""
+        self._tasks.put_nowait(None)
+        if self._running is not None:
+            await self._running
+        return self._take()
+
+    def _take(self) -> Usage:
+        used, self._used = self._used, Usage()
+        return used
+
+    async def _run(self) -> None:
+        job = self._job
+        sink = Sink(
+            lambda shard, results: self._waiting.pop(shard).set_result(results),
+            lambda rows, usage, limit: self._used.add(usage),
+        )
+        try:
+            with TrafficStore(job.traffic, readonly=job.replay) as store:
+                await run_worker(job, store, Pool(job.spent), self._tasks.get, sink)
+        except Exception as error:
+            for future in self._waiting.values():
+                future.set_exception(error)
 
 
 def _join() -> Any:
@@ -89,21 +156,3 @@ def _part(budget: Budget | None, spent: Usage, workers: int) -> Budget | None:
         "max_cost": budget.max_cost and max(1e-9, (budget.max_cost - spent.cost(budget)) / workers),
     }
     return budget.model_copy(update=caps)
-
-
-def _do(job: Job, task: Task) -> tuple[Results, Usage, HubwrightError | None]:
-    key = (job.traffic, job.replay)
-    if key not in _stores:
-        _stores[key] = TrafficStore(job.traffic, readonly=job.replay)
-    store = _stores[key]
-    store.refresh()  # another worker may have died over this shard
-    outcomes: Results = []
-    used = Usage()
-    sink = Sink(lambda shard, results: outcomes.extend(results), lambda rows, usage, limit: used.add(usage))
-    try:
-        run_here(job, [task], sink, store)
-    except HubwrightError as error:
-        return [], used, error
-    finally:
-        store.flush()
-    return outcomes, used, None

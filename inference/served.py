@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import UsageError
 from ..hub_sync.refs import ArtifactRef
+from ..hub_sync.speed import SPEED
 from .budget import Budget
 from .endpoint import Endpoint
 from .reasoning import reasoning_tags
@@ -25,9 +26,15 @@ class ServingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    concurrency: int = Field(16, ge=1, le=1024, description="Requests in flight; an embedded model takes `slots`.")
-    timeout: float | None = Field(None, gt=0, description="Seconds for a request; null: 120, embedded 1800 (ours).")
-    max_retries: int = Field(6, ge=0, description="Retries of a request that failed in transport, 429 or 5xx.")
+    concurrency: int = Field(
+        16, ge=1, le=1024, json_schema_extra=SPEED, description="Requests in flight; an embedded model takes `slots`."
+    )
+    timeout: float | None = Field(
+        None, gt=0, json_schema_extra=SPEED, description="Seconds for a request; null: 120, embedded 1800 (ours)."
+    )
+    max_retries: int = Field(
+        6, ge=0, json_schema_extra=SPEED, description="Retries of a request that failed in transport, 429 or 5xx."
+    )
     api_key_env: str = Field("OPENAI_API_KEY", description="Environment variable that holds the endpoint's key.")
     token_limit: Literal["max_tokens", "max_completion_tokens"] = Field(
         "max_tokens",
@@ -43,9 +50,21 @@ class ServingConfig(BaseModel):
     context_tokens: int = Field(8192, ge=256, description="Embedded: prompt and answer together, per slot.")
     slots: int = Field(1, ge=1, description="Embedded: requests worked on at the same time.")
     threads: int | None = Field(None, ge=1, description="Embedded: CPU threads; null: all CPUs of the process.")
-    engine: Literal["local", "ray"] = Field("local", description="Requests from here, or from tasks on a Ray cluster.")
-    workers: int = Field(1, ge=1, description="Processes, or Ray tasks at once; the result does not depend on it.")
-    shard_rows: int = Field(256, ge=1, description="Rows a worker takes at once; the result does not depend on it.")
+    engine: Literal["local", "ray"] = Field(
+        "local", json_schema_extra=SPEED, description="Requests from here, or from tasks on a Ray cluster."
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        json_schema_extra=SPEED,
+        description="Processes, or Ray tasks at once; the result does not depend on it.",
+    )
+    shard_rows: int = Field(
+        256,
+        ge=1,
+        json_schema_extra=SPEED,
+        description="Rows a worker takes at once; the result does not depend on it.",
+    )
     budget: Budget | None = Field(None, description="Prices, and caps that stop the run before they are passed.")
 
     @field_validator("reasoning_tags")

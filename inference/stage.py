@@ -19,20 +19,22 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ..hub_sync.errors import DataError, UsageError
+from ..hub_sync.errors import DataError, StorageError, UsageError
 from ..hub_sync.files import exclusive_lock, write_atomic
 from .budget import PROBE_ROWS, Budget, Usage, check_estimate, estimate
 from .client import Endpoint
+from .requests import one_line
 from .shards import Failure, Outcome, Row, claim, read_shard, shard_path, stored, sweep, write_shard
 from .store import TrafficStore
 from .view import StageView
-from .workers import Job, Results, RowError, Sink, Task, load_work, run_here, run_processes
+from .workers import Job, Results, RowError, Sink, Task, Tasks, load_work, run_here, run_processes
 
 __all__ = ["Row", "RowError", "StageResult", "run_stage"]
 
@@ -41,15 +43,32 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StageResult:
-    """The result of a stage: `rows` of the work function in input order; `failed` input rows, each with "error";
-    `usage` of this run; `estimate` of the remaining rows after the probe (rows, requests, tokens, cost, seconds; None
-    without one).
+    """The result of a stage. Iterating gives a row of the work function, or a `Failure`, per input row in input order,
+    from the shards on the disk.
+
+    Attributes:
+        failed: input rows that failed, each with "error".
+        usage: of this run.
+        estimate: of the remaining rows after the probe (rows, requests, tokens, cost, seconds; None without one).
+        shards: files with their numbers of rows.
     """
 
-    rows: list[Row]
     failed: list[Row]
     usage: Usage
     estimate: dict[str, float] | None
+    shards: list[tuple[Path, int]]
+
+    def __iter__(self) -> Iterator[Outcome]:
+        for path, size in self.shards:
+            outcomes = read_shard(path, size)
+            if outcomes is None:
+                raise StorageError(f"{path} was damaged or removed since it was written; run this again")
+            yield from outcomes
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows of the work function in input order, all in memory."""
+        return [outcome for outcome in self if not isinstance(outcome, Failure)]
 
 
 def run_stage(
@@ -66,6 +85,7 @@ def run_stage(
     engine: Literal["local", "ray"] = "local",
     workers: int = 1,
     max_failed: float = 0.05,
+    unusable: Callable[[Row], str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> StageResult:
     """Results for `rows` in their order; what a former run in `folder` finished is not done again.
@@ -73,7 +93,7 @@ def run_stage(
     Args:
         work: "module:function", an `async def f(row, config, chat) -> row`. It raises RowError for a row that cannot
             be done.
-        rows: JSON objects.
+        rows: JSON objects; a sequence on the disk (`RowFile`) keeps memory flat.
         config: a JSON object, passed to every call.
         endpoint: its `concurrency` is that of all workers together.
         folder: kept between runs, one process at a time.
@@ -85,11 +105,13 @@ def run_stage(
         workers: processes, or Ray tasks at once. With 1, `local` runs in this process.
         max_failed: share of the rows that may fail, rounded up (our choice). They are asked again by the next run,
             unless their RowError is `final`.
+        unusable: why a row of the work function counts as failed in the probe, or "". If all rows of the probe failed
+            and `max_failed` is below 1, nothing else is asked.
         progress: called with (rows done, rows in all).
 
     Raises UsageError for an endpoint that refuses, a reached cap or a folder of another config; ConflictError for a
-    folder in use; DataError for too many failed rows (after all else is stored), a missing record or rows that are not
-    JSON; StorageError for a full disk.
+    folder in use; DataError for too many failed rows (after all else is stored), a probe without a usable reply,
+    a missing record or rows that are not JSON; StorageError for a full disk.
     """
     if workers < 1 or shard_rows < 1 or not 0 <= max_failed <= 1:
         raise UsageError("workers and shard_rows are at least 1, and max_failed is a share from 0 to 1")
@@ -103,7 +125,7 @@ def run_stage(
         stage = _Stage(job, rows, folder, shard_rows, progress)
         with StageView(work.partition(":")[2], len(rows)) as stage.view:
             if not replay:
-                stage.probe()
+                stage.probe(max_failed < 1, unusable or (lambda row: ""))
             stage.run(stage.tasks(), engine, workers)
         result = stage.finish()
         if workers > 1 and not replay:
@@ -140,37 +162,54 @@ class _Stage:
         }
         claim(folder, identity)
         self.usage = Usage()
+        self.probed: list[Outcome] | None = None
         self.estimate: dict[str, float] | None = None
-        self.paths: list[Path] = []
-        self.outcomes: list[list[Outcome | None]] = []
+        self.shards: list[tuple[Path, int]] = []
+        self.todo: dict[int, list[Outcome | None]] = {}  # of unfinished shards
+        self.failures: dict[int, Failure] = {}  # by number of the row
+        self.done = 0
         for index, start in enumerate(range(0, len(rows), shard_rows)):
             own = rows[start : start + shard_rows]
             path = shard_path(folder, index, identity, own)
-            outcomes: Sequence[Outcome | None] = read_shard(path, len(own)) or [None] * len(own)
-            self.paths.append(path)
-            self.outcomes.append([None if isinstance(o, Failure) and not o.final else o for o in outcomes])
-        self.done = sum(outcome is not None for shard in self.outcomes for outcome in shard)
+            self.shards.append((path, len(own)))
+            before: Sequence[Outcome | None] = read_shard(path, len(own)) or [None] * len(own)
+            outcomes = [None if isinstance(o, Failure) and not o.final else o for o in before]
+            self.done += sum(outcome is not None for outcome in outcomes)
+            self._note(start, enumerate(outcomes))
+            if None in outcomes:
+                self.todo[index] = outcomes
         sweep(folder)
 
-    def tasks(self, limit: int | None = None) -> list[Task]:
-        tasks = []
-        for index, outcomes in enumerate(self.outcomes):
-            start = index * self.shard_rows
-            todo = [(n, self.rows[start + n]) for n, outcome in enumerate(outcomes) if outcome is None]
-            if limit is not None:
-                todo = todo[:limit]
-                limit -= len(todo)
-            if todo:
-                tasks.append(Task(index, todo))
-        return tasks
+    def _note(self, start: int, results: Iterable[tuple[int, Outcome | None]]) -> None:
+        self.failures |= {start + place: one for place, one in results if isinstance(one, Failure)}
 
-    def probe(self) -> None:
-        """Do the first rows alone and estimate the rest. Raises UsageError if a cap will not suffice."""
+    def tasks(self, limit: int | None = None) -> Iterator[Task]:
+        for index in list(self.todo):
+            start = index * self.shard_rows
+            places = [place for place, outcome in enumerate(self.todo[index]) if outcome is None][:limit]
+            if limit is not None:
+                limit -= len(places)
+            if places:
+                own = self.rows[start : start + self.shard_rows]
+                yield Task(index, [(place, own[place]) for place in places])
+
+    def probe(self, strict: bool, unusable: Callable[[Row], str]) -> None:
+        """Do the first rows alone and estimate the rest. Raises UsageError if a cap will not suffice; DataError if it
+        is `strict` and no row has a usable reply.
+        """
         todo = len(self.rows) - self.done
         if todo <= PROBE_ROWS:
             return
         start = time.monotonic()
+        self.probed = []
         self.run(self.tasks(PROBE_ROWS), "local", 1)
+        reasons = [one.error if isinstance(one, Failure) else unusable(one) for one in self.probed]
+        self.probed = None
+        if strict and all(reasons):
+            raise DataError(
+                f"none of the first {PROBE_ROWS} rows has a usable reply (the first: {one_line(reasons[0])}); the "
+                f"other {todo - PROBE_ROWS:,} were not asked: check model, prompt and max_tokens, and run this again"
+            )
         if not self.usage.requests:
             return  # a resumed run, answered from the record
         budget = self.job.budget or Budget()
@@ -185,27 +224,32 @@ class _Stage:
         )
         check_estimate(self.estimate, budget)
 
-    def run(self, tasks: list[Task], engine: str, workers: int) -> None:
-        if not tasks:
+    def run(self, tasks: Iterator[Task], engine: str, workers: int) -> None:
+        queue = Tasks(tasks)
+        if not queue:
             return
         sink = Sink(self._shard_done, self._pulse)
         job = replace(self.job, spent=self.usage.totals())
         if engine == "ray":
             from .on_ray import run_on_ray
 
-            run_on_ray(job, tasks, sink, workers)
+            run_on_ray(job, queue, sink, workers)
         elif workers == 1:
-            run_here(job, tasks, sink)
+            run_here(job, queue, sink)
         else:
-            run_processes(job, tasks, sink, workers)
+            run_processes(job, queue, sink, workers)
 
     def _shard_done(self, shard: int, results: Results) -> None:
-        outcomes = self.outcomes[shard]
+        outcomes = self.todo[shard]
         for position, outcome in results:
             outcomes[position] = outcome
+        if self.probed is not None:
+            self.probed += [outcome for _, outcome in sorted(results, key=lambda result: result[0])]
+        self._note(shard * self.shard_rows, results)
         whole = [outcome for outcome in outcomes if outcome is not None]
         if len(whole) == len(outcomes):
-            write_shard(self.paths[shard], whole)
+            write_shard(self.shards[shard][0], whole)
+            del self.todo[shard]
 
     def _pulse(self, rows: int, used: Usage, limit: int) -> None:
         self.done += rows
@@ -216,22 +260,16 @@ class _Stage:
 
     def finish(self) -> StageResult:
         """The result; writes the list of failures and removes shards of former inputs."""
-        good: list[Row] = []
-        failed: list[Row] = []
-        for row, outcome in zip(self.rows, (o for shard in self.outcomes for o in shard), strict=True):
-            assert outcome is not None
-            if isinstance(outcome, Failure):
-                failed.append({**row, "error": outcome.error})
-            else:
-                good.append(outcome)
+        assert not self.todo
+        failed = [{**self.rows[number], "error": one.error} for number, one in sorted(self.failures.items())]
         path = self.folder / "failed.jsonl"
         with stored(path):
             if failed:
                 write_atomic(path, b"".join(json.dumps(row).encode("ascii") + b"\n" for row in failed))
             else:
                 path.unlink(missing_ok=True)
-        sweep(self.folder, set(self.paths))
-        return StageResult(good, failed, self.usage, self.estimate)
+        sweep(self.folder, {path for path, _ in self.shards})
+        return StageResult(failed, self.usage, self.estimate, self.shards)
 
 
 def _warn_of_conflicts(traffic: Path) -> None:

@@ -7,24 +7,26 @@ the rest of the line:
      "seconds", "crc"}
 
 A record is in the kernel when `append` returns; `flush` makes it survive a power cut. A torn or damaged line is
-skipped and counted; its request is asked again. Published, a store is a Parquet file (`export_rows`), which is read as
+skipped and counted; its request is asked again. A large segment has an index beside it (record_index.py), which may be
+removed. Published, a store is a Parquet file (`export_rows`), which is read as
 well.
 """
 
 import json
 import logging
 import os
+import re
 import secrets
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from ..hub_sync.errors import DataError, StorageError
 from ..hub_sync.files import fsync_path
 from ..hub_sync.text import is_well_formed, utf8
+from .record_index import Place, RecordIndex, is_quiet, load, pack, save
 from .requests import Reply
 
 logger = logging.getLogger(__name__)
@@ -33,17 +35,6 @@ FIELDS = ("text", "outcome", "error", "finish_reason", "prompt_tokens", "complet
 """Fields of a Reply in every record; those of `OPTIONAL` only if they hold something. The text is the server's own,
 with any thought in it; the outcome is that of the answer in it."""
 OPTIONAL = ("reasoning", "tool_calls", "logprobs")
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where the record of a key stands: in a segment (byte offset and length), or in a row of a Parquet file."""
-
-    path: Path
-    offset: int
-    length: int
-    usable: bool
-    digest: int
 
 
 class TrafficStore:
@@ -60,8 +51,9 @@ class TrafficStore:
         self.folder = folder
         self.readonly = readonly
         self.damaged = 0
-        self.conflicts: set[str] = set()
-        self._index: dict[str, _Place] = {}
+        self._index = RecordIndex()
+        self._paths: list[Path] = []  # of the segments, by number
+        self._own = bytearray()  # packed records of the segment that is being written
         self._rows: dict[str, dict[str, Any]] = {}
         self._read: dict[Path, int] = {}  # bytes of each segment that are in the index
         self._descriptor: int | None = None
@@ -72,6 +64,10 @@ class TrafficStore:
         self.refresh()
         for path in sorted(folder.rglob("*.parquet")) if folder.is_dir() else []:
             self._load(path)
+
+    @property
+    def conflicts(self) -> set[str]:
+        return self._index.conflicts
 
     def __len__(self) -> int:
         return len(self._index) + len(self._rows)
@@ -90,14 +86,14 @@ class TrafficStore:
 
     def find(self, key: str, *, any_outcome: bool = False) -> Reply | None:
         """The recorded reply to a request, or None. Unusable ones only with `any_outcome`, as a replay needs."""
-        place = self._index.get(key)
+        place = self._index.get(bytes.fromhex(key))
         if place is not None and not (place.usable or any_outcome):
             return None
         record = self._record(key)
         if record is None:
             if place is not None:  # damaged since the index was made
                 self.damaged += 1
-                del self._index[key]
+                self._index.drop(bytes.fromhex(key))
             return None
         return _reply(record) if record["usable"] or any_outcome else None
 
@@ -135,7 +131,9 @@ class TrafficStore:
         if written != len(line):
             self._abandon()
             raise StorageError(f"recorded traffic in {self.folder}: the disk is full")
-        self._put(key, _Place(self._segment, self._end, len(line), usable, _digest(record["reply"])))
+        name, digest = bytes.fromhex(key), _digest(record["reply"])
+        self._own += pack(name, self._end, len(line), usable, digest)
+        self._index.put(name, Place(self._number(self._segment), self._end, len(line), usable, digest))
         self._end += len(line)
         self._read[self._segment] = self._end
 
@@ -149,6 +147,7 @@ class TrafficStore:
         if self._descriptor is not None:
             try:
                 os.fsync(self._descriptor)
+                save(self._segment, bytes(self._own))
             except OSError as error:
                 raise StorageError(f"recorded traffic in {self.folder}: {error.strerror or error}") from error
             finally:
@@ -156,23 +155,25 @@ class TrafficStore:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """One record per key, in the order of the keys: the one that `find` gives."""
-        records = map(self._record, sorted({*self._index, *self._rows}))
+        keys = sorted({*(key.hex() for key in self._index), *self._rows})
+        records = map(self._record, keys)
         return (record for record in records if record is not None)
 
     def _record(self, key: str) -> dict[str, Any] | None:
-        place = self._index.get(key)
+        place = self._index.get(bytes.fromhex(key))
         if place is None:
             return self._rows.get(key)
-        with place.path.open("rb") as stream:
+        with self._paths[place.segment].open("rb") as stream:
             stream.seek(place.offset)
-            return _decode(stream.read(place.length))
+            record = _decode(stream.read(place.length))
+        return record if record is not None and record["key"] == key else None
 
     def _open(self) -> int:
         if self._descriptor is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             # Sorted by time, so that of two answers to one request the later one is found.
             name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
-            self._segment, self._end = self.folder / name, 0
+            self._segment, self._end, self._own = self.folder / name, 0, bytearray()
             self._descriptor = os.open(self._segment, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
             fsync_path(self.folder)
         return self._descriptor
@@ -182,31 +183,41 @@ class TrafficStore:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _put(self, key: str, place: _Place) -> None:
-        """An unusable record never hides a usable one."""
-        old = self._index.get(key)
-        if old is not None and old.usable and place.usable and old.digest != place.digest:
-            self.conflicts.add(key)
-        if old is None or place.usable or not old.usable:
-            self._index[key] = place
+    def _number(self, path: Path) -> int:
+        if not self._paths or self._paths[-1] != path:
+            self._paths.append(path)
+        return len(self._paths) - 1
 
     def _scan(self, path: Path) -> None:
-        offset = self._read.get(path, 0)
-        with path.open("rb") as stream:
-            stream.seek(offset)
-            for line in stream:
-                record = _decode(line)
-                if record is not None:
-                    place = _Place(path, offset, len(line), bool(record["usable"]), _digest(record["reply"]))
-                    self._put(record["key"], place)
-                elif not line.endswith(b"\n"):
-                    # The end was torn by a kill, or is just being written: looked at again by a refresh.
-                    self.damaged += path not in self._read
-                    break
-                else:
-                    self.damaged += 1
-                offset += len(line)
-        self._read[path] = offset
+        offset, size = self._read.get(path, 0), path.stat().st_size
+        if path in self._read and size == offset:
+            return
+        saved = None if offset else load(path)
+        records, damaged = bytearray(saved or b""), self.damaged
+        if saved is None:
+            with path.open("rb") as stream:
+                stream.seek(offset)
+                size = self._scan_lines(path, stream, records, offset)
+            if not offset and self.damaged == damaged and not self.readonly and is_quiet(path):
+                save(path, bytes(records))
+        self._index.extend(self._number(path), bytes(records))
+        self._read[path] = size
+
+    def _scan_lines(self, path: Path, stream: BinaryIO, records: bytearray, offset: int) -> int:
+        """The offset behind the last whole line."""
+        for line in stream:
+            record = _decode(line)
+            if record is not None:
+                key = bytes.fromhex(record["key"])
+                records += pack(key, offset, len(line), bool(record["usable"]), _digest(record["reply"]))
+            elif not line.endswith(b"\n"):
+                # The end was torn by a kill, or is just being written: looked at again by a refresh.
+                self.damaged += path not in self._read
+                break
+            else:
+                self.damaged += 1
+            offset += len(line)
+        return offset
 
     def _load(self, path: Path) -> None:
         import pyarrow
@@ -272,7 +283,8 @@ def _decode(line: bytes) -> dict[str, Any] | None:
         record = json.loads(body + b"}")
     except ValueError:
         return None
-    return record if isinstance(record, dict) and {"key", "reply", "usable"} <= record.keys() else None
+    whole = isinstance(record, dict) and {"key", "reply", "usable"} <= record.keys()
+    return record if whole and re.fullmatch("[0-9a-f]{64}", str(record["key"])) else None
 
 
 def _digest(reply: Mapping[str, Any]) -> int:

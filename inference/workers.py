@@ -8,6 +8,7 @@ worker that dies loses only the requests in flight.
 import asyncio
 import contextlib
 import importlib
+import itertools
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -16,7 +17,7 @@ import signal
 import threading
 import traceback
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, cast
@@ -67,6 +68,24 @@ class Task:
     shard: int
     rows: list[tuple[int, Row]]
     again: bool = False
+
+
+class Tasks:
+    """Tasks to be handed out, drawn from an iterable when they are needed; true while there are any."""
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self._source, self._next = iter(tasks), deque[Task]()
+
+    def __bool__(self) -> bool:
+        if not self._next:
+            self._next.extend(itertools.islice(self._source, 1))
+        return bool(self._next)
+
+    def take(self) -> Task | None:
+        return self._next.popleft() if self else None
+
+    def give_back(self, task: Task) -> None:
+        self._next.appendleft(replace(task, again=True))
 
 
 Results = list[tuple[int, Outcome]]
@@ -207,15 +226,14 @@ async def run_worker(
         report()
 
 
-def run_here(job: Job, tasks: list[Task], sink: Sink, store: TrafficStore | None = None) -> None:
-    """Do the tasks in this process, with a store that is open already or one of their own."""
-    queue = deque(tasks)
+def run_here(job: Job, tasks: Tasks, sink: Sink, store: TrafficStore | None = None) -> None:
+    """Do the tasks in this process."""
 
     async def take() -> Task | None:
-        return queue.popleft() if queue else None
+        return tasks.take()
 
-    with TrafficStore(job.traffic, readonly=job.replay) if store is None else contextlib.nullcontext(store) as opened:
-        run_blocking(run_worker(job, opened, Pool(job.spent), take, sink))
+    with TrafficStore(job.traffic, readonly=job.replay) as store:
+        run_blocking(run_worker(job, store, Pool(job.spent), take, sink))
 
 
 @dataclass
@@ -228,12 +246,11 @@ class _Process:
     counted: int = 0
 
 
-def run_processes(job: Job, tasks: list[Task], sink: Sink, workers: int) -> None:
+def run_processes(job: Job, queue: Tasks, sink: Sink, workers: int) -> None:
     """Do the tasks in `workers` processes; the tasks of one that dies are given to the others."""
     context = multiprocessing.get_context("spawn")
     shared = context.Array("d", Pool.WIDTH * workers, lock=False)
     shared[:3] = (job.spent.requests, job.spent.prompt_tokens, job.spent.completion_tokens)
-    queue = deque(tasks)
     deaths: Counter[int] = Counter()
     running: dict[Any, _Process] = {}  # by the pipe to it
 
@@ -250,8 +267,7 @@ def run_processes(job: Job, tasks: list[Task], sink: Sink, workers: int) -> None
     def feed(pipe: Any) -> None:
         # Two at a time, so that the next shard's rows fill the places that the last rows of this one leave.
         has = running[pipe].tasks
-        while queue and len(has) < 2:
-            task = queue.popleft()
+        while len(has) < 2 and (task := queue.take()):
             has[task.shard] = task
             pipe.send(task)
 
@@ -284,13 +300,14 @@ def run_processes(job: Job, tasks: list[Task], sink: Sink, workers: int) -> None
                     f"{worker.process.exitcode}; -9 is often too little memory); what was answered is recorded: run "
                     "again with fewer workers"
                 )
-            queue.appendleft(replace(task, again=True))
+            queue.give_back(task)
         if queue:
             start(worker.slot)
 
     try:
-        for slot in range(min(workers, len(tasks))):
-            start(slot)
+        for slot in range(workers):
+            if queue:
+                start(slot)
         ending = False
         while running:
             if not ending and not queue and not any(worker.tasks for worker in running.values()):

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, HubError, UsageError
 from ...hub_sync.files import sha256_file
+from ...hub_sync.speed import SPEED
 from ...hub_sync.text import utf8
 from . import record_stream
 
@@ -45,7 +46,9 @@ class FolderSource(BaseModel):
     expect_sha256: dict[str, str] = Field(
         default_factory=dict, description="SHA-256 by file name, 64 hex digits each; those not named may be any."
     )
-    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
+    timeout: float = Field(
+        60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source; our choice."
+    )
 
     def read(self, file: str, origins: list[str]) -> tuple[str, bytes]:
         """(name for errors, content) of a file; what it is goes into `origins`.

@@ -19,6 +19,7 @@ from pydantic import ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
+from ...hub_sync.speed import SPEED
 from .._lib.archives import Wheel
 from .._lib.cards import describe
 from .._lib.context import local_context
@@ -52,7 +53,9 @@ class BFCLConfig(Source):
     categories: tuple[str, ...] = Field(
         SINGLE + MULTI, min_length=1, description="Categories to take; default: all that are scored in Python."
     )
-    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
+    timeout: float = Field(
+        60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source; our choice."
+    )
 
 
 def build(config: BFCLConfig, context: StepContext | None = None) -> dict[str, datasets.DatasetDict]:

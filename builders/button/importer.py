@@ -19,6 +19,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.licence_ids import LicenceId
+from ...hub_sync.speed import SPEED
 from .._lib.cards import add_sources, add_table, describe
 from .._lib.context import local_context
 from .._lib.conversation_checks import check_all, faults_table
@@ -44,7 +45,7 @@ class ImportConfig(Source):
     )
     max_rows: int | None = Field(None, ge=1, description="Read at most so many records; null: all.")
     max_rejected_share: float = max_rejected_share(0.25)
-    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source.")
+    timeout: float = Field(60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source.")
 
 
 def build(config: ImportConfig, context: StepContext | None = None) -> DatasetDict:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.licence_ids import LicenceId
+from ...hub_sync.speed import SPEED
 from ...hub_sync.text import is_well_formed, utf8
 from .._lib.cards import add_sources, add_table, describe
 from .._lib.context import local_context
@@ -60,7 +61,7 @@ class CorpusConfig(BaseModel):
     derived_from: tuple[str, ...] = Field(
         (), description="Hub ids of the data sets that the sources were made from, for the card."
     )
-    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source.")
+    timeout: float = Field(60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source.")
 
     @model_validator(mode="after")
     def _fits(self) -> CorpusConfig:

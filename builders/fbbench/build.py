@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
+from ...hub_sync.speed import SPEED
 from .._lib.context import local_context
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.sources import Source, parse_records, read_source
@@ -53,7 +54,9 @@ class FBBenchConfig(BaseModel):
         None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the JSON file, 64 hex digits; null: any."
     )
     max_rejected_share: float = max_rejected_share(0.0)
-    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
+    timeout: float = Field(
+        60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source; our choice."
+    )
 
 
 def build(config: FBBenchConfig, context: StepContext | None = None) -> datasets.DatasetDict:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.licence_ids import LicenceId
+from ...hub_sync.speed import SPEED
 from ...hub_sync.text import is_well_formed, utf8
 from ...inference.conversations import read_messages, unlearnt, with_system
 from .._lib.cards import add_sources, describe
@@ -44,7 +45,7 @@ class InstructionsConfig(BaseModel):
     test_fraction: float = Field(0.0, ge=0, lt=1, description="Share of the rows that are held out, by hash.")
     max_rows: int | None = Field(None, ge=1, description="Keep the first so many; null: all.")
     max_rejected_share: float = max_rejected_share(0.25)
-    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source.")
+    timeout: float = Field(60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source.")
 
 
 def conversation(record: Any) -> list[dict[str, str]]:

@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
+from ...hub_sync.speed import SPEED
 from .._lib.archives import Wheel
 from .._lib.call_rows import fault_counts, features, judged, offered_tools, to_json
 from .._lib.cards import describe
@@ -48,7 +49,9 @@ class NestfulConfig(Source):
         ge=1,
         description="Functions a row offers, its own among them; a row that needs as many gets no others. Our choice.",
     )
-    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source; our choice.")
+    timeout: float = Field(
+        60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source; our choice."
+    )
 
 
 def build(config: NestfulConfig, context: StepContext | None = None) -> datasets.DatasetDict:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
+from ...hub_sync.speed import SPEED
 from .._lib.cards import add_sources, add_table, describe
 from .._lib.context import local_context
 from .._lib.language import UNKNOWN
@@ -61,7 +62,7 @@ class ToolCallsConfig(BaseModel):
     )
     keep_without_tools: bool = Field(True, description="Keep conversations that offer no function.")
     max_rejected_share: float = max_rejected_share(0.25)
-    timeout: float = Field(60.0, gt=0, description="Seconds to wait for an http(s) source.")
+    timeout: float = Field(60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source.")
 
 
 def features() -> Features:

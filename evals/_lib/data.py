@@ -6,22 +6,26 @@ A Hub reference is resolved to a commit, that commit is downloaded, and the rows
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.errors import DataError, HubError, UsageError
-from ...hub_sync.json_columns import make_dataset
+from ...hub_sync.json_columns import encode_row, make_dataset
+from ...hub_sync.parquet import write_shards
 from ...hub_sync.refs import ArtifactRef
 from ...hub_sync.text import well_formed
 
 if TYPE_CHECKING:
     import datasets
 
+BATCH = 100  # rows in memory while a split is written
 _READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv"}
 
 
@@ -183,16 +187,16 @@ KINDS = {
 }  # fmt: skip
 
 
-def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path, features: Mapping[str, Any] | None = None) -> None:
-    """Rows as one Parquet file, written whole or not at all; `features` are types of columns, such as a data set's
-    own.
+def write_parquet(
+    rows: Sequence[Mapping[str, Any]], folder: Path, split: str, features: Mapping[str, Any] | None = None
+) -> None:
+    """Rows that are in memory as Parquet shards of a split; `features` are types of columns, such as a data set's own.
 
     Columns of `KINDS` keep their type if no row has a value. Half surrogate pairs become U+FFFD. Values with objects
     are Json columns. Raises DataError for a value that would not be read back equal.
     """
     import datasets
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     names = {name for row in rows for name in row}
     types = {name: kind for name, kind in (features or {}).items() if name in names}
     if "tool_calls" in names - types.keys():
@@ -200,6 +204,25 @@ def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path, features: Mappi
     for name in KINDS.keys() & (names - types.keys()):
         value = datasets.Value(KINDS[name].removeprefix("list of "))
         types[name] = datasets.List(value) if KINDS[name].startswith("list of ") else value
-    partial = path.with_suffix(".partial")
-    make_dataset([well_formed(dict(row)) for row in rows], datasets.Features(types)).to_parquet(partial)
-    partial.replace(path)
+    write_shards(make_dataset([well_formed(dict(row)) for row in rows], datasets.Features(types)), folder, split)
+
+
+def stream_parquet(rows: Iterable[Mapping[str, Any]], folder: Path, split: str, features: Mapping[str, Any]) -> int:
+    """Rows as Parquet shards of a split, in memory that does not grow with them; `features` are all of the columns.
+    Comes back with the number of rows. Half surrogate pairs become U+FFFD.
+
+    Raises DataError for a value that would not be read back equal.
+    """
+    import datasets
+    from datasets.arrow_writer import ArrowWriter
+
+    types, numbered = datasets.Features(features), enumerate(rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        path = str(Path(work) / "rows.arrow")
+        writer = ArrowWriter(features=types, path=path)
+        while batch := [encode_row(well_formed(dict(row)), types, n) for n, row in itertools.islice(numbered, BATCH)]:
+            writer.write_batch({name: [row[name] for row in batch] for name in types})
+        count, _ = writer.finalize()
+        write_shards(datasets.Dataset.from_file(path), folder, split)
+    return int(count)

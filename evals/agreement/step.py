@@ -35,7 +35,7 @@ def agreement(config: AgreementConfig, context: StepContext) -> None:
     report["by"] = {by: compare_groups(pairs, by, resamples=config.bootstrap, seed=config.seed) for by in config.by}
     words = {True: "yes", False: "no", None: "unparsable"}
     rows = [{**{name: p.row.get(name) for name in COPIED}, "a": words[p.a], "b": words[p.b]} for p in pairs]
-    write_parquet(rows, context.output / "data" / "agreement-00000-of-00001.parquet")
+    write_parquet(rows, context.output / "data", "agreement")
     write_json(report, context.output / "agreement.json")
     _report(config, context, report)
 

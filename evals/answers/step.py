@@ -6,21 +6,22 @@ Each sampled answer has a seed made from its row's id. Requests and answers are 
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
-from ...hub_sync.json_columns import make_dataset
+from ...hub_sync.json_columns import encode_row
 from ...hub_sync.text import utf8
 from ...inference.client import ChatClient
 from ...inference.conversations import RowRejected, read_messages, read_tools
 from ...inference.padding import padded, pads_arguments
+from ...inference.row_file import RowFile
 from ...inference.served import ModelSpec, Served, ServingConfig, serve_input
-from .._lib.data import read_split, write_parquet
+from .._lib.data import read_split, stream_parquet
 
 Row = dict[str, Any]
 OUTCOMES = ("ok", "truncated", "empty", "refused", "failed")
@@ -69,24 +70,20 @@ class AnswersConfig(ServingConfig):
     max_failed: float = Field(0.05, ge=0, le=1, description="Most rows whose requests may fail, as a share.")
 
 
-def select_rows(rows: Sequence[Row], config: SelectConfig) -> list[Row]:
-    """The chosen rows in the order of the data set; the choice depends on their ids alone.
+def select_rows(rows: Iterable[Row], config: SelectConfig) -> list[int]:
+    """Numbers of the chosen rows in the order of the data set; the choice depends on their ids alone.
 
     Raises DataError for a column or an id that is absent.
     """
-    strata: dict[tuple[str, ...], list[Row]] = defaultdict(list)
-    for row in rows:
+    strata: dict[tuple[str, ...], list[tuple[str, int]]] = defaultdict(list)
+    for number, row in enumerate(rows):
         missing = [name for name in ("id", *config.by) if name not in row]
         if missing:
             raise DataError(f"select: the data set has no column {missing[0]!r}; it has {', '.join(row)}")
         if config.max_chars is None or _characters(row) <= config.max_chars:
-            strata[tuple(str(row[name]) for name in config.by)].append(row)
-
-    def draw(row: Row) -> str:
-        return hashlib.sha256(utf8(f"{config.seed}:{row['id']}")).hexdigest()
-
-    chosen = {row["id"] for stratum in strata.values() for row in sorted(stratum, key=draw)[: config.n]}
-    return [row for row in rows if row["id"] in chosen]
+            draw = hashlib.sha256(utf8(f"{config.seed}:{row['id']}")).hexdigest()
+            strata[tuple(str(row[name]) for name in config.by)].append((draw, number))
+    return sorted(number for stratum in strata.values() for _, number in sorted(stratum)[: config.n])
 
 
 def _characters(row: Row) -> int:
@@ -169,30 +166,52 @@ def answer(config: AnswersConfig, context: StepContext) -> None:
     selection, or more than `max_failed` failures.
     """
     source = context.inputs["dataset"]
+    name = str(source.ref)
     read = read_split(source.path, config.split)
-    rows: list[Row] = [dict(row) for row in read]
-    _check(rows, str(source.ref))
-    chosen = select_rows(rows, config.select) if config.select else rows
-    if not chosen:
+    _check(read, name)
+    chosen = read.select(select_rows(read, config.select)) if config.select else read
+    if not len(chosen):
         raise DataError(f"step {context.step}: the selection leaves no row of {source.ref}")
-    requests = [_request_row(row, read.features, config.temperature, str(source.ref)) for row in chosen]
-    make_dataset(chosen, read.features)  # before anything is asked: what could not be written afterwards
+
+    def requests() -> Iterator[Row]:
+        for number, row in enumerate(chosen):
+            request = _request_row(row, read.features, config.temperature, name) | {"number": number}
+            encode_row(row, read.features, number)  # before anything is asked: what could not be written afterwards
+            yield request
+
+    asked = RowFile(context.workdir, requests())
     served = serve_input("model", config.model, config, context)
-    answered, usage = _ask(requests, config, served, context)
-    path = context.output / "data" / "answers-00000-of-00001.parquet"
-    write_parquet([row | own for row, own in zip(chosen, answered, strict=True)], path, read.features)
-    _report(config, context, served, answered, len(rows), usage)
+    answered, usage = _ask(asked, config, served, context)
+    outcomes: Counter[str] = Counter()
+
+    def rows() -> Iterator[Row]:
+        for row, own in zip(chosen, answered, strict=True):
+            outcomes[own["outcome"]] += 1
+            yield row | own
+
+    stream_parquet(rows(), context.output / "data", "answers", {**read.features, **_features()})
+    _report(config, context, served, outcomes, len(read), usage)
 
 
-def _check(rows: Sequence[Row], source_name: str) -> None:
-    if not rows:
+def _features() -> dict[str, Any]:
+    """Types of the columns of an answer."""
+    from datasets import Json, List, Value
+
+    types: dict[str, Any] = dict.fromkeys(NO_ANSWER, Value("string")) | {"temperature": Value("float64")}
+    whole = dict.fromkeys(("seed", "prompt_tokens", "completion_tokens"), Value("int64"))
+    return types | whole | {"tool_calls": List(Json())}
+
+
+def _check(rows: Any, source_name: str) -> None:
+    names = rows.column_names
+    if not len(rows):
         raise DataError(f"{source_name}: has no rows")
     for name in ("id", "messages"):
-        if name not in rows[0]:
+        if name not in names:
             raise DataError(f"{source_name}: has no column {name!r}; answers need `id` and `messages`")
-    if clash := [name for name in NO_ANSWER if name in rows[0]]:
+    if clash := [name for name in NO_ANSWER if name in names]:
         raise DataError(f"{source_name}: column {clash[0]!r} is one that the answers get; it holds answers already?")
-    if len({row["id"] for row in rows}) != len(rows):
+    if len(set(rows["id"])) != len(rows):
         raise DataError(f"{source_name}: an id occurs twice")
 
 
@@ -218,12 +237,14 @@ def _request_row(row: Row, features: Mapping[str, Any], setting: float | Tempera
 
 def _ask(
     rows: Sequence[Row], config: AnswersConfig, served: Served, context: StepContext
-) -> tuple[list[Row], dict[str, Any]]:
+) -> tuple[Iterator[Row], dict[str, Any]]:
+    """(the columns of the answers in the order of the rows, the usage)."""
+    from ...inference.shards import Failure
     from ...inference.stage import run_stage
 
     result = run_stage(
         f"{__name__}:answer_row",
-        [{**row, "number": number} for number, row in enumerate(rows)],
+        rows,
         {name: getattr(config, name) for name in ("system", "max_tokens", "seed")},
         endpoint=served.endpoint,
         folder=context.workdir / "answers",
@@ -232,18 +253,16 @@ def _ask(
         max_failed=config.max_failed,
         **config.scale(),
     )
-    good = iter(result.rows)
-    failed = {row["number"]: {"error": row["error"]} for row in result.failed}
     model = {"model": served.name, "model_revision": served.revision}
-    answers = [{**NO_ANSWER, **(failed.get(n) or next(good)), **model} for n in range(len(rows))]
-    return answers, result.usage.summary(config.budget)
+    outcomes = ({"error": one.error} if isinstance(one, Failure) else one for one in result)
+    return ({**NO_ANSWER, **one, **model} for one in outcomes), result.usage.summary(config.budget)
 
 
 def _report(
     config: AnswersConfig,
     context: StepContext,
     served: Served,
-    answered: Sequence[Row],
+    outcomes: Counter[str],
     available: int,
     usage: Mapping[str, Any],
 ) -> None:
@@ -251,13 +270,13 @@ def _report(
     report.card.setdefault("pretty_name", f"Answers of {served.name} to {source.ref.repo_id}")
     report.card.setdefault("tags", ["evaluation", "answers"])
     whose = f"`{served.name}`" + (f" at `{served.revision}`" if served.revision else "")
-    report.summary = f"Answers of {whose} to {len(answered)} of {available} rows of `{source.ref}`."
+    report.summary = f"Answers of {whose} to {outcomes.total()} of {available} rows of `{source.ref}`."
     if config.select:
         strata = f" of every combination of {', '.join(config.select.by)}" if config.select.by else ""
         report.summary += f" A fixed selection: {config.select.n}{strata}, by seed {config.select.seed}"
         longest = config.select.max_chars
         report.summary += f", conversations of at most {longest} characters." if longest else "."
-    report.counts["answers"] = len(answered)
+    report.counts["answers"] = outcomes.total()
     for outcome in OUTCOMES:
-        report.counts[f"answers_{outcome}"] = sum(row["outcome"] == outcome for row in answered)
+        report.counts[f"answers_{outcome}"] = outcomes[outcome]
     report.metrics |= {f"usage/{name}": value for name, value in usage.items() if not name.startswith("latency")}

@@ -6,7 +6,9 @@ the commit of a model that it loads from the Hub, which has to be the input's, o
 and settings (a commit that only changed the card).
 """
 
+import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,10 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.files import canonical_json
 from ...hub_sync.pull import same_model
-from .._lib.data import read_split, write_parquet
+from ...inference.row_file import RowFile
+from .._lib.data import read_split
 from .._lib.results import write_json
-from .step import Scrubber, report_results, sample_rows, task_summary
+from .step import Scrubber, place, report_results, task_summary, write_samples
 
 
 class LmEvalOutputConfig(BaseModel, extra="forbid"):
@@ -41,15 +44,14 @@ def collect(config: LmEvalOutputConfig, context: StepContext) -> None:
     _check_model(results, context, results_path.name)
     stamp = results_path.stem.removeprefix("results_")
     samples = {}
+    documents = _documents(context)
     for task in results["configs"]:
         path = results_path.with_name(f"samples_{task}_{stamp}.jsonl")
         if not path.is_file():
             raise DataError(f"{path.name} is missing beside {results_path.name}; run lm_eval with --log_samples")
-        samples[task] = _samples(path, results["n-samples"][task]["effective"])
-        _check_documents(samples[task], context, path.name)
+        samples[task] = _samples(path, results["n-samples"][task]["effective"], documents, context)
     scrub = Scrubber(context, {})
-    rows = [row for task in sorted(samples) for row in sample_rows(task, samples[task], scrub)]
-    write_parquet(rows, context.output / "data" / "samples-00000-of-00001.parquet")
+    rows = write_samples(samples, scrub, context)
     settings = results["config"]
     names = {
         "model": "model", "dtype": "model_dtype", "gen_kwargs": "gen_kwargs", "limit": "limit",
@@ -62,7 +64,7 @@ def collect(config: LmEvalOutputConfig, context: StepContext) -> None:
     summary = scrub({"tasks": tasks, "config": config_summary, "packages": packages})
     write_json(summary, context.output / "results.json")
     predicted = all(not entry["metrics"] for entry in summary["tasks"].values())
-    report_results(context, summary, len(rows), predict_only=predicted, limit=settings.get("limit"))
+    report_results(context, summary, rows, predict_only=predicted, limit=settings.get("limit"))
 
 
 def _only_results(folder: Path) -> Path:
@@ -93,26 +95,36 @@ def _check_model(results: dict[str, Any], context: StepContext, name: str) -> No
         raise DataError(f"{name} is about {pretrained}@{str(commit)[:12]}, not about the step's model {model}")
 
 
-def _check_documents(samples: list[dict[str, Any]], context: StepContext, name: str) -> None:
-    """Every document has to be a row of the step's data set, where the step names one."""
-    if "dataset" not in context.inputs:
-        return
-    source = context.inputs["dataset"]
-    rows = {canonical_json(dict(row)) for row in read_split(source.path, "test")}
-    foreign = next((sample["doc_id"] for sample in samples if canonical_json(sample["doc"]) not in rows), None)
-    if foreign is not None:
-        raise DataError(
-            f"{name}: document {foreign} is not a row of {source.ref}; name the data set that was evaluated, or none "
-            "where the task changes its rows"
-        )
+def _documents(context: StepContext) -> set[bytes] | None:
+    """SHA-256 of the rows of the step's data set, where the step names one: each document has to be one of them."""
+    source = context.inputs.get("dataset")
+    return {_digest(dict(row)) for row in read_split(source.path, "test")} if source else None
 
 
-def _samples(path: Path, expected: int) -> list[dict[str, Any]]:
+def _digest(row: Any) -> bytes:
+    return hashlib.sha256(canonical_json(row)).digest()
+
+
+def _samples(path: Path, expected: int, documents: set[bytes] | None, context: StepContext) -> RowFile:
+    """The samples of a file in order, on the disk."""
+    places: list[tuple[str, int, int]] = []
+
+    def read() -> Iterator[dict[str, Any]]:
+        with path.open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream):
+                sample = json.loads(line)
+                places.append((*place(sample), number))
+                if documents is not None and _digest(sample["doc"]) not in documents:
+                    raise DataError(
+                        f"{path.name}: document {sample['doc_id']} is not a row of {context.inputs['dataset'].ref}; "
+                        "name the data set that was evaluated, or none where the task changes its rows"
+                    )
+                yield sample
+
     try:
-        samples = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        samples = RowFile(context.workdir, read())
     except (OSError, ValueError) as error:
         raise DataError(f"{path.name}: cannot be read ({type(error).__name__}: {error})") from error
-    documents = len({sample["doc_id"] for sample in samples})
-    if documents != expected:
-        raise DataError(f"{path.name}: holds {documents} documents, results say {expected}; the file is incomplete")
-    return samples
+    if (count := len({doc_id for _, doc_id, _ in places})) != expected:
+        raise DataError(f"{path.name}: holds {count} documents, results say {expected}; the file is incomplete")
+    return RowFile(context.workdir, (samples[number] for *_, number in sorted(places)))

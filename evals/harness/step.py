@@ -15,7 +15,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +28,7 @@ from ...hub_sync.errors import DataError, HubwrightError, UsageError
 from ...hub_sync.text import utf8
 from ...inference import device
 from ...inference.loading import check_adapter
-from .._lib.data import tasks_dir, write_parquet
+from .._lib.data import stream_parquet, tasks_dir
 from .._lib.results import figure_table, write_json
 from .thoughts import note_thoughts
 from .weights import complete_models
@@ -90,15 +90,15 @@ def evaluate(config: HarnessConfig, context: StepContext) -> None:
         results = _run(config, context, manager, names)
 
     scrub = Scrubber(context, config.metadata)
-    rows = [row for task in sorted(results["samples"]) for row in sample_rows(task, results["samples"][task], scrub)]
-    if not rows:
+    samples = results["samples"] = {task: sorted(some, key=place) for task, some in results["samples"].items()}
+    if not any(samples.values()):
         raise DataError(f"step {context.step}: {', '.join(names)} gave no samples")
-    write_parquet(rows, context.output / "data" / "samples-00000-of-00001.parquet")
+    rows = write_samples(samples, scrub, context)
     packages = {name: version(name) for name in PACKAGES}
     settings = config.model_dump(mode="json")
     summary = scrub({"tasks": task_summary(results), "config": settings, "packages": packages})
     write_json(summary, context.output / "results.json")
-    report_results(context, summary, len(rows), predict_only=config.predict_only, limit=config.limit)
+    report_results(context, summary, rows, predict_only=config.predict_only, limit=config.limit)
     if not config.predict_only:
         note_thoughts(context, results["samples"])
 
@@ -232,14 +232,29 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def sample_rows(task: str, samples: list[dict[str, Any]], scrub: Scrubber) -> list[dict[str, Any]]:
-    """The published rows of one task's samples; what varies by task as JSON text."""
+def place(sample: Mapping[str, Any]) -> tuple[str, int]:
+    """What samples of a task are ordered by."""
+    return sample["filter"], sample["doc_id"]
+
+
+def write_samples(samples: Mapping[str, Iterable[Mapping[str, Any]]], scrub: Scrubber, context: StepContext) -> int:
+    """Write the rows of all tasks below `context.output`; their number."""
+    from datasets import Value
+
+    names = ("task", "doc_id", "filter", "doc", "target", "arguments", "resps", "filtered_resps", "metrics", *HASHES)
+    types = {name: Value("int64" if name == "doc_id" else "string") for name in names}
+    rows = (row for task in sorted(samples) for row in sample_rows(task, samples[task], scrub))
+    return stream_parquet(rows, context.output / "data", "samples", types)
+
+
+def sample_rows(task: str, samples: Iterable[Mapping[str, Any]], scrub: Scrubber) -> Iterator[dict[str, Any]]:
+    """The published rows of one task's samples, which are in order; what varies by task as JSON text."""
 
     def text(value: Any) -> str:
         return json.dumps(scrub(_plain(value)), ensure_ascii=False, sort_keys=True)
 
-    return [
-        {
+    for sample in samples:
+        yield {
             "task": task,
             "doc_id": int(sample["doc_id"]),
             "filter": str(sample["filter"]),
@@ -249,12 +264,10 @@ def sample_rows(task: str, samples: list[dict[str, Any]], scrub: Scrubber) -> li
             "metrics": text({name: sample[name] for name in sample["metrics"]}),
             **{name: sample[name] for name in HASHES},
         }
-        for sample in _ordered(samples)
-    ]
 
 
 def task_summary(results: dict[str, Any]) -> dict[str, Any]:
-    """task -> metrics, numbers of documents, hashes and settings, from lm-eval's results with their samples."""
+    """task -> metrics, numbers of documents, hashes and settings, from lm-eval's results with samples in order."""
     tasks = {}
     for task, values in results["results"].items():
         metrics: dict[str, dict[str, Any]] = {}
@@ -268,7 +281,7 @@ def task_summary(results: dict[str, Any]) -> dict[str, Any]:
                 "stderr": None if stderr == "N/A" else stderr,
                 "higher_is_better": results["higher_is_better"].get(task, {}).get(metric),
             }
-        hashes = (sample[name] for sample in _ordered(results["samples"].get(task, [])) for name in HASHES)
+        hashes = (sample[name] for sample in results["samples"].get(task, []) for name in HASHES)
         settings, sizes = results["configs"].get(task, {}), results["n-samples"].get(task, {})
         tasks[task] = {
             "metrics": metrics,
@@ -282,10 +295,6 @@ def task_summary(results: dict[str, Any]) -> dict[str, Any]:
             "metadata": _plain({k: v for k, v in (settings.get("metadata") or {}).items() if k != "config_source"}),
         }
     return tasks
-
-
-def _ordered(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(samples, key=lambda sample: (sample["filter"], sample["doc_id"]))
 
 
 def report_results(

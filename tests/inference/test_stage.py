@@ -20,10 +20,12 @@ from chat_server import ChatServer, failure
 from raw_server import RawServer
 from stage_work import echoes, numbered, stage, start, wait_for
 
-from hubwright.hub_sync.errors import ConflictError, DataError, UsageError
+from hubwright.hub_sync.errors import ConflictError, DataError, StorageError, UsageError
 from hubwright.hub_sync.files import manifest
 from hubwright.inference.budget import Budget
 from hubwright.inference.client import Endpoint
+from hubwright.inference.row_file import RowFile
+from hubwright.inference.shards import Failure
 from hubwright.inference.stage import run_stage
 from hubwright.inference.store import TrafficStore, export_rows
 
@@ -186,6 +188,51 @@ def test_the_probe_tells_and_the_caps_hold(tmp_path: Path, caplog: pytest.LogCap
             sent = server.stats()["requests"] - server_before
             assert 150 < sent <= 200
             assert len(TrafficStore(tmp_path / str(workers) / "traffic")) == sent  # what was paid for is kept
+
+
+def test_probe_without_a_usable_reply_stops_the_stage(tmp_path: Path) -> None:
+    """Twenty requests, not all; a usable one among them, or max_failed 1, lets the stage go on."""
+    bad = {"n": 0}
+
+    def script(body: dict[str, Any], number: int) -> Any:
+        return failure(400, "context too long") if int(body["messages"][-1]["content"].split()[1]) < bad["n"] else "a"
+
+    with ChatServer(script) as server:
+        for bad["n"], settings in ((20, {}), (1000, {"workers": 2}), (1000, {"shard_rows": 7})):
+            asked = len(server.bodies)
+            with pytest.raises(DataError, match=r"none of the first 20 rows .*too long.* other 80 were not asked"):
+                stage(server.url, tmp_path / str(asked), numbered(100), **settings)
+            assert len(server.bodies) - asked == 20
+        bad["n"] = 19
+        assert len(stage(server.url, tmp_path / "one", numbered(100), max_failed=0.2).rows) == 81
+        bad["n"] = 1000
+        assert len(stage(server.url, tmp_path / "any", numbered(100), max_failed=1.0).failed) == 100
+        unusable: Any = lambda row: "not a number"  # noqa: E731
+        bad["n"] = 0
+        with pytest.raises(DataError, match="not a number"):
+            stage(server.url, tmp_path / "read", numbered(100), unusable=unusable)
+
+
+def test_row_file_gives_rows_by_number_and_slice(tmp_path: Path) -> None:
+    rows = [{"n": n, "text": "\ud800é" * n} for n in range(9)]
+    on_disk = RowFile(tmp_path / "new", iter(rows))
+    assert len(on_disk) == 9 and on_disk[-1] == rows[8] and on_disk[2:7] == rows[2:7] and list(on_disk) == rows
+    assert not list((tmp_path / "new").iterdir())
+    with pytest.raises(IndexError):
+        on_disk[9]
+
+
+def test_result_is_read_from_the_shards_in_input_order(tmp_path: Path) -> None:
+    with ChatServer(
+        lambda body, number: failure(400) if body["messages"][-1]["content"].endswith("7") else "a"
+    ) as server:
+        result = stage(server.url, tmp_path, RowFile(tmp_path / "in", numbered(100)), shard_rows=9, max_failed=0.2)
+    outcomes = list(result)
+    assert [n for n, one in enumerate(outcomes) if isinstance(one, Failure)] == list(range(7, 100, 10))
+    assert [row["n"] for row in result.failed] == list(range(7, 100, 10)) and len(result.rows) == 90
+    result.shards[3][0].unlink()
+    with pytest.raises(StorageError, match="run this again"):
+        list(result)
 
 
 def test_two_processes_and_a_dead_one(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def test_tool_calls_and_logprobs_are_kept(tmp_path: Path) -> None:
     token = {"token": "a", "logprob": -0.25, "top_logprobs": []}
     reply = Reply(tool_calls=(call,), logprobs=(token,), finish_reason="tool_calls")
     with TrafficStore(tmp_path) as store:
-        store.append("k", reply, model="m", revision="r", draw=0, request={}, usable=True)
-    assert TrafficStore(tmp_path).find("k") == reply
+        store.append("0a" * 32, reply, model="m", revision="r", draw=0, request={}, usable=True)
+    assert TrafficStore(tmp_path).find("0a" * 32) == reply
 
 
 def test_unusable_answers_are_found_by_a_replay_only_and_hide_no_usable_one(tmp_path: Path) -> None:
@@ -193,7 +193,8 @@ def test_acknowledged_records_survive_kill_9(tmp_path: Path) -> None:
         "from hubwright.inference.store import TrafficStore\n"
         f"store = TrafficStore(Path({str(tmp_path)!r}))\n"
         "for n in range(10**6):\n"
-        "    store.append(str(n), Reply(text='x' * 3000), model='m', revision='', draw=0, request={}, usable=True)\n"
+        "    reply = Reply(text='x' * 3000)\n"
+        "    store.append(f'{n:064x}', reply, model='m', revision='', draw=0, request={}, usable=True)\n"
         "    print(n, flush=True)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -207,7 +208,7 @@ def test_acknowledged_records_survive_kill_9(tmp_path: Path) -> None:
     process.wait()
     last = max([500, *acknowledged])
     store = TrafficStore(tmp_path)
-    assert all(store.find(str(number)) is not None for number in range(last + 1))
+    assert all(store.find(f"{number:064x}") is not None for number in range(last + 1))
 
 
 def test_what_is_no_traffic_is_one_line(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ...hub_sync.errors import UsageError
+from ...hub_sync.speed import SPEED
 
 Method = Literal[
     "linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "breadcrumbs", "breadcrumbs_ties",
@@ -41,8 +42,12 @@ class OutputSettings(BaseModel):
         None, description="Type of the merged weights, rounded once; null: the base's, without one the first model's."
     )
     shard_size: str = Field("5GB", description="Largest file of weights: a number with KB, MB or GB.")
-    block_mb: int = Field(1, ge=1, description="Memory for a block of one model, in MB of float32.")
-    threads: int | None = Field(None, ge=1, description="Tensors worked on at a time; null: all CPUs of this process.")
+    block_mb: int = Field(
+        1, ge=1, json_schema_extra=SPEED, description="Memory for a block of one model, in MB of float32."
+    )
+    threads: int | None = Field(
+        None, ge=1, json_schema_extra=SPEED, description="Tensors worked on at a time; null: all CPUs of this process."
+    )
 
     accept: list[Acceptable] = Field(
         default_factory=list,

@@ -201,9 +201,11 @@ def judge_cases(
                 folder=Path(folder),
                 traffic=traffic,
                 replay=replay,
+                unusable=_unusable,
+                **config.scale(),
             )
+            judged = {case.id: row for case, row in zip(pending, result.rows, strict=True)}
         usage = result.usage
-        judged = {case.id: row for case, row in zip(pending, result.rows, strict=True)}
     by = JudgeInfo(served.name, served.revision, config.method, config.language)
     rows: list[Row] = []
     for case in cases:
@@ -221,6 +223,12 @@ def judge_cases(
             answers=len(cases),
         )
     return Judging(rows, usage)
+
+
+def _unusable(row: Row) -> str:
+    """The reason of a case's first item without a verdict, if the case failed; else ""."""
+    reasons = [reason or "no verdict" for met, reason, *_ in row["verdicts"] if met is None]
+    return reasons[0] if row["state"] == "failed" and reasons else ""
 
 
 def traffic_keys(cases: Sequence[Case], config: AskConfig, served: Served) -> Iterator[str]:

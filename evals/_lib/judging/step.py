@@ -66,12 +66,12 @@ def run_judge(
     done = judge_cases(cases, config, served, traffic=traffic, replay=context.replay)
     figures = figures_of(done.rows)
 
-    write_parquet(done.rows, context.output / "data" / "verdicts-00000-of-00001.parquet")
+    write_parquet(done.rows, context.output / "data", "verdicts")
     if config.publish_traffic:
         keys = set(traffic_keys(cases, config, served))
         with TrafficStore(traffic, readonly=True) as store:
             rows = [row for row in export_rows(store) if row["key"] in keys]
-        write_parquet(rows, context.output / "traffic" / "train-00000-of-00001.parquet")
+        write_parquet(rows, context.output / "traffic", "train")
     masses = mass_figures(done.rows)
     results: dict[str, Any] = {
         "tasks": {task: {"metrics": figures, "n": len(cases), "n_available": len(cases)}},

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hubwright.evals._lib.data import TaskData, locate
+from hubwright.evals._lib.data import TaskData, locate, stream_parquet, write_parquet
 from hubwright.hub_sync.errors import DataError, HubError, HubwrightError
 
 DATA = TaskData("test_rows", build="demo")
@@ -88,3 +88,15 @@ def test_a_reference_is_read_at_its_own_commit(api: Any, namespace: str, tmp_pat
     assert len(DATA.rows({"dataset": f"{repo}@v1"})) == 3
     assert len(DATA.rows({"dataset": f"{repo}@{first}"})) == 3
     assert locate(f"{repo}@v1")[1] == f"{repo}@{first}"
+
+
+def test_stream_parquet_in_batches_gives_the_bytes_of_rows_in_memory(tmp_path: Path) -> None:
+    from datasets import Json, List, Value
+
+    rows = [{"id": f"{n}\ud800", "n": n, "tool_calls": [{"a": n}] * (n % 3), "answer": None} for n in range(2345)]
+    types = {"id": Value("string"), "n": Value("int64"), "tool_calls": List(Json()), "answer": Value("string")}
+    write_parquet(rows, tmp_path / "memory", "answers")
+    assert stream_parquet(iter(rows), tmp_path / "stream", "answers", types) == len(rows)
+    name = "answers-00000-of-00001.parquet"
+    assert (tmp_path / "stream" / name).read_bytes() == (tmp_path / "memory" / name).read_bytes()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [name, name, "memory", "stream"]

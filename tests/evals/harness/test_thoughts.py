@@ -101,8 +101,8 @@ def test_answer_row_half_a_surrogate_pair_is_stored(tmp_path: Path) -> None:
 
     raw = json.dumps(completion("half \ud83d of it")).encode("ascii")
     rows = answered(Response(raw, media_type="application/json"))
-    write_parquet([{"id": "\udc00", **rows[0], "more": {"a": ["\ud83d\ude00"]}}], tmp_path / "a.parquet")
-    (row,) = pq.read_table(tmp_path / "a.parquet").to_pylist()
+    write_parquet([{"id": "\udc00", **rows[0], "more": {"a": ["\ud83d\ude00"]}}], tmp_path, "a")
+    (row,) = pq.read_table(tmp_path / "a-00000-of-00001.parquet").to_pylist()
     assert row["answer"] == "half \ufffd of it" and row["id"] == "\ufffd"
     assert json.loads(row["more"]) == {"a": ["\U0001f600"]}
 

@@ -80,7 +80,8 @@ def fork(models: Path, out: Path, point: str | None) -> int:
                 arm(point)
             near = {name: models / name for name in "abc"}
             said = {name: {"weight": 0.5, "density": 0.3} for name in near}
-            merged(out, models / "base", near, method="ties", models=said, shard_size="300KB", threads=1)
+            speed = {"threads": 1, "block_mb": 1} if point else {"threads": 2, "block_mb": 4}  # resumed with others
+            merged(out, models / "base", near, method="ties", models=said, shard_size="300KB", **speed)
             code = 0
         except BaseException:
             import traceback
