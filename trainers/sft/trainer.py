@@ -33,6 +33,8 @@ class SFTTrainer(chat.ChatMixin, trl.SFTTrainer):
             *_extremes(checked, self.config.max_length), self._model_to_train, processing_class,
             loop.name(self.context, "model"),
         )  # fmt: skip
+        # Cutting or packing would read and write the conversations once more each time.
+        checked = checked.select_columns(["input_ids", "labels"])
         return super()._prepare_dataset(checked, processing_class, args, packing, *rest)
 
     def compute_loss(
