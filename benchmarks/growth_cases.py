@@ -47,6 +47,12 @@ def _alpaca(rng: random.Random, number: int) -> dict[str, str]:
     return {"instruction": f"{number} {_text(rng, 40)}", "input": "", "output": _text(rng, 120)}
 
 
+def _chat(rng: random.Random, number: int) -> dict[str, Any]:
+    row = _alpaca(rng, number)
+    asked = {"role": "user", "content": row["instruction"]}
+    return {"messages": [asked, {"role": "assistant", "content": row["output"]}]}
+
+
 def _document(rng: random.Random, number: int) -> dict[str, str]:
     return {"text": f"{number} {_text(rng, 160)}"}
 
@@ -114,6 +120,87 @@ def _peer_datasets(folder: Path, rows: int) -> None:
     data = data.map(messages, remove_columns=data.column_names)
     (folder / "output").mkdir()
     data.to_parquet(str(folder / "output" / "train.parquet"))
+
+
+def _write_chat(folder: Path, rows: int) -> None:
+    """Conversations of about 1 kB, and a model of two small layers with a byte-level tokenizer of 2,000 entries."""
+    import torch
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from hubwright.trainers._lib.templates import CHATML_TOOLS
+
+    (folder / "data").mkdir()
+    _json_lines(_chat)(folder / "data", rows)
+    bpe = ByteLevelBPETokenizer()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    bpe.train_from_iterator([" ".join(WORDS)], vocab_size=2000, special_tokens=special)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, eos_token=special[2], pad_token=special[0])
+    tokenizer.chat_template = CHATML_TOOLS.read_text(encoding="utf-8")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=2048, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+
+
+def _context(folder: Path, **inputs: Path) -> Any:
+    from hubwright.hub_sync.context import Input, StepContext
+    from hubwright.hub_sync.refs import ArtifactRef
+
+    (folder / "work").mkdir()
+    (folder / "output").mkdir()
+    given = {
+        role: Input(ArtifactRef("model" if role == "model" else "dataset", f"org/{role}", "0" * 40), path)
+        for role, path in inputs.items()
+    }
+    return StepContext("step", folder / "work", folder / "output", given)
+
+
+def _sft_preparation(processes: int) -> Callable[[Path, int], None]:
+    """All of an SFT up to its first step."""
+
+    def run(folder: Path, rows: int) -> None:
+        from hubwright.trainers import sft
+        from hubwright.trainers._lib import loop
+        from hubwright.trainers.sft.trainer import fit
+
+        loop.fit = lambda *_: {}
+        context = _context(folder, model=folder / "input" / "model", dataset=folder / "input" / "data")
+        fit(sft.SFTConfig(use_cpu=True, bf16=False, max_length=1024, dataset_num_proc=processes), context)
+
+    return run
+
+
+def _peer_trl(folder: Path, rows: int) -> None:
+    """TRL's SFTTrainer on the same rows, up to its first step."""
+    import datasets
+    import trl
+
+    data = datasets.load_dataset(
+        "json", data_files=str(folder / "input" / "data" / "rows.jsonl"), split="train",
+        cache_dir=str(folder / "work"),
+    )  # fmt: skip
+    arguments = trl.SFTConfig(
+        str(folder / "output"), assistant_only_loss=True, max_length=1024, use_cpu=True, bf16=False, report_to="none"
+    )
+    trl.SFTTrainer(str(folder / "input" / "model"), arguments, train_dataset=data)
+
+
+def _write_parts(folder: Path, rows: int) -> None:
+    for name in "ab":
+        (folder / name).mkdir()
+        _json_lines(_chat)(folder / name, rows // 2)
+
+
+def _mix(folder: Path, rows: int) -> None:
+    from hubwright.builders import mix
+    from hubwright.making import write_dataset
+
+    context = _context(folder, part_a=folder / "input" / "a", part_b=folder / "input" / "b")
+    write_dataset(mix.build(mix.MixConfig(), context), context.output)
 
 
 def _one_file(**more: Any) -> Callable[[Path], dict[str, Any]]:
@@ -343,4 +430,8 @@ CASES: dict[str, Case] = {
     "answers": Case(10_000, _write_questions, _answers),
     "lm_eval_rows": Case(2_000, _write_samples, _lm_eval_rows),
     "ability_shared": Case(3_000, _write_gsm8k, _build("ability", "AbilityConfig", _ability)),
+    "mix": Case(10_000, _write_parts, _mix),
+    "sft_preparation": Case(10_000, _write_chat, _sft_preparation(1)),
+    "sft_preparation_two": Case(10_000, _write_chat, _sft_preparation(2)),
+    "peer_trl": Case(10_000, _write_chat, _peer_trl),
 }

@@ -12,33 +12,35 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Set
+from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubwrightError, RowRejected, UsageError
 from ...hub_sync.json_columns import encode_row
+from ...hub_sync.speed import SPEED
 from ...hub_sync.text import utf8
 from .._lib.context import local_context
-from .._lib.conversation_checks import faults, run_checks
+from .._lib.conversation_checks import faults, request, run_checks
 from .._lib.conversation_rows import Row, features
 from .._lib.function_splits import FUNCTIONS, TEST, TRAIN, functions_of, is_held_out, split_of
 from .._lib.near_duplicates import MinHashIndex, read_against
 from .card import describe_rows
 from .compatibility import Compatibility
 from .corruption import NotApplicable, corrupt
+from .draws import TRIES, Chain, Draw, Draws, next_place, next_seed
 from .own_tools import read_module
-from .plan import SHAPES, ToolCrashed, draw, run
+from .plan import SHAPES, Plan, ToolCrashed
 from .stubs.read import Definitions, read_definitions
 from .toolset import Tool, read_worlds
-from .variants import VARIANTS, conversation, prepare
+from .variants import VARIANTS
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-TRIES = 400  # draws for one row before its place is given to another composition
 # With definitions: rows of which one has the same functions as another, at most a 200th of all, and some anyhow. A few
 # tools that fit together would else fill the longer compositions.
 SHARE, ANYHOW = 200, 3
@@ -87,6 +89,10 @@ class CallGraphsConfig(BaseModel):
     )
     function_share: float = Field(
         0.2, gt=0, lt=1, description="Share of all functions that are held out, if there are function_test_rows."
+    )
+
+    workers: int = Field(
+        1, ge=1, json_schema_extra=SPEED, description="Processes that make the draws; the rows are the same."
     )
 
     def split_of(self, planned: Set[str], offered: Set[str]) -> str:
@@ -168,18 +174,22 @@ class Generator:
         self.use_tools(self.functions(split))
         cells, earlier = self.cells(), MinHashIndex(self.config.near)
         rng = random.Random(f"{self.config.seed}:{split}")  # noqa: S311 - not for secrets
+        faulty = self.config.corrupted_share if split == TRAIN else 0.0
         left, given_up = number, 0
-        with self.toolset.open() as box:
+        fits = lambda plan: not self.misfit(plan, split)  # noqa: E731
+        with closing(Draws(self.config, split, self.toolset, fits)) as draws:
             while left:
-                composition, variant, _ = rng.choices(cells, [weight for _, _, weight in cells])[0]
-                parallel = rng.random() < self.config.parallel_share
-                for _ in range(TRIES):
-                    row = self.draw_row(composition, variant, parallel, rng.randrange(2**40), split, earlier, box)
+                place = next_place(rng, cells, self.config.parallel_share)
+                for tries in range(TRIES):
+                    # A fault draws from the same generator, so nothing after a row is known before it.
+                    chain = Chain(rng.getstate(), cells, self.config.parallel_share, place, TRIES - tries,
+                                  1 if faulty else left)  # fmt: skip
+                    row = self.draw_row(Draw(*place, next_seed(rng)), split, earlier, draws, chain)
                     if row is not None:
                         break
                 else:
                     if self.compatibility:
-                        self.exhausted.add(composition)
+                        self.exhausted.add(place[0])
                         cells = [cell for cell in cells if cell[0] not in self.exhausted]
                     given_up += 1
                     if not cells or given_up > 50 + number // 10:
@@ -222,27 +232,24 @@ class Generator:
         self.faulty.update(faults(row).keys())
         return row
 
-    def draw_row(
-        self, composition: str, variant: str, parallel: bool, seed: int, split: str, earlier: MinHashIndex, box: Any
-    ) -> Row | None:
+    def misfit(self, plan: Plan, split: str) -> str:
+        """Why a plan becomes no row of a split, before its calls are made in order; "" if it may."""
+        functions = frozenset(node.tool for node in plan.nodes)
+        if self.compatibility and self.sets[functions] >= max(ANYHOW, self.config.train_rows // SHARE):
+            return "the same functions have their share of rows"
+        if self.config.split_of(functions, frozenset()) != split:
+            return "the set of functions belongs to the other split"
+        return ""
+
+    def draw_row(self, which: Draw, split: str, earlier: MinHashIndex, draws: Draws, chain: Chain) -> Row | None:
         """A row from one draw, or None; counts what became of it."""
         self.draws += 1
-        pools = self.toolset.begin(box, seed)
         try:
-            plan = draw(composition, self.toolset.tools, pools, seed, box, self.compatibility)
-            prepare(plan, variant, self.toolset.tools)
+            plan = draws.plan(which, chain)
+            if reason := self.misfit(plan, split):
+                raise RowRejected(reason)
             functions = frozenset(node.tool for node in plan.nodes)
-            if self.compatibility and self.sets[functions] >= max(ANYHOW, self.config.train_rows // SHARE):
-                raise RowRejected("the same functions have their share of rows")
-            if self.config.split_of(functions, frozenset()) != split:
-                raise RowRejected("the set of functions belongs to the other split")
-            run(plan, box, parallel)
-            row = conversation(
-                plan, variant, self.toolset, parallel, self.config.distractors, self.config.thoughts,
-                lambda offered: self.config.split_of(functions, offered) == split,
-            )  # fmt: skip
-            if self.toolset.origin:
-                row["made_by"] += f" over {self.toolset.origin}"
+            row = draws.row(which, plan, chain)
         except RowRejected as error:
             self.failed[error.reason] += 1
             return None
@@ -253,13 +260,16 @@ class Generator:
             if len(left) < 2:
                 raise DataError(f"call_graphs: {tool} ended the sandbox, and too few functions are left") from None
             self.use_tools(left)
-            box.begin_again()
+            draws.use_tools(self.toolset)
             return None
-        row = run_checks(row, self.responses, earlier, self.tests)
+        query = request(row)
+        row["check_contamination"] = self.tests.nearest(query) if self.tests else ""
+        row["check_duplicate"] = earlier.nearest(query)
         if reasons := faults(row):
             self.rejected.update(reasons.keys())
             return None
-        self.row_counts[composition, variant] += 1
+        earlier.add(query, row["id"])
+        self.row_counts[which.composition, which.variant] += 1
         self.sets[functions] += 1
         both = functions_of(row)
         self.planned.setdefault(split, set()).update(both)

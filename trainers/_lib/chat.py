@@ -8,7 +8,7 @@ from datasets import Dataset
 from ...hub_sync.context import StepContext
 from . import loop, rows, templates
 from . import model as models
-from .config import TrainingConfig
+from .config import TrainingConfig, processes_of
 
 
 class ChatMixin(loop.CheckpointMixin):
@@ -49,7 +49,8 @@ def fit(
     splits = {split: select(dataset, split, form) for split, dataset in splits.items()}
     model = models.read_model(config, context)
     models.stop_at_end_of_turn(model, tokenizer, config)
-    common = loop.training_arguments(config, context, "eval" in splits) | {"max_length": config.max_length}
+    common = loop.training_arguments(config, context, "eval" in splits)
+    common |= {"max_length": config.max_length, "dataset_num_proc": processes_of(config)}
     args = arguments(form, **common)
     if getattr(args, "packing", False):
         models.check_isolation(model, source_name)

@@ -7,6 +7,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ...hub_sync.speed import SPEED
+
 Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "warmup_stable_decay"]
 
 
@@ -104,6 +106,9 @@ class TrainingConfig(BaseTrainingConfig):
         description="Control tokens of the model that texts of rows may spell, and then become. Reasoning tags always "
         "may, and assistant turns what the chat template writes within them.",
     )
+    dataset_num_proc: int = Field(
+        1, ge=1, json_schema_extra=SPEED, description="Processes that read and tokenize rows; the rows are the same."
+    )
     lora: LoraSettings | None = Field(None, description="Train adapters only; null: all weights.")
     merge_adapter: bool = Field(False, description="Publish the full model with the adapter merged in. Needs lora.")
 
@@ -112,6 +117,11 @@ class TrainingConfig(BaseTrainingConfig):
         if self.merge_adapter and self.lora is None:
             raise ValueError("merge_adapter needs lora: there is no adapter to merge")
         return self
+
+
+def processes_of(config: TrainingConfig) -> int | None:
+    """`num_proc` of `Dataset.map`, where a pool of one process costs more than none."""
+    return config.dataset_num_proc if config.dataset_num_proc > 1 else None
 
 
 def adapter_of(config: BaseTrainingConfig) -> LoraSettings | None:

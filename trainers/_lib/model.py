@@ -116,10 +116,16 @@ def check_sequences(
 
     Raises DataError and UsageError.
     """
-    largest, longest = tokenizer.pad_token_id or -1, 0
+    largest, longest = -1, 0
     for ids in sequences:
         cut = ids[:max_length]
         largest, longest = max(largest, max(cut, default=-1)), max(longest, len(cut))
+    check_extremes(largest, longest, model, tokenizer, source_name)
+
+
+def check_extremes(largest: int, longest: int, model: Any, tokenizer: Any, source_name: str) -> None:
+    """Refuse sequences by their largest id and the number of tokens of the longest, as `check_sequences`."""
+    largest = max(largest, tokenizer.pad_token_id or -1)
     loading.check_ids([largest], model.get_input_embeddings().weight.shape[0], tokenizer, source_name)
     loading.check_window([longest], model.config, source_name)
 

@@ -6,11 +6,12 @@ what lies in the row: the data set's columns say where to look and whether nulls
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, Features, Json, List, Value
 from datasets.fingerprint import Hasher
 
@@ -21,9 +22,9 @@ from ...inference.padding import padded, pads_arguments
 from ...inference.responses import ABSENT, read_responses, repeats_prompt
 from . import loop as _loop
 from . import templates as _templates
-from .config import TrainingConfig
+from .config import TrainingConfig, processes_of
 from .controls import Controls
-from .shown import check_shown, render
+from .shown import check_shown
 
 _VERSION = 2  # of what is cached
 _REPEATING = 0.9
@@ -122,10 +123,11 @@ class _Reader:
         for turns in [prompt + columns[name] for name in self.form.responses] or [columns["messages"]]:
             self.controls.check(turns, tools)
             try:
-                render(self.tokenizer, turns, tools)
+                check_shown(self.tokenizer, turns, tools, changes)
+            except RowRejected:
+                raise
             except Exception as error:  # a template may raise anything
                 raise RowRejected("the chat template refuses the row", first_line(error)) from error
-            check_shown(self.tokenizer, turns, tools, changes)
 
 
 def _is_plain(dataset: Dataset, reader: _Reader) -> bool:
@@ -174,6 +176,7 @@ def _read(
         remove_columns=dataset.column_names,
         features=Features(columns),
         new_fingerprint=key,
+        num_proc=processes_of(config),
         desc=f"Reading {split} rows",
     )
     why = [json.loads(text) if text else None for text in read["why"]]
@@ -214,7 +217,7 @@ def _row_reader(reader: _Reader, names: list[str], pads: tuple[bool, bool]) -> C
     return read
 
 
-def weigh(dataset: Dataset, source_name: str) -> Dataset:
+def weigh(dataset: Dataset, source_name: str, processes: int | None = None) -> Dataset:
     """Labels without the assistant turns of weight 0.
 
     Args:
@@ -243,7 +246,23 @@ def weigh(dataset: Dataset, source_name: str) -> Dataset:
             labels[first:stop] = [-100] * (stop - first)
         return {"labels": labels}
 
-    return dataset.map(weigh_row)
+    return dataset.map(weigh_row, num_proc=processes)
+
+
+def spans(dataset: Dataset, column: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(all values, values per row) of a column of lists, batch by batch.
+
+    [[5, 6], [], [7]]: ([5, 6, 7], [2, 0, 1])
+    """
+    for batch in dataset.select_columns(column).with_format("arrow").iter(1000):
+        lists = batch.column(column).combine_chunks()
+        yield lists.flatten().to_numpy(zero_copy_only=False), lists.value_lengths().to_numpy(zero_copy_only=False)
+
+
+def within(lengths: np.ndarray, limit: int) -> np.ndarray:
+    """For every value of a batch of `spans`, whether it is among the first `limit` of its row."""
+    starts = np.cumsum(lengths) - lengths
+    return np.asarray(np.arange(lengths.sum()) - np.repeat(starts, lengths) < limit)
 
 
 def _runs(labels: list[int]) -> list[tuple[int, int]]:

@@ -18,10 +18,10 @@ def render(tokenizer: Any, turns: Sequence[Turn], tools: Any) -> str:
 
 
 def check_shown(tokenizer: Any, turns: Sequence[Turn], tools: Any, changes: Changes | None = None) -> None:
-    """Raises RowRejected if the chat template leaves out a turn or its calls.
+    """Raises RowRejected if the chat template leaves out a turn or its calls, and what a template that does not
+    render the row raises.
 
     Args:
-        turns: of a row that the template renders.
         changes: gets the parts that are left out and may be: thoughts, and text beside calls.
     """
     marks: Callable[[int, Turn], dict[str, list[str]]] = _marks

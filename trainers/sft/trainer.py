@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+import numpy as np
 import trl
 from datasets import Dataset
 
@@ -10,6 +11,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
 from .._lib import chat, loop, rows
 from .._lib import model as models
+from .._lib.config import processes_of
 from .._lib.report import TOKEN_ACCURACY
 from . import SFTConfig
 
@@ -25,12 +27,14 @@ class SFTTrainer(chat.ChatMixin, trl.SFTTrainer):
         whole = copy.copy(args)
         whole.max_length, whole.shuffle_dataset = None, False
         tokenized = super()._prepare_dataset(dataset, processing_class, whole, False, *rest)
-        tokenized = rows.weigh(tokenized, loop.name(self.context, "dataset"))
+        tokenized = rows.weigh(tokenized, loop.name(self.context, "dataset"), args.dataset_num_proc)
         checked = account(tokenized, str(rest[-1]), self.config, self.context)
-        models.check_sequences(
-            checked["input_ids"], self.config.max_length, self._model_to_train, processing_class,
+        models.check_extremes(
+            *_extremes(checked, self.config.max_length), self._model_to_train, processing_class,
             loop.name(self.context, "model"),
         )  # fmt: skip
+        # Cutting or packing would read and write the conversations once more each time.
+        checked = checked.select_columns(["input_ids", "labels"])
         return super()._prepare_dataset(checked, processing_class, args, packing, *rest)
 
     def compute_loss(
@@ -58,7 +62,7 @@ def fit(config: SFTConfig, context: StepContext, trainer_class: type[SFTTrainer]
         return rows.Form(whole, responses=() if whole else ("completion",), weighted=marked)
 
     def select(dataset: Dataset, split: str, form: rows.Form) -> Dataset:
-        return _with_assistant_turn(dataset, split, context) if form.weighted else dataset
+        return _with_assistant_turn(dataset, split, context, config) if form.weighted else dataset
 
     def arguments(form: rows.Form, **common: Any) -> trl.SFTConfig:
         return trl.SFTConfig(
@@ -74,13 +78,26 @@ def fit(config: SFTConfig, context: StepContext, trainer_class: type[SFTTrainer]
     return trainer
 
 
-def _with_assistant_turn(dataset: Dataset, split: str, context: StepContext) -> Dataset:
+def _with_assistant_turn(dataset: Dataset, split: str, context: StepContext, config: SFTConfig) -> Dataset:
     """Leave out conversations without an assistant turn: TRL would stop at the first of them."""
-    spoken = dataset.filter(lambda turns: any(turn["role"] == "assistant" for turn in turns), input_columns="messages")
+    spoken = dataset.filter(
+        lambda turns: any(turn["role"] == "assistant" for turn in turns),
+        input_columns="messages",
+        num_proc=processes_of(config),
+    )
     context.report.counts[f"{split}_rows_without_assistant_turn"] = len(dataset) - len(spoken)
     if not len(spoken):
         raise DataError(f"no row of the {split} split has an assistant turn: nothing to learn from")
     return spoken
+
+
+def _extremes(dataset: Dataset, limit: int) -> tuple[int, int]:
+    """The largest token id, and the number of tokens of the longest row, within the first `limit` of every row."""
+    largest, longest = -1, 0
+    for ids, lengths in rows.spans(dataset, "input_ids"):
+        largest = max(largest, int(ids[rows.within(lengths, limit)].max(initial=-1)))
+        longest = max(longest, int(np.minimum(lengths, limit).max(initial=0)))
+    return largest, longest
 
 
 def account(dataset: Dataset, split: str, config: SFTConfig, context: StepContext) -> Dataset:
@@ -90,15 +107,16 @@ def account(dataset: Dataset, split: str, config: SFTConfig, context: StepContex
         dataset: columns `input_ids` and `labels`, each a list of token ids; -100 marks unsupervised tokens.
     """
     limit = config.max_length
-    cut = tokens = supervised = 0
+    cut = tokens = supervised = first = 0
     usable: list[int] = []
-    for index, (ids, labels) in enumerate(zip(dataset["input_ids"], dataset["labels"], strict=True)):
-        learnt = sum(label != -100 for label in labels[:limit])
-        cut += len(ids) > limit
-        tokens += min(len(ids), limit)
-        supervised += learnt
-        if learnt:
-            usable.append(index)
+    for labels, lengths in rows.spans(dataset, "labels"):  # as many as input_ids
+        learnt = (labels != -100) & rows.within(lengths, limit)
+        row_of = np.repeat(np.arange(len(lengths)), lengths)
+        cut += int((lengths > limit).sum())
+        tokens += int(np.minimum(lengths, limit).sum())
+        supervised += int(learnt.sum())
+        usable += (first + np.unique(row_of[learnt])).tolist()
+        first += len(lengths)
     idle = len(dataset) - len(usable)
     context.report.counts |= {
         f"{split}_rows": len(dataset),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -357,3 +358,16 @@ def test_account_row_of_exactly_max_length_is_not_cut_and_share_is_inclusive(tmp
         19,
     )
     assert counts["train_tokens"] == 16 + 16 + 18 * 4 and counts["train_supervised_tokens"] == 1 + 18 * 4
+
+
+def test_rows_prepared_in_two_processes_are_those_of_one(
+    prepared: Capture, model: Path, tools: Path, tmp_path: Path
+) -> None:
+    one, first = prepared({"model": model, "dataset": tools}, chat_template="chatml_tools", max_length=1024)
+    counts, rows = dict(first.report.counts), one.train_dataset.to_list()
+    shutil.rmtree(tmp_path / "run")  # or the caches would be read
+    two, second = prepared(
+        {"model": model, "dataset": tools}, chat_template="chatml_tools", max_length=1024, dataset_num_proc=2
+    )
+    assert two.args.dataset_num_proc == 2 and one.args.dataset_num_proc is None
+    assert two.train_dataset.to_list() == rows and second.report.counts == counts
