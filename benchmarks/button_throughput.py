@@ -46,7 +46,7 @@ def ours(url: str, rows: int) -> float:
         result = run_stage(
             "benchmarks.button_throughput:ask",
             [{"n": n} for n in range(rows)], config, endpoint=Endpoint("local", url, concurrency=IN_FLIGHT),
-            folder=Path(folder) / "stage", traffic=Path(folder) / "traffic",
+            folder=Path(folder) / "stage", recording=Path(folder) / "recording",
         )  # fmt: skip
         seconds = time.perf_counter() - started
     assert len(result.rows) == rows and all(row["text"] for row in result.rows)

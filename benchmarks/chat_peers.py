@@ -2,7 +2,7 @@
 
 Prints the seconds it took, imports and set-up left out. Each peer is used as its documentation says, with what it does
 besides the requests switched off where it can be: distilabel's LLM is called directly in batches of IN_FLIGHT, without
-its pipeline; datatrove's runner writes its documents, as ours records its traffic, and keeps no request cache.
+its pipeline; datatrove's runner writes its documents, as ours records its recording, and keeps no request cache.
 """
 
 from __future__ import annotations

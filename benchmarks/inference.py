@@ -1,6 +1,6 @@
 """The chat client at 256 in flight against a server with 200 ms latency: share of the ideal, and ratios to peers.
 
-Ours records every exchange in the traffic store, as it does in a run. Peers need an environment of their own:
+Ours records every exchange in the recording store, as it does in a run. Peers need an environment of their own:
 
     python3.11 -m venv .venv-peers
     .venv-peers/bin/pip install distilabel "openai[aiohttp]" requests datatrove aiofiles orjson
@@ -74,9 +74,9 @@ def _timed(call: Callable[[], float]) -> tuple[Callable[[], None], list[float]]:
 
 def _ours(url: str) -> float:
     from hubwright.inference.client import ChatClient, Endpoint, run_blocking
-    from hubwright.inference.store import TrafficStore
+    from hubwright.inference.store import RecordingStore
 
-    async def work(store: TrafficStore) -> float:
+    async def work(store: RecordingStore) -> float:
         async with ChatClient(Endpoint("local", url, concurrency=IN_FLIGHT), store=store) as chat:
             started = time.perf_counter()
             asked = (
@@ -87,7 +87,7 @@ def _ours(url: str) -> float:
             assert all(reply.ok for reply in replies)
             return time.perf_counter() - started
 
-    with tempfile.TemporaryDirectory() as folder, TrafficStore(Path(folder)) as store:
+    with tempfile.TemporaryDirectory() as folder, RecordingStore(Path(folder)) as store:
         return run_blocking(work(store))
 
 

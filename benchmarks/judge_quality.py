@@ -123,7 +123,7 @@ def ask(
             {"questions": list(questions.items())},  # a list: in this order those of one language share the dialogue
             endpoint=served.endpoint,
             folder=out / f"stage-{key}",
-            traffic=out / "traffic",
+            recording=out / "recording",
             shard_rows=8,
             max_failed=0,
             progress=_progress(time.monotonic()),

@@ -5,7 +5,7 @@ from typing import Any
 from ..hub_sync.step import Role, StepSpec
 
 DATA, TEACHER = Role("dataset", optional=True), Role("model", optional=True, served=True)
-AGAINST = {"against_*": Role("dataset")}
+DECONTAMINATE = {"decontaminate_against_*": Role("dataset")}
 
 
 def _builder(config: str, help: str, **more: Any) -> StepSpec:
@@ -54,7 +54,7 @@ STEPS: dict[str, StepSpec] = {
     "corpus": _builder(
         "corpus:CorpusConfig",
         "documents for language modelling from files, archives and Hub data sets",
-        inputs={"against": DATA} | AGAINST,
+        inputs={"decontaminate_against": DATA} | DECONTAMINATE,
     ),
     "ability": _builder(
         "ability:AbilityConfig",
@@ -88,13 +88,13 @@ STEPS: dict[str, StepSpec] = {
     "call_graphs": _builder(
         "call_graphs:CallGraphsConfig",
         "verified multi-turn function calling: compositions of tools that run, without a language model",
-        inputs={"against": DATA, "definitions": DATA} | AGAINST,
+        inputs={"decontaminate_against": DATA, "definitions": DATA} | DECONTAMINATE,
         version=5,
     ),
     "button": _builder(
         "button:ButtonConfig",
         "BUTTON's own pipeline: a served teacher invents tasks bottom-up and plays them out top-down",
-        inputs={"teacher": TEACHER, "dataset": DATA, "embedder": Role("model", optional=True)} | AGAINST,
+        inputs={"teacher": TEACHER, "dataset": DATA, "embedder": Role("model", optional=True)} | DECONTAMINATE,
         version=5,
         extra="llm",
     ),
@@ -106,7 +106,7 @@ STEPS: dict[str, StepSpec] = {
     "call_graphs_reworded": _builder(
         "call_graphs.reworded:RewordedConfig",
         "rows of call_graphs in which a served teacher says what the user says, checked again",
-        inputs={"dataset": Role("dataset"), "teacher": TEACHER} | AGAINST,
+        inputs={"dataset": Role("dataset"), "teacher": TEACHER} | DECONTAMINATE,
         version=4,
         extra="llm",
     ),

@@ -75,8 +75,8 @@ class StepContext:
         output: what is published. Emptied by the runner before the step starts.
         inputs: the pulled inputs by role (`dataset`, `model`, ...).
         report: to be filled by the step.
-        traffic: folder of the run's recorded requests and answers, shared by its steps; None: record nothing.
-        replay: answer from `traffic` alone, asking no model.
+        recording: folder of the run's recorded requests and answers, shared by its steps; None: record nothing.
+        replay: answer from `recording` alone, asking no model.
         resources: closed when the whole run ends; what later steps can share (a served model) is entered here.
     """
 
@@ -85,6 +85,6 @@ class StepContext:
     output: Path
     inputs: Mapping[str, Input] = field(default_factory=dict)
     report: Report = field(default_factory=Report)
-    traffic: Path | None = None
+    recording: Path | None = None
     replay: bool = False
     resources: ExitStack = field(default_factory=ExitStack)

@@ -64,8 +64,8 @@ class Settings:
         dry_run: resolve and report, run nothing.
         fresh: restart if a step has unfinished work with other settings, which is set aside.
         keep_work: keep the folders of published steps (checkpoints, shards).
-        traffic: folder of recorded requests and answers; None: `runs/NAME/traffic`.
-        replay: answer every request from the recorded traffic, asking no model.
+        recording: folder of recorded requests and answers; None: `runs/NAME/recording`.
+        replay: answer every request from the recording, asking no model.
     """
 
     runs: Path
@@ -75,7 +75,7 @@ class Settings:
     dry_run: bool = False
     fresh: bool = False
     keep_work: bool = False
-    traffic: Path | None = None
+    recording: Path | None = None
     replay: bool = False
 
 
@@ -206,7 +206,7 @@ class _Run:
             folder / "work",
             folder / "output",
             local,
-            traffic=self.settings.traffic or self.base / workdir.TRAFFIC,
+            recording=self.settings.recording or self.base / workdir.RECORDING,
             replay=self.settings.replay,
             resources=self.resources,
         )

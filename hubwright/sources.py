@@ -47,8 +47,8 @@ def resolve_sources(config: BaseModel, where: str) -> tuple[dict[str, Any], dict
     return recorded, sources, type(config).model_validate(values) if changed else config
 
 
-def find_traffic(text: str, *, replay: bool) -> Path:
-    """The folder of recorded traffic: a local one, or the one that a published data set carries in `traffic/`.
+def find_recording(text: str, *, replay: bool) -> Path:
+    """The folder of a recording: a local one, or the one that a published data set carries in `recording/`.
 
     Raises UsageError for a reference without `replay`: what is published is read only, a run would add to it.
     """
@@ -56,8 +56,8 @@ def find_traffic(text: str, *, replay: bool) -> Path:
     if path.is_dir() or "/" not in text or path.is_absolute():
         return path
     if not replay:
-        raise UsageError(f"--traffic {text}: published traffic is for --replay; give a folder to record into")
-    return pull(ArtifactRef.parse(text, "dataset"), allow_patterns=["traffic/*"]) / "traffic"
+        raise UsageError(f"--recording {text}: a published recording is for --replay; give a folder to record into")
+    return pull(ArtifactRef.parse(text, "dataset"), allow_patterns=["recording/*"]) / "recording"
 
 
 def _walk(value: Any, keys: tuple[str | int, ...]) -> Any:

@@ -5,7 +5,7 @@ STEP-FINGERPRINT/work        shards and checkpoints; survive a kill
 STEP-FINGERPRINT/output      what will be published
 STEP-FINGERPRINT/done.json   the step is built: a manifest of `output` and the provenance record
 STEP-FINGERPRINT/set-aside   `--fresh` restarted with other settings; stays until `hubwright clean`
-traffic/                     requests and answers of all steps (inference.store)
+recording/                     requests and answers of all steps (inference.store)
 
 A folder is removed once its step is published, unless `keep_work`.
 """
@@ -20,7 +20,7 @@ from typing import Any
 from .hub_sync.errors import UsageError
 from .hub_sync.files import list_files, manifest, write_atomic
 
-TRAFFIC = "traffic"
+RECORDING = "recording"
 _STEP_FOLDER = re.compile(r"-[0-9a-f]{16}$")
 
 

@@ -25,7 +25,7 @@ from .endpoint import Endpoint
 from .limit import AdaptiveLimit
 from .replies import ServerError, asked_wait, decoded, error_within, read_error, read_reply, settle
 from .requests import RETRIED, Message, Parse, Reply, one_line, request_key
-from .store import TrafficStore
+from .store import RecordingStore
 
 if TYPE_CHECKING:
     import aiohttp
@@ -51,13 +51,13 @@ class ChatClient:
         self,
         endpoint: Endpoint,
         *,
-        store: TrafficStore | None = None,
+        store: RecordingStore | None = None,
         replay: bool = False,
         budget: Budget | None = None,
         pool: Callable[[Usage, int], tuple[Usage, int]] | None = None,
     ) -> None:
         if replay and store is None:
-            raise UsageError("a replay needs recorded traffic")
+            raise UsageError("a replay needs a recording")
         self.endpoint = endpoint
         self.store = store
         self.replay = replay
@@ -154,7 +154,7 @@ class ChatClient:
                 return read(recorded)
             if self.replay:
                 raise DataError(
-                    f"replay: the request {key[:12]} to {self.endpoint.model} is not among the recorded traffic; "
+                    f"replay: the request {key[:12]} to {self.endpoint.model} is not in the recording; "
                     "record it with a run that has the endpoint"
                 )
 

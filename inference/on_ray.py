@@ -2,8 +2,8 @@
 
 Each worker is an actor that lives as long as the stage. It gets two shards at a time, and their results come back to
 the process that runs the stage, which writes the shards. The shards of a worker that died are given to another; its
-answers so far are in the traffic folder, which has to be on storage that all nodes see. `hubwright`, the module of the
-work function and the endpoint's key have to be on the nodes as well.
+answers so far are in the recording's folder, which has to be on storage that all nodes see. `hubwright`, the module of
+the work function and the endpoint's key have to be on the nodes as well.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any
 from ..hub_sync.errors import DataError, HubwrightError, UsageError
 from .budget import Budget, Usage
 from .requests import one_line
-from .store import TrafficStore
+from .store import RecordingStore
 from .workers import DEATHS, Job, Pool, Results, Sink, Task, Tasks, run_worker
 
 
@@ -29,7 +29,7 @@ def run_on_ray(job: Job, queue: Tasks, sink: Sink, workers: int) -> None:
     actor = ray.remote(_Worker)
     part = replace(
         job,
-        traffic=job.traffic.absolute(),
+        recording=job.recording.absolute(),
         endpoint=replace(job.endpoint, concurrency=max(1, job.endpoint.concurrency // workers)),
         budget=_part(job.budget, job.spent, workers),
     )
@@ -119,7 +119,7 @@ class _Worker:
             lambda rows, usage, limit: self._used.add(usage),
         )
         try:
-            with TrafficStore(job.traffic, readonly=job.replay) as store:
+            with RecordingStore(job.recording, readonly=job.replay) as store:
                 await run_worker(job, store, Pool(job.spent), self._tasks.get, sink)
         except Exception as error:
             for future in self._waiting.values():

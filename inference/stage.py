@@ -1,18 +1,18 @@
 """Many rows through an async function that asks a model: cut into shards, safe to kill, the same bytes every time.
 
-    result = run_stage("package.module:judge", rows, config, endpoint=endpoint, folder=work, traffic=work / "traffic")
+    result = run_stage("package.module:judge", rows, config, endpoint=endpoint, folder=work, recording=work / "asked")
 
     async def judge(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row: ...
 
 The function's result must follow from (row, config) and the model's answers alone. If answers are sampled, put
 something of the row into `seed` or `draw`: two rows that ask the same otherwise share an answer
-(`TrafficStore.conflicts`). What changes the answers belongs into `config`, prompts or their version included: a resume
-is refused by it.
+(`RecordingStore.conflicts`). What changes the answers belongs into `config`, prompts or their version included: a
+resume is refused by it.
 
     folder/stage.json         what the folder belongs to: work, config, model and its revision
     folder/shards/            one file per finished shard (shards.py)
     folder/failed.jsonl       the rows that failed, each with its "error"; absent if none did
-    traffic/                  every answer (store.py), which may serve several stages
+    recording/                  every answer (store.py), which may serve several stages
 """
 
 import json
@@ -32,7 +32,7 @@ from .budget import PROBE_ROWS, Budget, Usage, check_estimate, estimate
 from .client import Endpoint
 from .requests import one_line
 from .shards import Failure, Outcome, Row, claim, read_shard, shard_path, stored, sweep, write_shard
-from .store import TrafficStore
+from .store import RecordingStore
 from .view import StageView
 from .workers import Job, Results, RowError, Sink, Task, Tasks, load_work, run_here, run_processes
 
@@ -78,7 +78,7 @@ def run_stage(
     *,
     endpoint: Endpoint,
     folder: Path,
-    traffic: Path,
+    recording: Path,
     replay: bool = False,
     budget: Budget | None = None,
     shard_rows: int = 256,
@@ -97,8 +97,8 @@ def run_stage(
         config: a JSON object, passed to every call.
         endpoint: its `concurrency` is that of all workers together.
         folder: kept between runs, one process at a time.
-        traffic: folder of the recorded answers, on storage that all workers see.
-        replay: answer from `traffic` alone.
+        recording: folder of the recorded answers, on storage that all workers see.
+        replay: answer from `recording` alone.
         budget: caps, checked after a probe of the first 20 rows and before every request.
         shard_rows: rows per file (our choice); it changes no row.
         engine: processes on this machine, or tasks on an existing Ray cluster (on_ray.py).
@@ -116,7 +116,7 @@ def run_stage(
     if workers < 1 or shard_rows < 1 or not 0 <= max_failed <= 1:
         raise UsageError("workers and shard_rows are at least 1, and max_failed is a share from 0 to 1")
     load_work(work)
-    job = Job(work, dict(config), endpoint, traffic, replay, budget)
+    job = Job(work, dict(config), endpoint, recording, replay, budget)
     with stored(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -129,7 +129,7 @@ def run_stage(
             stage.run(stage.tasks(), engine, workers)
         result = stage.finish()
         if workers > 1 and not replay:
-            _warn_of_conflicts(traffic)
+            _warn_of_conflicts(recording)
     allowed = math.ceil(round(max_failed * len(rows), 9))  # 0.07 * 100 is a little above 7
     if len(result.failed) > allowed:
         raise DataError(
@@ -272,8 +272,8 @@ class _Stage:
         return StageResult(failed, self.usage, self.estimate, self.shards)
 
 
-def _warn_of_conflicts(traffic: Path) -> None:
-    conflicts = len(TrafficStore(traffic).conflicts) if traffic.is_dir() else 0
+def _warn_of_conflicts(recording: Path) -> None:
+    conflicts = len(RecordingStore(recording).conflicts) if recording.is_dir() else 0
     if conflicts:
         logger.warning(
             "%d requests were asked by several workers at once and got different answers; a replay knows one of each: "

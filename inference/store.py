@@ -37,8 +37,8 @@ with any thought in it; the outcome is that of the answer in it."""
 OPTIONAL = ("reasoning", "tool_calls", "logprobs")
 
 
-class TrafficStore:
-    """`with TrafficStore(folder) as store: store.append(...); store.find(key)`.
+class RecordingStore:
+    """`with RecordingStore(folder) as store: store.append(...); store.find(key)`.
 
     Attributes:
         damaged: skipped lines whose checksum did not fit, torn last lines included.
@@ -60,7 +60,7 @@ class TrafficStore:
         self._segment = folder
         self._end = 0
         if readonly and not folder.is_dir():
-            raise DataError(f"{folder}: no recorded traffic there")
+            raise DataError(f"{folder}: no recording there")
         self.refresh()
         for path in sorted(folder.rglob("*.parquet")) if folder.is_dir() else []:
             self._load(path)
@@ -127,10 +127,10 @@ class TrafficStore:
             written = os.write(descriptor, line)
         except OSError as error:
             self._abandon()
-            raise StorageError(f"recorded traffic in {self.folder}: {error.strerror or error}") from error
+            raise StorageError(f"recording in {self.folder}: {error.strerror or error}") from error
         if written != len(line):
             self._abandon()
-            raise StorageError(f"recorded traffic in {self.folder}: the disk is full")
+            raise StorageError(f"recording in {self.folder}: the disk is full")
         name, digest = bytes.fromhex(key), _digest(record["reply"])
         self._own += pack(name, self._end, len(line), usable, digest)
         self._index.put(name, Place(self._number(self._segment), self._end, len(line), usable, digest))
@@ -149,7 +149,7 @@ class TrafficStore:
                 os.fsync(self._descriptor)
                 save(self._segment, bytes(self._own))
             except OSError as error:
-                raise StorageError(f"recorded traffic in {self.folder}: {error.strerror or error}") from error
+                raise StorageError(f"recording in {self.folder}: {error.strerror or error}") from error
             finally:
                 self._abandon()
 
@@ -229,14 +229,14 @@ class TrafficStore:
                 record = {**row, "request": json.loads(row["request"]), "reply": json.loads(row["reply"])}
                 self._rows[row["key"]] = record
         except (pyarrow.ArrowException, KeyError, ValueError, OSError) as error:
-            raise DataError(f"{path.name}: is not recorded traffic ({type(error).__name__})") from error
+            raise DataError(f"{path.name}: is not a recording ({type(error).__name__})") from error
 
 
-def export_rows(store: TrafficStore) -> Iterator[dict[str, Any]]:
+def export_rows(store: RecordingStore) -> Iterator[dict[str, Any]]:
     """The store as rows for a data set, sorted by key: JSON values as text, wall times left out.
 
     The same answers give the same rows, in whatever order and by however many processes they were recorded. Warns of
-    requests with several usable answers (`TrafficStore.conflicts`).
+    requests with several usable answers (`RecordingStore.conflicts`).
     """
     if store.conflicts:
         logger.warning(

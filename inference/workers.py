@@ -27,7 +27,7 @@ from .budget import Budget, Usage
 from .client import GRACE, ChatClient, Endpoint, run_blocking
 from .requests import one_line
 from .shards import Failure, Outcome, Row, canonical
-from .store import TrafficStore
+from .store import RecordingStore
 
 ROWS_AHEAD = 8  # rows begun per place in flight: enough to fill the places while others wait for a Retry-After
 DEATHS = 3  # workers that may end over one shard before it is given up
@@ -55,7 +55,7 @@ class Job:
     work: str
     config: dict[str, Any]
     endpoint: Endpoint
-    traffic: Path
+    recording: Path
     replay: bool = False
     budget: Budget | None = None
     spent: Usage = field(default_factory=Usage)  # before, within the caps
@@ -197,7 +197,7 @@ class Pool:
 
 
 async def run_worker(
-    job: Job, store: TrafficStore, pool: Pool, take: Callable[[], Awaitable[Task | None]], sink: Sink
+    job: Job, store: RecordingStore, pool: Pool, take: Callable[[], Awaitable[Task | None]], sink: Sink
 ) -> None:
     """Do tasks until `take` gives None, and report every `PULSE` seconds and at the end."""
     rows = 0
@@ -226,13 +226,13 @@ async def run_worker(
         report()
 
 
-def run_here(job: Job, tasks: Tasks, sink: Sink, store: TrafficStore | None = None) -> None:
+def run_here(job: Job, tasks: Tasks, sink: Sink, store: RecordingStore | None = None) -> None:
     """Do the tasks in this process."""
 
     async def take() -> Task | None:
         return tasks.take()
 
-    with TrafficStore(job.traffic, readonly=job.replay) as store:
+    with RecordingStore(job.recording, readonly=job.replay) as store:
         run_blocking(run_worker(job, store, Pool(job.spent), take, sink))
 
 
@@ -366,6 +366,6 @@ async def _serve(job: Job, pipe: Any, pool: Pool) -> None:
             if task is None:
                 return
 
-    with TrafficStore(job.traffic, readonly=job.replay) as store:
+    with RecordingStore(job.recording, readonly=job.replay) as store:
         threading.Thread(target=read, daemon=True).start()
         await run_worker(job, store, pool, tasks.get, sink)

@@ -96,7 +96,7 @@ def of_decision(decided: Mapping[str, Any], repo: str) -> Right:
 
 def carrying(rights: Mapping[str, Right]) -> dict[str, Right]:
     """The inputs whose licence carries over: not the test sets that the result is only compared with."""
-    return {role: right for role, right in rights.items() if not role.startswith("against")}
+    return {role: right for role, right in rights.items() if not role.startswith("decontaminate_against")}
 
 
 def decide(

@@ -13,9 +13,13 @@ from ...inference.conversations import ROLES
 COLUMNS = ("query", "task", "question", "messages", "turns", "input")
 
 
-def inputs_against(context: StepContext, *roles: str) -> list[Input]:
-    """A step's inputs `against`, `against_NAME` and those of `roles`."""
-    return [one for role, one in sorted(context.inputs.items()) if role.startswith("against") or role in roles]
+def decontamination_inputs(context: StepContext, *roles: str) -> list[Input]:
+    """A step's inputs `decontaminate_against`, `decontaminate_against_NAME` and those of `roles`."""
+    return [
+        one
+        for role, one in sorted(context.inputs.items())
+        if role.startswith("decontaminate_against") or role in roles
+    ]
 
 
 def requests(folder: Path, source_name: str) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.text import utf8
-from .decontamination import inputs_against, requests
+from .decontamination import decontamination_inputs, requests
 
 if TYPE_CHECKING:
     from datasketch import MinHash
@@ -87,13 +87,13 @@ class MinHashIndex:
         return signature
 
 
-def read_against(context: StepContext, near: float = 0.8, *roles: str) -> MinHashIndex | None:
-    """The requests of a step's inputs `against`, `against_NAME` and of `roles`; None if there are none.
+def read_test_requests(context: StepContext, near: float = 0.8, *roles: str) -> MinHashIndex | None:
+    """The requests of a step's `decontamination_inputs`; None if there are none.
 
     Raises DataError as `requests` does.
     """
     tests = MinHashIndex(near)
-    sources = inputs_against(context, *roles)
+    sources = decontamination_inputs(context, *roles)
     for source in sources:
         for text, name in requests(source.path, str(source.ref)):
             tests.add(text, name)

@@ -19,7 +19,7 @@ from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.conversation_checks import check_all, faults_table
 from .._lib.conversation_rows import calls_of, features, identity, system_turn
-from .._lib.near_duplicates import read_against
+from .._lib.near_duplicates import read_test_requests
 from .._lib.teacher import Row, TeacherConfig
 from .pipeline import Phase, Pipeline
 
@@ -71,7 +71,7 @@ def build(config: ButtonConfig, context: StepContext | None = None) -> dict[str,
         raise UsageError(f"step {context.step}: dedup: embeddings and the input `embedder` go together; give both")
     served = serve_input("teacher", config.teacher, config, context)
     pipeline = Pipeline(config, served, context)
-    tests = read_against(context)
+    tests = read_test_requests(context)
     rows = check_all([finished(row, served) for row in pipeline.run()], tests)
     _report(config, context, served, pipeline, rows)
     columns = features()

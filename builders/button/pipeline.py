@@ -108,7 +108,7 @@ class Pipeline:
             stage_settings,
             endpoint=self.served.endpoint,
             folder=self.context.workdir / name,
-            traffic=self.context.traffic or self.context.workdir / "traffic",
+            recording=self.context.recording or self.context.workdir / "recording",
             replay=self.context.replay,
             max_failed=config.max_failed,
             **config.scale(),

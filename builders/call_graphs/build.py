@@ -27,7 +27,7 @@ from .._lib.context import local_context
 from .._lib.conversation_checks import faults, request, run_checks
 from .._lib.conversation_rows import Row, features
 from .._lib.function_splits import FUNCTIONS, TEST, TRAIN, functions_of, is_held_out, split_of
-from .._lib.near_duplicates import MinHashIndex, read_against
+from .._lib.near_duplicates import MinHashIndex, read_test_requests
 from .card import describe_rows
 from .compatibility import Compatibility
 from .corruption import NotApplicable, corrupt
@@ -280,10 +280,10 @@ class Generator:
 def build(config: CallGraphsConfig, context: StepContext | None = None) -> DatasetDict:
     """Rows that pass every check; rows go to disk as they are made, so memory does not grow with their number.
 
-    Inputs `against_NAME` are test sets: rows with nearly the same request are left out. An input `definitions` is a
-    data set of `seal_tools`, whose functions are drawn from as stubs (stubs.py); its own requests count as a test set.
-
-    Raises UsageError for unknown worlds, compositions or variants, DataError if there are too few different rows or
+    Inputs `decontaminate_against_NAME` are test sets: rows with nearly the same request are left out. An input
+    `definitions` is a data set of `seal_tools`, whose functions are drawn from as stubs (stubs.py); its own
+    requests count as a test set. Raises UsageError for unknown worlds, compositions or variants, DataError if
+    there are too few different rows or
     the definitions are none.
     """
     from datasets import Dataset, DatasetDict, Split
@@ -302,7 +302,7 @@ def build(config: CallGraphsConfig, context: StepContext | None = None) -> Datas
             raise UsageError("call_graphs: tools and the input definitions are both given: leave one out")
         read = read_definitions(definitions.path, str(definitions.ref), config.seed)
     own_tests = definitions is not None and (definitions.path / "instances").is_dir()
-    tests = read_against(context, config.near, *(["definitions"] if own_tests else []))
+    tests = read_test_requests(context, config.near, *(["definitions"] if own_tests else []))
     if not any(config.splits().values()):
         raise UsageError("call_graphs: train_rows, test_rows and function_test_rows are all 0: ask for some rows")
     generator = Generator(config, tests, read)

@@ -23,7 +23,7 @@ from .._lib.context import local_context
 from .._lib.conversation_checks import faults, run_checks
 from .._lib.conversation_rows import ASSISTANT, Row, features, identity
 from .._lib.data_files import read_yaml
-from .._lib.near_duplicates import MinHashIndex, read_against
+from .._lib.near_duplicates import MinHashIndex, read_test_requests
 from .._lib.rejections import Rejections
 from .._lib.sources import read_rows
 from .._lib.teacher import PhaseClient, TeacherConfig, phase
@@ -185,13 +185,13 @@ def build(config: RewordedConfig, context: StepContext | None = None) -> dict[st
         | {"json_mode": False, "prompt": prompt("")},
         endpoint=served.endpoint,
         folder=context.workdir / "reword",
-        traffic=context.traffic or context.workdir / "traffic",
+        recording=context.recording or context.workdir / "recording",
         replay=context.replay,
         max_failed=config.max_failed,
         **config.scale(),
     )
     responses = {name: tool.definition["responses"] for name, tool in read_worlds().tools.items()}
-    used, earlier, tests = [0, 0], MinHashIndex(config.near), read_against(context, config.near)
+    used, earlier, tests = [0, 0], MinHashIndex(config.near), read_test_requests(context, config.near)
     rejections = Rejections()
 
     def accepted(row: Row) -> Row:

@@ -22,7 +22,7 @@ from ...hub_sync.speed import SPEED
 from ...hub_sync.text import is_well_formed, utf8
 from .._lib.cards import add_sources, add_table, describe
 from .._lib.context import local_context
-from .._lib.decontamination import inputs_against
+from .._lib.decontamination import decontamination_inputs
 from .._lib.disk_set import DiskSet
 from .._lib.rejections import Rejections
 from .._lib.row_writer import RowWriter
@@ -49,11 +49,11 @@ class CorpusConfig(BaseModel):
     dedup: Literal["exact", "none"] = Field(
         "exact", description="exact: of documents with the same text the first is kept; none: all are."
     )
-    against_words: int = Field(
+    decontamination_words: int = Field(
         12,
         ge=4,
-        description="With inputs `against`, test sets: documents that share a run of so many words with a "
-        "question are left out; a shorter question counts whole, down to half as many words.",
+        description="With inputs `decontaminate_against`: documents that share so many words in a row with a question "
+        "of these test sets are left out; a shorter question counts whole, down to half as many words.",
     )
     license: LicenceId | None = Field(
         None, min_length=1, description="Licence of the whole (Hub identifier); needed where the sources' differ."
@@ -95,7 +95,8 @@ def split_of(document: str, config: CorpusConfig) -> str:
 def build(config: CorpusConfig, context: StepContext | None = None) -> DatasetDict:
     """Read, choose, deduplicate and split; tell `context.report` what was left out.
 
-    Inputs `against` and `against_NAME` are test sets, of which no document may hold a question.
+    Inputs `decontaminate_against` and `decontaminate_against_NAME` are test sets: no document may hold a question of
+    them.
 
     Returns the splits with a share above 0, each with the columns text, source, license and id, in the order of the
     sources.
@@ -117,7 +118,7 @@ def build(config: CorpusConfig, context: StepContext | None = None) -> DatasetDi
     origins: list[str] = []
     rejections = Rejections()
     identities = DiskSet(context.workdir / "ids")
-    questions = read_questions(context, config.against_words)
+    questions = read_questions(context, config.decontamination_words)
 
     def accepted(text: str) -> Row:
         if not is_well_formed(text):
@@ -128,7 +129,7 @@ def build(config: CorpusConfig, context: StepContext | None = None) -> DatasetDi
         if not identities.add(identity) and config.dedup == "exact":
             raise RowRejected("duplicate")
         if questions is not None and questions.within(text):
-            raise RowRejected(f"{config.against_words} words in a row of a question of a test set")
+            raise RowRejected(f"{config.decontamination_words} words in a row of a question of a test set")
         return {"text": text, "id": identity}
 
     for source in config.sources:
@@ -165,10 +166,12 @@ def _report(
     origins: list[str],
 ) -> None:
     report = context.report
-    tests = [f"`{one.ref}`" for one in inputs_against(context)]
+    tests = [f"`{one.ref}`" for one in decontamination_inputs(context)]
     once = " Documents with the same text are there once." if config.dedup == "exact" else ""
     apart = (
-        f" No document shares {config.against_words} words in a row with a question of a test set." if tests else ""
+        f" No document shares {config.decontamination_words} words in a row with a question of a test set."
+        if tests
+        else ""
     )
     describe(report, __file__, once=once, apart=apart)
     report.card |= {

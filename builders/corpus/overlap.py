@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from ...hub_sync.context import StepContext
-from .._lib.decontamination import inputs_against, requests
+from .._lib.decontamination import decontamination_inputs, requests
 from .._lib.near_duplicates import words
 
 Run = tuple[str, ...]
@@ -40,11 +40,11 @@ class Questions:
 
 
 def read_questions(context: StepContext, length: int) -> Questions | None:
-    """Those of a step's inputs `against` and `against_NAME`; None if there are none.
+    """Those of a step's inputs `decontaminate_against` and `decontaminate_against_NAME`; None if there are none.
 
     Raises DataError if an input has no column of questions.
     """
-    sources, questions = inputs_against(context), Questions(length)
+    sources, questions = decontamination_inputs(context), Questions(length)
     for source in sources:
         for question, _ in requests(source.path, str(source.ref)):
             questions.add(question)

@@ -1,7 +1,7 @@
 """Recipe step `answers`: a model answers the conversations of a data set; every row with its answer as a data set.
 
 The model is a GGUF repository (input `model`, served on the loopback) or an endpoint (`with: {model: openai:...}`).
-Each sampled answer has a seed made from its row's id. Requests and answers are in the run's recorded traffic.
+Each sampled answer has a seed made from its row's id. Requests and answers are in the run's recording.
 """
 
 import hashlib
@@ -248,7 +248,7 @@ def _ask(
         {name: getattr(config, name) for name in ("system", "max_tokens", "seed")},
         endpoint=served.endpoint,
         folder=context.workdir / "answers",
-        traffic=context.traffic or context.workdir / "traffic",
+        recording=context.recording or context.workdir / "recording",
         replay=context.replay,
         max_failed=config.max_failed,
         **config.scale(),

@@ -57,12 +57,12 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Set unfinished work with other settings aside and restart.")
     ] = False,
-    traffic: Annotated[
+    recording: Annotated[
         str | None,
-        typer.Option(metavar="DIR|ORG/NAME@REV", help="Recorded requests and answers; default RUNS/NAME/traffic."),
+        typer.Option(metavar="DIR|ORG/NAME@REV", help="Recorded requests and answers; default RUNS/NAME/recording."),
     ] = None,
     replay: Annotated[
-        bool, typer.Option("--replay", help="Answer every request from the recorded traffic; ask no model.")
+        bool, typer.Option("--replay", help="Answer every request from the recording; ask no model.")
     ] = False,
     keep_work: Annotated[
         bool, typer.Option("--keep-work", help="Keep checkpoints and shards of published steps below RUNS.")
@@ -80,12 +80,12 @@ def run(
       hubwright run demo
       hubwright run fbbench --set namespace=me --set steps.fb_bench.with.source=fb_bench_dataset_v3.json
       hubwright run recipe.yaml --only tuned
-      hubwright run judged.yaml --replay --traffic org/verdicts@v1.0.0   # rebuild without any model
+      hubwright run judged.yaml --replay --recording org/verdicts@v1.0.0   # rebuild without any model
     """
     from ..recipe import find_recipe, load_plan
     from ..runner import default_settings
     from ..runner import run as run_plan
-    from ..sources import find_traffic
+    from ..sources import find_recording
     from .progress import RunView
 
     plan = load_plan(find_recipe(recipe), set_)
@@ -97,7 +97,7 @@ def run(
         dry_run=dry_run,
         fresh=fresh,
         keep_work=keep_work,
-        traffic=find_traffic(traffic, replay=replay) if traffic else None,
+        recording=find_recording(recording, replay=replay) if recording else None,
         replay=replay,
     )
     with RunView(plan, runs=runs, quiet=format == "json") as view:
@@ -131,7 +131,7 @@ def clean(
 ) -> None:
     """Remove what runs of a recipe left on disk: work of published steps, and what --fresh set aside.
 
-    Recorded requests (RUNS/NAME/traffic) stay: they may have cost money.
+    Recorded requests (RUNS/NAME/recording) stay: they may have cost money.
 
     \b
     Examples:

@@ -109,7 +109,9 @@ def judge(
     min_mass: Annotated[
         float, typer.Option(help="logprob: probability of yes and no together below which an item is unparsable.")
     ] = 0.5,
-    traffic: Annotated[Path | None, typer.Option(help="Folder of the recorded replies; default: OUT.traffic.")] = None,
+    recording: Annotated[
+        Path | None, typer.Option(help="Folder of the recorded replies; default: OUT.recording.")
+    ] = None,
     replay: Annotated[bool, typer.Option("--replay", help="Answer from the record alone; ask no judge.")] = False,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 16,
     timeout: Annotated[
@@ -153,7 +155,7 @@ def judge(
         }
     )
     cases = chosen.read_answers(answers, dataset)
-    rows = judge_answers(cases, config, out=out, traffic=traffic, replay=replay, official=(chosen.official,))
+    rows = judge_answers(cases, config, out=out, recording=recording, replay=replay, official=(chosen.official,))
     answered = [row for row in rows if row["item"] == 0]
     states = Counter(row["state"] for row in answered)
     if states["failed"] == len(answered):

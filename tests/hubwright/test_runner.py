@@ -271,14 +271,14 @@ def test_unfinished_work_with_other_settings_is_not_passed_over(hubwright_in_pro
     again = steps(hubwright_in_process("run", "small.yaml", "--only", "drills", "--keep-work", "--format", "json"))
     assert again["drills"]["state"] == "skipped"
     assert list(runs.glob("drills-*")) == [begun]  # what was published left nothing
-    (runs / "traffic").mkdir(exist_ok=True)
+    (runs / "recording").mkdir(exist_ok=True)
     listed = json.loads(hubwright_in_process("clean", "small.yaml", "--dry-run", "--format", "json").stdout)
     assert [(f["state"], f["folder"]) for f in listed["folders"]] == [("set aside", f"runs/small/{begun.name}")]
     (begun / "set-aside").unlink()
     assert hubwright_in_process("clean", "small.yaml").stdout == "freed 0.0 MB\n"
     assert begun.exists(), "unfinished work stays"
     assert "unfinished" in hubwright_in_process("clean", "small.yaml", "--all").stdout
-    assert not begun.exists() and (runs / "traffic").exists()
+    assert not begun.exists() and (runs / "recording").exists()
 
 
 def test_work_of_a_published_step_is_removed_unless_it_is_to_be_kept(hubwright_in_process, recipe, tmp_path):

@@ -58,7 +58,7 @@ def stage(url: str, folder: Path, rows: list[Row], **settings: Any) -> StageResu
     """run_stage with what the tests want unless they say otherwise."""
     endpoint = Endpoint("local", url, **{"concurrency": 64, **settings.pop("endpoint", {})})
     config = settings.pop("config", {"prompt": "say"})
-    settings.setdefault("traffic", folder / "traffic")
+    settings.setdefault("recording", folder / "recording")
     return run_stage(
         settings.pop("work", "stage_work:ask"), rows, config, endpoint=endpoint, folder=folder, **settings
     )
@@ -110,8 +110,8 @@ def main() -> int:
         shuffle_listings()
     settings = json.loads(Path(sys.argv[1]).read_text())
     folder = Path(settings.pop("folder"))
-    if "traffic" in settings:
-        settings["traffic"] = Path(settings["traffic"])
+    if "recording" in settings:
+        settings["recording"] = Path(settings["recording"])
     if "budget" in settings:
         settings["budget"] = Budget(**settings["budget"])
     try:

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse
 from hubwright.hub_sync.errors import StorageError
 from hubwright.inference.client import ChatClient, Endpoint
 from hubwright.inference.requests import Reply
-from hubwright.inference.store import TrafficStore
+from hubwright.inference.store import RecordingStore
 from hubwright.inference.transport import DOUBTS, AnswerIds
 
 HERE = Path(__file__).parent
@@ -56,7 +56,7 @@ def test_garbage_is_never_recorded_as_usable_nor_used(tmp_path: Path, attempts: 
     assert sum(outcomes.values()) == 400 and outcomes["ok"] == len(result.rows)
     assert sum(outcomes.get(name, 0) for name in ("empty", "truncated", "failed")) == len(result.failed)
     assert result.usage.requests + result.usage.retries == stats["requests"]
-    usable = [record for record in TrafficStore(tmp_path / "traffic").records() if record["usable"]]
+    usable = [record for record in RecordingStore(tmp_path / "recording").records() if record["usable"]]
     assert len(usable) == len(result.rows)
     assert all(record["reply"]["text"].startswith("echo") for record in usable)
     assert (20 < len(result.failed) < 60) if attempts == 1 else len(result.failed) < 4
@@ -104,7 +104,7 @@ def test_the_very_same_answer_to_many_is_no_stray() -> None:
         assert [reply.text for reply in replies] == [f"yes {n}" for n in range(40)]
 
 
-def ask(url: str, *asked: list[str], concurrency: int = 16, store: TrafficStore | None = None) -> list[Reply]:
+def ask(url: str, *asked: list[str], concurrency: int = 16, store: RecordingStore | None = None) -> list[Reply]:
     async def work() -> list[Reply]:
         async with ChatClient(Endpoint("local", url, concurrency=concurrency), store=store) as chat:
             turns = [[{"role": "user", "content": said}] for _, said in asked]
@@ -135,7 +135,7 @@ def whole_and_no_more(folder: Path) -> int:
 @pytest.mark.parametrize("limit", [3_000, 40_000])
 def test_files_may_not_grow(tmp_path: Path, limit: int) -> None:
     """Fault 8 by RLIMIT_FSIZE: a shard or a segment reaches the largest size a file may have."""
-    traffic = {} if limit > 3_000 else {"traffic": str(tmp_path / "traffic")}
+    recording = {} if limit > 3_000 else {"recording": str(tmp_path / "recording")}
     with RawServer("echo") as server:
         done = run_limited(
             tmp_path,
@@ -144,13 +144,13 @@ def test_files_may_not_grow(tmp_path: Path, limit: int) -> None:
             folder=str(tmp_path / "run"),
             count=300,
             shard_rows=64,
-            **traffic,
+            **recording,
         )
         assert done.returncode == StorageError.exit_code, done.stderr
         assert len(done.stderr.splitlines()) == 1 and str(tmp_path) in done.stderr
         before = whole_and_no_more(tmp_path / "run")
         done = run_limited(
-            tmp_path, [], url=server.url, folder=str(tmp_path / "run"), count=300, shard_rows=64, **traffic
+            tmp_path, [], url=server.url, folder=str(tmp_path / "run"), count=300, shard_rows=64, **recording
         )
         assert done.returncode == 0 and whole_and_no_more(tmp_path / "run") == 5 >= before
         assert server.stats()["requests"] <= 300 + 64  # what was recorded is used
@@ -221,10 +221,10 @@ def test_a_damaged_shard_is_redone_alone(tmp_path: Path, damage: str) -> None:
 def test_a_damaged_answer_is_asked_again_alone(tmp_path: Path) -> None:
     """Fault 9, recorded answers: a flipped byte, and a torn last line."""
     with RawServer("echo") as server:
-        stage(server.url, tmp_path / "one", numbered(50), traffic=tmp_path / "traffic")
-        path = max((tmp_path / "traffic").iterdir(), key=lambda path: path.stat().st_size)
+        stage(server.url, tmp_path / "one", numbered(50), recording=tmp_path / "recording")
+        path = max((tmp_path / "recording").iterdir(), key=lambda path: path.stat().st_size)
         path.write_bytes(path.read_bytes().replace(b"echo say 33", b"echo say 34")[:-9])
-        result = stage(server.url, tmp_path / "two", numbered(50), traffic=tmp_path / "traffic")
+        result = stage(server.url, tmp_path / "two", numbered(50), recording=tmp_path / "recording")
         asked = server.stats()["asked"]
     assert result.rows == answers(50)
     assert result.usage.recorded == 48 and result.usage.requests == 2
@@ -254,7 +254,7 @@ def test_typed_answers_tools_and_logprobs(tmp_path: Path) -> None:
         raise AssertionError(body)
 
     async def work(url: str, replay: bool = False) -> list[Reply]:
-        with TrafficStore(tmp_path / "traffic", readonly=replay) as store:
+        with RecordingStore(tmp_path / "recording", readonly=replay) as store:
             async with ChatClient(Endpoint("local", url), store=store, replay=replay) as chat:
                 typed: dict[str, Any] = {
                     "response_format": {"type": "json_schema", "json_schema": Verdict.model_json_schema()},
@@ -298,7 +298,7 @@ def test_a_server_of_one_id_and_one_answer_is_believed_in_the_end() -> None:
 
 def test_draws_differ_and_one_question_is_asked_once(tmp_path: Path) -> None:
     async def work(url: str) -> list[str]:
-        with TrafficStore(tmp_path) as store:
+        with RecordingStore(tmp_path) as store:
             async with ChatClient(Endpoint("local", url), store=store) as chat:
                 turn = [{"role": "user", "content": "the same"}]
                 replies = await asyncio.gather(
@@ -317,7 +317,7 @@ def test_an_unusable_answer_is_asked_for_again_unless_it_is_settled(tmp_path: Pa
         raise ValueError(f"{reply.text} is of no use")
 
     async def work(url: str, settled: bool) -> str:
-        with TrafficStore(tmp_path) as store:
+        with RecordingStore(tmp_path) as store:
             async with ChatClient(Endpoint("local", url), store=store) as chat:
                 return (await chat.complete([{"role": "user", "content": "x"}], parse=never, settled=settled)).error
 
@@ -329,7 +329,7 @@ def test_an_unusable_answer_is_asked_for_again_unless_it_is_settled(tmp_path: Pa
 
 def test_an_answer_under_way_is_kept_when_its_asker_gives_up(tmp_path: Path) -> None:
     async def work(url: str) -> None:
-        with TrafficStore(tmp_path) as store:
+        with RecordingStore(tmp_path) as store:
             async with ChatClient(Endpoint("local", url), store=store) as chat:
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(chat.complete([{"role": "user", "content": "slow"}]), 0.2)
@@ -337,4 +337,4 @@ def test_an_answer_under_way_is_kept_when_its_asker_gives_up(tmp_path: Path) -> 
     with RawServer("echo", delay=0.6) as server:
         asyncio.run(work(server.url))
         assert server.stats()["requests"] == 1
-    assert len(TrafficStore(tmp_path)) == 1
+    assert len(RecordingStore(tmp_path)) == 1

@@ -81,7 +81,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
 
 def busy_workers(folder: Path) -> list[psutil.Process]:
     """Ray's worker processes that have recorded something: the pid is in a segment's name."""
-    pids = {int(path.name.split("-")[1]) for path in (folder / "traffic").glob("*.jsonl")}
+    pids = {int(path.name.split("-")[1]) for path in (folder / "recording").glob("*.jsonl")}
     return [
         psutil.Process(pid)
         for pid in sorted(pids)
@@ -108,7 +108,7 @@ def test_ray_gives_the_bytes_of_a_local_run(cluster: str, tmp_path: Path) -> Non
         assert server.stats()["requests"] == 1200
     assert json.loads((tmp_path / "ray/result.json").read_text())["rows"] == local.rows
     assert manifest(tmp_path / "ray/shards") == manifest(tmp_path / "local/shards")
-    assert len(list((tmp_path / "ray/traffic").iterdir())) == 3  # the probe's, and one a Ray worker
+    assert len(list((tmp_path / "ray/recording").iterdir())) == 3  # the probe's, and one a Ray worker
 
 
 @pytest.mark.slow

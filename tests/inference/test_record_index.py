@@ -1,4 +1,4 @@
-"""The index of recorded traffic: the same answers as a scan, which is made once."""
+"""The index of a recording: the same answers as a scan, which is made once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hubwright.inference import record_index, store
 from hubwright.inference.record_index import Place, RecordIndex, pack
 from hubwright.inference.requests import Reply
-from hubwright.inference.store import TrafficStore, export_rows
+from hubwright.inference.store import RecordingStore, export_rows
 
 
 def key(number: int) -> str:
@@ -19,10 +19,10 @@ def key(number: int) -> str:
 
 
 def fill(folder: Path, numbers: range, text: str = "answer") -> None:
-    with TrafficStore(folder) as traffic:
+    with RecordingStore(folder) as recording:
         for number in numbers:
             reply = Reply(text=f"{text} {number}")
-            traffic.append(key(number), reply, model="m", revision="", draw=0, request={}, usable=number % 7 > 0)
+            recording.append(key(number), reply, model="m", revision="", draw=0, request={}, usable=number % 7 > 0)
 
 
 @pytest.fixture
@@ -63,14 +63,14 @@ def test_store_of_indexed_segments_decodes_no_foreign_record(tmp_path: Path, sca
     fill(tmp_path, range(1000, 2500), "another")
     fill(tmp_path, range(20))
     scans.clear()
-    with TrafficStore(tmp_path) as traffic:
-        assert len(scans) == 20 and len(traffic) == 2500
-        assert traffic.find(key(1200)).text == "another 1200" and traffic.find(key(7)) is None  # type: ignore[union-attr]
-        assert len(traffic.conflicts) == sum(n % 7 > 0 for n in range(1000, 1500)) and len(scans) == 21
-    rows = list(export_rows(TrafficStore(tmp_path)))
+    with RecordingStore(tmp_path) as recording:
+        assert len(scans) == 20 and len(recording) == 2500
+        assert recording.find(key(1200)).text == "another 1200" and recording.find(key(7)) is None  # type: ignore[union-attr]
+        assert len(recording.conflicts) == sum(n % 7 > 0 for n in range(1000, 1500)) and len(scans) == 21
+    rows = list(export_rows(RecordingStore(tmp_path)))
     for path in tmp_path.glob("*.index"):
         path.unlink()
-    assert list(export_rows(TrafficStore(tmp_path))) == rows
+    assert list(export_rows(RecordingStore(tmp_path))) == rows
 
 
 def test_segment_of_a_killed_run_is_scanned_once(tmp_path: Path, scans: list[bytes]) -> None:
@@ -82,7 +82,7 @@ def test_segment_of_a_killed_run_is_scanned_once(tmp_path: Path, scans: list[byt
         if not list(tmp_path.glob("*.index")):
             os.utime(segment, (segment.stat().st_mtime - age,) * 2)
         scans.clear()
-        TrafficStore(tmp_path).close()
+        RecordingStore(tmp_path).close()
         assert len(scans) == decoded
 
 
@@ -96,8 +96,8 @@ def test_index_that_does_not_fit_costs_no_answer(tmp_path: Path, scans: list[byt
         content = bytearray(index.read_bytes())
         content = content[:-100] if damage == "torn" else content[:200] + content[249:] + content[200:249]
         index.write_bytes(content)
-    traffic = TrafficStore(tmp_path)
-    texts = [reply and reply.text for reply in map(traffic.find, map(key, range(1500)))]
+    recording = RecordingStore(tmp_path)
+    texts = [reply and reply.text for reply in map(recording.find, map(key, range(1500)))]
     for number, text in enumerate(texts):
         assert text in (f"answer {number}" if number % 7 else None, None)
     if damage != "wrong":

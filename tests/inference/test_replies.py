@@ -15,7 +15,7 @@ from hubwright.hub_sync.errors import UsageError
 from hubwright.inference.client import ChatClient, Endpoint
 from hubwright.inference.replies import read_error
 from hubwright.inference.requests import Reply
-from hubwright.inference.store import TrafficStore
+from hubwright.inference.store import RecordingStore
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
 
@@ -124,7 +124,7 @@ def test_error_within_null_is_none() -> None:
     assert error_within(body("4") | {"error": None}) is None and error_within([]) is None
 
 
-def ask(server: ChatServer, count: int = 1, store: TrafficStore | None = None, **settings: Any) -> list[Reply]:
+def ask(server: ChatServer, count: int = 1, store: RecordingStore | None = None, **settings: Any) -> list[Reply]:
     params = settings.pop("params", {"temperature": 0.0, "max_tokens": 5})
 
     async def work() -> list[Reply]:
@@ -215,7 +215,7 @@ def test_complete_thought_is_in_the_record_and_not_in_the_text(tmp_path: Path) -
     whole = "<think>draft</think>answer"
     with (
         ChatServer(lambda asked, number: [whole, "<think>only"][number % 2]) as server,
-        TrafficStore(tmp_path) as store,
+        RecordingStore(tmp_path) as store,
     ):
         replies = ask(server, 2, store)
         assert [r.outcome for r in replies] == ["ok", "empty"] and replies[0].text == "answer"
@@ -229,9 +229,9 @@ def test_complete_thought_is_in_the_record_and_not_in_the_text(tmp_path: Path) -
 
 def test_complete_reasoning_field_is_recorded_and_replayed(tmp_path: Path) -> None:
     with ChatServer(lambda asked, number: JSONResponse(body("4", reasoning="2 + 2"))) as server:
-        with TrafficStore(tmp_path) as store:
+        with RecordingStore(tmp_path) as store:
             (first,) = ask(server, 1, store)
-        with TrafficStore(tmp_path) as store:
+        with RecordingStore(tmp_path) as store:
             (again,) = ask(server, 1, store)
     assert first == again and again.reasoning == "2 + 2" and len(server.bodies) == 1
 
@@ -256,7 +256,7 @@ def test_complete_max_completion_tokens_and_no_temperature_are_sent_where_set(tm
         with pytest.raises(UsageError, match="set send_temperature: false"):
             ask(server, token_limit="max_completion_tokens")
         settings = {"token_limit": "max_completion_tokens", "send_temperature": False}
-        with TrafficStore(tmp_path) as store:
+        with RecordingStore(tmp_path) as store:
             (reply,) = ask(server, 1, store, **settings)
             (record,) = store.records()
         assert reply.ok and record["request"].keys() == {"messages", "max_completion_tokens"}
@@ -266,9 +266,9 @@ def test_complete_max_completion_tokens_and_no_temperature_are_sent_where_set(tm
 def test_complete_half_a_surrogate_pair_is_replaced_in_the_text_and_kept_in_the_record(tmp_path: Path) -> None:
     raw = json.dumps(body("a\ud83d b\ud83d\ude00")).encode("ascii")
     with ChatServer(lambda asked, number: Response(raw, media_type="application/json")) as server:
-        with TrafficStore(tmp_path) as store:
+        with RecordingStore(tmp_path) as store:
             (reply,) = ask(server, 1, store)
-        with TrafficStore(tmp_path) as store:
+        with RecordingStore(tmp_path) as store:
             (again,) = ask(server, 1, store)
             (record,) = store.records()
     assert reply.text == again.text == "a\ufffd b\U0001f600" and record["reply"]["text"].startswith("a\ud83d")
@@ -279,14 +279,14 @@ def test_stage_shards_of_another_manner_are_not_gone_on_from(tmp_path: Path) -> 
     from stage_work import numbered, stage
 
     with ChatServer(lambda asked, number: "<plan>a</plan>b") as server:
-        first = stage(server.url, tmp_path / "one", numbered(2), traffic=tmp_path / "traffic")
+        first = stage(server.url, tmp_path / "one", numbered(2), recording=tmp_path / "recording")
         with pytest.raises(UsageError, match="another reasoning_tags"):
             stage(server.url, tmp_path / "one", numbered(2), endpoint={"reasoning_tags": ("<plan>",)})
         found = stage(
             server.url,
             tmp_path / "two",
             numbered(2),
-            traffic=tmp_path / "traffic",
+            recording=tmp_path / "recording",
             endpoint={"reasoning_tags": ("<plan>",)},
         )
     assert [row["text"] for row in first.rows] == ["<plan>a</plan>b"] * 2

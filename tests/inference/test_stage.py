@@ -27,7 +27,7 @@ from hubwright.inference.client import Endpoint
 from hubwright.inference.row_file import RowFile
 from hubwright.inference.shards import Failure
 from hubwright.inference.stage import run_stage
-from hubwright.inference.store import TrafficStore, export_rows
+from hubwright.inference.store import RecordingStore, export_rows
 
 HERE = Path(__file__).parent
 
@@ -69,8 +69,8 @@ def test_shards_and_workers_change_no_row(tmp_path: Path) -> None:
         ]
         assert server.stats()["requests"] == 3 * 240 and server.stats()["peak"] <= 64
     assert found[0] == found[1] == found[2]
-    traffic = [list(export_rows(TrafficStore(tmp_path / name / "traffic"))) for name in ("256-1", "7-1", "32-2")]
-    assert traffic[0] == traffic[1] == traffic[2] and len(traffic[0]) == 240
+    recording = [list(export_rows(RecordingStore(tmp_path / name / "recording"))) for name in ("256-1", "7-1", "32-2")]
+    assert recording[0] == recording[1] == recording[2] and len(recording[0]) == 240
 
 
 def test_another_shard_size_uses_the_recorded_answers(tmp_path: Path) -> None:
@@ -84,8 +84,8 @@ def test_another_shard_size_uses_the_recorded_answers(tmp_path: Path) -> None:
 
 def test_more_rows_keep_the_shards_that_are_the_same(tmp_path: Path) -> None:
     with RawServer("echo") as server:
-        stage(server.url, tmp_path, numbered(40), shard_rows=20, traffic=tmp_path / "one")
-        result = stage(server.url, tmp_path, numbered(70), shard_rows=20, traffic=tmp_path / "two")
+        stage(server.url, tmp_path, numbered(40), shard_rows=20, recording=tmp_path / "one")
+        result = stage(server.url, tmp_path, numbered(70), shard_rows=20, recording=tmp_path / "two")
         assert result.rows == echoes(70) and server.stats()["requests"] == 70
 
 
@@ -187,7 +187,7 @@ def test_the_probe_tells_and_the_caps_hold(tmp_path: Path, caplog: pytest.LogCap
                 )
             sent = server.stats()["requests"] - server_before
             assert 150 < sent <= 200
-            assert len(TrafficStore(tmp_path / str(workers) / "traffic")) == sent  # what was paid for is kept
+            assert len(RecordingStore(tmp_path / str(workers) / "recording")) == sent  # what was paid for is kept
 
 
 def test_probe_without_a_usable_reply_stops_the_stage(tmp_path: Path) -> None:
@@ -254,7 +254,9 @@ def test_two_processes_and_a_dead_one(tmp_path: Path) -> None:
 def test_replay_gives_the_same_bytes_with_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = numbered(120)
     with RawServer("garbage", share=0.2) as server:
-        first = stage(server.url, tmp_path / "a", rows, shard_rows=50, traffic=tmp_path / "traffic", max_failed=1.0)
+        first = stage(
+            server.url, tmp_path / "a", rows, shard_rows=50, recording=tmp_path / "recording", max_failed=1.0
+        )
     assert 5 < len(first.failed) < 60
 
     def refuse(*_: object) -> None:
@@ -263,14 +265,19 @@ def test_replay_gives_the_same_bytes_with_no_socket(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket.socket, "connect_ex", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    settings: dict[str, Any] = {"traffic": tmp_path / "traffic", "replay": True, "shard_rows": 50, "max_failed": 1.0}
-    traffic = sha(tmp_path / "traffic")
+    settings: dict[str, Any] = {
+        "recording": tmp_path / "recording",
+        "replay": True,
+        "shard_rows": 50,
+        "max_failed": 1.0,
+    }
+    recording = sha(tmp_path / "recording")
     again = stage(server.url, tmp_path / "b", rows, **settings)
     assert again.rows == first.rows and again.usage.requests == 0 and again.usage.recorded == 120
     assert [row["n"] for row in again.failed] == [row["n"] for row in first.failed]
     assert [path.read_bytes() for path in shards(tmp_path / "b")] == [p.read_bytes() for p in shards(tmp_path / "a")]
     assert (tmp_path / "a/failed.jsonl").read_bytes() == (tmp_path / "b/failed.jsonl").read_bytes()
-    assert sha(tmp_path / "traffic") == traffic
+    assert sha(tmp_path / "recording") == recording
     with pytest.raises(DataError, match=r"^replay: the request [0-9a-f]{12} to local is not among") as caught:
         stage(server.url, tmp_path / "c", numbered(121), **settings)
     assert "\n" not in str(caught.value)
@@ -292,13 +299,13 @@ def test_different_answers_to_one_request_are_told(tmp_path: Path, caplog: pytes
                 shard_rows=8,
                 replay=True,
                 workers=n,
-                traffic=tmp_path / "two/traffic",
+                recording=tmp_path / "two/recording",
             ).rows
         )
         for n in (1, 2)
     }
     assert len(replays) == 1
-    conflicts = TrafficStore(tmp_path / "two" / "traffic").conflicts
+    conflicts = RecordingStore(tmp_path / "two" / "recording").conflicts
     assert ("were asked by several workers" in caplog.text) == bool(conflicts)
 
 
@@ -313,7 +320,12 @@ def test_surroundings_change_no_byte(tmp_path: Path) -> None:
     with RawServer("shuffle", delay=0.02) as server:
         for number, (variables, workers) in enumerate(surroundings):
             folder = tmp_path / str(number) / "run"
-            settings = {"count": 80, "shard_rows": 8, "workers": workers, "traffic": str(folder.parent / "traffic")}
+            settings = {
+                "count": 80,
+                "shard_rows": 8,
+                "workers": workers,
+                "recording": str(folder.parent / "recording"),
+            }
             folder.mkdir(parents=True)
             (folder.parent / "run.json").write_text(
                 json.dumps({"url": server.url, "folder": str(folder), "work": "stage_work:dialogue", **settings})
@@ -324,7 +336,7 @@ def test_surroundings_change_no_byte(tmp_path: Path) -> None:
                 check=True,
             )
             (folder / ".lock").unlink()  # holds a pid
-            exported = json.dumps(list(export_rows(TrafficStore(folder.parent / "traffic"))))
+            exported = json.dumps(list(export_rows(RecordingStore(folder.parent / "recording"))))
             found.append((sha(folder), hashlib.sha256(exported.encode()).hexdigest()))
     assert len(set(found)) == 1
 
@@ -370,5 +382,7 @@ def test_progress_is_for_terminals_only(tmp_path: Path) -> None:
 def test_settings_out_of_range(tmp_path: Path) -> None:
     for settings in ({"workers": 0}, {"shard_rows": 0}, {"max_failed": 1.1}):
         with pytest.raises(UsageError):
-            run_stage("stage_work:ask", [], {}, endpoint=Endpoint("m"), folder=tmp_path, traffic=tmp_path, **settings)  # type: ignore[arg-type]
+            run_stage(
+                "stage_work:ask", [], {}, endpoint=Endpoint("m"), folder=tmp_path, recording=tmp_path, **settings
+            )  # type: ignore[arg-type]
     assert stage("http://127.0.0.1:9/v1", tmp_path, []).rows == []

@@ -1,4 +1,4 @@
-"""Recorded traffic: nothing acknowledged is lost, nothing damaged is used, and replays are the same bytes."""
+"""Recorded recording: nothing acknowledged is lost, nothing damaged is used, and replays are the same bytes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from hubwright.hub_sync.errors import DataError
 from hubwright.inference.requests import Reply, request_key
-from hubwright.inference.store import TrafficStore, export_rows
+from hubwright.inference.store import RecordingStore, export_rows
 
 
-def put(store: TrafficStore, number: int, text: str | None = None, *, usable: bool = True, draw: int = 0) -> str:
+def put(store: RecordingStore, number: int, text: str | None = None, *, usable: bool = True, draw: int = 0) -> str:
     body = {"messages": [{"role": "user", "content": f"question {number} \u2028 \udc80"}], "temperature": 0.0}
     key = request_key("m", "", body, draw)
     reply = Reply(text=text or f"answer {number} 是", finish_reason="stop", prompt_tokens=number, seconds=0.5)
@@ -25,7 +25,7 @@ def put(store: TrafficStore, number: int, text: str | None = None, *, usable: bo
 
 
 def filled(folder: Path, count: int) -> list[str]:
-    with TrafficStore(folder) as store:
+    with RecordingStore(folder) as store:
         return [put(store, number) for number in range(count)]
 
 
@@ -36,7 +36,7 @@ def segment(folder: Path) -> Path:
 
 def test_round_trip(tmp_path: Path) -> None:
     keys = filled(tmp_path, 5)
-    store = TrafficStore(tmp_path)
+    store = RecordingStore(tmp_path)
     assert [store.find(key).text for key in keys] == [f"answer {n} 是" for n in range(5)]  # type: ignore[union-attr]
     assert store.find("0" * 64) is None and len(store) == 5 and not store.damaged and not store.conflicts
 
@@ -45,18 +45,18 @@ def test_tool_calls_and_logprobs_are_kept(tmp_path: Path) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     token = {"token": "a", "logprob": -0.25, "top_logprobs": []}
     reply = Reply(tool_calls=(call,), logprobs=(token,), finish_reason="tool_calls")
-    with TrafficStore(tmp_path) as store:
+    with RecordingStore(tmp_path) as store:
         store.append("0a" * 32, reply, model="m", revision="r", draw=0, request={}, usable=True)
-    assert TrafficStore(tmp_path).find("0a" * 32) == reply
+    assert RecordingStore(tmp_path).find("0a" * 32) == reply
 
 
 def test_unusable_answers_are_found_by_a_replay_only_and_hide_no_usable_one(tmp_path: Path) -> None:
-    with TrafficStore(tmp_path) as store:
+    with RecordingStore(tmp_path) as store:
         key = put(store, 1, "bad", usable=False)
         assert store.find(key) is None and store.find(key, any_outcome=True) is not None
         put(store, 1, "good")
         put(store, 1, "bad again", usable=False)
-    found = TrafficStore(tmp_path).find(key)
+    found = RecordingStore(tmp_path).find(key)
     assert found is not None and found.text == "good"
 
 
@@ -64,11 +64,11 @@ def test_torn_tail_costs_one_record(tmp_path: Path) -> None:
     keys = filled(tmp_path, 5)
     path = segment(tmp_path)
     path.write_bytes(path.read_bytes()[:-7])
-    with TrafficStore(tmp_path) as store:
+    with RecordingStore(tmp_path) as store:
         assert [store.find(key) is not None for key in keys] == [True] * 4 + [False]
         assert store.damaged == 1
         put(store, 4)  # into a segment of its own, not behind the torn line
-    assert len(TrafficStore(tmp_path)) == 5
+    assert len(RecordingStore(tmp_path)) == 5
 
 
 @pytest.mark.parametrize("where", [0.1, 0.5, 0.62, 0.9])
@@ -79,14 +79,14 @@ def test_flipped_byte_costs_one_record(tmp_path: Path, where: float) -> None:
     place = int(len(content) * where)
     content[place] ^= 0x20
     path.write_bytes(content)
-    store = TrafficStore(tmp_path)
+    store = RecordingStore(tmp_path)
     damaged = content[:place].count(b"\n")
     assert [store.find(key) is not None for key in keys] == [number != damaged for number in range(5)]
 
 
 def test_damage_after_the_index_was_made_is_seen(tmp_path: Path) -> None:
     keys = filled(tmp_path, 2)
-    store = TrafficStore(tmp_path)
+    store = RecordingStore(tmp_path)
     path = segment(tmp_path)
     path.write_bytes(path.read_bytes().replace(b"answer 0", b"answer 9"))
     assert store.find(keys[0]) is None and store.find(keys[1]) is not None and store.damaged == 1
@@ -110,7 +110,7 @@ def test_no_damage_crashes_or_gives_a_wrong_record(
         content[place % len(content)] ^= mask
     content[at % len(content) : at % len(content)] = inserted
     path.write_bytes(content[: max(0, len(content) - cut)])
-    store = TrafficStore(folder)
+    store = RecordingStore(folder)
     assert len(store) <= 6
     for number, key in enumerate(keys):
         found = store.find(key)
@@ -121,46 +121,46 @@ def test_no_damage_crashes_or_gives_a_wrong_record(
 @pytest.mark.parametrize("line", [b',"crc":"fcb6e20c"}\n', b"\n", b"{}\n", b'[1,"crc":"00000000"}\n', b"\xff\xfe\n"])
 def test_lines_that_are_no_records(tmp_path: Path, line: bytes) -> None:
     (tmp_path / "0.jsonl").write_bytes(line)
-    assert TrafficStore(tmp_path).damaged == 1
+    assert RecordingStore(tmp_path).damaged == 1
 
 
 def test_parquet_holds_the_same(tmp_path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    keys = filled(tmp_path / "traffic", 20)
-    store = TrafficStore(tmp_path / "traffic")
+    keys = filled(tmp_path / "recording", 20)
+    store = RecordingStore(tmp_path / "recording")
     rows = list(export_rows(store))
     assert [row["key"] for row in rows] == sorted(keys)
     (tmp_path / "published").mkdir()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "published" / "train.parquet")
-    published = TrafficStore(tmp_path / "published", readonly=True)
+    published = RecordingStore(tmp_path / "published", readonly=True)
     assert len(published) == 20
     assert [published.find(key) for key in keys] == [store.find(key) for key in keys]
 
 
 def test_export_depends_on_nothing_but_the_answers(tmp_path: Path) -> None:
-    with TrafficStore(tmp_path / "one") as store:
+    with RecordingStore(tmp_path / "one") as store:
         for number in range(10):
             put(store, number)
     for part in range(3):
-        with TrafficStore(tmp_path / "many") as store:
+        with RecordingStore(tmp_path / "many") as store:
             for number in reversed(range(part, 10, 3)):
                 put(store, number)
     assert len(list((tmp_path / "many").iterdir())) == 3
-    one, many = (list(export_rows(TrafficStore(tmp_path / name))) for name in ("one", "many"))
+    one, many = (list(export_rows(RecordingStore(tmp_path / name))) for name in ("one", "many"))
     assert one == many
 
 
 def test_two_answers_to_one_request_are_told_and_always_the_same_is_found(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with TrafficStore(tmp_path) as first, TrafficStore(tmp_path) as second:
+    with RecordingStore(tmp_path) as first, RecordingStore(tmp_path) as second:
         key = put(first, 1, "one answer")
         put(second, 1, "another")
         same = put(first, 2)
         put(second, 2)
-    store = TrafficStore(tmp_path)
+    store = RecordingStore(tmp_path)
     assert store.conflicts == {key} and same not in store.conflicts
     found = store.find(key)
     assert found is not None and found.text == "another"
@@ -169,7 +169,7 @@ def test_two_answers_to_one_request_are_told_and_always_the_same_is_found(
 
 
 def test_refresh_sees_what_others_recorded(tmp_path: Path) -> None:
-    with TrafficStore(tmp_path) as reader, TrafficStore(tmp_path) as writer:
+    with RecordingStore(tmp_path) as reader, RecordingStore(tmp_path) as writer:
         key = put(writer, 1)
         assert reader.find(key) is None
         reader.refresh()
@@ -190,8 +190,8 @@ def test_acknowledged_records_survive_kill_9(tmp_path: Path) -> None:
         "import sys\n"
         "from pathlib import Path\n"
         "from hubwright.inference.requests import Reply\n"
-        "from hubwright.inference.store import TrafficStore\n"
-        f"store = TrafficStore(Path({str(tmp_path)!r}))\n"
+        "from hubwright.inference.store import RecordingStore\n"
+        f"store = RecordingStore(Path({str(tmp_path)!r}))\n"
         "for n in range(10**6):\n"
         "    reply = Reply(text='x' * 3000)\n"
         "    store.append(f'{n:064x}', reply, model='m', revision='', draw=0, request={}, usable=True)\n"
@@ -207,16 +207,16 @@ def test_acknowledged_records_survive_kill_9(tmp_path: Path) -> None:
     acknowledged = [int(line) for line in process.stdout if line.endswith("\n")]
     process.wait()
     last = max([500, *acknowledged])
-    store = TrafficStore(tmp_path)
+    store = RecordingStore(tmp_path)
     assert all(store.find(f"{number:064x}") is not None for number in range(last + 1))
 
 
-def test_what_is_no_traffic_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no recorded traffic"):
-        TrafficStore(tmp_path / "absent", readonly=True)
+def test_what_is_no_recording_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no recording"):
+        RecordingStore(tmp_path / "absent", readonly=True)
     (tmp_path / "x.parquet").write_bytes(b"PAR1 nothing")
-    with pytest.raises(DataError, match=r"x\.parquet: is not recorded traffic"):
-        TrafficStore(tmp_path)
+    with pytest.raises(DataError, match=r"x\.parquet: is not a recording"):
+        RecordingStore(tmp_path)
 
 
 def test_segments_are_the_writers_own(tmp_path: Path) -> None:

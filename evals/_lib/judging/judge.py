@@ -7,7 +7,7 @@ A judge is named by one string:
     replay:PATH or REF               verdicts that were stored before, on the same answers
 
 The verdict file is written whole, at the end; a killed run resumes from the record of the judge's replies beside it
-(`OUT.traffic`). In a finished file verdicts on the same answer by the same judge and prompt stay; failed ones are
+(`OUT.recording`). In a finished file verdicts on the same answer by the same judge and prompt stay; failed ones are
 asked for again.
 """
 
@@ -70,7 +70,7 @@ def judge_answers(
     config: JudgeConfig,
     *,
     out: Path | None = None,
-    traffic: Path | None = None,
+    recording: Path | None = None,
     replay: bool = False,
     official: Sequence[Official] = (),
 ) -> list[Row]:
@@ -78,8 +78,8 @@ def judge_answers(
 
     Args:
         out: verdict file, JSON lines, written whole at the end.
-        traffic: folder of the recorded replies; None: OUT.traffic beside `out`, or a temporary folder.
-        replay: ask no judge; a request that is not in `traffic` is an error.
+        recording: folder of the recorded replies; None: OUT.recording beside `out`, or a temporary folder.
+        replay: ask no judge; a request that is not in `recording` is an error.
         official: readers of judgement files that a `replay:` judge may name besides verdict files.
 
     Raises UsageError for a judge that cannot be asked, or an `out` of another judge or prompt; ConflictError if
@@ -96,12 +96,12 @@ def judge_answers(
         if config.judge.startswith("replay:"):
             rows = _replayed(cases, read_stored(config.judge.partition(":")[2], official))
         else:
-            if traffic is None:
+            if recording is None:
                 temporary = resources.enter_context(tempfile.TemporaryDirectory(prefix="hubwright-judge-"))
-                traffic = out.with_name(f"{out.name}.traffic") if out is not None else Path(temporary)
+                recording = out.with_name(f"{out.name}.recording") if out is not None else Path(temporary)
             served = serve(config.judge, config, resources, replay=replay)
             finished = _finished(out, cases, config, served) if out is not None else {}
-            rows = judge_cases(cases, config, served, traffic=traffic, replay=replay, finished=finished).rows
+            rows = judge_cases(cases, config, served, recording=recording, replay=replay, finished=finished).rows
         if out is not None:
             with _writable(out):
                 write_atomic(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

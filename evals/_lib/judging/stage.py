@@ -171,7 +171,7 @@ def judge_cases(
     config: AskConfig,
     served: Served,
     *,
-    traffic: Path,
+    recording: Path,
     replay: bool = False,
     finished: Mapping[str, list[Row]] | None = None,
 ) -> Judging:
@@ -179,8 +179,8 @@ def judge_cases(
     rows.
 
     Args:
-        traffic: folder of the recorded requests and answers; what is in it is not asked again.
-        replay: answer from `traffic` alone.
+        recording: folder of the recorded requests and answers; what is in it is not asked again.
+        replay: answer from `recording` alone.
         finished: rows by case id that stay as they are.
     """
     from ....inference.stage import run_stage
@@ -199,7 +199,7 @@ def judge_cases(
                 config.question(),
                 endpoint=served.endpoint,
                 folder=Path(folder),
-                traffic=traffic,
+                recording=recording,
                 replay=replay,
                 unusable=_unusable,
                 **config.scale(),
@@ -231,7 +231,7 @@ def _unusable(row: Row) -> str:
     return reasons[0] if row["state"] == "failed" and reasons else ""
 
 
-def traffic_keys(cases: Sequence[Case], config: AskConfig, served: Served) -> Iterator[str]:
+def recording_keys(cases: Sequence[Case], config: AskConfig, served: Served) -> Iterator[str]:
     """The keys under which the record holds all answers that judging these cases can have asked for."""
     endpoint = served.endpoint
     for case in cases:

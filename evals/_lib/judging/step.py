@@ -3,7 +3,7 @@
 Written below `context.output`:
 
     data/verdicts-00000-of-00001.parquet    one row per answer and item (`cases`)
-    traffic/train-00000-of-00001.parquet    with `publish_traffic`: every request to the judge with its reply
+    recording/train-00000-of-00001.parquet    with `publish_recording`: every request to the judge with its reply
     results.json                            task -> metric -> value, standard error, direction, as an lm_eval step's
 """
 
@@ -15,13 +15,13 @@ from pydantic import Field
 from ....hub_sync import provenance
 from ....hub_sync.context import Input, StepContext
 from ....inference.served import ModelSpec, Served, serve_input
-from ....inference.store import TrafficStore, export_rows
+from ....inference.store import RecordingStore, export_rows
 from ..data import write_parquet
 from ..results import figure_table, write_json
 from .benchmark import Figures
 from .cases import Case, Row
 from .rubric import mass_figures, outcomes
-from .stage import AskConfig, check_cases, judge_cases, traffic_keys
+from .stage import AskConfig, check_cases, judge_cases, recording_keys
 
 SMALL_JUDGE = (
     "The judge is a small model. Its verdicts are reproducible and cost nothing, but they are not those of a strong "
@@ -38,7 +38,7 @@ class JudgeStepConfig(AskConfig):
     judge: ModelSpec | None = Field(
         None, description="openai:MODEL@BASE_URL; null: the step's input `judge`, a GGUF repository."
     )
-    publish_traffic: bool = Field(False, description="Publish every request and reply as the data set's `traffic`.")
+    publish_recording: bool = Field(False, description="Publish requests and replies as the config `recording`.")
     bootstrap: int = Field(1000, ge=0, description="Resamples of the 95 % intervals; 0: none.")
     seed: int = Field(1234, ge=0, description="Seed of the bootstrap.")
     max_failed: float = Field(0.05, ge=0, le=1, description="Most failed answers and verdicts, as a share.")
@@ -62,16 +62,16 @@ def run_judge(
     source = context.inputs["answers"]
     check_cases(cases)
     served = serve_input("judge", config.judge, config, context)
-    traffic = context.traffic or context.workdir / "traffic"
-    done = judge_cases(cases, config, served, traffic=traffic, replay=context.replay)
+    recording = context.recording or context.workdir / "recording"
+    done = judge_cases(cases, config, served, recording=recording, replay=context.replay)
     figures = figures_of(done.rows)
 
     write_parquet(done.rows, context.output / "data", "verdicts")
-    if config.publish_traffic:
-        keys = set(traffic_keys(cases, config, served))
-        with TrafficStore(traffic, readonly=True) as store:
+    if config.publish_recording:
+        keys = set(recording_keys(cases, config, served))
+        with RecordingStore(recording, readonly=True) as store:
             rows = [row for row in export_rows(store) if row["key"] in keys]
-        write_parquet(rows, context.output / "traffic", "train")
+        write_parquet(rows, context.output / "recording", "train")
     masses = mass_figures(done.rows)
     results: dict[str, Any] = {
         "tasks": {task: {"metrics": figures, "n": len(cases), "n_available": len(cases)}},

@@ -78,7 +78,7 @@ def test_general_texts_are_kept_apart_from_it_whatever_its_licence(
     said = {"source": "texts.txt", "format": "text", "name": "ducks", "license": "mit"}
     recipe["steps"]["general"] = {
         "uses": "corpus",
-        "inputs": {"against": "steps.ability"},
+        "inputs": {"decontaminate_against": "steps.ability"},
         "with": {"sources": [said], "valid_share": 0, "test_share": 0},
         "publish": {"dataset": "general", "tag": "v1.0.0"},
     }

@@ -134,10 +134,10 @@ def words(number: int) -> str:
     return " ".join(chr(97 + int(digit)) * 4 for digit in str(number)[:7])
 
 
-def run(url: str, folder: Path, *, inputs: Any = None, replay: bool = False, traffic: Path | None = None, **changes: Any) -> tuple[list[dict[str, Any]], StepContext]:  # fmt: skip
+def run(url: str, folder: Path, *, inputs: Any = None, replay: bool = False, recording: Path | None = None, **changes: Any) -> tuple[list[dict[str, Any]], StepContext]:  # fmt: skip
     """The rows of the step before the server at `url`, as a list."""
     settings = {"rows": 4, "expansions": 0, "max_retries": 0} | changes
-    context = StepContext("faithful", folder, folder / "out", inputs or {}, traffic=traffic, replay=replay)
+    context = StepContext("faithful", folder, folder / "out", inputs or {}, recording=recording, replay=replay)
     made = build(ButtonConfig(teacher=f"openai:local@{url}", **settings), context)
     assert set(made) == {"faithful"}
     return made["faithful"]["train"].to_list(), context

@@ -256,8 +256,8 @@ def test_a_run_that_was_cut_off_ends_like_one_that_was_not(tmp_path: Path) -> No
 def test_replay_without_a_teacher(tmp_path: Path) -> None:
     said = Teacher(atomic=lambda body: "word" if body["seed"] % 3 else Teacher().atomic(body))
     with ChatServer(said) as server:
-        rows, context = run(server.url, tmp_path / "first", traffic=tmp_path / "traffic", rows=8)
-    again, replayed = run(server.url, tmp_path / "second", traffic=tmp_path / "traffic", rows=8, replay=True)
+        rows, context = run(server.url, tmp_path / "first", recording=tmp_path / "recording", rows=8)
+    again, replayed = run(server.url, tmp_path / "second", recording=tmp_path / "recording", rows=8, replay=True)
     assert again == rows
     assert replayed.report.tables == context.report.tables
     assert replayed.report.metrics["tokens_per_accepted_row"] == context.report.metrics["tokens_per_accepted_row"]

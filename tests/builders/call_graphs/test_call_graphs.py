@@ -237,8 +237,8 @@ def test_no_row_asks_what_one_of_several_test_sets_asks(tmp_path: Path) -> None:
     first = build(config, StepContext("executed", tmp_path / "a", tmp_path / "a"))["train"]
     given = {}
     for name, rows in (
-        ("against_even", first.select(range(0, 12, 2))),
-        ("against_odd", first.select(range(1, 12, 2))),
+        ("decontaminate_against_even", first.select(range(0, 12, 2))),
+        ("decontaminate_against_odd", first.select(range(1, 12, 2))),
     ):
         (tmp_path / name).mkdir()
         rows.select_columns(["id", "task"]).to_parquet(str(tmp_path / name / "test.parquet"))

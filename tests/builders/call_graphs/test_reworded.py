@@ -102,7 +102,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[
 def run(url: str, executed: Path, folder: Path, replay: bool = False, **settings: Any) -> tuple[Any, StepContext]:
     given = {"dataset": Input(ArtifactRef("dataset", "local/executed", "0" * 40), executed)}
     context = StepContext(
-        "verified", folder / "work", folder / "out", given, traffic=folder / "traffic", replay=replay
+        "verified", folder / "work", folder / "out", given, recording=folder / "recording", replay=replay
     )
     context.workdir.mkdir(parents=True, exist_ok=True)
     made = build(RewordedConfig(teacher=f"openai:local@{url}", **settings), context)
@@ -147,7 +147,7 @@ def test_a_replay_asks_nobody(executed: Any, tmp_path: Path) -> None:
         url = server.url
         first, _ = run(url, executed[0], tmp_path)
     (tmp_path / "again").mkdir()
-    (tmp_path / "traffic").rename(tmp_path / "again" / "traffic")
+    (tmp_path / "recording").rename(tmp_path / "again" / "recording")
     again, _ = run(url, executed[0], tmp_path / "again", replay=True)
     assert again.to_list() == first.to_list()
 

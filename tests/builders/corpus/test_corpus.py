@@ -287,7 +287,7 @@ def test_no_document_holds_a_question_of_a_test(tmp_path: Path) -> None:
     given = Input(ArtifactRef("dataset", "me/tests", "a" * 40), tmp_path / "tests")
     settings = {"min_chars": 1, "valid_share": 0, "test_share": 0}
     config = CorpusConfig.model_validate({"sources": [source(tmp_path / "texts.txt")]} | settings)
-    context = StepContext("c", tmp_path, tmp_path, {"against_tests": given})
+    context = StepContext("c", tmp_path, tmp_path, {"decontaminate_against_tests": given})
     assert build(config, context)["train"]["text"] == kept
     assert context.report.counts["records_rejected"] == len(out)
     assert "me/tests" in context.report.tables[0]["note"]

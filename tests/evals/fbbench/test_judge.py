@@ -175,13 +175,13 @@ def test_kill_dash_nine_costs_no_verdict_but_those_in_flight(tmp_path: Path) -> 
         command = [sys.executable, "-c", WORKER, f"openai:local@{server.url}", str(out), here]
         for kills in (6, 15):
             process = subprocess.Popen(command, env=env)
-            while recorded(tmp_path / "v.jsonl.traffic") < kills:
+            while recorded(tmp_path / "v.jsonl.recording") < kills:
                 assert process.poll() is None
                 time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
             process.wait()
         assert not out.exists()  # written whole, at the end
-        newest = max((tmp_path / "v.jsonl.traffic").glob("*.jsonl"))
+        newest = max((tmp_path / "v.jsonl.recording").glob("*.jsonl"))
         with newest.open("ab") as file:
             file.write(b'{"key":"torn')
         judged = judge_answers(answers(32), config(server), out=out)

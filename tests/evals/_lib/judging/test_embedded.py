@@ -92,7 +92,7 @@ def test_the_command_judges_with_a_model_of_the_hub(hubwright_in_process: Any, m
     arguments += ["--method", "logprob", "--language", "en", "--min-mass", "0"]
     first = hubwright_in_process(*arguments, "--out", "v.jsonl")
     assert first.returncode == 0, first.stderr
-    again = hubwright_in_process(*arguments, "--out", "w.jsonl", "--replay", "--traffic", "v.jsonl.traffic")
+    again = hubwright_in_process(*arguments, "--out", "w.jsonl", "--replay", "--recording", "v.jsonl.recording")
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "v.jsonl").read_bytes() == (tmp_path / "w.jsonl").read_bytes()
     assert {row["p_yes"] is not None for row in map(json.loads, (tmp_path / "v.jsonl").open())} == {True}

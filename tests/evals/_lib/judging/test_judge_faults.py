@@ -74,7 +74,7 @@ def test_finished_verdicts_are_kept_and_scored(tmp_path: Path) -> None:
         rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
         before = scorer.score(read_judged(out), resamples=50)
         asked = len(server.bodies)
-        judge_answers(answers, config, out=out, traffic=tmp_path / "none")
+        judge_answers(answers, config, out=out, recording=tmp_path / "none")
         assert len(server.bodies) == asked
         assert scorer.score(read_judged(out), resamples=50) == before
         # The prompt's hash is what it was before the judge became a stage: no file has to be made anew for that.
@@ -91,6 +91,8 @@ def test_a_replayed_file_holds_the_same_rows(tmp_path: Path) -> None:
     with ChatServer(all_yes) as server:
         config = JudgeConfig(judge=f"openai:m@{server.url}")
         judged = judge_answers(answers, config, out=tmp_path / "v.jsonl")
-    again = judge_answers(answers, config, out=tmp_path / "w.jsonl", traffic=tmp_path / "v.jsonl.traffic", replay=True)
+    again = judge_answers(
+        answers, config, out=tmp_path / "w.jsonl", recording=tmp_path / "v.jsonl.recording", replay=True
+    )
     assert again == judged and again[0] | {"judge": "x"} != judged[0]
     assert (tmp_path / "v.jsonl").read_bytes() == (tmp_path / "w.jsonl").read_bytes()

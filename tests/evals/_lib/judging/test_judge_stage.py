@@ -16,10 +16,10 @@ from starlette.responses import JSONResponse
 from hubwright.evals._lib.judging.cases import Case
 from hubwright.evals._lib.judging.prompts import logprob_messages, read_logprobs, reply_schema, text_messages
 from hubwright.evals._lib.judging.rubric import mass_figures, outcomes, rubric_metrics
-from hubwright.evals._lib.judging.stage import AskConfig, judge_cases, prompt_hash, traffic_keys
+from hubwright.evals._lib.judging.stage import AskConfig, judge_cases, prompt_hash, recording_keys
 from hubwright.hub_sync.errors import DataError
 from hubwright.inference.served import serve
-from hubwright.inference.store import TrafficStore
+from hubwright.inference.store import RecordingStore
 
 TURNS = ({"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "f"})
 
@@ -39,7 +39,7 @@ def judged(
     config = AskConfig.model_validate({"max_retries": 0, **settings})
     with ExitStack() as resources:
         served = serve(f"openai:judge@{server.url}", config, resources)
-        return judge_cases(wanted or cases(), config, served, traffic=folder).rows
+        return judge_cases(wanted or cases(), config, served, recording=folder).rows
 
 
 def logprob_script(body: dict[str, Any], number: int) -> Any:
@@ -251,14 +251,14 @@ def test_a_replay_is_byte_identical_and_asks_nobody(tmp_path: Path) -> None:
     config = AskConfig(max_retries=0)
     with ChatServer(script) as server, ExitStack() as resources:
         served = serve(f"openai:judge@{server.url}", config, resources)
-        first = judge_cases(cases(), config, served, traffic=tmp_path / "t").rows
+        first = judge_cases(cases(), config, served, recording=tmp_path / "t").rows
     assert {row["state"] for row in first} == {"complete", "failed"}
-    again = judge_cases(cases(), config, served, traffic=tmp_path / "t", replay=True)  # the server is gone
+    again = judge_cases(cases(), config, served, recording=tmp_path / "t", replay=True)  # the server is gone
     assert json.dumps(again.rows) == json.dumps(first) and again.usage.requests == 0
     with pytest.raises(DataError, match="replay"):
-        judge_cases(cases(5), config, served, traffic=tmp_path / "t", replay=True)
-    keys = set(traffic_keys(cases(), config, served))
-    with TrafficStore(tmp_path / "t", readonly=True) as store:
+        judge_cases(cases(5), config, served, recording=tmp_path / "t", replay=True)
+    keys = set(recording_keys(cases(), config, served))
+    with RecordingStore(tmp_path / "t", readonly=True) as store:
         recorded = {record["key"] for record in store.records()}
     assert recorded <= keys and len(recorded) == 3 + 3  # three attempts at the one that failed
 
@@ -292,17 +292,17 @@ def test_rubric_figures() -> None:
     assert rubric_metrics(rows[6:], 10, 0) == {}
 
 
-def test_traffic_keys_of_a_server_with_other_parameters_are_those_recorded(tmp_path: Path) -> None:
+def test_recording_keys_of_a_server_with_other_parameters_are_those_recorded(tmp_path: Path) -> None:
     settings = {"token_limit": "max_completion_tokens", "send_temperature": False, "max_retries": 0}
     config = AskConfig.model_validate(settings)
     with ChatServer(all_yes) as server, ExitStack() as resources:
         served = serve(f"openai:judge@{server.url}", config, resources)
-        judge_cases(cases(2), config, served, traffic=tmp_path)
+        judge_cases(cases(2), config, served, recording=tmp_path)
         assert {"max_tokens", "temperature"}.isdisjoint(server.bodies[0]) and "max_completion_tokens" in server.bodies[
             0
         ]
-        with TrafficStore(tmp_path, readonly=True) as store:
+        with RecordingStore(tmp_path, readonly=True) as store:
             keys = {record["key"] for record in store.records()}
-        assert len(keys) == 2 and keys <= set(traffic_keys(cases(2), config, served))
-        again = judge_cases(cases(2), config, served, traffic=tmp_path, replay=True)
+        assert len(keys) == 2 and keys <= set(recording_keys(cases(2), config, served))
+        again = judge_cases(cases(2), config, served, recording=tmp_path, replay=True)
     assert {row["verdict"] for row in again.rows} == {"yes"} and len(server.bodies) == 2

@@ -89,6 +89,6 @@ def test_other_speed_settings_resume_the_same_step_and_find_it_published(
         found = run(*changed(step, **OTHERS | {"workers": 1, "engine": "ray", "concurrency": 1}))
         assert found.returncode == 0 and '"state": "skipped"' in found.stdout, found.stdout + found.stderr
         assert len(server.bodies) == before + len(asked)
-        other = run("--traffic", "other", "--fresh", "--set", f"steps.{step}.publish.dataset=other")
+        other = run("--recording", "other", "--fresh", "--set", f"steps.{step}.publish.dataset=other")
         assert other.returncode == 0, other.stderr
     assert published(step) == published("other")

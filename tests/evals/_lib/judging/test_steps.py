@@ -43,7 +43,7 @@ steps:
     with:
       judge: openai:judge@{url}
       method: logprob
-      publish_traffic: true
+      publish_recording: true
       bootstrap: 50
       max_failed: 0.3
       max_retries: 0
@@ -121,8 +121,8 @@ def test_from_rows_to_agreement(hubwright_in_process: Any, api: Any, namespace: 
     assert metrics["fb_answer_refused"]["value"] == metrics["fb_answer_failed"]["value"] == 0.125
     card = (folder("verdicts") / "README.md").read_text()
     assert "| scored | 5 |" in card and "| refused | 1 |" in card and "| failed | 1 |" in card and "`judge`" in card
-    traffic = list(folder("verdicts").glob("traffic/*.parquet"))
-    assert len(traffic) == 1
+    recording = list(folder("verdicts").glob("recording/*.parquet"))
+    assert len(recording) == 1
     found = json.loads((folder("agreement") / "agreement.json").read_text())
     assert found["overall"]["agreement"]["value"] == 1.0 and set(found["by"]) == {"task", "scenario", "position"}
     rubric = json.loads((folder("rubric") / "results.json").read_text())["tasks"]["rubric"]["metrics"]
@@ -133,18 +133,18 @@ def test_from_rows_to_agreement(hubwright_in_process: Any, api: Any, namespace: 
 
     import pyarrow.parquet as pq
 
-    rows = {row["key"]: row for row in pq.read_table(traffic[0]).to_pylist()}
+    rows = {row["key"]: row for row in pq.read_table(recording[0]).to_pylist()}
     items = sum(len(one.sample.items) for one in verdicts if one.state == "complete")
     assert len(rows) == items and all(row["model"] == "judge" for row in rows.values())
     assert asked > items
     hf_hub_download(f"{namespace}/verdicts", "results.json", repo_type="dataset")
 
-    # The same again from the recorded traffic, with the server gone: the same bytes.
+    # The same again from the recording, with the server gone: the same bytes.
     before = {n: (folder(n) / f"data/{n}-00000-of-00001.parquet").read_bytes() for n in ("answers", "verdicts")}
     for name in ("rows", "answers", "verdicts", "verdicts-text", "agreement", "rubric"):
         api.delete_repo(f"{namespace}/{name}", repo_type="dataset")
     (tmp_path / "judged.lock").unlink()
-    run(hubwright_in_process, tmp_path, "--replay", "--traffic", "runs/judged/traffic", "--runs", "elsewhere")
+    run(hubwright_in_process, tmp_path, "--replay", "--recording", "runs/judged/recording", "--runs", "elsewhere")
     for name, content in before.items():
         again = Path(snapshot_download(f"{namespace}/{name}", repo_type="dataset", force_download=True))
         assert (again / f"data/{name}-00000-of-00001.parquet").read_bytes() == content
@@ -187,7 +187,7 @@ def test_workers_change_no_byte_and_caps_stop_before_the_money_is_spent(
         return f"You said {body['messages'][-1]['content']}"
 
     def published(name: str, *more: str) -> bytes:
-        again = ["--fresh", "--traffic", name, "--set", f"steps.answers.publish.dataset={name}"]
+        again = ["--fresh", "--recording", name, "--set", f"steps.answers.publish.dataset={name}"]
         done = hubwright_in_process("run", "judged.yaml", "--only", "answers", *again, *more)
         assert done.returncode == 0, done.stderr
         folder = Path(snapshot_download(f"{namespace}/{name}", repo_type="dataset"))
