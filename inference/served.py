@@ -37,8 +37,7 @@ class ServingConfig(BaseModel):
     )
     api_key_env: str = Field("OPENAI_API_KEY", description="Environment variable that holds the endpoint's key.")
     token_limit: Literal["max_tokens", "max_completion_tokens"] = Field(
-        "max_tokens",
-        description="Server's name for the limit of new tokens; OpenAI's reasoning models: the second.",
+        "max_tokens", description="Server's name for the limit of new tokens; OpenAI's reasoning models: the second."
     )
     send_temperature: bool = Field(True, description="False for servers that refuse a temperature: none is sent.")
     reasoning_tags: tuple[str, ...] = Field(

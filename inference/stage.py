@@ -145,12 +145,7 @@ class _Stage:
     view: StageView
 
     def __init__(
-        self,
-        job: Job,
-        rows: Sequence[Row],
-        folder: Path,
-        shard_rows: int,
-        progress: Callable[[int, int], None] | None,
+        self, job: Job, rows: Sequence[Row], folder: Path, shard_rows: int, progress: Callable[[int, int], None] | None
     ) -> None:
         self.job, self.rows, self.folder, self.shard_rows, self.progress = job, rows, folder, shard_rows, progress
         identity = {

@@ -98,15 +98,7 @@ class RecordingStore:
         return _reply(record) if record["usable"] or any_outcome else None
 
     def append(
-        self,
-        key: str,
-        reply: Reply,
-        *,
-        model: str,
-        revision: str,
-        draw: int,
-        request: Mapping[str, Any],
-        usable: bool,
+        self, key: str, reply: Reply, *, model: str, revision: str, draw: int, request: Mapping[str, Any], usable: bool
     ) -> None:
         """Record one exchange. Raises StorageError where it cannot be written; what was written before stays."""
         if self.readonly:

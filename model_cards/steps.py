@@ -13,5 +13,5 @@ STEPS: dict[str, StepSpec] = {
         "evaluation results and plots added to a published model's card",
         {"model": Role("model"), **dict.fromkeys(("result", "baseline", "answers"), _RESULTS)}
         | {"other": Role("model", optional=True), "arm_*": Role("dataset")},
-    ),
+    )
 }

@@ -130,12 +130,7 @@ def build(config: AbilityConfig, context: StepContext | None = None) -> dict[str
     }
 
 
-def _items(
-    source: AbilitySource,
-    config: AbilityConfig,
-    origins: list[str],
-    rejections: Rejections,
-) -> list[Item]:
+def _items(source: AbilitySource, config: AbilityConfig, origins: list[str], rejections: Rejections) -> list[Item]:
     """The source's rows by language, before they are cleaned."""
     items: list[Item] = []
     translations = _translations(source, origins)
@@ -215,11 +210,7 @@ def _translations(source: AbilitySource, origins: list[str]) -> dict[str, str]:
 
 
 def _report(
-    config: AbilityConfig,
-    context: StepContext,
-    items: Sequence[Item],
-    origins: list[str],
-    rejections: Rejections,
+    config: AbilityConfig, context: StepContext, items: Sequence[Item], origins: list[str], rejections: Rejections
 ) -> None:
     report = context.report
     silent = [source.name for source in config.sources if source.license is None]

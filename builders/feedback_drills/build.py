@@ -63,13 +63,7 @@ def is_test_problem(problem: Problem) -> bool:
 
 
 def make_row(
-    problem: Problem,
-    language: str,
-    bench_type: str,
-    form: str,
-    both_wrong: bool,
-    wording: int,
-    rng: random.Random,
+    problem: Problem, language: str, bench_type: str, form: str, both_wrong: bool, wording: int, rng: random.Random
 ) -> Row:
     """One drill. `wording` indexes WORDS["feedback"][form][language]; `rng` chooses among the wrong answers.
 

@@ -126,10 +126,7 @@ def _with_details(board: list[dict[str, Any]], source: list[dict[str, Any]]) -> 
             "is_favorite": project["is_favorite"],
             "tasks": [
                 {key: task[key] for key in ("content", "due_date", "priority")}
-                | {
-                    "duration": f"{task['duration']}({task['duration_unit']})",
-                    "description": task["description"],
-                }
+                | {"duration": f"{task['duration']}({task['duration_unit']})", "description": task["description"]}
                 for task in project["tasks"]
             ],
         }

@@ -7,9 +7,7 @@ from .scored import AnswerTask, ScoredTask
 
 
 def chat_prompt(
-    messages: Sequence[Mapping[str, str]],
-    system_instruction: str | None,
-    chat_template: Callable[..., Any] | None,
+    messages: Sequence[Mapping[str, str]], system_instruction: str | None, chat_template: Callable[..., Any] | None
 ) -> Any:
     """A conversation as the model is to continue it: through its chat template, or as plain labelled turns.
 

@@ -39,10 +39,7 @@ class BFCLEpisode:
     def __init__(self, row: Mapping[str, Any], judge: Referee) -> None:
         self._row, self._judge = row, judge
         self._requests = requests(row)
-        self._messages = [
-            {"role": "system", "content": row["prompt"]},
-            {"role": "user", "content": self._requests[0]},
-        ]
+        self._messages = [{"role": "system", "content": row["prompt"]}, {"role": "user", "content": self._requests[0]}]
         self._calls: list[list[Call]] = [[]]
         self._steps: list[list[dict[str, Any]]] = [[]]
         self._over, self._stopped = False, ""

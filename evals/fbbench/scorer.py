@@ -134,11 +134,7 @@ def slices(scored: Sequence[Scored]) -> dict[str, Any]:
         sizes = Counter(sample.scenario for sample, _ in rows)
         tasks[task] = {**macro(rows), "n": {key: sizes[scenario] for scenario, key in KEYS.items()}}
     feedback = {key: by_label(scenario, lambda sample: sample.feedback) for scenario, key in KEYS.items()}
-    return {
-        "tasks": tasks,
-        "deficiencies": by_label(EC, lambda sample: sample.deficiencies),
-        "feedback": feedback,
-    }
+    return {"tasks": tasks, "deficiencies": by_label(EC, lambda sample: sample.deficiencies), "feedback": feedback}
 
 
 def score(

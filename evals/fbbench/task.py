@@ -121,7 +121,9 @@ class FBBenchTask(RuleScoredTask):
         assert self._judge is not None, "build_all_requests lets no run without a judge pass"
         name = self._filters[0].name
         cases = [self._samples[instance.doc["id"]].case(instance.filtered_resps[name]) for instance in instances]
-        rows = judge_answers(cases, self._judge, out=self._verdict_file(), official=(official_rows,))
+        # Without a verdict the answers are still lm-eval's to keep: no probe.
+        official = (official_rows,)
+        rows = judge_answers(cases, self._judge, out=self._verdict_file(), official=official, probe=False)
         self._judged = {one.sample.id: one for one in collect(rows)}
         return filtered
 

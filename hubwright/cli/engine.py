@@ -71,13 +71,7 @@ def start(
     source = local if local.suffix == ".gguf" else ArtifactRef.parse(model, "model")
     _show(
         start_engine(
-            source,
-            file=file,
-            context_tokens=context,
-            slots=slots,
-            threads=threads,
-            keep=True,
-            idle_seconds=idle,
+            source, file=file, context_tokens=context, slots=slots, threads=threads, keep=True, idle_seconds=idle
         ),
         format,
     )

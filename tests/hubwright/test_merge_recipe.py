@@ -81,11 +81,7 @@ def test_a_recipe_merges_published_models(hubwright_in_process, api, parents, tm
     [
         (["inputs.model_b={namespace}/other"], 3, "other vocabularies (2 tokens differ, 'a' among them)"),
         (["with.models.c.weight=1"], 2, "models: there is no input model_c (given: model_a, model_b)"),
-        (
-            ["with.method=slerp", "with.t=0.5", "with.models={{}}"],
-            2,
-            "slerp takes one model beside the base",
-        ),
+        (["with.method=slerp", "with.t=0.5", "with.models={{}}"], 2, "slerp takes one model beside the base"),
         (["with.method=mean"], 2, "with.method"),
         (["inputs.base=null"], 2, "inputs"),
     ],

@@ -68,10 +68,7 @@ def test_good(tmp_path):
     plan = load_plan(write(tmp_path, GOOD))
     assert [s.name for s in plan.steps] == ["sample", "tuned"]
     assert plan.steps[0].target.repo_id == "acme/fb-sample"
-    assert plan.steps[1].inputs == {
-        "model": plan.steps[1].inputs["model"],
-        "dataset": "sample",
-    }
+    assert plan.steps[1].inputs == {"model": plan.steps[1].inputs["model"], "dataset": "sample"}
     assert str(plan.steps[1].inputs["model"]) == "acme/base@v2"
 
 

@@ -278,7 +278,9 @@ def test_replay_gives_the_same_bytes_with_no_socket(tmp_path: Path, monkeypatch:
     assert [path.read_bytes() for path in shards(tmp_path / "b")] == [p.read_bytes() for p in shards(tmp_path / "a")]
     assert (tmp_path / "a/failed.jsonl").read_bytes() == (tmp_path / "b/failed.jsonl").read_bytes()
     assert sha(tmp_path / "recording") == recording
-    with pytest.raises(DataError, match=r"^replay: the request [0-9a-f]{12} to local is not among") as caught:
+    with pytest.raises(
+        DataError, match=r"^replay: the request [0-9a-f]{12} to local is not in the recording"
+    ) as caught:
         stage(server.url, tmp_path / "c", numbered(121), **settings)
     assert "\n" not in str(caught.value)
 

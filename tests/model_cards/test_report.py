@@ -34,10 +34,7 @@ def context(tmp_path: Path, inputs: list[dict[str, Any]]) -> StepContext:
     (result / provenance.FILE_NAME).write_bytes(provenance.dump([record]).encode())
     output = tmp_path / "output"
     output.mkdir()
-    given = {
-        "model": Input(MODEL, tmp_path),
-        "result": Input(ArtifactRef("dataset", "me/result", "b" * 40), result),
-    }
+    given = {"model": Input(MODEL, tmp_path), "result": Input(ArtifactRef("dataset", "me/result", "b" * 40), result)}
     return StepContext("report", tmp_path / "work", output, given)
 
 

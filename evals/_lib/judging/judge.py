@@ -73,6 +73,7 @@ def judge_answers(
     recording: Path | None = None,
     replay: bool = False,
     official: Sequence[Official] = (),
+    probe: bool = True,
 ) -> list[Row]:
     """The verdict rows of `cases`, in order.
 
@@ -81,6 +82,7 @@ def judge_answers(
         recording: folder of the recorded replies; None: OUT.recording beside `out`, or a temporary folder.
         replay: ask no judge; a request that is not in `recording` is an error.
         official: readers of judgement files that a `replay:` judge may name besides verdict files.
+        probe: stop with a DataError if none of the first cases gets a verdict.
 
     Raises UsageError for a judge that cannot be asked, or an `out` of another judge or prompt; ConflictError if
     another process writes to `out`; DataError for no answers, two to one sample, or a replay that lacks them;
@@ -101,7 +103,8 @@ def judge_answers(
                 recording = out.with_name(f"{out.name}.recording") if out is not None else Path(temporary)
             served = serve(config.judge, config, resources, replay=replay)
             finished = _finished(out, cases, config, served) if out is not None else {}
-            rows = judge_cases(cases, config, served, recording=recording, replay=replay, finished=finished).rows
+            settings = {"recording": recording, "replay": replay, "finished": finished, "probe": probe}
+            rows = judge_cases(cases, config, served, **settings).rows
         if out is not None:
             with _writable(out):
                 write_atomic(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

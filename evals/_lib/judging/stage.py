@@ -35,8 +35,7 @@ class AskConfig(ServingConfig):
     """How a judge is asked."""
 
     method: Literal["text", "logprob"] = Field(
-        "text",
-        description="text: one reply with all verdicts, as published; logprob: a token's probability per item.",
+        "text", description="text: one reply with all verdicts, as published; logprob: a token's probability per item."
     )
     language: Literal["zh", "en"] = Field("zh", description="Language of the instructions: zh (as published) or en.")
     prompt: Literal["published", "brief"] = Field(
@@ -174,6 +173,7 @@ def judge_cases(
     recording: Path,
     replay: bool = False,
     finished: Mapping[str, list[Row]] | None = None,
+    probe: bool = True,
 ) -> Judging:
     """Verdict rows of cases. Raises what `inference.stage.run_stage` raises; one case's failure is a state of its
     rows.
@@ -182,6 +182,7 @@ def judge_cases(
         recording: folder of the recorded requests and answers; what is in it is not asked again.
         replay: answer from `recording` alone.
         finished: rows by case id that stay as they are.
+        probe: stop if none of the first cases gets a verdict.
     """
     from ....inference.stage import run_stage
 
@@ -201,7 +202,7 @@ def judge_cases(
                 folder=Path(folder),
                 recording=recording,
                 replay=replay,
-                unusable=_unusable,
+                unusable=_unusable if probe else None,
                 **config.scale(),
             )
             judged = {case.id: row for case, row in zip(pending, result.rows, strict=True)}

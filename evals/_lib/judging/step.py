@@ -105,12 +105,7 @@ def _tested_model(source: Input) -> dict[str, str] | None:
 
 
 def _report(
-    config: JudgeStepConfig,
-    context: StepContext,
-    served: Served,
-    task: str,
-    figures: Figures,
-    counts: dict[str, int],
+    config: JudgeStepConfig, context: StepContext, served: Served, task: str, figures: Figures, counts: dict[str, int]
 ) -> None:
     report, source = context.report, context.inputs["answers"]
     report.card.setdefault("pretty_name", f"Verdicts on {source.ref.repo_id}")

@@ -154,10 +154,7 @@ def test_documents_are_whole_once_and_on_one_side(tmp_path: Path) -> None:
     lines = [f"Document number {i} with some words." for i in range(400)]
     (tmp_path / "a.txt").write_text("\n".join(lines + lines[:30] + ["short"]))
     (tmp_path / "b.txt").write_text("\n".join([*lines[390:], "Only in the second source, this one."]))
-    both = (
-        source(tmp_path / "a.txt", split_by="line"),
-        source(tmp_path / "b.txt", split_by="line", name="others"),
-    )
+    both = (source(tmp_path / "a.txt", split_by="line"), source(tmp_path / "b.txt", split_by="line", name="others"))
     splits, context = built(*both, min_chars=20, valid_share=0.1, test_share=0.2)
     assert list(splits) == ["train", "validation", "test"]
     kept = [row for rows in splits.values() for row in rows]

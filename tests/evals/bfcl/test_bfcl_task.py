@@ -125,10 +125,7 @@ def test_through_lm_eval(tmp_path: Path, right: bool, form: str):
         def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> Any:
             raise NotImplementedError
 
-    data = save(
-        tmp_path / "d",
-        {category: rows_of(category) for category in CATEGORIES},
-    )
+    data = save(tmp_path / "d", {category: rows_of(category) for category in CATEGORIES})
     manager = TaskManager(include_defaults=False, include_path=str(tasks_dir()), metadata={"dataset": str(data)})
     found = lm_eval.simple_evaluate(
         model=Replays(),

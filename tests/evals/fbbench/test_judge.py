@@ -149,10 +149,7 @@ def test_verdicts_of_another_judge_or_prompt_are_not_mixed_in(
 
 
 def test_a_hopeless_endpoint_stops_at_once(tmp_path: Path) -> None:
-    with (
-        ChatServer(lambda body, number: failure(401)) as server,
-        pytest.raises(UsageError, match="refused the key"),
-    ):
+    with ChatServer(lambda body, number: failure(401)) as server, pytest.raises(UsageError, match="refused the key"):
         judge_answers(answers(), config(server, concurrency=1), out=tmp_path / "v.jsonl")
     assert len(server.bodies) < 4
 

@@ -5,12 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest_server import commit_lines, regular
 from huggingface_hub import HfApi
-from huggingface_hub.errors import (
-    BadRequestError,
-    HfHubHTTPError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
 
 def test_whoami_names_the_user_and_the_role_of_the_token(server, admin, user):

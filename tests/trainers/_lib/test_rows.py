@@ -192,12 +192,7 @@ def test_empty_file_is_refused_in_one_line(train: Callable[..., Any]) -> None:
 
 def test_null_and_unreadable_rows_are_refused_by_reason(train: Callable[..., Any]) -> None:
     good = {"messages": [ASK, ANSWER], "tools": None}
-    bad = [
-        {"messages": None},
-        good | {"tools": "no JSON"},
-        {"messages": []},
-        {"messages": [{"content": "x"}]},
-    ]
+    bad = [{"messages": None}, good | {"tools": "no JSON"}, {"messages": []}, {"messages": [{"content": "x"}]}]
     trainer = train([good] * 96 + bad)
     counts = trainer.counts
     refused = {key.partition(": ")[2]: n for key, n in counts.items() if "rows_refused" in key}
