@@ -183,9 +183,10 @@ class Draws:
             for part, following in ((success, accepted), (1 - success, refused)):
                 if following is not None and -chance * part > UNLIKELY:
                     heapq.heappush(heap, (chance * part, 2 * number + (following is refused), following))
-        for pipe in multiprocessing.connection.wait(list(self._busy)):
+        ready: list[Any] = multiprocessing.connection.wait(list(self._busy))
+        for pipe in ready:
             try:
-                kind, content = pipe.recv()  # type: ignore[union-attr]
+                kind, content = pipe.recv()
             except (EOFError, ConnectionError):
                 self._bury(pipe)
                 continue
