@@ -26,8 +26,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .growth_cases import CASES
+from . import growth_cases, growth_hub
 
+CASES = growth_cases.CASES | growth_hub.CASES
 LIMIT = 120.0  # CPU seconds above which the next size is left out
 
 

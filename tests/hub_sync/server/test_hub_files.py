@@ -1,9 +1,8 @@
-"""Files in and out: commits, LFS, listings, history, downloads, and what is refused."""
+"""Files in and out: commits, LFS, listings, downloads, and what is refused."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 import socket
@@ -260,45 +259,6 @@ def test_listings_page_expand_and_recurse(admin, repo, http):
     infos = admin.get_paths_info(repo, ["d0", "d0/new.txt", "missing"], expand=True)
     assert [info.path for info in infos] == ["d0", "d0/new.txt"]
     assert infos[1].last_commit.title == "put"
-
-
-def test_history_pages(admin, repo):
-    for i in range(60):
-        put(admin, repo, **{"n.txt": b"%d" % i})
-    commits = admin.list_repo_commits(repo)
-    assert len(commits) == 61 and commits[-1].title == "initial commit"
-    formatted = admin.list_repo_commits(repo, formatted=True)[0]
-    assert formatted.formatted_title == "put" and formatted.authors == ["local"]
-    with_body = admin.create_commit(
-        repo, [CommitOperationAdd("b", b"b")], commit_message="title", commit_description="line 1\n\nline 2"
-    )
-    first = admin.list_repo_commits(repo)[0]
-    assert (first.commit_id, first.title, first.message) == (with_body.oid, "title", "line 1\n\nline 2")
-
-
-def test_history_of_many_pages_reads_each_commit_once_and_does_not_shift(server, admin, repo, http, monkeypatch):
-    shas = [put(admin, repo, **{"n.txt": b"%d" % i}).oid for i in range(12)]
-    read = []
-    original = type(server.state.store).read_commit
-    monkeypatch.setattr(
-        type(server.state.store), "read_commit", lambda self, sha: (read.append(sha), original(self, sha))[1]
-    )
-    answer, pages = http.get(f"/api/models/{repo}/commits/main", params={"limit": 3}), []
-    while True:
-        pages.append([item["id"] for item in answer.json()])
-        if "next" not in answer.links:
-            break
-        following = answer.links["next"]["url"]
-        if len(pages) == 1:
-            put(admin, repo, **{"later.txt": b"x"})
-            read.clear()
-        answer = http.get(following.removeprefix(server.endpoint))
-    assert [len(page) for page in pages] == [3, 3, 3, 3, 1]
-    listed = list(itertools.chain.from_iterable(pages))
-    assert listed[:12] == shas[::-1] and sorted(read) == sorted(listed[3:])
-    second = http.get(f"/api/models/{repo}/commits/{shas[-1]}", params={"limit": 3, "p": 1})
-    assert [item["id"] for item in second.json()] == pages[1]
-    assert http.get(f"/api/models/{repo}/commits/main", params={"cursor": "0" * 40}).status_code == 404
 
 
 def test_ignored_files_are_left_out(admin, repo, tmp_path):
