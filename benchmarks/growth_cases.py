@@ -47,8 +47,8 @@ def _alpaca(rng: random.Random, number: int) -> dict[str, str]:
 
 def _chat(rng: random.Random, number: int) -> dict[str, Any]:
     row = _alpaca(rng, number)
-    asked = {"role": "user", "content": row["instruction"]}
-    return {"messages": [asked, {"role": "assistant", "content": row["output"]}]}
+    request = {"role": "user", "content": row["instruction"]}
+    return {"messages": [request, {"role": "assistant", "content": row["output"]}]}
 
 
 def _document(rng: random.Random, number: int) -> dict[str, str]:

@@ -52,7 +52,7 @@ class Publish(_Strict):
     shard_mb: int = Field(
         SHARD_MB,
         ge=1,
-        description="Data sets: largest Parquet file in MB, uncompressed. Neither rows nor fingerprint depend on it.",
+        description="Builders: largest Parquet file in MB, uncompressed. Neither rows nor fingerprint depend on it.",
     )
     private: bool = Field(False, description="Make the repository private when it is created.")
     license: LicenceId | None = Field(
@@ -178,6 +178,10 @@ def _plan_step(path: Path, where: Where, recipe: Recipe, name: str, step: Step) 
     if repo is None:
         raise refuse(
             f"{step.uses} publishes a {spec.publishes}: write 'publish: {{{spec.publishes}: NAME}}'", "publish"
+        )
+    if "shard_mb" in step.publish.model_fields_set and spec.kind != "builder":
+        raise refuse(
+            f"shard_mb is for builders; {step.uses} cuts its files itself: leave it out", "publish", "shard_mb"
         )
     try:
         target = ArtifactRef.parse(repo if "/" in repo else f"{recipe.namespace}/{repo}", spec.publishes)

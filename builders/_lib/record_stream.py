@@ -54,7 +54,9 @@ def json_lines(stream: IO[bytes], name: str, strict: bool = True) -> Iterator[tu
             try:
                 yield number, decode(line)
             except (ValueError, RecursionError) as error:
-                raise DataError(f"{name}: line {number} is not JSON ({error}); fetch the file again") from error
+                raise DataError(
+                    f"{name}: line {number} is not JSON ({error}); fetch the file again, or convert it to JSON Lines"
+                ) from error
 
 
 def text_lines(stream: IO[bytes], name: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What the teacher is told: the texts and examples of prompts.yaml as messages."""
+"""Messages to the teacher: the texts and examples of prompts.yaml, filled in."""
 
 import hashlib
 import json

@@ -47,7 +47,7 @@ def describe_rows(context: StepContext, generator: Generator, splits: dict[str, 
                 for name in CHECKS
             ),
         ],
-        "No model was asked: 0 tokens a row.",
+        "No model was used: 0 tokens per row.",
     )
     if generator.faulty:
         report.summary += " **Part of the train rows were given a fault on purpose; see below.**"

@@ -176,12 +176,12 @@ def answer(config: AnswersConfig, context: StepContext) -> None:
     def requests() -> Iterator[Row]:
         for number, row in enumerate(chosen):
             request = _request_row(row, read.features, config.temperature, name) | {"number": number}
-            encode_row(row, read.features, number)  # before anything is asked: what could not be written afterwards
+            encode_row(row, read.features, number)  # refuse now what could not be written after the requests
             yield request
 
-    asked = RowFile(context.workdir, requests())
+    pending = RowFile(context.workdir, requests())
     served = serve_input("model", config.model, config, context)
-    answered, usage = _ask(asked, config, served, context)
+    answered, usage = _ask(pending, config, served, context)
     outcomes: Counter[str] = Counter()
 
     def rows() -> Iterator[Row]:

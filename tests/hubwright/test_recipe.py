@@ -29,6 +29,7 @@ steps:
 # (what is put into GOOD: old text -> new text), and what the one line must say.
 MALFORMED = {
     "unknown top key": (("namespace: acme", "namespce: acme"), "did you mean 'namespace'?"),
+    "shards of a model": (("{model: other/tuned}", "{model: other/tuned, shard_mb: 50}"), "shard_mb is for builders"),
     "unknown step key": (("    uses: sft", "    use: sft"), "use"),
     "unknown kind": (("uses: fbbench", "uses: fbench"), "did you mean 'fbbench'?"),
     "unknown config key": (("{source: sample}", "{sorce: sample}"), "did you mean 'source'?"),
