@@ -12,6 +12,18 @@ _ENDING = re.compile(r"[A-Za-z0-9_.-]+\Z")
 
 
 @dataclass(frozen=True)
+class Size:
+    """Size of an artifact: bytes of its files, and numbers in its tensors where it is a model.
+
+    Settings that can tell what their step writes have `disk(inputs: Mapping[str, Size]) -> tuple[int, Size] | None`:
+    bytes below `runs/` at most, and the size of what is published.
+    """
+
+    bytes: int
+    weights: int = 0
+
+
+@dataclass(frozen=True)
 class Role:
     """An input of a step.
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from . import workdir
+from .disk import Need, disk_needs, lacking
 from .hub_sync import provenance
 from .hub_sync.adapters import adapter_base
 from .hub_sync.context import Input, StepContext
@@ -42,7 +43,8 @@ Event = Callable[[str, str, dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a step: `state` is "published", "skipped" or "pending"; `ref` is None while pending."""
+    """What became of a step: `state` is "published", "skipped" or "pending"; `ref` is None while pending. `disk` is
+    what a pending step needs, where the run was dry."""
 
     step: str
     state: str
@@ -50,6 +52,7 @@ class Outcome:
     ref: ArtifactRef | None
     tag: str | None
     seconds: float = 0.0
+    disk: Need | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,9 @@ def run(plan: Plan, settings: Settings, event: Event = lambda *_: None) -> list[
         whole = _Run(plan, settings, event, base, lock, resources)
         for step in plan.steps:
             whole.outcomes[step.name] = whole.run(step)
+        if settings.dry_run:
+            for name, need in whole.needs().items():
+                whole.outcomes[name] = replace(whole.outcomes[name], disk=need)
         return list(whole.outcomes.values())
 
 
@@ -112,7 +118,7 @@ class _Run:
         base: folder of the recipe's work.
         resources: closed when the run ends; what later steps can share is entered here.
         outcomes: of the steps so far, by name.
-        checked: the licences of the steps to come were checked.
+        checked: licences and disk of the steps to come were checked.
     """
 
     plan: Plan
@@ -193,7 +199,7 @@ class _Run:
     def _make(self, job: Job, folder: Path) -> None:
         """Pull the inputs and do the step's work below `folder`."""
         step = job.step
-        self._check_licences(step)
+        self._check(step)
         for path in workdir.begin(folder, step.name, job.settled(), self.settings.fresh):
             self.event(step.name, "aside", {"path": str(path)})
         local = {}
@@ -221,14 +227,22 @@ class _Run:
         if not self.settings.keep_work and folder.is_dir():
             shutil.rmtree(folder)
 
-    def _check_licences(self, first: PlannedStep) -> None:
-        """Once, before any step works: whether the licences let the steps from `first` on publish."""
+    def needs(self) -> dict[str, Need]:
+        """What the steps need on disk that are not published, by name."""
+        commits = {name: outcome.ref for name, outcome in self.outcomes.items()}
+        to_run = [s for s in self.plan.steps if commits.get(s.name) is None and self.settings.only in (None, s.name)]
+        return disk_needs(to_run, commits, self._at_commit)
+
+    def _check(self, first: PlannedStep) -> None:
+        """Once, before any step works: whether licences let the steps from `first` on publish, and disks hold them."""
         if self.checked:
             return
         left = self.plan.steps[self.plan.steps.index(first) :]
         commits = {name: outcome.ref for name, outcome in self.outcomes.items()}
         to_run = [step for step in left if self.settings.only in (None, step.name)]
         check_licences(to_run, commits, self._at_commit)
+        if warning := lacking(self.needs().values(), self.settings.runs):
+            logger.warning("warning: %s", warning)
         self.checked = True
 
     def _at_commit(self, ref: ArtifactRef) -> ArtifactRef:

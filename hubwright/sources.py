@@ -1,6 +1,7 @@
 """A config's `source` values: local files count by content, Hub references by commit; no local path is recorded."""
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,16 @@ def resolve_sources(config: BaseModel, where: str) -> tuple[dict[str, Any], dict
         elif "/" in text or path.suffix:
             raise UsageError(f"{where}.{name}: {text!r} is not a file here; paths are relative to the current folder")
     return recorded, sources, type(config).model_validate(values) if changed else config
+
+
+def places(values: Mapping[str, Any]) -> Iterator[Path | ArtifactRef]:
+    """What the `source` values of a config name: files and folders here, and repositories. URLs are left out."""
+    for _, text in _walk(values, ()):
+        path = Path(text).expanduser()
+        if path.exists():
+            yield path
+        elif "/" in text and not path.suffix and "://" not in text:
+            yield ArtifactRef.parse(text, "dataset")
 
 
 def find_recording(text: str, *, replay: bool) -> Path:

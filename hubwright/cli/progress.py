@@ -4,9 +4,11 @@ import json
 import logging
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
+from ..disk import Need, gigabytes, lacking
 from ..hub_sync.hub import endpoint_url
 from ..hub_sync.provenance import now
 from ..recipe import Plan
@@ -29,6 +31,7 @@ class RunView:
     def __init__(self, plan: Plan, *, runs: Path | None = None, quiet: bool = False) -> None:
         self.plan = plan
         self.quiet = quiet
+        self.runs = runs or Path("runs")
         self._log = runs / plan.name / "events.jsonl" if runs else None
         self._started = time.monotonic()
 
@@ -66,6 +69,7 @@ class RunView:
                 "fingerprint": o.fingerprint,
                 "url": f"{endpoint_url()}/{o.ref.hub_path}/tree/{o.ref.revision}" if o.ref else None,
                 "seconds": round(o.seconds, 1),
+                "disk": asdict(o.disk) if o.disk else None,
             }
             for o in outcomes
         ]
@@ -73,4 +77,17 @@ class RunView:
             print(json.dumps({"recipe": self.plan.name, "steps": rows}))
             return
         cells = [(row["step"], row["state"], row["repo_id"], row["tag"], (row["commit"] or "")[:12]) for row in rows]
-        print_table(("step", "state", "repository", "tag", "commit"), cells)
+        needs = [o.disk for o in outcomes if o.disk]
+        if not needs:
+            print_table(("step", "state", "repository", "tag", "commit"), cells)
+            return
+        disk = ["" if o.disk is None else _disk(o.disk) for o in outcomes]
+        with_disk = [(*cell, text) for cell, text in zip(cells, disk, strict=True)]
+        print_table(("step", "state", "repository", "tag", "commit", "disk, about"), with_disk)
+        if warning := lacking(needs, self.runs):
+            print(f"warning: {warning}")
+
+
+def _disk(need: Need) -> str:
+    write = "writes what nothing tells yet" if need.write is None else f"writes up to {gigabytes(need.write)}"
+    return f"fetches {gigabytes(need.fetch)}, {write}" if need.fetch else write

@@ -2,13 +2,14 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ...hub_sync.errors import UsageError
 from ...hub_sync.speed import SPEED
+from ...hub_sync.step import Size
 
 Method = Literal[
     "linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "breadcrumbs", "breadcrumbs_ties",
@@ -60,6 +61,13 @@ class OutputSettings(BaseModel):
         """`shard_size` in bytes, of which a kilobyte has 1,000."""
         number, unit = _SIZE.fullmatch(self.shard_size).groups()  # type: ignore[union-attr]
         return int(float(number) * 1000 ** " KMGT".index(unit.upper() or " "))
+
+    def disk(self, inputs: Mapping[str, Size]) -> tuple[int, Size] | None:
+        """(bytes of the merged model, its size): that of the base, or of the largest parent."""
+        model = inputs.get("base") or max(inputs.values(), key=lambda size: size.weights, default=Size(0))
+        width = {"float32": 4, "bfloat16": 2, "float16": 2}.get(self.dtype or "")
+        size = model.weights * width if width else model.bytes
+        return (size, Size(size, model.weights)) if model.weights else None
 
     @field_validator("shard_size")
     @classmethod

@@ -1,9 +1,11 @@
 """Settings of pre-training. Nothing heavy is imported: a recipe is checked in milliseconds."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ...hub_sync.step import Size
 from .._lib.config import BaseTrainingConfig, Schedule
 
 # Follow from the tokenizer or have settings of their own.
@@ -111,6 +113,18 @@ class PretrainConfig(BaseTrainingConfig):
         if self.fsdp and self.save_dtype:
             raise ValueError("fsdp publishes the weights as trained: drop save_dtype, or set dtype")
         return self
+
+    def weights(self, inputs: Mapping[str, Size]) -> int:
+        """Of the `model` input, else about those of a Llama of these sizes: attention, a gated net, embeddings."""
+        if self.architecture is None:
+            return super().weights(inputs)
+        sizes = [self.architecture.get(name) for name in ("hidden_size", "num_hidden_layers", "intermediate_size")]
+        if not all(isinstance(size, int) for size in sizes):
+            return 0
+        width, layers, inner = sizes
+        embeddings = 1 if self.architecture.get("tie_word_embeddings") else 2
+        vocabulary = self.tokenizer.vocab_size or BPE_SIZE
+        return layers * (4 * width * width + 3 * width * inner) + embeddings * vocabulary * width
 
     def _check_architecture(self) -> None:
         for field, value in (("architecture", self.architecture), ("retrofit", self.retrofit)):
