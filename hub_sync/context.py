@@ -8,7 +8,7 @@ All three describe what they made through `context.report`; the card and `proven
 so every value put there must be JSON.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,9 +50,10 @@ class Report:
     sections: list[dict[str, str]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
 
-    def table(self, title: str, columns: list[str], rows: list[list[Any]], note: str = "") -> None:
-        """Add a table."""
-        self.tables.append({"title": title, "columns": columns, "rows": rows} | ({"note": note} if note else {}))
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str = "") -> None:
+        """Add a table; a note without text is left out."""
+        table = {"title": title, "columns": list(columns), "rows": list(rows)}
+        self.tables.append(table | ({"note": note} if note else {}))
 
     def curve(self, title: str, x: str, y: str, series: dict[str, list[list[Any]]]) -> None:
         """Add a plot of curves; none without series."""

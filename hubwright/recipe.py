@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from .catalog import config_class, spec_of
 from .hub_sync.errors import UsageError, did_you_mean
 from .hub_sync.licence_ids import LicenceId
 from .hub_sync.parquet import SHARD_MB
 from .hub_sync.refs import ArtifactRef
+from .hub_sync.settings import Settings
 from .hub_sync.step import StepSpec
 from .yaml_source import Where, read_yaml
 
@@ -38,11 +39,7 @@ _STEP_NAME = re.compile(r"^[a-z][a-z0-9_-]{0,39}$")
 _TAG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Publish(_Strict):
+class Publish(Settings):
     """Where a step's result goes."""
 
     dataset: str | None = Field(None, description="Repository for a data set: `name` or `org/name`.")
@@ -73,7 +70,7 @@ class Publish(_Strict):
         return self
 
 
-class Step(_Strict):
+class Step(Settings):
     """One step: what does the work, on what, how, and where the result goes."""
 
     uses: str = Field(description="What does the work: a step (`hubwright recipes --kinds`).")
@@ -82,7 +79,7 @@ class Step(_Strict):
     publish: Publish = Field(description="Where the result goes.")
 
 
-class Recipe(_Strict):
+class Recipe(Settings):
     """A whole recipe."""
 
     name: str = Field(pattern=_STEP_NAME.pattern, description="Short name; also names the run's folder.")

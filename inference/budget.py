@@ -4,15 +4,16 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ..hub_sync.errors import UsageError
+from ..hub_sync.settings import Settings
 
 PROBE_ROWS = 20
 COUNTS = ("requests", "recorded", "retries", "prompt_tokens", "completion_tokens")
 
 
-class Budget(BaseModel, extra="forbid", frozen=True):
+class Budget(Settings):
     """Prices and hard caps. Prices are the provider's; nothing is assumed where they are not given."""
 
     price_prompt: float = Field(default=0.0, ge=0, description="Price of a million prompt tokens, any currency.")

@@ -8,11 +8,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import UsageError
 from ..hub_sync.refs import ArtifactRef
+from ..hub_sync.settings import Settings
 from ..hub_sync.speed import SPEED
 from .budget import Budget
 from .endpoint import Endpoint
@@ -21,10 +22,8 @@ from .reasoning import reasoning_tags
 REMOTE_TIMEOUT, EMBEDDED_TIMEOUT = 120.0, 1800.0
 
 
-class ServingConfig(BaseModel):
+class ServingConfig(Settings):
     """How the model is reached. A remote endpoint refuses the settings of the embedded engine."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     concurrency: int = Field(
         16, ge=1, le=1024, json_schema_extra=SPEED, description="Requests in flight; an embedded model takes `slots`."

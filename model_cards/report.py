@@ -9,11 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ..hub_sync import provenance
 from ..hub_sync.context import Input, StepContext
 from ..hub_sync.errors import DataError, UsageError
+from ..hub_sync.settings import Settings
 
 RESULTS = "results.json"
 EVAL_RESULTS = ".eval_results"
@@ -21,7 +22,7 @@ ARM = "arm_"
 LEARNING = ("Loss", "Accuracy", "Token accuracy")  # curves that are worth comparing
 
 
-class ReportConfig(BaseModel, extra="forbid"):
+class ReportConfig(Settings):
     """What to show. Everything else follows from the results."""
 
     headline: list[str] = Field(
@@ -58,7 +59,7 @@ def report(config: ReportConfig, context: StepContext) -> None:
         for role, i in sorted(context.inputs.items())
         if role not in ("model", "other")
     ]
-    context.report.sections.append({"title": "Where the figures come from", "body": "\n".join(lines)})
+    context.report.section("Where the figures come from", "\n".join(lines))
     _write_eval_results(config, context, headline, after)
 
 
@@ -74,7 +75,7 @@ def _learning_alone(config: ReportConfig, context: StepContext) -> None:
     if not context.report.curves:
         raise DataError(f"step {context.step}: {other} has no learning curve of the model's kinds")
     body = f"- other: its curves are in the provenance of `{other.repo_id}` at commit `{other.revision}`"
-    context.report.sections.append({"title": "Where the figures come from", "body": body})
+    context.report.section("Where the figures come from", body)
 
 
 def _labels(context: StepContext) -> tuple[str, str]:

@@ -89,4 +89,4 @@ class Rejections:
         if by_reason:
             rows = [[source, reason, count] for (source, reason), count in sorted(self.reasons.items())]
             columns = ["source", "reason", "records"]
-            report.tables.append({"title": "Records that were rejected", "columns": columns, "rows": rows})
+            report.table("Records that were rejected", columns, rows)

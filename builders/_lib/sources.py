@@ -7,20 +7,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, HubError, UsageError
 from ...hub_sync.files import sha256_file
+from ...hub_sync.settings import Settings
 from ...hub_sync.speed import SPEED
 from ...hub_sync.text import utf8
 from . import record_stream
 
 
-class Source(BaseModel):
+class Source(Settings):
     """One file, wherever it is."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str = Field(
         min_length=1,
@@ -33,10 +32,8 @@ class Source(BaseModel):
     )
 
 
-class FolderSource(BaseModel):
+class FolderSource(Settings):
     """Files of one folder, wherever it is; what a builder of such files inherits its settings from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str = Field(
         min_length=1,

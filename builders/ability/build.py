@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
-from .._lib.cards import add_sources, add_table, describe
+from ...hub_sync.settings import Settings
+from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.near_duplicates import NEAR
 from .._lib.rejections import Rejections, max_rejected_share
@@ -33,10 +34,8 @@ if TYPE_CHECKING:
 ABILITY = {"gsm8k": "math", "mgsm": "math", "msvamp": "math", "exams": "science", "arc": "science"}
 
 
-class AbilityConfig(BaseModel):
+class AbilityConfig(Settings):
     """Where the questions come from, and how training and tests are kept apart. Defaults are our choice."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     sources: tuple[AbilitySource, ...] = Field(
         min_length=1, description="Where the questions come from, one source of a kind, in this order."
@@ -238,8 +237,7 @@ def _report(
     left = Counter((item.config, item.left_out) for item in items if item.left_out)
     report.counts |= {f"left_out_{rule}": sum(n for (_, r), n in left.items() if r == rule) for rule in RULES}
     report.counts |= {f"{split}_rows": sum(n for (_, s), n in rows.items() if s == split) for split in SPLITS}
-    add_table(
-        report,
+    report.table(
         "Rows by config",
         ["config", *SPLITS, *RULES],
         [

@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
@@ -47,8 +47,6 @@ HINT = " Note that the provided function is in Python 3 syntax."  # what the pac
 
 class BFCLConfig(Source):
     """Where the wheel is, and what to take from it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     categories: tuple[str, ...] = Field(
         SINGLE + MULTI, min_length=1, description="Categories to take; default: all that are scored in Python."

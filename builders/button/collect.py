@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
-
 from ...hub_sync import provenance
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, UsageError
-from .._lib.cards import add_table, describe
+from ...hub_sync.settings import Settings
+from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.conversation_rows import CHECKS, features
 from .._lib.function_splits import FUNCTIONS, TEST, TRAIN, functions_of
@@ -32,10 +31,8 @@ DESCRIPTIONS = {
 }
 
 
-class ButtonDatasetConfig(BaseModel):
+class ButtonDatasetConfig(Settings):
     """There is nothing to set: the inputs say it all."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def build(config: ButtonDatasetConfig, context: StepContext | None = None) -> dict[str, DatasetDict]:
@@ -121,7 +118,7 @@ def _report(context: StepContext, configs: dict[str, DatasetDict]) -> None:
             turns = sum(part["n_user_turns"]) / len(part)
             rows.append([name, split, len(part), passed, f"{calls:.2f}", f"{turns:.2f}", _who(part)])
     columns = ["config", "split", "rows", "pass all checks", "calls a row", "user turns a row", "words by"]
-    add_table(report, "Configs", columns, rows)
+    report.table("Configs", columns, rows)
     for name in configs:
         record = provenance.load(context.inputs[name].path / provenance.FILE_NAME)[-1]
         report.tables += [

@@ -13,14 +13,14 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.speed import SPEED
-from .._lib.cards import add_sources, add_table, describe
+from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.conversation_checks import check_all, faults_table
 from .._lib.conversation_rows import Row, calls_of, features, identity
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 class ImportConfig(Source):
     """Where the file is, and what is said of it. Defaults are our choice."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     license: LicenceId = Field("cc-by-4.0", min_length=1, description="Licence of the file (Hub identifier).")
     made_by: str = Field(
@@ -108,8 +106,7 @@ def _report(config: ImportConfig, context: StepContext, rows: list[Row], origin:
     own_words = sum(_rendered(row) == json.loads(row["original"])["messages"] for row in rows)
     report.counts["train_rows"] = len(rows)
     switches = Counter(row["parallel"] for row in rows)
-    add_table(
-        report,
+    report.table(
         "What is in it",
         ["", "train"],
         [

@@ -16,11 +16,12 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubwrightError, RowRejected, UsageError
 from ...hub_sync.json_columns import encode_row
+from ...hub_sync.settings import Settings
 from ...hub_sync.speed import SPEED
 from ...hub_sync.text import utf8
 from .._lib.context import local_context
@@ -52,10 +53,8 @@ ONLY = {
 }
 
 
-class CallGraphsConfig(BaseModel):
+class CallGraphsConfig(Settings):
     """How many rows of what kind. All defaults are our choice."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     train_rows: int = Field(1000, ge=0, description="Rows of the train split.")
     test_rows: int = Field(

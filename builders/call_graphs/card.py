@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.context import Report, StepContext
-from .._lib.cards import add_table, describe
+from .._lib.cards import describe
 from .._lib.conversation_rows import CHECKS
 from .._lib.function_splits import FUNCTIONS, TEST, TRAIN
 from .stubs.card import describe_definitions
@@ -27,16 +27,13 @@ def describe_rows(context: StepContext, generator: Generator, splits: dict[str, 
     elif generator.config.tools:  # whose they are, and under what licence, their owner knows
         path = Path(generator.config.tools).expanduser()
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        report.sections.append(
-            {"title": "Functions", "body": f"From a local copy of `{path.name}`, sha256 `{digest}`."}
-        )
+        report.section("Functions", f"From a local copy of `{path.name}`, sha256 `{digest}`.")
     else:
         report.card["license"] = "cc0-1.0"
     rows = sum(generator.row_counts.values())
     report.counts |= {f"{name}_rows": len(part) for name, part in splits.items()}
     report.counts |= {"draws": generator.draws, "rows_accepted": rows}
-    add_table(
-        report,
+    report.table(
         "What became of the draws",
         ["", "draws", "of all"],
         [
@@ -51,8 +48,7 @@ def describe_rows(context: StepContext, generator: Generator, splits: dict[str, 
     )
     if generator.faulty:
         report.summary += " **Part of the train rows were given a fault on purpose; see below.**"
-        add_table(
-            report,
+        report.table(
             "Faults made on purpose",
             ["check that finds it", "rows"],
             [[name, generator.faulty[name]] for name in CHECKS if generator.faulty[name]],
@@ -60,8 +56,7 @@ def describe_rows(context: StepContext, generator: Generator, splits: dict[str, 
         )
     compositions = sorted({composition for composition, _ in generator.row_counts})
     variants = [v for v in VARIANTS if any(v == variant for _, variant in generator.row_counts)]
-    add_table(
-        report,
+    report.table(
         "Accepted rows",
         ["composition", *variants],
         [[c, *(generator.row_counts[c, v] for v in variants)] for c in compositions],
@@ -75,8 +70,7 @@ def describe_rows(context: StepContext, generator: Generator, splits: dict[str, 
     worlds: dict[str, list[str]] = {}
     for tool in generator.whole.tools.values():
         worlds.setdefault(tool.world, []).append(tool.name)
-    add_table(
-        report,
+    report.table(
         "Functions",
         ["world", "functions"],
         [[world, ", ".join(f"`{name}`" for name in names)] for world, names in sorted(worlds.items())],
@@ -100,7 +94,7 @@ def _held_out(report: Report, generator: Generator) -> None:
     ]
     columns = ["split", "functions", "of them in train rows", "sets of functions", "of them in train rows"]
     note = " ".join(meanings[split] for split in splits) + " Planned and offered functions are counted."
-    add_table(report, "Held-out functions", columns, table, note)
+    report.table("Held-out functions", columns, table, note)
 
 
 def _share(part: int, whole: int) -> str:

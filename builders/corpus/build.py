@@ -13,14 +13,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.licence_ids import LicenceId
+from ...hub_sync.settings import Settings
 from ...hub_sync.speed import SPEED
 from ...hub_sync.text import is_well_formed, utf8
-from .._lib.cards import add_sources, add_table, describe
+from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.decontamination import decontamination_inputs
 from .._lib.disk_set import DiskSet
@@ -36,10 +37,8 @@ if TYPE_CHECKING:
 Row = dict[str, str]
 
 
-class CorpusConfig(BaseModel):
+class CorpusConfig(Settings):
     """Where the texts come from, which are kept, and how they are split. Defaults are our choice."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     sources: tuple[TextSource, ...] = Field(min_length=1, description="Where the texts come from, in this order.")
     min_chars: int = Field(100, ge=0, description="Documents with fewer characters are left out.")
@@ -187,5 +186,5 @@ def _report(
     columns = ["files", *splits, "characters"]
     table = [[name, *(count[column] for column in columns)] for name, count in counts.items()]
     note = f"Test sets whose questions no document holds: {', '.join(tests)}." if tests else ""
-    add_table(report, "Documents by source", ["source", *columns], table, note)
+    report.table("Documents by source", ["source", *columns], table, note)
     add_sources(report, origins)

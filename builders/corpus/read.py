@@ -13,11 +13,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.refs import ArtifactRef
+from ...hub_sync.settings import Settings
 from .._lib import record_stream
 from .._lib.sources import Source, decode, fetch_source
 
@@ -28,10 +29,8 @@ _TITLE = re.compile(r" = [^=].* = ?")
 File = tuple[str, Callable[[], IO[bytes]]]
 
 
-class TextSource(BaseModel):
+class TextSource(Settings):
     """Files of one origin, one form and one licence."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str = Field(
         min_length=1,

@@ -12,10 +12,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
+from ...hub_sync.settings import Settings
 from ...hub_sync.speed import SPEED
 from .._lib.context import local_context
 from .._lib.rejections import Rejections, max_rejected_share
@@ -30,10 +31,8 @@ SAMPLE = Path(__file__).with_name("sample.json")
 OFFICIAL_FILE = "fb_bench_dataset_v3.json"
 
 
-class FBBenchConfig(BaseModel):
+class FBBenchConfig(Settings):
     """Where the official JSON is and what it must be."""
-
-    model_config = ConfigDict(extra="forbid")
 
     source: str = Field(
         "sample",

@@ -6,7 +6,7 @@ from statistics import mean, median
 from typing import Any
 
 from ...hub_sync.context import Report
-from .._lib.cards import add_table, describe
+from .._lib.cards import describe
 from .schema import DEFICIENCIES, EC, FEEDBACK, RM, SCENARIOS, SUB_TASKS
 
 LICENCE_NOTE = (
@@ -24,8 +24,8 @@ def fill_report(report: Report, rows: Sequence[Row], *, origin: str, sample: boo
     sizes = {"rows": len(rows), "items": items, "corrections": counts[EC], "maintenances": counts[RM]}
     describe(report, __file__, name, **sizes)
     if not sample:
-        report.sections.append({"title": "Licence of the source", "body": LICENCE_NOTE})
-    report.sections.append({"title": "Source", "body": f"Built from {origin}; order and texts as in the source."})
+        report.section("Licence of the source", LICENCE_NOTE)
+    report.section("Source", f"Built from {origin}; order and texts as in the source.")
     report.counts |= {
         "rows": len(rows),
         "error_correction": counts[EC],
@@ -36,24 +36,20 @@ def fill_report(report: Report, rows: Sequence[Row], *, origin: str, sample: boo
     cells = Counter((row["task_type"], row["bench_type"]) for row in rows)
     table = [[task, cells[task, EC], cells[task, RM], cells[task, EC] + cells[task, RM]] for task in SUB_TASKS]
     totals = [["all", counts[EC], counts[RM], len(rows)]]
-    add_table(report, "Tasks and scenarios", ["task", EC, RM, "rows"], table + totals)
+    report.table("Tasks and scenarios", ["task", EC, RM, "rows"], table + totals)
     cells = Counter((row["task_type"], row["sub_task_type"]) for row in rows)
     table = [[task, name, cells[task, name]] for task, names in SUB_TASKS.items() for name in names]
-    add_table(report, "Sub-tasks", ["task", "sub-task", "rows"], table)
+    report.table("Sub-tasks", ["task", "sub-task", "rows"], table)
     _add_labels(report, "Deficiencies of the first answer", rows, EC, "error_types", DEFICIENCIES)
     for scenario in SCENARIOS:
         _add_labels(report, f"Feedback in {scenario}", rows, scenario, "feedback_types", FEEDBACK[scenario])
     lengths = Counter((len(row["checklist"]), row["bench_type"]) for row in rows)
     table = [[size, lengths[size, EC], lengths[size, RM]] for size in sorted({size for size, _ in lengths})]
-    add_table(report, "Checklist items per row", ["items", EC, RM], table)
+    report.table("Checklist items per row", ["items", EC, RM], table)
     weights = Counter(item["weight"] for row in rows for item in row["checklist"] if item["weight"] is not None)
     note = "The weights of a row sum to 1."
-    add_table(
-        report,
-        "Checklist weights (Error Correction)",
-        ["weight", "items"],
-        list(map(list, sorted(weights.items()))),
-        note,
+    report.table(
+        "Checklist weights (Error Correction)", ["weight", "items"], list(map(list, sorted(weights.items()))), note
     )
     turns = [[len(turn["content"]) for turn in row["messages"]] for row in rows]
     texts = {
@@ -62,7 +58,7 @@ def fill_report(report: Report, rows: Sequence[Row], *, origin: str, sample: boo
     texts |= {"whole context": [sum(row) for row in turns]}
     texts |= {"checklist item": [len(item["text"]) for row in rows for item in row["checklist"]]}
     table = [[name, min(some), median(some), round(mean(some), 1), max(some)] for name, some in texts.items()]
-    add_table(report, "Lengths in characters", ["text", "min", "median", "mean", "max"], table)
+    report.table("Lengths in characters", ["text", "min", "median", "mean", "max"], table)
 
 
 def _add_labels(
@@ -71,4 +67,4 @@ def _add_labels(
     chosen = [row for row in rows if row["bench_type"] == scenario]
     counts = Counter(label for row in chosen for label in row[field])
     note = f"{len(chosen)} rows; a row may carry several labels."
-    add_table(report, title, ["label", "rows"], [[label, counts[label]] for label in labels], note)
+    report.table(title, ["label", "rows"], [[label, counts[label]] for label in labels], note)

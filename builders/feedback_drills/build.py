@@ -11,12 +11,13 @@ import hashlib
 import random
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
+from ...hub_sync.settings import Settings
 from ...hub_sync.text import utf8
-from .._lib.cards import add_table, describe
+from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.data_files import read_yaml
 from .._lib.splits import unit_hash
@@ -34,10 +35,8 @@ TRIES_PER_ROW = 400
 Row = dict[str, Any]
 
 
-class FeedbackDrillsConfig(BaseModel):
+class FeedbackDrillsConfig(Settings):
     """How many drills of which kind. All defaults are our choice."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     train_rows: int = Field(4000, ge=0, description="Rows of the train split.")
     test_rows: int = Field(500, ge=0, description="Rows of the test split.")
@@ -245,8 +244,7 @@ def _report(config: FeedbackDrillsConfig, context: StepContext, splits: dict[str
         bool(r["claimed_answer"]) and r["answer"] not in (r["first_answer"], r["claimed_answer"]) for r in rows
     )
     scored = splits["test"] or splits["train"]
-    add_table(
-        report,
+    report.table(
         "What a policy gets that never looks at the problem (test split)",
         ["policy", "accuracy"],
         [[name, round(value, 4)] for name, value in policies(scored).items()],
@@ -254,8 +252,7 @@ def _report(config: FeedbackDrillsConfig, context: StepContext, splits: dict[str
     )
     for column in ("skill", "feedback_form", "bench_type", "language"):
         values = sorted({r[column] for r in rows})
-        add_table(
-            report,
+        report.table(
             f"Rows by {column}",
             [column, *splits],
             [[v, *(sum(r[column] == v for r in part) for part in splits.values())] for v in values],

@@ -13,11 +13,12 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.licence_ids import LicenceId
+from ...hub_sync.settings import Settings
 from ...hub_sync.speed import SPEED
 from ...hub_sync.text import is_well_formed, utf8
 from ...inference.conversations import read_messages, unlearnt, with_system
@@ -32,10 +33,8 @@ if TYPE_CHECKING:
     from datasets import DatasetDict, Features
 
 
-class InstructionsConfig(BaseModel):
+class InstructionsConfig(Settings):
     """Where the conversations come from. Defaults are our choice."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     sources: tuple[Source, ...] = Field(min_length=1, description="Files of JSON or JSON Lines, read in this order.")
     license: LicenceId = Field(

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, RowRejected, UsageError
+from ...hub_sync.settings import Settings
 from ...inference.conversations import read_messages, read_tools, with_system
 from ...inference.padding import padded, pads_arguments
-from .._lib.cards import add_table, describe
+from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.row_writer import RowWriter
 from .._lib.sources import read_rows
@@ -30,10 +31,8 @@ PART = "part_"
 BATCH = 1000  # rows that are read at once
 
 
-class MixConfig(BaseModel):
+class MixConfig(Settings):
     """How much of which part. Defaults are our choice."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rows: dict[str, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict,
@@ -144,4 +143,4 @@ def _report(context: StepContext, parts: dict[str, Input], drawn: list[_Part]) -
         report.counts[f"{part.name}_rows"] = count
         table.append([part.name, f"`{parts[part.name].ref}`", count, f"{count / total:.1%}", part.letters])
     columns = ["part", "data set", "rows", "of all", "characters of the turns"]
-    add_table(report, "Parts", columns, table)
+    report.table("Parts", columns, table)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
@@ -41,8 +41,6 @@ PARTS = {
 
 class NestfulConfig(Source):
     """Where the wheel is, and how many functions a row offers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     candidates: int = Field(
         5,

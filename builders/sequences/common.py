@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
+from ...hub_sync.settings import Settings
 from ...hub_sync.text import utf8
-from .._lib.cards import add_table, describe
+from .._lib.cards import describe
 from .._lib.splits import unit_hash
 
 if TYPE_CHECKING:
@@ -31,10 +32,8 @@ Row = dict[str, Any]
 T = TypeVar("T")
 
 
-class SequencesConfig(BaseModel):
+class SequencesConfig(Settings):
     """What every set has: how many rows, from which seed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     train_rows: int = Field(20_000, ge=1, description="Rows of the train split (our choice).")
     test_rows: int = Field(1_000, ge=1, description="Rows of the test split (our choice).")
@@ -208,14 +207,12 @@ def fill_report(
     report = context.report
     describe(report, __file__, name, **values)
     report.counts |= {f"{name}_rows": len(rows) for name, rows in splits.items()}
-    add_table(
-        report,
+    report.table(
         "What is in it",
         ["", *splits],
         [[title, *(measure(rows) for rows in splits.values())] for title, measure in _MEASURES],
     )
-    add_table(
-        report,
+    report.table(
         f"Chance baseline (test split, {floors_at})",
         ["guess", "accuracy"],
         [[name, round(value, 4)] for name, value in floors.items()],

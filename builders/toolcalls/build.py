@@ -16,13 +16,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
+from ...hub_sync.settings import Settings
 from ...hub_sync.speed import SPEED
-from .._lib.cards import add_sources, add_table, describe
+from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.language import UNKNOWN
 from .._lib.rejections import Rejections, max_rejected_share
@@ -35,10 +36,8 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, Features
 
 
-class ToolCallsConfig(BaseModel):
+class ToolCallsConfig(Settings):
     """Where the conversations come from, and how they are chosen and split. Defaults are our choice."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     sources: tuple[Source, ...] = Field(min_length=1, description="Files, read in this order.")
     language: str | None = Field(
@@ -139,11 +138,11 @@ def _report(
     table.append(["different functions", *(len(names) for _, names in found.values())])
     shared = found["train"][1] & found["test"][1]
     note = f"{len(shared)} function names occur in both splits, next to others."
-    add_table(report, "What is in it", ["", *splits], table, note)
+    report.table("What is in it", ["", *splits], table, note)
     rejections.describe(report)
     if changes:
         rows = [[what, count] for what, count in changes.most_common()]
-        add_table(report, "What was changed to read the records", ["change", "records"], rows)
+        report.table("What was changed to read the records", ["change", "records"], rows)
 
 
 _FIGURES = (

@@ -3,7 +3,7 @@
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import DAYS, STATE, City, Day, NotFound, Person, next_number, number, one
+from .shared import DAYS, STATE, City, Day, NotFound, Person, next_number, number, one, pick
 
 Event = Annotated[str, "event"]
 Occasion = Annotated[str, "occasion"]
@@ -72,11 +72,7 @@ def get_event(event: Event) -> EventFound:
     Args:
         event: event number, such as EV1234.
     """
-    row = one("events", event)
-    return {
-        "title": row["title"], "host": row["host"], "city": row["city"], "day": row["day"],
-        "start_time": row["start_time"],
-    }  # fmt: skip
+    return pick(one("events", event), "title", "host", "city", "day", "start_time")
 
 
 def find_first_event(person: Person) -> FirstEvent:

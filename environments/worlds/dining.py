@@ -3,7 +3,7 @@
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import CITIES, STATE, Amount, City, Currency, Day, NotFound, Person, next_number, number, one
+from .shared import CITIES, STATE, Amount, City, Currency, Day, NotFound, Person, next_number, number, one, pick
 
 Cuisine = Annotated[str, "cuisine"]
 Restaurant = Annotated[str, "restaurant"]
@@ -84,10 +84,7 @@ def get_restaurant(restaurant: Restaurant) -> RestaurantDetails:
     Args:
         restaurant: name of the restaurant.
     """
-    row = one("restaurants", restaurant)
-    return {
-        "city": row["city"], "cuisine": row["cuisine"], "menu_price": row["menu_price"], "currency": row["currency"],
-    }  # fmt: skip
+    return pick(one("restaurants", restaurant), "city", "cuisine", "menu_price", "currency")
 
 
 def reserve_table(restaurant: Restaurant, guest: Person, day: Day) -> Reserved:
@@ -120,11 +117,7 @@ def get_reservation(reservation: Reservation) -> ReservationFound:
     Args:
         reservation: reservation number, such as RS1234.
     """
-    row = one("reservations", reservation)
-    return {
-        "restaurant": row["restaurant"], "guest": row["guest"], "day": row["day"], "time": row["time"],
-        "status": row["status"],
-    }  # fmt: skip
+    return pick(one("reservations", reservation), "restaurant", "guest", "day", "time", "status")
 
 
 def cancel_reservation(reservation: Reservation) -> Cancelled:

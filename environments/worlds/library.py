@@ -3,7 +3,7 @@
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import DAYS, FIRST, LAST, STATE, City, Day, NotFound, Person, next_number, number, one
+from .shared import DAYS, FIRST, LAST, STATE, City, Day, NotFound, Person, next_number, number, one, pick
 
 Topic = Annotated[str, "topic"]
 Book = Annotated[str, "book"]
@@ -76,8 +76,7 @@ def get_book(book: Book) -> BookDetails:
     Args:
         book: title of the book.
     """
-    row = one("books", book)
-    return {"author": row["author"], "topic": row["topic"], "branch": row["branch"], "copies": row["copies"]}
+    return pick(one("books", book), "author", "topic", "branch", "copies")
 
 
 def borrow_book(book: Book, reader: Person) -> Borrowed:

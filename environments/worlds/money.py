@@ -3,7 +3,7 @@
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import CITIES, STATE, Amount, City, Currency, NotFound, Person, next_number, number, one
+from .shared import CITIES, STATE, Amount, City, Currency, NotFound, Person, next_number, number, one, pick
 
 Transfer = Annotated[str, "transfer"]
 # About what one euro buys.
@@ -120,10 +120,7 @@ def get_transfer(transfer: Transfer) -> TransferFound:
     Args:
         transfer: transfer number, such as TR1234.
     """
-    row = one("transfers", transfer)
-    return {
-        "sender": row["sender"], "recipient": row["recipient"], "amount": row["amount"], "currency": row["currency"],
-    }  # fmt: skip
+    return pick(one("transfers", transfer), "sender", "recipient", "amount", "currency")
 
 
 TOOLS = (convert_amount, get_city_currency, get_balance, send_transfer, get_transfer)

@@ -3,7 +3,7 @@
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import STATE, City, Day, NotFound, Person, one
+from .shared import STATE, City, Day, NotFound, Person, one, pick
 
 Email = Annotated[str, "email"]
 
@@ -52,8 +52,7 @@ def get_contact(person: Person) -> Contact:
     Args:
         person: full name of the person.
     """
-    row = one("contacts", person)
-    return {"email": row["email"], "phone": row["phone"], "home_city": row["home_city"]}
+    return pick(one("contacts", person), "email", "phone", "home_city")
 
 
 def find_email_owner(email: Email) -> EmailOwner:

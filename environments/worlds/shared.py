@@ -46,6 +46,11 @@ def one(table: str, key: str) -> dict[str, Any]:
     return found
 
 
+def pick(row: dict[str, Any], *names: str) -> Any:
+    """These fields of a row, in this order."""
+    return {name: row[name] for name in names}
+
+
 def number(prefix: str, rng: random.Random) -> str:
     """An identifier that no other has."""
     while True:

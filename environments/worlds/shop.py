@@ -3,7 +3,7 @@
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import STATE, Amount, City, Currency, NotFound, Person, next_number, number, one
+from .shared import STATE, Amount, City, Currency, NotFound, Person, next_number, number, one, pick
 
 Category = Annotated[str, "category"]
 Product = Annotated[str, "product"]
@@ -81,11 +81,7 @@ def get_product(product: Product) -> ProductFound:
     Args:
         product: full name of the product, such as Aurora camera.
     """
-    row = one("products", product)
-    return {
-        "category": row["category"], "price": row["price"], "currency": row["currency"], "stock": row["stock"],
-        "warehouse": row["warehouse"],
-    }  # fmt: skip
+    return pick(one("products", product), "category", "price", "currency", "stock", "warehouse")
 
 
 def place_order(product: Product, customer: Person, city: City) -> Ordered:
@@ -114,8 +110,7 @@ def get_order(order: Order) -> OrderFound:
     Args:
         order: order number, such as OR1234.
     """
-    row = one("orders", order)
-    return {"product": row["product"], "customer": row["customer"], "city": row["city"], "status": row["status"]}
+    return pick(one("orders", order), "product", "customer", "city", "status")
 
 
 def cancel_order(order: Order) -> Refunded:

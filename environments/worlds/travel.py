@@ -3,7 +3,7 @@
 import random
 from typing import Annotated, Any, TypedDict
 
-from .shared import CITIES, DAYS, STATE, Amount, City, Currency, Day, NotFound, Person, next_number, number, one
+from .shared import CITIES, DAYS, STATE, Amount, City, Currency, Day, NotFound, Person, next_number, number, one, pick
 
 Flight = Annotated[str, "flight"]
 Hotel = Annotated[str, "hotel"]
@@ -85,10 +85,7 @@ def search_flight(origin: City, destination: City) -> FlightFound:
         raise NotFound(f"there is no flight from {origin} to {destination}")
     name = min(matches)[1]
     flight = STATE["flights"][name]
-    return {
-        "flight": name, "departure_time": flight["departure_time"], "price": flight["price"],
-        "currency": flight["currency"],
-    }  # fmt: skip
+    return {"flight": name, **pick(flight, "departure_time", "price", "currency")}
 
 
 def get_flight_status(flight: Flight) -> FlightStatus:
@@ -97,8 +94,7 @@ def get_flight_status(flight: Flight) -> FlightStatus:
     Args:
         flight: flight number, such as HW1234.
     """
-    row = one("flights", flight)
-    return {"status": row["status"], "gate": row["gate"], "delay_minutes": row["delay_minutes"]}
+    return pick(one("flights", flight), "status", "gate", "delay_minutes")
 
 
 def book_flight(flight: Flight, passenger: Person) -> Booked:
@@ -122,10 +118,7 @@ def get_booking(booking: Booking) -> BookingFound:
     """
     row = one("bookings", booking)
     flight = STATE["flights"][row["flight"]]
-    return {
-        "flight": row["flight"], "passenger": row["passenger"], "origin": flight["origin"],
-        "destination": flight["destination"], "day": flight["day"],
-    }  # fmt: skip
+    return {"flight": row["flight"], "passenger": row["passenger"], **pick(flight, "origin", "destination", "day")}
 
 
 def search_hotel(city: City) -> HotelFound:
@@ -139,10 +132,7 @@ def search_hotel(city: City) -> HotelFound:
         raise NotFound(f"there is no hotel in {city}")
     name = min(matches)[1]
     hotel = STATE["hotels"][name]
-    return {
-        "hotel": name, "stars": hotel["stars"], "price_per_night": hotel["price_per_night"],
-        "currency": hotel["currency"],
-    }  # fmt: skip
+    return {"hotel": name, **pick(hotel, "stars", "price_per_night", "currency")}
 
 
 TOOLS = (search_flight, get_flight_status, book_flight, get_booking, search_hotel)

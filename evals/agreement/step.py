@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
+from ...hub_sync.settings import Settings
 from .._lib.data import write_parquet
 from .._lib.judging.agreement import compare, compare_groups, pair, spread
 from .._lib.judging.verdicts import read_stored
@@ -14,7 +15,7 @@ from .._lib.results import write_json
 COPIED = ("id", "item", "scenario", "task", "text", "weight", "answer_sha256")
 
 
-class AgreementConfig(BaseModel, extra="forbid", frozen=True):
+class AgreementConfig(Settings):
     """How the agreement is broken down."""
 
     by: list[Literal["task", "scenario", "position"]] = Field(
@@ -59,9 +60,9 @@ def _report(config: AgreementConfig, context: StepContext, results: Mapping[str,
         for name, figures in table.items():
             spreads = [spread(figures[key]) for key in ("agreement", "kappa")]
             rows.append([name, figures["items"], *spreads, *(figures[key]["value"] for key in shares)])
-        report.tables.append({"title": f"Agreement, {title}", "columns": columns, "rows": rows})
+        report.table(f"Agreement, {title}", columns, rows)
     scores = results["scores"]
     if scores["answers"]:
         row = [scores["answers"], *(spread(scores[key]) for key in ("a", "b", "difference"))]
         columns = ["answers judged in full", "A", "B", "A - B"]
-        report.tables.append({"title": "Mean score, 0 to 1", "columns": columns, "rows": [row]})
+        report.table("Mean score, 0 to 1", columns, [row])

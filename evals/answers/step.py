@@ -10,11 +10,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.json_columns import encode_row
+from ...hub_sync.settings import Settings
 from ...hub_sync.text import utf8
 from ...inference.client import ChatClient
 from ...inference.conversations import RowRejected, read_messages, read_tools
@@ -33,7 +34,7 @@ NO_ANSWER: Row = {
 """The columns of an answer, with their values for a failed request."""
 
 
-class SelectConfig(BaseModel, extra="forbid", frozen=True):
+class SelectConfig(Settings):
     """A fixed part of the rows: `n` of every combination of the `by` columns' values, by a hash of seed and id."""
 
     by: list[str] = Field(default_factory=list, description="Columns whose combinations are the strata; none: one.")
@@ -42,7 +43,7 @@ class SelectConfig(BaseModel, extra="forbid", frozen=True):
     max_chars: int | None = Field(None, ge=1, description="Skip rows whose conversation has more characters.")
 
 
-class TemperatureConfig(BaseModel, extra="forbid", frozen=True):
+class TemperatureConfig(Settings):
     """A sampling temperature by the value of a column."""
 
     by: str = Field(description="Column of the data set.")

@@ -13,19 +13,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.files import canonical_json
 from ...hub_sync.pull import same_model
+from ...hub_sync.settings import Settings
 from ...inference.row_file import RowFile
 from .._lib.data import read_split
 from .._lib.results import write_json
 from .step import Scrubber, place, report_results, task_summary, write_samples
 
 
-class LmEvalOutputConfig(BaseModel, extra="forbid"):
+class LmEvalOutputConfig(Settings):
     """Where lm-eval wrote its output."""
 
     source: str = Field(

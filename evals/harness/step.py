@@ -21,10 +21,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubwrightError, UsageError
+from ...hub_sync.settings import Settings
 from ...hub_sync.text import utf8
 from ...inference import device
 from ...inference.loading import check_adapter
@@ -37,7 +38,7 @@ HASHES = ("doc_hash", "prompt_hash", "target_hash")
 PACKAGES = ("lm_eval", "transformers", "tokenizers", "torch", "datasets")
 
 
-class HarnessConfig(BaseModel, extra="forbid"):
+class HarnessConfig(Settings):
     """How a model is evaluated. Defaults are our choice where lm-eval's own differ (marked)."""
 
     tasks: list[str] = Field(min_length=1, description="Names of lm-eval tasks or groups, ours or upstream's.")

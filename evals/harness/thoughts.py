@@ -34,7 +34,7 @@ def note_thoughts(context: StepContext, samples: Mapping[str, Sequence[Mapping[s
         f"These tasks of lm-eval scored whole replies, thoughts included: {counts}. With the setting `think_end_token`"
         " they see what follows the thought."
     )
-    context.report.sections.append({"title": "Thoughts that were scored", "body": body})
+    context.report.section("Thoughts that were scored", body)
 
 
 def _thoughts(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:

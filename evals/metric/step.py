@@ -9,13 +9,14 @@ import importlib
 from importlib.metadata import version
 from pathlib import Path
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
+from ...hub_sync.settings import Settings
 
 
-class MetricConfig(BaseModel, extra="forbid", frozen=True):
+class MetricConfig(Settings):
     """Which metric."""
 
     module: str = Field(
@@ -44,4 +45,4 @@ def write_metric(config: MetricConfig, context: StepContext) -> None:
     report = context.report
     report.card |= {"pretty_name": title, "license": "apache-2.0", "tags": ["evaluate", "metric"]}
     report.summary = f"A metric for `evaluate`: {summary}. It needs `pip install {package} evaluate`."
-    report.sections.append({"title": "Use", "body": f"```python\nimport evaluate\n\n{example.strip()}\n```"})
+    report.section("Use", f"```python\nimport evaluate\n\n{example.strip()}\n```")

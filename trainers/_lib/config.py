@@ -6,18 +6,17 @@ This module imports neither torch nor transformers: a recipe is validated in mil
 from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from ...hub_sync.settings import Settings
 from ...hub_sync.speed import SPEED
 from ...hub_sync.step import Size
 
 Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "warmup_stable_decay"]
 
 
-class LoraSettings(BaseModel):
+class LoraSettings(Settings):
     """Low-rank adapters (arXiv:2106.09685) through PEFT; names as in `peft.LoraConfig`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     r: int = Field(16, ge=1, description="Rank. Our choice.")
     alpha: int = Field(32, ge=1, description="Scale numerator: updates are scaled by alpha / r.")
@@ -27,10 +26,8 @@ class LoraSettings(BaseModel):
     )
 
 
-class BaseTrainingConfig(BaseModel):
+class BaseTrainingConfig(Settings):
     """What every method has. Defaults are transformers' unless the description says otherwise."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     # Data
     dataset_configs: tuple[str, ...] = Field(

@@ -5,16 +5,15 @@ Constants that the paper's method section would give were not available: default
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from ...hub_sync.settings import Settings
 from ..merge.config import OutputSettings
 from ..pretrain.config import PretrainConfig
 
 
-class AbilitySettings(BaseModel):
+class AbilitySettings(Settings):
     """R(A) = alpha (ability_NAME - base) - beta (general_NAME - base), Eq. 2."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     alpha: float = Field(default=0.8, description="Factor of the ability corpus's change. Recalled, not confirmed.")
     beta: float = Field(
@@ -23,18 +22,14 @@ class AbilitySettings(BaseModel):
     gamma: float = Field(default=0.2, description="Factor of the ability when it is added, Eq. 3. Recalled.")
 
 
-class LanguageSettings(BaseModel):
+class LanguageSettings(Settings):
     """One language's part of R_Lang."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     mu: float = Field(default=1.0, description="Factor of the change by the language's corpus. Our choice.")
 
 
-class SelectSettings(BaseModel):
+class SelectSettings(Settings):
     """Which tensors are related to the ability, by the cosine of R(A) and R_Lang."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     keep: Literal["lowest", "highest", "random", "all"] = Field(
         default="lowest",

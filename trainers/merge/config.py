@@ -5,9 +5,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ...hub_sync.errors import UsageError
+from ...hub_sync.settings import Settings
 from ...hub_sync.speed import SPEED
 from ...hub_sync.step import Size
 
@@ -24,20 +25,16 @@ _OWN = {  # settings of a model that not every method has
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B", re.IGNORECASE)
 
 
-class ModelSettings(BaseModel):
+class ModelSettings(Settings):
     """How one of the models enters."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     weight: float = Field(default=1.0, allow_inf_nan=False, description="Its factor; negative takes its change away.")
     density: float = Field(default=1.0, ge=0, le=1, description="Share of its change's elements that is kept.")
     gamma: float = Field(default=0.01, ge=0, lt=1, description="breadcrumbs: share of its largest elements left out.")
 
 
-class OutputSettings(BaseModel):
+class OutputSettings(Settings):
     """How merged weights are written: part of every step that merges."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
         None, description="Type of the merged weights, rounded once; null: the base's, without one the first model's."

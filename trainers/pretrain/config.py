@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from ...hub_sync.settings import Settings
 from ...hub_sync.step import Size
 from .._lib.config import BaseTrainingConfig, Schedule
 
@@ -20,10 +21,8 @@ TAKEN = {
 BPE_SIZE = 32000
 
 
-class TokenizerSettings(BaseModel):
+class TokenizerSettings(Settings):
     """Where the tokenizer comes from. One that is trained here sees the train split only."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["words", "bpe", "reuse"] = Field(
         "reuse",

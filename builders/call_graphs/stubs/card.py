@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from ....hub_sync.context import Report
-from ..._lib.cards import add_table
 from ..._lib.data_files import read_yaml
 from .read import HELD_OUT, Definitions
 
@@ -21,8 +20,7 @@ def describe_definitions(
     tools = read.toolset.tools
     drawn = {name for functions in sets for name in functions}
     report.counts |= {"definitions": read.total, "definitions_used": len(tools), "functions_in_rows": len(drawn)}
-    add_table(
-        report,
+    report.table(
         "Definitions",
         ["", "definitions", "of all"],
         [
@@ -32,8 +30,7 @@ def describe_definitions(
     )
     domains = Counter(tool.world for tool in tools.values())
     rows = Counter(tools[name].world for name in drawn)
-    add_table(
-        report,
+    report.table(
         "Functions",
         ["domain", "used", "in rows"],
         [[domain, number, rows[domain]] for domain, number in sorted(domains.items())],
@@ -43,4 +40,4 @@ def describe_definitions(
     body = text.format(source_name=source_name, chained=f"{chained:,}", held_out=HELD_OUT)
     if exhausted:
         body += f"\n\nThere were no more new rows of: {', '.join(sorted(exhausted))}."
-    report.sections.append({"title": "Functions", "body": body})
+    report.section("Functions", body)

@@ -88,9 +88,9 @@ def run_judge(
             f"{masses['mass_min']:.1%} at least. Items below min_mass {config.min_mass:g}, or without any, are "
             f"unparsable: {masses['unparsable_items']:.1%} of the items."
         )
-        report.sections.append({"title": "The judge's probability of a verdict", "body": body})
+        report.section("The judge's probability of a verdict", body)
     if results["about"] and results["about"]["repo_id"] == served.name:
-        report.sections.append({"title": "The judge is the tested model", "body": OWN_JUDGE})
+        report.section("The judge is the tested model", OWN_JUDGE)
     usage = done.usage.summary(config.budget)
     report.metrics |= {f"usage/{name}": value for name, value in usage.items() if not name.startswith("latency")}
 
@@ -117,7 +117,7 @@ def _report(
         "the judge's words or probability; `results.json` holds the scores, which follow from these rows alone."
     )
     if "judge" in context.inputs:
-        report.sections.append({"title": "About the judge", "body": SMALL_JUDGE})
+        report.section("About the judge", SMALL_JUDGE)
     report.counts |= counts
     total = sum(counts.values())
     outcome_table = {
