@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from .._lib.judging.benchmark import Benchmark, Figures, Source
+from .._lib.judging.benchmark import Benchmark, Figures, Shown, Source
 from .._lib.judging.cases import Case, Row
 from .._lib.judging.verdicts import StoredVerdicts
 from . import metrics, scorer
@@ -41,43 +41,42 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def table(report: dict[str, Any]) -> str:
+def shown(report: dict[str, Any]) -> list[Shown]:
     """The report for a terminal: headline, slices, counts."""
 
     def cell(value: Any) -> str:
         return "–" if value is None else f"{value:.2f}"
 
-    lines = [f"{'':24}{'score':>8}{'95 % interval':>18}{'strict':>9}{'row mean':>10}"]
+    headline = []
     for key in scorer.FIGURES:
         interval = report["intervals"].get(key)
         spread = f"{interval['low']:.2f} – {interval['high']:.2f}" if interval else "–"
-        strict, row_mean = cell(report["strict"][key]), cell(report["item_mean"][key])
-        name = key.replace("_", " ").title()
-        lines.append(f"{name:24}{cell(report[key]):>8}{spread:>18}{strict:>9}{row_mean:>10}")
-    lines += ["", f"{'task':24}{'EC':>8}{'RM':>8}{'both':>8}{'n':>10}"]
-    for task, entry in report["tasks"].items():
-        size = "+".join(map(str, entry["n"].values()))
-        figures = "".join(f"{cell(entry[key]):>8}" for key in scorer.FIGURES)
-        lines.append(f"{task:24}{figures}{size:>10}")
+        others = [cell(report[kind][key]) for kind in ("strict", "item_mean")]
+        headline.append([key.replace("_", " ").title(), cell(report[key]), spread, *others])
+    tasks = [
+        [task, *(cell(entry[key]) for key in scorer.FIGURES), "+".join(map(str, entry["n"].values()))]
+        for task, entry in report["tasks"].items()
+    ]
     groups = {
         "deficiency (EC)": report["deficiencies"],
         "feedback (EC)": report["feedback"]["error_correction"],
         "feedback (RM)": report["feedback"]["response_maintenance"],
     }
-    for title, table in groups.items():
-        if table:
-            lines += ["", f"{title:28}{'score':>8}{'n':>6}"]
-            lines += [f"{label:28}{cell(entry['score']):>8}{entry['n']:>6}" for label, entry in table.items()]
     counts = report["counts"]
     ends = {key: value for key, value in counts.items() if value and key != "samples"}
     outcomes = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in ends.items())
     exhaustive = report["strict"]["exhaustive_checklists"]
-    lines += [
-        "",
+    return [
+        (["", "score", "95 % interval", "strict", "row mean"], headline),
+        (["task", "EC", "RM", "both", "n"], tasks),
+        *(
+            ([title, "score", "n"], [[label, cell(entry["score"]), entry["n"]] for label, entry in table.items()])
+            for title, table in groups.items()
+            if table
+        ),
         f"{counts['samples']} samples: {outcomes}; coverage {report['coverage']:.1%}",
         f"strict: {exhaustive} exhaustive checklists count with their first item alone (ours, not the paper's)",
     ]
-    return "\n".join(lines)
 
 
-FBBENCH = Benchmark("fbbench", read_cases, official_rows, score_stored, figures, table)
+FBBENCH = Benchmark("fbbench", read_cases, official_rows, score_stored, figures, shown)

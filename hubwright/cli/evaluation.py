@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..hub_sync.errors import DataError, UsageError
+from .tables import print_table
 
 if TYPE_CHECKING:
-    from ..evals._lib.judging.benchmark import Benchmark
+    from ..evals._lib.judging.benchmark import Benchmark, Shown
 
 BenchmarkArgument = Annotated[
     str, typer.Argument(metavar="BENCHMARK", help="Name of a judged benchmark, as its step offers it.")
@@ -79,7 +81,7 @@ def score(
         failed_answers=failed_answers,
         max_failed=max_failed,
     )
-    print(json.dumps(report, ensure_ascii=False, indent=2) if format == "json" else chosen.table(report))
+    _show(report, format, chosen.shown)
 
 
 def judge(
@@ -212,7 +214,7 @@ def agree(
                 raise UsageError(f"--other {entry!r}: write the two judges' verdicts as A,B")
             others.append(pairs_of(ours, theirs))
         report["self_preference"] = agreement.self_preference([pairs], others, resamples=bootstrap, seed=seed)
-    print(json.dumps(report, ensure_ascii=False, indent=2) if format == "json" else agreement.as_text(report))
+    _show(report, format, agreement.shown)
 
 
 def evaluate(
@@ -270,3 +272,17 @@ def _benchmark(name: str) -> Benchmark:
 def _known_format(format: str) -> None:
     if format not in ("table", "json"):
         raise UsageError(f"--format {format!r} is unknown: use table or json")
+
+
+def _show(report: dict[str, Any], format: str, shown: Callable[[dict[str, Any]], Sequence[Shown]]) -> None:
+    """Print a report as JSON, or as tables and lines."""
+    if format == "json":
+        print(json.dumps(report, ensure_ascii=False, indent=2))
+        return
+    for number, part in enumerate(shown(report)):
+        if isinstance(part, str):
+            print(part)
+            continue
+        if number:
+            print()
+        print_table(*part)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ....hub_sync.errors import DataError, UsageError
 from ..statistics import bootstrap_sums, interval, kappa
+from .benchmark import Shown
 from .cases import Row
 
 GROUPS: dict[str, Callable[[Row], str]] = {
@@ -185,28 +186,24 @@ def self_preference(
     return {"samples": len(shared)} | _contrast(means, ("own", "others", "preference"), resamples, seed)
 
 
-def as_text(report: Mapping[str, Any]) -> str:
-    """The report as aligned columns for a terminal."""
-    head = f"{'':24}{'items':>7}{'answers':>8}{'agreement':>24}{'kappa':>24}{'A yes':>7}{'B yes':>7}"
-    lines = [head + f"{'A none':>8}{'B none':>8}", _line("all", report["overall"])]
-    lines += [_line(name, figures) for name, figures in report["by"].items()]
+def shown(report: Mapping[str, Any]) -> list[Shown]:
+    """The report for a terminal."""
+    columns = ["", "items", "answers", "agreement", "kappa", "A yes", "B yes", "A none", "B none"]
+    rows = []
+    for name, figures in [("all", report["overall"]), *report["by"].items()]:
+        shares = (figures[key]["value"] for key in ("a_yes", "b_yes", "a_unparsable", "b_unparsable"))
+        spreads = [spread(figures[key]) for key in ("agreement", "kappa")]
+        percent = ["–" if share is None else f"{share:.1%}" for share in shares]
+        rows.append([name, figures["items"], figures["answers"], *spreads, *percent])
+    parts: list[Shown] = [(columns, rows)]
     scores = report["scores"]
     if scores["answers"]:
-        shown = ", ".join(f"{name} {spread(scores[name])}" for name in ("a", "b", "difference"))
-        lines += ["", f"mean score of {scores['answers']} answers judged in full by both: {shown}"]
+        means = ", ".join(f"{name} {spread(scores[name])}" for name in ("a", "b", "difference"))
+        parts.append(f"mean score of {scores['answers']} answers judged in full by both: {means}")
     if preference := report.get("self_preference"):
-        shown = ", ".join(f"{name} {spread(preference[name])}" for name in ("own", "others", "preference"))
-        lines += ["", f"A's score minus B's over {preference['samples']} samples: {shown}"]
-    return "\n".join(lines)
-
-
-def _line(name: str, figures: Mapping[str, Any]) -> str:
-    shares = [figures[key]["value"] for key in ("a_yes", "b_yes", "a_unparsable", "b_unparsable")]
-    a_yes, b_yes, a_none, b_none = ("–" if share is None else f"{share:.1%}" for share in shares)
-    return (
-        f"{name:24}{figures['items']:>7}{figures['answers']:>8}{spread(figures['agreement']):>24}"
-        f"{spread(figures['kappa']):>24}{a_yes:>7}{b_yes:>7}{a_none:>8}{b_none:>8}"
-    )
+        means = ", ".join(f"{name} {spread(preference[name])}" for name in ("own", "others", "preference"))
+        parts.append(f"A's score minus B's over {preference['samples']} samples: {means}")
+    return parts
 
 
 def spread(figure: Mapping[str, float | None]) -> str:

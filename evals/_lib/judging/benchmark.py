@@ -9,6 +9,7 @@ from .cases import Case, Row
 from .verdicts import Official
 
 Figures = dict[str, dict[str, Any]]  # metric -> {"value", "stderr", "higher_is_better"}
+Shown = str | tuple[Sequence[str], Sequence[Sequence[Any]]]  # a line for a terminal, or a table: (columns, rows)
 Source = str | Path  # a file, a folder or `org/name@revision`
 
 
@@ -25,7 +26,7 @@ class Benchmark:
             keeps its verdict; "zero"), `max_failed` (share of failures, 0..1, above which DataError is raised; None:
             any).
         figures: (report, verdict rows) -> what a step publishes in `results.json`.
-        table: the report for a terminal.
+        shown: the report for a terminal.
     """
 
     name: str
@@ -33,4 +34,4 @@ class Benchmark:
     official: Official
     score: Callable[..., dict[str, Any]]
     figures: Callable[[dict[str, Any], Sequence[Row]], Figures]
-    table: Callable[[dict[str, Any]], str]
+    shown: Callable[[dict[str, Any]], Sequence[Shown]]

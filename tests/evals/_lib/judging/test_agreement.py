@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hubwright.evals._lib.judging.agreement import Pair, as_text, compare, pair, self_preference
+from hubwright.evals._lib.judging.agreement import Pair, compare, pair, self_preference, shown
 from hubwright.evals._lib.judging.verdicts import read_stored
 from hubwright.evals._lib.statistics import kappa
 from hubwright.evals.fbbench.verdicts import official_rows
@@ -39,7 +39,8 @@ def test_kappa_is_undefined_where_one_word_is_all() -> None:
     report = compare(pair(rows([[True]] * 5), rows([[True]] * 5)), resamples=50)
     assert report["overall"]["kappa"] == {"value": None, "low": None, "high": None}
     assert report["overall"]["agreement"] == {"value": 1.0, "low": 1.0, "high": 1.0}
-    assert "–" in as_text(report)
+    (_, table), *_ = shown(report)
+    assert table[0][4] == "–"
 
 
 def test_kappa_equals_scikit_learns() -> None:
