@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from .errors import ConflictError, DataError, HubError
 from .files import PICKLES, list_files
@@ -166,13 +167,10 @@ def find_published(target: ArtifactRef, fingerprint: str) -> ArtifactRef | None:
 
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
-    from huggingface_hub.utils import build_hf_headers, paginate
 
-    # `HfApi.list_repo_commits` reads every page before it returns.
-    address = f"{endpoint_url()}/api/{target.repo_type}s/{target.repo_id}/commits/main"
     head = None
     try:
-        for commit in paginate(address, params={}, headers=build_hf_headers()):
+        for commit in commits_of(replace(target, revision="main")):
             head = head or commit["id"]
             if f"{TRAILER}{fingerprint}" in commit["message"] or _mark(fingerprint) in commit["title"]:
                 return replace(target, revision=commit["id"])
@@ -186,6 +184,16 @@ def find_published(target: ArtifactRef, fingerprint: str) -> ArtifactRef | None:
     except (EntryNotFoundError, ValueError, KeyError):
         return None
     return replace(target, revision=head) if records[-1].get("fingerprint") == fingerprint else None
+
+
+def commits_of(ref: ArtifactRef) -> Iterator[dict[str, Any]]:
+    """The commits up to `ref`, newest first, page by page (`HfApi.list_repo_commits` reads every page before it
+    returns): `id`, `title`, `message` (without the title)."""
+    from huggingface_hub.utils import build_hf_headers, paginate
+
+    revision = quote(ref.revision, safe="")
+    address = f"{endpoint_url()}/api/{ref.repo_type}s/{ref.repo_id}/commits/{revision}"
+    yield from paginate(address, params={}, headers=build_hf_headers())
 
 
 def _mark(fingerprint: str) -> str:

@@ -8,7 +8,7 @@ from .hub_sync import provenance
 from .hub_sync.errors import HubError, UsageError
 from .hub_sync.files import sha256_file
 from .hub_sync.hub import require_hub, translate_errors
-from .hub_sync.publish import TRAILER
+from .hub_sync.publish import TRAILER, commits_of
 from .hub_sync.pull import pull
 from .hub_sync.refs import ArtifactRef
 
@@ -97,15 +97,12 @@ def _check_card(folder: Path, records: list[dict[str, Any]]) -> Check:
 
 
 def _check_commit_message(ref: ArtifactRef, records: list[dict[str, Any]]) -> Check:
-    from huggingface_hub import HfApi
-
-    commits = HfApi().list_repo_commits(ref.repo_id, repo_type=ref.repo_type, revision=ref.revision)
     mark = records[-1]["fingerprint"]
     name = "the commit names the fingerprint"
-    if commits and f"{TRAILER}{mark}" in commits[0].message:
-        return Check(name, True, mark[:16])
-    if any(f"{TRAILER}{mark}" in c.message for c in commits):
-        return Check(name, False, "later commits changed the repository by hand")
+    for number, commit in enumerate(commits_of(ref)):
+        if f"{TRAILER}{mark}" in commit["message"]:
+            later = "later commits changed the repository by hand"
+            return Check(name, False, later) if number else Check(name, True, mark[:16])
     return Check(name, None, "history was squashed or merged")
 
 
