@@ -1,21 +1,32 @@
 """Files that builders read: by path, by URL, or out of a data set on the Hub; named without a path of this machine."""
 
+import bz2
+import errno
+import gzip
 import hashlib
 import io
+import lzma
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic import Field
 
 from ...hub_sync.context import Input, StepContext
-from ...hub_sync.errors import DataError, HubError, UsageError
+from ...hub_sync.errors import DataError, HubError, UsageError, first_line
 from ...hub_sync.files import sha256_file
 from ...hub_sync.settings import Settings
 from ...hub_sync.speed import SPEED
 from ...hub_sync.text import utf8
+from ...inference.padding import ARGUMENTS, padded, pads_arguments
 from . import record_stream
+
+_PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}  # by what a file begins with
+_REFUSED = {b"PK\x03\x04": "a zip archive", b"\x28\xb5\x2f\xfd": "packed with zstd", b"\x89HDF": "HDF5"}
+UNPACKING = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+"""What reading a damaged file that `open_file` unpacks raises."""
 
 
 class Source(Settings):
@@ -123,14 +134,58 @@ def _fetch(source: Source, timeout: float, folder: Path) -> tuple[str, Path, str
 
 
 def read_records(sources: Sequence[Source], timeout: float, folder: Path) -> Iterator[tuple[str, Iterator[Any], str]]:
-    """(name for errors, records one at a time, origin with its SHA-256 for the card) of files of JSON or JSON Lines.
+    """(name for errors, records one at a time, origin with its SHA-256 for the card) of files of JSON, JSON Lines,
+    both perhaps packed with gzip, bzip2 or xz, or Parquet.
 
     Raises as `fetch_source` and `record_stream.records` do.
     """
     for source in sources:
         name, path, origin = fetch_source(source, timeout, folder)
-        with path.open("rb") as stream:
-            yield name, record_stream.records(stream, name), origin
+        with open_file(path, name) as stream:
+            yield name, _records(path, stream, name), origin
+
+
+def open_file(path: Path, name: str) -> IO[bytes]:
+    """A file's bytes, unpacked where it is packed with gzip, bzip2 or xz. Raises DataError for other packings."""
+    with path.open("rb") as stream:
+        first = stream.read(8)
+    for mark, what in _REFUSED.items():
+        if first.startswith(mark):
+            raise DataError(f"{name}: is {what}; unpack it, and give the file inside it")
+    opened = next((open_packed for mark, open_packed in _PACKED.items() if first.startswith(mark)), None)
+    return opened(path, "rb") if opened else path.open("rb")
+
+
+def _records(path: Path, stream: IO[bytes], name: str) -> Iterator[Any]:
+    try:
+        is_parquet = stream.read(4) == b"PAR1"
+        yield from _parquet_rows(path, name) if is_parquet else record_stream.records(stream, name)
+    except UNPACKING as error:
+        raise DataError(f"{name}: cannot be unpacked ({error}); fetch the file again") from error
+
+
+def _parquet_rows(path: Path, name: str) -> Iterator[Any]:
+    """The rows of a Parquet file in a stream. Raises DataError where its type pads calls' arguments with null keys."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasets import Dataset
+
+    try:
+        file = pq.ParquetFile(path)
+        batches = (Dataset(pa.Table.from_batches([batch])) for batch in file.iter_batches(batch_size=100))
+        for rows in batches:
+            if padding := [column for column, feature in rows.features.items() if _pads(feature)]:
+                raise DataError(
+                    f"{name}: arguments of calls in column {padding[0]!r} lie in an Arrow struct, where every call "
+                    "has the keys of all; write them as JSON text, or the file as JSON Lines"
+                )
+            yield from rows
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{name}: cannot be read as Parquet ({first_line(error)}); fetch the file again") from error
+
+
+def _pads(feature: Any) -> bool:
+    return pads_arguments(feature) or any(padded(feature, key) for key in ARGUMENTS)
 
 
 def read_rows(source: Input, context: StepContext, split: str | None, config: str | None = None) -> Any:
@@ -195,6 +250,8 @@ def _download(url: str, timeout: float, folder: Path) -> Path:
             for chunk in answer.iter_bytes():
                 file.write(chunk)
     except Exception as error:  # the client's errors have no common base that is public
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # a full disk is not the address's fault
         raise HubError(f"{url}: cannot be read ({type(error).__name__}); download it and give its path") from error
     if status != 200:
         raise HubError(f"{url}: status {status}; download it and give its path")

@@ -6,7 +6,6 @@ import fnmatch
 import json
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import groupby
@@ -20,7 +19,7 @@ from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.refs import ArtifactRef
 from ...hub_sync.settings import Settings
 from .._lib import record_stream
-from .._lib.sources import Source, decode, fetch_source
+from .._lib.sources import UNPACKING, Source, decode, fetch_source, open_file
 
 ARCHIVES = (".zip", ".whl")
 # WikiText's title of an article, ` = Title = `; the headings below it have two or more equals signs.
@@ -89,7 +88,7 @@ def read_files(source: TextSource, timeout: float, folder: Path) -> tuple[list[F
     if Path(name).suffix not in ARCHIVES:
         if source.files is not None:
             raise UsageError(f"source {name}: is one file; leave out files {source.files!r}")
-        return [(name, partial(_open, path))], origin
+        return [(name, partial(open_file, path, name))], origin
     if source.files is None:
         raise UsageError(f"source {name}: is an archive; set `files` to a pattern for the files inside it")
     try:
@@ -125,12 +124,8 @@ def _read_folder(source: TextSource, path: Path) -> tuple[list[File], str]:
     # The hub's cache holds links to its blobs, so that list_files, which passes links over, will not do.
     inside = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     names = fnmatch.filter(sorted(inside), source.files)
-    files: list[File] = [(n, partial(_open, inside[n])) for n in names]
+    files: list[File] = [(n, partial(open_file, inside[n], n)) for n in names]
     return _some(files, shown, source.files), f"{origin}, `{source.files}`"
-
-
-def _open(path: Path) -> IO[bytes]:
-    return path.open("rb")
 
 
 def _some(files: list[File], shown: str, pattern: str) -> list[File]:
@@ -149,8 +144,8 @@ def documents(source: TextSource, name: str, stream: IO[bytes]) -> Iterator[str]
             text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
             if text:
                 yield text
-    except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # a damaged or encrypted member
-        raise DataError(f"{name}: cannot be read from its archive ({error}); fetch it again") from error
+    except (zipfile.BadZipFile, RuntimeError, *UNPACKING) as error:  # a damaged or encrypted member
+        raise DataError(f"{name}: cannot be unpacked ({error}); fetch it again") from error
 
 
 def _raw_documents(source: TextSource, name: str, stream: IO[bytes]) -> Iterator[str]:

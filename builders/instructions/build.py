@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class InstructionsConfig(Settings):
     """Where the conversations come from. Defaults are our choice."""
 
-    sources: tuple[Source, ...] = Field(min_length=1, description="Files of JSON or JSON Lines, read in this order.")
+    sources: tuple[Source, ...] = Field(min_length=1, description="Files of JSON, JSON Lines or Parquet, in order.")
     license: LicenceId = Field(
         min_length=1, description="Licence of the sources (Hub identifier); the data set inherits it."
     )
