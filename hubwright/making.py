@@ -46,7 +46,7 @@ class Job:
     sources: dict[str, Any]
     fingerprint: str
 
-    def settled(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What unfinished work is compared with before it is gone on with."""
         return {
             "uses": self.step.uses,

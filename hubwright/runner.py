@@ -200,7 +200,7 @@ class _Run:
         """Pull the inputs and do the step's work below `folder`."""
         step = job.step
         self._check(step)
-        for path in workdir.begin(folder, step.name, job.settled(), self.settings.fresh):
+        for path in workdir.begin(folder, step.name, job.identity(), self.settings.fresh):
             self.event(step.name, "aside", {"path": str(path)})
         local = {}
         for role, ref in job.inputs.items():

@@ -35,7 +35,7 @@ from .engine_state import (
     open_without_proxy,
     read_engine,
     release,
-    tried,
+    try_lock,
     write_engine,
 )
 
@@ -96,7 +96,7 @@ def list_engines(folder: Path | None = None) -> list[Engine]:
         if engine:
             engines.append(engine)
             continue
-        with tried(state.parent / "start.lock") as mine:  # not while one is being started there
+        with try_lock(state.parent / "start.lock") as mine:  # not while one is being started there
             if mine and not is_held(state.parent / "server.lock"):
                 state.unlink(missing_ok=True)
     return sorted(engines, key=lambda engine: (engine.started_at, engine.id))
@@ -266,7 +266,7 @@ def _leave(home: Path, holder: IO[bytes]) -> None:
         return
     with locked(home / "start.lock"):
         release(holder)
-        with tried(home / "users.lock") as alone:
+        with try_lock(home / "users.lock") as alone:
             engine = read_engine(home)
             if alone and engine and not engine.keep:
                 _stop(home, engine)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .engine_state import Engine, locked, open_without_proxy, read_engine, tried, write_engine
+from .engine_state import Engine, locked, open_without_proxy, read_engine, try_lock, write_engine
 
 POLL_S = 0.5
 # Memory for prompts that are not in a slot any more, MiB (our choice; llama.cpp's own 8192 may be all there is).
@@ -92,14 +92,14 @@ class _Watch:
                 if count != last_count:
                     last, last_count = time.monotonic(), count
             # Under start.lock nobody can join between the look and the end.
-            with tried(self.start_lock) as mine:
+            with try_lock(self.start_lock) as mine:
                 if not mine:
                     last = time.monotonic()
                     continue
                 engine = read_engine(self.home)  # a later `start` may have made it a kept one
                 if engine:
                     self.keep, self.idle_seconds = engine.keep, engine.idle_seconds
-                with tried(self.users_lock) as alone:
+                with try_lock(self.users_lock) as alone:
                     if not alone:
                         last = time.monotonic()
                     elif not self.keep or (self.requests and time.monotonic() - last >= self.idle_seconds):

@@ -89,7 +89,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def tried(lock: Path | IO[bytes]) -> Iterator[bool]:
+def try_lock(lock: Path | IO[bytes]) -> Iterator[bool]:
     """Hold the lock alone, or get False where anyone else holds it. An open file is left open."""
     with lock.open("ab") if isinstance(lock, Path) else contextlib.nullcontext(lock) as stream:
         try:

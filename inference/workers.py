@@ -172,7 +172,7 @@ class Pool:
         self._spent = replace(spent)
 
     @classmethod
-    def joined(cls, shared: Any, slot: int) -> Self:
+    def attach(cls, shared: Any, slot: int) -> Self:
         """The slot of one of several workers; what an earlier worker in it used stays counted."""
         requests, prompt, completion = (int(n) for n in shared[slot * cls.WIDTH : slot * cls.WIDTH + 3])
         spent = Usage(requests=requests, prompt_tokens=prompt, completion_tokens=completion)
@@ -334,7 +334,7 @@ def run_processes(job: Job, queue: Tasks, sink: Sink, workers: int) -> None:
 def _worker(job: Job, pipe: Any, shared: Any, slot: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that feeds it decides
     try:
-        run_blocking(_serve(job, pipe, Pool.joined(shared, slot)))
+        run_blocking(_serve(job, pipe, Pool.attach(shared, slot)))
     except HubwrightError as error:
         pipe.send(("error", error))
     except asyncio.CancelledError:

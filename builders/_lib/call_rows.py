@@ -41,7 +41,7 @@ def offered_tools(
     }
 
 
-def judged(calls: Sequence[Any], faults: Faults) -> Row:
+def call_columns(calls: Sequence[Any], faults: Faults) -> Row:
     """The columns faults ("kind: where") and scorable: all functions that are called are defined."""
     pairs = list(faults)
     return {

@@ -72,14 +72,14 @@ def build(config: ButtonConfig, context: StepContext | None = None) -> dict[str,
     served = serve_input("teacher", config.teacher, config, context)
     pipeline = Pipeline(config, served, context)
     tests = read_test_requests(context)
-    rows = check_all([finished(row, served) for row in pipeline.run()], tests)
+    rows = check_all([finish(row, served) for row in pipeline.run()], tests)
     _report(config, context, served, pipeline, rows)
     columns = features()
     train = make_dataset(rows, columns).select_columns(list(columns))
     return {"faithful": DatasetDict({"train": train})}
 
 
-def finished(row: Row, served: Served) -> Row:
+def finish(row: Row, served: Served) -> Row:
     """The row in the form that all of BUTTON's configs share (rows.py), its checks still open."""
     tools = [{"type": "function", "function": definition} for part in row["functions"] for definition in part]
     messages = [system_turn(row["parallel"]), *row["messages"]]

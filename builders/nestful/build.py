@@ -19,7 +19,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.speed import SPEED
 from .._lib.archives import Wheel
-from .._lib.call_rows import fault_counts, features, judged, offered_tools, to_json
+from .._lib.call_rows import call_columns, fault_counts, features, offered_tools, to_json
 from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.retrieval import TfidfRetriever
@@ -98,7 +98,7 @@ def _rows(
                 **offered_tools(row, calls, tools, ranked, candidates),
                 "n_calls": len(calls),
                 "nested": any(references(call["arguments"]) for call in calls),
-                **judged(calls, faults(calls, tools)),
+                **call_columns(calls, faults(calls, tools)),
             }
         )
     return rows

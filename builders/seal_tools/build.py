@@ -18,7 +18,7 @@ from pydantic import Field
 from ...environments.definition import fault
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
-from .._lib.call_rows import fault_counts, features, judged, offered_tools, to_json
+from .._lib.call_rows import call_columns, fault_counts, features, offered_tools, to_json
 from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.retrieval import TfidfRetriever
@@ -106,7 +106,7 @@ def _row(
         "n_calls": len(calls),
         "nested": any(references(call["arguments"]) for call in calls),
         "level": record["id"].split("-")[-2],
-        **judged(calls, faults(record["calling"], tools)),
+        **call_columns(calls, faults(record["calling"], tools)),
     }
 
 

@@ -23,7 +23,7 @@ METRICS = ("turn_acc", "call_acc", "no_call", "function", "readable")
 NOTHING = "I lack a function or a detail that this needs."  # our words; the package's history has the model's own
 
 
-def listed(calls: Sequence[str]) -> str:
+def call_list(calls: Sequence[str]) -> str:
     return f"[{', '.join(calls)}]"
 
 
@@ -86,7 +86,7 @@ class Referee:
             )
             results = self._worlds.turn(_calls(gold[turn]), gold[turn]).results
             shown = results_text(gold[turn], results) if results else ""
-            messages.append({"role": "assistant", "content": listed(gold[turn]) if gold[turn] else NOTHING})
+            messages.append({"role": "assistant", "content": call_list(gold[turn]) if gold[turn] else NOTHING})
         return documents
 
     def score(self, document: Mapping[str, Any], reply: str) -> dict[str, float]:

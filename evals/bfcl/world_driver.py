@@ -59,19 +59,19 @@ def play(side, calls):
         for name in dir(world)
         if not name.startswith("_") and isinstance(getattr(world, name), types.MethodType)
     }
-    return [one(methods, *received(call)) for call in calls]
+    return [one(methods, *from_json(call)) for call in calls]
 
 
-def received(value):
-    """A value as it was before `worlds.sent`."""
+def from_json(value):
+    """A value as it was before `worlds.to_json`."""
     if isinstance(value, list):
-        return [received(item) for item in value]
+        return [from_json(item) for item in value]
     if not isinstance(value, dict):
         return value
     ((kind, inner),) = value.items()
     if kind == "dict":
-        return {received(key): received(item) for key, item in inner}
-    return {"tuple": lambda: tuple(map(received, inner)), "bytes": lambda: bytes.fromhex(inner),
+        return {from_json(key): from_json(item) for key, item in inner}
+    return {"tuple": lambda: tuple(map(from_json, inner)), "bytes": lambda: bytes.fromhex(inner),
             "complex": lambda: complex(*inner)}[kind]()  # fmt: skip
 
 

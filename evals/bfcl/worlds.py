@@ -63,7 +63,7 @@ class Worlds:
         """
         expected = [call for text in gold for call in python_calls(text)]
         results, wanted = (
-            self._ask("play", {"side": side, "calls": [sent([c.name, c.positional, c.arguments]) for c in chosen]})
+            self._ask("play", {"side": side, "calls": [to_json([c.name, c.positional, c.arguments]) for c in chosen]})
             for side, chosen in (("model", calls), ("gold", expected))
         )
         self._so_far += Counter(results)
@@ -93,14 +93,14 @@ class Worlds:
         return outcome.value
 
 
-def sent(value: Any) -> Any:
-    """A value of a call as JSON that `world_driver.received` turns back: tuples and keys that are no text stay so."""
+def to_json(value: Any) -> Any:
+    """A value of a call as JSON that `world_driver.from_json` turns back: tuples and keys that are no text stay so."""
     if isinstance(value, list):
-        return [sent(item) for item in value]
+        return [to_json(item) for item in value]
     if isinstance(value, tuple):
-        return {"tuple": [sent(item) for item in value]}
+        return {"tuple": [to_json(item) for item in value]}
     if isinstance(value, dict):
-        return {"dict": [[sent(key), sent(item)] for key, item in value.items()]}
+        return {"dict": [[to_json(key), to_json(item)] for key, item in value.items()]}
     if isinstance(value, bytes | complex):
         return {type(value).__name__: value.hex() if isinstance(value, bytes) else [value.real, value.imag]}
     return value

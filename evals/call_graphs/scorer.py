@@ -19,7 +19,7 @@ def calls_made(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return list(calls.values())
 
 
-def played(box: Sandbox, document: Mapping[str, Any], calls: Iterable[Mapping[str, Any]]) -> list[str] | None:
+def replay(box: Sandbox, document: Mapping[str, Any], calls: Iterable[Mapping[str, Any]]) -> list[str] | None:
     """What the calls give, sorted, in the worlds as they are before a turn; None where one fails or is not offered."""
     offered = {tool["function"]["name"] for tool in json.loads(document["tools"])}
     box.call("begin", {"seed": document["seed"]})

@@ -16,7 +16,7 @@ from ...environments.world_sandbox import open_worlds
 from .._lib.data import TaskData
 from .._lib.tool_calls import METRICS, parse
 from .._lib.turn_task import TurnTask, turns_to_answer
-from .scorer import calls_made, played
+from .scorer import calls_made, replay
 
 
 def turns_with_state(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -54,6 +54,6 @@ class CallGraphsTask(TurnTask):
         if not gold:
             return figures
         calls = parse(results[0]).calls
-        result = played(self.box, doc, calls) if calls else None
-        right = result is not None and result == played(self.box, doc, gold)
+        result = replay(self.box, doc, calls) if calls else None
+        right = result is not None and result == replay(self.box, doc, gold)
         return figures | {"call_runs": float(result is not None), "call_result": float(right)}

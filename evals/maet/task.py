@@ -28,7 +28,7 @@ class AbilityTask(ScoredTask):
 
     COLUMNS = ("id", "question", "choices", "answer", "solution")
 
-    def prepared(self, row: Row) -> Row:
+    def prepare(self, row: Row) -> Row:
         """A row as the task needs it. Raises DataError where it cannot be scored."""
         raise NotImplementedError
 
@@ -58,7 +58,7 @@ class AbilityTask(ScoredTask):
         result = []
         for row in rows:
             try:
-                result.append(row | self.prepared(row))
+                result.append(row | self.prepare(row))
             except DataError as error:
                 raise DataError(f"{where}: row {row['id']!r}: {error}") from error
         return datasets.Dataset.from_list(result)
@@ -93,7 +93,7 @@ class WordProblemTask(AbilityTask):
         super().download(dataset_kwargs, **kwargs)
         self.fewshot_cfg.doc_to_target = "example"
 
-    def prepared(self, row: Row) -> Row:
+    def prepare(self, row: Row) -> Row:
         return {"answer": plain(row["answer"])}
 
     def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
@@ -111,7 +111,7 @@ class WordProblemTask(AbilityTask):
 
 
 class ChoiceTask(AbilityTask):
-    """The likeliest of several continuations. `prepared` adds `options` and `gold`, the number of the right one."""
+    """The likeliest of several continuations. `prepare` adds `options` and `gold`, the number of the right one."""
 
     METRICS = ("acc", "acc_norm", "choice_loss", "loss_per_byte")
     INTERVALS = ("acc",)
@@ -138,7 +138,7 @@ class NumberChoiceTask(ChoiceTask):
         self.words = language_words(config)
         super().__init__(config)
 
-    def prepared(self, row: Row) -> Row:
+    def prepare(self, row: Row) -> Row:
         answer = plain(row["answer"])
         options = sorted([answer, *distractors(row["question"], answer)], key=float)
         return {"answer": answer, "options": options, "gold": options.index(answer)}
@@ -150,7 +150,7 @@ class NumberChoiceTask(ChoiceTask):
 class ExamTask(ChoiceTask):
     """A school question with its options listed, answered by a letter: MMLU's form, with its English `Answer:`."""
 
-    def prepared(self, row: Row) -> Row:
+    def prepare(self, row: Row) -> Row:
         letters = list(string.ascii_uppercase[: len(row["choices"])])
         if row["answer"] not in letters:
             raise DataError(f"the answer {row['answer']!r} is not one of its {len(letters)} choices' letters")
@@ -164,8 +164,8 @@ class ExamTask(ChoiceTask):
 class ExamTextTask(ExamTask):
     """A school question with none of its options shown, answered by an option's text: ARC's form (our choice)."""
 
-    def prepared(self, row: Row) -> Row:
-        return {"options": row["choices"], "gold": super().prepared(row)["gold"]}
+    def prepare(self, row: Row) -> Row:
+        return {"options": row["choices"], "gold": super().prepare(row)["gold"]}
 
     def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
         return f"Question: {doc['question'].strip()}\nAnswer:"

@@ -203,11 +203,11 @@ def test_kill_9_while_it_starts_leaves_no_orphan(gguf, folder):
 def test_a_forked_child_does_not_count(tmp_path):
     """Workers forked by a user share its open file; when the user leaves, they must not keep the engine up."""
     holder = engine_state.hold_as_user(tmp_path)
-    with engine_state.tried(tmp_path / "users.lock") as alone:
+    with engine_state.try_lock(tmp_path / "users.lock") as alone:
         assert not alone
     child = subprocess.Popen(["sleep", "60"], pass_fds=[holder.fileno()])
     engine_state.release(holder)
-    with engine_state.tried(tmp_path / "users.lock") as alone:
+    with engine_state.try_lock(tmp_path / "users.lock") as alone:
         assert alone
     child.kill()
     child.wait()

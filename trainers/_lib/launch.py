@@ -43,10 +43,10 @@ def run(fit: Callable[..., Any] | str, config: Any, context: StepContext, launch
     from .loop import settings  # with torch and transformers
 
     with settings(config):
-        (named(fit) if isinstance(fit, str) else fit)(config, context)
+        (import_named(fit) if isinstance(fit, str) else fit)(config, context)
 
 
-def named(target: str) -> Any:
+def import_named(target: str) -> Any:
     """What "module:name" names."""
     module, _, attribute = target.partition(":")
     return getattr(import_module(module), attribute)
@@ -137,7 +137,7 @@ def restore(job: dict[str, Any]) -> tuple[Callable[..., Any], Any, StepContext]:
     """The function, its settings and the context that `describe` described."""
     inputs = {role: Input(ArtifactRef(**one["ref"]), Path(one["path"])) for role, one in job["inputs"].items()}
     context = StepContext(job["step"], Path(job["workdir"]), Path(job["output"]), inputs)
-    return named(job["fit"]), named(job["config_class"])(**job["config"]), context
+    return import_named(job["fit"]), import_named(job["config_class"])(**job["config"]), context
 
 
 def main(path: str) -> int:

@@ -10,7 +10,7 @@ from .. import pretrain
 from ..merge.checkpoint import Checkpoint, open_checkpoint
 from ..merge.parents import parent, refuse_quantised
 from .config import ExtractConfig
-from .masked import moved
+from .masked import count_changes
 from .masks import check_fit, load_masks
 
 
@@ -23,7 +23,7 @@ def extract(config: ExtractConfig, context: StepContext) -> None:
     check_fit(masks, base.kinds, base.called)
     _check_dtypes(config, base, context)
     pretrain.train(config, context, "hubwright.trainers.maet.trainer:fit_masked")
-    inside, changed = moved(base, open_checkpoint(context.output, "the trained model"), masks)
+    inside, changed = count_changes(base, open_checkpoint(context.output, "the trained model"), masks)
     context.report.metrics |= {"weights_in_mask": inside, "weights_moved": changed}
     context.report.card.setdefault("tags", []).append("maet")
     weights = sum(kind.elements for kind in base.kinds.values())

@@ -90,7 +90,7 @@ def mask_optimizer(optimizer: Any, masks: Mapping[int, torch.Tensor]) -> None:
     optimizer.register_step_post_hook(put_back)
 
 
-def moved(base: Checkpoint, trained: Checkpoint, masks: Masks, block: int = 1 << 20) -> tuple[int, int]:
+def count_changes(base: Checkpoint, trained: Checkpoint, masks: Masks, block: int = 1 << 20) -> tuple[int, int]:
     """How many weights are in the mask, and how many of them moved.
 
     Args:

@@ -26,11 +26,11 @@ from hubwright.evals._lib.interactive.episodes import (
 from hubwright.evals._lib.interactive.model import InteractiveLM
 from hubwright.evals.bfcl import steps
 from hubwright.evals.bfcl.live import STEPS, BFCLEpisode, episode, offer
-from hubwright.evals.bfcl.steps import NOTHING, Referee, listed
+from hubwright.evals.bfcl.steps import NOTHING, Referee, call_list
 from hubwright.evals.tool_query.episode import ToolQueryEpisode
 from hubwright.hub_sync.errors import DataError, UsageError
 
-PERFECT = [listed(GOLD[0]), "Done.", NOTHING, listed(GOLD[2]), "Two."]
+PERFECT = [call_list(GOLD[0]), "Done.", NOTHING, call_list(GOLD[2]), "Two."]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def played(judge: Referee, replies: list[str]) -> dict[str, Any]:
 
 def test_the_model_goes_on_from_its_own_calls(judge: Referee):
     episode = BFCLEpisode(ROW, judge)
-    for reply in ["[create('a', priority=2)]", "[count()]", "Done.", NOTHING, listed(GOLD[2]), ""]:
+    for reply in ["[create('a', priority=2)]", "[count()]", "Done.", NOTHING, call_list(GOLD[2]), ""]:
         last = episode.prompt()
         episode.reply(reply)
     assert last is not None and [(turn["role"], turn["content"]) for turn in last] == [
@@ -191,8 +191,8 @@ def replayed(doc: dict[str, Any]) -> list[str]:
     """Gold's calls of every turn, and a closing word; a document of the teacher-forced task gets its one reply."""
     gold = json.loads(doc["gold"])
     if "past" in doc:
-        return [listed(gold)]
-    return [text for calls in gold for text in ([listed(calls), "Done."] if calls else [NOTHING])]
+        return [call_list(gold)]
+    return [text for calls in gold for text in ([call_list(calls), "Done."] if calls else [NOTHING])]
 
 
 def silent(doc: dict[str, Any]) -> list[str]:
@@ -308,7 +308,7 @@ def test_the_largest_batch_is_looked_for_once():
 
 
 def test_half_a_surrogate_pair_goes_into_files_and_prompts():
-    inner = Scripted(lambda doc: [listed(["fail(x='\\ud800')"]), *[""] * 3])
+    inner = Scripted(lambda doc: [call_list(["fail(x='\\ud800')"]), *[""] * 3])
     document = dict(ROW) | {
         "turns": ROW["turns"].replace("Open one.", "Open \\ud800."),
         "worlds": offer(tuple(SOURCES.items())),

@@ -13,7 +13,7 @@ from multi_turn_parts import GOLD, ROW, SOURCES, save, small
 
 from hubwright.evals._lib.data import tasks_dir
 from hubwright.evals.bfcl import steps
-from hubwright.evals.bfcl.steps import NOTHING, Referee, listed
+from hubwright.evals.bfcl.steps import NOTHING, Referee, call_list
 from hubwright.hub_sync.errors import DataError
 
 
@@ -52,7 +52,7 @@ def test_a_document_holds_the_history_as_gold_played_it(documents):
 @pytest.mark.parametrize(
     ("turn", "reply", "passed", "function", "readable"),
     [
-        (0, listed(GOLD[0]), 1, 1, 1),
+        (0, call_list(GOLD[0]), 1, 1, 1),
         (0, "[create(title='a', priority=2), count()]", 1, 1, 1),
         (0, "[count(), create('a', priority=2), count()]", 1, 0, 1),
         (0, "[create('a'), count()]", 0, 1, 1),
@@ -86,11 +86,11 @@ def test_a_reply_that_breaks_the_worlds_harms_itself_alone(monkeypatch: pytest.M
     made = Referee(SOURCES)
     try:
         assert made.score(documents[0], "[spin()]")["turn_acc"] == 0
-        assert made.score(documents[0], listed(GOLD[0]))["turn_acc"] == 1
+        assert made.score(documents[0], call_list(GOLD[0]))["turn_acc"] == 1
         made._worlds.close()  # as when its processor time is used up
-        assert made.score(documents[2], listed(GOLD[2]))["turn_acc"] == 1
+        assert made.score(documents[2], call_list(GOLD[2]))["turn_acc"] == 1
         with pytest.raises(DataError, match="no result within"):
-            made.score(documents[2] | {"past": json.dumps([["spin()"]])}, listed(GOLD[2]))
+            made.score(documents[2] | {"past": json.dumps([["spin()"]])}, call_list(GOLD[2]))
     finally:
         made.close()
 
@@ -122,7 +122,7 @@ def replay(doc: dict[str, Any]) -> str:
     if "calls" in doc:
         return "".join(f"<tool_call>{json.dumps(call)}</tool_call>" for call in json.loads(doc["calls"]))
     if "past" in doc:
-        return listed(json.loads(doc["gold"]))
+        return call_list(json.loads(doc["gold"]))
     return REPLY if doc["gold"] or doc["id"].startswith("live_relevance") else "I see."
 
 

@@ -12,7 +12,7 @@ from hubwright.builders.call_graphs.build import CallGraphsConfig, build
 from hubwright.environments.world_sandbox import open_worlds
 from hubwright.evals._lib.data import tasks_dir
 from hubwright.evals._lib.tool_calls import canonical
-from hubwright.evals.call_graphs.scorer import played
+from hubwright.evals.call_graphs.scorer import replay
 from hubwright.evals.call_graphs.task import CallGraphsTask, turns_with_state
 from hubwright.hub_sync.context import StepContext
 
@@ -41,7 +41,7 @@ def test_the_state_before_every_turn_is_the_recorded_one(data: tuple[Path, list[
             gold = json.loads(document["gold"])
             if not gold or after["seed"] != document["seed"]:
                 continue
-            results = played(box, document, gold)
+            results = replay(box, document, gold)
             told = [m["content"] for m in json.loads(after["messages"]) if m["role"] == "tool"][-len(gold) :]
             if any(set(json.loads(text)) == {"error"} or "request_id" in text for text in told):
                 continue

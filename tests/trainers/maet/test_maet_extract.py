@@ -18,7 +18,7 @@ from hubwright.trainers import pretrain
 from hubwright.trainers.maet.config import ExtractConfig, LocateConfig
 from hubwright.trainers.maet.extract import extract
 from hubwright.trainers.maet.importance import change
-from hubwright.trainers.maet.masked import moved
+from hubwright.trainers.maet.masked import count_changes
 from hubwright.trainers.maet.masks import load_masks, save_masks
 from hubwright.trainers.maet.select import key_neurons
 from hubwright.trainers.merge.checkpoint import open_checkpoint
@@ -118,10 +118,10 @@ def test_a_weight_that_moved_elsewhere_is_found(tmp_path: Path, made: dict[str, 
     masks = load_masks(masks_of(made, tmp_path / "masks", fraction=0.2), "me/masks")
     base = open_checkpoint(made["model"], "base")
     with pytest.raises(DataError, match="weights outside of me/masks have moved"):
-        moved(base, open_checkpoint(made["short"], "short"), masks)
-    assert moved(base, base, masks)[1] == 0
+        count_changes(base, open_checkpoint(made["short"], "short"), masks)
+    assert count_changes(base, base, masks)[1] == 0
     for block in (1, 1000, 1 << 20):
-        assert moved(base, base, masks, block)[0] == sum(masks.count(name) for name in masks.shapes)
+        assert count_changes(base, base, masks, block)[0] == sum(masks.count(name) for name in masks.shapes)
 
 
 def test_what_cannot_be_masked_is_one_line(tmp_path: Path, made: dict[str, Path]) -> None:

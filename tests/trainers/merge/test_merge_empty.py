@@ -14,7 +14,7 @@ from merge_parts import merged, put
 
 from hubwright.trainers.maet.config import LocateConfig, TransferConfig
 from hubwright.trainers.maet.importance import change
-from hubwright.trainers.maet.masked import moved
+from hubwright.trainers.maet.masked import count_changes
 from hubwright.trainers.maet.masks import Form, load_masks, save_masks
 from hubwright.trainers.maet.select import key_neurons
 from hubwright.trainers.maet.transfer import Parts, measure, select, transfer
@@ -152,7 +152,7 @@ def test_locate_and_transfer_tensors_without_elements(
     assert sum(masks.count(name) for name in masks.shapes) == sizes[granularity]
     assert all(masks.whole(name).all() for name in masks.shapes)
     if granularity == "element":
-        assert moved(held["base"], held["a"], masks) == (19, 19)
+        assert count_changes(held["base"], held["a"], masks) == (19, 19)
     ability = {"alpha": 1.0, "beta": 0.0, "gamma": 1.0}
     config = TransferConfig(abilities={"x": ability}, select={"keep": "all"})
     parts = Parts(held["base"], {"x": held["a"]}, {}, {"x": masks}, {"l": held["b"]})
