@@ -125,6 +125,12 @@ def test_no_token_in_the_tree():
         assert not found, f"{path.name} holds what looks like a token"
 
 
+def test_tracked_files_are_written_by_hand():
+    """What a run leaves is not committed by mistake: our largest file has 34 kB."""
+    large = [path.relative_to(ROOT) for path in tracked() if path.stat().st_size > 100_000]
+    assert not large, f"{large[0]} is larger than 100 kB: is it what a test or run left?"
+
+
 @pytest.mark.parametrize("package", ["builders", "trainers", "evals"])
 def test_every_content_folder_has_a_readme_with_an_example(package):
     """What it makes, and one row, document or recipe step of it."""
