@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from .hub_sync.adapters import adapter_base
 from .hub_sync.errors import HubError
 from .hub_sync.files import list_files
+from .hub_sync.hub import translate_errors
 from .hub_sync.pull import list_remote_files
 from .hub_sync.refs import ArtifactRef
 from .hub_sync.step import Size
@@ -140,7 +142,7 @@ def _base(source: str | ArtifactRef) -> ArtifactRef | None:
 def _remote_size(ref: ArtifactRef) -> tuple[int, Size]:
     """(bytes that the cache lacks, size) of a revision. Raises HubError."""
     from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, NotASafetensorsRepoError, SafetensorsParsingError
+    from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 
     files = list_remote_files(ref).values()
     place = {"repo_id": ref.repo_id, "repo_type": ref.repo_type, "revision": ref.revision}
@@ -149,8 +151,6 @@ def _remote_size(ref: ArtifactRef) -> tuple[int, Size]:
     )
     weights = 0
     if ref.repo_type == "model":
-        try:
+        with translate_errors(f"model {ref}"), suppress(NotASafetensorsRepoError, SafetensorsParsingError):
             weights = sum(HfApi().get_safetensors_metadata(**place).parameter_count.values())
-        except (NotASafetensorsRepoError, SafetensorsParsingError, HfHubHTTPError):
-            pass
     return missing, Size(sum(file.size for file in files), weights)
