@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .hub_sync.adapters import adapter_base
 from .hub_sync.errors import HubError
@@ -145,12 +146,12 @@ def _remote_size(ref: ArtifactRef) -> tuple[int, Size]:
     from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 
     files = list_remote_files(ref).values()
-    place = {"repo_id": ref.repo_id, "repo_type": ref.repo_type, "revision": ref.revision}
+    place: dict[str, Any] = {"repo_id": ref.repo_id, "repo_type": ref.repo_type, "revision": ref.revision}
     missing = sum(
         file.size for file in files if not isinstance(try_to_load_from_cache(filename=file.path, **place), str)
     )
     weights = 0
     if ref.repo_type == "model":
         with translate_errors(f"model {ref}"), suppress(NotASafetensorsRepoError, SafetensorsParsingError):
-            weights = sum(HfApi().get_safetensors_metadata(**place).parameter_count.values())
+            weights = sum(int(n) for n in HfApi().get_safetensors_metadata(**place).parameter_count.values())
     return missing, Size(sum(file.size for file in files), weights)

@@ -8,7 +8,7 @@ import io
 import lzma
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,7 +23,8 @@ from ...hub_sync.text import utf8
 from ...inference.padding import ARGUMENTS, padded, pads_arguments
 from . import record_stream
 
-_PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}  # by what a file begins with
+# By what a file begins with.
+_PACKED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _REFUSED = {b"PK\x03\x04": "a zip archive", b"\x28\xb5\x2f\xfd": "packed with zstd", b"\x89HDF": "HDF5"}
 UNPACKING = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 """What reading a damaged file that `open_file` unpacks raises."""

@@ -85,7 +85,7 @@ def search_flight(origin: City, destination: City) -> FlightFound:
         raise NotFound(f"there is no flight from {origin} to {destination}")
     name = min(matches)[1]
     flight = STATE["flights"][name]
-    return {"flight": name, **pick(flight, "departure_time", "price", "currency")}
+    return {"flight": name} | pick(flight, "departure_time", "price", "currency")
 
 
 def get_flight_status(flight: Flight) -> FlightStatus:
@@ -118,7 +118,7 @@ def get_booking(booking: Booking) -> BookingFound:
     """
     row = one("bookings", booking)
     flight = STATE["flights"][row["flight"]]
-    return {"flight": row["flight"], "passenger": row["passenger"], **pick(flight, "origin", "destination", "day")}
+    return {"flight": row["flight"], "passenger": row["passenger"]} | pick(flight, "origin", "destination", "day")
 
 
 def search_hotel(city: City) -> HotelFound:
@@ -132,7 +132,7 @@ def search_hotel(city: City) -> HotelFound:
         raise NotFound(f"there is no hotel in {city}")
     name = min(matches)[1]
     hotel = STATE["hotels"][name]
-    return {"hotel": name, **pick(hotel, "stars", "price_per_night", "currency")}
+    return {"hotel": name} | pick(hotel, "stars", "price_per_night", "currency")
 
 
 TOOLS = (search_flight, get_flight_status, book_flight, get_booking, search_hotel)

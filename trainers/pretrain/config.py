@@ -117,10 +117,10 @@ class PretrainConfig(BaseTrainingConfig):
         """Of the `model` input, else about those of a Llama of these sizes: attention, a gated net, embeddings."""
         if self.architecture is None:
             return super().weights(inputs)
-        sizes = [self.architecture.get(name) for name in ("hidden_size", "num_hidden_layers", "intermediate_size")]
-        if not all(isinstance(size, int) for size in sizes):
+        names = ("hidden_size", "num_hidden_layers", "intermediate_size")
+        width, layers, inner = (n if isinstance(n := self.architecture.get(name), int) else 0 for name in names)
+        if not (width and layers and inner):
             return 0
-        width, layers, inner = sizes
         embeddings = 1 if self.architecture.get("tie_word_embeddings") else 2
         vocabulary = self.tokenizer.vocab_size or BPE_SIZE
         return layers * (4 * width * width + 3 * width * inner) + embeddings * vocabulary * width
