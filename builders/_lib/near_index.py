@@ -18,6 +18,7 @@ from ...hub_sync.text import utf8
 from .near_duplicates import words
 
 MOST = 1000
+_FACTOR = 0x9E3779B97F4A7C15
 Hashes = np.ndarray
 
 
@@ -25,10 +26,12 @@ def shingle_hashes(text: str, size: int = 5, fold_digits: bool = True) -> Hashes
     """Sorted 64-bit hashes (uint64) of the shingles of `size` words of a text; of a shorter text, one of all of it."""
     found = np.array([_word_hash(word) for word in words(text, fold_digits)], np.uint64)
     width = min(size, max(1, len(found)))
-    total = np.full(max(1, len(found) - width + 1), width, np.uint64)
-    for place in range(min(width, len(found))):  # a polynomial modulo 2**64
-        total = total * np.uint64(0x9E3779B97F4A7C15) + found[place : len(found) - width + 1 + place]
-    return np.unique(total)
+    end = max(0, len(found) - width) + 1
+    total = found[:end] + np.uint64(width * _FACTOR % 2**64) if len(found) else np.ones(1, np.uint64)
+    for place in range(1, min(width, len(found))):  # a polynomial modulo 2**64
+        total = total * np.uint64(_FACTOR) + found[place : end + place]
+    total.sort()
+    return total[np.concatenate(([True], total[1:] != total[:-1]))]
 
 
 @lru_cache(1 << 16)
