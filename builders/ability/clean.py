@@ -64,10 +64,9 @@ class Questions:
         same, groups = np.frombuffer(self._same, np.uint64), np.frombuffer(self._groups, np.uint64)
         rules[rows[np.isin(same[rows], same[against])]] = 1 + RULES.index(SAME)
         if self._near is not None:
-            index = NearIndex((self._hashes[number] for number in against), self._near)
-            for number in rows[rules[rows] == 0]:
-                if len(index.matches(self._hashes[number])):
-                    rules[number] = 1 + RULES.index(NEAR)
+            index = NearIndex(self._hashes, against, self._near)
+            for number, _ in index.matches(rows[rules[rows] == 0]):
+                rules[number] = 1 + RULES.index(NEAR)
         gone = groups[rows[rules[rows] > 0]]
         rest = rows[(rules[rows] == 0) & (groups[rows] > 0)]
         # The first of these rules has the last word.
