@@ -120,6 +120,32 @@ def _peer_datasets(folder: Path, rows: int) -> None:
     data.to_parquet(str(folder / "output" / "train.parquet"))
 
 
+def _toolcalls_datasets(folder: Path, rows: int) -> None:
+    """What a user of `datasets` does: read, parse the JSON columns, write Parquet; nothing is checked."""
+    import datasets
+
+    files = str(folder / "input" / "rows.jsonl")
+    data = datasets.load_dataset("json", data_files=files, split="train", cache_dir=str(folder / "work"))
+    roles = {"human": "user", "gpt": "assistant", "observation": "tool", "function_call": "assistant"}
+
+    def convert(row: dict[str, Any]) -> dict[str, Any]:
+        messages: list[dict[str, Any]] = []
+        for turn in row["conversations"]:
+            message = {"role": roles[turn["from"]], "content": turn["value"]}
+            if turn["from"] == "function_call":
+                call = {"type": "function", "function": json.loads(turn["value"])}
+                message |= {"content": "", "tool_calls": [call]}
+            messages.append(message)
+        tools = [{"type": "function", "function": tool} for tool in json.loads(row["tools"])]
+        return {"messages": messages, "tools": tools}
+
+    column = datasets.List(datasets.Json())
+    features = datasets.Features({"messages": column, "tools": column})
+    data = data.map(convert, remove_columns=data.column_names, features=features)
+    (folder / "output").mkdir()
+    data.to_parquet(str(folder / "output" / "train.parquet"))
+
+
 def _write_chat(folder: Path, rows: int) -> None:
     """Conversations of about 1 kB, and a model of two small layers with a byte-level tokenizer of 2,000 entries."""
     import torch
@@ -304,6 +330,7 @@ CASES: dict[str, Case] = {
     "corpus": Case(10_000, _json_lines(_document), _build("corpus", "CorpusConfig", _corpus)),
     "toolcalls": Case(3_000, _json_lines(_calls(False)), _build("toolcalls", "ToolCallsConfig", _english)),
     "toolcalls_shared": Case(3_000, _json_lines(_calls(True)), _build("toolcalls", "ToolCallsConfig", _english)),
+    "toolcalls_datasets": Case(3_000, _json_lines(_calls(False)), _toolcalls_datasets),
     "answers": Case(10_000, _write_questions, _answers),
     "lm_eval_rows": Case(2_000, _write_samples, _lm_eval_rows),
     "ability_shared": Case(3_000, _write_gsm8k, _build("ability", "AbilityConfig", _ability)),

@@ -9,7 +9,10 @@ Read: OpenAI's `{"type": "function", "function": {...}}`, the bare function (gla
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from ..hub_sync.errors import RowRejected
 from .definition import JSON_TYPES
@@ -42,12 +45,10 @@ def as_function(tool: Any) -> dict[str, Any]:
     schema: Any = next(
         (function[key] for key in ("parameters", "input_schema", "inputSchema") if function.get(key)), {}
     )
-    parameters = _parameters(_parsed(schema))
+    parameters = _parameters(schema)
     required = function.get("required")
     if isinstance(required, list) and required and "required" not in parameters:  # beside the parameters in ToolACE
-        parameters["required"] = required
-    if fault := schema_fault(parameters):
-        raise RowRejected(f"tool_{fault}")
+        parameters = _checked(parameters | {"required": required})
     description = function.get("description") or ""
     return {
         "type": "function",
@@ -59,8 +60,34 @@ def as_function(tool: Any) -> dict[str, Any]:
     }
 
 
+def _checked(parameters: dict[str, Any]) -> dict[str, Any]:
+    if fault := schema_fault(parameters):
+        raise RowRejected(f"tool_{fault}")
+    return parameters
+
+
+def _parameters(schema: Any) -> dict[str, Any]:
+    """A schema, or its JSON text, as a checked JSON Schema of an object; of equal ones the same object."""
+    try:
+        text = schema if isinstance(schema, str) else orjson.dumps(schema, option=orjson.OPT_PASSTHROUGH_SUBCLASS)
+    except TypeError:
+        text = b""
+    # NaN becomes null as well, and what is large is not worth its memory.
+    odd = isinstance(text, bytes) and (not text or b"null" in text)
+    return _read(schema) if odd or len(text) > 10_000 else _remembered(text)
+
+
+@lru_cache(1024)
+def _remembered(text: str | bytes) -> dict[str, Any]:
+    return _read(text)
+
+
+def _read(schema: Any) -> dict[str, Any]:
+    return _checked(_schema_of(_parsed(schema)))
+
+
 def _parsed(value: Any) -> Mapping[str, Any]:
-    if isinstance(value, str):
+    if isinstance(value, str | bytes):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
@@ -70,7 +97,7 @@ def _parsed(value: Any) -> Mapping[str, Any]:
     return value
 
 
-def _parameters(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _schema_of(schema: Mapping[str, Any]) -> dict[str, Any]:
     if schema and all(_is_field(value) for value in schema.values()):
         schema = {
             "type": "object",

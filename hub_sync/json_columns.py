@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 Encoder = Callable[[Any, str], Any]
+_ENCODE = json.JSONEncoder(ensure_ascii=False).encode
 DEEPEST = 64  # levels of JSON that every reader takes
 LEAST, MOST = -(2**63), 2**64 - 1  # integers that datasets' reader gives back as integers
 
@@ -153,7 +154,7 @@ def _to_json(value: Any, where: str) -> str | None:
     why = unstorable(value)
     try:
         if not why:
-            return json.dumps(value, ensure_ascii=False)
+            return _ENCODE(value)
     except TypeError:
         why = "not_json"
     raise DataError(f"{where}: {value!r:.80} cannot be stored ({why}); leave the row out or give it as text")

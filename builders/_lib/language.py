@@ -22,6 +22,8 @@ def language_of(text: str, other: str | None = None) -> str:
     twentieth, before the Han characters that Japanese shares with Chinese). Cyrillic and Arabic script are Russian and
     Arabic if their letters say so, else "und".
     """
+    if text.isascii():
+        return other or UNKNOWN
     letters = len(_LETTER.findall(text))
     for code, script, own, foreign in _SCRIPTS:
         share = len(re.findall(script, text)) / max(letters, 1)

@@ -6,9 +6,9 @@ so an ending that thousands of texts have costs nothing.
 """
 
 import hashlib
-import math
+import itertools
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from ...hub_sync.text import utf8
 from .near_duplicates import words
 
 MOST = 1000
+BATCH = 1 << 14  # hashes of texts that are looked up together
+_FACTOR = 0x9E3779B97F4A7C15
 Hashes = np.ndarray
 
 
@@ -25,10 +27,12 @@ def shingle_hashes(text: str, size: int = 5, fold_digits: bool = True) -> Hashes
     """Sorted 64-bit hashes (uint64) of the shingles of `size` words of a text; of a shorter text, one of all of it."""
     found = np.array([_word_hash(word) for word in words(text, fold_digits)], np.uint64)
     width = min(size, max(1, len(found)))
-    total = np.full(max(1, len(found) - width + 1), width, np.uint64)
-    for place in range(min(width, len(found))):  # a polynomial modulo 2**64
-        total = total * np.uint64(0x9E3779B97F4A7C15) + found[place : len(found) - width + 1 + place]
-    return np.unique(total)
+    end = max(0, len(found) - width) + 1
+    total = found[:end] + np.uint64(width * _FACTOR % 2**64) if len(found) else np.ones(1, np.uint64)
+    for place in range(1, min(width, len(found))):  # a polynomial modulo 2**64
+        total = total * np.uint64(_FACTOR) + found[place : end + place]
+    total.sort()
+    return total[np.concatenate(([True], total[1:] != total[:-1]))]
 
 
 @lru_cache(1 << 16)
@@ -60,65 +64,90 @@ class HashFile:
             self._map = np.memmap(self._path, np.uint64, "r")
         return np.asarray(self._map[self._ends[number] : self._ends[number + 1]])
 
+    def sizes(self, numbers: np.ndarray) -> np.ndarray:
+        """Numbers of hashes of these texts."""
+        ends = np.array(self._ends, np.int64)
+        return ends[numbers + 1] - ends[numbers]
+
 
 class NearIndex:
-    """Texts that others are compared with, each given as its `shingle_hashes`.
+    """Some texts of a file of hashes, with which others of it are compared.
 
-        >>> texts = ["please book the train to Rome for two", "cancel it"]
-        >>> index = NearIndex(map(shingle_hashes, texts), threshold=0.5)
-        >>> index.matches(shingle_hashes("Please book the train to Rome for two people"))
-        array([0])
+        >>> hashes = HashFile(context.workdir / "hashes")
+        >>> for text in ("please book the train to Rome for two", "cancel it", "Please book the train to Rome"):
+        ...     hashes.add(shingle_hashes(text))
+        >>> index = NearIndex(hashes, np.array([0, 1]), threshold=0.5)
+        >>> list(index.matches(np.array([2])))
+        [(2, array([0]))]
 
     Every pair at or above the threshold is found, unless all that the two share within their rarest shingles are
     shingles that more than `most` of the indexed texts have.
 
     Args:
-        texts: the fixed side; in memory are about 40 bytes per shingle.
+        numbers: the indexed texts; in memory are 8 bytes for each of their rarest shingles, about half of all.
         threshold: Jaccard similarity of shingles of five words, digits alike, in (0, 1].
         most: texts with a shingle from which on it is not looked up.
     """
 
-    def __init__(self, texts: Iterable[Hashes], threshold: float, most: int = MOST) -> None:
-        self.threshold, self._most = threshold, most
-        parts = list(texts)
-        self._sizes = np.array([len(part) for part in parts], np.int64)
-        self._ends = np.cumsum(self._sizes)
-        self._all = np.concatenate(parts) if parts else np.empty(0, np.uint64)
-        self._values, counts = np.unique(self._all, return_counts=True)
-        self._counts = counts.astype(np.int64)
-        places, owners = [], []
-        for number, part in enumerate(parts):
-            chosen = self._prefix(*self._look_up(part))
-            places.append(chosen)
-            owners.append(np.full(len(chosen), number))
-        place = np.concatenate(places) if places else np.empty(0, np.int64)
-        order = np.argsort(place, kind="stable")
-        self._owners = np.concatenate(owners)[order] if owners else np.empty(0, np.int64)
-        self._starts = np.searchsorted(place[order], np.arange(len(self._values) + 1))
+    def __init__(self, hashes: HashFile, numbers: np.ndarray, threshold: float, most: int = MOST) -> None:
+        self.threshold, self._most, self._hashes, self._numbers = threshold, most, hashes, numbers
+        self._sizes = hashes.sizes(numbers)
+        # How rare a shingle is, is the count of its hash's last bits. Any order would do, if it is one for all texts.
+        last_bits = min(22, int(self._sizes.sum()).bit_length() + 4)
+        self._last, self._counts = np.uint64((1 << last_bits) - 1), np.zeros(1 << last_bits, np.uint32)
+        for _, _, found in self._batches(numbers):
+            np.add.at(self._counts, found & self._last, 1)
+        # The first bits of a shingle's hash, and the text's place in `numbers` as the others: in order, lists.
+        self._places = np.uint64((1 << max(1, len(numbers).bit_length())) - 1)
+        self._lists = np.empty(int(self._prefix(self._sizes).sum()), np.uint64)
+        filled = 0
+        for start, owners, rare in self._rarest(numbers):
+            self._lists[filled : filled + len(rare)] = (rare & ~self._places) | (owners + start).astype(np.uint64)
+            filled += len(rare)
+        self._lists.sort()
 
-    def matches(self, hashes: Hashes) -> np.ndarray:
-        """Numbers of the indexed texts that a text is a near duplicate of, in rising order."""
-        chosen = self._prefix(*self._look_up(hashes))
-        found = [self._owners[self._starts[c] : self._starts[c + 1]] for c in chosen]
-        candidates = np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
-        return candidates[[self._similarity(number, hashes) >= self.threshold for number in candidates]]
+    def matches(self, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """(text, places in the indexed `numbers` in rising order) of the given texts that are near duplicates."""
+        for start, owners, rare in self._rarest(numbers):
+            low = np.searchsorted(self._lists, rare & ~self._places)
+            count = np.searchsorted(self._lists, rare | self._places, side="right") - low
+            chosen = (count > 0) & (count <= self._most)
+            low, count, owners = low[chosen], count[chosen], owners[chosen]
+            within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+            places = (self._lists[np.repeat(low, count) + within] & self._places).astype(np.int64)
+            pairs = np.unique(np.repeat(owners, count) * len(self._numbers) + places)
+            owners, places = np.divmod(pairs, max(1, len(self._numbers)))
+            for owner in np.unique(owners):
+                number = int(numbers[start + owner])
+                candidates = places[owners == owner]
+                hashes = self._hashes[number]
+                near = candidates[[self._similarity(place, hashes) >= self.threshold for place in candidates]]
+                if len(near):
+                    yield number, near
 
-    def _look_up(self, hashes: Hashes) -> tuple[np.ndarray, np.ndarray]:
-        """(places in `_values`, -1 for unknown ones; numbers of texts that have them)."""
-        if not len(self._values):
-            return np.full(len(hashes), -1), np.zeros(len(hashes), np.int64)
-        place = np.minimum(np.searchsorted(self._values, hashes), len(self._values) - 1)
-        known = self._values[place] == hashes
-        return np.where(known, place, -1), np.where(known, self._counts[place], 0)
+    def _batches(self, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray, Hashes]]:
+        """(place of the first text, numbers of hashes, hashes) of some texts at a time, one at least."""
+        sizes = self._hashes.sizes(numbers)
+        batch = np.cumsum(sizes) // BATCH
+        for start, stop in itertools.pairwise([*np.flatnonzero(np.diff(batch, prepend=-1)), len(numbers)]):
+            yield start, sizes[start:stop], np.concatenate([self._hashes[number] for number in numbers[start:stop]])
 
-    def _prefix(self, place: np.ndarray, count: np.ndarray) -> np.ndarray:
-        """Places of the rarest shingles that have to be looked up, of equal ones the least hash first."""
-        length = len(place) - math.ceil(self.threshold * len(place) - 1e-9) + 1
-        rarest = np.argsort(count, kind="stable")[:length]
-        return place[rarest][(place[rarest] >= 0) & (count[rarest] <= self._most)]
+    def _rarest(self, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray, Hashes]]:
+        """(place of the first text, whose from there, hash) of the shingles that have to be looked up, by batch.
 
-    def _similarity(self, number: int, hashes: Hashes) -> float:
-        end = self._ends[number]
-        other = self._all[end - self._sizes[number] : end]
+        They are each text's rarest, of equally rare ones the least hash first.
+        """
+        for start, sizes, found in self._batches(numbers):
+            owners = np.repeat(np.arange(len(sizes)), sizes)
+            order = np.lexsort((self._counts[found & self._last], owners))
+            rank = np.arange(len(found)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+            chosen = rank < np.repeat(self._prefix(sizes), sizes)
+            yield start, owners[chosen], found[order][chosen]
+
+    def _prefix(self, sizes: np.ndarray) -> np.ndarray:
+        return sizes - np.ceil(self.threshold * sizes - 1e-9).astype(np.int64) + 1
+
+    def _similarity(self, place: int, hashes: Hashes) -> float:
+        other = self._hashes[self._numbers[place]]
         shared = np.isin(other, hashes, assume_unique=True).sum()
         return float(shared / (len(hashes) + len(other) - shared))

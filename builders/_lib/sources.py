@@ -64,15 +64,17 @@ class FolderSource(Settings):
 
         Raises as `read_source` does.
         """
-        path = f"{self.folder.strip('/')}/{file}".lstrip("/")
-        if self.source.startswith(("http://", "https://")):
-            source = Source(source=f"{self.source.rstrip('/')}/{path}", file=None, expect_sha256=None)
-        else:
-            source = Source(source=self.source, file=path, expect_sha256=None)
-        expected = self.expect_sha256.get(file.rpartition("/")[2])
-        name, content, origin = read_source(source.model_copy(update={"expect_sha256": expected}), self.timeout)
+        name, content, origin = read_source(self.locate(file), self.timeout)
         origins.append(origin)
         return name, content
+
+    def locate(self, file: str) -> Source:
+        """A file of the folder as a source of its own."""
+        path = f"{self.folder.strip('/')}/{file}".lstrip("/")
+        expected = self.expect_sha256.get(file.rpartition("/")[2])
+        if self.source.startswith(("http://", "https://")):
+            return Source(source=f"{self.source.rstrip('/')}/{path}", file=None, expect_sha256=expected)
+        return Source(source=self.source, file=path, expect_sha256=expected)
 
 
 def read_source(source: Source, timeout: float) -> tuple[str, bytes, str]:

@@ -3,15 +3,18 @@
     config = AbilityConfig(sources=[AbilitySource(kind="gsm8k", source="data", name="GSM8K", license="mit")])
     configs = build(config, context)        # {"gsm8k_en": DatasetDict with train and test}
 
-What is trained on holds nothing of what any config tests (clean.py). Everything is held in memory.
+What is trained on holds nothing of what any config tests (clean.py).
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from ...hub_sync.context import StepContext
@@ -22,9 +25,10 @@ from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.near_duplicates import NEAR
 from .._lib.rejections import Rejections, max_rejected_share
+from .._lib.row_writer import RowWriter
 from .._lib.sources import json_lines, read_source
 from .._lib.splits import connected_components, is_test
-from .clean import RULES, SPLITS, Item, clean
+from .clean import RULES, SPLITS, Questions
 from .convert import convert, training_text
 from .read import AbilitySource, File, read_files
 
@@ -102,42 +106,55 @@ def build(config: AbilityConfig, context: StepContext | None = None) -> dict[str
         DataError: a file is not the expected one or cannot be read, most of it makes no rows, MSVAMP's languages do
             not ask the same, or no row is left.
     """
-    from datasets import Dataset, DatasetDict
+    from datasets import DatasetDict
 
     context = context or local_context()
     origins: list[str] = []
     rejections = Rejections()
-    items: list[Item] = []
+    writer = RowWriter(context.workdir / "rows", features())
+    questions = Questions(context.workdir / "questions", config.near)
+    names: list[str] = []  # of configs: sources in order, languages of one together
+    place: dict[str, int] = {}
+    configs, splits = array("H"), array("B")  # of every row
     for source in config.sources:
         files: list[str] = []
-        items += _items(source, config, files, rejections)
+        for name, split, row, group in _rows(source, config, files, rejections, context.workdir / "sources"):
+            writer.write(name, row)
+            questions.add(split, row["question"], row["choices"], group)
+            configs.append(place.setdefault(name, len(place)))
+            splits.append(SPLITS.index(split))
+        names += sorted(set(place) - set(names))
         licence = source.license or "upstream states no licence"
         origins += [f"{source.name} ({licence}): {origin}" for origin in files]
-    clean(items, config.near)
-    configs: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for item in items:
-        if not item.left_out:
-            configs.setdefault(item.config, {}).setdefault(item.split, []).append(item.row)
-    if not configs:
+    rules = questions.left_out()
+    if rules.all():
         raise DataError(
             f"no row is left of {rejections.read.total()} records: take more languages or subjects, or raise near"
         )
-    _report(config, context, items, origins, rejections)
-    return {
-        name: DatasetDict({s: Dataset.from_list(splits[s], features=features()) for s in SPLITS if s in splits})
-        for name, splits in configs.items()
-    }
+    rows = writer.finish()
+    made: dict[str, DatasetDict] = {}
+    counts: dict[str, Counter[str]] = {}
+    for name in names:
+        chosen = np.frombuffer(configs, np.uint16) == place[name]
+        split, rule = np.frombuffer(splits, np.uint8)[chosen], rules[chosen]
+        kept = {part: np.flatnonzero((split == n) & (rule == 0)) for n, part in enumerate(SPLITS)}
+        counts[name] = Counter({part: len(numbers) for part, numbers in kept.items()})
+        counts[name].update({which: int((rule == n).sum()) for n, which in enumerate(RULES, 1)})
+        if not rule.all():
+            made[name] = DatasetDict({part: rows[name].select(n) for part, n in kept.items() if len(n)})
+    _report(config, context, counts, origins, rejections)
+    return made
 
 
-def _items(source: AbilitySource, config: AbilityConfig, origins: list[str], rejections: Rejections) -> list[Item]:
-    """The source's rows by language, before they are cleaned."""
-    items: list[Item] = []
+def _rows(
+    source: AbilitySource, config: AbilityConfig, origins: list[str], rejections: Rejections, folder: Path
+) -> Iterator[tuple[str, str, dict[str, Any], str]]:
+    """(config, split, row, what it and its translations share or "") of the source's records, in their order."""
     translations = _translations(source, origins)
     english: dict[int, str] = {}
     subjects: set[str] = set()
-    for file in read_files(source, origins):
-        if not file.records:
-            raise DataError(f"{file.name}: has no records; fetch the file again")
+    for file in read_files(source, origins, folder):
+        before = rejections.read[file.name]
         rows = rejections.convert(file.name, file.records, lambda pair: (pair[0], convert(source.kind, pair[1])))
         for line, row in rows:
             language = row.pop("language", file.language)
@@ -152,16 +169,17 @@ def _items(source: AbilitySource, config: AbilityConfig, origins: list[str], rej
                     f"{file.name}: line {line}: query {question[:60]!r} is not the question that line has in the "
                     "other languages, so the languages cannot be split alike; fetch the files of one version"
                 )
-            items.append(_item(source, config, file, line, row, language, translations))
+            yield _row(source, config, file, line, row, language, translations)
+        if rejections.read[file.name] == before:
+            raise DataError(f"{file.name}: has no records; fetch the file again")
     rejections.check(config.max_rejected_share)
     if unknown := sorted(set(source.subjects) - subjects):
         raise DataError(
             f"{source.name}: subjects: no row has {unknown[0]!r}; use some of {', '.join(sorted(subjects))}"
         )
-    return sorted(items, key=lambda item: item.config)  # languages together; within one, the order of the files
 
 
-def _item(
+def _row(
     source: AbilitySource,
     config: AbilityConfig,
     file: File,
@@ -169,7 +187,7 @@ def _item(
     row: dict[str, Any],
     language: str,
     translations: dict[str, str],
-) -> Item:
+) -> tuple[str, str, dict[str, Any], str]:
     kind, split = source.kind, file.split
     named = str(row.pop("id", line))
     group = ""
@@ -188,7 +206,7 @@ def _item(
         **row,
         "text": training_text(row),
     }
-    return Item(f"{kind}_{language}", split, row, group)
+    return f"{kind}_{language}", split, row, group
 
 
 def _translations(source: AbilitySource, origins: list[str]) -> dict[str, str]:
@@ -209,7 +227,11 @@ def _translations(source: AbilitySource, origins: list[str]) -> dict[str, str]:
 
 
 def _report(
-    config: AbilityConfig, context: StepContext, items: Sequence[Item], origins: list[str], rejections: Rejections
+    config: AbilityConfig,
+    context: StepContext,
+    counts: dict[str, Counter[str]],
+    origins: list[str],
+    rejections: Rejections,
 ) -> None:
     report = context.report
     silent = [source.name for source in config.sources if source.license is None]
@@ -219,8 +241,8 @@ def _report(
         "pretty_name": f"Ability corpora ({', '.join(source.name for source in config.sources)})",
         # "other" without a name is what the licence rules take for unstated: publishing in public is refused.
         "license": "other" if silent else config.license or config.sources[0].license,
-        "language": sorted({item.row["language"] for item in items}),
-        "tags": sorted({"mathematics" if item.row["ability"] == "math" else "science" for item in items}),
+        "language": sorted({name.partition("_")[2] for name in counts}),
+        "tags": sorted({"mathematics" if ABILITY[source.kind] == "math" else "science" for source in config.sources}),
         "source_datasets": list(config.derived_from) or ["original"],
     }
     exams = next((source for source in config.sources if source.kind == "exams"), None)
@@ -233,17 +255,13 @@ def _report(
         )
     if silent:
         report.summary += f"\n\n{' and '.join(silent)}: no licence stated upstream, so this is not for publication."
-    rows = Counter((item.config, item.split) for item in items if not item.left_out)
-    left = Counter((item.config, item.left_out) for item in items if item.left_out)
-    report.counts |= {f"left_out_{rule}": sum(n for (_, r), n in left.items() if r == rule) for rule in RULES}
-    report.counts |= {f"{split}_rows": sum(n for (_, s), n in rows.items() if s == split) for split in SPLITS}
+    total = sum(counts.values(), Counter())
+    report.counts |= {f"left_out_{rule}": total[rule] for rule in RULES}
+    report.counts |= {f"{split}_rows": total[split] for split in SPLITS}
     report.table(
         "Rows by config",
         ["config", *SPLITS, *RULES],
-        [
-            [name, *(rows[name, split] for split in SPLITS), *(left[name, rule] for rule in RULES)]
-            for name in dict.fromkeys(item.config for item in items)
-        ],
+        [[name, *(count[column] for column in (*SPLITS, *RULES))] for name, count in counts.items()],
         "The last columns count rows that were left out of train and validation, each by the first rule "
         "that did so: the same question as one held out, nearly the same, a translation of one held out, a "
         "translation of one that the first two left out.",

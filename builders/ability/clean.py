@@ -1,11 +1,15 @@
 """Nothing of the tests in what is trained on: not the question, not nearly it, not a translation of it."""
 
+import hashlib
+from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
+import numpy as np
+
+from ...hub_sync.text import utf8
 from .._lib.near_duplicates import words
-from .._lib.near_index import Hashes, NearIndex, shingle_hashes
+from .._lib.near_index import HashFile, NearIndex, shingle_hashes
 
 SAME = "same question"
 NEAR = "nearly the same"
@@ -15,56 +19,63 @@ RULES = (SAME, NEAR, TRANSLATION, SIBLING)
 SPLITS = ("train", "validation", "test")
 
 
-@dataclass
-class Item:
-    """A row on its way into the data set.
+class Questions:
+    """Rows' questions, added one by one; `left_out` decides when all are there. In memory are 30 bytes per row.
 
-    Attributes:
-        config: name of the config it goes into.
-        split: train, validation or test.
-        row: its columns.
-        group: what it and its translations share; "" if there are none.
-        left_out: the rule that left it out; "" if none did.
+    Args:
+        path: a file for hashes.
+        near: Jaccard similarity of shingles of five words from which two questions are nearly the same; None: not
+            looked for.
     """
 
-    config: str
-    split: str
-    row: dict[str, Any]
-    group: str
-    left_out: str = ""
+    def __init__(self, path: Path, near: float | None) -> None:
+        self._near, self._hashes = near, HashFile(path)
+        self._splits, self._same, self._groups = array("B"), array("Q"), array("Q")
+
+    def add(self, split: str, question: str, choices: Sequence[str], group: str) -> None:
+        """Add the next row.
+
+        Args:
+            group: what it and its translations share; "" if there are none.
+        """
+        self._splits.append(SPLITS.index(split))
+        self._same.append(_hash(same_words(question)))
+        self._groups.append(_hash(group) if group else 0)
+        if self._near is not None:
+            # Choices count, in an order of their own: some questions ("Which of these is true?") differ in them alone.
+            self._hashes.add(shingle_hashes(" ".join((question, *sorted(choices)))))
+
+    def left_out(self) -> np.ndarray:
+        """(rows,) int8: 0 for a row that stays, n for one that the n-th of `RULES` leaves out.
+
+        Train rows are held against the test and validation rows of any config, validation rows against the test's.
+        In this order: SAME, a question with the same words; NEAR, question and choices with a similarity of at least
+        `near`, digits alike; TRANSLATION, one of a question that is held out; SIBLING, one of a row that the first
+        two left out.
+        """
+        splits, rules = np.frombuffer(self._splits, np.uint8), np.zeros(len(self._splits), np.int8)
+        for split in ("validation", "train"):
+            number = SPLITS.index(split)
+            # A test that is not taken holds nothing out; a test question that is the same as another holds out as one.
+            self._leave_out(np.flatnonzero(splits == number), np.flatnonzero((splits > number) & (rules == 0)), rules)
+        return rules
+
+    def _leave_out(self, rows: np.ndarray, against: np.ndarray, rules: np.ndarray) -> None:
+        same, groups = np.frombuffer(self._same, np.uint64), np.frombuffer(self._groups, np.uint64)
+        rules[rows[np.isin(same[rows], same[against])]] = 1 + RULES.index(SAME)
+        if self._near is not None:
+            index = NearIndex(self._hashes, against, self._near)
+            for number, _ in index.matches(rows[rules[rows] == 0]):
+                rules[number] = 1 + RULES.index(NEAR)
+        gone = groups[rows[rules[rows] > 0]]
+        rest = rows[(rules[rows] == 0) & (groups[rows] > 0)]
+        # The first of these rules has the last word.
+        for others, rule in ((gone, SIBLING), (groups[against], TRANSLATION)):
+            rules[rest[np.isin(groups[rest], others)]] = 1 + RULES.index(rule)
 
 
-def clean(items: Sequence[Item], near: float | None) -> None:
-    """Set `left_out` of train items by the test and validation items of any config, of validation items by the test's.
-
-    In this order: SAME, a question with the same words; NEAR, question and choices with a Jaccard similarity of
-    shingles of five words of at least `near` (None: not looked for), digits alike; TRANSLATION, one of a question that
-    is held out; SIBLING, one of an item that the first two left out.
-    """
-    # Choices count, in an order of their own: short questions ("Which of these is true?") differ in them alone.
-    texts = {id(item): " ".join((item.row["question"], *sorted(item.row["choices"]))) for item in items}
-    hashes = {} if near is None else {name: shingle_hashes(text) for name, text in texts.items()}
-    for split, held_out in (("validation", ("test",)), ("train", ("test", "validation"))):
-        against = [item for item in items if item.split in held_out and not item.left_out]
-        _leave_out([item for item in items if item.split == split], against, near, hashes)
-
-
-def _leave_out(
-    candidates: Sequence[Item], against: Sequence[Item], near: float | None, hashes: dict[int, Hashes]
-) -> None:
-    questions = {same_words(item.row["question"]) for item in against}
-    held_groups = {item.group for item in against if item.group}
-    # A test that is not taken holds nothing out; a test question that is the same as another holds out as one.
-    index = NearIndex((hashes[id(item)] for item in against), near) if near is not None else None
-    for item in candidates:
-        if same_words(item.row["question"]) in questions:
-            item.left_out = SAME
-        elif index is not None and len(index.matches(hashes[id(item)])):
-            item.left_out = NEAR
-    gone = {item.group for item in candidates if item.left_out and item.group}
-    for item in candidates:
-        if not item.left_out and item.group:
-            item.left_out = TRANSLATION if item.group in held_groups else SIBLING if item.group in gone else ""
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(utf8(text), digest_size=8).digest())
 
 
 def same_words(question: str) -> str:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import csv
-import io
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import IO, Any, Literal
 
 from pydantic import Field, model_validator
 
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
-from .._lib.sources import FolderSource, Source, decode, json_lines
+from .._lib.record_stream import json_lines, text_lines
+from .._lib.sources import FolderSource, Source, fetch_source
 
 LARGEST = 256 << 20  # bytes of a file inside an archive, unpacked; our choice
 LANGUAGES = {
@@ -81,61 +82,75 @@ class File:
         name: for errors.
         split: what upstream uses it for: train, validation or test.
         language: of all its records; None: each record says its own.
-        records: (line, record) pairs; a record is a JSON value, or the cells of a line.
+        records: (line, record) pairs, to be read once; a record is a JSON value, or the cells of a line.
     """
 
     name: str
     split: str
     language: str | None
-    records: list[tuple[int, Any]]
+    records: Iterator[tuple[int, Any]]
 
 
-def read_files(source: AbilitySource, origins: list[str]) -> Iterator[File]:
+def read_files(source: AbilitySource, origins: list[str], folder: Path) -> Iterator[File]:
     """The source's files in the order of languages and splits; what each is goes into `origins`.
 
-    Raises as `FolderSource.read` does, and DataError in one line for a file that cannot be read as its kind.
+    Args:
+        folder: where files behind a URL are written.
+
+    Raises as `fetch_source` does, and DataError in one line for a file that cannot be read as its kind.
     """
+    for file, split, language, read in _files(source):
+        name, path, origin = fetch_source(source.locate(file), source.timeout, folder)
+        origins.append(origin)
+        with path.open("rb") as stream:
+            yield File(name, split, language, read(stream, name))
+
+
+def _files(source: AbilitySource) -> Iterator[tuple[str, str, str | None, Callable[[IO[bytes], str], Any]]]:
+    """(path, split, language, reader) of each file."""
     if source.kind == "gsm8k":
         for split in ("train", "test"):
-            name, data = source.read(f"{split}.jsonl", origins)
-            yield File(name, split, "en", json_lines(name, data))
+            yield f"{split}.jsonl", split, "en", json_lines
     elif source.kind == "mgsm":
         for language in source.taken():
-            name, data = source.read(f"mgsm_{language}.tsv", origins)
-            lines = enumerate(decode(name, data).split("\n"), 1)
-            yield File(name, "test", language, [(number, line.split("\t")) for number, line in lines if line.strip()])
+            yield f"mgsm_{language}.tsv", "test", language, _tabbed
     elif source.kind == "msvamp":
         for language in source.taken():
-            name, data = source.read(f"test_{NAMES[language]}.json", origins)
-            yield File(name, "test", language, json_lines(name, data))
+            yield f"test_{NAMES[language]}.json", "test", language, json_lines
     elif source.kind == "exams":
         for upstream, split in (("train", "train"), ("dev", "validation"), ("test", "test")):
-            name, data = source.read(f"{upstream}.jsonl.tar.gz", origins)
-            yield File(name, split, None, json_lines(name, _unpacked(name, data)))
+            yield f"{upstream}.jsonl.tar.gz", split, None, _archived
     else:
         for part in ("easy", "hard"):
-            name, data = source.read(f"arc_{part}.csv", origins)
-            yield File(name, "train", "en", _cells(name, data))
+            yield f"arc_{part}.csv", "train", "en", _cells
 
 
-def _cells(name: str, data: bytes) -> list[tuple[int, Any]]:
-    lines = csv.reader(io.StringIO(decode(name, data), newline=""))
+def _tabbed(stream: IO[bytes], name: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(text_lines(stream, name), 1):
+        if line.strip():
+            yield number, line.split("\t")
+
+
+def _cells(stream: IO[bytes], name: str) -> Iterator[tuple[int, Any]]:
+    lines = csv.reader(line + "\n" for line in text_lines(stream, name))
     try:
-        return [(lines.line_num, cells) for cells in lines if cells]
+        for cells in lines:
+            if cells:
+                yield lines.line_num, cells
     except csv.Error as error:
         raise DataError(f"{name}: line {lines.line_num} is not CSV ({error}); fetch the file again") from error
 
 
-def _unpacked(name: str, data: bytes) -> bytes:
-    """The one file in a tar archive, read in memory, so that no name in the archive can become a path."""
+def _archived(stream: IO[bytes], name: str) -> Iterator[tuple[int, Any]]:
+    """Lines of the one file in a tar archive, read in place, so that no name in the archive can become a path."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
+        with tarfile.open(fileobj=stream, mode="r:gz") as archive:
             member = next((m for m in archive if m.isfile()), None)
             if member is None or member.size > LARGEST:
                 content = "no file" if member is None else f"{member.name}, larger than {LARGEST >> 20} MiB unpacked"
                 raise DataError(f"{name}: the archive holds {content}; fetch EXAMS' own file")
             inner = archive.extractfile(member)
             assert inner is not None  # a plain file has content
-            return inner.read()
+            yield from json_lines(inner, name)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise DataError(f"{name}: cannot be read as a .tar.gz archive ({error}); fetch the file again") from error

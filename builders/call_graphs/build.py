@@ -165,40 +165,38 @@ class Generator:
             raise UsageError("call_graphs: none of the variants can be made of any of the compositions: give more")
         return cells
 
-    def rows(self, split: str, number: int) -> Iterator[Row]:
+    def rows(self, split: str, number: int, draws: Draws) -> Iterator[Row]:
         """`number` rows of a split, all of which pass every check.
 
         Raises UsageError if too few functions are the split's, DataError if no more rows are to be found.
         """
-        self.use_tools(self.functions(split))
+        self.use_tools(self.functions(split), split, draws)
         cells, earlier = self.cells(), MinHashIndex(self.config.near)
         rng = random.Random(f"{self.config.seed}:{split}")  # noqa: S311 - not for secrets
         faulty = self.config.corrupted_share if split == TRAIN else 0.0
         left, given_up = number, 0
-        fits = lambda plan: not self.misfit(plan, split)  # noqa: E731
-        with closing(Draws(self.config, split, self.toolset, fits)) as draws:
-            while left:
-                place = next_place(rng, cells, self.config.parallel_share)
-                for tries in range(TRIES):
-                    # A fault draws from the same generator, so nothing after a row is known before it.
-                    chain = Chain(rng.getstate(), cells, self.config.parallel_share, place, TRIES - tries,
-                                  1 if faulty else left)  # fmt: skip
-                    row = self.draw_row(Draw(*place, next_seed(rng)), split, earlier, draws, chain)
-                    if row is not None:
-                        break
-                else:
-                    if self.compatibility:
-                        self.exhausted.add(place[0])
-                        cells = [cell for cell in cells if cell[0] not in self.exhausted]
-                    given_up += 1
-                    if not cells or given_up > 50 + number // 10:
-                        raise DataError(
-                            f"call_graphs: after {number - left:,} rows of the split {split} there are hardly any new "
-                            "ones: ask for fewer, or give more worlds, compositions or variants"
-                        )
-                    continue
-                left -= 1
-                yield self.corrupted(row, rng) if split == TRAIN else row
+        while left:
+            place = next_place(rng, cells, self.config.parallel_share)
+            for tries in range(TRIES):
+                # A fault draws from the same generator, so nothing after a row is known before it.
+                chain = Chain(rng.getstate(), cells, self.config.parallel_share, place, TRIES - tries,
+                              1 if faulty else left)  # fmt: skip
+                row = self.draw_row(Draw(*place, next_seed(rng)), split, earlier, draws, chain)
+                if row is not None:
+                    break
+            else:
+                if self.compatibility:
+                    self.exhausted.add(place[0])
+                    cells = [cell for cell in cells if cell[0] not in self.exhausted]
+                given_up += 1
+                if not cells or given_up > 50 + number // 10:
+                    raise DataError(
+                        f"call_graphs: after {number - left:,} rows of the split {split} there are hardly any new "
+                        "ones: ask for fewer, or give more worlds, compositions or variants"
+                    )
+                continue
+            left -= 1
+            yield self.corrupted(row, rng) if split == TRAIN else row
 
     def functions(self, split: str) -> dict[str, Tool]:
         """The functions that a split's rows may plan and offer. Raises UsageError for fewer than two."""
@@ -215,9 +213,10 @@ class Generator:
             )
         return tools
 
-    def use_tools(self, tools: dict[str, Tool]) -> None:
+    def use_tools(self, tools: dict[str, Tool], split: str, draws: Draws) -> None:
         """Draw from these functions from now on."""
         self.toolset = replace(self.whole, tools=tools)
+        draws.use(split, self.toolset, lambda plan: not self.misfit(plan, split))
         self.compatibility = Compatibility(tools, self.whole.fields) if self.whole.fields else None
 
     def corrupted(self, row: Row, rng: random.Random) -> Row:
@@ -258,8 +257,7 @@ class Generator:
             left = {name: one for name, one in self.toolset.tools.items() if name != str(tool)}
             if len(left) < 2:
                 raise DataError(f"call_graphs: {tool} ended the sandbox, and too few functions are left") from None
-            self.use_tools(left)
-            draws.use_tools(self.toolset)
+            self.use_tools(left, split, draws)
             return None
         query = request(row)
         row["check_contamination"] = self.tests.nearest(query) if self.tests else ""
@@ -311,21 +309,24 @@ def build(config: CallGraphsConfig, context: StepContext | None = None) -> Datas
     # Half a split of a killed run would be taken for a whole one, and its draws would not be counted.
     shutil.rmtree(context.workdir / "datasets", ignore_errors=True)
     splits, columns = {}, features()
-    for split, number in config.splits().items():
-        if number:
-            try:
-                splits[split] = Dataset.from_generator(
-                    lambda split, number: (encode_row(row, columns) for row in generator.rows(split, number)),
-                    gen_kwargs={"split": split, "number": number},
-                    features=columns,
-                    cache_dir=str(context.workdir / "datasets"),
-                    fingerprint=hashlib.sha256(utf8(f"{config.model_dump_json()}:{split}")).hexdigest()[:32],
-                    split=Split(split),
-                )
-            except DatasetGenerationError as error:
-                # datasets hides what the generator raised.
-                if isinstance(error.__cause__, HubwrightError):
-                    raise error.__cause__ from None
-                raise
+    with closing(Draws(config, generator.whole)) as draws:
+        for split, number in config.splits().items():
+            if number:
+                try:
+                    splits[split] = Dataset.from_generator(
+                        lambda split, number: (
+                            encode_row(row, columns) for row in generator.rows(split, number, draws)
+                        ),
+                        gen_kwargs={"split": split, "number": number},
+                        features=columns,
+                        cache_dir=str(context.workdir / "datasets"),
+                        fingerprint=hashlib.sha256(utf8(f"{config.model_dump_json()}:{split}")).hexdigest()[:32],
+                        split=Split(split),
+                    )
+                except DatasetGenerationError as error:
+                    # datasets hides what the generator raised.
+                    if isinstance(error.__cause__, HubwrightError):
+                        raise error.__cause__ from None
+                    raise
     describe_rows(context, generator, splits)
     return DatasetDict(splits)

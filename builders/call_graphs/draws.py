@@ -1,7 +1,8 @@
 """Draws of executed call graphs in several processes, with the rows of one process.
 
 Whether a draw gives a row decides which draw comes next, so the draws are one chain. Its likeliest continuations are
-made ahead in worker processes; what the chain does not reach is dropped. A draw depends on its seed alone.
+made ahead in worker processes; what the chain does not reach is dropped. A draw depends on its seed alone. A worker is
+forked from a server that has imported this module, and lives for the whole build.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
     from .build import CallGraphsConfig
 
 TRIES = 400  # draws for one row before its place is given to another composition
-DEATHS = 3  # workers that may end over one split before it is given up
+DEATHS = 3  # workers that may end before the build is given up
 MEMORY = 500  # draws made ahead that are held
-LOOKED, UNLIKELY = 100, 0.02  # continuations that are looked at; below which chance none is made
+RESTART = 50_000  # draws of a sandbox, whose processor time is limited
+LOOKED = 100  # continuations that are looked at
+SURE = 1.4  # divided by the workers: the chance above which one is made; with two, only what is likely
 
 
 def next_place(
@@ -80,16 +83,24 @@ class Chain(NamedTuple):
 
 
 class Drawer:
-    """Makes the draws of a split in a sandbox of its own."""
+    """Makes the draws of a split after the other in a sandbox of its own."""
 
-    def __init__(self, config: CallGraphsConfig, split: str, toolset: Toolset) -> None:
-        self.config, self.split, self.toolset = config, split, toolset
+    def __init__(self, config: CallGraphsConfig, toolset: Toolset) -> None:
+        self.config, self.box, self.drawn = config, toolset.open(), 0
+
+    def use(self, split: str, toolset: Toolset) -> None:
+        """Draw for this split, from these tools, from now on."""
+        if self.drawn:
+            self.box.begin_again()
+        self.split, self.toolset, self.drawn = split, toolset, 0
         self.compatibility = Compatibility(toolset.tools, toolset.fields) if toolset.fields else None
         self.responses = {name: tool.definition["responses"] for name, tool in toolset.tools.items()}
-        self.box = toolset.open()
 
     def plan(self, which: Draw) -> Plan:
         """A plan, prepared for the variant. Raises RowRejected or ToolCrashed."""
+        self.drawn += 1
+        if self.drawn % RESTART == 0:
+            self.box.begin_again()
         pools = self.toolset.begin(self.box, which.seed)
         plan = draw(which.composition, self.toolset.tools, pools, which.seed, self.box, self.compatibility)
         prepare(plan, which.variant, self.toolset.tools)
@@ -123,32 +134,39 @@ class Drawer:
 
 
 class Draws:
-    """Draws in this process (`workers` 1) or made ahead in `workers` others.
+    """Draws in this process (`workers` 1) or made ahead in `workers` others; `use` comes before the first.
 
     Args:
-        fits: whether a plan may become a row, as far as is known without its calls.
+        toolset: all tools that may be used later.
     """
 
-    def __init__(self, config: CallGraphsConfig, split: str, toolset: Toolset, fits: Callable[[Plan], bool]) -> None:
-        self._job, self._fits, self._count = (config, split), fits, config.workers
+    def __init__(self, config: CallGraphsConfig, toolset: Toolset) -> None:
+        self._config, self._every = config, toolset
         self._known: dict[Draw, Any] = {}  # draw -> None (on its way), plan or error, (plan, row or error)
         self._tried: Counter[tuple[str, str]] = Counter()
         self._planned: Counter[tuple[str, str]] = Counter()
         self._deaths = 0
         self._busy: dict[Any, tuple[Draw, Plan | None] | None] = {}  # pipe to a worker -> what it does
         self._processes: dict[Any, Any] = {}
-        self._own: Drawer | None = None
-        self.use_tools(toolset)
+        self._own = Drawer(config, toolset) if config.workers == 1 else None
 
-    def use_tools(self, toolset: Toolset) -> None:
-        """Draw from these tools from now on; what was made ahead is dropped."""
-        self.close()
-        self._toolset = toolset
-        if self._count == 1:
-            self._own = Drawer(*self._job, toolset)
-        else:
-            for _ in range(self._count):
-                self._start()
+    def use(self, split: str, toolset: Toolset, fits: Callable[[Plan], bool]) -> None:
+        """Draw for this split, from these tools, from now on; what was made ahead is dropped.
+
+        Args:
+            fits: whether a plan may become a row, as far as is known without its calls.
+        """
+        self._job, self._fits = (split, toolset), fits
+        if self._own:
+            self._own.use(split, toolset)
+            return
+        while any(self._busy.values()):
+            self._take()
+        self._known.clear()
+        for pipe in self._processes:
+            self._tell(pipe, self._job)
+        while len(self._processes) < self._config.workers:
+            self._start()
 
     def plan(self, which: Draw, chain: Chain) -> Plan:
         """The plan of a draw. Raises RowRejected or ToolCrashed.
@@ -179,10 +197,16 @@ class Draws:
                 break
             chance, _, place = heapq.heappop(heap)
             which, accepted, refused = place.step()
-            success = self._chance(which, idle[0])
+            success = self._chance(which, idle)
             for part, following in ((success, accepted), (1 - success, refused)):
-                if following is not None and -chance * part > UNLIKELY:
+                if following is not None and -chance * part > SURE / self._config.workers:
                     heapq.heappush(heap, (chance * part, 2 * number + (following is refused), following))
+        self._take()
+        while len(self._known) > MEMORY:
+            del self._known[next(iter(self._known))]
+
+    def _take(self) -> None:
+        """Wait for workers, and take what they have made."""
         ready: list[Any] = multiprocessing.connection.wait(list(self._busy))
         for pipe in ready:
             try:
@@ -200,10 +224,8 @@ class Draws:
             if plan is None:
                 self._tried[which[:2]] += 1
                 self._planned[which[:2]] += isinstance(content, Plan)
-        while len(self._known) > MEMORY:
-            del self._known[next(iter(self._known))]
 
-    def _chance(self, which: Draw, idle: Any) -> float:
+    def _chance(self, which: Draw, idle: list[Any]) -> float:
         """How likely a draw gives a row; what is missing to know it is handed to a worker."""
         if which not in self._known:
             self._give(idle, which, None)
@@ -217,19 +239,28 @@ class Draws:
                 self._give(idle, which, outcome)
         return 0.95 * (not isinstance(outcome[1] if isinstance(outcome, tuple) else outcome, Exception))
 
-    def _give(self, pipe: Any, which: Draw, plan: Plan | None) -> None:
+    def _give(self, idle: list[Any], which: Draw, plan: Plan | None) -> None:
+        # Preferably the worker that has begun this seed's state before: for the plan, or after another outcome.
+        home = list(self._busy)[which.seed % len(self._busy)]
+        pipe = home if home in idle else idle[0]
         self._known[which] = plan
         self._busy[pipe] = which, plan
+        self._tell(pipe, (which, plan))
+
+    def _tell(self, pipe: Any, message: Any) -> None:
         with contextlib.suppress(OSError):  # a worker that ended is found when it is heard
-            pipe.send((which, plan))
+            pipe.send(message)
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        # Not a fork of this process, which has threads; not one start of Python and its imports per worker.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, *self._job, self._toolset), daemon=True)
+        process = context.Process(target=_serve, args=(theirs, self._config, self._every), daemon=True)
         process.start()
         theirs.close()
         self._busy[ours], self._processes[ours] = None, process
+        self._tell(ours, self._job)
 
     def _bury(self, pipe: Any) -> None:
         """Start another worker instead of one that ended, and drop what it had begun."""
@@ -242,7 +273,7 @@ class Draws:
         if self._deaths == DEATHS:
             raise DataError(
                 f"call_graphs: {DEATHS} workers ended (the last with exit code {process.exitcode}; -9 is often too "
-                f"little memory): run again with fewer workers than {self._count}"
+                f"little memory): run again with fewer workers than {self._config.workers}"
             )
         self._start()
 
@@ -265,14 +296,18 @@ def _value(outcome: Any) -> Any:
     return outcome
 
 
-def _serve(pipe: Any, config: CallGraphsConfig, split: str, toolset: Toolset) -> None:
+def _serve(pipe: Any, config: CallGraphsConfig, toolset: Toolset) -> None:
     """A worker: outcomes of draws until nobody asks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that feeds it decides
     with contextlib.suppress(EOFError, ConnectionError):
         try:
-            with contextlib.closing(Drawer(config, split, toolset)) as drawer:
+            with contextlib.closing(Drawer(config, toolset)) as drawer:
                 while True:
-                    pipe.send(("outcome", drawer.outcome(*pipe.recv())))
+                    which, content = pipe.recv()
+                    if isinstance(which, Draw):
+                        pipe.send(("outcome", drawer.outcome(which, content)))
+                    else:
+                        drawer.use(which, content)
         except (EOFError, ConnectionError):
             raise
         except HubwrightError as error:

@@ -79,8 +79,6 @@ class Splitter:
     def _near_train(self, test: np.ndarray, train: np.ndarray) -> np.ndarray:
         """(test rows,) bool: the row is a near duplicate of a train row."""
         near = np.zeros(len(test), bool)
-        if len(test):
-            index = NearIndex((self._hashes[number] for number in test), NEAR)
-            for number in train:
-                near[index.matches(self._hashes[number])] = True
+        for _, places in NearIndex(self._hashes, test, NEAR).matches(train):
+            near[places] = True
         return near

@@ -46,7 +46,7 @@ def test_make_dataset_arguments_of_other_types_in_every_row_read_back_equal(tmp_
 
 # Rows of plain columns, or of JSON text; every other maker of rows goes through make_dataset or encode_row.
 PLAIN = {
-    "builders/ability/build.py", "builders/bfcl/build.py", "builders/fbbench/build.py",
+    "builders/bfcl/build.py", "builders/fbbench/build.py",
     "builders/feedback_drills/build.py", "builders/nestful/build.py",
     "builders/seal_tools/build.py", "builders/sequences/common.py", "builders/tool_query/build.py",
     "evals/bfcl/multi_turn_task.py", "evals/call_graphs/task.py", "evals/fbbench/task.py", "evals/kv_shifting/task.py",

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hubwright.builders._lib import near_index
 from hubwright.builders._lib.near_duplicates import shingles
 from hubwright.builders._lib.near_index import HashFile, NearIndex, shingle_hashes
 
@@ -27,8 +28,16 @@ def changed(rng: random.Random, original: str) -> str:
     return " ".join(found[rng.randrange(4) :])
 
 
-def of(texts: Iterable[str], threshold: float, **more: int) -> NearIndex:
-    return NearIndex(map(shingle_hashes, texts), threshold, **more)
+def matches(
+    folder: Path, texts: Iterable[str], others: Iterable[str], threshold: float, **more: int
+) -> list[list[int]]:
+    """The numbers of the texts that each of the others is a near duplicate of."""
+    hashes, texts, others = HashFile(folder / "hashes"), list(texts), list(others)
+    for one in (*texts, *others):
+        hashes.add(shingle_hashes(one))
+    index = NearIndex(hashes, np.arange(len(texts)), threshold, **more)
+    found = {number: places.tolist() for number, places in index.matches(np.arange(len(others)) + len(texts))}
+    return [found.get(number + len(texts), []) for number in range(len(others))]
 
 
 def test_hashes_stand_for_shingles() -> None:
@@ -43,50 +52,50 @@ def test_hashes_stand_for_shingles() -> None:
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8, 1.0])
 @pytest.mark.parametrize("ending", ["", ENDING])
-def test_every_pair_at_the_threshold_is_found_and_no_other(threshold: float, ending: str) -> None:
+def test_every_pair_at_the_threshold_is_found_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threshold: float, ending: str
+) -> None:
+    monkeypatch.setattr(near_index, "BATCH", 500)
     rng = random.Random(2)
     held_out = [f"{text(rng, rng.randrange(1, 30))} {ending}" for _ in range(150)]
     others = [
         changed(rng, rng.choice(held_out)) if rng.random() < 0.5 else f"{text(rng)} {ending}" for _ in range(400)
     ]
-    index, sets = of(held_out, threshold, most=10_000), [shingles(one) for one in held_out]
+    sets = [shingles(one) for one in held_out]
     near = 0
-    for other in others:
+    for other, places in zip(others, matches(tmp_path, held_out, others, threshold, most=10_000), strict=True):
         found = shingles(other)
         expected = [n for n, one in enumerate(sets) if len(one & found) >= threshold * len(one | found)]
-        assert index.matches(shingle_hashes(other)).tolist() == expected
+        assert places == expected
         near += len(expected)
     assert near > 3
 
 
-def test_a_pair_that_shares_only_what_very_many_share_is_missed() -> None:
+def test_a_pair_that_shares_only_what_very_many_share_is_missed(tmp_path: Path) -> None:
     same = [ENDING] * 30
-    assert of(same, 0.5).matches(shingle_hashes(ENDING)).tolist() == list(range(30))
-    assert of(same, 0.5, most=20).matches(shingle_hashes(ENDING)).tolist() == []
+    assert matches(tmp_path, same, [ENDING], 0.5) == [list(range(30))]
+    assert matches(tmp_path, same, [ENDING], 0.5, most=20) == [[]]
     one_word = [f"{ENDING} {WORDS[n]}" for n in range(30)]
-    assert of(one_word, 0.5, most=20).matches(shingle_hashes(one_word[3])).tolist() == [3]
+    assert matches(tmp_path, one_word, [one_word[3]], 0.5, most=20) == [[3]]
 
 
-def test_digits_are_alike() -> None:
-    index = of(["please tell me how much I should tip for a bill of 20 dollars in Rome"], 1.0)
-    assert (
-        index.matches(shingle_hashes("please tell me how much I should tip for a bill of 35 dollars in Rome")).size
-        == 1
-    )
+def test_digits_are_alike(tmp_path: Path) -> None:
+    bill = "please tell me how much I should tip for a bill of {} dollars in Rome"
+    assert matches(tmp_path, [bill.format(20)], [bill.format(35)], 1.0) == [[0]]
 
 
-def test_of_no_texts_none_matches() -> None:
-    assert of([], 0.5).matches(shingle_hashes("a b c")).tolist() == []
+def test_of_no_texts_none_matches(tmp_path: Path) -> None:
+    assert matches(tmp_path, [], ["a b c"], 0.5) == [[]]
+    assert matches(tmp_path, ["a b c"], [], 0.5) == []
 
 
-def test_a_shared_ending_makes_no_pair_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shared_ending_makes_no_pair_a_candidate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(3)
-    index = of((f"{text(rng)} {ENDING}" for _ in range(500)), 0.5)
     compared: list[int] = []
     monkeypatch.setattr(NearIndex, "_similarity", lambda self, number, hashes: compared.append(number) or 0.0)
-    for _ in range(100):
-        index.matches(shingle_hashes(f"{text(rng)} {ENDING}"))
-    assert compared == []
+    texts = [f"{text(rng)} {ENDING}" for _ in range(600)]
+    assert matches(tmp_path, texts[:500], texts[500:], 0.5) == [[]] * 100
+    assert len(compared) < 5  # of 50,000 pairs
 
 
 def test_hashes_in_a_file_are_those_that_were_added(tmp_path: Path) -> None:

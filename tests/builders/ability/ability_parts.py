@@ -8,8 +8,8 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from hubwright.builders import local_context
 from hubwright.builders.ability import AbilityConfig, build
-from hubwright.hub_sync.context import StepContext
 from hubwright.recipe import shipped_recipes
 
 RECIPE = shipped_recipes()["ability"]
@@ -100,7 +100,7 @@ def written(folder: Path, kind: str, **changed: bytes) -> dict[str, Any]:
 
 def built(*sources: dict[str, Any], **settings: Any) -> tuple[dict[str, Any], Any]:
     config = AbilityConfig.model_validate({"sources": list(sources)} | settings)
-    context = StepContext("ability", Path(), Path())
+    context = local_context()
     return build(config, context), context.report
 
 

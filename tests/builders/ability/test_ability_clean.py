@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hubwright.builders._lib.splits import connected_components
-from hubwright.builders.ability.clean import SAME, Item, clean
+from hubwright.builders.ability.clean import Questions
 
 
-def test_cleaning_goes_by_the_first_rule_that_holds() -> None:
-    def item(config: str, split: str, question: str, group: str = "") -> Item:
-        return Item(config, split, {"question": question, "choices": []}, group)
-
+def test_cleaning_goes_by_the_first_rule_that_holds(tmp_path: Path) -> None:
     long = "one two three four five six seven eight nine {} eleven"
-    items = [
-        item("a", "test", "What IS  it?"), item("b", "test", long.format("9")), item("c", "test", "Held?", "g1"),
-        item("c", "validation", "Nobody asks this?"), item("d", "validation", "what is it"),
-        item("d", "train", "«What is it»"), item("d", "train", long.format("7"), "g2"), item("e", "train", "Anders?", "g1"),
-        item("f", "train", "Ganz anders?", "g2"), item("f", "train", "nobody asks this", "g3"), item("f", "train", "Kept?"),
+    rows = [
+        ("test", "What IS  it?"), ("test", long.format("9")), ("test", "Held?", "g1"),
+        ("validation", "Nobody asks this?"), ("validation", "what is it"),
+        ("train", "«What is it»"), ("train", long.format("7"), "g2"), ("train", "Anders?", "g1"),
+        ("train", "Ganz anders?", "g2"), ("train", "nobody asks this", "g3"), ("train", "Kept?"),
     ]  # fmt: skip
-    clean(items, 0.5)
-    assert [i.left_out for i in items] == ["", "", "", "", SAME, SAME, "nearly the same", "translation",
-                                           "translation of one left out", SAME, ""]  # fmt: skip
-    for i in items:
-        i.left_out = ""
-    clean(items, None)
-    assert [i.left_out for i in items][5:] == [SAME, "", "translation", "", SAME, ""]
+
+    def rules(near: float | None) -> list[int]:
+        questions = Questions(tmp_path / "hashes", near)
+        for split, question, *group in rows:
+            questions.add(split, question, [], *group or ("",))
+        return questions.left_out().tolist()
+
+    assert rules(0.5) == [0, 0, 0, 0, 1, 1, 2, 3, 4, 1, 0]
+    assert rules(None) == [0, 0, 0, 0, 1, 1, 0, 3, 0, 1, 0]
+
+
+def test_connected_components_give_the_least_key() -> None:
     assert connected_components([("b", "a"), ("c", "b"), ("x", "y")]) == {
         "a": "a",
         "b": "a",

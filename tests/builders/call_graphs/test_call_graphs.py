@@ -4,6 +4,7 @@ import itertools
 import json
 import random
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hubwright.builders.call_graphs import plan, variants
 from hubwright.builders.call_graphs import toolset as registry
 from hubwright.builders.call_graphs.build import CallGraphsConfig, Generator, build
 from hubwright.builders.call_graphs.corruption import FAULTS, corrupt
+from hubwright.builders.call_graphs.draws import Draws
 from hubwright.environments.sandbox import Sandbox
 from hubwright.environments.world_sandbox import open_worlds
 from hubwright.hub_sync.context import StepContext
@@ -30,6 +32,12 @@ RESPONSES = {name: tool.definition["responses"] for name, tool in TOOLS.items()}
 def box() -> Any:
     with open_worlds() as opened:
         yield opened
+
+
+def rows_of(config: CallGraphsConfig, number: int) -> list[Any]:
+    generator = Generator(config)
+    with closing(Draws(config, generator.whole)) as draws:
+        return list(generator.rows("train", number, draws))
 
 
 def drawn(box: Sandbox, composition: str, first: int = 0, parallel: bool = True, variant: str = "plain") -> plan.Plan:
@@ -176,14 +184,14 @@ def test_a_killed_build_counts_all_draws(tmp_path: Path) -> None:
 )
 def test_settings_that_cannot_be_met_are_refused_in_one_line(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        list(Generator(CallGraphsConfig(**settings)).rows("train", 1))
+        rows_of(CallGraphsConfig(**settings), 1)
 
 
 def test_too_many_rows_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[Generator.__module__], "TRIES", 3)
     config = CallGraphsConfig(worlds=("weather",), compositions=("three_turns",), variants=("missing_function",))
     with pytest.raises(DataError, match="hardly any new ones: ask for fewer"):
-        list(Generator(config).rows("train", 500))
+        rows_of(config, 500)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from hubwright.builders import local_context
 from hubwright.builders.corpus import CorpusConfig, TextSource, build
 from hubwright.builders.corpus.build import document_id, split_of
 from hubwright.builders.corpus.overlap import Questions
@@ -32,7 +33,7 @@ def source(path: Path | str, format: str = "text", **more: Any) -> dict[str, Any
 def built(*sources: dict[str, Any], **settings: Any) -> tuple[dict[str, list[Row]], StepContext]:
     shares = {"min_chars": 1, "valid_share": 0, "test_share": 0}
     config = CorpusConfig.model_validate({"sources": list(sources)} | shares | settings)
-    context = StepContext("c", Path(), Path())
+    context = local_context()
     return {name: list(rows) for name, rows in build(config, context).items()}, context
 
 

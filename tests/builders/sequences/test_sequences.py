@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hubwright.builders import sequences
+from hubwright.builders import local_context, sequences
 from hubwright.builders.sequences import arithmetic, common, hop_k, induction, ngram
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import UsageError
@@ -35,7 +35,7 @@ BUILDS: dict[str, tuple[Any, Any]] = {
 def made(name: str, **settings: Any) -> tuple[dict[str, list[Row]], StepContext]:
     config, build = BUILDS[name]
     settings = ({"test_hard_rows": 20} if name == "arithmetic" else {}) | settings
-    context = StepContext("s", Path(), Path())
+    context = local_context()
     return {k: list(v) for k, v in build(config(**SMALL | settings), context).items()}, context
 
 
