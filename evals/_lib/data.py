@@ -213,6 +213,15 @@ def write_parquet(
     Columns of `KINDS` keep their type if no row has a value. Half surrogate pairs become U+FFFD. Values with objects
     are Json columns. Raises DataError for a value that would not be read back equal.
     """
+    write_shards(_dataset(rows, features), folder, split)
+
+
+def column_types(rows: Sequence[Mapping[str, Any]]) -> datasets.Features:
+    """The types that `write_parquet` would give to the columns of these rows."""
+    return _dataset(rows, None).features
+
+
+def _dataset(rows: Sequence[Mapping[str, Any]], features: Mapping[str, Any] | None) -> datasets.Dataset:
     import datasets
 
     names = {name for row in rows for name in row}
@@ -222,7 +231,7 @@ def write_parquet(
     for name in KINDS.keys() & (names - types.keys()):
         value = datasets.Value(KINDS[name].removeprefix("list of "))
         types[name] = datasets.List(value) if KINDS[name].startswith("list of ") else value
-    write_shards(make_dataset([well_formed(dict(row)) for row in rows], datasets.Features(types)), folder, split)
+    return make_dataset([well_formed(dict(row)) for row in rows], datasets.Features(types))
 
 
 def stream_parquet(rows: Iterable[Mapping[str, Any]], folder: Path, split: str, features: Mapping[str, Any]) -> int:
