@@ -239,25 +239,33 @@ def _ability(source: Path) -> dict[str, Any]:
     return {"sources": [{"kind": "gsm8k", "source": str(source), "name": "x", "license": "mit"}]}
 
 
-def _write_questions(folder: Path, rows: int) -> None:
-    import datasets
+def _write_questions(split: str, more: Callable[[random.Random], dict[str, str]]) -> Callable[[Path, int], None]:
+    """Questions of 400 bytes with further columns, as a step publishes them."""
 
-    rng = random.Random(0)
-    turns = ([{"role": "user", "content": f"{n} {_text(rng, 60)}"}] for n in range(rows))
-    table = datasets.Dataset.from_list([{"id": str(n), "messages": one} for n, one in enumerate(turns)])
-    (folder / "data").mkdir()
-    table.to_parquet(str(folder / "data" / "test-00000-of-00001.parquet"))
+    def write(folder: Path, rows: int) -> None:
+        import datasets
+
+        from hubwright.hub_sync.parquet import write_shards
+
+        rng = random.Random(0)
+        turns = ([{"role": "user", "content": f"{n} {_text(rng, 60)}"}] for n in range(rows))
+        table = datasets.Dataset.from_list(
+            [{"id": str(n), "messages": one, **more(rng)} for n, one in enumerate(turns)]
+        )
+        write_shards(table, folder / "data", split)
+
+    return write
 
 
 @contextmanager
-def _endpoint(seconds: float = 0.0) -> Iterator[str]:
-    """The base URL of a server, a thread of this process, that answers with 150 words after so many seconds."""
+def _endpoint(content: str = _text(random.Random(1), 150), seconds: float = 0.0) -> Iterator[str]:
+    """The base URL of a server, a thread of this process, that answers with this after so many seconds."""
     import asyncio
 
     body = json.dumps({
         "object": "chat.completion", "model": "m", "usage": {"prompt_tokens": 9, "completion_tokens": 9},
         "choices": [{"index": 0, "finish_reason": "stop", "message": {
-            "role": "assistant", "content": _text(random.Random(1), 150)}}],
+            "role": "assistant", "content": content}}],
     }).encode()  # fmt: skip
     reply = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
 
@@ -283,13 +291,19 @@ def _endpoint(seconds: float = 0.0) -> Iterator[str]:
 
 def _answers(folder: Path, rows: int) -> None:
     from hubwright.evals.answers.step import AnswersConfig, answer
-    from hubwright.hub_sync.context import Input, StepContext
-    from hubwright.hub_sync.refs import ArtifactRef
 
-    context = StepContext("answers", folder / "work", folder / "output")
-    context.inputs["dataset"] = Input(ArtifactRef.parse(f"me/rows@{'a' * 40}", "dataset"), folder / "input")
     with _endpoint() as url:
-        answer(AnswersConfig(model=f"openai:m@{url}"), context)
+        answer(AnswersConfig(model=f"openai:m@{url}"), _context(folder, dataset=folder / "input"))
+
+
+def _judge(folder: Path, rows: int) -> None:
+    """Two questions to every row."""
+    from hubwright.evals.judge.step import RubricJudgeConfig, judge
+
+    verdicts = {str(item): {"reason": "It is so.", "verdict": "yes"} for item in (1, 2)}
+    with _endpoint(json.dumps(verdicts)) as url:
+        config = RubricJudgeConfig(rubric=["Is it right?", "Is it short?"], judge=f"openai:m@{url}", language="en")
+        judge(config, _context(folder, answers=folder / "input"))
 
 
 def _write_samples(folder: Path, rows: int) -> None:
@@ -331,7 +345,8 @@ CASES: dict[str, Case] = {
     "toolcalls": Case(3_000, _json_lines(_calls(False)), _build("toolcalls", "ToolCallsConfig", _english)),
     "toolcalls_shared": Case(3_000, _json_lines(_calls(True)), _build("toolcalls", "ToolCallsConfig", _english)),
     "toolcalls_datasets": Case(3_000, _json_lines(_calls(False)), _toolcalls_datasets),
-    "answers": Case(10_000, _write_questions, _answers),
+    "answers": Case(10_000, _write_questions("test", lambda rng: {}), _answers),
+    "judge": Case(5_000, _write_questions("answers", lambda rng: {"answer": _text(rng, 60)}), _judge),
     "lm_eval_rows": Case(2_000, _write_samples, _lm_eval_rows),
     "ability_shared": Case(3_000, _write_gsm8k, _build("ability", "AbilityConfig", _ability)),
     "mix": Case(10_000, _write_parts, _mix),

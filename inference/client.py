@@ -148,7 +148,9 @@ class ChatClient:
         """The recorded answer, or one from the network; a request that is being asked is not asked twice."""
         key = request_key(self.endpoint.model, self.endpoint.revision, body, draw)
         if key not in self._asking:
-            recorded = self.store.find(key, any_outcome=self.replay or settled) if self.store else None
+            recorded = None
+            if self.store is not None:  # the truth of a store is its length, for which it sorts its index
+                recorded = self.store.find(key, any_outcome=self.replay or settled)
             if recorded is not None and (self.replay or recorded.ok):
                 self.usage.recorded += 1
                 return read(recorded)

@@ -16,7 +16,7 @@ _RECORD = np.dtype([("key", "S32"), ("offset", "<u8"), ("length", "<u4"), ("usab
 _PLACE = np.dtype([("segment", "<u4"), *[(name, _RECORD[name]) for name in ("offset", "length", "usable", "digest")]])
 pack = struct.Struct("<32sQI?I").pack
 """A record as `save` takes it: key, offset, length, usable, digest."""
-FRESH = 10_000  # records that are kept as Python objects until they are sorted in
+FRESH = 5_000  # records that are kept as Python objects until they are sorted in
 LEAST = 1_000  # records of a segment that are worth a file
 QUIET = 60.0  # seconds without a write after which a segment that others began is finished
 
@@ -66,7 +66,7 @@ class RecordIndex:
             self.conflicts.add(key.hex())
         if old is None or place.usable or not old.usable:
             self._fresh[key] = place
-            if len(self._fresh) > max(FRESH, len(self._keys) // 4):
+            if len(self._fresh) >= FRESH:
                 self._merge()
 
     def extend(self, segment: int, records: bytes) -> None:
@@ -93,10 +93,18 @@ class RecordIndex:
         return at if at < len(self._keys) and self._keys[at] == key.rstrip(b"\0") else None
 
     def _merge(self) -> None:
+        """Insert the fresh records, each of which `put` found better than an older one of its key."""
         if self._fresh:
             places = np.array([tuple(place) for place in self._fresh.values()], _PLACE)
             keys, self._fresh = np.array([*self._fresh], "S32"), {}
-            self._add(keys, places)
+            order = keys.argsort()
+            keys, places = keys[order], places[order]
+            at = self._keys.searchsorted(keys)
+            old = at < len(self._keys)
+            old[old] = self._keys[at[old]] == keys[old]
+            self._places[at[old]] = places[old]
+            self._keys = np.insert(self._keys, at[~old], keys[~old])
+            self._places = np.insert(self._places, at[~old], places[~old])
 
     def _add(self, keys: Any, places: Any) -> None:
         keys, places = np.concatenate([self._keys, keys]), np.concatenate([self._places, places])
@@ -110,7 +118,7 @@ class RecordIndex:
         self._keys, self._places = keys[last], places[last]
 
 
-def save(segment: Path, records: bytes) -> None:
+def save(segment: Path, records: bytes | bytearray) -> None:
     """Write the index of a whole segment without damage beside it. What cannot be written is done without."""
     if len(records) < LEAST * _RECORD.itemsize:
         return

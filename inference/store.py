@@ -139,7 +139,7 @@ class RecordingStore:
         if self._descriptor is not None:
             try:
                 os.fsync(self._descriptor)
-                save(self._segment, bytes(self._own))
+                save(self._segment, self._own)
             except OSError as error:
                 raise StorageError(f"recording in {self.folder}: {error.strerror or error}") from error
             finally:

@@ -174,10 +174,12 @@ def answer(config: AnswersConfig, context: StepContext) -> None:
     if not len(chosen):
         raise DataError(f"step {context.step}: the selection leaves no row of {source.ref}")
 
+    features = read.features  # each access copies them deeply
+
     def requests() -> Iterator[Row]:
         for number, row in enumerate(chosen):
-            request = _request_row(row, read.features, config.temperature, name) | {"number": number}
-            encode_row(row, read.features, number)  # refuse now what could not be written after the requests
+            request = _request_row(row, features, config.temperature, name) | {"number": number}
+            encode_row(row, features, number)  # refuse now what could not be written after the requests
             yield request
 
     pending = RowFile(context.workdir, requests())
@@ -190,7 +192,7 @@ def answer(config: AnswersConfig, context: StepContext) -> None:
             outcomes[own["outcome"]] += 1
             yield row | own
 
-    stream_parquet(rows(), context.output / "data", "answers", {**read.features, **_features()})
+    stream_parquet(rows(), context.output / "data", "answers", {**features, **_features()})
     _report(config, context, served, outcomes, len(read), usage)
 
 
@@ -204,6 +206,8 @@ def _features() -> dict[str, Any]:
 
 
 def _check(rows: Any, source_name: str) -> None:
+    import pyarrow.compute
+
     names = rows.column_names
     if not len(rows):
         raise DataError(f"{source_name}: has no rows")
@@ -212,7 +216,7 @@ def _check(rows: Any, source_name: str) -> None:
             raise DataError(f"{source_name}: has no column {name!r}; answers need `id` and `messages`")
     if clash := [name for name in NO_ANSWER if name in names]:
         raise DataError(f"{source_name}: column {clash[0]!r} is one that the answers get; it holds answers already?")
-    if len(set(rows["id"])) != len(rows):
+    if pyarrow.compute.count_distinct(rows.data["id"], mode="all").as_py() != len(rows):
         raise DataError(f"{source_name}: an id occurs twice")
 
 

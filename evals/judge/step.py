@@ -9,7 +9,7 @@ from ...hub_sync.errors import DataError
 from ...inference.reasoning import answer_of
 from .._lib.data import read_split
 from .._lib.judging.benchmark import Figures
-from .._lib.judging.cases import Case, Row, answer_state, outcome_state, with_calls
+from .._lib.judging.cases import Case, CaseFile, Row, answer_state, outcome_state, with_calls
 from .._lib.judging.rubric import outcomes, rubric_metrics
 from .._lib.judging.step import JudgeStepConfig, run_judge
 
@@ -38,7 +38,8 @@ def judge(config: RubricJudgeConfig, context: StepContext) -> None:
             )
         return rubric_metrics(rows, config.bootstrap, config.seed)
 
-    run_judge(config, context, list(_cases(config, context.inputs["answers"])), "rubric", figures)
+    cases = CaseFile(context.workdir, _cases(config, context.inputs["answers"]))
+    run_judge(config, context, cases, "rubric", figures)
 
 
 def _cases(config: RubricJudgeConfig, source: Input) -> Iterator[Case]:

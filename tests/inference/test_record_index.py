@@ -7,8 +7,10 @@ import random
 from pathlib import Path
 
 import pytest
+from raw_server import RawServer
 
 from hubwright.inference import record_index, store
+from hubwright.inference.client import ChatClient, Endpoint, run_blocking
 from hubwright.inference.record_index import Place, RecordIndex, pack
 from hubwright.inference.requests import Reply
 from hubwright.inference.store import RecordingStore, export_rows
@@ -71,6 +73,21 @@ def test_store_of_indexed_segments_decodes_no_foreign_record(tmp_path: Path, sca
     for path in tmp_path.glob("*.index"):
         path.unlink()
     assert list(export_rows(RecordingStore(tmp_path))) == rows
+
+
+def test_asking_never_sorts_the_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The index takes in what is recorded in batches; a look at the store's length before each request sorts it."""
+    merges: list[int] = []
+    monkeypatch.setattr(record_index.RecordIndex, "_merge", lambda index: merges.append(len(index._fresh)))
+
+    async def ask(store: RecordingStore, url: str) -> None:
+        async with ChatClient(Endpoint("m", url), store=store) as chat:
+            for number in range(20):
+                assert (await chat.complete([{"role": "user", "content": str(number)}])).ok
+
+    with RawServer("echo") as server, RecordingStore(tmp_path) as store:
+        run_blocking(ask(store, server.url))
+    assert not merges
 
 
 def test_segment_of_a_killed_run_is_scanned_once(tmp_path: Path, scans: list[bytes]) -> None:

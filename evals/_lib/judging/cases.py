@@ -14,11 +14,13 @@ A row is complete in itself, so that scores can be made again years later from t
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from ....hub_sync.text import utf8
+from ....inference.row_file import RowFile
 
 AnswerState = Literal["ok", "empty", "failed", "refused"]
 VERDICTS = ("yes", "no", "unparsable", None)
@@ -43,6 +45,24 @@ class Case:
     weights: tuple[float | None, ...]
     labels: Mapping[str, Any] = field(default_factory=dict)
     answer_state: AnswerState = "ok"
+
+
+class CaseFile(Sequence[Case]):
+    """Cases on the disk, in a file without a name in `folder`."""
+
+    def __init__(self, folder: Path, cases: Iterable[Case]) -> None:
+        self._rows = RowFile(folder, map(vars, cases))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, place: Any) -> Any:
+        return read_case(self._rows[place])
+
+
+def read_case(row: Mapping[str, Any]) -> Case:
+    """The case whose fields came back from JSON."""
+    return Case(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
 
 
 @dataclass(frozen=True)

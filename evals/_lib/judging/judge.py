@@ -103,9 +103,10 @@ def judge_answers(
                 recording = out.with_name(f"{out.name}.recording") if out is not None else Path(temporary)
             served = serve(config.judge, config, resources, replay=replay)
             finished = _finished(out, cases, config, served) if out is not None else {}
-            rows = judge_cases(
+            done = judge_cases(
                 cases, config, served, recording=recording, replay=replay, finished=finished, probe=probe
-            ).rows
+            )
+            rows = list(done.rows)
         if out is not None:
             with _writable(out):
                 write_atomic(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -1,8 +1,9 @@
 """Figures from verdict rows alone: what became of the answers, and of a rubric put to every answer of a data set."""
 
 import math
-from collections import defaultdict
-from collections.abc import Sequence
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,25 +12,27 @@ from ..statistics import bootstrap_sums, interval
 from .cases import Row
 
 
-def by_answer(rows: Sequence[Row]) -> list[list[Row]]:
-    """The rows of each answer in item order, answers by id."""
-    answers: dict[str, list[Row]] = defaultdict(list)
+def by_answer(rows: Iterable[Row]) -> Iterator[tuple[str, str, bytearray]]:
+    """(its state, that of its judging, 1 or 0 per item that is met or not) of each answer, by id."""
+    states: dict[str, tuple[str, str]] = {}
+    met: dict[str, bytearray] = {}
     for row in rows:
-        answers[str(row["id"])].append(row)
-    return [sorted(group, key=lambda row: row["item"]) for _, group in sorted(answers.items())]
+        name = str(row["id"])
+        states.setdefault(name, (sys.intern(row["answer_state"]), sys.intern(row["state"])))
+        met.setdefault(name, bytearray(row["items"]))[row["item"]] = row["verdict"] == "yes"
+    return ((*states[name], met[name]) for name in sorted(states))
 
 
 def outcomes(rows: Sequence[Row]) -> dict[str, int]:
     """Answers by outcome: scored (some item met), wrong (none), empty, refused (by model or judge), failed."""
     result = dict.fromkeys(("scored", "wrong", "empty", "refused", "failed"), 0)
-    for group in by_answer(rows):
-        answer, state = group[0]["answer_state"], group[0]["state"]
+    for answer, state, met in by_answer(rows):
         if answer != "ok":
             result[answer] += 1
         elif state in ("refused", "failed"):
             result[state] += 1
         else:
-            result["scored" if any(row["verdict"] == "yes" for row in group) else "wrong"] += 1
+            result["scored" if any(met) else "wrong"] += 1
     return result
 
 
@@ -37,10 +40,10 @@ def mass_figures(rows: Sequence[Row]) -> dict[str, float]:
     """Of a logprob judge `mass_mean` and `mass_min`, 0..1, of the probability that yes and no hold, and
     `unparsable_items`, the share of judged items without a verdict; {} for a text judge.
     """
-    masses = [row["mass"] for row in rows if row.get("mass") is not None]
+    masses = array("d", (row["mass"] for row in rows if row.get("mass") is not None))
     if not masses:
         return {}
-    unparsable = [row["verdict"] == "unparsable" for row in rows if row["verdict"] is not None]
+    unparsable = bytes(row["verdict"] == "unparsable" for row in rows if row["verdict"] is not None)
     figures = {
         "mass_mean": math.fsum(masses) / len(masses),
         "mass_min": min(masses),
@@ -56,11 +59,10 @@ def rubric_metrics(rows: Sequence[Row], resamples: int, seed: int) -> dict[str, 
     a usable verdict on every question, is left out. Standard error and 95 % percentile interval from resampling
     answers.
     """
-    counted = (g for g in by_answer(rows) if g[0]["state"] != "failed" and g[0]["answer_state"] != "failed")
-    met = [[row["verdict"] == "yes" for row in group] for group in counted]
+    met = [items for answer, state, items in by_answer(rows) if "failed" not in (answer, state)]
     if not met:
         return {}
-    values = np.array(met, dtype=np.float64)
+    values = np.frombuffer(b"".join(met), np.uint8).reshape(len(met), -1).astype(np.float64)
     columns = np.column_stack([values.mean(axis=1), values])
     means = columns.mean(axis=0)
     size = len(columns)

@@ -17,8 +17,9 @@ from ....hub_sync.files import canonical_json
 from ....inference.budget import Usage
 from ....inference.client import ChatClient
 from ....inference.requests import Reply, request_key
+from ....inference.row_file import RowFile
 from ....inference.served import Served, ServingConfig
-from .cases import Case, ItemVerdict, JudgeInfo, Row, verdict_rows
+from .cases import Case, ItemVerdict, JudgeInfo, Row, read_case, verdict_rows
 from .prompts import (
     TOP_LOGPROBS,
     VerdictError,
@@ -72,9 +73,9 @@ class AskConfig(ServingConfig):
 
 @dataclass(frozen=True)
 class Judging:
-    """Verdict rows in the order of the cases, and what the judge was used for in this run."""
+    """Verdict rows, on the disk, in the order of the cases, and what the judge was used for in this run."""
 
-    rows: list[Row]
+    rows: Sequence[Row]
     usage: Usage
 
 
@@ -104,8 +105,7 @@ def prompt_hash(case: Case, config: Mapping[str, Any]) -> str:
 
 async def judge_row(row: Row, config: Mapping[str, Any], chat: ChatClient) -> Row:
     """The stage's work: {"verdicts": [[met, reason, p_yes, mass] per item], "state", "attempts"} of one case."""
-    fields: Row = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
-    case = Case(**fields)
+    case = read_case(row)
     requests = requests_of(case, row["answer"], config)
     ask = _logprob if config["method"] == "logprob" else _text
     verdicts, state, attempts = await ask(case, requests, config, chat)
@@ -187,43 +187,46 @@ def judge_cases(
     from ....inference.stage import run_stage
 
     finished = finished or {}
-    pending = [case for case in cases if case.answer_state == "ok" and case.id not in finished]
-    judged: dict[str, Row] = {}
-    usage = Usage()
+    question, by = config.question(), JudgeInfo(served.name, served.revision, config.method, config.language)
     fields = ("id", "messages", "answer", "items", "weights")
-    if pending:
-        # The record is what a restart goes on from; shards beside it would only pin failures that are to be retried.
-        with tempfile.TemporaryDirectory(prefix="hubwright-judge-") as folder:
-            result = run_stage(
-                f"{__name__}:judge_row",
-                [{name: getattr(case, name) for name in fields} for case in pending],
-                config.question(),
-                endpoint=served.endpoint,
-                folder=Path(folder),
-                recording=recording,
-                replay=replay,
-                unusable=_unusable if probe else None,
-                **config.scale(),
+
+    def pending(case: Case) -> bool:
+        return case.answer_state == "ok" and case.id not in finished
+
+    def verdicts(outcomes: Iterator[Any]) -> Iterator[Row]:
+        for case in cases:
+            if case.id in finished:
+                yield from ({**row, "answers": len(cases)} for row in finished[case.id])
+                continue
+            outcome = next(outcomes) if pending(case) else {"verdicts": [], "state": "not_judged", "attempts": 0}
+            yield from verdict_rows(
+                case,
+                [ItemVerdict(*one) for one in outcome["verdicts"]],
+                by,
+                state=outcome["state"],
+                attempts=outcome["attempts"],
+                prompt_hash=prompt_hash(case, question),
+                answers=len(cases),
             )
-            judged = {case.id: row for case, row in zip(pending, result.rows, strict=True)}
-        usage = result.usage
-    by = JudgeInfo(served.name, served.revision, config.method, config.language)
-    rows: list[Row] = []
-    for case in cases:
-        if case.id in finished:
-            rows += [{**row, "answers": len(cases)} for row in finished[case.id]]
-            continue
-        outcome = judged.get(case.id, {"verdicts": [], "state": "not_judged", "attempts": 0})
-        rows += verdict_rows(
-            case,
-            [ItemVerdict(*one) for one in outcome["verdicts"]],
-            by,
-            state=outcome["state"],
-            attempts=outcome["attempts"],
-            prompt_hash=prompt_hash(case, config.question()),
-            answers=len(cases),
+
+    # The record is what a restart goes on from; shards beside it would only pin failures that are to be retried.
+    with tempfile.TemporaryDirectory(prefix="hubwright-judge-") as name:
+        folder = Path(name)
+        rows = RowFile(folder, ({name: getattr(case, name) for name in fields} for case in cases if pending(case)))
+        if not len(rows):
+            return Judging(RowFile(folder, verdicts(iter(()))), Usage())
+        result = run_stage(
+            f"{__name__}:judge_row",
+            rows,
+            question,
+            endpoint=served.endpoint,
+            folder=folder,
+            recording=recording,
+            replay=replay,
+            unusable=_unusable if probe else None,
+            **config.scale(),
         )
-    return Judging(rows, usage)
+        return Judging(RowFile(folder, verdicts(iter(result))), result.usage)
 
 
 def _unusable(row: Row) -> str:

@@ -16,7 +16,7 @@ from ....hub_sync import provenance
 from ....hub_sync.context import Input, StepContext
 from ....inference.served import ModelSpec, Served, serve_input
 from ....inference.store import RecordingStore, export_rows
-from ..data import write_parquet
+from ..data import column_types, stream_parquet
 from ..results import figure_table, write_json
 from .benchmark import Figures
 from .cases import Case, Row
@@ -66,12 +66,13 @@ def run_judge(
     done = judge_cases(cases, config, served, recording=recording, replay=context.replay)
     figures = figures_of(done.rows)
 
-    write_parquet(done.rows, context.output / "data", "verdicts")
+    # All rows have the same columns, so the first ones tell their types.
+    stream_parquet(done.rows, context.output / "data", "verdicts", column_types(done.rows[:100]))
     if config.publish_recording:
         keys = set(recording_keys(cases, config, served))
         with RecordingStore(recording, readonly=True) as store:
-            rows = [row for row in export_rows(store) if row["key"] in keys]
-        write_parquet(rows, context.output / "recording", "train")
+            rows = (row for row in export_rows(store) if row["key"] in keys)
+            stream_parquet(rows, context.output / "recording", "train", _recording_types())
     masses = mass_figures(done.rows)
     results: dict[str, Any] = {
         "tasks": {task: {"metrics": figures, "n": len(cases), "n_available": len(cases)}},
@@ -93,6 +94,15 @@ def run_judge(
         report.section("The judge is the tested model", OWN_JUDGE)
     usage = done.usage.summary(config.budget)
     report.metrics |= {f"usage/{name}": value for name, value in usage.items() if not name.startswith("latency")}
+
+
+def _recording_types() -> dict[str, Any]:
+    """Types of the columns of `inference.store.export_rows`."""
+    from datasets import Value
+
+    kinds = {"draw": "int64", "usable": "bool"}
+    names = ("key", "model", "revision", "draw", "usable", "request", "reply")
+    return {name: Value(kinds.get(name, "string")) for name in names}
 
 
 def _tested_model(source: Input) -> dict[str, str] | None:
