@@ -1,10 +1,11 @@
 """TRL's DPOTrainer with cut pairs accounted for and checkpoints that prove themselves."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import trl
-from datasets import Dataset
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
@@ -30,28 +31,66 @@ class DPOTrainer(chat.ChatMixin, trl.DPOTrainer):
         whole = copy.copy(args)
         whole.max_length = None
         pairs = super()._prepare_dataset(dataset, processing_class, whole, dataset_name)
+        # What comes after would read and write the texts once more each time.
+        pairs = pairs.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"])
         config, counts = self.config, self.context.report.counts
-        left = [config.max_length - len(ids) for ids in pairs["prompt_ids"]]
-        longest = [max(len(c), len(r)) for c, r in zip(pairs["chosen_ids"], pairs["rejected_ids"], strict=True)]
-        usable = [i for i, tokens in enumerate(left) if tokens > 0]
-        full = len(pairs) - len(usable)
+        cut, largest, longest, usable = 0, -1, 0, []
+        for batch in pairs.with_format("arrow").iter(1000):
+            prompts, *answers = (_spans(batch.column(name)) for name in pairs.column_names)
+            left = config.max_length - prompts[1]
+            usable.append(left > 0)
+            cut += int((np.maximum(*(lengths for _, lengths in answers)) > left).sum())
+            for ids, lengths in (prompts, *answers):  # all of a prompt that leaves room for an answer is shown
+                room = prompts[1] if ids is prompts[0] else left
+                shown = _within(lengths, np.where(left > 0, room, 0))
+                largest = max(largest, int(ids[shown].max(initial=-1)))
+            for _, lengths in answers:
+                tokens = np.minimum(prompts[1] + lengths, config.max_length)[left > 0]
+                longest = max(longest, int(tokens.max(initial=0)))
+        rows_used = np.flatnonzero(np.concatenate(usable))
+        full = len(pairs) - len(rows_used)
         counts |= {
-            f"{dataset_name}_rows_cut_at_max_length": sum(n > m for n, m in zip(longest, left, strict=True)),
+            f"{dataset_name}_rows_cut_at_max_length": cut,
             f"{dataset_name}_rows_without_room_for_a_response": full,
         }
-        if full > config.max_cut_share * len(pairs) or not usable:
+        if full > config.max_cut_share * len(pairs) or not len(rows_used):
             raise UsageError(
                 f"in {full} of {len(pairs)} pairs of the {dataset_name} split the prompt alone "
                 f"fills max_length {config.max_length}: raise max_length or max_cut_share"
             )
-        counts[f"{dataset_name}_rows_used"] = len(usable)
-        pairs = pairs.select(usable) if full else pairs
-        for column in ("chosen_ids", "rejected_ids"):
-            ids = (a + b for a, b in zip(pairs["prompt_ids"], pairs[column], strict=True))
-            models.check_sequences(
-                ids, config.max_length, self._model_to_train, processing_class, loop.name(self.context, "model")
-            )
-        return pairs
+        counts[f"{dataset_name}_rows_used"] = len(rows_used)
+        models.check_extremes(
+            largest, longest, self._model_to_train, processing_class, loop.name(self.context, "model")
+        )
+        return pairs.select(rows_used) if full else pairs
+
+
+class Pairs(rows.Encoder):
+    """A pair as it is read, counted."""
+
+    names = ("rows", "rows_with_equal_chosen_and_rejected")
+
+    def __call__(self, columns: dict[str, Any], account: rows.Account) -> dict[str, Any]:
+        account["sums"].update(
+            {"rows": 1, "rows_with_equal_chosen_and_rejected": columns["chosen"] == columns["rejected"]}
+        )
+        return columns
+
+    def check(self, sums: Mapping[str, int], split: str) -> None:
+        if sums["rows"] == sums.get("rows_with_equal_chosen_and_rejected"):
+            raise DataError(f"chosen and rejected are equal in every row of the {split} split")
+
+
+def _spans(column: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(all values, values per row) of a column of lists. [[5, 6], [], [7]]: ([5, 6, 7], [2, 0, 1])"""
+    lists = column.combine_chunks()
+    return lists.flatten().to_numpy(zero_copy_only=False), lists.value_lengths().to_numpy(zero_copy_only=False)
+
+
+def _within(lengths: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """For every value of `_spans`, whether it is among the first so many of its row."""
+    starts = np.cumsum(lengths) - lengths
+    return np.asarray(np.arange(lengths.sum()) - np.repeat(starts, lengths) < np.repeat(limits, lengths))
 
 
 def fit(config: DPOConfig, context: StepContext, trainer_class: type[DPOTrainer] = DPOTrainer) -> DPOTrainer:
@@ -65,14 +104,6 @@ def fit(config: DPOConfig, context: StepContext, trainer_class: type[DPOTrainer]
             )
         return rows.Form(prompt="prompt" in columns, responses=("chosen", "rejected"))
 
-    def select(dataset: Dataset, split: str, _: rows.Form) -> Dataset:
-        same = sum(c == r for c, r in zip(dataset["chosen"], dataset["rejected"], strict=True))
-        counts = {f"{split}_rows": len(dataset), f"{split}_rows_with_equal_chosen_and_rejected": same}
-        context.report.counts |= counts
-        if same == len(dataset):
-            raise DataError(f"chosen and rejected are equal in every row of the {split} split")
-        return dataset
-
     def arguments(_: rows.Form, **common: Any) -> trl.DPOConfig:
         return trl.DPOConfig(
             **common,
@@ -82,5 +113,5 @@ def fit(config: DPOConfig, context: StepContext, trainer_class: type[DPOTrainer]
             precompute_ref_log_probs=config.precompute_ref_log_probs,
         )
 
-    trainer: DPOTrainer = chat.fit(config, context, trainer_class, arguments, form_of, select)
+    trainer: DPOTrainer = chat.fit(config, context, trainer_class, arguments, form_of, Pairs)
     return trainer

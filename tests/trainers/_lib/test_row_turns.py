@@ -35,8 +35,9 @@ def prepare(
     tokenizer = settings.pop("tokenizer", None) or make_tokenizer(template or CHATML_TOOLS.read_text())
     step = context(folder, {"dataset": folder, "model": folder})
     config = SFTConfig(**{"max_refused_share": 0.0} | settings)
-    splits = _rows.prepare({"train": dataset}, form, tokenizer, config, step)
-    return splits["train"].to_list(), step.report.counts
+    encoder = _rows.Encoder(_rows.Reader(dataset, form, tokenizer, config, step))
+    usable, _ = _rows.prepare(dataset, "train", encoder, step)
+    return usable.to_list(), step.report.counts
 
 
 def said(call: dict[str, Any]) -> list[dict[str, Any]]:
