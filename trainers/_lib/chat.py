@@ -23,7 +23,6 @@ class ChatMixin(loop.CheckpointMixin):
 
     def __init__(self, config: Any, context: StepContext, **options: Any) -> None:
         self.config, self.context = config, context
-        self._model_to_train = options["model"]  # rows are checked against it before TRL has stored it
         super().__init__(**options)
 
 

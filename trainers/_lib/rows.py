@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from datasets import Dataset, Features, Json, List, Value
+from datasets import Dataset, Features, Value
 from datasets.fingerprint import Hasher
+from trl.data_utils import common_prefix_length
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, first_line
@@ -60,27 +61,29 @@ class Form:
 
 
 class Encoder:
-    """What a method makes of a usable row; this one leaves it as it is read: `messages`, or `prompt` and the form's
-    responses; `tools`; `unlearnt` (numbers of the assistant turns with weight 0).
+    """What a method makes of a usable row.
 
     Attributes:
-        features: columns of a row and their types.
-        names: counts of its own, in the order of the report.
-        key: what the rows depend on, beside what the reader does.
+        features: columns of what it makes and their types, all lists.
+        names: its counts, in the order of the report.
+        key: what its rows depend on, beside what the reader does.
     """
 
+    features: dict[str, Any]
     names: tuple[str, ...] = ()
     key: Any = None
 
     def __init__(self, reader: "Reader") -> None:
         self.reader = reader
-        turns: Any = Value("string") if reader.plain else List(Json())
-        self.features: dict[str, Any] = dict.fromkeys(reader.columns, turns)
-        self.features |= {"tools": List(Json()), "unlearnt": List(Value("int64"))}
 
     def __call__(self, columns: dict[str, Any], account: Account) -> dict[str, Any] | None:
-        """The row to train on, counted; None for one that is left out."""
-        return columns
+        """The row to train on, counted; None for one that is left out.
+
+        Args:
+            columns: `messages`, or `prompt` and the form's responses; `tools` or None; `unlearnt`, numbers of the
+                assistant turns with weight 0.
+        """
+        raise NotImplementedError
 
     def check(self, sums: Mapping[str, int], split: str) -> None:
         """Raises DataError or UsageError for rows that cannot be trained on by what their counts say."""
@@ -165,6 +168,27 @@ class Reader:
             except Exception as error:  # a template may raise anything
                 raise RowRejected("the chat template refuses the row", first_line(error)) from error
 
+    def tokens(self, part: Any, tools: Any, **options: Any) -> Any:
+        """What the tokenizer makes of text or turns, as TRL calls it; options of the chat template."""
+        if isinstance(part, str):
+            return self.tokenizer(text=part)
+        return self.tokenizer.apply_chat_template(
+            part, tokenize=True, return_dict=True, tools=tools, chat_template=self.template, **options
+        )
+
+    def continued(self, columns: Mapping[str, Any], sums: Counter[str]) -> tuple[int, list[list[int]]]:
+        """Tokens of the prompt with each response, and where the responses begin: at the first token that the prompt
+        alone has otherwise, which is not always its end."""
+        tools, prompt, texts = columns["tools"], columns["prompt"], [columns[name] for name in self.form.responses]
+        if self.plain:
+            end = self.tokenizer.eos_token
+            texts = [text if text.endswith(end) else text + end for text in texts]
+        head = self.tokens(prompt, tools, add_generation_prompt=True)["input_ids"]
+        ids = [self.tokens(prompt + text, tools)["input_ids"] for text in texts]
+        start = min(common_prefix_length(head, one) for one in ids)
+        sums["rows_changed: end of the prompt taken from the response"] += start < len(head)
+        return start, ids
+
     def _is_plain(self, dataset: Any) -> bool:
         """Whether the first row that can be read is plain text."""
         pads = self.pads(dataset.features)
@@ -234,8 +258,7 @@ class Block:
             encoded = self.finish(encoded, numbers[0])
         size = len(next(iter(encoded.values())))
         if not size:
-            empty: Any = "" if reader.plain else []
-            encoded = {name: [empty if name in reader.columns else []] for name in self.columns}
+            encoded = {name: [[]] for name in self.columns}
         more = [""] * (max(size, 1) - 1)
         return encoded | {"account": [json.dumps(account), *more], "usable": [bool(size)] * max(size, 1)}
 

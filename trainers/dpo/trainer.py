@@ -1,16 +1,14 @@
 """TRL's DPOTrainer with cut pairs accounted for and checkpoints that prove themselves."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import trl
+from datasets import List, Value
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
 from .._lib import chat, loop, rows
-from .._lib import model as models
 from .._lib.report import TOKEN_ACCURACY
 from . import DPOConfig
 
@@ -27,70 +25,47 @@ class DPOTrainer(chat.ChatMixin, trl.DPOTrainer):
     )  # fmt: skip
     final_metrics = ("eval_mean_token_accuracy", "eval_rewards/accuracies")
 
-    def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
-        whole = copy.copy(args)
-        whole.max_length = None
-        pairs = super()._prepare_dataset(dataset, processing_class, whole, dataset_name)
-        # What comes after would read and write the texts once more each time.
-        pairs = pairs.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"])
-        config, counts = self.config, self.context.report.counts
-        cut, largest, longest, usable = 0, -1, 0, []
-        for batch in pairs.with_format("arrow").iter(1000):
-            prompts, *answers = (_spans(batch.column(name)) for name in pairs.column_names)
-            left = config.max_length - prompts[1]
-            usable.append(left > 0)
-            cut += int((np.maximum(*(lengths for _, lengths in answers)) > left).sum())
-            for ids, lengths in (prompts, *answers):  # all of a prompt that leaves room for an answer is shown
-                room = prompts[1] if ids is prompts[0] else left
-                shown = _within(lengths, np.where(left > 0, room, 0))
-                largest = max(largest, int(ids[shown].max(initial=-1)))
-            for _, lengths in answers:
-                tokens = np.minimum(prompts[1] + lengths, config.max_length)[left > 0]
-                longest = max(longest, int(tokens.max(initial=0)))
-        rows_used = np.flatnonzero(np.concatenate(usable))
-        full = len(pairs) - len(rows_used)
-        counts |= {
-            f"{dataset_name}_rows_cut_at_max_length": cut,
-            f"{dataset_name}_rows_without_room_for_a_response": full,
-        }
-        if full > config.max_cut_share * len(pairs) or not len(rows_used):
-            raise UsageError(
-                f"in {full} of {len(pairs)} pairs of the {dataset_name} split the prompt alone "
-                f"fills max_length {config.max_length}: raise max_length or max_cut_share"
-            )
-        counts[f"{dataset_name}_rows_used"] = len(rows_used)
-        models.check_extremes(
-            largest, longest, self._model_to_train, processing_class, loop.name(self.context, "model")
-        )
-        return pairs.select(rows_used) if full else pairs
+    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        return dataset  # it comes with tokens
 
 
 class Pairs(rows.Encoder):
-    """A pair as it is read, counted."""
+    """Tokens of a pair, as TRL's preparation gives them; a pair whose prompt fills `max_length` is left out."""
 
-    names = ("rows", "rows_with_equal_chosen_and_rejected")
+    features = dict.fromkeys(("prompt_ids", "chosen_ids", "rejected_ids"), List(Value("int32")))
+    names = ("rows", "rows_with_equal_chosen_and_rejected", "rows_cut_at_max_length",
+             "rows_without_room_for_a_response", "rows_used")  # fmt: skip
 
-    def __call__(self, columns: dict[str, Any], account: rows.Account) -> dict[str, Any]:
-        account["sums"].update(
-            {"rows": 1, "rows_with_equal_chosen_and_rejected": columns["chosen"] == columns["rejected"]}
-        )
-        return columns
+    def __init__(self, reader: rows.Reader) -> None:
+        super().__init__(reader)
+        self.config: Any = reader.config
+        self.key = self.config.max_length
+
+    def __call__(self, columns: dict[str, Any], account: rows.Account) -> dict[str, Any] | None:
+        sums, most, limit = account["sums"], account["most"], self.config.max_length
+        start, pair = self.reader.continued(columns, sums)
+        tokens = max(map(len, pair))
+        sums.update({
+            "rows": 1, "rows_with_equal_chosen_and_rejected": columns["chosen"] == columns["rejected"],
+            "rows_cut_at_max_length": tokens > limit, "rows_without_room_for_a_response": start >= limit,
+            "rows_used": start < limit,
+        })  # fmt: skip
+        if start >= limit:
+            return None
+        most["id"] = max(most.get("id", -1), *(max(ids[:limit]) for ids in pair))
+        most["length"] = max(most.get("length", 0), min(tokens, limit))
+        chosen, rejected = pair
+        return {"prompt_ids": chosen[:start], "chosen_ids": chosen[start:], "rejected_ids": rejected[start:]}
 
     def check(self, sums: Mapping[str, int], split: str) -> None:
-        if sums["rows"] == sums.get("rows_with_equal_chosen_and_rejected"):
+        total, full = sums["rows"], sums.get("rows_without_room_for_a_response", 0)
+        if total == sums.get("rows_with_equal_chosen_and_rejected"):
             raise DataError(f"chosen and rejected are equal in every row of the {split} split")
-
-
-def _spans(column: Any) -> tuple[np.ndarray, np.ndarray]:
-    """(all values, values per row) of a column of lists. [[5, 6], [], [7]]: ([5, 6, 7], [2, 0, 1])"""
-    lists = column.combine_chunks()
-    return lists.flatten().to_numpy(zero_copy_only=False), lists.value_lengths().to_numpy(zero_copy_only=False)
-
-
-def _within(lengths: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """For every value of `_spans`, whether it is among the first so many of its row."""
-    starts = np.cumsum(lengths) - lengths
-    return np.asarray(np.arange(lengths.sum()) - np.repeat(starts, lengths) < np.repeat(limits, lengths))
+        if full > self.config.max_cut_share * total or full == total:
+            raise UsageError(
+                f"in {full} of {total} pairs of the {split} split the prompt alone "
+                f"fills max_length {self.config.max_length}: raise max_length or max_cut_share"
+            )
 
 
 def fit(config: DPOConfig, context: StepContext, trainer_class: type[DPOTrainer] = DPOTrainer) -> DPOTrainer:

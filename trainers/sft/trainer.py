@@ -7,7 +7,6 @@ from typing import Any
 import trl
 from datasets import List, Value
 from trl.chat_template_utils import is_chat_template_stop_token_trained
-from trl.data_utils import common_prefix_length
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
@@ -78,28 +77,13 @@ class Tokens(rows.Encoder):
 
     def _tokens(self, columns: Mapping[str, Any], sums: Any) -> tuple[list[int], Sequence[int]]:
         """All tokens of a row, and for each 1 if it is supervised."""
-        reader, tools = self.reader, columns["tools"]
+        reader = self.reader
         if reader.form.messages:
             options = {"return_assistant_tokens_mask": True} if reader.form.weighted else {}
-            encoded = self._encoded(columns["messages"], tools, **options)
+            encoded = reader.tokens(columns["messages"], columns["tools"], **options)
             return encoded["input_ids"], encoded.get("assistant_masks", [1] * len(encoded["input_ids"]))
-        prompt, completion = columns["prompt"], columns["completion"]
-        if reader.plain and not completion.endswith(reader.tokenizer.eos_token):
-            completion += reader.tokenizer.eos_token
-        head = self._encoded(prompt, tools, add_generation_prompt=True)["input_ids"]
-        ids = self._encoded(prompt + completion, tools)["input_ids"]
-        # Not always after the prompt: tokens may merge with it, or the template render it otherwise with an answer.
-        start = common_prefix_length(head, ids)
-        sums["rows_changed: end of the prompt rendered otherwise before the completion"] += start < len(head)
+        start, [ids] = reader.continued(columns, sums)
         return ids, [int(not self.config.completion_only_loss)] * start + [1] * (len(ids) - start)
-
-    def _encoded(self, part: Any, tools: Any, **options: Any) -> Any:
-        tokenizer = self.reader.tokenizer
-        if isinstance(part, str):
-            return tokenizer(text=part)
-        return tokenizer.apply_chat_template(
-            part, tokenize=True, return_dict=True, tools=tools, chat_template=self.reader.template, **options
-        )
 
     def check(self, sums: Mapping[str, int], split: str) -> None:
         total, limit = sums.get("rows", 0), self.config.max_length

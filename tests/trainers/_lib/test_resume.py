@@ -16,7 +16,7 @@ SETTINGS: dict[str, tuple[str, dict]] = {
     "constant": ("sft", {"lr_scheduler_type": "constant"}),
     "packed": ("sft", {"packing": True, "max_length": 400}),
     # The second pass is begun within 6 steps of 4 rows.
-    "stream": ("sft", {"streaming": True, "shuffle_block": 7, "gradient_accumulation_steps": 2}),
+    "stream": ("sft", {"streaming": True, "shuffle_block": 7, "gradient_accumulation_steps": 3}),
 }
 QUICK_CASES = [
     "sft-half_an_optimizer", "sft-before_the_manifest", "sft-three_times", "sft-sigterm", "dpo-before_the_first_checkpoint",

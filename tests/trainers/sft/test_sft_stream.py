@@ -142,3 +142,18 @@ def test_stream_of_a_template_that_hides_tools_is_refused(tmp_path: Path, model:
     data = save_tools(tmp_path / "data", rows)
     with pytest.raises(UsageError, match="set chat_template: chatml_tools"):
         trained(tmp_path, model, data, chat_template="keep", assistant_only_loss=False, max_steps=8)
+
+
+@pytest.mark.slow
+def test_two_processes_stream_the_rows_of_one(tmp_path: Path) -> None:
+    """The same rows in the same optimiser steps: without dropout the same losses."""
+    still = make_model(tmp_path / "model", dropout=0.0)
+    data = save(tmp_path / "data", [row(n) for n in range(22)] + [NULL])
+    alone = trained(tmp_path, still, data, "alone", max_refused_share=0.1, max_steps=7)
+    both = trained(
+        tmp_path, still, data, "both", max_refused_share=0.1, max_steps=7, num_processes=2,
+        per_device_train_batch_size=1,
+    )  # fmt: skip
+    assert both.report.metrics["processes"] == 2 and both.report.counts == alone.report.counts
+    for (_, a), (_, b) in zip(*(r.report.curves[0]["series"]["train"] for r in (alone, both)), strict=True):
+        assert a == pytest.approx(b, rel=1e-5)
