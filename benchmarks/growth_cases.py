@@ -198,6 +198,15 @@ def _sft_preparation(processes: int) -> Callable[[Path, int], None]:
     return run
 
 
+def _sft_stream(folder: Path, rows: int) -> None:
+    """An SFT of one step on a stream."""
+    from hubwright.trainers import sft
+
+    context = _context(folder, model=folder / "input" / "model", dataset=folder / "input" / "data")
+    config = sft.SFTConfig(use_cpu=True, bf16=False, max_length=1024, streaming=True, max_steps=1)
+    sft.train(config, context)
+
+
 def _peer_trl(folder: Path, rows: int) -> None:
     """TRL's SFTTrainer on the same rows, up to its first step."""
     import datasets
@@ -352,5 +361,6 @@ CASES: dict[str, Case] = {
     "mix": Case(10_000, _write_parts, _mix),
     "sft_preparation": Case(10_000, _write_chat, _sft_preparation(1)),
     "sft_preparation_two": Case(10_000, _write_chat, _sft_preparation(2)),
+    "sft_stream": Case(10_000, _write_chat, _sft_stream),
     "peer_trl": Case(10_000, _write_chat, _peer_trl),
 }

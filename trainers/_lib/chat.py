@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from datasets import Dataset
+import numpy as np
+from datasets import Dataset, Features, List, Value
 
 from ...hub_sync.context import StepContext
-from . import loop, rows, templates
+from . import loop, rows, stream, templates
 from . import model as models
 from .config import TrainingConfig, processes_of
 
@@ -22,13 +23,12 @@ class ChatMixin(loop.CheckpointMixin):
 
     def __init__(self, config: Any, context: StepContext, **options: Any) -> None:
         self.config, self.context = config, context
-        self._model_to_train = options["model"]  # rows are checked against it before TRL has stored it
         super().__init__(**options)
 
 
 def fit(
     config: TrainingConfig, context: StepContext, trainer_class: Callable[..., Any], arguments: Callable[..., Any],
-    form_of: Callable[[set[str]], rows.Form], select: Callable[[Dataset, str, rows.Form], Dataset],
+    form_of: Callable[[set[str]], rows.Form], encoder_of: Callable[[rows.Reader], rows.Encoder],
 ) -> Any:  # fmt: skip
     """One process's training; returns its trainer.
 
@@ -36,24 +36,42 @@ def fit(
         trainer_class: made of `ChatMixin` and a trainer of TRL's.
         arguments: (form, what all trainers take, by name) -> the trainer's `args`.
         form_of: columns of the train split -> which of them hold what; raises DataError if they do not fit.
-        select: (usable rows, name of the split, form) -> those to train on, the others counted.
+        encoder_of: what makes of a usable row one to train on, the others counted.
     """
     models.check(config, context)
-    splits = loop.load_splits(config, context)
+    streaming, packing = getattr(config, "streaming", False), getattr(config, "packing", False)
+    splits = loop.load_splits(config, context, streaming)
     columns = set(splits["train"].column_names)
     form = form_of(columns)
     source_name = loop.name(context, "model")
     tokenizer = models.load_tokenizer(config, context)
     template = templates.choose(tokenizer, source_name, tools="tools" in columns)
-    splits = rows.prepare(splits, form, tokenizer, config, context)
-    splits = {split: select(dataset, split, form) for split, dataset in splits.items()}
-    model = models.read_model(config, context)
-    models.stop_at_end_of_turn(model, tokenizer, config)
+    encoder = encoder_of(rows.Reader(splits["train"], form, tokenizer, config, context))
     common = loop.training_arguments(config, context, "eval" in splits)
     common |= {"max_length": config.max_length, "dataset_num_proc": processes_of(config)}
     args = arguments(form, **common)
-    if getattr(args, "packing", False):
+    train, accounts = splits["train"], []
+    # One process prepares the rows; the others find them cached.
+    with args.main_process_first(local=False):
+        for split in [split for split in splits if not streaming or split != "train"]:
+            splits[split], account = rows.prepare(splits[split], split, encoder, context)
+            accounts.append(account)
+        if packing and not streaming:
+            splits["train"] = _packed(splits["train"], config)
+    model = models.read_model(config, context)
+
+    def check_model(account: rows.Account) -> None:
+        most = account["most"]
+        if most:
+            models.check_extremes(most["id"], most["length"], model, tokenizer, source_name)
+
+    for account in accounts:
+        check_model(account)
+    models.stop_at_end_of_turn(model, tokenizer, config)
+    if packing:
         models.check_isolation(model, source_name)
+    if streaming:
+        splits["train"] = _pass(train, encoder, config, 0)
     trainer = trainer_class(
         config,
         context,
@@ -65,5 +83,41 @@ def fit(
         peft_config=models.peft_config(config, model, source_name),
     )
     tokenizer.chat_template = template
+
+    def count(total: rows.Account | None, account: rows.Account) -> rows.Account:
+        total = rows.added(total or rows.NOTHING, account)
+        rows.check(total, "train", encoder)
+        check_model(account)
+        return total
+
+    if streaming:
+        trainer.follow(
+            lambda ahead: stream.PackedStream(lambda turn: _pass(train, encoder, config, turn), ahead, count)
+        )
     loop.fit(trainer, config, context)
+    if streaming and trainer.accelerator.is_main_process:
+        place = trainer.place()
+        context.report.counts |= rows.counts_of(place["account"], "train", encoder)
+        context.report.counts["train_sequences_trained_on"] = place["row"]
     return trainer
+
+
+def _packed(dataset: Dataset, config: Any) -> Dataset:
+    from trl import pack_dataset
+
+    return pack_dataset(dataset, config.max_length)
+
+
+def _pass(dataset: Any, encoder: rows.Encoder, config: Any, turn: int) -> Any:
+    """The rows of one pass over a stream, packed and shuffled within blocks of rows. Which way follows from the seed,
+    the pass and the block alone."""
+    seed, block = stream.seed_of(config), stream.block_of(config)
+
+    def finish(encoded: dict[str, list[Any]], number: int) -> dict[str, list[Any]]:
+        if config.packing:
+            encoded = _packed(Dataset.from_dict(encoded, Features(encoder.features)), config)[:]
+        order = np.random.default_rng([seed, turn, number]).permutation(len(encoded["input_ids"]))
+        return encoded if block == 1 else {name: [values[i] for i in order] for name, values in encoded.items()}
+
+    more = {"seq_lengths": List(Value("int32"))} if config.packing else {}
+    return rows.mapped(dataset, encoder, more, finish, batch_size=rows.BLOCK if block == 1 else block)

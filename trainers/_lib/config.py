@@ -109,6 +109,25 @@ class BaseTrainingConfig(Settings):
         return self
 
 
+class StreamingConfig(BaseTrainingConfig):
+    """What methods that can train on a stream have in common."""
+
+    streaming: bool = Field(False, description="Tokenise and pack while training, without a copy; needs max_steps.")
+    shuffle_block: int | None = Field(
+        None, ge=1, description="Streaming: rows are shuffled in blocks of so many; 1: not at all; null: 1,000 (ours)."
+    )
+
+    @model_validator(mode="after")
+    def _stream_ends(self) -> Self:
+        if self.streaming and self.max_steps < 1:
+            raise ValueError("streaming has no end of its own: set max_steps")
+        if self.streaming and self.num_train_epochs != 1:
+            raise ValueError("streaming runs for max_steps, however many passes that is: drop num_train_epochs")
+        if self.shuffle_block is not None and not self.streaming:
+            raise ValueError("shuffle_block is for streaming: without it all rows are shuffled; drop it")
+        return self
+
+
 class TrainingConfig(BaseTrainingConfig):
     """What SFT and DPO have in common: a trained chat model is the start, and adapters are a choice."""
 

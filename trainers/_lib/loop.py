@@ -24,6 +24,7 @@ from . import callbacks as _callbacks
 from . import checkpoints as _checkpoints
 from . import output as _output
 from . import report as _report
+from . import stream as _stream
 from .config import BaseTrainingConfig
 from .launch import on_cpu, on_sigterm
 
@@ -91,12 +92,16 @@ def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: boo
                 # A cached eval split would bring the train split into the cache with it.
                 rows = splits[role] if config.eval_rows is None else splits[role].take(config.eval_rows)
                 splits[role] = make_dataset(list(rows), rows.features)
-            empty = next(iter(splits[role]), None) is None
+            empty, features = next(iter(splits[role]), None) is None, splits[role].features
         except Exception as error:  # datasets raises anything from ValueError to its own classes
             message = first_line(error.__cause__ or error).replace(folder, source_name)
             raise DataError(f"{source_name}: split {split!r}{part} cannot be read: {message}") from error
         if empty:
             raise DataError(f"{source_name}: split {split!r} has no rows")
+        if not features:
+            raise DataError(
+                f"{source_name}: its files do not say what columns there are: set streaming: false, or use Parquet"
+            )
     if "eval" in splits and config.eval_rows and not streaming:
         splits["eval"] = splits["eval"].select(range(min(config.eval_rows, len(splits["eval"]))))
     return splits
@@ -122,6 +127,7 @@ def training_arguments(config: BaseTrainingConfig, context: StepContext, evaluat
         "save_strategy": "steps",
         "report_to": "none",
         "disable_tqdm": not sys.stderr.isatty(),
+        "ignore_data_skip": getattr(config, "streaming", False),  # a stream resumes at its own place
         # TRL's default true is deprecated by transformers and warns; activation_checkpointing is its new name.
         "gradient_checkpointing": False,
         "use_cpu": cpu,
@@ -140,7 +146,7 @@ def autocasts(config: BaseTrainingConfig) -> bool:
     return works and config.dtype == "float32" if config.bf16 is None else config.bf16
 
 
-class CheckpointMixin:
+class CheckpointMixin(_stream.StreamMixin):
     """Mixed into a trainer: sealed checkpoints, no card, no telemetry, tokens per second in the log.
 
     Attributes:

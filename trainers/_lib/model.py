@@ -1,7 +1,6 @@
 """The model that a training starts from, its tokenizer, and what it cannot do, known before anything is trained."""
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -106,25 +105,15 @@ def check_isolation(model: Any, source_name: str) -> None:
         )
 
 
-def check_sequences(
-    sequences: Iterable[list[int]], max_length: int, model: Any, tokenizer: Any, source_name: str
-) -> None:
+def check_extremes(largest: int, longest: int, model: Any, tokenizer: Any, source_name: str) -> None:
     """Refuse sequences that the model cannot read: ids beyond its embeddings, more tokens than it has positions.
 
     Args:
-        sequences: token ids, before they are cut at `max_length`.
+        largest: highest token id, of what `max_length` leaves.
+        longest: tokens of the longest sequence, the same.
 
     Raises DataError and UsageError.
     """
-    largest, longest = -1, 0
-    for ids in sequences:
-        cut = ids[:max_length]
-        largest, longest = max(largest, max(cut, default=-1)), max(longest, len(cut))
-    check_extremes(largest, longest, model, tokenizer, source_name)
-
-
-def check_extremes(largest: int, longest: int, model: Any, tokenizer: Any, source_name: str) -> None:
-    """Refuse sequences by their largest id and the number of tokens of the longest, as `check_sequences`."""
     largest = max(largest, tokenizer.pad_token_id or -1)
     loading.check_ids([largest], model.get_input_embeddings().weight.shape[0], tokenizer, source_name)
     loading.check_window([longest], model.config, source_name)

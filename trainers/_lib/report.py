@@ -37,7 +37,7 @@ def fill(trainer: Any, config: BaseTrainingConfig, context: StepContext, final: 
     parameters = list(trainer.model.parameters())
     report.metrics |= {
         "steps": trainer.state.global_step,
-        "epochs": round(float(trainer.state.epoch or 0), 4),
+        "epochs": trainer.place()["pass"] if trainer.stream else round(float(trainer.state.epoch or 0), 4),
         "train_loss_first": losses[0] if losses else None,
         "train_loss_last": losses[-1] if losses else None,
         "train_seconds": round(seconds, 2),

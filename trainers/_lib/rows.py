@@ -1,19 +1,23 @@
-"""The rows of a data set of conversations as TRL's trainers read them, every one accounted for.
+"""The rows of a data set of conversations as a method trains on them, every one accounted for.
 
 A row is used as it is, used after a change that is counted, or refused for a reason that is counted. What is read is
-what lies in the row: the data set's columns say where to look and whether nulls are Arrow's padding.
+what lies in the row: the data set's columns say where to look and whether nulls are Arrow's padding. Rows go through
+one pass, in blocks: read, checked, encoded by the method and counted. The first row of a block carries the block's
+account, so that one mechanism serves files in several processes and a stream that resumes.
 """
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, Features, Json, List, Value
+import pyarrow.compute as pc
+from datasets import Dataset, Features, Value
 from datasets.fingerprint import Hasher
+from trl.data_utils import common_prefix_length
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, first_line
@@ -26,9 +30,17 @@ from .config import TrainingConfig, processes_of
 from .controls import Controls
 from .shown import check_shown
 
-_VERSION = 2  # of what is cached
+BLOCK = 1000
+CARRIED = {"account": Value("string"), "usable": Value("bool")}
+"""Columns that rows carry to where they are counted."""
+_VERSION = 3  # of what is cached
 _REPEATING = 0.9
 """Share of the rows of plain text from which on a data set repeats its prompts in the responses. Our choice."""
+
+Account = dict[str, Any]
+"""Of some rows: `sums` (counts by name), `most` (highest values by name), `first` (number and message of a refused
+row, or None)."""
+NOTHING: Account = {"sums": {}, "most": {}, "first": None}
 
 
 @dataclass(frozen=True)
@@ -48,45 +60,68 @@ class Form:
     weighted: bool = False
 
 
-def prepare(
-    splits: Mapping[str, Dataset], form: Form, tokenizer: Any, config: TrainingConfig, context: StepContext
-) -> dict[str, Dataset]:
-    """The usable rows of every split.
+class Encoder:
+    """What a method makes of a usable row.
 
-    Columns: `messages`, or `prompt` and the form's responses; `tools` if some row has any; `unlearnt` (numbers of the
-    assistant turns with weight 0) if some row has any.
-
-    Raises UsageError if the tokenizer cannot do what the rows need, DataError if more rows are refused than
-    `max_refused_share`, naming the first one.
+    Attributes:
+        features: columns of what it makes and their types, all lists.
+        names: its counts, in the order of the report.
+        key: what its rows depend on, beside what the reader does.
     """
-    reader = _Reader(form, tokenizer, config.allow_control_tokens)
-    source_name = _loop.name(context, "dataset")
-    reader.plain = not form.messages and _is_plain(splits["train"], reader)
-    model = _loop.name(context, "model")
-    if reader.plain:
-        _templates.check_end(tokenizer, model)
-        reader.repeats = _repeats(splits["train"], form, context)
-    else:
-        _templates.check_template(
-            tokenizer, tools=any(map(_has_tools, splits.values())), assistant_mask=form.weighted, model=model
+
+    features: dict[str, Any]
+    names: tuple[str, ...] = ()
+    key: Any = None
+
+    def __init__(self, reader: "Reader") -> None:
+        self.reader = reader
+
+    def __call__(self, columns: dict[str, Any], account: Account) -> dict[str, Any] | None:
+        """The row to train on, counted; None for one that is left out.
+
+        Args:
+            columns: `messages`, or `prompt` and the form's responses; `tools` or None; `unlearnt`, numbers of the
+                assistant turns with weight 0.
+        """
+        raise NotImplementedError
+
+    def check(self, sums: Mapping[str, int], split: str) -> None:
+        """Raises DataError or UsageError for rows that cannot be trained on by what their counts say."""
+
+
+class Reader:
+    """Reads the rows of a data set by its form.
+
+    Attributes:
+        plain: text is wanted, not turns.
+        repeats: text responses begin with the prompt.
+        template: the chat template to tokenize with; None: the tokenizer's own.
+
+    Raises UsageError if the tokenizer cannot do what the rows need.
+    """
+
+    def __init__(self, train: Any, form: Form, tokenizer: Any, config: TrainingConfig, context: StepContext) -> None:
+        self.form, self.tokenizer, self.config = form, tokenizer, config
+        self.source_name, self._model = _loop.name(context, "dataset"), _loop.name(context, "model")
+        self.columns = ["messages"] if form.messages else ["prompt", *form.responses]
+        self.controls = Controls(tokenizer, config.allow_control_tokens)
+        self.plain = self.repeats = self._shows_tools = False
+        self.template = None
+        self.plain = not form.messages and self._is_plain(train)
+        if self.plain:
+            _templates.check_end(tokenizer, self._model)
+            self.repeats = self._repeats(train, context)
+        else:
+            self.template = self._check_template()
+
+    def _check_template(self, tools: bool = False) -> Any:
+        return _templates.check_template(
+            self.tokenizer, tools=tools, assistant_mask=self.form.weighted, model=self._model
         )
-    read = {split: _read(dataset, split, reader, source_name, config, context) for split, dataset in splits.items()}
-    for column in ("tools", "unlearnt"):
-        if not any(any(dataset[column]) for dataset in read.values()):
-            read = {split: dataset.remove_columns(column) for split, dataset in read.items()}
-    return read
-
-
-class _Reader:
-    """Reads a row by its form. `plain`: text is wanted, not turns; `repeats`: text responses begin with the prompt."""
-
-    def __init__(self, form: Form, tokenizer: Any, allowed: Sequence[str]) -> None:
-        self.form, self.tokenizer, self.plain, self.repeats = form, tokenizer, False, False
-        self.controls = Controls(tokenizer, allowed)
 
     def pads(self, features: Mapping[str, Any]) -> tuple[bool, bool]:
         """Whether arguments of calls, and tools, lie in structs."""
-        columns = [self.form.messages] if self.form.messages else ["prompt", *self.form.responses]
+        columns = [self.form.messages] if self.form.messages else self.columns
         arguments = any(pads_arguments(features[c]) for c in columns if c in features)
         return arguments, "tools" in features and padded(features["tools"])
 
@@ -113,13 +148,17 @@ class _Reader:
         return {**pair, "unlearnt": [], "tools": tools or None}
 
     def check(self, columns: Mapping[str, Any], changes: Counter[str]) -> None:
-        """Raises RowRejected for a row of the other form, or one that the chat template cannot render as it is."""
+        """Raises RowRejected for a row of the other form, or one that the chat template cannot render as it is;
+        UsageError for a template that hides tools, at the first row that has some."""
         plain = isinstance(columns.get("prompt"), str)
         if plain != self.plain:
             raise RowRejected("plain text among conversations" if plain else "a conversation among plain text")
         if plain:
             return
         tools, prompt = columns["tools"], columns.get("prompt", [])
+        if tools and not self._shows_tools:
+            self._check_template(tools=True)
+            self._shows_tools = True
         for turns in [prompt + columns[name] for name in self.form.responses] or [columns["messages"]]:
             self.controls.check(turns, tools)
             try:
@@ -129,144 +168,172 @@ class _Reader:
             except Exception as error:  # a template may raise anything
                 raise RowRejected("the chat template refuses the row", first_line(error)) from error
 
-
-def _is_plain(dataset: Dataset, reader: _Reader) -> bool:
-    """Whether the first row that can be read is plain text."""
-    pads = reader.pads(dataset.features)
-    for row in dataset:
-        try:
-            return isinstance(reader.read(row, pads, Counter())["prompt"], str)
-        except RowRejected:
-            continue
-    return False
-
-
-def _has_tools(dataset: Dataset) -> bool:
-    """True if some row seems to offer tools, before any is read."""
-    return "tools" in dataset.column_names and any(str(t).strip() not in ("", "[]", "None") for t in dataset["tools"])
-
-
-def _repeats(dataset: Dataset, form: Form, context: StepContext) -> bool:
-    """Whether the responses of a data set of plain text repeat the prompt; rows that do so by chance are counted."""
-    rows = repeating = 0
-    for row in dataset.select_columns(["prompt", *form.responses]):
-        texts = [row[name] for name in form.responses]
-        usable = all(isinstance(text, str) for text in (row["prompt"], *texts))
-        if usable and any(text != row["prompt"] for text in texts):  # an echo is no sign of either
-            rows += 1
-            repeating += repeats_prompt(row["prompt"], texts)
-    repeats = repeating >= _REPEATING * max(rows, 1)
-    if repeating and not repeats:
-        context.report.counts["train_rows_whose_responses_begin_with_the_prompt"] = repeating
-    return repeats
-
-
-def _read(
-    dataset: Dataset, split: str, reader: _Reader, source_name: str, config: TrainingConfig, context: StepContext
-) -> Dataset:
-    turns: Any = Value("string") if reader.plain else List(Json())
-    names = ["messages"] if reader.form.messages else ["prompt", *reader.form.responses]
-    columns = dict.fromkeys(names, turns)
-    columns |= {"tools": List(Json()), "unlearnt": List(Value("int64")), "why": Value("string"),
-                "changes": Value("string")}  # fmt: skip
-    rendering = reader.tokenizer.chat_template, reader.controls.key
-    key = Hasher.hash([_VERSION, dataset._fingerprint, reader.form, reader.plain, reader.repeats, rendering])
-    read: Dataset = dataset.map(
-        _row_reader(reader, names, reader.pads(dataset.features)),
-        remove_columns=dataset.column_names,
-        features=Features(columns),
-        new_fingerprint=key,
-        num_proc=processes_of(config),
-        desc=f"Reading {split} rows",
-    )
-    why = [json.loads(text) if text else None for text in read["why"]]
-    refused = [(row, reason) for row, reason in enumerate(why) if reason]
-    counts = context.report.counts
-    counts[f"{split}_rows_read"] = len(dataset)
-    for reason, number in sorted(Counter(reason for _, (reason, _) in refused).items()):
-        counts[f"{split}_rows_refused: {reason}"] = number
-    changed: Counter[str] = Counter()
-    for text in read["changes"]:
-        changed.update({what: number if what.startswith("null") else 1 for what, number in json.loads(text).items()})
-    for what, number in sorted(changed.items()):
-        counts[f"{split}_{'' if what.startswith('null') else 'rows_changed: '}{what}"] = number
-    if len(refused) > config.max_refused_share * len(dataset):
-        row, (_, message) = refused[0]
-        raise DataError(
-            f"{source_name}: {len(refused)} of {len(dataset)} rows of the {split} split cannot be used, more than "
-            f"max_refused_share {config.max_refused_share}; row {row}: {message}: repair these rows, or raise it"
+    def tokens(self, part: Any, tools: Any, **options: Any) -> Any:
+        """What the tokenizer makes of text or turns, as TRL calls it; options of the chat template."""
+        if isinstance(part, str):
+            return self.tokenizer(text=part)
+        return self.tokenizer.apply_chat_template(
+            part, tokenize=True, return_dict=True, tools=tools, chat_template=self.template, **options
         )
-    if len(refused) == len(dataset):
-        raise DataError(f"{source_name}: no row of the {split} split can be used; row 0: {refused[0][1][1]}")
-    usable = [row for row, reason in enumerate(why) if not reason]
-    return (read.select(usable) if refused else read).remove_columns(["why", "changes"])
+
+    def continued(self, columns: Mapping[str, Any], sums: Counter[str]) -> tuple[int, list[list[int]]]:
+        """Tokens of the prompt with each response, and where the responses begin: at the first token that the prompt
+        alone has otherwise, which is not always its end."""
+        tools, prompt, texts = columns["tools"], columns["prompt"], [columns[name] for name in self.form.responses]
+        if self.plain:
+            end = self.tokenizer.eos_token
+            texts = [text if text.endswith(end) else text + end for text in texts]
+        head = self.tokens(prompt, tools, add_generation_prompt=True)["input_ids"]
+        ids = [self.tokens(prompt + text, tools)["input_ids"] for text in texts]
+        start = min(common_prefix_length(head, one) for one in ids)
+        sums["rows_changed: end of the prompt taken from the response"] += start < len(head)
+        return start, ids
+
+    def _is_plain(self, dataset: Any) -> bool:
+        """Whether the first row that can be read is plain text."""
+        pads = self.pads(dataset.features)
+        for row in dataset:
+            try:
+                return isinstance(self.read(row, pads, Counter())["prompt"], str)
+            except RowRejected:
+                continue
+        return False
+
+    def _repeats(self, dataset: Any, context: StepContext) -> bool:
+        """Whether the responses of a data set of plain text repeat the prompt, by the first 1,000 rows of a stream;
+        rows that do so by chance are counted."""
+        rows = repeating = 0
+        dataset = dataset.select_columns(self.columns)
+        for row in dataset if isinstance(dataset, Dataset) else dataset.take(BLOCK):
+            texts = [row[name] for name in self.form.responses]
+            usable = all(isinstance(text, str) for text in (row["prompt"], *texts))
+            if usable and any(text != row["prompt"] for text in texts):  # an echo is no sign of either
+                rows += 1
+                repeating += repeats_prompt(row["prompt"], texts)
+        repeats = repeating >= _REPEATING * max(rows, 1)
+        if repeating and not repeats:
+            context.report.counts["train_rows_whose_responses_begin_with_the_prompt"] = repeating
+        return repeats
 
 
-def _row_reader(reader: _Reader, names: list[str], pads: tuple[bool, bool]) -> Callable[..., dict[str, Any]]:
-    empty: dict[str, Any] = {name: "" if reader.plain else [] for name in names} | {"tools": [], "unlearnt": []}
+@dataclass(frozen=True)
+class Block:
+    """Reads, checks, encodes and counts a block of rows: what `datasets.map` calls.
 
-    def read(row: dict[str, Any]) -> dict[str, Any]:
-        changes: Counter[str] = Counter()
-        try:
-            columns = reader.read(row, pads, changes)
-            reader.check(columns, changes)
-        except RowRejected as error:
-            return empty | {"why": json.dumps([error.reason, str(error)]), "changes": "{}"}
-        return columns | {"why": "", "changes": json.dumps(changes)}
+    Attributes:
+        pads: of the data set's columns, as `Reader.pads` says.
+        columns: names of the columns that come back.
+        finish: what is done with the block's encoded rows and the number of its first row.
 
-    return read
+    Returns the columns, `account` (JSON of the block's `Account` in its first row, else "") and `usable`:
+    a block without usable rows is one row that only carries the account.
+    """
+
+    encoder: Encoder
+    pads: tuple[bool, bool]
+    columns: tuple[str, ...]
+    finish: Callable[[dict[str, list[Any]], int], dict[str, list[Any]]] | None = None
+
+    def __call__(self, batch: Mapping[str, list[Any]], numbers: list[int]) -> dict[str, list[Any]]:
+        reader, encoder = self.encoder.reader, self.encoder
+        sums: Counter[str] = Counter(rows_read=len(numbers))
+        account: Account = {"sums": sums, "most": {}, "first": None}
+        rows: list[dict[str, Any]] = []
+        for number, values in zip(numbers, zip(*batch.values(), strict=True), strict=True):
+            changes: Counter[str] = Counter()
+            try:
+                columns = reader.read(dict(zip(batch, values, strict=True)), self.pads, changes)
+                reader.check(columns, changes)
+            except RowRejected as error:
+                sums[f"rows_refused: {error.reason}"] += 1
+                account["first"] = account["first"] or [number, str(error)]
+                continue
+            for what, times in changes.items():
+                null = what.startswith("null")
+                sums[what if null else f"rows_changed: {what}"] += times if null else 1
+            if (row := encoder(columns, account)) is not None:
+                rows.append(row)
+        encoded = {name: [row[name] for row in rows] for name in encoder.features}
+        if self.finish is not None and rows:
+            encoded = self.finish(encoded, numbers[0])
+        size = len(next(iter(encoded.values())))
+        if not size:
+            encoded = {name: [[]] for name in self.columns}
+        more = [""] * (max(size, 1) - 1)
+        return encoded | {"account": [json.dumps(account), *more], "usable": [bool(size)] * max(size, 1)}
 
 
-def weigh(dataset: Dataset, source_name: str, processes: int | None = None) -> Dataset:
-    """Labels without the assistant turns of weight 0.
+def added(total: Account, account: Account) -> Account:
+    """The account of both."""
+    most = {name: max(value, total["most"].get(name, value)) for name, value in account["most"].items()}
+    return {
+        "sums": Counter(total["sums"]) + Counter(account["sums"]),
+        "most": total["most"] | most,
+        "first": total["first"] or account["first"],
+    }
+
+
+def counts_of(account: Account, split: str, encoder: Encoder) -> dict[str, int]:
+    """The counts of a split by the names and in the order of the report."""
+    sums = account["sums"]
+    names = ["rows_read", *sorted((n for n in sums if ":" in n or n.startswith("null")), key=_order), *encoder.names]
+    return {f"{split}_{name}": sums.get(name, 0) for name in names}
+
+
+def _order(name: str) -> tuple[bool, str]:
+    return not name.startswith("rows_refused"), name.removeprefix("rows_changed: ")
+
+
+def check(account: Account, split: str, encoder: Encoder) -> None:
+    """Raises DataError if more rows are refused than `max_refused_share`, naming the first one; what the encoder
+    raises for the others."""
+    sums, reader = account["sums"], encoder.reader
+    read, share = sums["rows_read"], reader.config.max_refused_share
+    refused = sum(number for name, number in sums.items() if name.startswith("rows_refused"))
+    if refused > share * read:
+        row, message = account["first"]
+        raise DataError(
+            f"{reader.source_name}: {refused} of {read} rows of the {split} split cannot be used, more than "
+            f"max_refused_share {share}; row {row}: {message}: repair these rows, or raise it"
+        )
+    if refused == read:
+        raise DataError(f"{reader.source_name}: no row of the {split} split can be used; row 0: {account['first'][1]}")
+    encoder.check(sums, split)
+
+
+def mapped(
+    dataset: Any, encoder: Encoder, more: Mapping[str, Any] = MappingProxyType({}), finish: Any = None, **options: Any
+) -> Any:
+    """The blocks of a data set, of a stream as they are asked for.
 
     Args:
-        dataset: tokenised, with `labels`, and `unlearnt` if some turn is not to be learnt. Each assistant turn is one
-            run of labels, apart from the next by the tokens that open a turn.
-
-    Raises DataError if the template marks other runs than the assistant's turns.
+        more: columns and types that `finish` adds to the encoder's.
+        finish: as of `Block`.
+        options: of `map`.
     """
-    if "unlearnt" not in dataset.column_names:
-        return dataset
-
-    def weigh_row(row: dict[str, Any]) -> dict[str, Any]:
-        if not row["unlearnt"]:
-            return {"labels": row["labels"]}
-        runs = _runs(row["labels"])
-        spoken = sum(turn["role"] == "assistant" for turn in row["messages"])
-        if len(runs) != spoken:
-            raise DataError(
-                f"{source_name}: a row has {spoken} assistant turns, of which some have weight 0, and the chat "
-                f"template marks {len(runs)} stretches as the assistant's: set chat_template: chatml_tools, or drop "
-                "the weights"
-            )
-        labels = list(row["labels"])
-        for number in row["unlearnt"]:
-            first, stop = runs[number]
-            labels[first:stop] = [-100] * (stop - first)
-        return {"labels": labels}
-
-    return dataset.map(weigh_row, num_proc=processes)
+    features = encoder.features | more
+    return dataset.map(
+        Block(encoder, encoder.reader.pads(dataset.features), tuple(features), finish),
+        batched=True,
+        with_indices=True,
+        remove_columns=dataset.column_names,
+        features=Features(features | CARRIED),
+        **options,
+    )
 
 
-def spans(dataset: Dataset, column: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(all values, values per row) of a column of lists, batch by batch.
-
-    [[5, 6], [], [7]]: ([5, 6, 7], [2, 0, 1])
-    """
-    for batch in dataset.select_columns(column).with_format("arrow").iter(1000):
-        lists = batch.column(column).combine_chunks()
-        yield lists.flatten().to_numpy(zero_copy_only=False), lists.value_lengths().to_numpy(zero_copy_only=False)
-
-
-def within(lengths: np.ndarray, limit: int) -> np.ndarray:
-    """For every value of a batch of `spans`, whether it is among the first `limit` of its row."""
-    starts = np.cumsum(lengths) - lengths
-    return np.asarray(np.arange(lengths.sum()) - np.repeat(starts, lengths) < limit)
-
-
-def _runs(labels: list[int]) -> list[tuple[int, int]]:
-    """(first, stop) of every stretch of labels that are learnt."""
-    learnt = [False, *(label != -100 for label in labels), False]
-    edges = [place for place, (before, now) in enumerate(pairwise(learnt)) if before != now]
-    return list(zip(edges[::2], edges[1::2], strict=True))
+def prepare(dataset: Dataset, split: str, encoder: Encoder, context: StepContext) -> tuple[Dataset, Account]:
+    """The rows of a split to train on, counted in the report, and their account. Raises as `check`."""
+    reader = encoder.reader
+    rendering = reader.tokenizer.chat_template, reader.template, reader.controls.key, _loop.name(context, "model")
+    key = [_VERSION, dataset._fingerprint, reader.form, reader.plain, reader.repeats, rendering, encoder.key]
+    processes, title = processes_of(reader.config), f"Preparing {split} rows"
+    rows = mapped(dataset, encoder, new_fingerprint=Hasher.hash(key), num_proc=processes, desc=title)
+    texts = rows.data.column("account")
+    account = NOTHING
+    for text in texts.filter(pc.not_equal(texts, "")).to_pylist():
+        account = added(account, json.loads(text))
+    context.report.counts |= counts_of(account, split, encoder)
+    check(account, split, encoder)
+    usable = rows.data.column("usable").to_numpy()
+    return (rows if usable.all() else rows.select(np.flatnonzero(usable))).remove_columns([*CARRIED]), account

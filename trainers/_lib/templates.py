@@ -53,8 +53,9 @@ def check_end(tokenizer: Any, model: str) -> None:
         raise UsageError(f"the tokenizer of model {model} has no eos token to end plain text with: set one")
 
 
-def check_template(tokenizer: Any, *, tools: bool, assistant_mask: bool, model: str) -> None:
-    """Refuse a template that cannot do what the data needs, before anything is trained.
+def check_template(tokenizer: Any, *, tools: bool, assistant_mask: bool, model: str) -> str | None:
+    """Refuse a template that cannot do what the data needs, before anything is trained. Returns TRL's marked variant
+    to tokenize with if the tokenizer's own does not mark assistant turns and they are to be told apart.
 
     Args:
         tokenizer: the model's tokenizer, its template already chosen.
@@ -86,9 +87,10 @@ def check_template(tokenizer: Any, *, tools: bool, assistant_mask: bool, model: 
         from trl.chat_template_utils import get_training_chat_template
 
         try:
-            get_training_chat_template(tokenizer)
+            return get_training_chat_template(tokenizer)
         except ValueError as error:
             raise UsageError(
                 f"the chat template of {model} does not mark assistant turns with {{% generation %}}, so "
                 f"assistant_only_loss cannot tell them apart: {REMEDY}"
             ) from error
+    return None

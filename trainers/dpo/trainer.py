@@ -1,15 +1,14 @@
 """TRL's DPOTrainer with cut pairs accounted for and checkpoints that prove themselves."""
 
-import copy
+from collections.abc import Mapping
 from typing import Any
 
 import trl
-from datasets import Dataset
+from datasets import List, Value
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
 from .._lib import chat, loop, rows
-from .._lib import model as models
 from .._lib.report import TOKEN_ACCURACY
 from . import DPOConfig
 
@@ -26,32 +25,47 @@ class DPOTrainer(chat.ChatMixin, trl.DPOTrainer):
     )  # fmt: skip
     final_metrics = ("eval_mean_token_accuracy", "eval_rewards/accuracies")
 
-    def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
-        whole = copy.copy(args)
-        whole.max_length = None
-        pairs = super()._prepare_dataset(dataset, processing_class, whole, dataset_name)
-        config, counts = self.config, self.context.report.counts
-        left = [config.max_length - len(ids) for ids in pairs["prompt_ids"]]
-        longest = [max(len(c), len(r)) for c, r in zip(pairs["chosen_ids"], pairs["rejected_ids"], strict=True)]
-        usable = [i for i, tokens in enumerate(left) if tokens > 0]
-        full = len(pairs) - len(usable)
-        counts |= {
-            f"{dataset_name}_rows_cut_at_max_length": sum(n > m for n, m in zip(longest, left, strict=True)),
-            f"{dataset_name}_rows_without_room_for_a_response": full,
-        }
-        if full > config.max_cut_share * len(pairs) or not usable:
+    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        return dataset  # it comes with tokens
+
+
+class Pairs(rows.Encoder):
+    """Tokens of a pair, as TRL's preparation gives them; a pair whose prompt fills `max_length` is left out."""
+
+    features = dict.fromkeys(("prompt_ids", "chosen_ids", "rejected_ids"), List(Value("int32")))
+    names = ("rows", "rows_with_equal_chosen_and_rejected", "rows_cut_at_max_length",
+             "rows_without_room_for_a_response", "rows_used")  # fmt: skip
+
+    def __init__(self, reader: rows.Reader) -> None:
+        super().__init__(reader)
+        self.config: Any = reader.config
+        self.key = self.config.max_length
+
+    def __call__(self, columns: dict[str, Any], account: rows.Account) -> dict[str, Any] | None:
+        sums, most, limit = account["sums"], account["most"], self.config.max_length
+        start, pair = self.reader.continued(columns, sums)
+        tokens = max(map(len, pair))
+        sums.update({
+            "rows": 1, "rows_with_equal_chosen_and_rejected": columns["chosen"] == columns["rejected"],
+            "rows_cut_at_max_length": tokens > limit, "rows_without_room_for_a_response": start >= limit,
+            "rows_used": start < limit,
+        })  # fmt: skip
+        if start >= limit:
+            return None
+        most["id"] = max(most.get("id", -1), *(max(ids[:limit]) for ids in pair))
+        most["length"] = max(most.get("length", 0), min(tokens, limit))
+        chosen, rejected = pair
+        return {"prompt_ids": chosen[:start], "chosen_ids": chosen[start:], "rejected_ids": rejected[start:]}
+
+    def check(self, sums: Mapping[str, int], split: str) -> None:
+        total, full = sums["rows"], sums.get("rows_without_room_for_a_response", 0)
+        if total == sums.get("rows_with_equal_chosen_and_rejected"):
+            raise DataError(f"chosen and rejected are equal in every row of the {split} split")
+        if full > self.config.max_cut_share * total or full == total:
             raise UsageError(
-                f"in {full} of {len(pairs)} pairs of the {dataset_name} split the prompt alone "
-                f"fills max_length {config.max_length}: raise max_length or max_cut_share"
+                f"in {full} of {total} pairs of the {split} split the prompt alone "
+                f"fills max_length {self.config.max_length}: raise max_length or max_cut_share"
             )
-        counts[f"{dataset_name}_rows_used"] = len(usable)
-        pairs = pairs.select(usable) if full else pairs
-        for column in ("chosen_ids", "rejected_ids"):
-            ids = (a + b for a, b in zip(pairs["prompt_ids"], pairs[column], strict=True))
-            models.check_sequences(
-                ids, config.max_length, self._model_to_train, processing_class, loop.name(self.context, "model")
-            )
-        return pairs
 
 
 def fit(config: DPOConfig, context: StepContext, trainer_class: type[DPOTrainer] = DPOTrainer) -> DPOTrainer:
@@ -65,14 +79,6 @@ def fit(config: DPOConfig, context: StepContext, trainer_class: type[DPOTrainer]
             )
         return rows.Form(prompt="prompt" in columns, responses=("chosen", "rejected"))
 
-    def select(dataset: Dataset, split: str, _: rows.Form) -> Dataset:
-        same = sum(c == r for c, r in zip(dataset["chosen"], dataset["rejected"], strict=True))
-        counts = {f"{split}_rows": len(dataset), f"{split}_rows_with_equal_chosen_and_rejected": same}
-        context.report.counts |= counts
-        if same == len(dataset):
-            raise DataError(f"chosen and rejected are equal in every row of the {split} split")
-        return dataset
-
     def arguments(_: rows.Form, **common: Any) -> trl.DPOConfig:
         return trl.DPOConfig(
             **common,
@@ -82,5 +88,5 @@ def fit(config: DPOConfig, context: StepContext, trainer_class: type[DPOTrainer]
             precompute_ref_log_probs=config.precompute_ref_log_probs,
         )
 
-    trainer: DPOTrainer = chat.fit(config, context, trainer_class, arguments, form_of, select)
+    trainer: DPOTrainer = chat.fit(config, context, trainer_class, arguments, form_of, Pairs)
     return trainer

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from ...hub_sync.settings import Settings
 from ...hub_sync.step import Size
-from .._lib.config import BaseTrainingConfig, Schedule
+from .._lib.config import Schedule, StreamingConfig
 
 # Follow from the tokenizer or have settings of their own.
 TAKEN = {
@@ -42,7 +42,7 @@ class TokenizerSettings(Settings):
         return self
 
 
-class PretrainConfig(BaseTrainingConfig):
+class PretrainConfig(StreamingConfig):
     """Settings of pre-training; names as in `transformers.TrainingArguments`.
 
     Optimiser defaults are those of the pre-training runs of arXiv 2411.19574: AdamW(0.9, 0.95),
@@ -70,10 +70,6 @@ class PretrainConfig(BaseTrainingConfig):
         "rows with `targets`, which are padded to the longest of their batch.",
     )
     add_bos: bool = Field(False, description="Begin documents with the tokenizer's bos token; they always end in eos.")
-    streaming: bool = Field(False, description="Tokenise and pack while training, without a copy; needs max_steps.")
-    shuffle_block: int | None = Field(
-        None, ge=1, description="Streaming: rows are shuffled in blocks of so many; 1: not at all; null: 1,000 (ours)."
-    )
 
     # Optimisation
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate (the paper's).")
@@ -101,12 +97,6 @@ class PretrainConfig(BaseTrainingConfig):
     @model_validator(mode="after")
     def _every_setting_acts(self) -> Self:
         self._check_architecture()
-        if self.streaming and self.max_steps < 1:
-            raise ValueError("streaming has no end of its own: set max_steps")
-        if self.streaming and self.num_train_epochs != 1:
-            raise ValueError("streaming runs for max_steps, however many passes that is: drop num_train_epochs")
-        if self.shuffle_block is not None and not self.streaming:
-            raise ValueError("shuffle_block is for streaming: without it all rows are shuffled; drop it")
         if self.fsdp and (self.use_cpu or self.device == "cpu"):
             raise ValueError("fsdp shards over accelerators: drop fsdp or use_cpu (device: cpu)")
         if self.fsdp and self.save_dtype:

@@ -8,24 +8,19 @@ A document longer than a row is read in windows. Each begins with the last token
 but the document's first is predicted exactly once; but what the window before said is not seen.
 """
 
-import json
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Features, List, Value
-from torch.utils.data import IterableDataset
 
 from ...hub_sync.errors import DataError, UsageError
 from .tokenizer import UNKNOWN
 
 UNSCORED = -100
-STREAM = "stream.json"
 # Documents that are packed together, best fit first: datasets' batch, within which TRL's packer works.
 BLOCK = 1000
 
@@ -146,11 +141,7 @@ class Reader:
 
 def check_columns(rows: Any, source_name: str) -> bool:
     """True where rows have `targets`. Raises DataError where there is no `text`, or columns have other types."""
-    features = rows.features or {}
-    if not features:
-        raise DataError(
-            f"{source_name}: its files do not say what columns there are: set streaming: false, or use Parquet"
-        )
+    features = rows.features
     if "text" not in features:
         raise DataError(f"{source_name} has no column `text`: its columns are {', '.join(sorted(features))}")
     for name, form in {"text": "a string", "targets": "a list of strings"}.items():
@@ -193,18 +184,6 @@ def pack(pieces: Any, read: Reader, packing: bool) -> Any:
 
 def _lengths(batch: dict[str, list[Any]]) -> dict[str, list[list[int]]]:
     return {"seq_lengths": [[len(ids)] for ids in batch["input_ids"]]}
-
-
-def shuffled(rows: Any, seed: int, epoch: int, block: int) -> Any:
-    """The rows of a stream, shuffled within blocks of `block`. Which way follows from seed, epoch and block alone.
-    datasets' own shuffle of a stream keeps its buffer to itself, so what was in it would be lost on a resume."""
-    if block == 1:
-        return rows
-
-    def permute(table: Any, numbers: list[int]) -> Any:
-        return table.take(np.random.default_rng([seed, epoch, numbers[0]]).permutation(len(table)))
-
-    return rows.with_format("arrow").map(permute, with_indices=True, batched=True, batch_size=block).with_format(None)
 
 
 def count(documents: int, pieces: Any, rows: Any, read: Reader, split: str) -> dict[str, int]:
@@ -269,51 +248,3 @@ class Collator:
             "shift_labels": aligned,
             "tokens": torch.tensor([len(row["input_ids"]) for row in rows]),
         }
-
-
-class PackedStream(IterableDataset):
-    """Packed rows without end: pass after pass over the files, in an order that follows from seed and pass.
-
-    datasets says where it stands in a chain of files, batches and packed rows, and goes on from there; here that is
-    noted with every row handed out, because the loader asks for rows before they are trained on.
-
-    Args:
-        rows: `datasets.IterableDataset` of what `data.pack` gives.
-        seed: of the order within blocks.
-        block: rows per block.
-        ahead: how many rows may have been handed out that are not trained on yet.
-    """
-
-    def __init__(self, rows: Any, seed: int, block: int, ahead: int) -> None:
-        self._rows, self._seed, self._block = rows, seed, block
-        self._from: dict[str, Any] = {"row": 0, "pass": 0, "state": None}
-        self._places: deque[dict[str, Any]] = deque(maxlen=ahead + 1)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        number, turn, state = self._from["row"], self._from["pass"], self._from["state"]
-        self._places.clear()
-        while True:
-            rows = shuffled(self._rows, self._seed, turn, self._block)
-            if state is not None:
-                rows.load_state_dict(state)
-            handed_out = 0
-            for row in rows:
-                handed_out += 1
-                number += 1
-                self._places.append({"row": number, "pass": turn, "state": rows.state_dict()})
-                yield row
-            if not handed_out and state is None:
-                raise DataError("the train split has no row that could be trained on")
-            turn, state = turn + 1, None
-
-    def place(self, row: int) -> dict[str, Any]:
-        """Where the stream stood when `row` rows had been handed out since the very beginning."""
-        return next(place for place in (self._from, *self._places) if place["row"] == row)
-
-    def save(self, folder: Path, row: int) -> None:
-        """Write the place after `row` rows into a checkpoint."""
-        (folder / STREAM).write_text(json.dumps(self.place(row)), encoding="utf-8")
-
-    def restore(self, folder: Path) -> None:
-        """Go on where the checkpoint's training stood."""
-        self._from = json.loads((folder / STREAM).read_text(encoding="utf-8"))

@@ -6,7 +6,6 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -24,12 +23,12 @@ from .. import architectures
 from .._lib import callbacks as _callbacks
 from .._lib import loop as _loop
 from .._lib import model as _model
+from .._lib import stream as _stream
 from . import data, tokenizer
 from .config import PretrainConfig
 from .model import architecture_table, check, check_labels
 from .model import load as load_model
 
-SHUFFLE_BLOCK = 1000
 GIB = 1 << 30
 
 
@@ -39,10 +38,8 @@ class _Trainer(transformers.Trainer):
     model: Any
     eval_dataset: Any
     data_collator: Any
-    stream: data.PackedStream | None = None
     no_decay: tuple[str, ...] = ()
     rate_factors: Mapping[str, float] = MappingProxyType({})
-    _random_state_of: str | None = None
     _measured: tuple[int, dict[str, float]] = (-1, {})
 
     @property
@@ -54,10 +51,6 @@ class _Trainer(transformers.Trainer):
         """The batches of one optimiser step; counts their tokens."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         tokens = sum(batch.pop("tokens").sum() for batch in batches)
-        if self._random_state_of is not None:
-            # The loader draws a number when it begins, which an uninterrupted training did long before this step.
-            self._load_rng_state(self._random_state_of)
-            self._random_state_of = None
         if batches:
             self.state.num_input_tokens_seen += int(self.accelerator.reduce(tokens, "sum").item())
         return batches, items
@@ -144,26 +137,6 @@ class _Trainer(transformers.Trainer):
                 )
         return optimizer
 
-    # What a stream needs: its place in every checkpoint.
-
-    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if self.stream is not None and resume_from_checkpoint:
-            self.stream.restore(Path(resume_from_checkpoint))
-            self._random_state_of = str(resume_from_checkpoint)
-        return super().train(resume_from_checkpoint, *args, **kwargs)
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        if self.stream is not None and self.args.should_save:
-            step = self.state.global_step
-            folder = Path(self._get_output_dir(trial)) / f"checkpoint-{step}"
-            self.stream.save(folder, step * self.rows_per_step)
-
-    @property
-    def rows_per_step(self) -> int:
-        """Rows of one optimiser step, over all processes."""
-        return self._train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
-
 
 class PretrainTrainer(_loop.CheckpointMixin, _Trainer):
     """transformers' trainer with checkpoints that prove themselves. A method subclasses it and overrides `prepare`."""
@@ -208,7 +181,6 @@ def fit(
             "disable_tqdm": True,
             "remove_unused_columns": False,
             "logging_nan_inf_filter": False,
-            "ignore_data_skip": config.streaming,
             "torch_compile": config.torch_compile,
         }
     )
@@ -243,11 +215,10 @@ def fit(
     net.config.use_cache = True  # as it is published; training never caches
     trainer.no_decay, trainer.rate_factors = config.no_decay, config.learning_rate_factors
     if config.streaming:
-        # The loader is at most one turn of all processes ahead of the step that is trained.
-        ahead = trainer.rows_per_step + 2 * trainer._train_batch_size * arguments.world_size
-        block = SHUFFLE_BLOCK if config.shuffle_block is None else config.shuffle_block
-        seed = config.seed if config.data_seed is None else config.data_seed
-        trainer.stream = trainer.train_dataset = data.PackedStream(rows["train"], seed, block, ahead)
+        packed, seed, block = rows["train"], _stream.seed_of(config), _stream.block_of(config)
+        trainer.follow(
+            lambda ahead: _stream.PackedStream(lambda turn: _stream.shuffled(packed, seed, turn, block), ahead)
+        )
     trainer.prepare(config, context)
     trainer.add_callback(_Begin(trainer))
     drawn = sys.stderr.isatty() and _loop.logger.isEnabledFor(logging.INFO)
@@ -291,9 +262,7 @@ def _describe(trainer: PretrainTrainer, config: PretrainConfig, context: StepCon
     for key in ("eval_perplexity", "eval_accuracy"):
         if key in final:
             report.metrics[key] = final[key]
-    if trainer.stream is not None:
-        report.metrics["epochs"] = trainer.stream.place(trainer.state.global_step * trainer.rows_per_step)["pass"]
-    elif trainer.data_collator.width:
+    if trainer.stream is None and trainer.data_collator.width:
         report.metrics["share_of_padding"] = 1 - counts["train_tokens"] / (counts["train_rows"] * config.max_length)
     report.tables.append(architecture_table(net, config))
     architectures.describe(net, report)

@@ -11,18 +11,18 @@ Every row is accounted for: cut ones and ones without a supervised token are cou
 there are too many of the latter. Killed at any moment and started again, a run ends with the same bytes.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ...hub_sync.context import StepContext
-from .._lib.config import LoraSettings, TrainingConfig
+from .._lib.config import LoraSettings, StreamingConfig, TrainingConfig
 from .._lib.launch import run
 
 __all__ = ["LoraSettings", "SFTConfig", "train"]
 
 
-class SFTConfig(TrainingConfig):
+class SFTConfig(TrainingConfig, StreamingConfig):
     """Settings of supervised fine-tuning; names as in `trl.SFTConfig`."""
 
     packing: bool = Field(False, description="Fill sequences of max_length with several rows, kept apart.")
@@ -36,6 +36,12 @@ class SFTConfig(TrainingConfig):
         description="Refuse to train where more of the rows than this have no supervised token; "
         "fewer are left out and counted. Our choice.",
     )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _one_process_reads_a_stream(self) -> Self:
+        if self.streaming and self.dataset_num_proc > 1:
+            raise ValueError("streaming reads rows in the training's own process: drop dataset_num_proc")
+        return self
 
 
 def train(config: SFTConfig, context: StepContext) -> None:

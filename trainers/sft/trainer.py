@@ -1,19 +1,20 @@
 """TRL's SFTTrainer with every row accounted for and checkpoints that prove themselves."""
 
-import copy
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import trl
-from datasets import Dataset
+from datasets import List, Value
+from trl.chat_template_utils import is_chat_template_stop_token_trained
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
 from .._lib import chat, loop, rows
-from .._lib import model as models
-from .._lib.config import processes_of
 from .._lib.report import TOKEN_ACCURACY
 from . import SFTConfig
+
+UNSCORED = -100
 
 
 class SFTTrainer(chat.ChatMixin, trl.SFTTrainer):
@@ -21,21 +22,6 @@ class SFTTrainer(chat.ChatMixin, trl.SFTTrainer):
 
     curves = (TOKEN_ACCURACY,)
     final_metrics = ("eval_mean_token_accuracy",)
-
-    def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, packing: bool, *rest: Any) -> Any:
-        # Once without cutting and packing, to count; the second pass finds the rows tokenized.
-        whole = copy.copy(args)
-        whole.max_length, whole.shuffle_dataset = None, False
-        tokenized = super()._prepare_dataset(dataset, processing_class, whole, False, *rest)
-        tokenized = rows.weigh(tokenized, loop.name(self.context, "dataset"), args.dataset_num_proc)
-        checked = account(tokenized, str(rest[-1]), self.config, self.context)
-        models.check_extremes(
-            *_extremes(checked, self.config.max_length), self._model_to_train, processing_class,
-            loop.name(self.context, "model"),
-        )  # fmt: skip
-        # Cutting or packing would read and write the conversations once more each time.
-        checked = checked.select_columns(["input_ids", "labels"])
-        return super()._prepare_dataset(checked, processing_class, args, packing, *rest)
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -46,6 +32,74 @@ class SFTTrainer(chat.ChatMixin, trl.SFTTrainer):
         if self.accelerator.device.type != "cpu" or not plain:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         return loop.loss_of_supervised(self, model, inputs, num_items_in_batch)
+
+
+class Tokens(rows.Encoder):
+    """Tokens of a row and their labels, as TRL's preparation gives them, cut at `max_length`; a row without a
+    supervised token is left out."""
+
+    names: tuple[str, ...] = ("rows", "rows_cut_at_max_length", "rows_without_supervised_token", "rows_used", "tokens",
+                              "supervised_tokens")  # fmt: skip
+
+    def __init__(self, reader: rows.Reader) -> None:
+        super().__init__(reader)
+        self.features = {"input_ids": List(Value("int32")), "labels": List(Value("int32"))}
+        self.config: Any = reader.config
+        self.key = self.config.max_length, self.config.completion_only_loss
+        if not reader.form.weighted:
+            return
+        self.names = ("rows_without_assistant_turn", *self.names)
+        if not is_chat_template_stop_token_trained(reader.tokenizer, chat_template=reader.template):
+            loop.logger.warning(
+                "the chat template leaves the end of assistant turns out of what is learnt: set chat_template: "
+                "chatml_tools, or assistant_only_loss: false"
+            )
+
+    def __call__(self, columns: dict[str, Any], account: rows.Account) -> dict[str, Any] | None:
+        sums, most, limit = account["sums"], account["most"], self.config.max_length
+        if self.reader.form.weighted and not _answers(columns["messages"]):
+            sums["rows_without_assistant_turn"] += 1
+            return None
+        ids, learnt = self._tokens(columns, sums)
+        labels = [i if is_learnt else UNSCORED for i, is_learnt in zip(ids, learnt, strict=True)]
+        if columns["unlearnt"]:
+            labels = without_turns(labels, columns["unlearnt"], _answers(columns["messages"]), self.reader.source_name)
+        cut, labels = ids[:limit], labels[:limit]
+        supervised = len(labels) - labels.count(UNSCORED)
+        sums.update({
+            "rows": 1, "rows_cut_at_max_length": len(ids) > limit, "rows_without_supervised_token": not supervised,
+            "rows_used": bool(supervised), "tokens": len(cut), "supervised_tokens": supervised,
+        })  # fmt: skip
+        if not supervised:
+            return None
+        most["id"], most["length"] = max(most.get("id", -1), max(cut)), max(most.get("length", 0), len(cut))
+        return {"input_ids": cut, "labels": labels}
+
+    def _tokens(self, columns: Mapping[str, Any], sums: Any) -> tuple[list[int], Sequence[int]]:
+        """All tokens of a row, and for each 1 if it is supervised."""
+        reader = self.reader
+        if reader.form.messages:
+            options = {"return_assistant_tokens_mask": True} if reader.form.weighted else {}
+            encoded = reader.tokens(columns["messages"], columns["tools"], **options)
+            return encoded["input_ids"], encoded.get("assistant_masks", [1] * len(encoded["input_ids"]))
+        start, [ids] = reader.continued(columns, sums)
+        return ids, [int(not self.config.completion_only_loss)] * start + [1] * (len(ids) - start)
+
+    def check(self, sums: Mapping[str, int], split: str) -> None:
+        total, limit = sums.get("rows", 0), self.config.max_length
+        idle, share = sums.get("rows_without_supervised_token", 0), self.config.max_unsupervised_share
+        if not total:
+            raise DataError(f"no row of the {split} split has an assistant turn: nothing to learn from")
+        if idle == total:
+            raise DataError(
+                f"no row of the {split} split has a supervised token within max_length {limit}: "
+                "raise max_length, or look at the chat template"
+            )
+        if idle > share * total:
+            raise UsageError(
+                f"{idle} of {total} rows of the {split} split have no supervised token within max_length "
+                f"{limit}, more than max_unsupervised_share {share}: raise one of the two"
+            )
 
 
 def fit(config: SFTConfig, context: StepContext, trainer_class: type[SFTTrainer] = SFTTrainer) -> SFTTrainer:
@@ -61,79 +115,45 @@ def fit(config: SFTConfig, context: StepContext, trainer_class: type[SFTTrainer]
         marked = whole is not None and config.assistant_only_loss
         return rows.Form(whole, responses=() if whole else ("completion",), weighted=marked)
 
-    def select(dataset: Dataset, split: str, form: rows.Form) -> Dataset:
-        return _with_assistant_turn(dataset, split, context, config) if form.weighted else dataset
-
-    def arguments(form: rows.Form, **common: Any) -> trl.SFTConfig:
+    def arguments(_: rows.Form, **common: Any) -> trl.SFTConfig:
+        # Rows come with tokens and labels: what is supervised is decided.
         return trl.SFTConfig(
             **common,
             packing=config.packing,
             eval_packing=False,
-            assistant_only_loss=form.weighted,
-            completion_only_loss=config.completion_only_loss and form.messages is None,
             loss_type=config.loss_type,
+            dataset_kwargs={"skip_prepare_dataset": True},
         )
 
-    trainer: SFTTrainer = chat.fit(config, context, trainer_class, arguments, form_of, select)
+    trainer: SFTTrainer = chat.fit(config, context, trainer_class, arguments, form_of, Tokens)
     return trainer
 
 
-def _with_assistant_turn(dataset: Dataset, split: str, context: StepContext, config: SFTConfig) -> Dataset:
-    """Leave out conversations without an assistant turn: TRL would stop at the first of them."""
-    spoken = dataset.filter(
-        lambda turns: any(turn["role"] == "assistant" for turn in turns),
-        input_columns="messages",
-        num_proc=processes_of(config),
-    )
-    context.report.counts[f"{split}_rows_without_assistant_turn"] = len(dataset) - len(spoken)
-    if not len(spoken):
-        raise DataError(f"no row of the {split} split has an assistant turn: nothing to learn from")
-    return spoken
+def _answers(turns: list[dict[str, Any]]) -> int:
+    return sum(turn["role"] == "assistant" for turn in turns)
 
 
-def _extremes(dataset: Dataset, limit: int) -> tuple[int, int]:
-    """The largest token id, and the number of tokens of the longest row, within the first `limit` of every row."""
-    largest, longest = -1, 0
-    for ids, lengths in rows.spans(dataset, "input_ids"):
-        largest = max(largest, int(ids[rows.within(lengths, limit)].max(initial=-1)))
-        longest = max(longest, int(np.minimum(lengths, limit).max(initial=0)))
-    return largest, longest
-
-
-def account(dataset: Dataset, split: str, config: SFTConfig, context: StepContext) -> Dataset:
-    """Count cut and unsupervised rows of a tokenized split, and leave out the latter.
+def without_turns(labels: list[int], unlearnt: Sequence[int], turns: int, source_name: str) -> list[int]:
+    """Labels without the assistant turns of weight 0.
 
     Args:
-        dataset: columns `input_ids` and `labels`, each a list of token ids; -100 marks unsupervised tokens.
+        labels: each assistant turn is one run, apart from the next by the tokens that open a turn.
+        unlearnt: numbers of the turns that are not learnt.
+        turns: assistant turns of the row.
+
+    Raises DataError if the template marks other runs than the assistant's turns.
     """
-    limit = config.max_length
-    cut = tokens = supervised = first = 0
-    usable: list[int] = []
-    for labels, lengths in rows.spans(dataset, "labels"):  # as many as input_ids
-        learnt = (labels != -100) & rows.within(lengths, limit)
-        row_of = np.repeat(np.arange(len(lengths)), lengths)
-        cut += int((lengths > limit).sum())
-        tokens += int(np.minimum(lengths, limit).sum())
-        supervised += int(learnt.sum())
-        usable += (first + np.unique(row_of[learnt])).tolist()
-        first += len(lengths)
-    idle = len(dataset) - len(usable)
-    context.report.counts |= {
-        f"{split}_rows": len(dataset),
-        f"{split}_rows_cut_at_max_length": cut,
-        f"{split}_rows_without_supervised_token": idle,
-        f"{split}_rows_used": len(usable),
-        f"{split}_tokens": tokens,
-        f"{split}_supervised_tokens": supervised,
-    }
-    if not usable:
+    learnt = [False, *(label != UNSCORED for label in labels), False]
+    edges = [place for place, (before, now) in enumerate(pairwise(learnt)) if before != now]
+    runs = list(zip(edges[::2], edges[1::2], strict=True))
+    if len(runs) != turns:
         raise DataError(
-            f"no row of the {split} split has a supervised token within max_length {limit}: "
-            "raise max_length, or look at the chat template"
+            f"{source_name}: a row has {turns} assistant turns, of which some have weight 0, and the chat "
+            f"template marks {len(runs)} stretches as the assistant's: set chat_template: chatml_tools, or drop "
+            "the weights"
         )
-    if idle > config.max_unsupervised_share * len(dataset):
-        raise UsageError(
-            f"{idle} of {len(dataset)} rows of the {split} split have no supervised token within max_length "
-            f"{limit}, more than max_unsupervised_share {config.max_unsupervised_share}: raise one of the two"
-        )
-    return dataset if not idle else dataset.select(usable)
+    labels = list(labels)
+    for number in unlearnt:
+        first, stop = runs[number]
+        labels[first:stop] = [UNSCORED] * (stop - first)
+    return labels

@@ -15,10 +15,12 @@ SETTINGS: dict[str, tuple[str, dict]] = {
     # A step too many after a kill at the very end changes nothing where the rate has fallen to 0, but here it would.
     "constant": ("sft", {"lr_scheduler_type": "constant"}),
     "packed": ("sft", {"packing": True, "max_length": 400}),
+    # The second pass is begun within 6 steps of 4 rows.
+    "stream": ("sft", {"streaming": True, "shuffle_block": 7, "gradient_accumulation_steps": 3}),
 }
 QUICK_CASES = [
     "sft-half_an_optimizer", "sft-before_the_manifest", "sft-three_times", "sft-sigterm", "dpo-before_the_first_checkpoint",
-    "constant-while_publishing",
+    "constant-while_publishing", "stream-three_times",
 ]  # fmt: skip
 SLOW_CASES = [f"{setting}-{kill}" for setting in SETTINGS for kill in KILLS if f"{setting}-{kill}" not in QUICK_CASES]
 

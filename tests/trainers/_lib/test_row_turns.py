@@ -24,6 +24,13 @@ PAIR = _rows.Form(responses=("completion",))
 PREFERENCE = _rows.Form(responses=("chosen", "rejected"))
 
 
+class AsRead(_rows.Encoder):
+    """Rows as the reader gives them."""
+
+    def __call__(self, columns: dict[str, Any], _: _rows.Account) -> dict[str, Any]:
+        return columns
+
+
 def prepare(
     folder: Path, rows: list[dict[str, Any]], form: _rows.Form = WHOLE, template: str | None = None, **settings: Any
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
@@ -35,8 +42,13 @@ def prepare(
     tokenizer = settings.pop("tokenizer", None) or make_tokenizer(template or CHATML_TOOLS.read_text())
     step = context(folder, {"dataset": folder, "model": folder})
     config = SFTConfig(**{"max_refused_share": 0.0} | settings)
-    splits = _rows.prepare({"train": dataset}, form, tokenizer, config, step)
-    return splits["train"].to_list(), step.report.counts
+    encoder = AsRead(_rows.Reader(dataset, form, tokenizer, config, step))
+    turns = Value("string") if encoder.reader.plain else List(Json())
+    encoder.features = dict.fromkeys(encoder.reader.columns, turns) | dict.fromkeys(
+        ("tools", "unlearnt"), List(Json())
+    )
+    usable, _ = _rows.prepare(dataset, "train", encoder, step)
+    return usable.to_list(), step.report.counts
 
 
 def said(call: dict[str, Any]) -> list[dict[str, Any]]:

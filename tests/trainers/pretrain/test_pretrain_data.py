@@ -15,8 +15,8 @@ from pretrain_parts import documents, save, sequences
 from trainer_parts import make_tokenizer
 
 from hubwright.hub_sync.errors import DataError, UsageError
+from hubwright.trainers._lib.stream import PackedStream, shuffled
 from hubwright.trainers.pretrain import data, tokenizer
-from hubwright.trainers.pretrain.data import PackedStream
 
 UNSCORED = data.UNSCORED
 
@@ -160,7 +160,8 @@ def stream(folder: Path, words: Any, block: int = 10, ahead: int = 1000, seed: i
 
     read = reader(words, length=32)
     rows = datasets.load_dataset(str(folder), split="train", streaming=True).select_columns(["text"])
-    return PackedStream(data.pack(data.tokenise(rows, read), read, packing=True), seed, block, ahead)
+    packed = data.pack(data.tokenise(rows, read), read, packing=True)
+    return PackedStream(lambda turn: shuffled(packed, seed, turn, block), ahead)
 
 
 def test_a_stream_has_the_rows_of_a_cached_data_set_in_an_order_of_its_own(

@@ -18,7 +18,6 @@ from hubwright.trainers._lib import loop as _loop
 from hubwright.trainers._lib import model as _model
 from hubwright.trainers._lib import output as _output
 from hubwright.trainers._lib.templates import CHATML_TOOLS
-from hubwright.trainers.sft.trainer import account
 
 Capture = Callable[..., Any]
 
@@ -95,6 +94,31 @@ def test_completion_alone_is_supervised(prepared: Capture, model: Path, drills: 
     for index in range(4):
         expected = rows[index]["completion"][0]["content"] + "<|im_end|>\n"
         assert supervised(trainer, trainer.train_dataset[index]) == [expected]
+
+
+@pytest.mark.parametrize("form", ["tools", "turns", "text"])
+def test_tokens_and_labels_are_those_of_trl(prepared: Capture, model: Path, tmp_path: Path, form: str) -> None:
+    import datasets
+    import trl
+
+    if form == "tools":
+        data = save_tools(tmp_path / "data", [tool_conversation(n) for n in range(4)])
+    elif form == "turns":
+        data = save_drills(tmp_path / "data")
+    else:
+        data = tmp_path / "data"
+        texts = [{"prompt": f"{n} and {n} is", "completion": f" {2 * n}"} for n in range(9)]
+        data.mkdir()
+        datasets.Dataset.from_list(texts).to_parquet(str(data / "train.parquet"))
+    settings = {"chat_template": "chatml_tools"} if form == "tools" else {}
+    ours, _ = prepared({"model": model, "dataset": data}, max_length=900, **settings)
+    arguments = trl.SFTConfig(
+        str(tmp_path / "trl"), max_length=900, assistant_only_loss=form == "tools", use_cpu=True, bf16=False
+    )
+    rows = datasets.load_dataset(str(data), split="train", cache_dir=str(tmp_path / "cache"))
+    theirs = trl.SFTTrainer(ours.model, arguments, train_dataset=rows, processing_class=ours.processing_class)
+    for column in ("input_ids", "labels"):
+        assert ours.train_dataset[column][:] == theirs.train_dataset[column][:]
 
 
 def test_rows_that_are_cut_or_unsupervised_are_counted(prepared: Capture, model: Path, tmp_path: Path) -> None:
@@ -339,17 +363,19 @@ def test_settings_are_checked_without_torch() -> None:
         sft.SFTConfig(learning_rte=1.0)
 
 
-def test_account_row_of_exactly_max_length_is_not_cut_and_share_is_inclusive(tmp_path: Path) -> None:
+def test_row_of_exactly_max_length_is_not_cut_and_share_is_inclusive(
+    prepared: Capture, model: Path, tmp_path: Path
+) -> None:
     """What fills max_length to the last token is whole, and as many idle rows as the share allows may be left out."""
     from datasets import Dataset
 
-    ids = [[1] * 16, [1] * 17, *[[1] * 4] * 18]
-    labels = [[*[-100] * 15, 1], [-100] * 17, *[[1] * 4] * 18]  # the second learns nothing
-    step = context(tmp_path, {})
-    kept = account(
-        Dataset.from_dict({"input_ids": ids, "labels": labels}), "train", sft.SFTConfig(max_length=16), step
-    )
-    assert len(kept) == 19 and sft.SFTConfig().max_unsupervised_share * 20 == 1
+    # One token per byte, and the end that is added: 16, 18, and 18 times 4 tokens. The second learns nothing.
+    rows = [{"prompt": "x" * 14, "completion": "y"}, {"prompt": "x" * 16, "completion": "y"}]
+    rows += [{"prompt": "x" * 2, "completion": "y"}] * 18
+    (tmp_path / "data").mkdir()
+    Dataset.from_list(rows).to_parquet(str(tmp_path / "data" / "train.parquet"))
+    trainer, step = prepared({"model": model, "dataset": tmp_path / "data"}, max_length=16)
+    assert len(trainer.train_dataset) == 19 and sft.SFTConfig().max_unsupervised_share * 20 == 1
     counts = step.report.counts
     assert counts["train_rows_cut_at_max_length"] == 1
     assert (counts["train_rows"], counts["train_rows_without_supervised_token"], counts["train_rows_used"]) == (
@@ -357,17 +383,18 @@ def test_account_row_of_exactly_max_length_is_not_cut_and_share_is_inclusive(tmp
         1,
         19,
     )
-    assert counts["train_tokens"] == 16 + 16 + 18 * 4 and counts["train_supervised_tokens"] == 1 + 18 * 4
+    assert counts["train_tokens"] == 16 + 16 + 18 * 4 and counts["train_supervised_tokens"] == 2 + 18 * 2
 
 
+@pytest.mark.parametrize("packing", [False, True])
 def test_rows_prepared_in_two_processes_are_those_of_one(
-    prepared: Capture, model: Path, tools: Path, tmp_path: Path
+    prepared: Capture, model: Path, tmp_path: Path, packing: bool
 ) -> None:
-    one, first = prepared({"model": model, "dataset": tools}, chat_template="chatml_tools", max_length=1024)
+    tools = save_tools(tmp_path / "tools", [tool_conversation(n) for n in range(6)] + [{"messages": [], "tools": []}])
+    settings = {"chat_template": "chatml_tools", "max_length": 1024, "packing": packing, "max_refused_share": 0.2}
+    one, first = prepared({"model": model, "dataset": tools}, **settings)
     counts, rows = dict(first.report.counts), one.train_dataset.to_list()
     shutil.rmtree(tmp_path / "run")  # or the caches would be read
-    two, second = prepared(
-        {"model": model, "dataset": tools}, chat_template="chatml_tools", max_length=1024, dataset_num_proc=2
-    )
+    two, second = prepared({"model": model, "dataset": tools}, **settings, dataset_num_proc=2)
     assert two.args.dataset_num_proc == 2 and one.args.dataset_num_proc is None
     assert two.train_dataset.to_list() == rows and second.report.counts == counts
