@@ -34,7 +34,7 @@ from hubwright.evals._lib.judging.verdicts import read_stored
 from hubwright.evals.fbbench.answers import read_answers
 from hubwright.evals.fbbench.verdicts import official_rows
 from hubwright.hub_sync.errors import HubwrightError, UsageError
-from hubwright.inference.served import serve
+from hubwright.inference.serving import serve
 from hubwright.inference.stage import run_stage
 
 Row = dict[str, Any]
@@ -116,12 +116,12 @@ def ask(
     questions = {name: config.question() for name, config in configs.items()}
     key = hashlib.sha256(json.dumps([sorted(questions.items()), rows], ensure_ascii=False).encode()).hexdigest()[:12]
     with ExitStack() as resources:
-        served = serve(judge, next(iter(configs.values())), resources)
+        endpoint = serve(judge, next(iter(configs.values())), resources)
         done = run_stage(
             "benchmarks.judge_quality:ask_all",
             rows,
             {"questions": list(questions.items())},  # a list: in this order those of one language share the dialogue
-            endpoint=served.endpoint,
+            endpoint=endpoint,
             folder=out / f"stage-{key}",
             recording=out / "recording",
             shard_rows=8,
@@ -135,7 +135,7 @@ def ask(
             found[name] += verdict_rows(
                 case,
                 [ItemVerdict(*one) for one in reply["verdicts"]],
-                JudgeInfo(served.name, served.revision, question["method"], question["language"]),
+                JudgeInfo(endpoint.model, endpoint.revision, question["method"], question["language"]),
                 state=reply["state"],
                 attempts=reply["attempts"],
                 prompt_hash=prompt_hash(case, question),

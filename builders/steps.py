@@ -4,7 +4,7 @@ from typing import Any
 
 from ..hub_sync.step import Role, StepSpec
 
-DATA, TEACHER = Role("dataset", optional=True), Role("model", optional=True, served=True)
+DATA, TEACHER = Role("dataset", optional=True), Role("model", optional=True, endpoint=True)
 DECONTAMINATE = {"decontaminate_against_*": Role("dataset")}
 
 

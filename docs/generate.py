@@ -39,7 +39,7 @@ def steps_page() -> str:
             if spec.inputs:
                 lines += ["| input | type | |", "|---|---|---|"]
                 for role, shown in zip(spec.inputs.items(), spec.role_names(), strict=True):
-                    notes = [word for word in ("optional", "served", "folds", "ordered") if getattr(role[1], word)]
+                    notes = [word for word in ("optional", "endpoint", "folds", "ordered") if getattr(role[1], word)]
                     lines.append(f"| `{shown}` | {role[1].type} | {', '.join(notes)} |")
                 lines.append("")
             lines += ["| setting | default | meaning |", "|---|---|---|"]

@@ -5,7 +5,7 @@ from typing import Any
 from ..hub_sync.step import Role, StepSpec
 
 _DATA, _ANY_DATA = Role("dataset"), Role("dataset", optional=True)
-_SERVED = Role("model", optional=True, served=True)
+_SERVED = Role("model", optional=True, endpoint=True)
 
 
 def _eval(config: str, run: str, help: str, **more: Any) -> StepSpec:

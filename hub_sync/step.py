@@ -30,14 +30,14 @@ class Role:
     Attributes:
         type: of the repository it takes.
         optional: whether the step works without it.
-        served: the step fetches the files itself, as a model server does; the runner reads the card alone.
+        endpoint: the step asks the model at an endpoint, whose server fetches it; the runner reads the card alone.
         folds: an adapter is folded into its base, which becomes an input of its own, ROLE.base.
         ordered: of a role with "*": the names, in the recipe's order, are written into the setting `order`.
     """
 
     type: RepoType
     optional: bool = False
-    served: bool = False
+    endpoint: bool = False
     folds: bool = False
     ordered: bool = False
 
@@ -80,10 +80,10 @@ class StepSpec:
                 return role
         return None
 
-    def serves(self, name: str) -> bool:
-        """Whether the step fetches an input's files itself."""
+    def is_endpoint(self, name: str) -> bool:
+        """Whether an input is a model that the step asks at an endpoint."""
         role = self.role(name)
-        return role is not None and role.served
+        return role is not None and role.endpoint
 
     def folding(self, names: Iterable[str]) -> list[str]:
         """The inputs of these whose adapter is folded into its base."""

@@ -74,7 +74,7 @@ def disk_needs(
         held: dict[str, Size] = {}
         named = list(places(step.config.model_dump(mode="json")))
         asked: dict[str, str | ArtifactRef] = {f"source {p}": p for p in named if isinstance(p, ArtifactRef)}
-        asked |= {role: source for role, source in step.inputs.items() if not step.spec.serves(role)}
+        asked |= {role: source for role, source in step.inputs.items() if not step.spec.is_endpoint(role)}
         fetch = 0
         for role, source in asked.items():
             missing, size = size_of(source)

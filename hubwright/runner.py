@@ -205,7 +205,7 @@ class _Run:
         local = {}
         for role, ref in job.inputs.items():
             self.event(step.name, "input", {"role": role, "ref": str(ref)})
-            local[role] = Input(ref, pull(ref, CARD if step.spec.serves(role) else None))
+            local[role] = Input(ref, pull(ref, CARD if step.spec.is_endpoint(role) else None))
         self.event(step.name, "run", {"uses": step.uses})
         context = StepContext(
             step.name,

@@ -19,7 +19,8 @@ class Endpoint:
         model: the name that the server knows it by.
         base_url: with the version path, e.g. http://127.0.0.1:8000/v1; None: OPENAI_BASE_URL or the provider's own.
         api_key_env: environment variable of the key; not needed on the loopback.
-        revision: of the weights, e.g. a commit; part of the key under which answers are recorded.
+        revision: of the weights: COMMIT or COMMIT#FILE of an embedded model, "" where a server does not tell it; part
+            of the key under which answers are recorded.
         concurrency: most requests in flight at once (our choice).
         timeout: seconds for one try, from sending to the last byte (our choice).
         max_retries: further tries after a lost connection, a time-out, 408, 409, 429 or 5xx without Retry-After.
@@ -40,6 +41,16 @@ class Endpoint:
     token_limit: str = "max_tokens"  # noqa: S105
     send_temperature: bool = True
     reasoning_tags: tuple[str, ...] = TAGS
+
+    @property
+    def cited(self) -> str:
+        """The model and its revision, as Markdown."""
+        return f"`{self.model}`" + (f" at `{self.revision}`" if self.revision else "")
+
+    @property
+    def made_by(self) -> str:
+        """The same as `MODEL@REVISION`, for a column of rows."""
+        return f"{self.model}@{self.revision}" if self.revision else self.model
 
     @property
     def where(self) -> str:

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from ...hub_sync.errors import RowRejected
 from ...hub_sync.json_columns import unstorable
 from ...hub_sync.text import utf8
-from ...inference.served import ServingConfig, check_spec
+from ...inference.serving import ServingConfig, check_spec
 from ...inference.stage import RowError
 
 if TYPE_CHECKING:

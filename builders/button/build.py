@@ -14,7 +14,8 @@ from pydantic import Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
 from ...hub_sync.json_columns import make_dataset
-from ...inference.served import Served, serve_input
+from ...inference.endpoint import Endpoint
+from ...inference.serving import serve_input
 from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.conversation_checks import check_all, faults_table
@@ -69,17 +70,17 @@ def build(config: ButtonConfig, context: StepContext | None = None) -> dict[str,
     context = context or local_context()
     if (config.dedup == "embeddings") != ("embedder" in context.inputs):
         raise UsageError(f"step {context.step}: dedup: embeddings and the input `embedder` go together; give both")
-    served = serve_input("teacher", config.teacher, config, context)
-    pipeline = Pipeline(config, served, context)
+    endpoint = serve_input("teacher", config.teacher, config, context)
+    pipeline = Pipeline(config, endpoint, context)
     tests = read_test_requests(context)
-    rows = check_all([finish(row, served) for row in pipeline.run()], tests)
-    _report(config, context, served, pipeline, rows)
+    rows = check_all([finish(row, endpoint) for row in pipeline.run()], tests)
+    _report(config, context, endpoint, pipeline, rows)
     columns = features()
     train = make_dataset(rows, columns).select_columns(list(columns))
     return {"faithful": DatasetDict({"train": train})}
 
 
-def finish(row: Row, served: Served) -> Row:
+def finish(row: Row, endpoint: Endpoint) -> Row:
     """The row in the form that all of BUTTON's configs share (rows.py), its checks still open."""
     tools = [{"type": "function", "function": definition} for part in row["functions"] for definition in part]
     messages = [system_turn(row["parallel"]), *row["messages"]]
@@ -91,14 +92,16 @@ def finish(row: Row, served: Served) -> Row:
         "plan": "",
         "n_calls": len(calls_of(row["messages"])),
         "n_user_turns": sum(message["role"] == "user" for message in row["messages"]),
-        "made_by": f"{served.name}@{served.revision}" if served.revision else served.name,
+        "made_by": endpoint.made_by,
         **{name: row[name] for name in ("parallel", "composition", "scenario", "task", "sub_tasks")},
     }
 
 
-def _report(config: ButtonConfig, context: StepContext, served: Served, pipeline: Pipeline, rows: list[Row]) -> None:
+def _report(
+    config: ButtonConfig, context: StepContext, endpoint: Endpoint, pipeline: Pipeline, rows: list[Row]
+) -> None:
     report = context.report
-    teacher = f"`{served.name}`" + (f" at `{served.revision}`" if served.revision else "")
+    teacher = endpoint.cited
     left_out = [] if config.bottom_up else ["without its bottom-up half (task and functions come from one prompt)"]
     if not config.top_down:
         left_out.append("without its top-down half (the whole conversation comes from one prompt)")

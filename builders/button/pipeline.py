@@ -13,7 +13,7 @@ from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...inference.budget import Usage
 from ...inference.conversations import text_of
-from ...inference.served import Served
+from ...inference.endpoint import Endpoint
 from .._lib.sources import read_rows
 from .._lib.teacher import Row
 from . import dedup, prompts
@@ -39,7 +39,7 @@ class Pipeline:
     """One run of all phases; `phases` and `usage` grow as it goes."""
 
     config: ButtonConfig
-    served: Served
+    endpoint: Endpoint
     context: StepContext
     phases: list[Phase] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
@@ -106,7 +106,7 @@ class Pipeline:
             f"{__package__}.{module}:{name}",
             rows,
             stage_settings,
-            endpoint=self.served.endpoint,
+            endpoint=self.endpoint,
             folder=self.context.workdir / name,
             recording=self.context.recording or self.context.workdir / "recording",
             replay=self.context.replay,

@@ -17,7 +17,7 @@ from pydantic import Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected, UsageError
 from ...hub_sync.json_columns import make_dataset
-from ...inference.served import serve_input
+from ...inference.serving import serve_input
 from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.conversation_checks import faults, run_checks
@@ -177,13 +177,13 @@ def build(config: RewordedConfig, context: StepContext | None = None) -> dict[st
     if missing:
         raise DataError(f"{source.ref}: has no column {missing[0]!r}; give a data set of `uses: call_graphs`")
     chosen = rows.select(range(min(config.rows or len(rows), len(rows)))).to_list()
-    served = serve_input("teacher", config.teacher, config, context)
+    endpoint = serve_input("teacher", config.teacher, config, context)
     result = run_stage(
         f"{__name__}:reword",
         [{**row, "n": number} for number, row in enumerate(chosen)],
         {name: getattr(config, name) for name in ("attempts", "temperature", "max_tokens", "seed")}
         | {"json_mode": False, "prompt": prompt("")},
-        endpoint=served.endpoint,
+        endpoint=endpoint,
         folder=context.workdir / "reword",
         recording=context.recording or context.workdir / "recording",
         replay=context.replay,
@@ -199,7 +199,7 @@ def build(config: RewordedConfig, context: StepContext | None = None) -> dict[st
             raise RowRejected(row["rejected"])
         row["id"] = identity(row["messages"], row["tools"])
         row["task"] = " ".join(m["content"] for m in row["messages"] if m["role"] == "user")
-        row["made_by"] = f"{served.name}@{served.revision}" if served.revision else served.name
+        row["made_by"] = endpoint.made_by
         row = run_checks(row, responses, earlier, tests)
         if failed := faults(row):
             raise RowRejected(f"check: {', '.join(failed)}")
@@ -214,7 +214,7 @@ def build(config: RewordedConfig, context: StepContext | None = None) -> dict[st
         worst, count = rejections.by_reason().most_common(1)[0]
         raise DataError(f"none of {len(chosen)} rows is accepted ({worst}: {count}); use a stronger teacher")
     report = context.report
-    describe(report, __file__, "reworded", dataset=source.ref, teacher=served.name)
+    describe(report, __file__, "reworded", dataset=source.ref, teacher=endpoint.model)
     report.counts["rows_accepted"] = len(train)
     rejections.describe(report)
     report.metrics |= {

@@ -19,9 +19,10 @@ from ...hub_sync.settings import Settings
 from ...hub_sync.text import utf8
 from ...inference.client import ChatClient
 from ...inference.conversations import RowRejected, read_messages, read_tools
+from ...inference.endpoint import Endpoint
 from ...inference.padding import padded, pads_arguments
 from ...inference.row_file import RowFile
-from ...inference.served import ModelSpec, Served, ServingConfig, serve_input
+from ...inference.serving import ModelSpec, ServingConfig, serve_input
 from .._lib.data import read_split, stream_parquet
 
 Row = dict[str, Any]
@@ -183,8 +184,8 @@ def answer(config: AnswersConfig, context: StepContext) -> None:
             yield request
 
     pending = RowFile(context.workdir, requests())
-    served = serve_input("model", config.model, config, context)
-    answered, usage = _ask(pending, config, served, context)
+    endpoint = serve_input("model", config.model, config, context)
+    answered, usage = _ask(pending, config, endpoint, context)
     outcomes: Counter[str] = Counter()
 
     def rows() -> Iterator[Row]:
@@ -193,7 +194,7 @@ def answer(config: AnswersConfig, context: StepContext) -> None:
             yield row | own
 
     stream_parquet(rows(), context.output / "data", "answers", {**features, **_features()})
-    _report(config, context, served, outcomes, len(read), usage)
+    _report(config, context, endpoint, outcomes, len(read), usage)
 
 
 def _features() -> dict[str, Any]:
@@ -241,7 +242,7 @@ def _request_row(row: Row, features: Mapping[str, Any], setting: float | Tempera
 
 
 def _ask(
-    rows: Sequence[Row], config: AnswersConfig, served: Served, context: StepContext
+    rows: Sequence[Row], config: AnswersConfig, endpoint: Endpoint, context: StepContext
 ) -> tuple[Iterator[Row], dict[str, Any]]:
     """(the columns of the answers in the order of the rows, the usage)."""
     from ...inference.shards import Failure
@@ -251,14 +252,14 @@ def _ask(
         f"{__name__}:answer_row",
         rows,
         {name: getattr(config, name) for name in ("system", "max_tokens", "seed")},
-        endpoint=served.endpoint,
+        endpoint=endpoint,
         folder=context.workdir / "answers",
         recording=context.recording or context.workdir / "recording",
         replay=context.replay,
         max_failed=config.max_failed,
         **config.scale(),
     )
-    model = {"model": served.name, "model_revision": served.revision}
+    model = {"model": endpoint.model, "model_revision": endpoint.revision}
     outcomes = ({"error": one.error} if isinstance(one, Failure) else one for one in result)
     return ({**NO_ANSWER, **one, **model} for one in outcomes), result.usage.summary(config.budget)
 
@@ -266,15 +267,15 @@ def _ask(
 def _report(
     config: AnswersConfig,
     context: StepContext,
-    served: Served,
+    endpoint: Endpoint,
     outcomes: Counter[str],
     available: int,
     usage: Mapping[str, Any],
 ) -> None:
     report, source = context.report, context.inputs["dataset"]
-    report.card.setdefault("pretty_name", f"Answers of {served.name} to {source.ref.repo_id}")
+    report.card.setdefault("pretty_name", f"Answers of {endpoint.model} to {source.ref.repo_id}")
     report.card.setdefault("tags", ["evaluation", "answers"])
-    whose = f"`{served.name}`" + (f" at `{served.revision}`" if served.revision else "")
+    whose = endpoint.cited
     report.summary = f"Answers of {whose} to {outcomes.total()} of {available} rows of `{source.ref}`."
     if config.select:
         strata = f" of every combination of {', '.join(config.select.by)}" if config.select.by else ""

@@ -22,7 +22,8 @@ from pydantic import Field, ValidationError, field_validator
 
 from ....hub_sync.errors import DataError, StorageError, UsageError
 from ....hub_sync.files import exclusive_lock, write_atomic
-from ....inference.served import Served, check_spec, embedded_ref, remote_endpoint, serve
+from ....inference.endpoint import Endpoint
+from ....inference.serving import check_spec, embedded_ref, remote_endpoint, serve
 from .cases import Case, ItemVerdict, JudgeInfo, Row, answer_hash, verdict_rows
 from .stage import AskConfig, check_cases, judge_cases, prompt_hash
 from .verdicts import Official, StoredVerdicts, read_stored
@@ -101,10 +102,10 @@ def judge_answers(
             if recording is None:
                 temporary = resources.enter_context(tempfile.TemporaryDirectory(prefix="hubwright-judge-"))
                 recording = out.with_name(f"{out.name}.recording") if out is not None else Path(temporary)
-            served = serve(config.judge, config, resources, replay=replay)
-            finished = _finished(out, cases, config, served) if out is not None else {}
+            endpoint = serve(config.judge, config, resources, replay=replay)
+            finished = _finished(out, cases, config, endpoint) if out is not None else {}
             done = judge_cases(
-                cases, config, served, recording=recording, replay=replay, finished=finished, probe=probe
+                cases, config, endpoint, recording=recording, replay=replay, finished=finished, probe=probe
             )
             rows = list(done.rows)
         if out is not None:
@@ -121,7 +122,7 @@ def _writable(out: Path) -> Iterator[None]:
         raise StorageError(f"verdict file {out.name} cannot be written: {error.strerror or error}") from error
 
 
-def _finished(out: Path, cases: Sequence[Case], config: AskConfig, served: Served) -> dict[str, list[Row]]:
+def _finished(out: Path, cases: Sequence[Case], config: AskConfig, endpoint: Endpoint) -> dict[str, list[Row]]:
     """What `out` already holds for these answers. Raises UsageError for verdicts of another judge or prompt."""
     if not out.exists() or not out.stat().st_size:
         return {}
@@ -132,8 +133,8 @@ def _finished(out: Path, cases: Sequence[Case], config: AskConfig, served: Serve
         if rows is None or rows[0]["state"] not in FINAL or rows[0]["answer_sha256"] != answer_hash(case.answer):
             continue
         for column, what, now in (
-            ("judge", "judge", served.name),
-            ("judge_revision", "revision of the judge", served.revision),
+            ("judge", "judge", endpoint.model),
+            ("judge_revision", "revision of the judge", endpoint.revision),
             ("prompt_hash", "prompt", prompt_hash(case, config.question())),
         ):
             if (before := rows[0][column]) != now:

@@ -16,9 +16,10 @@ from ....hub_sync.errors import DataError
 from ....hub_sync.files import canonical_json
 from ....inference.budget import Usage
 from ....inference.client import ChatClient
+from ....inference.endpoint import Endpoint
 from ....inference.requests import Reply, request_key
 from ....inference.row_file import RowFile
-from ....inference.served import Served, ServingConfig
+from ....inference.serving import ServingConfig
 from .cases import Case, ItemVerdict, JudgeInfo, Row, read_case, verdict_rows
 from .prompts import (
     TOP_LOGPROBS,
@@ -168,7 +169,7 @@ def _logprob_verdict(reply: Reply, config: Mapping[str, Any]) -> ItemVerdict:
 def judge_cases(
     cases: Sequence[Case],
     config: AskConfig,
-    served: Served,
+    endpoint: Endpoint,
     *,
     recording: Path,
     replay: bool = False,
@@ -187,7 +188,7 @@ def judge_cases(
     from ....inference.stage import run_stage
 
     finished = finished or {}
-    question, by = config.question(), JudgeInfo(served.name, served.revision, config.method, config.language)
+    question, by = config.question(), JudgeInfo(endpoint.model, endpoint.revision, config.method, config.language)
     fields = ("id", "messages", "answer", "items", "weights")
 
     def pending(case: Case) -> bool:
@@ -219,7 +220,7 @@ def judge_cases(
             f"{__name__}:judge_row",
             rows,
             question,
-            endpoint=served.endpoint,
+            endpoint=endpoint,
             folder=folder,
             recording=recording,
             replay=replay,
@@ -235,9 +236,8 @@ def _unusable(row: Row) -> str:
     return reasons[0] if row["state"] == "failed" and reasons else ""
 
 
-def recording_keys(cases: Sequence[Case], config: AskConfig, served: Served) -> Iterator[str]:
+def recording_keys(cases: Sequence[Case], config: AskConfig, endpoint: Endpoint) -> Iterator[str]:
     """The keys under which the record holds all answers that judging these cases can have asked for."""
-    endpoint = served.endpoint
     for case in cases:
         if case.answer_state == "ok":
             for body in requests_of(case, str(case.answer), config.question()):

@@ -14,7 +14,8 @@ from pydantic import Field
 
 from ....hub_sync import provenance
 from ....hub_sync.context import Input, StepContext
-from ....inference.served import ModelSpec, Served, serve_input
+from ....inference.endpoint import Endpoint
+from ....inference.serving import ModelSpec, serve_input
 from ....inference.store import RecordingStore, export_rows
 from ..data import column_types, stream_parquet
 from ..results import figure_table, write_json
@@ -61,26 +62,26 @@ def run_judge(
     """
     source = context.inputs["answers"]
     check_cases(cases)
-    served = serve_input("judge", config.judge, config, context)
+    endpoint = serve_input("judge", config.judge, config, context)
     recording = context.recording or context.workdir / "recording"
-    done = judge_cases(cases, config, served, recording=recording, replay=context.replay)
+    done = judge_cases(cases, config, endpoint, recording=recording, replay=context.replay)
     figures = figures_of(done.rows)
 
     # All rows have the same columns, so the first ones tell their types.
     stream_parquet(done.rows, context.output / "data", "verdicts", column_types(done.rows[:100]))
     if config.publish_recording:
-        keys = set(recording_keys(cases, config, served))
+        keys = set(recording_keys(cases, config, endpoint))
         with RecordingStore(recording, readonly=True) as store:
             rows = (row for row in export_rows(store) if row["key"] in keys)
             stream_parquet(rows, context.output / "recording", "train", _recording_types())
     masses = mass_figures(done.rows)
     results: dict[str, Any] = {
         "tasks": {task: {"metrics": figures, "n": len(cases), "n_available": len(cases)}},
-        "judge": {"name": served.name, "revision": served.revision, **config.question(), **masses},
+        "judge": {"name": endpoint.model, "revision": endpoint.revision, **config.question(), **masses},
         "about": _tested_model(source),
     }
     write_json(results, context.output / "results.json")
-    _report(config, context, served, task, figures, outcomes(done.rows))
+    _report(config, context, endpoint, task, figures, outcomes(done.rows))
     report = context.report
     if masses:
         report.metrics |= {f"judge/{name}": value for name, value in masses.items()}
@@ -90,7 +91,7 @@ def run_judge(
             f"unparsable: {masses['unparsable_items']:.1%} of the items."
         )
         report.section("The judge's probability of a verdict", body)
-    if results["about"] and results["about"]["repo_id"] == served.name:
+    if results["about"] and results["about"]["repo_id"] == endpoint.model:
         report.section("The judge is the tested model", OWN_JUDGE)
     usage = done.usage.summary(config.budget)
     report.metrics |= {f"usage/{name}": value for name, value in usage.items() if not name.startswith("latency")}
@@ -115,12 +116,17 @@ def _tested_model(source: Input) -> dict[str, str] | None:
 
 
 def _report(
-    config: JudgeStepConfig, context: StepContext, served: Served, task: str, figures: Figures, counts: dict[str, int]
+    config: JudgeStepConfig,
+    context: StepContext,
+    endpoint: Endpoint,
+    task: str,
+    figures: Figures,
+    counts: dict[str, int],
 ) -> None:
     report, source = context.report, context.inputs["answers"]
     report.card.setdefault("pretty_name", f"Verdicts on {source.ref.repo_id}")
     report.card.setdefault("tags", ["evaluation", "llm-as-a-judge", task])
-    judge_at = f"`{served.name}`" + (f" at `{served.revision}`" if served.revision else "")
+    judge_at = endpoint.cited
     how = f"method {config.method}, prompt {config.prompt}, language {config.language}"
     report.summary = (
         f"Verdicts of {judge_at} ({how}) on the answers in `{source.ref}`, one row per answer and checklist item with "

@@ -24,7 +24,7 @@ from hubwright.evals.fbbench import scorer
 from hubwright.evals.fbbench.answers import read_answers, read_dataset
 from hubwright.evals.fbbench.verdicts import Judged, collect, official_rows
 from hubwright.hub_sync.errors import ConflictError, DataError, StorageError, UsageError
-from hubwright.inference.served import remote_endpoint
+from hubwright.inference.serving import remote_endpoint
 
 
 def with_text(case: Case, text: str | None) -> Case:

@@ -18,7 +18,7 @@ from hubwright.evals._lib.judging.prompts import logprob_messages, read_logprobs
 from hubwright.evals._lib.judging.rubric import mass_figures, outcomes, rubric_metrics
 from hubwright.evals._lib.judging.stage import AskConfig, judge_cases, prompt_hash, recording_keys
 from hubwright.hub_sync.errors import DataError
-from hubwright.inference.served import serve
+from hubwright.inference.serving import serve
 from hubwright.inference.store import RecordingStore
 
 TURNS = ({"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "f"})

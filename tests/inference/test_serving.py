@@ -12,7 +12,7 @@ from hubwright.evals._lib.judging.stage import AskConfig
 from hubwright.evals.answers.step import AnswersConfig
 from hubwright.inference.endpoint import Endpoint
 from hubwright.inference.reasoning import TAGS
-from hubwright.inference.served import ServingConfig, remote_endpoint
+from hubwright.inference.serving import ServingConfig, remote_endpoint
 
 
 @pytest.mark.parametrize("kind", [ServingConfig, AskConfig, AnswersConfig, ButtonConfig])

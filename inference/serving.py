@@ -5,7 +5,6 @@ embedded:ORG/NAME[@REV][#FILE]      a GGUF repository, resolved to a commit and 
 """
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -89,20 +88,6 @@ class ServingConfig(Settings):
         return {name: getattr(self, name) for name in names}
 
 
-@dataclass(frozen=True)
-class Served:
-    """A model that can be asked.
-
-    Attributes:
-        name: how results cite it: the endpoint's model, or ORG/NAME of the repository.
-        revision: COMMIT or COMMIT#FILE of an embedded model; "" where an endpoint does not tell its weights.
-    """
-
-    endpoint: Endpoint
-    name: str
-    revision: str
-
-
 def check_spec(value: str) -> str:
     """A spec of one of the two forms, unchanged. Raises ValueError."""
     kind, colon, rest = value.partition(":")
@@ -136,7 +121,7 @@ def remote_endpoint(spec: str, config: ServingConfig) -> Endpoint:
     )
 
 
-def serve(model: str | ArtifactRef, config: ServingConfig, resources: ExitStack, *, replay: bool = False) -> Served:
+def serve(model: str | ArtifactRef, config: ServingConfig, resources: ExitStack, *, replay: bool = False) -> Endpoint:
     """Make `model` reachable until `resources` closes.
 
     Args:
@@ -148,8 +133,7 @@ def serve(model: str | ArtifactRef, config: ServingConfig, resources: ExitStack,
     file = config.file
     if isinstance(model, str):
         if model.startswith("openai:"):
-            endpoint = remote_endpoint(model, config)
-            return Served(endpoint, endpoint.model, endpoint.revision)
+            return remote_endpoint(model, config)
         model, named = embedded_ref(model)
         file = named or file
     ref = model.resolve()
@@ -162,7 +146,7 @@ def serve(model: str | ArtifactRef, config: ServingConfig, resources: ExitStack,
             ref, file=file, context_tokens=config.context_tokens, slots=config.slots, threads=config.threads
         )
         url = resources.enter_context(engine).url
-    endpoint = Endpoint(
+    return Endpoint(
         model=ref.repo_id,
         base_url=url,
         revision=revision,
@@ -170,10 +154,9 @@ def serve(model: str | ArtifactRef, config: ServingConfig, resources: ExitStack,
         timeout=config.timeout or EMBEDDED_TIMEOUT,
         **config.asking(),
     )
-    return Served(endpoint, ref.repo_id, revision)
 
 
-def serve_input(role: str, spec: str | None, config: ServingConfig, context: StepContext) -> Served:
+def serve_input(role: str, spec: str | None, config: ServingConfig, context: StepContext) -> Endpoint:
     """A step's model: its input of this role, or the endpoint that `with:` names under the same word.
 
     Raises UsageError unless it is exactly one of them, and for an embedded model that no lock file pins.
