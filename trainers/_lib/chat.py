@@ -91,8 +91,8 @@ def fit(
         return total
 
     if streaming:
-        trainer.follow(
-            lambda ahead: stream.PackedStream(lambda turn: _pass(train, encoder, config, turn), ahead, count)
+        stream.follow(
+            trainer, lambda ahead: stream.PackedStream(lambda turn: _pass(train, encoder, config, turn), ahead, count)
         )
     loop.fit(trainer, config, context)
     if streaming and trainer.accelerator.is_main_process:

@@ -177,7 +177,7 @@ class CheckpointMixin(_stream.StreamMixin):
         if writes:
             # Saving over a whole checkpoint makes it incomplete first.
             (folder / _checkpoints.MANIFEST).unlink(missing_ok=True)
-        super()._save_checkpoint(model, trial)  # type: ignore[misc]
+        super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()  # type: ignore[attr-defined]
         if writes:
             _checkpoints.seal(folder, self.layout)

@@ -311,7 +311,7 @@ def mapped(
         finish: as of `Block`.
         options: of `map`.
     """
-    features = encoder.features | more
+    features = {**encoder.features, **more}
     return dataset.map(
         Block(encoder, encoder.reader.pads(dataset.features), tuple(features), finish),
         batched=True,

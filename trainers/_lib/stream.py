@@ -102,12 +102,6 @@ class StreamMixin:
         """Rows of one optimiser step, over all processes."""
         return int(self._train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps)  # type: ignore[attr-defined]
 
-    def follow(self, make: Callable[[int], PackedStream]) -> None:
-        """Train on the stream that `make` returns, given how many rows the loader may be ahead: at most one turn of
-        all processes beyond the step that is trained."""
-        ahead = self.rows_per_step + 2 * self._train_batch_size * self.args.world_size  # type: ignore[attr-defined]
-        self.stream = self.train_dataset = make(ahead)
-
     def place(self) -> dict[str, Any]:
         """The stream's place after the last step."""
         assert self.stream is not None
@@ -133,3 +127,10 @@ class StreamMixin:
             step = self.state.global_step  # type: ignore[attr-defined]
             folder = Path(self._get_output_dir(trial)) / f"checkpoint-{step}"  # type: ignore[attr-defined]
             self.stream.save(folder, step * self.rows_per_step)
+
+
+def follow(trainer: Any, make: Callable[[int], PackedStream]) -> None:
+    """Let a trainer train on the stream that `make` returns, given how many rows the loader may be ahead: at most one
+    turn of all processes beyond the step that is trained."""
+    ahead = trainer.rows_per_step + 2 * trainer._train_batch_size * trainer.args.world_size
+    trainer.stream = trainer.train_dataset = make(ahead)

@@ -1,7 +1,7 @@
 """TRL's DPOTrainer with cut pairs accounted for and checkpoints that prove themselves."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import trl
 from datasets import List, Value
@@ -38,7 +38,7 @@ class Pairs(rows.Encoder):
 
     def __init__(self, reader: rows.Reader) -> None:
         super().__init__(reader)
-        self.config: Any = reader.config
+        self.config = cast(DPOConfig, reader.config)
         self.key = self.config.max_length
 
     def __call__(self, columns: dict[str, Any], account: rows.Account) -> dict[str, Any] | None:

@@ -216,8 +216,9 @@ def fit(
     trainer.no_decay, trainer.rate_factors = config.no_decay, config.learning_rate_factors
     if config.streaming:
         packed, seed, block = rows["train"], _stream.seed_of(config), _stream.block_of(config)
-        trainer.follow(
-            lambda ahead: _stream.PackedStream(lambda turn: _stream.shuffled(packed, seed, turn, block), ahead)
+        _stream.follow(
+            trainer,
+            lambda ahead: _stream.PackedStream(lambda turn: _stream.shuffled(packed, seed, turn, block), ahead),
         )
     trainer.prepare(config, context)
     trainer.add_callback(_Begin(trainer))

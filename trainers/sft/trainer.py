@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import trl
 from datasets import List, Value
@@ -44,8 +44,8 @@ class Tokens(rows.Encoder):
     def __init__(self, reader: rows.Reader) -> None:
         super().__init__(reader)
         self.features = {"input_ids": List(Value("int32")), "labels": List(Value("int32"))}
-        self.config: Any = reader.config
-        self.key = self.config.max_length, self.config.completion_only_loss
+        self.config = config = cast(SFTConfig, reader.config)
+        self.key = config.max_length, config.completion_only_loss
         if not reader.form.weighted:
             return
         self.names = ("rows_without_assistant_turn", *self.names)
