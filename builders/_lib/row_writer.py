@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ...hub_sync.json_columns import row_encoder
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict, Features
+    import numpy as np
+    from datasets import Dataset, DatasetDict, Features
     from datasets.arrow_writer import ArrowWriter
 
 BATCH_ROWS, BATCH_CHARS = 500, 4_000_000
@@ -78,6 +79,28 @@ class RowWriter:
         if rows:
             self._writers[split].write_batch({name: [row[name] for row in rows] for name in self.features})
         self._rows[split], self._chars[split] = [], 0
+
+
+def divide(rows: Dataset, folder: Path, parts: Mapping[str, np.ndarray]) -> DatasetDict:
+    """Parts of a data set, each in a file of its own: of rows that are selected by number, every reader copies them.
+
+    Args:
+        rows: as `RowWriter.finish` returns them.
+        folder: for the files.
+        parts: name -> (rows,) bool.
+    """
+    import pyarrow
+    from datasets import Dataset, DatasetDict
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, chosen in parts.items():
+        path, start = folder / f"{name}.arrow", 0
+        path.unlink(missing_ok=True)
+        with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_stream(file, rows.data.schema) as stream:
+            for batch in rows.data.to_batches():
+                stream.write_batch(batch.filter(pyarrow.array(chosen[start : start + len(batch)])))
+                start += len(batch)
+    return DatasetDict({name: Dataset.from_file(str(folder / f"{name}.arrow")) for name in parts})
 
 
 def _chars(value: Any) -> int:

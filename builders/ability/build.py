@@ -8,6 +8,7 @@ What is trained on holds nothing of what any config tests (clean.py).
 
 from __future__ import annotations
 
+import shutil
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.near_duplicates import NEAR
 from .._lib.rejections import Rejections, max_rejected_share
-from .._lib.row_writer import RowWriter
+from .._lib.row_writer import RowWriter, divide
 from .._lib.sources import json_lines, read_source
 from .._lib.splits import connected_components, is_test
 from .clean import RULES, SPLITS, Questions
@@ -106,8 +107,6 @@ def build(config: AbilityConfig, context: StepContext | None = None) -> dict[str
         DataError: a file is not the expected one or cannot be read, most of it makes no rows, MSVAMP's languages do
             not ask the same, or no row is left.
     """
-    from datasets import DatasetDict
-
     context = context or local_context()
     origins: list[str] = []
     rejections = Rejections()
@@ -135,13 +134,15 @@ def build(config: AbilityConfig, context: StepContext | None = None) -> dict[str
     made: dict[str, DatasetDict] = {}
     counts: dict[str, Counter[str]] = {}
     for name in names:
-        chosen = np.frombuffer(configs, np.uint16) == place[name]
-        split, rule = np.frombuffer(splits, np.uint8)[chosen], rules[chosen]
-        kept = {part: np.flatnonzero((split == n) & (rule == 0)) for n, part in enumerate(SPLITS)}
-        counts[name] = Counter({part: len(numbers) for part, numbers in kept.items()})
+        own = np.frombuffer(configs, np.uint16) == place[name]
+        split, rule = np.frombuffer(splits, np.uint8)[own], rules[own]
+        kept = {part: (split == n) & (rule == 0) for n, part in enumerate(SPLITS)}
+        counts[name] = Counter({part: int(chosen.sum()) for part, chosen in kept.items()})
         counts[name].update({which: int((rule == n).sum()) for n, which in enumerate(RULES, 1)})
         if not rule.all():
-            made[name] = DatasetDict({part: rows[name].select(n) for part, n in kept.items() if len(n)})
+            parts = {part: chosen for part, chosen in kept.items() if chosen.any()}
+            made[name] = divide(rows[name], context.workdir / "splits" / name, parts)
+    shutil.rmtree(context.workdir / "rows")
     _report(config, context, counts, origins, rejections)
     return made
 

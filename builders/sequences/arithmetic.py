@@ -11,7 +11,8 @@ question (depth first from the quantity asked for, operands from left to right),
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from pydantic import Field, model_validator
 
 from ...hub_sync.context import StepContext
 from .._lib.context import local_context
-from .common import Draws, Row, SequencesConfig, draw_rows, fill_report, scored_row, to_splits
+from .common import Draws, Row, SequencesConfig, draw_rows, fill_report, scored_row
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -194,10 +195,10 @@ def make_row(config: ArithmeticConfig, draws: Draws, ops: int) -> Row:
     return scored_row(words, targets, last_equals, difficulty=ops, question=question, solution=solution, answer=answer)
 
 
-def floors(train: list[Row], test: list[Row], modulus: int) -> dict[str, float]:
+def floors(train: Iterable[Row], test: Collection[Row], modulus: int) -> dict[str, float]:
     """Accuracy of guesses at the answer, where it is worked out, that know the last step at most."""
-    answers = [row["answer"] for row in train]
-    common = max(sorted(set(answers)), key=answers.count)
+    answers = Counter(row["answer"] for row in train)
+    common = max(sorted(answers), key=answers.__getitem__)
     table = {"the most frequent answer": sum(row["answer"] == common for row in test) / len(test)}
     for name, operation in (("sum", "+"), ("difference", "-"), ("product", "*")):
         hits = 0
@@ -218,8 +219,8 @@ def build(config: ArithmeticConfig, context: StepContext | None = None) -> Datas
         return make_row(config, draws, ops)
 
     # The solution decides the side: the same problem with other distractors or order is on the same side.
-    splits = draw_rows("arithmetic", config.seed, config.counts(), make, key=lambda row: str(row["solution"]))
+    splits = draw_rows("arithmetic", config, context, MORE, make, key=lambda row: str(row["solution"]))
     accuracy = floors(splits["train"], splits["test"], config.modulus)
     place = "the answer where it is worked out"
     fill_report(context, splits, accuracy, "arithmetic", place, **config.model_dump())
-    return to_splits(splits, MORE)
+    return splits

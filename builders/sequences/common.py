@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import random
+from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 from pydantic import Field
 
 from ...hub_sync.context import StepContext
@@ -20,10 +22,11 @@ from ...hub_sync.errors import UsageError
 from ...hub_sync.settings import Settings
 from ...hub_sync.text import utf8
 from .._lib.cards import describe
+from .._lib.row_writer import RowWriter
 from .._lib.splits import unit_hash
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset, DatasetDict
 
 TEST_SHARE = 0.2  # share of all rows that belong to the test side, by the hash of what they ask
 TRIES_PER_ROW = 1000
@@ -95,25 +98,33 @@ def is_test(key: str) -> bool:
 
 def draw_rows(
     name: str,
-    seed: int,
-    counts: Mapping[str, int],
+    config: SequencesConfig,
+    context: StepContext,
+    more: Mapping[str, str],
     make: Callable[[Draws, int, str], Row | None],
     key: Callable[[Row], str] = lambda row: str(row["text"]),
-) -> dict[str, list[Row]]:
-    """The rows of every split.
+) -> DatasetDict:
+    """The rows of every split, written as they are drawn: the common columns, then the set's own.
 
     Args:
-        name: the set; with `seed`, the split and the row's number it seeds the draws.
-        counts: split -> rows; `train`, or a name that begins with `test`.
+        name: the set; with the seed, the split and the row's number it seeds the draws.
+        config: says the splits, `train` or a name that begins with `test`, and their rows.
+        more: own column -> dtype.
         make: (draws, number of the row, split) -> a row, or None if the draw gave none that can be scored.
         key: what decides a row's side; two rows with one key are on the same side.
 
     A row that is drawn for the other side is drawn again. Raises UsageError if the settings leave no row.
     """
-    return {
-        split: [_draw_row(name, seed, split, number, make, key) for number in range(count)]
-        for split, count in counts.items()
-    }
+    from datasets import Features, List, Value
+
+    text = Value("string")
+    columns: dict[str, Any] = {"text": text, "targets": List(text), "context": text, "target": text}
+    features = Features(columns | {column: Value(dtype) for column, dtype in more.items()})
+    writer = RowWriter(context.workdir / "rows", features)
+    for split, count in config.counts().items():
+        for number in range(count):
+            writer.write(split, _draw_row(name, config.seed, split, number, make, key))
+    return writer.finish(list(config.counts()))
 
 
 def _draw_row(
@@ -133,27 +144,12 @@ def _draw_row(
     )
 
 
-def to_splits(splits: Mapping[str, list[Row]], more: Mapping[str, str]) -> DatasetDict:
-    """The rows as a DatasetDict: the common columns, then the set's own, given as name -> dtype."""
-    from datasets import Dataset, DatasetDict, Features, List, Value
-
-    text = Value("string")
-    columns: dict[str, Any] = {"text": text, "targets": List(text), "context": text, "target": text}
-    features = Features(columns | {name: Value(dtype) for name, dtype in more.items()})
-    return DatasetDict(
-        {
-            name: Dataset.from_dict({c: [row[c] for row in rows] for c in features}, features=features)
-            for name, rows in splits.items()
-        }
-    )
-
-
 def scored(row: Row) -> list[tuple[int, str]]:
     """(position, target) of every scored position of a row."""
     return [(i, target) for i, target in enumerate(row["targets"]) if target]
 
 
-def uniform_accuracy(rows: Sequence[Row], guesses: Callable[[list[str], int], Sequence[str]]) -> float:
+def uniform_accuracy(rows: Iterable[Row], guesses: Callable[[list[str], int], Sequence[str]]) -> float:
     """Expected accuracy of a guess at random among `guesses(words, position)`, over all scored positions."""
     total, count = 0.0, 0
     for row in rows:
@@ -172,7 +168,7 @@ def most_frequent(words: Sequence[str]) -> list[str]:
     return next(([w] for w in reversed(words) if counts[w] == best), [])
 
 
-def constant_accuracy(train: Sequence[Row], test: Sequence[Row], group: Callable[[list[str], int], str]) -> float:
+def constant_accuracy(train: Iterable[Row], test: Iterable[Row], group: Callable[[list[str], int], str]) -> float:
     """Accuracy on `test` of the most frequent target of `train` for the same `group(words, position)`."""
     targets: dict[str, Counter[str]] = {}
     for row in train:
@@ -191,7 +187,7 @@ def constant_accuracy(train: Sequence[Row], test: Sequence[Row], group: Callable
 
 def fill_report(
     context: StepContext,
-    splits: Mapping[str, list[Row]],
+    splits: DatasetDict,
     floors: Mapping[str, float],
     name: str,
     floors_at: str = "all scored positions",
@@ -210,7 +206,7 @@ def fill_report(
     report.table(
         "What is in it",
         ["", *splits],
-        [[title, *(measure(rows) for rows in splits.values())] for title, measure in _MEASURES],
+        [list(line) for line in zip(_MEASURES, *map(_measure, splits.values()), strict=True)],
     )
     report.table(
         f"Chance baseline (test split, {floors_at})",
@@ -227,14 +223,16 @@ def fill_report(
     )
 
 
-def _words(row: Row) -> list[str]:
-    return str(row["text"]).split(" ")
+_MEASURES = ("rows", "duplicate rows", "mean words per row", "mean scored positions per row", "different words")
 
 
-_MEASURES: tuple[tuple[str, Callable[[list[Row]], int | float]], ...] = (
-    ("rows", len),
-    ("duplicate rows", lambda rows: len(rows) - len({row["text"] for row in rows})),
-    ("mean words per row", lambda rows: round(sum(len(row["targets"]) for row in rows) / len(rows), 1)),
-    ("mean scored positions per row", lambda rows: round(sum(len(scored(row)) for row in rows) / len(rows), 1)),
-    ("different words", lambda rows: len({w for row in rows for w in _words(row)})),
-)
+def _measure(rows: Dataset) -> list[int | float]:
+    """What `_MEASURES` names, in one pass."""
+    texts, words, targets, places = array("Q"), set[str](), 0, 0
+    for row in rows.select_columns(["text", "targets"]):
+        texts.append(int.from_bytes(hashlib.blake2b(utf8(row["text"]), digest_size=8).digest()))
+        words.update(row["text"].split(" "))
+        targets += len(row["targets"])
+        places += len(scored(row))
+    duplicates = len(rows) - len(np.unique(np.frombuffer(texts, np.uint64)))
+    return [len(rows), duplicates, round(targets / len(rows), 1), round(places / len(rows), 1), len(words)]

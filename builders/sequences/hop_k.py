@@ -15,7 +15,8 @@ Four letters, length 100 and neighbours that differ are those of the paper's pub
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
@@ -30,7 +31,6 @@ from .common import (
     fill_report,
     most_frequent,
     scored_row,
-    to_splits,
     uniform_accuracy,
     word,
 )
@@ -94,18 +94,17 @@ def make_row(config: HopKConfig, draws: Draws, number: int) -> Row | None:
     return scored_row([f"k={k}", *map(word, letters)], targets, draws.choice(positions), hops=k)
 
 
-def floors(rows: list[Row], hops: Sequence[int]) -> dict[str, float]:
+def floors(rows: Iterable[Row], hops: Sequence[int]) -> dict[str, float]:
     """Accuracy of guesses that follow no hop, for each k; small k fall into the last two all too often."""
     guesses: dict[str, Callable[[list[str], int], list[str]]] = {
         "the most frequent letter so far": lambda words, i: most_frequent(words[1 : i + 1]),
         "the current letter": lambda words, i: [words[i]],
         "the letter before": lambda words, i: [words[i - 1]],
     }
-    parts = {k: [row for row in rows if row["hops"] == k] for k in sorted(hops)}
+    found = {row["hops"] for row in rows}
     return {
-        f"k={k}: {name}": uniform_accuracy(part, guess)
-        for k, part in parts.items()
-        if part
+        f"k={k}: {name}": uniform_accuracy((row for row in rows if row["hops"] == k), guess)
+        for k in sorted(found.intersection(hops))
         for name, guess in guesses.items()
     }
 
@@ -116,10 +115,11 @@ def build(config: HopKConfig, context: StepContext | None = None) -> DatasetDict
     Raises UsageError if a row of the given length has no position with so many hops.
     """
     context = context or local_context()
-    splits = draw_rows("hop_k", config.seed, config.counts(), lambda draws, number, _: make_row(config, draws, number))
+    splits = draw_rows("hop_k", config, context, MORE, lambda draws, number, _: make_row(config, draws, number))
     hops = ", ".join(map(str, config.hops))
     accuracy = floors(splits["test"], config.hops)
     fill_report(context, splits, accuracy, "hop_k", hops=hops, letters=config.length - 1, vocabulary=config.vocabulary)
     for name, rows in splits.items():
-        context.report.counts |= {f"{name}_rows_k={k}": sum(row["hops"] == k for row in rows) for k in config.hops}
-    return to_splits(splits, MORE)
+        found = Counter(rows["hops"])
+        context.report.counts |= {f"{name}_rows_k={k}": found[k] for k in config.hops}
+    return splits

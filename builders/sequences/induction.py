@@ -11,6 +11,7 @@ key that was seen is certain, and which tokens are keys is drawn again for every
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
@@ -25,7 +26,6 @@ from .common import (
     fill_report,
     most_frequent,
     scored_row,
-    to_splits,
     uniform_accuracy,
     word,
 )
@@ -75,7 +75,7 @@ def make_row(config: InductionConfig, draws: Draws) -> Row | None:
     return scored_row([word(w) for w in words], targets, draws.choice(positions), repeats=len(positions))
 
 
-def floors(rows: list[Row]) -> dict[str, float]:
+def floors(rows: Iterable[Row]) -> dict[str, float]:
     """Accuracy of guesses that count tokens and never look at which one stood before which."""
     return {
         "a word seen so far, at random": uniform_accuracy(rows, lambda words, i: sorted(set(words[: i + 1]))),
@@ -92,7 +92,7 @@ def build(config: InductionConfig, context: StepContext | None = None) -> Datase
     Raises UsageError if the settings leave no sequence with a repetition.
     """
     context = context or local_context()
-    splits = draw_rows("induction", config.seed, config.counts(), lambda draws, *_: make_row(config, draws))
+    splits = draw_rows("induction", config, context, MORE, lambda draws, *_: make_row(config, draws))
     accuracy, keys = floors(splits["test"]), config.pool // 2
     fill_report(context, splits, accuracy, "induction", vocabulary=config.vocabulary, length=config.length, keys=keys)
-    return to_splits(splits, MORE)
+    return splits

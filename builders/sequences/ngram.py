@@ -9,6 +9,7 @@ tells little; and no chain of rules runs in a circle, which would make the rest 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
@@ -26,7 +27,6 @@ from .common import (
     fill_report,
     most_frequent,
     scored_row,
-    to_splits,
     uniform_accuracy,
     word,
 )
@@ -108,7 +108,7 @@ def make_row(config: NgramConfig, rules: Rules, draws: Draws) -> Row | None:
     return scored_row(text, targets, draws.choice(positions), matches=len(positions))
 
 
-def floors(train: list[Row], test: list[Row]) -> dict[str, float]:
+def floors(train: Iterable[Row], test: Collection[Row]) -> dict[str, float]:
     """Accuracy of guesses from less than a rule's whole left side."""
     return {
         "the most frequent word so far": uniform_accuracy(test, lambda words, i: most_frequent(words[: i + 1])),
@@ -124,7 +124,7 @@ def build(config: NgramConfig, context: StepContext | None = None) -> DatasetDic
     """
     context = context or local_context()
     rules = make_rules(config)
-    splits = draw_rows("ngram", config.seed, config.counts(), lambda draws, *_: make_row(config, rules, draws))
+    splits = draw_rows("ngram", config, context, MORE, lambda draws, *_: make_row(config, rules, draws))
     sizes: dict[str, Any] = {
         "length": config.length,
         "vocabulary": config.vocabulary,
@@ -133,4 +133,4 @@ def build(config: NgramConfig, context: StepContext | None = None) -> DatasetDic
     }
     fill_report(context, splits, floors(splits["train"], splits["test"]), "ngram", **sizes)
     context.report.counts["rules"] = len(rules)
-    return to_splits(splits, MORE)
+    return splits

@@ -10,12 +10,12 @@ functions would be merged into one struct, and a model trained on `"arguments": 
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import numpy as np
 from pydantic import Field
 
 from ...hub_sync.context import StepContext
@@ -27,7 +27,7 @@ from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.language import UNKNOWN
 from .._lib.rejections import Rejections, max_rejected_share
-from .._lib.row_writer import RowWriter
+from .._lib.row_writer import RowWriter, divide
 from .._lib.sources import Source, read_records
 from .._lib.tool_rows import convert
 from .split import TEST, TRAIN, Splitter
@@ -106,8 +106,9 @@ def build(config: ToolCallsConfig, context: StepContext | None = None) -> Datase
             f"no row is left for the train split of {rejections.read.total()} records: lower test_fraction or "
             "add sources"
         )
-    rows = writer.finish()["rows"]
-    splits = {name: rows.select(np.flatnonzero(sides == side)) for name, side in (("train", TRAIN), ("test", TEST))}
+    parts = {"train": sides == TRAIN, "test": sides == TEST}
+    splits = divide(writer.finish()["rows"], context.workdir / "splits", parts)
+    shutil.rmtree(context.workdir / "rows")
     _report(config, context, splits, origins, rejections, splitter.dropped, changes)
     return DatasetDict({name: part for name, part in splits.items() if len(part)})
 

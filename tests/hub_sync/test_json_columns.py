@@ -48,7 +48,7 @@ def test_make_dataset_arguments_of_other_types_in_every_row_read_back_equal(tmp_
 PLAIN = {
     "builders/bfcl/build.py", "builders/fbbench/build.py",
     "builders/feedback_drills/build.py", "builders/nestful/build.py",
-    "builders/seal_tools/build.py", "builders/sequences/common.py", "builders/tool_query/build.py",
+    "builders/seal_tools/build.py", "builders/tool_query/build.py",
     "evals/bfcl/multi_turn_task.py", "evals/call_graphs/task.py", "evals/fbbench/task.py", "evals/kv_shifting/task.py",
     "evals/maet/task.py", "evals/toolcall/task.py", "trainers/maet/locate.py",
 }  # fmt: skip

@@ -7,10 +7,11 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from datasets import Features, Json, List, Value
 
-from hubwright.builders._lib.row_writer import RowWriter
+from hubwright.builders._lib.row_writer import RowWriter, divide
 from hubwright.hub_sync.errors import DataError
 from hubwright.hub_sync.json_columns import make_dataset
 
@@ -76,3 +77,15 @@ def test_memory_is_bounded_for_many_rows_and_for_large_ones(tmp_path: Path) -> N
     peak(10, 10)  # imports
     assert peak(2_000, 100) < 1.5 * peak(700, 100) < 20_000_000
     assert peak(6, 4_100_000) < 1.2 * peak(2, 4_100_000)
+
+
+def test_divide_puts_each_part_in_a_file_of_its_own_in_order(tmp_path: Path) -> None:
+    writer = RowWriter(tmp_path / "rows", Features({"n": Value("int64"), "values": List(Json())}))
+    for number in range(1200):
+        writer.write("rows", {"n": number, "values": [{"a": number}]})
+    even = np.arange(1200) % 2 == 0
+    rows = writer.finish()["rows"]
+    parts = divide(rows, tmp_path / "parts", {"even": even, "odd": ~even, "none": np.zeros(1200, bool)})
+    assert parts["even"].to_list() == [row for row in rows if row["n"] % 2 == 0]
+    assert parts["odd"]["n"][:] == list(range(1, 1200, 2))
+    assert len(parts["none"]) == 0 and parts["none"].features == rows.features
