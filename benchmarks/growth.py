@@ -26,9 +26,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from . import growth_cases, growth_hub
+from . import growth_cases, growth_evals, growth_hub
 
-CASES = growth_cases.CASES | growth_hub.CASES
+CASES = growth_cases.CASES | growth_hub.CASES | growth_evals.CASES
 LIMIT = 120.0  # CPU seconds above which the next size is left out
 
 
@@ -68,8 +68,12 @@ def _anonymous_kb(pid: int) -> int:
 
 
 def _watch(pid: int, stop: threading.Event, peak: list[int]) -> None:
+    before: set[int] = set()
     while not stop.wait(0.02):
-        peak[0] = max(peak[0], sum(map(_anonymous_kb, _tree(pid))))
+        tree = set(_tree(pid))
+        # A child that has not called exec yet shows its parent's memory as its own.
+        peak[0] = max(peak[0], sum(map(_anonymous_kb, tree & before)))
+        before = tree
 
 
 def _size_mb(folder: Path) -> float:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +24,11 @@ class Case:
     run: Callable[[Path, int], None]
 
 
-def _text(rng: random.Random, words: int) -> str:
+def text(rng: random.Random, words: int) -> str:
     return " ".join(rng.choices(WORDS, k=words))
 
 
-def _json_lines(make: Callable[[random.Random, int], Any]) -> Callable[[Path, int], None]:
+def json_lines(make: Callable[[random.Random, int], Any]) -> Callable[[Path, int], None]:
     def write(folder: Path, rows: int) -> None:
         rng = random.Random(0)
         with (folder / "rows.jsonl").open("w") as stream:
@@ -42,7 +40,7 @@ def _json_lines(make: Callable[[random.Random, int], Any]) -> Callable[[Path, in
 
 def _alpaca(rng: random.Random, number: int) -> dict[str, str]:
     """About 1 kB."""
-    return {"instruction": f"{number} {_text(rng, 40)}", "input": "", "output": _text(rng, 120)}
+    return {"instruction": f"{number} {text(rng, 40)}", "input": "", "output": text(rng, 120)}
 
 
 def _chat(rng: random.Random, number: int) -> dict[str, Any]:
@@ -52,21 +50,21 @@ def _chat(rng: random.Random, number: int) -> dict[str, Any]:
 
 
 def _document(rng: random.Random, number: int) -> dict[str, str]:
-    return {"text": f"{number} {_text(rng, 160)}"}
+    return {"text": f"{number} {text(rng, 160)}"}
 
 
 def _calls(ending: bool) -> Callable[[random.Random, int], dict[str, Any]]:
     def make(rng: random.Random, number: int) -> dict[str, Any]:
-        tool = {"name": f"f{number % 5000}", "description": _text(rng, 8), "parameters": {
+        tool = {"name": f"f{number % 5000}", "description": text(rng, 8), "parameters": {
             "type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}}  # fmt: skip
-        question = f"{_text(rng, 20)} {ENDING if ending and number % 4 == 0 else ''}".strip()
+        question = f"{text(rng, 20)} {ENDING if ending and number % 4 == 0 else ''}".strip()
         return {
             "tools": json.dumps([tool]),
             "conversations": [
                 {"from": "human", "value": question},
                 {"from": "function_call", "value": json.dumps({"name": tool["name"], "arguments": {"a": "b"}})},
                 {"from": "observation", "value": json.dumps({"ok": number})},
-                {"from": "gpt", "value": _text(rng, 12)},
+                {"from": "gpt", "value": text(rng, 12)},
             ],
         }
 
@@ -78,7 +76,7 @@ def _write_gsm8k(folder: Path, rows: int) -> None:
     for name, share in (("train", 0.8), ("test", 0.2)):
         with (folder / f"{name}.jsonl").open("w") as stream:
             for number in range(int(rows * share)):
-                question = f"{name} {number} {_text(rng, 25)}. {ENDING}?"
+                question = f"{name} {number} {text(rng, 25)}. {ENDING}?"
                 stream.write(json.dumps({"question": question, "answer": f"So many.\n#### {number}"}) + "\n")
 
 
@@ -147,15 +145,20 @@ def _toolcalls_datasets(folder: Path, rows: int) -> None:
 
 
 def _write_chat(folder: Path, rows: int) -> None:
-    """Conversations of about 1 kB, and a model of two small layers with a byte-level tokenizer of 2,000 entries."""
+    """Conversations of about 1 kB, and a model."""
+    (folder / "data").mkdir()
+    json_lines(_chat)(folder / "data", rows)
+    write_model(folder / "model")
+
+
+def write_model(folder: Path) -> None:
+    """A model of two small layers with a byte-level tokenizer of 2,000 entries."""
     import torch
     from tokenizers import ByteLevelBPETokenizer
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     from hubwright.trainers._lib.templates import CHATML_TOOLS
 
-    (folder / "data").mkdir()
-    _json_lines(_chat)(folder / "data", rows)
     bpe = ByteLevelBPETokenizer()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     bpe.train_from_iterator([" ".join(WORDS)], vocab_size=2000, special_tokens=special)
@@ -166,11 +169,11 @@ def _write_chat(folder: Path, rows: int) -> None:
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
         max_position_embeddings=2048, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
-def _context(folder: Path, **inputs: Path) -> Any:
+def context_of(folder: Path, **inputs: Path) -> Any:
     from hubwright.hub_sync.context import Input, StepContext
     from hubwright.hub_sync.refs import ArtifactRef
 
@@ -192,7 +195,7 @@ def _sft_preparation(processes: int) -> Callable[[Path, int], None]:
         from hubwright.trainers.sft.trainer import fit
 
         loop.fit = lambda *_: {}
-        context = _context(folder, model=folder / "input" / "model", dataset=folder / "input" / "data")
+        context = context_of(folder, model=folder / "input" / "model", dataset=folder / "input" / "data")
         fit(sft.SFTConfig(use_cpu=True, bf16=False, max_length=1024, dataset_num_proc=processes), context)
 
     return run
@@ -225,14 +228,14 @@ def _peer_trl(folder: Path, rows: int) -> None:
 def _write_parts(folder: Path, rows: int) -> None:
     for name in "ab":
         (folder / name).mkdir()
-        _json_lines(_chat)(folder / name, rows // 2)
+        json_lines(_chat)(folder / name, rows // 2)
 
 
 def _mix(folder: Path, rows: int) -> None:
     from hubwright.builders import mix
     from hubwright.making import write_dataset
 
-    context = _context(folder, part_a=folder / "input" / "a", part_b=folder / "input" / "b")
+    context = context_of(folder, part_a=folder / "input" / "a", part_b=folder / "input" / "b")
     write_dataset(mix.build(mix.MixConfig(), context), context.output)
 
 
@@ -248,115 +251,14 @@ def _ability(source: Path) -> dict[str, Any]:
     return {"sources": [{"kind": "gsm8k", "source": str(source), "name": "x", "license": "mit"}]}
 
 
-def _write_questions(split: str, more: Callable[[random.Random], dict[str, str]]) -> Callable[[Path, int], None]:
-    """Questions of 400 bytes with further columns, as a step publishes them."""
-
-    def write(folder: Path, rows: int) -> None:
-        import datasets
-
-        from hubwright.hub_sync.parquet import write_shards
-
-        rng = random.Random(0)
-        turns = ([{"role": "user", "content": f"{n} {_text(rng, 60)}"}] for n in range(rows))
-        table = datasets.Dataset.from_list(
-            [{"id": str(n), "messages": one, **more(rng)} for n, one in enumerate(turns)]
-        )
-        write_shards(table, folder / "data", split)
-
-    return write
-
-
-@contextmanager
-def _endpoint(content: str = _text(random.Random(1), 150), seconds: float = 0.0) -> Iterator[str]:
-    """The base URL of a server, a thread of this process, that answers with this after so many seconds."""
-    import asyncio
-
-    body = json.dumps({
-        "object": "chat.completion", "model": "m", "usage": {"prompt_tokens": 9, "completion_tokens": 9},
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {
-            "role": "assistant", "content": content}}],
-    }).encode()  # fmt: skip
-    reply = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                size = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-                await reader.readexactly(int(size.partition(b":")[2]))
-                await asyncio.sleep(seconds)
-                writer.write(reply)
-        writer.close()
-
-    loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-
-
-def _answers(folder: Path, rows: int) -> None:
-    from hubwright.evals.answers.step import AnswersConfig, answer
-
-    with _endpoint() as url:
-        answer(AnswersConfig(model=f"openai:m@{url}"), _context(folder, dataset=folder / "input"))
-
-
-def _judge(folder: Path, rows: int) -> None:
-    """Two questions to every row."""
-    from hubwright.evals.judge.step import RubricJudgeConfig, judge
-
-    verdicts = {str(item): {"reason": "It is so.", "verdict": "yes"} for item in (1, 2)}
-    with _endpoint(json.dumps(verdicts)) as url:
-        config = RubricJudgeConfig(rubric=["Is it right?", "Is it short?"], judge=f"openai:m@{url}", language="en")
-        judge(config, _context(folder, answers=folder / "input"))
-
-
-def _write_samples(folder: Path, rows: int) -> None:
-    """The output of `lm_eval --log_samples`, about 8 kB a document."""
-    rng = random.Random(0)
-    results = {
-        "results": {"t": {"acc,none": 1.0}}, "configs": {"t": {}}, "versions": {"t": 1}, "n-shot": {"t": 0},
-        "config": {"model_sha": "a" * 40, "model_args": {"pretrained": "me/m"}}, "higher_is_better": {"t": {}},
-        "n-samples": {"t": {"original": rows, "effective": rows}}, "lm_eval_version": "0",
-    }  # fmt: skip
-    (folder / "results_x.json").write_text(json.dumps(results))
-    with (folder / "samples_t_x.jsonl").open("w") as stream:
-        for number in range(rows):
-            text = f"{number} {_text(rng, 400)}"
-            sample = {
-                "doc_id": number, "filter": "none", "doc": {"question": text}, "target": "x", "metrics": ["acc"],
-                "acc": 1.0, "arguments": {"gen_args_0": {"arg_0": text}}, "resps": [[_text(rng, 200)]],
-                "filtered_resps": ["x"], "doc_hash": "d", "prompt_hash": "p", "target_hash": "t",
-            }  # fmt: skip
-            stream.write(json.dumps(sample) + "\n")
-
-
-def _lm_eval_rows(folder: Path, rows: int) -> None:
-    from hubwright.evals.harness.imported import LmEvalOutputConfig, collect
-    from hubwright.hub_sync.context import Input, StepContext
-    from hubwright.hub_sync.refs import ArtifactRef
-
-    context = StepContext("samples", folder / "work", folder / "output")
-    context.output.mkdir()
-    context.inputs["model"] = Input(ArtifactRef.parse(f"me/m@{'a' * 40}", "model"), folder)
-    collect(LmEvalOutputConfig(source=str(folder / "input")), context)
-
-
 _english = _one_file(language="en")
 CASES: dict[str, Case] = {
-    "instructions": Case(10_000, _json_lines(_alpaca), _build("instructions", "InstructionsConfig", _one_file())),
-    "peer_datasets": Case(10_000, _json_lines(_alpaca), _peer_datasets),
-    "corpus": Case(10_000, _json_lines(_document), _build("corpus", "CorpusConfig", _corpus)),
-    "toolcalls": Case(3_000, _json_lines(_calls(False)), _build("toolcalls", "ToolCallsConfig", _english)),
-    "toolcalls_shared": Case(3_000, _json_lines(_calls(True)), _build("toolcalls", "ToolCallsConfig", _english)),
-    "toolcalls_datasets": Case(3_000, _json_lines(_calls(False)), _toolcalls_datasets),
-    "answers": Case(10_000, _write_questions("test", lambda rng: {}), _answers),
-    "judge": Case(5_000, _write_questions("answers", lambda rng: {"answer": _text(rng, 60)}), _judge),
-    "lm_eval_rows": Case(2_000, _write_samples, _lm_eval_rows),
+    "instructions": Case(10_000, json_lines(_alpaca), _build("instructions", "InstructionsConfig", _one_file())),
+    "peer_datasets": Case(10_000, json_lines(_alpaca), _peer_datasets),
+    "corpus": Case(10_000, json_lines(_document), _build("corpus", "CorpusConfig", _corpus)),
+    "toolcalls": Case(3_000, json_lines(_calls(False)), _build("toolcalls", "ToolCallsConfig", _english)),
+    "toolcalls_shared": Case(3_000, json_lines(_calls(True)), _build("toolcalls", "ToolCallsConfig", _english)),
+    "toolcalls_datasets": Case(3_000, json_lines(_calls(False)), _toolcalls_datasets),
     "ability_shared": Case(3_000, _write_gsm8k, _build("ability", "AbilityConfig", _ability)),
     "mix": Case(10_000, _write_parts, _mix),
     "sft_preparation": Case(10_000, _write_chat, _sft_preparation(1)),

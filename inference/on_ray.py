@@ -10,6 +10,8 @@ import asyncio
 import logging
 import math
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -17,13 +19,28 @@ from ..hub_sync.errors import DataError, HubwrightError, UsageError
 from .budget import Budget, Usage
 from .requests import one_line
 from .store import RecordingStore
-from .workers import DEATHS, Job, Pool, Results, Sink, Task, Tasks, run_worker
+from .workers import DEATHS, Job, Pool, Results, Sink, Task, Tasks, load_work, run_worker
 
 
-def run_on_ray(job: Job, queue: Tasks, sink: Sink, workers: int) -> None:
-    """Do the tasks in `workers` actors; each has an equal part of the concurrency and of the caps.
+@contextmanager
+def idle_actors(work: str, workers: int) -> Iterator[list[Any]]:
+    """Workers that start and import while the caller does something else; those left in the list are ended.
 
     Raises UsageError if no cluster can be joined: none is started here.
+    """
+    ray = _join()
+    actor = ray.remote(_Worker)
+    idle = [actor.remote(work) for _ in range(workers)]
+    try:
+        yield idle
+    finally:
+        for one in idle:
+            ray.kill(one)
+
+
+def run_on_ray(job: Job, queue: Tasks, sink: Sink, workers: int, idle: list[Any]) -> None:
+    """Do the tasks in `workers` actors, the `idle` ones first; each has an equal part of the concurrency and of the
+    caps.
     """
     ray = _join()
     actor = ray.remote(_Worker)
@@ -42,8 +59,9 @@ def run_on_ray(job: Job, queue: Tasks, sink: Sink, workers: int) -> None:
         # Two at a time, so that the next shard's rows fill the places that the last rows of this one leave.
         while sum(one is actors.get(slot) for _, one, _ in running.values()) < 2 and (task := queue.take()):
             if slot not in actors:
-                actors[slot] = actor.remote(replace(part, spent=used[slot].totals()))
-            running[actors[slot].do.remote(task)] = (slot, actors[slot], task)
+                actors[slot] = idle.pop() if idle else actor.remote(job.work)
+            own = replace(part, spent=used[slot].totals())
+            running[actors[slot].do.remote(own, task)] = (slot, actors[slot], task)
 
     def count(slot: int, rows: int, usage: Usage) -> None:
         used[slot].add(usage)
@@ -84,16 +102,20 @@ def run_on_ray(job: Job, queue: Tasks, sink: Sink, workers: int) -> None:
 class _Worker:
     """One chat client and one segment of the record for many shards. An exception ends it."""
 
-    def __init__(self, job: Job) -> None:
-        self._job, self._used = job, Usage()
+    def __init__(self, work: str) -> None:
+        with suppress(HubwrightError):  # raised again by the first task, which can tell it
+            load_work(work)
+        from . import transport  # noqa: F401  aiohttp, which takes as long as all else
+
+        self._used = Usage()
         self._tasks: asyncio.Queue[Task | None] = asyncio.Queue()
         self._waiting: dict[int, asyncio.Future[Results]] = {}
         self._running: asyncio.Task[None] | None = None
 
-    async def do(self, task: Task) -> tuple[Results, Usage, HubwrightError | None]:
-        """(the results of a shard, the use since the last call, what ended the work)."""
+    async def do(self, job: Job, task: Task) -> tuple[Results, Usage, HubwrightError | None]:
+        """(the results of a shard, the use since the last call, what ended the work). The first job stays."""
         if self._running is None:
-            self._running = asyncio.create_task(self._run())
+            self._running = asyncio.create_task(self._run(job))
         future = self._waiting[task.shard] = asyncio.get_running_loop().create_future()
         self._tasks.put_nowait(task)
         try:
@@ -112,8 +134,7 @@ class _Worker:
         used, self._used = self._used, Usage()
         return used
 
-    async def _run(self) -> None:
-        job = self._job
+    async def _run(self, job: Job) -> None:
         sink = Sink(
             lambda shard, results: self._waiting.pop(shard).set_result(results),
             lambda rows, usage, limit: self._used.add(usage),

@@ -124,6 +124,10 @@ def run_stage(
             stack.enter_context(exclusive_lock(folder / ".lock", f"stage folder {folder}"))
         stage = _Stage(job, rows, folder, shard_rows, progress)
         with StageView(work.partition(":")[2], len(rows)) as stage.view:
+            if engine == "ray" and stage.todo:
+                from .on_ray import idle_actors
+
+                stage.actors = stack.enter_context(idle_actors(work, min(workers, len(stage.todo))))
             if not replay:
                 stage.probe(max_failed < 1, unusable or (lambda row: ""))
             stage.run(stage.tasks(), engine, workers)
@@ -157,6 +161,7 @@ class _Stage:
         }
         claim(folder, identity)
         self.usage = Usage()
+        self.actors: list[Any] = []  # of the Ray engine, without work yet
         self.probed: list[Outcome] | None = None
         self.estimate: dict[str, float] | None = None
         self.shards: list[tuple[Path, int]] = []
@@ -228,7 +233,7 @@ class _Stage:
         if engine == "ray":
             from .on_ray import run_on_ray
 
-            run_on_ray(job, queue, sink, workers)
+            run_on_ray(job, queue, sink, workers, self.actors)
         elif workers == 1:
             run_here(job, queue, sink)
         else:

@@ -62,7 +62,8 @@ class CaseFile(Sequence[Case]):
 
 def read_case(row: Mapping[str, Any]) -> Case:
     """The case whose fields came back from JSON."""
-    return Case(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
+    fields: Row = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    return Case(**fields)
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,9 @@ def judge_cases(
             if case.id in finished:
                 yield from ({**row, "answers": len(cases)} for row in finished[case.id])
                 continue
-            outcome = next(outcomes) if pending(case) else {"verdicts": [], "state": "not_judged", "attempts": 0}
+            outcome: Row = {"verdicts": [], "state": "not_judged", "attempts": 0}
+            if pending(case):
+                outcome = next(outcomes)
             yield from verdict_rows(
                 case,
                 [ItemVerdict(*one) for one in outcome["verdicts"]],
