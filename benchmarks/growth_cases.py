@@ -205,7 +205,7 @@ def _sft_stream(folder: Path, rows: int) -> None:
     """An SFT of one step on a stream."""
     from hubwright.trainers import sft
 
-    context = _context(folder, model=folder / "input" / "model", dataset=folder / "input" / "data")
+    context = context_of(folder, model=folder / "input" / "model", dataset=folder / "input" / "data")
     config = sft.SFTConfig(use_cpu=True, bf16=False, max_length=1024, streaming=True, max_steps=1)
     sft.train(config, context)
 

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 from ...hub_sync.errors import DataError, HubError, UsageError
 from ...hub_sync.json_columns import encode_row, make_dataset
@@ -122,33 +121,16 @@ def read_split(path: Path, split: str, config: str | None = None) -> datasets.Da
     Raises DataError in one line.
     """
     import datasets
-    from datasets.packaged_modules.parquet.parquet import Parquet
 
     with _one_line(path, f"split {split!r}"):
         if path.is_dir():
-            with mock.patch.object(Parquet, "_generate_tables", _tables):
-                return datasets.load_dataset(str(path), config, split=split)
+            return datasets.load_dataset(str(path), config, split=split)
         reader = _READERS.get(path.suffix)
         if reader is None:
             kinds = ", ".join(_READERS)
             raise DataError(f"{path.name}: cannot read this kind of file; use one of {kinds} or a folder")
         # Not load_dataset("parquet", ...), which reports its use to a host of its own beyond the hub.
         return getattr(datasets.Dataset, f"from_{reader}")(str(path))
-
-
-def _tables(self: Any, files: Iterable[str], row_groups_list: Any = None) -> Iterator[tuple[Any, Any]]:
-    """The tables that `datasets` writes to its memory-mapped file, 1,000 rows each.
-
-    Its own reader holds three row groups and what their threads keep: 225 MB for a file of 42 MB, this one 126.
-    """
-    import pyarrow
-    from datasets.builder import Key
-    from pyarrow.parquet import ParquetFile
-
-    for number, file in enumerate(files):
-        with ParquetFile(file, memory_map=True) as source:
-            for place, batch in enumerate(source.iter_batches(1000, use_threads=False)):
-                yield Key(number, place), self._cast_table(pyarrow.Table.from_batches([batch]))
 
 
 def read_config(path: Path, config: str) -> datasets.DatasetDict:
