@@ -29,7 +29,7 @@ from .hub_sync.lock import RecipeLock
 from .hub_sync.publish import find_published, publish
 from .hub_sync.pull import pull
 from .hub_sync.refs import ArtifactRef
-from .hub_sync.speed import split_speed
+from .hub_sync.settings import split_speed
 from .making import Job, card_parent, make
 from .preflight import CARD, check_licences
 from .recipe import Plan, PlannedStep

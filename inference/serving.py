@@ -12,8 +12,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from ..hub_sync.context import StepContext
 from ..hub_sync.errors import UsageError
 from ..hub_sync.refs import ArtifactRef
-from ..hub_sync.settings import Settings
-from ..hub_sync.speed import SPEED
+from ..hub_sync.settings import SPEED, Settings
 from .budget import Budget
 from .endpoint import Endpoint
 from .reasoning import reasoning_tags

@@ -17,8 +17,7 @@ from pydantic import Field
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, HubError, UsageError, first_line
 from ...hub_sync.files import sha256_file
-from ...hub_sync.settings import Settings
-from ...hub_sync.speed import SPEED
+from ...hub_sync.settings import SPEED, Settings
 from ...hub_sync.text import utf8
 from ...inference.padding import ARGUMENTS, padded, pads_arguments
 from . import record_stream

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
-from ...hub_sync.speed import SPEED
+from ...hub_sync.settings import SPEED
 from .._lib.archives import Wheel
 from .._lib.cards import describe
 from .._lib.context import local_context

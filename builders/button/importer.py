@@ -19,7 +19,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.licence_ids import LicenceId
-from ...hub_sync.speed import SPEED
+from ...hub_sync.settings import SPEED
 from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.conversation_checks import check_all, faults_table

@@ -21,8 +21,7 @@ from pydantic import Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubwrightError, RowRejected, UsageError
 from ...hub_sync.json_columns import encode_row
-from ...hub_sync.settings import Settings
-from ...hub_sync.speed import SPEED
+from ...hub_sync.settings import SPEED, Settings
 from ...hub_sync.text import utf8
 from .._lib.context import local_context
 from .._lib.conversation_checks import faults, request, run_checks

@@ -18,8 +18,7 @@ from pydantic import Field, model_validator
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.licence_ids import LicenceId
-from ...hub_sync.settings import Settings
-from ...hub_sync.speed import SPEED
+from ...hub_sync.settings import SPEED, Settings
 from ...hub_sync.text import is_well_formed, utf8
 from .._lib.cards import add_sources, describe
 from .._lib.context import local_context

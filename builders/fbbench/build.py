@@ -16,8 +16,7 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
-from ...hub_sync.settings import Settings
-from ...hub_sync.speed import SPEED
+from ...hub_sync.settings import SPEED, Settings
 from .._lib.context import local_context
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.sources import Source, parse_records, read_source

@@ -18,8 +18,7 @@ from pydantic import Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.licence_ids import LicenceId
-from ...hub_sync.settings import Settings
-from ...hub_sync.speed import SPEED
+from ...hub_sync.settings import SPEED, Settings
 from ...hub_sync.text import is_well_formed, utf8
 from ...inference.conversations import read_messages, unlearnt, with_system
 from .._lib.cards import add_sources, describe

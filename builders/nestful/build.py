@@ -17,7 +17,7 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
-from ...hub_sync.speed import SPEED
+from ...hub_sync.settings import SPEED
 from .._lib.archives import Wheel
 from .._lib.call_rows import call_columns, fault_counts, features, offered_tools, to_json
 from .._lib.cards import describe

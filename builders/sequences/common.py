@@ -215,12 +215,8 @@ def fill_report(
         "A model has learnt something only where it is clearly above these.",
     )
     example = splits["test"][0]
-    report.sections.append(
-        {
-            "title": "One row",
-            "body": "\n\n".join(f"`{column}`: `{example[column]}`" for column in ("text", "context", "target")),
-        }
-    )
+    parts = (f"`{column}`: `{example[column]}`" for column in ("text", "context", "target"))
+    report.section("One row", "\n\n".join(parts))
 
 
 _MEASURES = ("rows", "duplicate rows", "mean words per row", "mean scored positions per row", "different words")

@@ -21,8 +21,7 @@ from pydantic import Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
-from ...hub_sync.settings import Settings
-from ...hub_sync.speed import SPEED
+from ...hub_sync.settings import SPEED, Settings
 from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.language import UNKNOWN

@@ -8,8 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from ...hub_sync.settings import Settings
-from ...hub_sync.speed import SPEED
+from ...hub_sync.settings import SPEED, Settings
 from ...hub_sync.step import Size
 
 Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "warmup_stable_decay"]
@@ -97,7 +96,7 @@ class BaseTrainingConfig(Settings):
         if self.max_steps > 0:
             kept = min(kept, -(-self.max_steps // self.save_steps))
         output = (weights if whole else trained) * (4 if (self.save_dtype or self.dtype) == "float32" else 2)
-        rows = 10 * inputs["dataset"].bytes if "dataset" in inputs else 0
+        rows = 10 * inputs["dataset"].bytes if "dataset" in inputs and not getattr(self, "streaming", False) else 0
         return 3 * width * trained * kept + output + rows, Size(output, weights if whole else trained)
 
     @model_validator(mode="after")

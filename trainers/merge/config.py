@@ -8,8 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ...hub_sync.errors import UsageError
-from ...hub_sync.settings import Settings
-from ...hub_sync.speed import SPEED
+from ...hub_sync.settings import SPEED, Settings
 from ...hub_sync.step import Size
 
 Method = Literal[

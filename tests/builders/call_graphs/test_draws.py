@@ -11,7 +11,7 @@ from hubwright.builders.call_graphs import CallGraphsConfig, build
 from hubwright.builders.call_graphs import draws as module
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError
-from hubwright.hub_sync.speed import split_speed
+from hubwright.hub_sync.settings import split_speed
 
 SETTINGS: dict[str, Any] = {"train_rows": 25, "seed": 3}
 

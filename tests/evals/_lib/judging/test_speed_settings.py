@@ -11,7 +11,7 @@ from chat_server import ChatServer, failure, likely_tokens
 
 from hubwright.evals.answers.step import AnswersConfig
 from hubwright.evals.fbbench.step import JudgeStepConfig
-from hubwright.hub_sync.speed import split_speed
+from hubwright.hub_sync.settings import split_speed
 
 RECIPE = """\
 name: judged

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from hubwright.hub_sync.speed import SPEED, split_speed
+from hubwright.hub_sync.settings import SPEED, split_speed
 
 
 class Source(BaseModel):
