@@ -1,6 +1,5 @@
 """The state that all worlds share, and the kinds of things in it."""
 
-import marshal
 import random
 from typing import Annotated, Any
 
@@ -11,7 +10,6 @@ Amount = Annotated[float, "amount"]
 Currency = Annotated[str, "currency"]
 
 STATE: dict[str, Any] = {}
-_begun: dict[int, bytes] = {}  # seed of a late state -> the state as it began: a call graph is run twice
 CITIES = {
     "Oslo": "NOK", "Lisbon": "EUR", "Kyoto": "JPY", "Toronto": "CAD", "Nairobi": "KES", "Prague": "CZK", "Lima": "PEN",
     "Perth": "AUD", "Dublin": "EUR", "Bergen": "NOK", "Porto": "EUR", "Osaka": "JPY",
@@ -31,18 +29,12 @@ class NotFound(Exception):
 def begin(seed: int, fills: list[Any]) -> None:
     """A new state, all of it from the seed."""
     STATE.clear()
-    if seed in _begun:
-        STATE.update(marshal.loads(_begun[seed]))  # noqa: S302 - this process's own
-        return
     rng = random.Random(seed)  # noqa: S311 - not for secrets
     STATE["cities"], STATE["days"], STATE["currencies"] = list(CITIES), DAYS, sorted(set(CITIES.values()))
     names = [f"{first} {last}" for first in FIRST for last in LAST]
     STATE["persons"], STATE["numbers"] = rng.sample(names, 24), []
     for fill in fills:
         fill(STATE, rng)
-    if len(_begun) == 64:  # of 37 kB
-        del _begun[next(iter(_begun))]
-    _begun[seed] = marshal.dumps(STATE)
 
 
 def one(table: str, key: str) -> dict[str, Any]:

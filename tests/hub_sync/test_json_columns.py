@@ -50,7 +50,7 @@ PLAIN = {
     "builders/feedback_drills/build.py", "builders/nestful/build.py",
     "builders/seal_tools/build.py", "builders/tool_query/build.py",
     "evals/bfcl/multi_turn_task.py", "evals/call_graphs/task.py", "evals/fbbench/task.py", "evals/kv_shifting/task.py",
-    "evals/maet/task.py", "evals/toolcall/task.py", "trainers/maet/locate.py",
+    "evals/maet/task.py", "evals/toolcall/task.py", "trainers/_lib/chat.py", "trainers/maet/locate.py",
 }  # fmt: skip
 
 
