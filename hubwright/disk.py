@@ -17,8 +17,9 @@ from .hub_sync.step import Size
 from .recipe import PlannedStep
 from .sources import places
 
-# `python -m benchmarks.growth instructions`: a builder leaves 2.9 times its file below runs/ at its end.
-BUILDER_FACTOR = 3
+# Of the data that are read: a builder leaves 2.9 times its file (`python -m benchmarks.growth instructions`), and
+# an evaluation adds prompts and answers to its data.
+ROWS_FACTOR = 3
 
 
 @dataclass(frozen=True)
@@ -121,15 +122,15 @@ def gigabytes(size: int) -> str:
 
 
 def _write(step: PlannedStep, held: Mapping[str, Size], here: list[Path]) -> tuple[int | None, Size | None]:
-    """(bytes written, size of what is published), by the settings' own estimate, or of a builder by what it reads."""
+    """(bytes written, size of what is published), by the settings' own estimate, or by the data that are read."""
     estimate = getattr(step.config, "disk", None)
     if callable(estimate):
         return estimate(held) or (None, None)
-    if step.spec.kind != "builder":
-        return None, None
+    if step.spec.kind == "card":
+        return 0, None
     files = [file for path in here for file in (list_files(path) if path.is_dir() else [path])]
-    read = sum(file.stat().st_size for file in files) + sum(size.bytes for size in held.values())
-    return (BUILDER_FACTOR * read, Size(read)) if read else (None, None)
+    read = sum(file.stat().st_size for file in files) + sum(s.bytes for s in held.values() if not s.weights)
+    return (ROWS_FACTOR * read, Size(read)) if read else (None, None)
 
 
 def _base(source: str | ArtifactRef) -> ArtifactRef | None:

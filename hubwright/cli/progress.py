@@ -58,12 +58,13 @@ class RunView:
 
     def show(self, outcomes: list[Outcome], format: str) -> None:
         """Print what became of every step: a table, or JSON."""
+        targets = {step.name: step.target for step in self.plan.steps}
         rows: list[dict[str, Any]] = [
             {
                 "step": o.step,
                 "state": o.state,
-                "type": o.ref.repo_type if o.ref else None,
-                "repo_id": o.ref.repo_id if o.ref else None,
+                "type": targets[o.step].repo_type,
+                "repo_id": targets[o.step].repo_id,
                 "commit": o.ref.revision if o.ref else None,
                 "tag": o.tag,
                 "fingerprint": o.fingerprint,
@@ -76,18 +77,21 @@ class RunView:
         if format == "json":
             print(json.dumps({"recipe": self.plan.name, "steps": rows}))
             return
-        cells = [(row["step"], row["state"], row["repo_id"], row["tag"], (row["commit"] or "")[:12]) for row in rows]
+        columns = ["step", "state", "repository", "tag", "commit"]
+        cells = [[row["step"], row["state"], row["repo_id"], row["tag"], (row["commit"] or "")[:12]] for row in rows]
         needs = [o.disk for o in outcomes if o.disk]
-        if not needs:
-            print_table(("step", "state", "repository", "tag", "commit"), cells)
-            return
-        disk = ["" if o.disk is None else _disk(o.disk) for o in outcomes]
-        with_disk = [(*cell, text) for cell, text in zip(cells, disk, strict=True)]
-        print_table(("step", "state", "repository", "tag", "commit", "disk, about"), with_disk)
+        if needs:
+            columns += ["fetches", "writes, about"]
+            cells = [cell + _disk(o.disk) for cell, o in zip(cells, outcomes, strict=True)]
+        print_table(columns, cells)
+        if any(need.write is None for need in needs):
+            print("?: nothing tells before the step works how much it writes")
         if warning := lacking(needs, self.runs):
             print(f"warning: {warning}")
 
 
-def _disk(need: Need) -> str:
-    write = "writes what nothing tells yet" if need.write is None else f"writes up to {gigabytes(need.write)}"
-    return f"fetches {gigabytes(need.fetch)}, {write}" if need.fetch else write
+def _disk(need: Need | None) -> list[str]:
+    """The cells of what a step fetches and writes."""
+    if need is None:
+        return ["", ""]
+    return [gigabytes(n) if n else "?" if n is None else "" for n in (need.fetch, need.write)]

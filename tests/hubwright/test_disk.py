@@ -55,14 +55,15 @@ def test_run_dry_tells_the_disk_that_each_step_then_uses(hubwright_in_process, a
     source = (tmp_path / "rows.jsonl").stat().st_size
     assert rows == {"fetch": 0, "write": 3 * source}
     assert tuned["fetch"] == source + sum(file.size for file in api.list_repo_tree(f"{namespace}/base"))
-    assert "writes up to" in hubwright_in_process("run", "tune.yaml", "--dry-run").stdout
+    table = hubwright_in_process("run", "tune.yaml", "--dry-run").stdout
+    assert f"{namespace}/tuned" in table and "writes, about" in table and "1.4 MB" in table
 
     run = hubwright_in_process("run", "tune.yaml", "--keep-work")
     assert run.returncode == 0, run.stderr[-3000:]
     (folder,) = (tmp_path / "runs" / "tune").glob("tuned-*")
     assert 0.6 * tuned["write"] < _size(folder) < 1.1 * tuned["write"]
     again = hubwright_in_process("run", "tune.yaml", "--dry-run")
-    assert "disk" not in again.stdout, "nothing is to come"
+    assert "writes" not in again.stdout, "nothing is to come"
 
 
 @pytest.mark.parametrize(
