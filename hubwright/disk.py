@@ -74,10 +74,10 @@ def disk_needs(
     for step in steps:
         held: dict[str, Size] = {}
         named = list(places(step.config.model_dump(mode="json")))
-        asked: dict[str, str | ArtifactRef] = {f"source {p}": p for p in named if isinstance(p, ArtifactRef)}
-        asked |= {role: source for role, source in step.inputs.items() if not step.spec.is_endpoint(role)}
+        inputs: dict[str, str | ArtifactRef] = {f"source {p}": p for p in named if isinstance(p, ArtifactRef)}
+        inputs |= {role: source for role, source in step.inputs.items() if not step.spec.is_endpoint(role)}
         fetch = 0
-        for role, source in asked.items():
+        for role, source in inputs.items():
             missing, size = size_of(source)
             fetch += missing
             if role in step.spec.folding([role]) and (base := _base(source)):

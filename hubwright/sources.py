@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def places(values: Mapping[str, Any]) -> Iterator[Path | ArtifactRef]:
         if path.exists():
             yield path
         elif "/" in text and not path.suffix and "://" not in text:
-            yield ArtifactRef.parse(text, "dataset")
+            with suppress(UsageError):  # refused where it is read
+                yield ArtifactRef.parse(text, "dataset")
 
 
 def find_recording(text: str, *, replay: bool) -> Path:

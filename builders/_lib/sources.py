@@ -24,8 +24,8 @@ from . import record_stream
 
 # By what a file begins with.
 _PACKED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-_REFUSED = {b"PK\x03\x04": "a zip archive", b"\x28\xb5\x2f\xfd": "packed with zstd", b"\x89HDF": "HDF5"}
-UNPACKING = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+_REFUSED = {b"PK\x03\x04": "a zip archive", b"\x28\xb5\x2f\xfd": "packed with zstd"}
+UNPACKING = (EOFError, zlib.error, lzma.LZMAError, OSError)  # bz2 and gzip raise OSError
 """What reading a damaged file that `open_file` unpacks raises."""
 
 
@@ -176,6 +176,11 @@ def _parquet_rows(path: Path, name: str) -> Iterator[Any]:
         file = pq.ParquetFile(path)
         batches = (Dataset(pa.Table.from_batches([batch])) for batch in file.iter_batches(batch_size=100))
         for rows in batches:
+            if media := [column for column, feature in rows.features.items() if _holds_media(feature)]:
+                raise DataError(
+                    f"{name}: column {media[0]!r} holds images, sound or video, and this builder reads text: leave "
+                    "the column out if the conversations do without it"
+                )
             if padding := [column for column, feature in rows.features.items() if _pads(feature)]:
                 raise DataError(
                     f"{name}: arguments of calls in column {padding[0]!r} lie in an Arrow struct, where every call "
@@ -184,6 +189,12 @@ def _parquet_rows(path: Path, name: str) -> Iterator[Any]:
             yield from rows
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{name}: cannot be read as Parquet ({first_line(error)}); fetch the file again") from error
+
+
+def _holds_media(feature: Any) -> bool:
+    """Whether a column, or a list in it, is of a type that `datasets` decodes from bytes, such as Image."""
+    inner = getattr(feature, "feature", feature)
+    return hasattr(inner, "decode_example") and type(inner).__name__ != "Json"
 
 
 def _pads(feature: Any) -> bool:

@@ -136,11 +136,11 @@ def build(config: AbilityConfig, context: StepContext | None = None) -> dict[str
     for name in names:
         own = np.frombuffer(configs, np.uint16) == place[name]
         split, rule = np.frombuffer(splits, np.uint8)[own], rules[own]
-        kept = {part: (split == n) & (rule == 0) for n, part in enumerate(SPLITS)}
-        counts[name] = Counter({part: int(chosen.sum()) for part, chosen in kept.items()})
+        masks = {part: (split == n) & (rule == 0) for n, part in enumerate(SPLITS)}
+        counts[name] = Counter({part: int(chosen.sum()) for part, chosen in masks.items()})
         counts[name].update({which: int((rule == n).sum()) for n, which in enumerate(RULES, 1)})
         if not rule.all():
-            parts = {part: chosen for part, chosen in kept.items() if chosen.any()}
+            parts = {part: chosen for part, chosen in masks.items() if chosen.any()}
             made[name] = divide(rows[name], context.workdir / "splits" / name, parts)
     shutil.rmtree(context.workdir / "rows")
     _report(config, context, counts, origins, rejections)

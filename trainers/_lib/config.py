@@ -92,12 +92,12 @@ class BaseTrainingConfig(Settings):
         width, adapter = (4 if self.dtype == "float32" else 2), adapter_of(self)
         trained = weights * adapter.r // 800 if adapter else weights  # 0.6 to 1.8 % at rank 16 of 7 to 0.5 billion
         whole = adapter is None or (isinstance(self, TrainingConfig) and self.merge_adapter)
-        kept = self.save_total_limit + 1
+        checkpoints = self.save_total_limit + 1
         if self.max_steps > 0:
-            kept = min(kept, -(-self.max_steps // self.save_steps))
+            checkpoints = min(checkpoints, -(-self.max_steps // self.save_steps))
         output = (weights if whole else trained) * (4 if (self.save_dtype or self.dtype) == "float32" else 2)
         rows = 10 * inputs["dataset"].bytes if "dataset" in inputs and not getattr(self, "streaming", False) else 0
-        return 3 * width * trained * kept + output + rows, Size(output, weights if whole else trained)
+        return 3 * width * trained * checkpoints + output + rows, Size(output, weights if whole else trained)
 
     @model_validator(mode="after")
     def _one_precision(self) -> Self:

@@ -40,7 +40,7 @@ def shuffled(rows: Any, seed: int, epoch: int, block: int) -> Any:
 class PackedStream(IterableDataset):
     """Rows without end: pass after pass over the files, in an order that follows from seed and pass.
 
-    datasets says where it stands in a chain of files, batches and packed rows, and goes on from there; here that is
+    datasets says where it stands in a chain of files, batches and packed rows, and resumes from there; here that is
     noted with every row handed out, because the loader asks for rows before they are trained on.
 
     Args:

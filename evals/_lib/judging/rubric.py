@@ -62,7 +62,7 @@ def rubric_metrics(rows: Sequence[Row], resamples: int, seed: int) -> dict[str, 
     met = [items for answer, state, items in by_answer(rows) if "failed" not in (answer, state)]
     if not met:
         return {}
-    values = np.frombuffer(b"".join(met), np.uint8).reshape(len(met), -1).astype(np.float64)
+    values = np.array([np.frombuffer(items, np.uint8) for items in met], np.float64)  # one length, or ValueError
     columns = np.column_stack([values.mean(axis=1), values])
     means = columns.mean(axis=0)
     size = len(columns)

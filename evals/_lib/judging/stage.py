@@ -212,7 +212,7 @@ def judge_cases(
                 answers=len(cases),
             )
 
-    # The record is what a restart goes on from; shards beside it would only pin failures that are to be retried.
+    # A restart resumes from the record; shards beside it would only pin failures that are to be retried.
     with tempfile.TemporaryDirectory(prefix="hubwright-judge-") as name:
         folder = Path(name)
         rows = RowFile(folder, ({name: getattr(case, name) for name in fields} for case in cases if pending(case)))

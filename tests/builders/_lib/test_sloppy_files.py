@@ -48,6 +48,19 @@ def _parquet(*records: Any) -> bytes:
     return sink.getvalue()
 
 
+def _images() -> bytes:
+    import io
+
+    import datasets
+
+    types = datasets.Features({"messages": [{"role": datasets.Value("string"), "content": datasets.Value("string")}],
+                               "images": datasets.List(datasets.Image())})  # fmt: skip
+    rows = datasets.Dataset.from_dict({"messages": [TALK["messages"]], "images": [[]]}, features=types)
+    sink = io.BytesIO()
+    rows.to_parquet(sink)
+    return sink.getvalue()
+
+
 def _struct(a: Any, **more: Any) -> dict[str, Any]:
     call = {"type": "function", "function": {"name": "f", "arguments": {"a": a, **more}}}
     return CALL | {"messages": [CALL["messages"][0], {"role": "assistant", "content": "", "tool_calls": [call]}]}
@@ -82,6 +95,10 @@ REFUSED = {
     "cut off": (json.dumps([TALK, TALK]).encode()[:-20], "record 2 is not JSON"),
     "cut-off gzip": (gzip.compress(_lines(TALK))[:-12], "cannot be unpacked"),
     "damaged gzip": (gzip.compress(_lines(TALK))[:15] + b"!!!!!!!!!!!!", "cannot be unpacked"),
+    "damaged bzip2": (bz2.compress(_lines(TALK))[:20] + b"!" * 40, "cannot be unpacked"),
+    "cut-off xz": (lzma.compress(_lines(TALK))[:-20], "cannot be unpacked"),
+    "text that begins like bzip2": (b"BZhello", "cannot be unpacked"),
+    "images in parquet": (_images(), "column 'images' holds images, sound or video"),
     "a zip archive": (b"PK\x03\x04" + bytes(40), "is a zip archive; unpack it"),
     "zstd": (b"\x28\xb5\x2f\xfd" + bytes(40), "is packed with zstd; unpack it"),
     "damaged parquet": (_parquet(TALK)[:-9], "cannot be read as Parquet"),
