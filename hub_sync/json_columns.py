@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 Encoder = Callable[[Any, str], Any]
-_ENCODE = json.JSONEncoder(ensure_ascii=False).encode
+_ENCODE = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 DEEPEST = 64  # levels of JSON that every reader takes
 LEAST, MOST = -(2**63), 2**64 - 1  # integers that datasets' reader gives back as integers
 

@@ -1,17 +1,20 @@
-"""Rows as Parquet shards that stream and shuffle well: files of bounded size, small row groups."""
+"""Rows as Parquet shards that stream and shuffle well: bounded size, small row groups; and a split read from them."""
 
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, Features
 
 SHARD_MB = 500
 # A reader decodes a whole row group for its first row. `datasets` aims at 100 MB.
 ROW_GROUP_BYTES = 16_000_000
+BATCH = 1000  # rows in memory while a split is read
 
 
 def write_shards(rows: Dataset, folder: Path, split: str, shard_mb: int = SHARD_MB) -> list[Path]:
@@ -27,6 +30,57 @@ def write_shards(rows: Dataset, folder: Path, split: str, shard_mb: int = SHARD_
         shard = rows.shard(count, index, contiguous=True)
         shard.to_parquet(str(path), batch_size=_rows_per_group(shard))
     return paths
+
+
+def load_split(folder: Path, config: str | None, split: str, cache_dir: Path | None = None) -> Dataset:
+    """The split that `datasets.load_dataset` gives; of local Parquet files in memory that does not grow with them.
+
+    datasets' own reader has up to sixteen row groups in flight and converts the other splits too. Raises what datasets
+    raises.
+
+    Args:
+        config: of the folder; None for the default one.
+        cache_dir: of the Arrow file that is mapped into memory; None for that of datasets.
+    """
+    import datasets
+
+    cache = None if cache_dir is None else str(cache_dir)
+    builder = datasets.load_dataset_builder(str(folder), config, cache_dir=cache)
+    files = (builder.config.data_files or {}).get(split, [])
+    if builder.name != "parquet" or not files or not all(Path(file).is_file() for file in files):
+        return datasets.load_dataset(str(folder), config, split=split, cache_dir=cache)
+    path = Path(f"{builder.cache_dir}-{split}.arrow")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.incomplete")
+        try:
+            count = _write_arrow(files, builder.info.features, partial)
+            stated = (builder.info.splits or {}).get(split)
+            if stated and stated.num_examples not in (None, count):
+                raise ValueError(f"its files have {count} rows, its card states {stated.num_examples}")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    return datasets.Dataset.from_file(str(path), split=datasets.NamedSplit(split))
+
+
+def _write_arrow(files: Sequence[str], features: Features | None, path: Path) -> int:
+    """The number of rows that were written. Columns are cast to `features`, None: those of the first file."""
+    import datasets
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasets.arrow_writer import ArrowWriter
+    from datasets.table import table_cast
+
+    features = features or datasets.Features.from_arrow_schema(pq.read_schema(files[0]))
+    with ArrowWriter(features=features, path=str(path)) as writer:
+        for file in files:
+            with pq.ParquetFile(file) as reader:
+                for group in range(reader.num_row_groups):
+                    for batch in reader.iter_batches(BATCH, [group], use_threads=False):
+                        writer.write_table(table_cast(pa.Table.from_batches([batch]), features.arrow_schema))
+        count, _ = writer.finalize()
+    return int(count)
 
 
 def _bytes(rows: Dataset) -> int:

@@ -34,6 +34,7 @@ _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text"}
 _CALL_ROLES = ("function_call", "tool_call")  # of LLaMA-Factory and ms-swift: the content is the call
 _BESIDE = {"name", "id", "call_id", "type", "index"}  # what a call without arguments may say
 _LEARNT = ("train", "training", "loss")  # of axolotl and ms-swift
+_WEIGHTS = frozenset(("weight", *_LEARNT, "train_detail", "training_detail"))
 THOUGHT = ("reasoning_content", "reasoning", "thinking")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -185,7 +186,8 @@ def _turn(
     calls = read.pop("tool_calls", None)
     if calls := _calls(calls, schemas, is_padded, changes):
         read["tool_calls"] = calls
-    _set_weight(read, role)
+    if not _WEIGHTS.isdisjoint(read):
+        _set_weight(read, role)
     thought = _thought(read)
     if read["content"] is None and not calls and not thought:
         raise RowRejected(f"a turn of role {role} has null in place of content")
@@ -198,7 +200,7 @@ def _turn(
 
 def _thought(turn: Turn) -> bool:
     """True if a turn holds a thought. Raises RowRejected for one that is not text; true and false are flags."""
-    thoughts = [turn[key] for key in THOUGHT if not isinstance(turn.get(key), bool | None)]
+    thoughts = [turn[key] for key in THOUGHT if key in turn and not isinstance(turn[key], bool | None)]
     if odd := [thought for thought in thoughts if not isinstance(thought, str)]:
         raise RowRejected("a thought of a turn is not text", odd[0])
     return any(thought.strip() for thought in thoughts)

@@ -17,6 +17,7 @@ from pydantic import Field
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, HubError, UsageError, first_line
 from ...hub_sync.files import sha256_file
+from ...hub_sync.parquet import load_split
 from ...hub_sync.settings import SPEED, Settings
 from ...hub_sync.text import utf8
 from ...inference.padding import ARGUMENTS, padded, pads_arguments
@@ -208,9 +209,11 @@ def read_rows(source: Input, context: StepContext, split: str | None, config: st
     """
     import datasets
 
-    folder = str(source.path)
+    folder, cache = str(source.path), context.workdir / "datasets"
     try:
-        return datasets.load_dataset(folder, config, split=split, cache_dir=str(context.workdir / "datasets"))
+        if split is None:
+            return datasets.load_dataset(folder, config, cache_dir=str(cache))
+        return load_split(source.path, config, split, cache)
     except Exception as error:  # datasets raises everything from ValueError to its own DatasetGenerationError
         reason = next(iter(str(error.__cause__ or error).splitlines()), "no reason given").replace(folder, "")
         named = "".join(f" {what} {name!r}" for what, name in (("config", config), ("split", split)) if name)

@@ -24,7 +24,7 @@ FOLLOWS = {
     "assistant": ("user", "tool"), "tool": ("assistant", "tool"),
 }  # fmt: skip
 
-_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, check_circular=False).encode
 _TYPES = {"string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,)}
 _PLAIN = {"type", "description", "title"}
 

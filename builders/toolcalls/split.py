@@ -45,15 +45,12 @@ class Splitter:
         if not self._keep_without_tools and not row["tools"]:
             self.dropped["without_tools"] += 1
             return False
-        keys = [f"id {row['id']}"]
-        if self._dedup:
-            requests = [" ".join(words(m["content"], False)) for m in row["messages"] if m["role"] == "user"]
-            keys.append("user " + "\n".join(requests))
-        if any(key in self._keys for key in keys):
+        key = row["id"]
+        if self._dedup:  # rows with one id have the same turns
+            key = "\n".join(" ".join(words(m["content"], False)) for m in row["messages"] if m["role"] == "user")
+        if not self._keys.add(key):
             self.dropped["duplicates"] += 1
             return False
-        for key in keys:
-            self._keys.add(key)
         self._groups.add(group_keys(row))
         self._hashes.add(shingle_hashes(" ".join(message["content"] for message in row["messages"])))
         self._ranks.append(int.from_bytes(hashlib.sha256(utf8(f"{self._seed}:{row['id']}")).digest()[:8]))

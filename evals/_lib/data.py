@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.errors import DataError, HubError, UsageError
 from ...hub_sync.json_columns import encode_row, make_dataset
-from ...hub_sync.parquet import write_shards
+from ...hub_sync.parquet import load_split, write_shards
 from ...hub_sync.refs import ArtifactRef
 from ...hub_sync.text import well_formed
 
@@ -124,7 +124,7 @@ def read_split(path: Path, split: str, config: str | None = None) -> datasets.Da
 
     with _one_line(path, f"split {split!r}"):
         if path.is_dir():
-            return datasets.load_dataset(str(path), config, split=split)
+            return load_split(path, config, split)
         reader = _READERS.get(path.suffix)
         if reader is None:
             kinds = ", ".join(_READERS)

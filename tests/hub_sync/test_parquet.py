@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, load_dataset
 
-from hubwright.hub_sync.parquet import ROW_GROUP_BYTES, write_shards
+from hubwright.hub_sync.json_columns import make_dataset
+from hubwright.hub_sync.parquet import ROW_GROUP_BYTES, load_split, write_shards
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +52,55 @@ def test_selected_and_shuffled_rows_are_counted_as_they_are(rows: Dataset, tmp_p
 def test_never_more_shards_than_rows(tmp_path: Path) -> None:
     two = Dataset.from_dict({"text": ["x" * 3_000_000, "y" * 3_000_000]})
     assert len(write_shards(two, tmp_path, "train", shard_mb=1)) == 2
+
+
+def test_split_read_is_what_datasets_reads(rows: Dataset, tmp_path: Path) -> None:
+    write_shards(rows, tmp_path / "set" / "data", "train", shard_mb=10)
+    write_shards(rows.select(range(3)), tmp_path / "set" / "data", "test")
+    read = load_split(tmp_path / "set", None, "train", tmp_path / "own")
+    peer = load_dataset(str(tmp_path / "set"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert read.features == peer.features and read.split == peer.split and len(read) == len(peer)
+    assert all(a == b for a, b in zip(read, peer, strict=True))
+    assert [path.name[-12:] for path in (tmp_path / "own").rglob("*.arrow")] == ["-train.arrow"]  # no other split
+    again = load_split(tmp_path / "set", None, "train", tmp_path / "own")
+    assert again.cache_files == read.cache_files
+
+
+def test_split_of_json_columns_and_part_of_a_split_are_read(tmp_path: Path) -> None:
+    calls = make_dataset([{"calls": [{"name": "f", "arguments": {"a": n or "x"}}]} for n in range(5)])
+    write_shards(calls, tmp_path / "set" / "data", "train")
+    read = load_split(tmp_path / "set", None, "train", tmp_path / "own")
+    assert read["calls"][:] == calls["calls"][:] and read.features == calls.features
+    assert len(load_split(tmp_path / "set", None, "train[1:3]", tmp_path / "own")) == 2
+
+
+def test_split_of_json_lines_is_read(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.jsonl").write_text('{"a": 1}\n{"a": 2}\n')
+    assert load_split(tmp_path / "set", None, "train", tmp_path / "own")["a"][:] == [1, 2]
+
+
+def test_split_with_other_rows_than_its_card_states_is_refused(tmp_path: Path) -> None:
+    write_shards(Dataset.from_dict({"a": [1, 2]}), tmp_path / "set" / "data", "train")
+    size = "dataset_info:\n  splits:\n  - name: train\n    num_bytes: 1\n    num_examples: 3\n"
+    (tmp_path / "set" / "README.md").write_text(f"---\n{size}---\n")
+    with pytest.raises(ValueError, match="have 2 rows, its card states 3"):
+        load_split(tmp_path / "set", None, "train", tmp_path / "own")
+    assert not [path for path in (tmp_path / "own").rglob("*") if path.suffix in (".arrow", ".incomplete")]
+
+
+def test_damaged_file_leaves_nothing_in_the_cache(rows: Dataset, tmp_path: Path) -> None:
+    (path, *_) = write_shards(rows, tmp_path / "set" / "data", "train")
+    data = bytearray(path.read_bytes())
+    data[1000:5000] = bytes(4000)
+    path.write_bytes(data)
+    with pytest.raises((OSError, pa.ArrowException)):
+        load_split(tmp_path / "set", None, "train", tmp_path / "own")
+    assert not [path for path in (tmp_path / "own").rglob("*") if path.suffix in (".arrow", ".incomplete")]
+
+
+def test_files_with_other_columns_are_refused(tmp_path: Path) -> None:
+    Dataset.from_dict({"a": [1]}).to_parquet(str(tmp_path / "set" / "data" / "train-00000-of-00002.parquet"))
+    Dataset.from_dict({"b": ["x"]}).to_parquet(str(tmp_path / "set" / "data" / "train-00001-of-00002.parquet"))
+    with pytest.raises(ValueError, match="b"):
+        load_split(tmp_path / "set", None, "train", tmp_path / "own")

@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError, first_line
 from ...hub_sync.json_columns import make_dataset
+from ...hub_sync.parquet import load_split
 from ...inference import device
 from . import callbacks as _callbacks
 from . import checkpoints as _checkpoints
@@ -86,7 +87,10 @@ def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: boo
             parts = []
             for chosen in config.dataset_configs or (None,):
                 part = f" of config {chosen!r}" if chosen else ""
-                parts.append(datasets.load_dataset(folder, chosen, split=split, cache_dir=cache, streaming=streaming))
+                if streaming:
+                    parts.append(datasets.load_dataset(folder, chosen, split=split, cache_dir=cache, streaming=True))
+                else:
+                    parts.append(load_split(Path(folder), chosen, split, Path(cache)))
             splits[role] = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
             if streaming and role == "eval":
                 # A cached eval split would bring the train split into the cache with it.
