@@ -19,7 +19,11 @@ def _trainer(config: str, run: str, help: str, **more: Any) -> StepSpec:
 STEPS: dict[str, StepSpec] = {
     "sft": _trainer("sft:SFTConfig", "train", "supervised fine-tuning on TRL's SFTTrainer", inputs=TUNED, version=2),
     "dpo": _trainer(
-        "dpo:DPOConfig", "train", "direct preference optimisation on TRL's DPOTrainer", inputs=TUNED, version=2
+        "dpo:DPOConfig",
+        "train",
+        "direct preference optimisation on TRL's DPOTrainer",
+        inputs=TUNED | {"reference": Role("model", optional=True, folds=True)},
+        version=2,
     ),
     "pretrain": _trainer(
         "pretrain:PretrainConfig",
@@ -59,5 +63,21 @@ STEPS: dict[str, StepSpec] = {
         "MAET: abilities learned in one language and other languages' weights, added to a base tensor by tensor",
         inputs={"base": MODEL, **dict.fromkeys(("ability_*", "general_*", "language_*"), MODEL), "mask_*": DATASET},
         version=2,
+    ),
+    "stepagent_inspect": StepSpec(
+        "builder",
+        "hubwright.trainers.stepagent.inspection:InspectConfig",
+        "hubwright.trainers.stepagent.inspection:inspect",
+        "dataset",
+        "StepAgent: the agent's own action in every state of an expert's, as pairs with the expert's",
+        inputs=TUNED,
+        extra="train",
+        loads_models=True,
+    ),
+    "stepagent_optim": _trainer(
+        "stepagent.optim:OptimConfig",
+        "train",
+        "StepAgent: step-wise DPO on the pairs of a cycle",
+        inputs=TUNED | {"reference": Role("model", optional=True, folds=True)},
     ),
 }

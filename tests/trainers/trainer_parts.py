@@ -108,13 +108,13 @@ def _save(folder: Path, dataset: Any, split: str) -> Path:
 
 
 def context(folder: Path, inputs: dict[str, Path], name: str = "run") -> StepContext:
-    kinds = {"model": "model", "dataset": "dataset", "tokenizer": "model", "masks": "dataset"}
+    kinds = {"dataset": "dataset", "masks": "dataset"}
     return StepContext(
         "step",
         folder / name / "work",
         folder / name / "out",
         {
-            role: Input(ArtifactRef(kinds[role], f"org/{role}", "0123456789" * 4), path)  # type: ignore[arg-type]
+            role: Input(ArtifactRef(kinds.get(role, "model"), f"org/{role}", "0123456789" * 4), path)  # type: ignore[arg-type]
             for role, path in inputs.items()
         },
     )

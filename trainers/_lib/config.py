@@ -25,7 +25,27 @@ class LoraSettings(Settings):
     )
 
 
-class BaseTrainingConfig(Settings):
+class ModelSettings(Settings):
+    """How a model is loaded and where it runs."""
+
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the weights.")
+    attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = Field(
+        "sdpa", description="Attention kernel of transformers."
+    )
+    seed: int = Field(42, ge=0, description="Seed of all that is drawn.")
+    deterministic: bool = Field(True, description="torch.use_deterministic_algorithms; a warning where there is none.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: CUDA, else MPS, else CPU.")
+    use_cpu: bool = Field(False, description="The same as device: cpu.")
+    threads: int | None = Field(None, ge=1, description="torch.set_num_threads; null: torch's choice.")
+
+    @model_validator(mode="after")
+    def _one_device(self) -> Self:
+        if self.use_cpu and self.device not in ("auto", "cpu"):
+            raise ValueError(f"use_cpu means device: cpu: drop it, or device: {self.device}")
+        return self
+
+
+class BaseTrainingConfig(ModelSettings):
     """What every method has. Defaults are transformers' unless the description says otherwise."""
 
     # Data
@@ -42,9 +62,6 @@ class BaseTrainingConfig(Settings):
     bf16: bool | None = Field(None, description="bfloat16 autocast over float32 weights; null: if the device has it.")
     save_dtype: Literal["float32", "bfloat16"] | None = Field(
         None, description="Type of the published weights; null: as trained."
-    )
-    attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = Field(
-        "sdpa", description="Attention kernel of transformers."
     )
 
     # Optimisation
@@ -65,16 +82,12 @@ class BaseTrainingConfig(Settings):
     # Randomness
     seed: int = Field(42, ge=0, description="Seed of weights, dropout and packing.")
     data_seed: int | None = Field(None, ge=0, description="Seed of the row order; null: seed.")
-    deterministic: bool = Field(True, description="torch.use_deterministic_algorithms; a warning where there is none.")
 
     # Running
     logging_steps: int = Field(5, ge=1, description="Optimiser steps between two curve points.")
     eval_steps: int | None = Field(None, ge=1, description="Optimiser steps between evaluations; null: at the end.")
     save_steps: int = Field(100, ge=1, description="Optimiser steps between checkpoints.")
     save_total_limit: int = Field(2, ge=2, description="Checkpoints kept: one is whole while the next is written.")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: CUDA, else MPS, else CPU.")
-    use_cpu: bool = Field(False, description="The same as device: cpu.")
-    threads: int | None = Field(None, ge=1, description="torch.set_num_threads; null: torch's choice.")
     num_processes: int = Field(1, ge=1, description="1: in this process; more: data parallel, by accelerate launch.")
 
     def weights(self, inputs: Mapping[str, Size]) -> int:
@@ -103,8 +116,6 @@ class BaseTrainingConfig(Settings):
     def _one_precision(self) -> Self:
         if self.dtype == "bfloat16" and self.bf16:
             raise ValueError("bf16 is autocast over float32 weights: with dtype bfloat16 set bf16: false")
-        if self.use_cpu and self.device not in ("auto", "cpu"):
-            raise ValueError(f"use_cpu means device: cpu: drop it, or device: {self.device}")
         return self
 
 

@@ -21,7 +21,7 @@ from ...hub_sync.context import Input, Report, StepContext
 from ...hub_sync.errors import HubwrightError
 from ...hub_sync.refs import ArtifactRef
 from ...inference import device
-from .config import BaseTrainingConfig
+from .config import ModelSettings
 
 INTERRUPTED = 130
 LAUNCHED = "HUBWRIGHT_LAUNCHED"
@@ -52,7 +52,7 @@ def import_named(target: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def on_cpu(config: BaseTrainingConfig) -> bool:
+def on_cpu(config: ModelSettings) -> bool:
     """Whether the training runs on CPU, by choice or for want of anything else."""
     return device.choose("cpu" if config.use_cpu else config.device) == "cpu"
 

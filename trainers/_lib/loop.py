@@ -26,14 +26,14 @@ from . import checkpoints as _checkpoints
 from . import output as _output
 from . import report as _report
 from . import stream as _stream
-from .config import BaseTrainingConfig
+from .config import BaseTrainingConfig, ModelSettings
 from .launch import on_cpu, on_sigterm
 
 logger = logging.getLogger("hubwright.trainers")
 
 
 @contextlib.contextmanager
-def settings(config: BaseTrainingConfig) -> Iterator[None]:
+def settings(config: ModelSettings) -> Iterator[None]:
     """Process-wide settings of one training, put back afterwards."""
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()

@@ -11,7 +11,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError, did_you_mean, first_line
 from ...inference import loading
 from . import loop as _loop
-from .config import BaseTrainingConfig, TrainingConfig
+from .config import ModelSettings, TrainingConfig
 
 
 def check(config: TrainingConfig, context: StepContext) -> None:
@@ -46,14 +46,14 @@ def read_tokenizer(context: StepContext, role: str = "model") -> Any:
         raise DataError(f"{source.ref} has no tokenizer that can be loaded: {message}") from error
 
 
-def read_model(config: BaseTrainingConfig, context: StepContext) -> Any:
+def read_model(config: ModelSettings, context: StepContext, role: str = "model") -> Any:
     """The causal language model in `config.dtype`, every weight from its files; an adapter is folded into its base.
     Only safetensors are read and no code from a repository is run. Raises DataError in one line."""
     from ..architectures import register
 
     register()
-    source_name, source = _loop.name(context, "model"), context.inputs["model"]
-    base = context.inputs.get("model.base")
+    source_name, source = _loop.name(context, role), context.inputs[role]
+    base = context.inputs.get(f"{role}.base")
     if base is None:
         if loading.is_adapter(source.path):
             raise DataError(f"{source_name} is an adapter, and its base was not resolved: run it through a recipe")

@@ -4,9 +4,8 @@ With policy pi, reference pi_ref (the model as it came in), chosen y_w and rejec
 
     L = -log sigmoid( beta * [ log pi(y_w|x)/pi_ref(y_w|x) - log pi(y_l|x)/pi_ref(y_l|x) ] )
 
-pi_ref never changes, so its log-probabilities are computed once, before the first step: the losses are the same and
-the reference model need not stay in memory. TRL switches dropout layers off for DPO, but not a model's
-`attention_dropout`, which acts on the policy only; the models in use have none.
+With an input `reference` that model is pi_ref. It never changes, so its log-probabilities are computed once, before
+the X not a model's `attention_dropout`, which acts on the policy only; the models in use have none.
 
 Data: `prompt`, `chosen`, `rejected` (+ `tools`), as text or turns. A prompt that the responses repeat is taken out of
 them; without a column `prompt` it is what the responses have in common.
@@ -30,6 +29,9 @@ class DPOConfig(TrainingConfig):
     beta: float = Field(0.1, gt=0, description="Strength of the pull to the reference (TRL's).")
     loss_type: Literal["sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "apo_zero", "apo_down"] = Field(
         "sigmoid", description="Loss on the reward margin; sigmoid is the paper's."
+    )
+    sft_weight: float = Field(
+        0.0, ge=0, description="Weight of the chosen response's mean negative log-likelihood, added to the loss."
     )
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Share of pairs labelled the wrong way round.")
     precompute_ref_log_probs: bool = Field(

@@ -1,6 +1,7 @@
 """TRL's DPOTrainer with cut pairs accounted for and checkpoints that prove themselves."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
 import trl
@@ -9,6 +10,7 @@ from datasets import List, Value
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
 from .._lib import chat, loop, rows
+from .._lib import model as models
 from .._lib.report import TOKEN_ACCURACY
 from . import DPOConfig
 
@@ -68,7 +70,10 @@ class Pairs(rows.Encoder):
             )
 
 
-def fit(config: DPOConfig, context: StepContext, trainer_class: type[DPOTrainer] = DPOTrainer) -> DPOTrainer:
+def fit(
+    config: DPOConfig, context: StepContext, trainer_class: type[DPOTrainer] = DPOTrainer,
+    encoder_class: type[Pairs] = Pairs,
+) -> DPOTrainer:  # fmt: skip
     """One process's training; returns its trainer."""
 
     def form_of(columns: set[str]) -> rows.Form:
@@ -83,10 +88,26 @@ def fit(config: DPOConfig, context: StepContext, trainer_class: type[DPOTrainer]
         return trl.DPOConfig(
             **common,
             beta=config.beta,
-            loss_type=[config.loss_type],
+            loss_type=[config.loss_type, "sft"] if config.sft_weight else [config.loss_type],
+            loss_weights=[1.0, config.sft_weight] if config.sft_weight else None,
             label_smoothing=config.label_smoothing,
             precompute_ref_log_probs=config.precompute_ref_log_probs,
         )
 
-    trainer: DPOTrainer = chat.fit(config, context, trainer_class, arguments, form_of, Pairs)
+    make = partial(trainer_class, ref_model=reference(config, context))
+    trainer: DPOTrainer = chat.fit(config, context, make, arguments, form_of, encoder_class)
     return trainer
+
+
+def reference(config: DPOConfig, context: StepContext) -> Any:
+    """The model of the input `reference`; None without one: the policy at the start. Raises DataError if its tokens
+    are not the policy's."""
+    if "reference" not in context.inputs:
+        return None
+    vocabularies = [models.read_tokenizer(context, role).get_vocab() for role in ("model", "reference")]
+    if vocabularies[0] != vocabularies[1]:
+        raise DataError(
+            f"{loop.name(context, 'reference')} has another vocabulary than {loop.name(context, 'model')}: their "
+            "log-probabilities cannot be compared; take a reference of the same family"
+        )
+    return models.read_model(config, context, "reference")
