@@ -7,6 +7,7 @@ so an ending that thousands of texts have costs nothing.
 
 import hashlib
 import itertools
+import tempfile
 from array import array
 from collections.abc import Iterator
 from functools import lru_cache
@@ -50,6 +51,7 @@ class HashFile:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
+        self.folder = path.parent
         self._path, self._file, self._ends = path, path.open("wb"), array("Q", [0])
         self._map: Hashes | None = None
 
@@ -84,7 +86,7 @@ class NearIndex:
     shingles that more than `most` of the indexed texts have.
 
     Args:
-        numbers: the indexed texts; in memory are 8 bytes for each of their rarest shingles, about half of all.
+        numbers: the indexed texts; in a file are 8 bytes for each of their rarest shingles, about half of all.
         threshold: Jaccard similarity of shingles of five words, digits alike, in (0, 1].
         most: texts with a shingle from which on it is not looked up.
     """
@@ -99,7 +101,10 @@ class NearIndex:
             np.add.at(self._counts, found & self._last, 1)
         # The first bits of a shingle's hash, and the text's place in `numbers` as the others: in order, lists.
         self._places = np.uint64((1 << max(1, len(numbers).bit_length())) - 1)
-        self._lists = np.empty(int(self._prefix(self._sizes).sum()), np.uint64)
+        # In a file: memory that the system may take back.
+        size = int(self._prefix(self._sizes).sum())
+        with tempfile.TemporaryFile(dir=hashes.folder) as file:
+            self._lists = np.memmap(file, np.uint64, "w+", shape=max(1, size))[:size]
         filled = 0
         for start, owners, rare in self._rarest(numbers):
             self._lists[filled : filled + len(rare)] = (rare & ~self._places) | (owners + start).astype(np.uint64)

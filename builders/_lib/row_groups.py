@@ -4,6 +4,7 @@ import hashlib
 import mmap
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from ...hub_sync.text import utf8
 
 
 class RowGroups:
-    """Connected components of rows and keys. The keys lie in a file; in memory are 20 bytes per key.
+    """Connected components of rows and keys. What there is of the keys lies in files, a few bytes per row in memory.
 
         >>> groups = RowGroups(context.workdir / "keys")
         >>> for keys in (["a", "x"], ["b"], ["c", "x"]):
@@ -21,24 +22,24 @@ class RowGroups:
         ['a', 'b', 'a']
 
     Args:
-        path: the file; that of an earlier run is replaced.
+        path: the file of their texts, beside one of their hashes; those of an earlier run are replaced.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        self._file = path.open("wb+")
-        self._file.write(b"\0")  # an empty file cannot be mapped
-        self._hashes, self._ends, self._firsts = array("Q"), array("Q", [1]), array("Q")
+        self._places = path.with_suffix(".places")
+        for file in (path, self._places):
+            file.unlink(missing_ok=True)
+        self._text, self._table = path.open("wb+"), self._places.open("wb")
+        self._end, self._sizes = 0, array("I")
 
     def add(self, keys: Sequence[str]) -> None:
         """Add the next row's keys, one at least."""
-        self._firsts.append(len(self._hashes))
+        self._sizes.append(len(keys))
         for key in keys:
             text = utf8(key)
-            self._file.write(text)
-            self._hashes.append(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()))
-            self._ends.append(self._ends[-1] + len(text))
+            self._end += self._text.write(text)
+            self._table.write(hashlib.blake2b(text, digest_size=8).digest() + self._end.to_bytes(8, "little"))
 
     def names(self, chosen: np.ndarray | None = None) -> Iterator[str]:
         """The group of each row, in the rows' order: the least key that the row is tied to.
@@ -46,39 +47,50 @@ class RowGroups:
         Args:
             chosen: (rows,) bool; the others tie nothing, and their names are of no use.
         """
-        if not self._firsts:
+        if not self._sizes:
             return
-        firsts = np.frombuffer(self._firsts, np.uint64).astype(np.int64)
-        lengths = np.diff(np.append(firsts, len(self._hashes)))
-        component = self._components(firsts, lengths, chosen)
-        counts = np.repeat(np.ones(len(firsts), bool) if chosen is None else chosen, lengths)
-        self._file.flush()
-        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        self._text.flush()
+        self._table.flush()
+        keys = np.memmap(self._places, np.dtype([("hash", "<u8"), ("end", "<u8")]), "r")
+        ends, sizes = keys["end"], np.frombuffer(self._sizes, np.uint32)
+        counted = np.repeat(np.ones(len(sizes), bool) if chosen is None else chosen, sizes)
+        component = self._components(keys["hash"], sizes, counted)
+        size = max(1, self._end)  # an empty file cannot be mapped
+        with mmap.mmap(self._text.fileno(), size, access=mmap.ACCESS_READ) if self._end else nullcontext(b"") as text:
 
             def key(number: int) -> bytes:
-                return text[self._ends[number] : self._ends[number + 1]]
+                return text[ends[number - 1] if number else 0 : ends[number]]
 
             least = np.full(int(component.max()) + 1, -1, np.int64)
-            for number, (group, counted) in enumerate(zip(component.tolist(), counts.tolist(), strict=True)):
-                if not counted:
-                    continue
-                best = int(least[group])
+            for number in np.flatnonzero(counted):
+                best = least[component[number]]
                 if best < 0 or key(number) < key(best):  # UTF-8 sorts as code points do
-                    least[group] = number
-            for first in self._firsts:
-                best = int(least[component[first]])
+                    least[component[number]] = number
+            first = 0
+            for size in self._sizes:
+                best = least[component[first]]
                 yield key(best if best >= 0 else first).decode("utf-8", "surrogatepass")
+                first += size
 
-    def _components(self, firsts: np.ndarray, lengths: np.ndarray, chosen: np.ndarray | None) -> np.ndarray:
-        """The number of each key's component, in the order in which keys were added."""
-        from scipy.sparse import coo_matrix
-        from scipy.sparse.csgraph import connected_components
+    def _components(self, hashes: np.ndarray, sizes: np.ndarray, counted: np.ndarray) -> np.ndarray:
+        """(keys,) int32: the least number of a key of the same component, among those that count.
 
-        _, same = np.unique(np.frombuffer(self._hashes, np.uint64), return_inverse=True)
-        ones, others = same[np.repeat(firsts, lengths)], same  # each key with its row's first
-        if chosen is not None:
-            ones, others = (part[np.repeat(chosen, lengths)] for part in (ones, others))
-        size = int(same.max()) + 1
-        graph = coo_matrix((np.ones(len(ones), np.bool_), (ones, others)), (size, size))
-        _, labels = connected_components(graph, directed=False)
+        Each round hooks every component to its least neighbour and follows the hooks, so that few are needed.
+        """
+        order = np.argsort(hashes)
+        found = hashes[order]
+        new = np.append(False, found[1:] != found[:-1])
+        del found
+        same = np.empty(len(order), np.int32)
+        same[order] = np.cumsum(new, dtype=np.int32)  # equal keys have one number
+        del order
+        firsts = np.repeat(np.cumsum(sizes, dtype=np.int32) - sizes.astype(np.int32), sizes)
+        ones, others = same[firsts[counted]], same[counted]  # each key with its row's first
+        del firsts
+        labels = np.arange(int(same.max()) + 1, dtype=np.int32)
+        while (labels[ones] != labels[others]).any():
+            for part in (ones, others):
+                np.minimum.at(labels, labels[part], np.minimum(labels[ones], labels[others]))
+            while (labels != (further := labels[labels])).any():
+                labels = further
         return labels[same]

@@ -148,7 +148,5 @@ def test_data_set_without_steps_is_refused(tmp_path: Path, inputs: dict[str, Pat
 
 def test_prompt_longer_than_the_model_reads_is_refused(tmp_path: Path, inputs: dict[str, Path]) -> None:
     rows = [step_of(0, prompt=[{"role": "user", "content": "x" * 2000}])]
-    with pytest.raises(
-        UsageError, match=r"prompt of 20\d\d tokens and an answer of 6 are longer than the 1024"
-    ):
+    with pytest.raises(UsageError, match=r"prompt of 20\d\d tokens and an answer of 6 are longer than the 1024"):
         run(tmp_path, inputs | {"dataset": save_steps(tmp_path / "data", rows)})
