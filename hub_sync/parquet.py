@@ -20,19 +20,15 @@ def write_shards(rows: Dataset, folder: Path, split: str, shard_mb: int = SHARD_
     Args:
         shard_mb: MB of a shard, uncompressed as `datasets` counts its `max_shard_size`. A larger single row passes.
     """
-    count = max(1, min(len(rows), math.ceil(_bytes(rows) / (shard_mb * 1e6))))
+    # Bytes in Arrow; of rows that were selected from a table, their share of it.
+    size = math.ceil(rows.data.nbytes * len(rows) / max(1, rows.data.num_rows))
+    count = max(1, min(len(rows), math.ceil(size / (shard_mb * 1e6))))
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{split}-{index:05d}-of-{count:05d}.parquet" for index in range(count)]
     for index, path in enumerate(paths):
         shard = rows.shard(count, index, contiguous=True)
         shard.to_parquet(str(path), batch_size=_rows_per_group(shard))
     return paths
-
-
-def _bytes(rows: Dataset) -> int:
-    """Bytes in Arrow; of rows that were selected from a table, their share of it."""
-    table = rows.data
-    return math.ceil(table.nbytes * len(rows) / max(1, table.num_rows))
 
 
 def _rows_per_group(rows: Dataset) -> int:
