@@ -23,7 +23,9 @@ def write_shards(rows: Dataset, folder: Path, split: str, shard_mb: int = SHARD_
     Args:
         shard_mb: MB of a shard, uncompressed as `datasets` counts its `max_shard_size`. A larger single row passes.
     """
-    count = max(1, min(len(rows), math.ceil(_bytes(rows) / (shard_mb * 1e6))))
+    # Bytes in Arrow; of rows that were selected from a table, their share of it.
+    size = math.ceil(rows.data.nbytes * len(rows) / max(1, rows.data.num_rows))
+    count = max(1, min(len(rows), math.ceil(size / (shard_mb * 1e6))))
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{split}-{index:05d}-of-{count:05d}.parquet" for index in range(count)]
     for index, path in enumerate(paths):
@@ -81,12 +83,6 @@ def _write_arrow(files: Sequence[str], features: Features | None, path: Path) ->
                         writer.write_table(table_cast(pa.Table.from_batches([batch]), features.arrow_schema))
         count, _ = writer.finalize()
     return int(count)
-
-
-def _bytes(rows: Dataset) -> int:
-    """Bytes in Arrow; of rows that were selected from a table, their share of it."""
-    table = rows.data
-    return math.ceil(table.nbytes * len(rows) / max(1, table.num_rows))
 
 
 def _rows_per_group(rows: Dataset) -> int:

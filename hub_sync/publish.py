@@ -96,7 +96,11 @@ def publish(
         _ensure_repo(api, target, private)
         done = earlier = find_published(target, fingerprint)
         if done is None:
-            _refuse_taken_tag(api, target, tag)
+            if tag and (taken := _tags(api, target).get(tag)):
+                raise ConflictError(
+                    f"{label}: tag {tag} already names commit {taken[:12]} with other content; "
+                    "raise the version in the recipe (tags are never moved)"
+                )
             done = _commit(api, folder, target, fingerprint, title, keep_other_files, parent_commit)
         _ensure_tag(api, done, tag)
     return Published(done, tag, created=earlier is None)
@@ -214,15 +218,6 @@ def _ensure_repo(api: HfApi, target: ArtifactRef, private: bool) -> None:
 
 def _tags(api: HfApi, target: ArtifactRef) -> dict[str, str]:
     return {tag.name: tag.target_commit for tag in api.list_repo_refs(**target.place).tags}
-
-
-def _refuse_taken_tag(api: HfApi, target: ArtifactRef, tag: str | None) -> None:
-    taken = _tags(api, target).get(tag) if tag else None
-    if taken:
-        raise ConflictError(
-            f"{target.repo_type} {target.repo_id}: tag {tag} already names commit {taken[:12]} with other content; "
-            "raise the version in the recipe (tags are never moved)"
-        )
 
 
 def _ensure_tag(api: HfApi, ref: ArtifactRef, tag: str | None) -> None:

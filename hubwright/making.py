@@ -62,7 +62,7 @@ def make(job: Job, context: StepContext, done: Path) -> None:
 
     Raises DataError for no or empty results, and what the step's function and the licence rules raise.
     """
-    from .model_cards import card, licences
+    from .model_cards import card, licences, plots
 
     step, inputs, output = job.step, context.inputs, context.output
     shutil.rmtree(output, ignore_errors=True)
@@ -106,7 +106,7 @@ def make(job: Job, context: StepContext, done: Path) -> None:
         "files": [],
     }  # fmt: skip
     earlier = _earlier_records(step, inputs) if step.spec.kind == "card" else []
-    card.write_plots(record, output)
+    plots.write(record["report"], output)
     record["files"] = manifest(output, provenance.DERIVED_FILES)
     records = [*earlier, record]
     write_atomic(output / provenance.FILE_NAME, provenance.dump(records))

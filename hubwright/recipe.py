@@ -15,13 +15,11 @@
 A step's inputs are outside artifacts (`org/name@revision`) or what an earlier step publishes (`steps.NAME`).
 """
 
-from __future__ import annotations
-
 import graphlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -62,7 +60,7 @@ class Publish(Settings):
     )
 
     @model_validator(mode="after")
-    def _one_target(self) -> Publish:
+    def _one_target(self) -> Self:
         if sum(target is not None for target in (self.dataset, self.model, self.space)) != 1:
             raise ValueError("give exactly one of 'dataset', 'model' and 'space'")
         if self.tag is not None and not _TAG.match(self.tag):

@@ -107,6 +107,8 @@ def _check_commit_message(ref: ArtifactRef, records: list[dict[str, Any]]) -> Ch
 
 
 def _check_inputs(records: list[dict[str, Any]]) -> Check:
+    from huggingface_hub import HfApi
+
     name = "input commits exist on this hub"
     inputs = {(i["type"], i["repo_id"], i["commit"]) for r in records for i in r["inputs"]}
     if not inputs:
@@ -114,14 +116,8 @@ def _check_inputs(records: list[dict[str, Any]]) -> Check:
     for repo_type, repo_id, commit in sorted(inputs):
         ref = replace(ArtifactRef.parse(repo_id, repo_type), revision=commit)
         try:
-            _exists(ref)
+            with translate_errors(f"{repo_type} {ref}"):
+                HfApi().repo_info(repo_id, repo_type=repo_type, revision=commit)
         except HubError as error:
             return Check(name, None, str(error))
     return Check(name, True, f"{len(inputs)} commits")
-
-
-def _exists(ref: ArtifactRef) -> None:
-    from huggingface_hub import HfApi
-
-    with translate_errors(f"{ref.repo_type} {ref}"):
-        HfApi().repo_info(ref.repo_id, repo_type=ref.repo_type, revision=ref.revision)

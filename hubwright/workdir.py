@@ -55,7 +55,7 @@ def begin(folder: Path, step: str, settings: Mapping[str, Any], fresh: bool) -> 
     aside: list[Path] = []
     if not folder.exists():
         for other in _unfinished(folder, step):
-            changed = _difference(_settings(other), settings)
+            changed = _difference(json.loads((other / "step.json").read_text(encoding="utf-8")), settings)
             if changed and not fresh:
                 raise UsageError(
                     f"step {step} has unfinished work in {other} with other settings: {changed}; go back to them to "
@@ -84,11 +84,6 @@ def _unfinished(folder: Path, step: str) -> list[Path]:
         and not (other / "done.json").is_file()
         and not (other / "set-aside").exists()
     ]
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads((folder / "step.json").read_text(encoding="utf-8"))
-    return value
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

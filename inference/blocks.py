@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,8 @@ def json_text(text: str) -> str:
     forms.
     """
     for candidate in (text.strip(), *(fence.body for fence in reversed(fences(text)))):
-        if _is_json(candidate):
+        with suppress(ValueError, RecursionError):
+            json.loads(candidate)
             return candidate
     last, place = text, text.find("{")
     for _ in range(_MOST):
@@ -66,11 +68,3 @@ def json_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"the reply is {type(value).__name__}, not an object")
     return value
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True

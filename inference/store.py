@@ -95,7 +95,10 @@ class RecordingStore:
                 self.damaged += 1
                 self._index.drop(bytes.fromhex(key))
             return None
-        return _reply(record) if record["usable"] or any_outcome else None
+        if not (record["usable"] or any_outcome):
+            return None
+        lists = {name: tuple(record["reply"].get(name, ())) for name in ("tool_calls", "logprobs")}
+        return Reply(**{**record["reply"], **lists}, recorded=True)
 
     def append(
         self, key: str, reply: Reply, *, model: str, revision: str, draw: int, request: Mapping[str, Any], usable: bool
@@ -248,11 +251,6 @@ def _fields(reply: Reply) -> dict[str, Any]:
     optional = {name: value for name in OPTIONAL if (value := getattr(reply, name))}
     fields = {name: getattr(reply, name) for name in FIELDS}
     return fields | {name: value if isinstance(value, str) else list(value) for name, value in optional.items()}
-
-
-def _reply(record: Mapping[str, Any]) -> Reply:
-    lists = {name: tuple(record["reply"].get(name, ())) for name in ("tool_calls", "logprobs")}
-    return Reply(**{**record["reply"], **lists}, recorded=True)
 
 
 def _text(value: Any) -> str:

@@ -18,10 +18,6 @@ _SIZES = (
 )  # fmt: skip
 
 
-def write_plots(record: dict[str, Any], output: Path) -> None:
-    plots.write(record["report"], output)
-
-
 def render(records: list[dict[str, Any]]) -> str:
     """The whole README.md, YAML header included, of a repository with these provenance records (oldest first)."""
     import jinja2

@@ -177,7 +177,8 @@ def _listed(text: str, whole: bool) -> list[Any]:
     """Functions as one JSON list, or as objects one after another, in a text that may say more unless `whole`."""
     decoder, functions, place = json.JSONDecoder(), [], 0
     for _ in range(_STARTS):
-        if (start := _next_json(text, place)) is None:
+        start = min((at for mark in "[{" if (at := text.find(mark, place)) >= 0), default=-1)
+        if start < 0:
             break
         try:
             value, place = decoder.raw_decode(text, start)
@@ -189,11 +190,6 @@ def _listed(text: str, whole: bool) -> list[Any]:
         values = value if isinstance(value, list) else [value]
         functions += [one for one in values if isinstance(one, dict) and _name(one)]
     return functions
-
-
-def _next_json(text: str, place: int) -> int | None:
-    marks = [at for mark in "[{" if (at := text.find(mark, place)) >= 0]
-    return min(marks) if marks else None
 
 
 def _name(tool: Mapping[str, Any]) -> str:

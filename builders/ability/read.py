@@ -1,14 +1,12 @@
 """The files of an ability's source, record by record. What a record means is convert.py's business."""
 
-from __future__ import annotations
-
 import csv
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -58,7 +56,7 @@ class AbilitySource(FolderSource):
     )
 
     @model_validator(mode="after")
-    def _settings_apply(self) -> AbilitySource:
+    def _settings_apply(self) -> Self:
         languages = LANGUAGES.get(self.kind, ())
         if self.languages and not languages:
             raise ValueError(f"languages does nothing for kind {self.kind}, which is English; leave it out")

@@ -7,7 +7,7 @@ the same code. Nothing is changed in a row; what an input's card says of its mak
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...hub_sync import provenance
 from ...hub_sync.context import Input, StepContext
@@ -116,7 +116,8 @@ def _report(context: StepContext, configs: dict[str, DatasetDict]) -> None:
             passed = sum(not any(reasons) for reasons in zip(*(part[f"check_{c}"] for c in CHECKS), strict=True))
             calls = sum(part["n_calls"]) / len(part)
             turns = sum(part["n_user_turns"]) / len(part)
-            rows.append([name, split, len(part), passed, f"{calls:.2f}", f"{turns:.2f}", _who(part)])
+            authors = sorted({name.partition("@")[0] for name in part.unique("made_by")})
+            rows.append([name, split, len(part), passed, f"{calls:.2f}", f"{turns:.2f}", ", ".join(authors)])
     columns = ["config", "split", "rows", "pass all checks", "calls a row", "user turns a row", "words by"]
     report.table("Configs", columns, rows)
     for name in configs:
@@ -124,7 +125,3 @@ def _report(context: StepContext, configs: dict[str, DatasetDict]) -> None:
         report.tables += [
             {**table, "title": f"{name}: {table['title']}"} for table in record["report"].get("tables", ())
         ]
-
-
-def _who(rows: Any) -> str:
-    return ", ".join(sorted({name.partition("@")[0] for name in rows.unique("made_by")}))

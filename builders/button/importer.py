@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -103,7 +103,10 @@ def _report(config: ImportConfig, context: StepContext, rows: list[Row], origin:
     describe(report, __file__, "importer")
     report.card["license"] = config.license
     add_sources(report, [origin], "Source")
-    own_words = sum(_rendered(row) == json.loads(row["original"])["messages"] for row in rows)
+    # Rows whose messages follow from the row alone, without its `original`.
+    own_words = sum(
+        to_button(row | {"original": ""})["messages"] == json.loads(row["original"])["messages"] for row in rows
+    )
     report.counts["train_rows"] = len(rows)
     switches = Counter(row["parallel"] for row in rows)
     report.table(
@@ -122,8 +125,3 @@ def _report(config: ImportConfig, context: StepContext, rows: list[Row], origin:
     )
     report.tables.append(faults_table(rows))
     rejections.describe(report)
-
-
-def _rendered(row: Row) -> list[dict[str, Any]]:
-    """The messages as the row alone says them, without its `original`."""
-    return list(to_button(row | {"original": ""})["messages"])

@@ -140,7 +140,9 @@ def draw(
     drawer.grow(SHAPES[composition], [], 0, None)
     if compatibility is not None and drawer.ambiguous():
         raise RowRejected("two results of one kind, which a request could not tell apart")
-    _layers(drawer.plan)
+    for node in drawer.plan.nodes:  # layers within each turn: one more than the deepest node that is needed
+        needed = [drawer.plan.nodes[n] for n in node.needs()]
+        node.layer = max((n.layer + 1 for n in needed if n.turn == node.turn), default=0)
     return drawer.plan
 
 
@@ -199,13 +201,6 @@ def depth(shape: Shape) -> int:
     if word in ("seq", "then"):
         return depth(parts[0]) + depth(parts[1])
     return 1 if word == "if" else max(map(depth, parts))
-
-
-def _layers(plan: Plan) -> None:
-    """Number the layers within each turn: one more than the deepest node that is needed."""
-    for node in plan.nodes:
-        needed = [plan.nodes[n] for n in node.needs()]
-        node.layer = max((n.layer + 1 for n in needed if n.turn == node.turn), default=0)
 
 
 @dataclass

@@ -1,7 +1,5 @@
 """From a source to documents: which files, and how a file is cut into texts."""
 
-from __future__ import annotations
-
 import fnmatch
 import json
 import re
@@ -10,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -61,7 +59,7 @@ class TextSource(Settings):
     )
 
     @model_validator(mode="after")
-    def _settings_apply(self) -> TextSource:
+    def _settings_apply(self) -> Self:
         if self.split_by is not None and self.format != "text":
             raise ValueError(f"split_by {self.split_by!r} does nothing for format {self.format}; leave it out")
         if self.field is not None and self.format in ("text", "wikitext"):

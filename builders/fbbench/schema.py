@@ -4,11 +4,9 @@ Labels and counts were read from the published `fb_bench_dataset_v3.json` (arXiv
 must satisfy is what every published row satisfies; a record that does not would be judged or scored wrongly later.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -64,7 +62,7 @@ class _Record(BaseModel):
     reference_second_response: Text | None = None
 
     @model_validator(mode="after")
-    def _fits(self) -> _Record:
+    def _fits(self) -> Self:
         names = SUB_TASKS[self.task_type]
         if self.sub_task_type not in names:
             raise ValueError(f"sub_task_type = {self.sub_task_type!r}: {self.task_type} has {', '.join(names)}")
@@ -83,7 +81,7 @@ class _Correction(_Record):
     checklist: list[Annotated[tuple[Text, Weight], Strict(False)]] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _weights_sum_to_one(self) -> _Correction:
+    def _weights_sum_to_one(self) -> Self:
         total = sum(weight for _, weight in self.checklist)
         if not math.isclose(total, 1.0, abs_tol=WEIGHT_TOLERANCE, rel_tol=0):
             raise ValueError(f"checklist: the weights sum to {total:.6g} instead of 1")

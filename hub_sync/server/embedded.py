@@ -149,12 +149,6 @@ class EmbeddedHub:
         """Another token for a user; `lifetime_s` 0 means no expiry."""
         return auth.create_token(self.state.store, user, role, lifetime_s=lifetime_s)
 
-    def create_org(self, name: str, members: dict[str, str] | None = None) -> None:
-        """Add an organization with members by role (read, write, admin)."""
-        auth.create_user(self.state.store, name, kind="org")
-        for user, role in (members or {}).items():
-            auth.add_member(self.state.store, name, user, role)
-
 
 def _stop_thread(server: uvicorn.Server, thread: threading.Thread) -> None:
     server.should_exit = True

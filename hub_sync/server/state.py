@@ -67,7 +67,8 @@ def open_hub(root: Path) -> HubState:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         _close_to_others(root)
         blobs = BlobStore(root)
-        with _exclusive(root / "open.lock"):
+        with (root / "open.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             store = Store(root / "hub.sqlite3")
             if store.meta("hub_id") is None:
                 with store.write():
@@ -115,13 +116,6 @@ def _ensure_local_user(root: Path, store: Store) -> None:
 
 def read_token(root: Path) -> str:
     return (root / "token").read_text().strip()
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

@@ -244,14 +244,6 @@ app.add_typer(cli_engine.app, name="engine")
 cli_eval.register(app)
 
 
-def _fail(error: HubwrightError) -> int:
-    message = " ".join(str(error).split())
-    print(f"hubwright: {message}", file=sys.stderr)
-    if os.environ.get("HUBWRIGHT_DEBUG"):
-        raise error
-    return error.exit_code
-
-
 def main(argv: list[str] | None = None) -> Any:
     """Entry point. A HubwrightError becomes one line and its exit code; anything else is our defect, so it shows."""
     if not sys.stderr.isatty():
@@ -261,7 +253,10 @@ def main(argv: list[str] | None = None) -> Any:
     try:
         return app(argv, standalone_mode=True)
     except HubwrightError as error:
-        sys.exit(_fail(error))
+        print("hubwright:", *str(error).split(), file=sys.stderr)
+        if os.environ.get("HUBWRIGHT_DEBUG"):
+            raise
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("hubwright: interrupted; run the same command again to continue", file=sys.stderr)
         sys.exit(130)

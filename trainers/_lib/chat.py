@@ -67,7 +67,8 @@ def fit(
 
     for account in accounts:
         check_model(account)
-    models.stop_at_end_of_turn(model, tokenizer, config)
+    if config.chat_template == "chatml_tools":  # its end of turn is the tokenizer's eos token: the model stops there
+        model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
     if packing:
         models.check_isolation(model, source_name)
     if streaming:

@@ -66,13 +66,6 @@ def read_model(config: ModelSettings, context: StepContext, role: str = "model")
     return loading.fold(model, source.path, source_name).to(getattr(torch, config.dtype))
 
 
-def stop_at_end_of_turn(model: Any, tokenizer: Any, config: TrainingConfig) -> None:
-    """Let the model stop at the end of turn of our template, which is the tokenizer's eos token."""
-    if config.chat_template == "chatml_tools":
-        model.config.eos_token_id = tokenizer.eos_token_id
-        model.generation_config.eos_token_id = tokenizer.eos_token_id
-
-
 def check_isolation(model: Any, source_name: str) -> None:
     """Refuse packing where tokens of one packed row reach the next one's.
 

@@ -20,7 +20,7 @@ from datasets.fingerprint import Hasher
 from trl.data_utils import common_prefix_length
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError, first_line
+from ...hub_sync.errors import DataError, UsageError, first_line
 from ...inference.conversations import RowRejected, read_messages, read_tools, unlearnt, with_system
 from ...inference.padding import padded, pads_arguments
 from ...inference.responses import ABSENT, read_responses, repeats_prompt
@@ -109,7 +109,10 @@ class Reader:
         self.template = None
         self.plain = not form.messages and self._is_plain(train)
         if self.plain:
-            _templates.check_end(tokenizer, self._model)
+            if tokenizer.eos_token is None:
+                raise UsageError(
+                    f"the tokenizer of model {self._model} has no eos token to end plain text with: set one"
+                )
             self.repeats = self._repeats(train, context)
         else:
             self.template = self._check_template()
@@ -276,12 +279,10 @@ def added(total: Account, account: Account) -> Account:
 def counts_of(account: Account, split: str, encoder: Encoder) -> dict[str, int]:
     """The counts of a split by the names and in the order of the report."""
     sums = account["sums"]
-    names = ["rows_read", *sorted((n for n in sums if ":" in n or n.startswith("null")), key=_order), *encoder.names]
+    counted = [name for name in sums if ":" in name or name.startswith("null")]
+    counted.sort(key=lambda name: (not name.startswith("rows_refused"), name.removeprefix("rows_changed: ")))
+    names = ["rows_read", *counted, *encoder.names]
     return {f"{split}_{name}": sums.get(name, 0) for name in names}
-
-
-def _order(name: str) -> tuple[bool, str]:
-    return not name.startswith("rows_refused"), name.removeprefix("rows_changed: ")
 
 
 def check(account: Account, split: str, encoder: Encoder) -> None:

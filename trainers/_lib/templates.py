@@ -47,12 +47,6 @@ def choose(tokenizer: Any, model: str, *, tools: bool) -> Any:
     return had
 
 
-def check_end(tokenizer: Any, model: str) -> None:
-    """Refuse plain text for a tokenizer that cannot end it. Raises UsageError."""
-    if tokenizer.eos_token is None:
-        raise UsageError(f"the tokenizer of model {model} has no eos token to end plain text with: set one")
-
-
 def check_template(tokenizer: Any, *, tools: bool, assistant_mask: bool, model: str) -> str | None:
     """Refuse a template that cannot do what the data needs, before anything is trained. Returns TRL's marked variant
     to tokenize with if the tokenizer's own does not mark assistant turns and they are to be told apart.

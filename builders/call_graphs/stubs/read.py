@@ -328,7 +328,8 @@ def _tool(one: _Stub, parameters: dict[str, Any], kinds: dict[str, str], taken: 
     called, gives, sentences, tests = {}, {}, [], []
     for key, schema in results.items():
         kind, name, rule = gives_all.get(key, ""), one.names[key], one.results[key]
-        sentences.append(words.result_sentence(key, name, schema, key in one.always, _sentences(rule)))
+        texts = rule[0] == "one" and any(re.match(r"\w+ [a-z]+ \w+", str(value)) for value in rule[1])
+        sentences.append(words.result_sentence(key, name, schema, key in one.always, texts))
         if kind in taken:
             referred = words.referred(name)
             called[key] = (words.that(referred), f"the {referred} from {words.gerund(one.ask)}")
@@ -351,10 +352,6 @@ def _tool(one: _Stub, parameters: dict[str, Any], kinds: dict[str, str], taken: 
         kinds,
         gives,
     )
-
-
-def _sentences(rule: values.Rule) -> bool:
-    return rule[0] == "one" and any(re.match(r"\w+ [a-z]+ \w+", str(value)) for value in rule[1])
 
 
 def _tests(name: str, schema: Mapping[str, Any], rule: values.Rule) -> Iterator[tuple[str, tuple[Any, ...], str]]:

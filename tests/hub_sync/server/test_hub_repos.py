@@ -7,6 +7,8 @@ from conftest_server import commit_lines, regular
 from huggingface_hub import HfApi
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
+from hubwright.hub_sync.server import auth
+
 
 def test_whoami_names_the_user_and_the_role_of_the_token(server, admin, user):
     me = admin.whoami()
@@ -154,7 +156,9 @@ def test_a_read_only_token_reads_private_and_writes_nothing(server, admin, user,
 
 def test_members_act_by_their_role(server, user, name):
     writer, reader = user(), user()
-    server.create_org(name, {writer.whoami()["name"]: "write", reader.whoami()["name"]: "read"})
+    auth.create_user(server.state.store, name, kind="org")
+    auth.add_member(server.state.store, name, writer.whoami()["name"], "write")
+    auth.add_member(server.state.store, name, reader.whoami()["name"], "read")
     assert [org["name"] for org in writer.whoami()["orgs"]] == [name]
     made = writer.create_repo(f"{name}/x", private=True).repo_id
     assert reader.model_info(made).id == made
