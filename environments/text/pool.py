@@ -1,0 +1,430 @@
+"""Games in worker processes, stepped in batches; what hangs or dies is replaced, and its episode redone.
+
+    with GamePool("taxi", workers=2) as pool:
+        rows = pool.play(panel(pool, "test", 20), policy, batch=8)
+
+A worker that gives no answer in time, or ends, is replaced by a new one. Its episodes are begun again there and their
+actions replayed. If an observation differs (an engine need not be deterministic), the episode begins anew with the
+policy. An episode over which a worker ends twice is given up, with the reason; the others go on.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import Any, Self
+
+from ...hub_sync.errors import DataError, HubwrightError, UsageError, did_you_mean
+from .interface import Episode, Frame, Trajectory
+from .registry import check_game
+from .worker import ASKED
+
+RESTARTS = 3  # times an episode may begin again because its replay differed
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An episode that a pool could not bring back. `final`: it failed twice by itself, so it is given up."""
+
+    reason: str
+    final: bool
+
+
+@dataclass(frozen=True)
+class View:
+    """What a policy sees of one episode.
+
+    Attributes:
+        observations: the first and one after each action.
+        actions, replies: as the game got them, and as the policy wrote them.
+        answers: what was asked of the game in this state (`play`).
+    """
+
+    episode: Episode
+    observations: list[str]
+    actions: list[str]
+    replies: list[str]
+    answers: dict[str, Any]
+
+
+Policy = Callable[[list[View]], Sequence[str | None]]
+
+
+@dataclass
+class _Job:
+    slot: int
+    method: str
+    arguments: tuple[Any, ...]
+
+    @property
+    def seconds_of(self) -> str:
+        return "step" if self.method == "step" else "reset"
+
+
+@dataclass
+class _Slot:
+    """The episode that a slot plays, to be replayed: actions with the observations they gave."""
+
+    episode: Episode
+    first: str | None = None
+    steps: list[tuple[str, str]] = field(default_factory=list)
+    over: bool = False
+    failures: int = 0
+
+
+class _Ended(Exception):
+    """A worker gave no answer."""
+
+
+class _Worker:
+    """One process and the jobs it has not answered yet, the current one first."""
+
+    def __init__(self, game: str, options: dict[str, Any]) -> None:
+        self.pipe, theirs = Pipe()
+        paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", f"{__package__}.worker", str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            # A fixed hash seed: sets are in the same order every time. Its own session: an interrupt is for us.
+            env=os.environ | {"PYTHONPATH": paths, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+        theirs.close()
+        self.jobs: deque[tuple[int, _Job]] = deque()
+        self.send((game, options))
+
+    def send(self, message: Any) -> None:
+        with contextlib.suppress(OSError):  # one that ended is found when it is heard
+            self.pipe.send(message)
+
+    def give(self, jobs: Iterable[tuple[int, _Job]]) -> None:
+        self.jobs.extend(jobs)
+        self.since = time.monotonic()
+        self.send([(number, job.slot, job.method, *job.arguments) for number, job in self.jobs])
+
+    def kill(self) -> None:
+        """End the process and what it started."""
+        with contextlib.suppress(OSError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.pipe.close()
+
+
+class GamePool:
+    """Games of one kind in processes of their own.
+
+    Args:
+        name: as in the registry, "babyai/GoToLocal".
+        options: the game's parameters.
+        workers: processes; results do not depend on it.
+        step_seconds, reset_seconds: how long a step, or a reset and what is asked of a game, may take.
+
+    Raises UsageError, before a process starts, for an unknown game, wrong parameters or a missing package or Java.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        options: Mapping[str, Any] | None = None,
+        workers: int = 1,
+        step_seconds: float = 30.0,
+        reset_seconds: float = 120.0,
+    ) -> None:
+        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+            raise UsageError(f"game {name}: workers {workers!r} is not a whole number of at least 1")
+        self._seconds = {"step": step_seconds, "reset": reset_seconds}
+        for kind, seconds in self._seconds.items():
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+                raise UsageError(f"game {name}: {kind}_seconds {seconds!r} is not a number above 0")
+        self.title = name
+        self.options: dict[str, Any] = check_game(name, options).check_options(options or {}).model_dump()
+        self._workers: list[_Worker | None] = [None] * workers
+        self._slots: dict[int, _Slot] = {}
+        self._lost: dict[int, Lost] = {}  # to be told when the slot is used next
+        self._failures: Counter[str] = Counter()
+        self.instructions: str = self._one("instructions")
+
+    def tasks(self, split: str) -> list[str]:
+        """The tasks of a split."""
+        tasks: list[str] = self._one("tasks", split)
+        return tasks
+
+    def reset(self, episodes: Mapping[int, Episode], asked: Sequence[str] = ()) -> dict[int, Frame | Lost]:
+        """Begin episodes, by slot; a slot is any number from 0, and plays one episode at a time.
+
+        Args:
+            asked: answered along with the frame: see `ask`.
+        """
+        names = _checked(asked)
+        for slot, episode in episodes.items():
+            if episode.game != self.title:
+                raise UsageError(f"episode {episode} is of another game than {self.title}")
+            self._slots[slot] = _Slot(episode)
+            self._lost.pop(slot, None)
+        return self._do([_Job(slot, "reset", (one.seed, one.task, names)) for slot, one in episodes.items()])
+
+    def step(self, actions: Mapping[int, str], asked: Sequence[str] = ()) -> dict[int, Frame | Lost]:
+        """Take an action in each of these slots."""
+        names = _checked(asked)
+        self._need(actions)
+        return self._do([_Job(slot, "step", (action, names)) for slot, action in actions.items()])
+
+    def ask(self, slots: Iterable[int], asked: Sequence[str]) -> dict[int, dict[str, Any] | Lost]:
+        """What the games of these slots answer, by name: "admissible", "expert", "distribution", "gold", "state"."""
+        names, wanted = _checked(asked), list(slots)
+        self._need(wanted)
+        return self._do([_Job(slot, "ask", (names,)) for slot in wanted])
+
+    def play(
+        self,
+        episodes: Sequence[Episode],
+        policy: Policy,
+        batch: int = 16,
+        asked: Sequence[str] = (),
+        max_steps: int | None = None,
+    ) -> list[Trajectory]:
+        """Play episodes to their end, in the order given.
+
+        Args:
+            policy: called with the views of all live episodes at once, in their order; gives a reply for each, in
+                which `action_of` finds the action, or None to end the episode.
+            batch: live episodes.
+            asked: what is asked of the game in every state (`ask`); views and trajectories have the answers.
+            max_steps: steps after which an episode is cut, if the game's own limit is not lower.
+
+        Raises UsageError if the policy gives anything else.
+        """
+        for name, value in (("batch", batch), ("max_steps", 1 if max_steps is None else max_steps)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UsageError(f"game {self.title}: {name} {value!r} is not a whole number of at least 1")
+        rows = [Trajectory(episode) for episode in episodes]
+        waiting, live, free = deque(range(len(rows))), dict[int, int](), list(range(batch))[::-1]  # live: row -> slot
+        again: list[int] = []
+        while waiting or live:
+            while waiting and free:
+                live[waiting[0]] = free.pop()
+                again.append(waiting.popleft())
+            if again:
+                frames = self.reset({live[row]: rows[row].episode for row in again}, asked)
+                again = []
+            else:
+                frames = self._turn(rows, live, policy, asked)
+            for row, slot in sorted(live.items()):
+                if slot in frames and self._note(rows[row], frames[slot], max_steps):
+                    rows[row] = Trajectory(rows[row].episode, restarts=rows[row].restarts)
+                    again.append(row)
+                if rows[row].end:
+                    free.append(live.pop(row))
+                    self._slots.pop(slot, None)
+        return rows
+
+    def _turn(
+        self, rows: list[Trajectory], live: dict[int, int], policy: Policy, asked: Sequence[str]
+    ) -> dict[int, Frame | Lost]:
+        """One step of all live episodes."""
+        order = sorted(live)
+        views = [
+            View(one.episode, list(one.observations), list(one.actions), list(one.replies), one.answers[-1])
+            for one in (rows[row] for row in order)
+        ]
+        replies = list(policy(views))
+        if len(replies) != len(views):
+            raise UsageError(f"game {self.title}: the policy gave {len(replies)} replies to {len(views)} views")
+        actions = {}
+        for row, reply in zip(order, replies, strict=True):
+            if reply is None:
+                rows[row].end = "refused"
+            elif isinstance(reply, str):
+                rows[row].replies.append(reply)
+                actions[live[row]] = reply
+            else:
+                raise UsageError(f"game {self.title}: the policy's reply is not text but {reply!r:.80}")
+        return self.step(actions, asked)
+
+    def _note(self, row: Trajectory, frame: Frame | Lost, max_steps: int | None) -> bool:
+        """Add a frame to its trajectory; true if the episode has to begin again."""
+        if isinstance(frame, Lost):
+            row.restarts += not frame.final
+            if frame.final or row.restarts > RESTARTS:
+                row.end = f"crashed: {frame.reason}"
+                del row.replies[len(row.actions) :]
+                return False
+            return True
+        row.observations.append(frame.observation)
+        row.score, row.success = frame.score, frame.success
+        if len(row.observations) > 1:
+            row.actions.append(frame.action)
+            row.rewards.append(frame.reward)
+            row.valid.append(frame.valid)
+        if not frame.done:
+            row.answers.append(frame.answers)
+        if frame.done:
+            row.end = "done"
+        elif len(row.actions) >= min(frame.max_steps, max_steps or frame.max_steps):
+            row.end = "max_steps"
+        return False
+
+    def close(self) -> None:
+        """End all processes."""
+        for number, worker in enumerate(self._workers):
+            if worker is not None:
+                self._workers[number] = None
+                worker.kill()
+        self._slots.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
+
+    def _need(self, slots: Iterable[int]) -> None:
+        for slot in slots:
+            if slot not in self._slots and slot not in self._lost:
+                raise UsageError(f"game {self.title}: slot {slot!r} plays no episode: reset it first")
+
+    def _one(self, method: str, *arguments: Any) -> Any:
+        return self._do([_Job(-1, method, arguments)])[-1]
+
+    def _do(self, jobs: Sequence[_Job]) -> dict[int, Any]:
+        """The answers to jobs by slot, those of one slot at most one. Raises the first error that is the caller's."""
+        answers: dict[int, Any] = {}
+        errors: list[HubwrightError] = []
+        shares: dict[int, list[tuple[int, _Job]]] = {}
+        for number, job in enumerate(jobs):
+            if job.slot in self._lost:
+                answers[job.slot] = self._lost.pop(job.slot)
+            else:
+                shares.setdefault(job.slot % len(self._workers), []).append((number, job))
+        for place, share in shares.items():
+            self._worker(place).give(share)
+        while busy := {w.pipe: n for n, w in enumerate(self._workers) if w is not None and w.jobs}:
+            limits = [self._left(self._worker(place)) for place in busy.values()]
+            ready: list[Any] = wait(list(busy), max(0.0, min(limits)))
+            for pipe, place in busy.items():
+                worker = self._worker(place)
+                try:
+                    if pipe in ready:
+                        self._hear(place, worker, answers, errors)
+                    elif self._left(worker) <= 0:
+                        job = worker.jobs[0][1]
+                        raise _Ended(f"no answer to {job.method} within {self._seconds[job.seconds_of]:g} s")
+                except _Ended as error:
+                    self._replace(place, str(error), answers)
+        if errors:
+            raise errors[0]
+        return answers
+
+    def _left(self, worker: _Worker) -> float:
+        return worker.since + self._seconds[worker.jobs[0][1].seconds_of] - time.monotonic()
+
+    def _worker(self, place: int) -> _Worker:
+        worker = self._workers[place]
+        if worker is None:
+            worker = self._workers[place] = _Worker(self.title, self.options)
+        return worker
+
+    def _hear(self, place: int, worker: _Worker, answers: dict[int, Any], errors: list[HubwrightError]) -> None:
+        """Take what a worker has answered so far. Raises _Ended if it is gone."""
+        while worker.jobs and worker.pipe.poll():
+            try:
+                number, kind, value = worker.pipe.recv()
+            except (EOFError, OSError) as error:
+                raise _Ended(_exit_of(worker.process)) from error
+            expected, job = worker.jobs[0]
+            if number != expected:
+                raise _Ended("it answered another job")
+            if kind == "failed":
+                raise _Ended(value)
+            worker.jobs.popleft()
+            worker.since = time.monotonic()
+            if kind == "error":
+                errors.append(value)
+                continue
+            answers[job.slot] = value
+            slot = self._slots.get(job.slot)
+            if slot is not None and job.method == "reset":
+                slot.first = value.observation
+            elif slot is not None and job.method == "step":
+                slot.steps.append((job.arguments[0], value.observation))
+                slot.over = value.done
+
+    def _replace(self, place: int, reason: str, answers: dict[int, Any]) -> None:
+        """Start another worker instead of one that failed in its current job, and bring its episodes there."""
+        worker = self._worker(place)
+        jobs, job = list(worker.jobs), worker.jobs[0][1]
+        slot = self._slots.get(job.slot)
+        lost: dict[int, Lost] = {}
+        if slot is None:
+            self._failures[job.method] += 1
+            if self._failures[job.method] > 1:
+                self.close()
+                raise DataError(f"game {self.title}: its process failed twice at {job.method!r}: {reason}")
+        else:
+            slot.failures += 1
+            if slot.failures > 1:
+                lost[job.slot] = Lost(reason, final=True)
+                del self._slots[job.slot]
+        while True:  # each round that fails gives up an episode
+            worker.kill()
+            worker = self._workers[place] = _Worker(self.title, self.options)
+            for number in sorted(n for n in self._slots if n % len(self._workers) == place and n not in lost):
+                if problem := self._replay(worker, number):
+                    lost[number] = Lost(problem[0], final=False)
+                    del self._slots[number]
+                    if problem[1]:
+                        break
+            else:
+                break
+        now = answers.keys() | {one.slot for _, one in jobs}
+        answers.update({number: one for number, one in lost.items() if number in now})
+        self._lost.update({number: one for number, one in lost.items() if number not in now})
+        worker.give([(number, one) for number, one in jobs if one.slot not in lost])
+
+    def _replay(self, worker: _Worker, number: int) -> tuple[str, bool] | None:
+        """Bring a slot's episode to where it was; else what went wrong, and whether the worker is gone."""
+        slot = self._slots[number]
+        if slot.first is None or slot.over:
+            return None  # its reset is still to come, or there is nothing left to play
+        jobs = [(_Job(number, "reset", (slot.episode.seed, slot.episode.task, ())), slot.first)]
+        jobs += [(_Job(number, "step", (action, ())), seen) for action, seen in slot.steps]
+        for job, expected in jobs:
+            worker.send([(0, job.slot, job.method, *job.arguments)])
+            try:
+                if not worker.pipe.poll(self._seconds[job.seconds_of]):
+                    return f"no answer to {job.method} within {self._seconds[job.seconds_of]:g} s in a replay", True
+                _, kind, value = worker.pipe.recv()
+            except (EOFError, OSError):
+                return f"{_exit_of(worker.process)} in a replay", True
+            if kind != "value":
+                return f"{value} in a replay", kind == "failed"
+            if value.observation != expected:
+                return "the observations of a replay differ", False
+        return None
+
+
+def _exit_of(process: subprocess.Popen[bytes]) -> str:
+    try:
+        code = process.wait(5)
+    except subprocess.TimeoutExpired:
+        return "its process closed the pipe"
+    return f"its process ended ({'signal ' + str(-code) if code < 0 else 'code ' + str(code)})"
+
+
+def _checked(asked: Sequence[str]) -> tuple[str, ...]:
+    for name in asked:
+        if name not in ASKED:
+            raise UsageError(f"a game cannot be asked for {name!r}{did_you_mean(str(name), ASKED)}")
+    return tuple(asked)
