@@ -1,7 +1,7 @@
 """BabyAI in words: minigrid's levels, what the agent sees as a sentence, and minigrid's own bot as expert.
 
-minigrid's metadata ask for pygame-ce (LGPL), which only draws: install minigrid with `pip install --no-deps`. If pygame
-is missing, an empty module takes its place while minigrid is imported, so nothing can be drawn.
+minigrid's metadata ask for pygame-ce (LGPL), which only draws: install minigrid with `pip install --no-deps`. If
+pygame is missing, an empty module takes its place while minigrid is imported, so nothing can be drawn.
 """
 
 import contextlib

@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from ...hub_sync.errors import UsageError
 from ...hub_sync.settings import Settings
 from .interface import Outcome, TextGame
 
 DISCOUNT = 0.99  # of the expert, so that the shortest way is the best one; our choice
 TIE = 1e-9  # action values closer than this are equally good
-FAR = 10_000  # sweeps of value iteration; slippery grids settle after some hundreds
+SWEEPS = 10_000  # of value iteration at most; slippery grids settle after some hundreds
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def action_values(transitions: np.ndarray, rewards: np.ndarray, discount: float 
         rewards: [S, A].
     """
     values = np.zeros_like(rewards)
-    for _ in range(FAR):
+    for _ in range(SWEEPS):
         new = rewards + discount * transitions @ values.max(1)
         if np.abs(new - values).max() < TIE / 1000:
             return new
@@ -67,6 +68,11 @@ class Grid(TextGame):
     modules: ClassVar[dict[str, str]] = {"gymnasium": "pip install 'hubwright[games]'"}
     actions: ClassVar[tuple[str, ...]] = ()  # by the engine's number
     invalid_reward: ClassVar[float] = -1.0  # what a step costs
+
+    def __init__(self, variant: str = "", options: Any = None) -> None:
+        super().__init__(variant, options)
+        if variant:
+            raise UsageError(f"game {self.title}: there is no {variant!r} of it; write {self.name}")
 
     def make(self, task: str) -> Any:
         """The engine of a task, unwrapped."""
@@ -166,7 +172,6 @@ class Taxi(Grid):
         "You drive a taxi on a 5 by 5 grid; row 1 is north, column 1 is west. Fetch the passenger, then bring them to "
         f"their destination. Answer with one action: {', '.join(actions)}."
     )
-    _engine_cache: ClassVar[dict[bool, Any]] = {}
 
     def tasks(self, split: str) -> list[str]:
         # Held out: two destinations of one place each, so that every place and every destination is trained on.
@@ -189,9 +194,8 @@ class Taxi(Grid):
 
     def describe(self, engine: Any, state: int) -> str:
         row, column, passenger, target = engine.decode(state)
-        corners = [
-            f"{name} is row {r + 1} column {c + 1}" for name, (r, c) in zip(self.places, engine.locs, strict=True)
-        ]
+        places = zip(self.places, engine.locs, strict=True)
+        corners = [f"{name} is row {r + 1} column {c + 1}" for name, (r, c) in places]
         ways = ["north"] * (row > 0) + ["south"] * (row < 4)
         ways += ["east"] * (engine.desc[1 + row, 2 * column + 2] == b":")
         ways += ["west"] * (engine.desc[1 + row, 2 * column] == b":")
@@ -270,7 +274,8 @@ class CliffWalking(Grid):
     actions = ("move up", "move right", "move down", "move left")
     instructions = (
         "You walk on a 4 by 12 grid; row 1 is at the top, column 1 on the left. Columns 2 to 11 of row 4 are a cliff: "
-        f"who steps there loses 100 points and starts again at row 4 column 1. Reach row 4 column 12. Answer with one action: {', '.join(actions)}."
+        "who steps there loses 100 points and starts again at row 4 column 1. Reach row 4 column 12. Answer with one "
+        f"action: {', '.join(actions)}."
     )
 
     def tasks(self, split: str) -> list[str]:

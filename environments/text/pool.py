@@ -1,11 +1,12 @@
 """Games in worker processes, stepped in batches; what hangs or dies is replaced, and its episode redone.
 
     with GamePool("taxi", workers=2) as pool:
-        rows = pool.play(panel(pool, "test", 20), policy, batch=8)
+        frames = pool.reset({0: Episode("taxi", "red to blue", 1), 1: Episode("taxi", "red to green", 1)})
+        frames = pool.step({0: "move north", 1: "pick up"}, asked=["expert"])
 
 A worker that gives no answer in time, or ends, is replaced by a new one. Its episodes are begun again there and their
-actions replayed. If an observation differs (an engine need not be deterministic), the episode begins anew with the
-policy. An episode over which a worker ends twice is given up, with the reason; the others go on.
+actions replayed. If an observation differs (an engine need not be deterministic), or if a worker ends twice over an
+episode, the slot's answer is a `Lost`; the others go on. `play.play` plays whole episodes.
 """
 
 import contextlib
@@ -15,17 +16,17 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.connection import Pipe, wait
+from pathlib import Path
 from typing import Any, Self
 
 from ...hub_sync.errors import DataError, HubwrightError, UsageError, did_you_mean
-from .interface import Episode, Frame, Trajectory
+from ...hub_sync.settings import split_speed
+from .interface import Episode, Frame
 from .registry import check_game
 from .worker import ASKED
-
-RESTARTS = 3  # times an episode may begin again because its replay differed
 
 
 @dataclass(frozen=True)
@@ -34,26 +35,6 @@ class Lost:
 
     reason: str
     final: bool
-
-
-@dataclass(frozen=True)
-class View:
-    """What a policy sees of one episode.
-
-    Attributes:
-        observations: the first and one after each action.
-        actions, replies: as the game got them, and as the policy wrote them.
-        answers: what was asked of the game in this state (`play`).
-    """
-
-    episode: Episode
-    observations: list[str]
-    actions: list[str]
-    replies: list[str]
-    answers: dict[str, Any]
-
-
-Policy = Callable[[list[View]], Sequence[str | None]]
 
 
 @dataclass
@@ -87,7 +68,7 @@ class _Worker:
 
     def __init__(self, game: str, options: dict[str, Any]) -> None:
         self.pipe, theirs = Pipe()
-        paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         self.process = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.worker", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
@@ -145,7 +126,10 @@ class GamePool:
             if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
                 raise UsageError(f"game {name}: {kind}_seconds {seconds!r} is not a number above 0")
         self.title = name
-        self.options: dict[str, Any] = check_game(name, options).check_options(options or {}).model_dump()
+        checked = check_game(name, options).check_options(options or {})
+        self._options: dict[str, Any] = checked.model_dump()
+        #: All parameters, for the record and `panel_hash`, without those of speed and place.
+        self.options, _ = split_speed(checked, self._options)
         self._workers: list[_Worker | None] = [None] * workers
         self._slots: dict[int, _Slot] = {}
         self._lost: dict[int, Lost] = {}  # to be told when the slot is used next
@@ -183,94 +167,11 @@ class GamePool:
         self._need(wanted)
         return self._do([_Job(slot, "ask", (names,)) for slot in wanted])
 
-    def play(
-        self,
-        episodes: Sequence[Episode],
-        policy: Policy,
-        batch: int = 16,
-        asked: Sequence[str] = (),
-        max_steps: int | None = None,
-    ) -> list[Trajectory]:
-        """Play episodes to their end, in the order given.
-
-        Args:
-            policy: called with the views of all live episodes at once, in their order; gives a reply for each, in
-                which `action_of` finds the action, or None to end the episode.
-            batch: live episodes.
-            asked: what is asked of the game in every state (`ask`); views and trajectories have the answers.
-            max_steps: steps after which an episode is cut, if the game's own limit is not lower.
-
-        Raises UsageError if the policy gives anything else.
-        """
-        for name, value in (("batch", batch), ("max_steps", 1 if max_steps is None else max_steps)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UsageError(f"game {self.title}: {name} {value!r} is not a whole number of at least 1")
-        rows = [Trajectory(episode) for episode in episodes]
-        waiting, live, free = deque(range(len(rows))), dict[int, int](), list(range(batch))[::-1]  # live: row -> slot
-        again: list[int] = []
-        while waiting or live:
-            while waiting and free:
-                live[waiting[0]] = free.pop()
-                again.append(waiting.popleft())
-            if again:
-                frames = self.reset({live[row]: rows[row].episode for row in again}, asked)
-                again = []
-            else:
-                frames = self._turn(rows, live, policy, asked)
-            for row, slot in sorted(live.items()):
-                if slot in frames and self._note(rows[row], frames[slot], max_steps):
-                    rows[row] = Trajectory(rows[row].episode, restarts=rows[row].restarts)
-                    again.append(row)
-                if rows[row].end:
-                    free.append(live.pop(row))
-                    self._slots.pop(slot, None)
-        return rows
-
-    def _turn(
-        self, rows: list[Trajectory], live: dict[int, int], policy: Policy, asked: Sequence[str]
-    ) -> dict[int, Frame | Lost]:
-        """One step of all live episodes."""
-        order = sorted(live)
-        views = [
-            View(one.episode, list(one.observations), list(one.actions), list(one.replies), one.answers[-1])
-            for one in (rows[row] for row in order)
-        ]
-        replies = list(policy(views))
-        if len(replies) != len(views):
-            raise UsageError(f"game {self.title}: the policy gave {len(replies)} replies to {len(views)} views")
-        actions = {}
-        for row, reply in zip(order, replies, strict=True):
-            if reply is None:
-                rows[row].end = "refused"
-            elif isinstance(reply, str):
-                rows[row].replies.append(reply)
-                actions[live[row]] = reply
-            else:
-                raise UsageError(f"game {self.title}: the policy's reply is not text but {reply!r:.80}")
-        return self.step(actions, asked)
-
-    def _note(self, row: Trajectory, frame: Frame | Lost, max_steps: int | None) -> bool:
-        """Add a frame to its trajectory; true if the episode has to begin again."""
-        if isinstance(frame, Lost):
-            row.restarts += not frame.final
-            if frame.final or row.restarts > RESTARTS:
-                row.end = f"crashed: {frame.reason}"
-                del row.replies[len(row.actions) :]
-                return False
-            return True
-        row.observations.append(frame.observation)
-        row.score, row.success = frame.score, frame.success
-        if len(row.observations) > 1:
-            row.actions.append(frame.action)
-            row.rewards.append(frame.reward)
-            row.valid.append(frame.valid)
-        if not frame.done:
-            row.answers.append(frame.answers)
-        if frame.done:
-            row.end = "done"
-        elif len(row.actions) >= min(frame.max_steps, max_steps or frame.max_steps):
-            row.end = "max_steps"
-        return False
+    def free(self, slots: Iterable[int]) -> None:
+        """Forget the episodes of these slots: they are not brought back if their worker fails."""
+        for slot in slots:
+            self._slots.pop(slot, None)
+            self._lost.pop(slot, None)
 
     def close(self) -> None:
         """End all processes."""
@@ -333,7 +234,7 @@ class GamePool:
     def _worker(self, place: int) -> _Worker:
         worker = self._workers[place]
         if worker is None:
-            worker = self._workers[place] = _Worker(self.title, self.options)
+            worker = self._workers[place] = _Worker(self.title, self._options)
         return worker
 
     def _hear(self, place: int, worker: _Worker, answers: dict[int, Any], errors: list[HubwrightError]) -> None:
@@ -379,7 +280,7 @@ class GamePool:
                 del self._slots[job.slot]
         while True:  # each round that fails gives up an episode
             worker.kill()
-            worker = self._workers[place] = _Worker(self.title, self.options)
+            worker = self._workers[place] = _Worker(self.title, self._options)
             for number in sorted(n for n in self._slots if n % len(self._workers) == place and n not in lost):
                 if problem := self._replay(worker, number):
                     lost[number] = Lost(problem[0], final=False)

@@ -56,7 +56,7 @@ def game_class(name: str) -> tuple[type[TextGame], str]:
 
 
 def check_game(name: str, options: Mapping[str, Any] | None = None) -> type[TextGame]:
-    """The class of a game whose parameters are right and which can be played here. Starts nothing. Raises UsageError."""
+    """The class of a game that can be played here with these parameters. Starts nothing. Raises UsageError."""
     found, _ = game_class(name)
     found.check_options(options or {})
     found.require()

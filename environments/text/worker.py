@@ -1,7 +1,7 @@
 """The process in which the games of a pool run: `python -m hubwright.environments.text.worker FD`.
 
-It reads jobs from the pipe and answers each as soon as it is done: (number, "value", ...), (number, "error", an error of
-the user's) or (number, "failed", a line), after which the slot's game is made anew. It ends, with any Java process
+It reads jobs from the pipe and answers each as soon as it is done: (number, "value", ...), (number, "error", an error
+of the user's) or (number, "failed", a line), after which the slot's game is made anew. It ends, with any Java process
 that it started, when nobody holds the other end.
 """
 
