@@ -4,7 +4,7 @@ Every observation holds the whole state, so an observation is a state's name, an
 computed exactly from `tables`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar
 
@@ -68,6 +68,7 @@ class Grid(TextGame):
     modules: ClassVar[dict[str, str]] = {"gymnasium": "pip install 'hubwright[games]'"}
     actions: ClassVar[tuple[str, ...]] = ()  # by the engine's number
     invalid_reward: ClassVar[float] = -1.0  # what a step costs
+    own_process: ClassVar[bool] = False  # each task has transitions of its own
 
     def __init__(self, variant: str = "", options: Any = None) -> None:
         super().__init__(variant, options)
@@ -92,7 +93,11 @@ class Grid(TextGame):
 
     def tables(self, task: str | None = None) -> Tables:
         """The exact process of a task, of the running one if None."""
-        return _tables(type(self), self.variant, self.options.model_dump_json(), self.task if task is None else task)
+        task = self.task if task is None else task
+        tables = _tables(type(self), self.options.model_dump_json(), task if self.own_process else "")
+        start = np.zeros(len(tables.states))
+        start[self.starts(task)] = 1 / len(self.starts(task))
+        return replace(tables, start=start)
 
     def begin(self, seed: int, task: str) -> str:
         self.task, self._engine, self._reached = task, self.make(task), False
@@ -129,12 +134,13 @@ class Grid(TextGame):
 
 
 @lru_cache(64)
-def _tables(game: type[Grid], variant: str, options: str, task: str) -> Tables:
-    one = game(variant, game.Options.model_validate_json(options).model_dump())
+def _tables(game: type[Grid], options: str, task: str) -> Tables:
+    """The tables of a process; `start` is the task's and left empty."""
+    one = game("", game.Options.model_validate_json(options).model_dump())
     engine = one.make(task)
     count, width = len(engine.P), len(one.actions)
     transitions, ends = np.zeros((count, width, count)), np.zeros((count, width))
-    rewards, start = np.zeros((count, width)), np.zeros(count)
+    rewards = np.zeros((count, width))
     for state, by_action in engine.P.items():
         for action, outcomes in by_action.items():
             for chance, after, reward, done in outcomes:
@@ -143,12 +149,12 @@ def _tables(game: type[Grid], variant: str, options: str, task: str) -> Tables:
                     ends[state, action] += chance
                 else:
                     transitions[state, action, int(after)] += chance
-    starts = one.starts(task)
-    start[starts] = 1 / len(starts)
     values = action_values(transitions, rewards)
     best = values >= values.max(1, keepdims=True) - TIE
     states = [one.describe(engine, state) for state in range(count)]
-    return Tables(states, one.actions, transitions, ends, rewards, start, values, best / best.sum(1, keepdims=True))
+    return Tables(
+        states, one.actions, transitions, ends, rewards, np.zeros(count), values, best / best.sum(1, keepdims=True)
+    )
 
 
 def _split(rows: list[str], split: str) -> list[str]:
@@ -223,7 +229,7 @@ class FrozenLake(Grid):
     name = "frozen_lake"
     Options = LakeOptions
     actions = ("move left", "move down", "move right", "move up")
-    invalid_reward = 0.0
+    invalid_reward, own_process = 0.0, True
     instructions = (
         "You cross a frozen lake; row 1 is at the top, column 1 on the left. Reach the gift and step into no hole. "
         f"Answer with one action: {', '.join(actions)}."

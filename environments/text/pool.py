@@ -28,6 +28,8 @@ from .interface import Episode, Frame
 from .registry import check_game
 from .worker import ASKED
 
+START = 60.0  # seconds in which a process has to have imported what it needs
+
 
 @dataclass(frozen=True)
 class Lost:
@@ -80,6 +82,7 @@ class _Worker:
         )
         theirs.close()
         self.jobs: deque[tuple[int, _Job]] = deque()
+        self.ready = False  # it has imported what it needs
         self.send((game, options))
 
     def send(self, message: Any) -> None:
@@ -88,7 +91,7 @@ class _Worker:
 
     def give(self, jobs: Iterable[tuple[int, _Job]]) -> None:
         self.jobs.extend(jobs)
-        self.since = time.monotonic()
+        self.since = time.monotonic() + (0 if self.ready else START)
         self.send([(number, job.slot, job.method, *job.arguments) for number, job in self.jobs])
 
     def kill(self) -> None:
@@ -244,6 +247,9 @@ class GamePool:
                 number, kind, value = worker.pipe.recv()
             except (EOFError, OSError) as error:
                 raise _Ended(_exit_of(worker.process)) from error
+            if kind == "ready":
+                worker.ready, worker.since = True, time.monotonic()
+                continue
             expected, job = worker.jobs[0]
             if number != expected:
                 raise _Ended("it answered another job")
@@ -256,9 +262,12 @@ class GamePool:
                 continue
             answers[job.slot] = value
             slot = self._slots.get(job.slot)
-            if slot is not None and job.method == "reset":
+            if slot is None:
+                continue
+            slot.failures = 0  # what failed before has gone well
+            if job.method == "reset":
                 slot.first = value.observation
-            elif slot is not None and job.method == "step":
+            elif job.method == "step":
                 slot.steps.append((job.arguments[0], value.observation))
                 slot.over = value.done
 
@@ -281,6 +290,7 @@ class GamePool:
         while True:  # each round that fails gives up an episode
             worker.kill()
             worker = self._workers[place] = _Worker(self.title, self._options)
+            worker.ready = worker.pipe.poll(START) and worker.pipe.recv()[1] == "ready"
             for number in sorted(n for n in self._slots if n % len(self._workers) == place and n not in lost):
                 if problem := self._replay(worker, number):
                     lost[number] = Lost(problem[0], final=False)

@@ -1,8 +1,8 @@
 """The process in which the games of a pool run: `python -m hubwright.environments.text.worker FD`.
 
-It reads jobs from the pipe and answers each as soon as it is done: (number, "value", ...), (number, "error", an error
-of the user's) or (number, "failed", a line), after which the slot's game is made anew. It ends, with any Java process
-that it started, when nobody holds the other end.
+It says that it is ready, reads jobs from the pipe and answers each as soon as it is done: (number, "value", ...),
+(number, "error", an error of the user's) or (number, "failed", a line), after which the slot's game is made anew. It
+ends, with any Java process that it started, when nobody holds the other end.
 """
 
 import contextlib
@@ -80,6 +80,7 @@ def serve(pipe: Connection) -> None:
 
     threading.Thread(target=read, daemon=True).start()
     games = Games(*jobs.get())
+    pipe.send((None, "ready", None))
     while True:
         for number, *job in jobs.get():
             answer: tuple[Any, ...]

@@ -82,13 +82,13 @@ def test_step_text_that_is_no_action_costs_a_step_and_changes_nothing(reply):
 def test_step_what_is_no_text_is_refused(action):
     game = open_game("taxi")
     game.reset(3, "red to green")
-    with pytest.raises(UsageError, match="^game taxi: an action is text, not "):
+    with pytest.raises(UsageError, match=r"^game taxi: an action is text, not "):
         game.step(action)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31, 10**30, 1.0, "1", None, True])
 def test_reset_bad_seed_is_refused(seed):
-    with pytest.raises(UsageError, match="^game taxi: seed .* is not a whole number from 0 to 2147483647$"):
+    with pytest.raises(UsageError, match=r"^game taxi: seed .* is not a whole number from 0 to 2147483647$"):
         open_game("taxi").reset(seed, "red to green")
 
 
@@ -110,11 +110,11 @@ def test_reset_unknown_task_is_refused(task, hint):
 
 def test_step_before_reset_and_after_the_end_is_refused():
     game = Bell()
-    with pytest.raises(UsageError, match="^game bell: step before reset"):
+    with pytest.raises(UsageError, match=r"^game bell: step before reset"):
         game.step("ring")
     game.reset(0, "a")
     assert game.step("Ring!").done
-    with pytest.raises(UsageError, match="^game bell: the episode is over"):
+    with pytest.raises(UsageError, match=r"^game bell: the episode is over"):
         game.step("ring")
     assert game.reset(0, "a") == "A bell hangs here." and game.step("wait").observation == "Silence."
 
@@ -134,7 +134,7 @@ def test_as_messages_episode_ends_with_the_last_observation():
     messages = as_messages("Ring it.", ["A bell.", "Silence."], ["Action: wait"])
     assert [one["role"] for one in messages] == ["user", "assistant", "user"]
     assert messages[0]["content"] == "Ring it.\n\nA bell." and messages[1]["content"] == "Action: wait"
-    with pytest.raises(ValueError, match="shorter|longer"):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
         as_messages("", ["A bell."], ["wait"])
 
 

@@ -81,5 +81,5 @@ def test_panel_wrong_arguments_are_refused(split, episodes, seed, message):
 
 
 def test_panel_split_without_tasks_is_refused():
-    with pytest.raises(UsageError, match="^game listed has no tasks in 'dev'$"):
+    with pytest.raises(UsageError, match=r"^game listed has no tasks in 'dev'$"):
         panel(Listed([]), "dev", 1)
