@@ -78,7 +78,7 @@ class ScienceWorld(TextGame):
         return action  # the engine takes any
 
     def begin(self, seed: int, task: str) -> str:
-        self._task, self._path = task, None
+        self._task, self._path = task, list[str]()
         self._load(self._engine, False)
         goal = " ".join(str(self._engine.freeActionTaskDesc()).removeprefix("Task Description:").split())
         return f"{goal}\n\n{self._engine.step('look around')}".strip()
@@ -102,7 +102,7 @@ class ScienceWorld(TextGame):
         return sorted(actions | ({expert} if (expert := self.expert()) else set()))
 
     def gold(self) -> list[str]:
-        if self._path is None:  # .2 to 22 s, so only if somebody asks; the same way leads through this episode
+        if not self._path:  # .2 to 22 s, so only if somebody asks; the same way leads through this episode
             guide = self._new()
             self._load(guide, True)
             self._path = [str(action) for action in guide.getGoldActionSequence()]

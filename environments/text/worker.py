@@ -23,8 +23,7 @@ ASKED = ("admissible", "expert", "distribution", "gold", "state")
 
 def ask(game: TextGame, names: tuple[str, ...]) -> dict[str, Any]:
     """What a game answers, by name (`ASKED`)."""
-    calls = {"distribution": game.expert_distribution}
-    return {name: calls.get(name, getattr(game, name, None))() for name in names}
+    return {name: getattr(game, "expert_distribution" if name == "distribution" else name)() for name in names}
 
 
 def frame_of(game: TextGame, outcome: Outcome, asked: tuple[str, ...]) -> Frame:
