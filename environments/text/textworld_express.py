@@ -30,6 +30,7 @@ class TextWorldExpress(TextGame):
     package = "textworld-express"
     modules: ClassVar[dict[str, str]] = {"textworld_express": "pip install 'hubwright[games]'"}
     expert_anywhere = False
+    max_steps = 100  # as the engine's own
     Options = ExpressOptions
     instructions = (
         "You play a text game in a house. Answer with one action, such as: look around, take coin, move north."

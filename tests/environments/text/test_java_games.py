@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
 
 import pytest
 
@@ -97,3 +100,24 @@ def test_play_science_text_that_is_no_action_costs_a_step(science):
 def test_tasks_science_splits_are_the_engines_and_disjoint(science):
     parts = [science.tasks(split) for split in SPLITS]
     assert [len(part) for part in parts] == [62, 31, 32] and len({one for part in parts for one in part}) == 125
+
+
+def test_play_java_that_is_killed_is_replaced_and_nothing_differs():
+    name = "textworld_express/simonsays"  # the same in every run
+    with GamePool(name) as pool:
+        episodes = panel(pool, "train", 3)
+        whole = play(pool, episodes, expert, batch=3, asked=["expert"])
+        killed = 0
+
+        def kill_then_answer(views):
+            nonlocal killed
+            if not killed and len(views[0].actions) == 2:
+                listed = subprocess.run(
+                    ["pgrep", "-g", str(pool._workers[0].process.pid), "java"], capture_output=True
+                )
+                killed = int(listed.stdout)
+                os.kill(killed, signal.SIGKILL)
+            return expert(views)
+
+        assert play(pool, episodes, kill_then_answer, batch=3, asked=["expert"]) == whole and killed
+    assert all(row.success for row in whole)

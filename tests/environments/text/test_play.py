@@ -181,7 +181,7 @@ def test_pool_episode_lost_while_idle_is_told_when_it_is_used(odd_pool):
     odd_pool.reset(dict(enumerate(odd_episodes("drift", "calm", "die"))))
     odd_pool.step({0: "go", 2: "go"})
     assert odd_pool.step({2: "go"}) == {2: Lost("its process ended (signal 9)", final=True)}
-    assert odd_pool.step({0: "go"}) == {0: Lost("the observations of a replay differ", final=False)}
+    assert odd_pool.step({0: "go"}) == {0: Lost("its replay differs", final=False)}
     assert odd_pool.step({1: "go"})[1].observation == "1 done with 1."
 
 
