@@ -65,7 +65,7 @@ class InverseConfig(TrainingConfig):
                 f"save_steps: {self.save_steps} is not a multiple of num_iterations {self.num_iterations}, and "
                 "completions that are still used are in no checkpoint: change one of them"
             )
-        if self.algorithm == "rloo" and {"loss_type", "scale_rewards"} & self.model_fields_set:
+        if self.algorithm == "rloo" and (self.loss_type, self.scale_rewards) != ("dr_grpo", "none"):
             raise ValueError("loss_type and scale_rewards are for algorithm: grpo: drop them")
         if self.max_completion_length >= self.max_length:
             raise ValueError(

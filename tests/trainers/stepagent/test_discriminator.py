@@ -49,7 +49,7 @@ def test_discriminator_tells_actions_apart_on_held_out_trajectories(tmp_path: Pa
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     data = save(tmp_path / "data", pairs=pairs(40, 2))
-    settings = {"max_steps": 120, "per_device_train_batch_size": 16, "learning_rate": 5e-3, "eval_steps": 60}
+    settings = {"max_steps": 80, "per_device_train_batch_size": 16, "learning_rate": 5e-3, "eval_steps": 40}
     _, made = trained(tmp_path, inputs | {"dataset": data}, **settings)
     metrics, counts = made.report.metrics, made.report.counts
     assert metrics["eval_accuracy"] == 1 and metrics["eval_bce"] < 0.4

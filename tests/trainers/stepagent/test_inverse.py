@@ -134,8 +134,8 @@ def test_completions_asked_for_are_prompts_times_generations(
     tmp_path: Path, inputs: dict[str, Path], algorithm: str, generations: int
 ) -> None:
     settings = {"num_generations": generations, "gradient_accumulation_steps": 2, "num_iterations": 2, "save_steps": 2}
-    trainer, step = trained(tmp_path, inputs, algorithm=algorithm, max_steps=-1, num_train_epochs=2, **settings)
-    states = 16
+    states, data = 8, {"dataset": save(tmp_path / "data", steps=steps(4, 2))}
+    trainer, step = trained(tmp_path, inputs | data, algorithm=algorithm, max_steps=-1, num_train_epochs=2, **settings)
     assert trainer.completions == 2 * states * generations
     assert step.report.metrics["steps"] == 2 * 2 * states * generations // 8
     flat = [str(prompt) for prompts in trainer.drawn for prompt in prompts]
@@ -192,6 +192,27 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
 def test_setting_that_cannot_act_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         InverseConfig(**SMALL | settings)
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+def test_settings_as_they_are_recorded_are_accepted(algorithm: str) -> None:
+    config = InverseConfig(**SMALL | {"algorithm": algorithm})
+    assert InverseConfig(**config.model_dump(mode="json")) == config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, {"algorithm": "rloo", "lora": {"r": 2}}])
+def test_two_processes_train_one_policy(tmp_path: Path, inputs: dict[str, Path], settings: dict[str, Any]) -> None:
+    made = context(tmp_path, inputs)
+    two = {"num_processes": 2, "per_device_train_batch_size": 2, "num_generations": 4}
+    inverse.train(InverseConfig(**SMALL | two | settings), made)
+    assert made.report.metrics["processes"] == 2 and abs(curve(made, "KL divergence")[0]) < 1e-6
+    # With one seed the second process would draw the first one's actions again.
+    states = [
+        torch.load(made.workdir / f"checkpoints/checkpoint-2/rng_state_{n}.pth", weights_only=False)["cpu"]
+        for n in (0, 1)
+    ]
+    assert not torch.equal(*states)
 
 
 def changed(**values: Any) -> list[dict[str, Any]]:
