@@ -182,7 +182,7 @@ def fit(
     with arguments.main_process_first(local=False):
         splits, accounts = _read(config, context, tokenizer)
         earlier = [
-            _read(config, dataclasses.replace(context, report=Report(), inputs=context.inputs | {"dataset": one}),
+            _read(config, dataclasses.replace(context, report=Report(), inputs={**context.inputs, "dataset": one}),
                   tokenizer, replayed=True)
             for one in replays
         ]  # fmt: skip
@@ -205,7 +205,7 @@ def fit(
         train_dataset=train,
         eval_dataset=held_out,
         processing_class=tokenizer,
-        compute_metrics=lambda result: figures(result.predictions, result.label_ids),
+        compute_metrics=lambda result: figures(np.asarray(result.predictions), np.asarray(result.label_ids)),
     )
     trainer.config, trainer.model_accepts_loss_kwargs = config, False  # the loss is a mean over the batch
     counts = context.report.counts

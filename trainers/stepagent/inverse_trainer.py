@@ -91,7 +91,7 @@ class PassSampler(RepeatSampler):
 
     def set_epoch(self, epoch: int) -> None:
         """Called by transformers at the beginning of every pass."""
-        self.generator.manual_seed(self.seed + epoch)
+        self.generator.manual_seed((self.seed or 0) + epoch)
 
 
 class InverseMixin(chat.ChatMixin):

@@ -167,6 +167,15 @@ def test_held_out_trajectories_are_the_same_for_every_seed(tmp_path: Path, input
     assert [parts[0][n] for n in range(len(parts[0]))] == [parts[1][n] for n in range(len(parts[1]))]
 
 
+def test_eval_split_is_measured_on_in_the_place_of_a_share(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    _, made = trained(tmp_path, inputs, eval_share=0, eval_split="train")
+    counts = made.report.counts
+    assert (counts["eval_pairs"], counts["eval_pairs_tied"], counts["train_expert_actions"]) == (24, 5, 24)
+    assert 0 <= made.report.metrics["eval_accuracy"] <= 1
+    _, bare = trained(tmp_path, inputs, "bare", eval_share=0)
+    assert "eval_bce" not in bare.report.metrics and bare.report.counts["eval_pairs"] == 0
+
+
 def test_figures_of_known_logits() -> None:
     logits = np.array([2.0, 0.0, -1.0, 1.0, 0.5, 0.5])
     labels = np.array([[1, 0], [1, 0], [0, 0], [0, 0], [1, 1], [0, 1]])
@@ -234,6 +243,14 @@ def test_pairs_of_no_use_are_refused(
     with pytest.raises(error, match=message) as caught:
         discriminator.train(DiscriminatorConfig(**SMALL | settings), context(tmp_path, inputs | {"dataset": data}))
     assert "\n" not in str(caught.value) and str(tmp_path) not in str(caught.value)
+
+
+def test_empty_agent_actions_and_rows_too_long_are_read_and_counted(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    rows = [*pairs(20, 2), pair(0, 0) | {"prompt": [turn("user", LONG)]}]
+    rows[0] |= {"rejected": [turn("assistant", "")], "tie": False}
+    trainer, made = trained(tmp_path, inputs | {"dataset": save(tmp_path / "data", pairs=rows)}, eval_share=0)
+    assert made.report.counts["train_rows_longer_than_max_length"] == 1 and len(trainer.train_dataset) == 80
+    assert make_tokenizer().decode(trainer.train_dataset[40]["input_ids"]).endswith("assistant\n<|im_end|>\n")
 
 
 def test_inputs_that_do_not_fit_are_refused(tmp_path: Path, inputs: dict[str, Path]) -> None:

@@ -162,7 +162,7 @@ def test_reference_of_a_folded_adapter_is_the_policy_at_the_start(tmp_path: Path
 
 
 def test_policy_learns_what_is_rewarded(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    settings = {"max_steps": 30, "per_device_train_batch_size": 16, "num_generations": 8, "beta": 0.0}
+    settings = {"max_steps": 20, "per_device_train_batch_size": 16, "num_generations": 8, "beta": 0.0}
     _, step = trained(tmp_path, inputs, learning_rate=5e-3, epsilon=0.2, **settings)
     rewards = curve(step, "Reward")
     assert np.mean(rewards[-5:]) > np.mean(rewards[:5]) + np.std(rewards[:5])
