@@ -210,6 +210,34 @@ def _sft_stream(folder: Path, rows: int) -> None:
     sft.train(config, context)
 
 
+def _pair(rng: random.Random, number: int) -> dict[str, Any]:
+    """A state of about 0.3 kB with two actions, ten states to a trajectory."""
+
+    def turn(role: str, content: str) -> list[dict[str, str]]:
+        return [{"role": role, "content": content}]
+
+    return {"traj_id": f"t{number // 10}", "i": number % 10, "cycle": 1, "prompt": turn("user", text(rng, 40)),
+            "chosen": turn("assistant", "go south"), "rejected": turn("assistant", text(rng, 2)),
+            "tie": number % 7 == 0}  # fmt: skip
+
+
+def _write_pairs(folder: Path, rows: int) -> None:
+    (folder / "data").mkdir()
+    json_lines(_pair)(folder / "data", rows)
+    write_model(folder / "model")
+
+
+def _stepagent_pairs(folder: Path, rows: int) -> None:
+    """All of a discriminator's training up to its first step."""
+    from hubwright.trainers._lib import loop
+    from hubwright.trainers.stepagent import DiscriminatorConfig
+    from hubwright.trainers.stepagent.discriminator_trainer import fit
+
+    loop.fit = lambda *_: {}
+    context = context_of(folder, model=folder / "input" / "model", dataset=folder / "input" / "data")
+    fit(DiscriminatorConfig(use_cpu=True, bf16=False, dataset_configs=()), context)
+
+
 def _peer_trl(folder: Path, rows: int) -> None:
     """TRL's SFTTrainer on the same rows, up to its first step."""
     import datasets
@@ -264,5 +292,6 @@ CASES: dict[str, Case] = {
     "sft_preparation": Case(10_000, _write_chat, _sft_preparation(1)),
     "sft_preparation_two": Case(10_000, _write_chat, _sft_preparation(2)),
     "sft_stream": Case(10_000, _write_chat, _sft_stream),
+    "stepagent_pairs": Case(10_000, _write_pairs, _stepagent_pairs),
     "peer_trl": Case(10_000, _write_chat, _peer_trl),
 }

@@ -80,4 +80,16 @@ STEPS: dict[str, StepSpec] = {
         "StepAgent: step-wise DPO on the pairs of a cycle",
         inputs=TUNED | {"reference": Role("model", optional=True, folds=True)},
     ),
+    "stepagent_discriminator": _trainer(
+        "stepagent.discriminator:DiscriminatorConfig",
+        "train",
+        "StepAgent: a discriminator between the expert's actions and the agent's",
+        inputs=TUNED | {"discriminator": Role("model", optional=True), "replay_*": DATASET},
+    ),
+    "stepagent_inverse": _trainer(
+        "stepagent.inverse:InverseConfig",
+        "train",
+        "StepAgent: GRPO or RLOO on single steps, rewarded by a discriminator",
+        inputs=TUNED | {"discriminator": MODEL},
+    ),
 }
