@@ -1,0 +1,28 @@
+"""The Java processes of the games that need one: a single one per worker, which ends with it."""
+
+import importlib
+import os
+import shutil
+from functools import cache
+from typing import Any
+
+from ...hub_sync.errors import UsageError
+
+# The heap is capped, and one thread collects it: several workers share a machine.
+JAVA = "-Xmx1g -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+
+
+def require_java(game: str) -> None:
+    """Raises UsageError if there is no `java` to be run."""
+    if shutil.which("java") is None:
+        raise UsageError(
+            f"game {game}: no 'java' on the PATH; install a Java runtime, 8 or newer (Debian: apt-get install "
+            "default-jre-headless)"
+        )
+
+
+@cache
+def gateway(module: str, name: str) -> Any:
+    """The package's own environment, made once in a process; `gateway(...)._gateway.jvm` makes the others."""
+    os.environ.setdefault("JAVA_TOOL_OPTIONS", JAVA)
+    return getattr(importlib.import_module(module), name)()
