@@ -150,18 +150,23 @@ def end_tokens(model: Any, tokenizer: Any) -> set[int]:
     """
     stated = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(stated if isinstance(stated, list) else [stated])} - {None}
-    if tokenizer.chat_template:
-        mark = "hubwright"
-        try:
-            turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": mark}]
-            text = tokenizer.apply_chat_template(turns, tokenize=False)
-        except Exception:  # a template for other roles
-            text = ""
-        after = tokenizer(text.rpartition(mark)[2], add_special_tokens=False)["input_ids"]
-        ends |= {token for token in after[:1] if token in tokenizer.all_special_ids}
+    if (end := end_of_turn(tokenizer)) is not None:
+        ends.add(end)
     if not ends:
         raise UsageError("neither model nor tokenizer has an end of turn: set eos_token")
     return ends
+
+
+def end_of_turn(tokenizer: Any) -> int | None:
+    """Id of the control token that the chat template writes right after an answer; None if it writes none."""
+    mark = "hubwright"
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": mark}]
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False)
+    except Exception:  # no template, or one for other roles
+        return None
+    after = tokenizer(text.rpartition(mark)[2], add_special_tokens=False)["input_ids"]
+    return next((token for token in after[:1] if token in tokenizer.all_special_ids), None)
 
 
 def _seed_of(seed: int, batch: str) -> int:

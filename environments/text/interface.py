@@ -67,7 +67,9 @@ def action_of(reply: str) -> str:
     return " ".join(line.split()).strip("\"'`*“”‘’ ").rstrip(".!").strip("\"'`*“”‘’ ")
 
 
-def as_messages(instructions: str, observations: Sequence[str], actions: Sequence[str]) -> list[dict[str, str]]:
+def as_messages(
+    instructions: str, observations: Sequence[str], actions: Sequence[str], history: int | None = None
+) -> list[dict[str, str]]:
     """An episode as chat messages, to be continued by the assistant.
 
         >>> as_messages("Ring the bell.", ["A bell hangs here.", "Silence."], ["wait"])
@@ -77,7 +79,12 @@ def as_messages(instructions: str, observations: Sequence[str], actions: Sequenc
     Args:
         observations: the first and one after each action.
         actions: actions, or replies that contain them.
+        history: past actions that are kept, with what they answered to; None: all. 0 is for games that show their
+            whole state each time.
     """
+    if history is not None:
+        start = max(0, len(actions) - history)
+        observations, actions = observations[start:], actions[start:]
     first = f"{instructions}\n\n{observations[0]}" if instructions else observations[0]
     messages = [{"role": "user", "content": first}]
     for action, observation in zip(actions, observations[1:], strict=True):
