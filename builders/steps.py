@@ -85,6 +85,11 @@ STEPS: dict[str, StepSpec] = {
         "tool_query:ToolQueryConfig",
         "tool-query: requests about a to-do list with the list itself, from AgentGym's files",
     ),
+    "agent_trajectories": _builder(
+        "agent_trajectories.build:TrajectoriesConfig",
+        "an expert's episodes of text games, replayed: trajectories, their steps, and one training row per step",
+        extra="games",
+    ),
     "call_graphs": _builder(
         "call_graphs:CallGraphsConfig",
         "verified multi-turn function calling: compositions of tools that run, without a language model",
