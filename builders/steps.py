@@ -90,6 +90,10 @@ STEPS: dict[str, StepSpec] = {
         "an expert's episodes of text games, replayed: trajectories, their steps, and one training row per step",
         extra="games",
     ),
+    "agent_trajectories_import": _builder(
+        "agent_trajectories.importer:ImportConfig",
+        "agents' trajectories in FireAct's, ETO's and AgentGym's files as rows of agent_trajectories",
+    ),
     "call_graphs": _builder(
         "call_graphs:CallGraphsConfig",
         "verified multi-turn function calling: compositions of tools that run, without a language model",

@@ -79,4 +79,5 @@ def transcript(row: Row) -> str:
         lines += [f"    {begin}{line}".rstrip() for line in turn["content"].splitlines()]
     if len(turns) > 2 * SHOWN_STEPS:
         lines.append(f"    ... {len(row['actions']) - SHOWN_STEPS} more steps")
-    return "\n".join([*lines, f"    ({row['end']}, score {row['score']:g})"])
+    score = "unknown" if row["score"] is None else f"{row['score']:g}"
+    return "\n".join([*lines, f"    ({row['end'] or 'no end is stated'}, score {score})"])
