@@ -26,8 +26,8 @@ from .._lib.context import local_context
 from .._lib.rejections import Rejections
 from .._lib.row_writer import RowWriter
 from .games import SPLITS, Game, Part, PlaySettings, Pools, asked_of, in_shards, parts_of
-from .replay import BATCH, Scripted, panel_of, replay_episodes
-from .report import Tally, report_games
+from .replay import BATCH, Scripted, replay_episodes
+from .report import Tally, reasons_of, report_games
 from .rows import Row, expert_choice, features, json_text, sft_row, step_rows, trajectory_row
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def build(config: TrajectoriesConfig, context: StepContext | None = None) -> Dat
             if not kept:
                 raise DataError(
                     f"game {part.game}: none of {len(part.ids)} episodes of {part.split!r} can be used "
-                    f"({_reasons(rejections, part)}); "
+                    f"({reasons_of(rejections, part.name)}); "
                     + ("its seeds change nothing: drop test_seeds" if part.split == "test_seeds" else "drop the split")
                 )
             tallies.append(_write(config, part, set(kept), played(), writers))
@@ -71,11 +71,6 @@ def build(config: TrajectoriesConfig, context: StepContext | None = None) -> Dat
     report_games(report, tallies)
     rejections.describe(report)
     return {name: writer.finish(SPLITS) for name, writer in writers.items()}  # type: ignore[return-value]
-
-
-def _reasons(rejections: Rejections, part: Part) -> str:
-    found = sorted((reason, n) for (source, reason), n in rejections.reasons.items() if source == part.name)
-    return ", ".join(f"{reason}: {n}" for reason, n in found)
 
 
 def _played(
@@ -168,13 +163,9 @@ def _write(
 ) -> Tally:
     """Write the rows of the episodes that are kept."""
     episodes = [one for identity, one in zip(part.ids, part.episodes, strict=True) if identity in kept]
-    panel = panel_of([{"env": e.game, "task": e.task, "seed": e.seed, "env_version": part.version,
-                       "options": part.options} for e in episodes])  # fmt: skip
-    tally, split = Tally(part, panel), part.split
-    common = {
-        "env_version": part.version, "options": part.options, "policy": "expert", "history": config.history,
-        "max_steps": config.max_steps, "instructions": part.instructions, "replayed": True, "panel": panel,
-    }  # fmt: skip
+    tally, split = Tally(part, part.panel(episodes)), part.split
+    common = part.common(config.history, config.max_steps)
+    common |= {"policy": "expert", "replayed": True, "panel": tally.panel}
     for identity, played_row in zip(part.ids, played, strict=True):
         tally.add(played_row)
         if identity not in kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ...environments.text.interface import Episode
-from ...environments.text.panel import panel
+from ...environments.text.panel import panel, panel_hash
 from ...environments.text.pool import GamePool
 from ...environments.text.registry import game_class, versions
 from ...hub_sync.errors import UsageError
@@ -130,6 +131,18 @@ class Part:
     def name(self) -> str:
         """For tables and errors."""
         return f"{self.game}, {self.split}"
+
+    def panel(self, episodes: Iterable[Episode]) -> str:
+        """The panel hash of these of its episodes; an episode counts once."""
+        rows = dict.fromkeys(Episode(one.game, one.task, one.seed) for one in episodes)
+        return panel_hash(list(rows), json.loads(self.version), json.loads(self.options))
+
+    def common(self, history: int | None, max_steps: int | None) -> Row:
+        """What all its rows of `trajectories` have."""
+        return {
+            "env_version": self.version, "options": self.options, "history": history, "max_steps": max_steps,
+            "instructions": self.instructions,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -120,8 +120,8 @@ def check_replay(
     for row in rows:
         panels.setdefault((row["env"], row["options"]), []).append(row)
     for (game, _), part in panels.items():
-        if not part[0]["replayed"]:
-            raise DataError(f"{name}: row {part[0]['id']} was never replayed: no environment of {game!r} is known")
+        if part[0]["options"] is None:
+            raise DataError(f"{name}: row {part[0]['id']} is of other people's files: {game!r} cannot be replayed")
         if panel_of(part) != part[0]["panel"]:
             raise DataError(f"{name}: the {len(part)} episodes of {game} in {split!r} are not those of its panel")
     if sample is not None and sample < len(rows):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...hub_sync.context import Report
+from .._lib.rejections import Rejections
 from .games import Part
 from .rows import Row
 
@@ -48,6 +49,12 @@ class Tally:
             self.part.game, self.part.split, count, self.used["episodes"], round(mean["success"], 3),
             round(mean["score"], 3), round(mean["steps"], 1), round(mean["reward"], 2), round(mean["invalid"], 2),
         ]  # fmt: skip
+
+
+def reasons_of(rejections: Rejections, source: str) -> str:
+    """A source's reasons with their numbers, for an error."""
+    found = sorted((reason, n) for (name, reason), n in rejections.reasons.items() if name == source)
+    return ", ".join(f"{reason}: {n}" for reason, n in found)
 
 
 def report_games(report: Report, tallies: Sequence[Tally]) -> None:

@@ -107,8 +107,8 @@ def test_check_replay_finds_a_changed_score_and_panel(built: tuple[Any, Any, Pat
         check_replay(saved("a", [rows[0], rows[1] | {"score": 0.5}]), None)
     with pytest.raises(DataError, match="not those of its panel"):
         check_replay(saved("b", [row for row in rows if row["env"] == "taxi"][:1]))
-    with pytest.raises(DataError, match="never replayed"):
-        check_replay(saved("c", [row | {"replayed": False} for row in rows]))
+    with pytest.raises(DataError, match="cannot be replayed"):
+        check_replay(saved("c", [row | {"options": None} for row in rows]))
 
 
 def test_game_that_is_not_the_same_twice_is_refused_by_reason(moody: None, tmp_path: Path) -> None:
