@@ -70,7 +70,7 @@ def build(config: TrajectoriesConfig, context: StepContext | None = None) -> Dat
     describe(report, __file__)
     report_games(report, tallies)
     rejections.describe(report)
-    return {name: writer.finish(SPLITS) for name, writer in writers.items()}  # type: ignore[return-value]
+    return {name: writer.finish(SPLITS) for name, writer in writers.items()}
 
 
 def _played(

@@ -115,7 +115,7 @@ def build(config: ImportConfig, context: StepContext | None = None) -> DatasetDi
     report.counts |= {f"{split}_rows": counts[split] for split in SPLITS if counts[split]}
     report.counts["steps"] = writers["steps"].counts.total()
     report.section(f"An episode: {example['id']}", transcript(example))
-    return {name: writer.finish(SPLITS) for name, writer in writers.items()}  # type: ignore[return-value]
+    return {name: writer.finish(SPLITS) for name, writer in writers.items()}
 
 
 def trajectory(record: Any, config: ImportConfig) -> Row:

@@ -46,7 +46,7 @@ def replay_episodes(pool: GamePool, episodes: Sequence[Scripted], stated: Sequen
     """Take the actions of episodes, and compare with `stated`: observations, rewards, valid, score, success, end."""
 
     def script(views: list[View]) -> list[str | None]:
-        plans = [view.episode.actions for view in views]  # type: ignore[attr-defined]
+        plans = [view.episode.actions for view in views]
         return [
             plan[len(view.actions)] if len(view.actions) < len(plan) else None
             for plan, view in zip(plans, views, strict=True)
@@ -116,7 +116,8 @@ def check_replay(
     """
     with tempfile.TemporaryDirectory(prefix="hubwright-replay-") as cache:
         rows = list(load_split(Path(folder), "trajectories", split, Path(cache)))
-    name, panels = Path(folder).name, {}
+    name = Path(folder).name
+    panels: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         panels.setdefault((row["env"], row["options"]), []).append(row)
     for (game, _), part in panels.items():

@@ -131,7 +131,7 @@ def build(config: RolloutsConfig, context: StepContext) -> DatasetDict:
     rejections.describe(report)
     report.counts |= dict(sorted(counts.items()))
     report.metrics["tokens_per_second"] = player.tokens / player.seconds if player.seconds else None
-    return {name: rows for name, writer in writers.items() if (rows := writer.finish(SPLITS))}  # type: ignore[return-value]
+    return {name: rows for name, writer in writers.items() if (rows := writer.finish(SPLITS))}
 
 
 def _plan(config: RolloutsConfig, context: StepContext, pools: Pools) -> Plan:
@@ -140,7 +140,8 @@ def _plan(config: RolloutsConfig, context: StepContext, pools: Pools) -> Plan:
     source = context.inputs["dataset"]
     splits = read_rows(source, context, None, "trajectories")
     groups: dict[tuple[str, str, str], list[Row]] = {}
-    for split in config.splits or tuple(splits):
+    wanted: Sequence[str] = config.splits or tuple(splits)
+    for split in wanted:
         if split not in splits:
             raise UsageError(f"{source.ref}: no split {split!r}; it has {', '.join(splits)}")
         for row in splits[split]:
