@@ -9,7 +9,7 @@ import sys
 
 CASES = (
     "cli_help", "publish", "hub", "judge", "inference", "inference_limits", "kv_shift", "call_graphs",
-    "button_throughput", "merge", "growth",
+    "button_throughput", "merge", "growth", "text_games",
 )  # fmt: skip
 
 

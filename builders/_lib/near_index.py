@@ -8,7 +8,6 @@ so an ending that thousands of texts have costs nothing.
 import hashlib
 import itertools
 import tempfile
-from array import array
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +18,7 @@ from ...hub_sync.text import utf8
 from .near_duplicates import words
 
 MOST = 1000
-BATCH = 1 << 14  # hashes of texts that are looked up together
+BATCH = 1 << 14  # texts, and hashes of texts, that are looked up together
 _FACTOR = 0x9E3779B97F4A7C15
 Hashes = np.ndarray
 
@@ -42,7 +41,7 @@ def _word_hash(word: str) -> int:
 
 
 class HashFile:
-    """Hashes of one text after another in a file; in memory are 8 bytes per text.
+    """Hashes of one text after another in a file, and beside it where each text's end; nothing of them is in memory.
 
     Args:
         path: the file; that of an earlier run is replaced.
@@ -50,26 +49,34 @@ class HashFile:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        self.folder = path.parent
-        self._path, self._file, self._ends = path, path.open("wb"), array("Q", [0])
-        self._map: Hashes | None = None
+        self.folder, self._paths = path.parent, (path, path.with_suffix(".ends"))
+        for one in self._paths:
+            one.unlink(missing_ok=True)
+        self._hashes, self._ends = (one.open("wb") for one in self._paths)
+        self._end, self._maps = 0, (np.empty(0, np.uint64), np.empty(0, np.int64))
+        self._ends.write(self._end.to_bytes(8, "little"))
 
     def add(self, hashes: Hashes) -> None:
         """Append the hashes of the next text."""
-        self._file.write(hashes.tobytes())
-        self._ends.append(self._ends[-1] + len(hashes))
+        self._hashes.write(hashes.tobytes())
+        self._end += len(hashes)
+        self._ends.write(self._end.to_bytes(8, "little"))
 
     def __getitem__(self, number: int) -> Hashes:
-        if self._map is None or len(self._map) < self._ends[-1]:
-            self._file.flush()
-            self._map = np.memmap(self._path, np.uint64, "r")
-        return np.asarray(self._map[self._ends[number] : self._ends[number + 1]])
+        hashes, ends = self._mapped()
+        return np.asarray(hashes[ends[number] : ends[number + 1]])
 
     def sizes(self, numbers: np.ndarray) -> np.ndarray:
         """Numbers of hashes of these texts."""
-        ends = np.array(self._ends, np.int64)
-        return ends[numbers + 1] - ends[numbers]
+        ends = self._mapped()[1]
+        return np.asarray(ends[numbers + 1] - ends[numbers])
+
+    def _mapped(self) -> tuple[Hashes, np.ndarray]:
+        if len(self._maps[0]) < self._end:
+            self._hashes.flush()
+            self._ends.flush()
+            self._maps = np.memmap(self._paths[0], np.uint64, "r"), np.memmap(self._paths[1], "<i8", "r")
+        return self._maps
 
 
 class NearIndex:
@@ -132,10 +139,13 @@ class NearIndex:
 
     def _batches(self, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray, Hashes]]:
         """(place of the first text, numbers of hashes, hashes) of some texts at a time, one at least."""
-        sizes = self._hashes.sizes(numbers)
-        batch = np.cumsum(sizes) // BATCH
-        for start, stop in itertools.pairwise([*np.flatnonzero(np.diff(batch, prepend=-1)), len(numbers)]):
-            yield start, sizes[start:stop], np.concatenate([self._hashes[number] for number in numbers[start:stop]])
+        for first in range(0, len(numbers), BATCH):
+            part = numbers[first : first + BATCH]
+            sizes = self._hashes.sizes(part)
+            batch = np.cumsum(sizes) // BATCH
+            for start, stop in itertools.pairwise([*np.flatnonzero(np.diff(batch, prepend=-1)), len(part)]):
+                hashes = [self._hashes[number] for number in part[start:stop]]
+                yield first + start, sizes[start:stop], np.concatenate(hashes)
 
     def _rarest(self, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray, Hashes]]:
         """(place of the first text, whose from there, hash) of the shingles that have to be looked up, by batch.

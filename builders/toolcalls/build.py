@@ -87,9 +87,8 @@ def build(config: ToolCallsConfig, context: StepContext | None = None) -> Datase
 
     context = context or local_context()
     writer = RowWriter(context.workdir / "rows", features())
-    splitter = Splitter(
-        context.workdir, seed=config.seed, dedup=config.dedup, keep_without_tools=config.keep_without_tools
-    )
+    options = {name: getattr(config, name) for name in ("seed", "dedup", "keep_without_tools", "max_rows")}
+    splitter = Splitter(context.workdir, **options)
     rejections = Rejections()
     changes: Counter[str] = Counter()
     origins = []
@@ -99,7 +98,7 @@ def build(config: ToolCallsConfig, context: StepContext | None = None) -> Datase
             if splitter.add(row):
                 writer.write("rows", row | {"source": name})
     rejections.check(config.max_rejected_share)
-    sides = splitter.sides(config.test_fraction, config.max_rows)
+    sides = splitter.sides(config.test_fraction)
     if not (sides == TRAIN).any():
         raise DataError(
             f"no row is left for the train split of {rejections.read.total()} records: lower test_fraction or "

@@ -27,18 +27,21 @@ class Splitter:
     """Rows are added one by one; `sides` decides when all are there.
 
     Args:
-        folder: for hashes and keys of the rows; in memory are about 100 bytes per row.
+        folder: for hashes and keys of the rows; in memory are a few bytes per row.
         dedup: rows with equal user turns (case and marks aside) are duplicates, as rows with one id are.
         keep_without_tools: use rows that offer no function.
+        max_rows: of both sides at most, chosen by a hash; None: all.
     """
 
-    def __init__(self, folder: Path, *, seed: int, dedup: bool, keep_without_tools: bool) -> None:
+    def __init__(
+        self, folder: Path, *, seed: int, dedup: bool, keep_without_tools: bool, max_rows: int | None = None
+    ) -> None:
         self.dropped: Counter[str] = Counter()
-        self._seed, self._dedup, self._keep_without_tools = seed, dedup, keep_without_tools
+        self._seed, self._dedup, self._keep_without_tools, self._max_rows = seed, dedup, keep_without_tools, max_rows
         self._keys = DiskSet(folder / "row_keys")
         self._groups = RowGroups(folder / "group_keys")
         self._hashes = HashFile(folder / "shingles")
-        self._ranks = array("Q")
+        self._rows, self._ranks = 0, array("Q")
 
     def add(self, row: Row) -> bool:
         """Take a row up; False, and counted in `dropped`, if it is not to be used."""
@@ -53,12 +56,14 @@ class Splitter:
             return False
         self._groups.add(group_keys(row))
         self._hashes.add(shingle_hashes(" ".join(message["content"] for message in row["messages"])))
-        self._ranks.append(int.from_bytes(hashlib.sha256(utf8(f"{self._seed}:{row['id']}")).digest()[:8]))
+        self._rows += 1
+        if self._max_rows is not None:
+            self._ranks.append(int.from_bytes(hashlib.sha256(utf8(f"{self._seed}:{row['id']}")).digest()[:8]))
         return True
 
-    def sides(self, test_fraction: float, max_rows: int | None) -> np.ndarray:
+    def sides(self, test_fraction: float) -> np.ndarray:
         """(rows,) int8 in the order of `add`: LEFT_OUT, TRAIN or TEST. What is left out is counted in `dropped`."""
-        chosen = np.ones(len(self._ranks), bool)
+        chosen, max_rows = np.ones(self._rows, bool), self._max_rows
         if max_rows is not None and max_rows < len(chosen):
             # The choice is a hash of the content: it does not depend on the order of the sources.
             ranks = np.frombuffer(self._ranks, np.uint64)

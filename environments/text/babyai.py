@@ -139,7 +139,7 @@ class BabyAI(TextGame):
         """The squares ahead, nearest first; those behind walls and closed doors are not seen."""
         grid, visible = self._env.gen_obs_grid()
         centre, last = grid.width // 2, grid.height - 1
-        things, walls = [], {}
+        things, walls = [], dict[str, int]()
         for column in range(grid.width):
             for row in range(grid.height):
                 cell, right, forward = grid.get(column, row), column - centre, last - row

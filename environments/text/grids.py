@@ -69,6 +69,7 @@ class Grid(TextGame):
     actions: ClassVar[tuple[str, ...]] = ()  # by the engine's number
     invalid_reward: ClassVar[float] = -1.0  # what a step costs
     own_process: ClassVar[bool] = False  # each task has transitions of its own
+    _policy: np.ndarray | None = None
 
     def __init__(self, variant: str = "", options: Any = None) -> None:
         super().__init__(variant, options)
@@ -94,13 +95,17 @@ class Grid(TextGame):
     def tables(self, task: str | None = None) -> Tables:
         """The exact process of a task, of the running one if None."""
         task = self.task if task is None else task
-        tables = _tables(type(self), self.options.model_dump_json(), task if self.own_process else "")
+        tables = self._process(task)
         start = np.zeros(len(tables.states))
         start[self.starts(task)] = 1 / len(self.starts(task))
         return replace(tables, start=start)
 
+    def _process(self, task: str) -> Tables:
+        kind: Any = type(self)
+        return _tables(kind, self.options.model_dump_json(), task if self.own_process else "")
+
     def begin(self, seed: int, task: str) -> str:
-        self.task, self._engine, self._reached = task, self.make(task), False
+        self.task, self._engine, self._reached, self._policy = task, self.make(task), False, None
         self._engine.reset(seed=seed)
         self._engine.s = int(self._engine.np_random.choice(self.starts(task)))
         return self.state()
@@ -123,10 +128,12 @@ class Grid(TextGame):
         return sorted(self.actions)
 
     def expert(self) -> str:
-        return self.actions[int(self.tables().policy[int(self._engine.s)].argmax())]
+        return next(iter(self.expert_distribution()))
 
     def expert_distribution(self) -> dict[str, float]:
-        row = self.tables().policy[int(self._engine.s)]
+        if self._policy is None:
+            self._policy = self._process(self.task).policy
+        row = self._policy[int(self._engine.s)]
         return {action: float(part) for action, part in zip(self.actions, row, strict=True) if part}
 
     def score(self) -> float:
@@ -208,7 +215,8 @@ class Taxi(Grid):
         if passenger == 4:
             goal, corner = "The passenger is in the taxi", corners[target]
         else:
-            goal, corner = f"The passenger waits at {self.places[passenger]}", corners[passenger]
+            verb = "has arrived" if passenger == target else "waits"
+            goal, corner = f"The passenger {verb} at {self.places[passenger]}", corners[passenger]
         return (
             f"Taxi at row {row + 1} column {column + 1}, free ways {' '.join(ways)}. {goal}, going to "
             f"{self.places[target]}; {corner}."

@@ -102,7 +102,6 @@ class TextGame:
         expert_anywhere: `expert` answers from any state; else only while the actions follow `gold`.
         instructions: what the game is and how its actions are written, for the first message to a model.
         max_steps: steps after which an episode is cut; `begin` may set it.
-        lower_case: actions are lower-case, so a capital letter is put right.
         Options: the parameters that a recipe may give.
     """
 
@@ -110,7 +109,6 @@ class TextGame:
     package: ClassVar[str] = ""
     modules: ClassVar[dict[str, str]] = {}
     expert_anywhere: ClassVar[bool] = True
-    lower_case: ClassVar[bool] = True
     instructions: str = ""
     max_steps: int = 50
     Options: ClassVar[type[Settings]] = Settings
@@ -118,9 +116,9 @@ class TextGame:
     def __init__(self, variant: str = "", options: Mapping[str, Any] | None = None) -> None:
         self.variant = variant
         self.options: Any = self.check_options(options or {})
-        self.steps = 0
-        self._tasks: dict[str, frozenset[str]] = {}
-        self._actions: list[str] | None = None  # the valid ones so far; None before the first reset
+        self.steps, self.action = 0, ""  # taken so far, and the last of them as the game got it
+        self._tasks: frozenset[str] = frozenset()
+        self._taken: list[tuple[str, bool]] | None = None  # actions and whether valid; None before the first reset
         self._over = False
         self._observation = ""
 
@@ -154,13 +152,23 @@ class TextGame:
 
     def expert(self) -> str | None:
         """The best action here; None if no expert answers."""
-        gold, done = self.gold(), self._actions or []
-        return gold[len(done)] if gold and gold[: len(done)] == done and len(done) < len(gold) else None
+        gold, place = self.gold() or [], 0
+        for action, valid in self._taken or []:
+            if place < len(gold) and action.lower() == gold[place].lower():
+                place += 1
+            elif valid:
+                return None
+        return gold[place] if place < len(gold) else None
 
     def expert_distribution(self) -> dict[str, float]:
         """The expert's probabilities by action; empty if no expert answers."""
         action = self.expert()
         return {} if action is None else {action: 1.0}
+
+    def has_task(self, task: str) -> bool:
+        """The task is one of a split."""
+        self._tasks = self._tasks or frozenset(one for split in SPLITS for one in self.tasks(split))
+        return task in self._tasks
 
     def success(self) -> bool:
         """The goal is reached."""
@@ -186,39 +194,36 @@ class TextGame:
         """Start an episode and return its first observation. Raises UsageError for an unknown task or a bad seed."""
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
             raise UsageError(f"game {self.title}: seed {seed!r} is not a whole number from 0 to {2**31 - 1}")
-        for split in SPLITS:
-            self._tasks.setdefault(split, frozenset(self.tasks(split)))
-        if not any(task in tasks for tasks in self._tasks.values()):
-            known = sorted(str(one) for tasks in self._tasks.values() for one in tasks)
+        if not self.has_task(task):
+            known = sorted(one for split in SPLITS for one in self.tasks(split))
             hint = did_you_mean(
                 str(task), known, f"; its {len(known):,} tasks are like {known[0]!r} and {known[-1]!r}"
             )
             raise UsageError(f"game {self.title}: no task is called {task!r}{hint}")
         self._observation = self.begin(seed, task)
-        self.steps, self._actions, self._over = 0, [], False
+        self.steps, self.action, self._taken, self._over = 0, "", [], False
         return self._observation
 
     def step(self, action: str) -> Outcome:
         """Take an action, as a model may write it (`action_of`). Raises UsageError after the end and before reset."""
         if not isinstance(action, str):
             raise UsageError(f"game {self.title}: an action is text, not {action!r:.80}")
-        if self._actions is None:
+        if self._taken is None:
             raise UsageError(f"game {self.title}: step before reset: call reset(seed, task) first")
         if self._over:
             raise UsageError(f"game {self.title}: the episode is over: call reset(seed, task)")
-        text = self.clean(action)
-        known = 0 < len(text) <= LONGEST_ACTION
+        text = action_of(action)
+        if known := 0 < len(text) <= LONGEST_ACTION:
+            text = self.spell(text)
         outcome = self.act(text) if known else self.invalid(text)
-        self.steps += 1
+        self.action, self.steps = text, self.steps + 1
         self._over, self._observation = outcome.done, outcome.observation
-        if outcome.valid:
-            self._actions.append(text)
+        self._taken.append((text, outcome.valid))
         return outcome
 
-    def clean(self, action: str) -> str:
-        """The action as `act` gets it."""
-        text = action_of(action)
-        return text.lower() if self.lower_case else text
+    def spell(self, action: str) -> str:
+        """An action with its letters as the game writes them: here, small ones."""
+        return action.lower()
 
     def invalid(self, action: str) -> Outcome:
         """What a text that is no action of this state does: nothing."""

@@ -9,7 +9,7 @@ from typing import Any
 from ...hub_sync.errors import UsageError
 
 # The heap is capped, and one thread collects it: several workers share a machine.
-JAVA = "-Xmx1g -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+JAVA = "-Xmx1g -XX:+UseSerialGC"
 
 
 def require_java(game: str) -> None:

@@ -5,7 +5,7 @@
         frames = pool.step({0: "move north", 1: "pick up"}, asked=["expert"])
 
 A worker that gives no answer in time, or ends, is replaced by a new one. Its episodes are begun again there and their
-actions replayed. If an observation differs (an engine need not be deterministic), or if a worker ends twice over an
+actions replayed. If a frame differs (an engine need not be deterministic), or if a worker ends twice over an
 episode, the slot's answer is a `Lost`; the others go on. `play.play` plays whole episodes.
 """
 
@@ -52,12 +52,10 @@ class _Job:
 
 @dataclass
 class _Slot:
-    """The episode that a slot plays, to be replayed: actions with the observations they gave."""
+    """The episode that a slot plays; `past`: its reset and steps with the frames they gave, to be replayed."""
 
     episode: Episode
-    first: str | None = None
-    steps: list[tuple[str, str]] = field(default_factory=list)
-    over: bool = False
+    past: list[tuple[_Job, Frame]] = field(default_factory=list)
     failures: int = 0
 
 
@@ -265,11 +263,8 @@ class GamePool:
             if slot is None:
                 continue
             slot.failures = 0  # what failed before has gone well
-            if job.method == "reset":
-                slot.first = value.observation
-            elif job.method == "step":
-                slot.steps.append((job.arguments[0], value.observation))
-                slot.over = value.done
+            if job.method in ("reset", "step"):
+                slot.past.append((job, value))
 
     def _replace(self, place: int, reason: str, answers: dict[int, Any]) -> None:
         """Start another worker instead of one that failed in its current job, and bring its episodes there."""
@@ -307,11 +302,9 @@ class GamePool:
     def _replay(self, worker: _Worker, number: int) -> tuple[str, bool] | None:
         """Bring a slot's episode to where it was; else what went wrong, and whether the worker is gone."""
         slot = self._slots[number]
-        if slot.first is None or slot.over:
-            return None  # its reset is still to come, or there is nothing left to play
-        jobs = [(_Job(number, "reset", (slot.episode.seed, slot.episode.task, ())), slot.first)]
-        jobs += [(_Job(number, "step", (action, ())), seen) for action, seen in slot.steps]
-        for job, expected in jobs:
+        if slot.past and slot.past[-1][1].done:
+            return None  # there is nothing left to play
+        for job, expected in slot.past:
             worker.send([(0, job.slot, job.method, *job.arguments)])
             try:
                 if not worker.pipe.poll(self._seconds[job.seconds_of]):
@@ -321,8 +314,8 @@ class GamePool:
                 return f"{_exit_of(worker.process)} in a replay", True
             if kind != "value":
                 return f"{value} in a replay", kind == "failed"
-            if value.observation != expected:
-                return "the observations of a replay differ", False
+            if value != expected:  # the observation, or what the expert would do
+                return "its replay differs", False
         return None
 
 

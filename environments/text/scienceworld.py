@@ -6,7 +6,7 @@ from pydantic import Field
 
 from ...hub_sync.errors import UsageError, did_you_mean
 from ...hub_sync.settings import Settings
-from .interface import Outcome, TextGame
+from .interface import SPLITS, Outcome, TextGame
 from .jvm import gateway, require_java
 
 UNKNOWN = "No known action matches that input."
@@ -46,6 +46,7 @@ class ScienceWorld(TextGame):
             if word and word not in known:
                 raise UsageError(f"game {self.title}: simplification {word!r} is unknown{did_you_mean(word, known)}")
         self._names, self._engine = [variant] if variant else names, engine
+        self._variations: dict[str, dict[str, list[str]]] = {}  # by name and split
 
     @classmethod
     def require(cls) -> None:
@@ -56,15 +57,28 @@ class ScienceWorld(TextGame):
         return gateway("scienceworld", "ScienceWorldEnv")._gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface()
 
     def tasks(self, split: str) -> list[str]:
-        found = []
-        for name in self._names:
-            self._engine.load(name, 0, self.options.simplification, False)
-            part = getattr(self._engine, f"getVariations{split.capitalize()}")()
-            found += [f"{name}:{number}" for number in part]
-        return sorted(found)
+        return sorted(task for name in self._names for task in self._of(name)[split])
+
+    def _of(self, name: str) -> dict[str, list[str]]:
+        """A name's tasks by split: the engine's own parts, for which it has to load one."""
+        if name not in self._variations:
+            engine = self._new()
+            engine.load(name, 0, self.options.simplification, False)
+            parts = engine.getVariationsTrain(), engine.getVariationsDev(), engine.getVariationsTest()
+            self._variations[name] = {
+                split: [f"{name}:{number}" for number in part] for split, part in zip(SPLITS, parts, strict=True)
+            }
+        return self._variations[name]
+
+    def has_task(self, task: str) -> bool:
+        name = str(task).partition(":")[0]
+        return name in self._names and any(task in part for part in self._of(name).values())
+
+    def spell(self, action: str) -> str:
+        return action  # the engine takes any
 
     def begin(self, seed: int, task: str) -> str:
-        self._task, self._path = task, None
+        self._task, self._path = task, list[str]()
         self._load(self._engine, False)
         goal = " ".join(str(self._engine.freeActionTaskDesc()).removeprefix("Task Description:").split())
         return f"{goal}\n\n{self._engine.step('look around')}".strip()
@@ -88,7 +102,7 @@ class ScienceWorld(TextGame):
         return sorted(actions | ({expert} if (expert := self.expert()) else set()))
 
     def gold(self) -> list[str]:
-        if self._path is None:  # .2 to 22 s, so only if somebody asks; the same way leads through this episode
+        if not self._path:  # .2 to 22 s, so only if somebody asks; the same way leads through this episode
             guide = self._new()
             self._load(guide, True)
             self._path = [str(action) for action in guide.getGoldActionSequence()]

@@ -30,6 +30,7 @@ class TextWorldExpress(TextGame):
     package = "textworld-express"
     modules: ClassVar[dict[str, str]] = {"textworld_express": "pip install 'hubwright[games]'"}
     expert_anywhere = False
+    max_steps = 100  # as the engine's own
     Options = ExpressOptions
     instructions = (
         "You play a text game in a house. Answer with one action, such as: look around, take coin, move north."
@@ -57,11 +58,16 @@ class TextWorldExpress(TextGame):
         fold = max(name for name, first in FOLDS.items() if first <= int(task) < first + 1000)
         self._view = orjson.loads(self._engine.generateNewGameJSON(int(task), fold, True))
         self._gold = [str(action) for action in self._engine.getGoldActionSequence()]
+        self._left = list(self._gold)
         return f"{' '.join(self._engine.getTaskDescription().split())}\n\n{self._text()}"
+
+    def spell(self, action: str) -> str:
+        return next((one for one in self._view["validActions"] if one.lower() == action.lower()), action)
 
     def act(self, action: str) -> Outcome:
         if action not in self._view["validActions"]:
             return self.invalid(action)
+        self._left = self._left[1:] if action == self.expert() else []
         before = self.score()
         self._view = orjson.loads(self._engine.stepJSON(action))
         done = self._view["tasksuccess"] or self._view["taskfailure"]
@@ -75,6 +81,11 @@ class TextWorldExpress(TextGame):
 
     def gold(self) -> list[str]:
         return self._gold
+
+    def expert(self) -> str | None:
+        while self._left and self._left[0] not in self._view["validActions"]:
+            del self._left[0]  # it opens what is open already
+        return self._left[0] if self._left else None
 
     def score(self) -> float:
         return min(max(float(self._view["score"]), 0.0), 1.0)

@@ -88,6 +88,9 @@ class TextWorld(TextGame):
                         file.replace(target.with_suffix(suffix))
         return target
 
+    def spell(self, action: str) -> str:
+        return next((one for one in self._state.admissible_commands if one.lower() == action.lower()), action)
+
     def act(self, action: str) -> Outcome:
         if action not in self._state.admissible_commands:
             return self.invalid(action)

@@ -23,15 +23,14 @@ ASKED = ("admissible", "expert", "distribution", "gold", "state")
 
 def ask(game: TextGame, names: tuple[str, ...]) -> dict[str, Any]:
     """What a game answers, by name (`ASKED`)."""
-    calls = {"distribution": game.expert_distribution}
-    return {name: calls.get(name, getattr(game, name, None))() for name in names}
+    return {name: getattr(game, "expert_distribution" if name == "distribution" else name)() for name in names}
 
 
-def frame_of(game: TextGame, outcome: Outcome, action: str, asked: tuple[str, ...]) -> Frame:
+def frame_of(game: TextGame, outcome: Outcome, asked: tuple[str, ...]) -> Frame:
     """What is reported after reset or a step."""
     answers = {} if outcome.done else ask(game, asked)
     return Frame(
-        outcome.observation, outcome.reward, outcome.done, outcome.valid, action,
+        outcome.observation, outcome.reward, outcome.done, outcome.valid, game.action,
         float(game.score()), bool(game.success()), game.max_steps, answers,
     )  # fmt: skip
 
@@ -51,11 +50,10 @@ class Games:
         try:
             if method == "reset":
                 seed, task, asked = arguments
-                return frame_of(game, Outcome(game.reset(seed, task)), "", asked)
+                return frame_of(game, Outcome(game.reset(seed, task)), asked)
             if method == "step":
                 action, asked = arguments
-                outcome = game.step(action)
-                return frame_of(game, outcome, game.clean(action), asked)
+                return frame_of(game, game.step(action), asked)
             if method == "ask":
                 return ask(game, *arguments)
             return game.tasks(*arguments) if method == "tasks" else game.instructions

@@ -1,0 +1,1 @@
+"""Text games with an expert, played in worker processes: `registry`, `panel`, `pool`, `play`, and `interface`."""
