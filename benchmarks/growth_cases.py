@@ -89,7 +89,7 @@ def _build(module: str, config: str, settings: Callable[[Path], dict[str, Any]])
         from hubwright.hub_sync.context import StepContext
         from hubwright.making import write_dataset
 
-        package = import_module(f"hubwright.builders.{module}.build")
+        package = import_module(f"hubwright.builders.{module}")
         (folder / "work").mkdir()
         context = StepContext(module, folder / "work", folder / "output")
         context.output.mkdir()
@@ -279,15 +279,40 @@ def _ability(source: Path) -> dict[str, Any]:
     return {"sources": [{"kind": "gsm8k", "source": str(source), "name": "x", "license": "mit"}]}
 
 
+def _react(rng: random.Random, number: int) -> dict[str, Any]:
+    """Five turns, about 1 kB."""
+    turns = [text(rng, 20)]
+    for _ in range(2):
+        turns += [f"Thought: {text(rng, 20)}\nAction: search[{text(rng, 3)}]", f"Observation: {text(rng, 40)}"]
+    return {"messages": [{"role": ("user", "assistant")[n % 2], "content": turn} for n, turn in enumerate(turns)]}
+
+
+def _trajectories(folder: Path, rows: int) -> None:
+    """Episodes on slippery ice, of about 16 steps, no two alike."""
+    from hubwright.builders import agent_trajectories as builder
+    from hubwright.making import write_dataset
+
+    games = [{"game": "frozen_lake", "options": {"slippery": True}, "episodes": {"train": rows}}]
+    config = builder.TrajectoriesConfig.model_validate({"games": games, "history": 0, "success_only": False})
+    context = context_of(folder)
+    write_dataset(builder.build(config, context), context.output)
+
+
 _english = _one_file(language="en")
 CASES: dict[str, Case] = {
-    "instructions": Case(10_000, json_lines(_alpaca), _build("instructions", "InstructionsConfig", _one_file())),
+    "instructions": Case(10_000, json_lines(_alpaca), _build("instructions.build", "InstructionsConfig", _one_file())),
     "peer_datasets": Case(10_000, json_lines(_alpaca), _peer_datasets),
-    "corpus": Case(10_000, json_lines(_document), _build("corpus", "CorpusConfig", _corpus)),
-    "toolcalls": Case(3_000, json_lines(_calls(False)), _build("toolcalls", "ToolCallsConfig", _english)),
-    "toolcalls_shared": Case(3_000, json_lines(_calls(True)), _build("toolcalls", "ToolCallsConfig", _english)),
+    "corpus": Case(10_000, json_lines(_document), _build("corpus.build", "CorpusConfig", _corpus)),
+    "toolcalls": Case(3_000, json_lines(_calls(False)), _build("toolcalls.build", "ToolCallsConfig", _english)),
+    "toolcalls_shared": Case(3_000, json_lines(_calls(True)), _build("toolcalls.build", "ToolCallsConfig", _english)),
     "toolcalls_datasets": Case(3_000, json_lines(_calls(False)), _toolcalls_datasets),
-    "ability_shared": Case(3_000, _write_gsm8k, _build("ability", "AbilityConfig", _ability)),
+    "ability_shared": Case(3_000, _write_gsm8k, _build("ability.build", "AbilityConfig", _ability)),
+    "agent_trajectories": Case(100, lambda folder, rows: None, _trajectories),
+    "agent_import": Case(
+        3_000,
+        json_lines(_react),
+        _build("agent_trajectories.importer", "ImportConfig", _one_file(env="x", max_rejected_share=1.0)),
+    ),
     "mix": Case(10_000, _write_parts, _mix),
     "sft_preparation": Case(10_000, _write_chat, _sft_preparation(1)),
     "sft_preparation_two": Case(10_000, _write_chat, _sft_preparation(2)),
