@@ -12,7 +12,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
 from .._lib import chat, loop, rows
 from .._lib import model as models
-from .._lib.report import TOKEN_ACCURACY
+from .._lib.report import TOKEN_ACCURACY, Curve
 from . import DPOConfig
 
 MASKS = ("chosen_mask", "rejected_mask")
@@ -22,7 +22,7 @@ MASKS = ("chosen_mask", "rejected_mask")
 class DPOTrainer(chat.ChatMixin, trl.DPOTrainer):
     """A method subclasses it and overrides TRL's hooks. Arguments as of `ChatMixin`."""
 
-    curves = (
+    curves: tuple[Curve, ...] = (
         TOKEN_ACCURACY,
         ("Reward accuracy", "share of pairs with chosen above rejected",
          {"train": "rewards/accuracies", "eval": "eval_rewards/accuracies"}),
@@ -33,7 +33,7 @@ class DPOTrainer(chat.ChatMixin, trl.DPOTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        self._signature_columns += [name for name in MASKS if name not in self._signature_columns]
+        self._signature_columns = list(dict.fromkeys([*(self._signature_columns or ()), *MASKS]))
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset  # it comes with tokens
@@ -56,7 +56,7 @@ class Pairs(rows.Encoder):
     """Tokens of a pair, as TRL's preparation gives them; a pair whose prompt fills `max_length` is left out."""
 
     features = dict.fromkeys(("prompt_ids", "chosen_ids", "rejected_ids"), List(Value("int32")))
-    names = ("rows", "rows_with_equal_chosen_and_rejected", "rows_cut_at_max_length",
+    names: tuple[str, ...] = ("rows", "rows_with_equal_chosen_and_rejected", "rows_cut_at_max_length",
              "rows_without_room_for_a_response", "rows_used")  # fmt: skip
 
     def __init__(self, reader: rows.Reader) -> None:

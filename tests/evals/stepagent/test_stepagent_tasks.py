@@ -20,7 +20,6 @@ from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.hub_sync.json_columns import make_dataset
 from hubwright.hub_sync.parquet import write_shards
 
-pytest.importorskip("gymnasium")
 GAMES = ("taxi", "frozen_lake")
 
 
