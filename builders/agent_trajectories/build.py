@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SHARD = 64  # episodes that are played, replayed and kept together
 Starts = dict[tuple[str, str], list[int]]  # (task, first observation) -> seeds of train
+Seen = dict[tuple[str, str], set[bytes]]  # (game, options) -> hashes of train's episodes
 
 
 class TrajectoriesConfig(PlaySettings):
@@ -52,11 +53,11 @@ def build(config: TrajectoriesConfig, context: StepContext | None = None) -> Dat
     context = context or local_context()
     names = ("trajectories", "steps", "sft")
     writers = {name: RowWriter(context.workdir / "rows" / name, features(name)) for name in names}
-    rejections, tallies, starts = Rejections(), [], Starts()
+    rejections, tallies, starts, seen = Rejections(), [], Starts(), Seen()
     with Pools(config) as pools:
         for part in parts_of(config.games, pools):
             played = _played(config, part, context, pools, starts)
-            usable = _judge(config)
+            usable = _judge(config, part, seen)
             kept = [identity for identity, row in zip(part.ids, played(), strict=True)
                     if list(rejections.convert(part.name, [row], usable))]  # fmt: skip
             if not kept:
@@ -77,7 +78,7 @@ def _played(
     config: TrajectoriesConfig, part: Part, context: StepContext, pools: Pools, starts: Starts
 ) -> Callable[[], Iterable[Row]]:
     """All episodes of a part as the expert plays them, from disk where they are there."""
-    identity = config.model_dump(mode="json", include={"max_steps", "sample_expert", "success_only"})
+    identity = config.model_dump(mode="json", include={"max_steps", "sample_expert"})
     if part.split == "train":
         starts.clear()
     known = {json_text({"": key}): seeds for key, seeds in starts.items()} if part.split == "test_seeds" else {}
@@ -94,7 +95,7 @@ def _played(
         results = replay_episodes(fresh, [_scripted(row) for row in whole], whole)
         for row, result in zip(whole, results, strict=True):
             row |= {"problem": result.problem and f"replay_differs: {result.problem}", "same": result.same_text}
-        if part.split == "test_seeds":
+        if part.split == "test_seeds" and config.sample_expert:  # else the same episode is played the same
             _find_seen(fresh, whole, starts)
         return rows
 
@@ -130,9 +131,11 @@ def _find_seen(pool: GamePool, rows: Sequence[Row], starts: Starts) -> None:
             row["problem"] = "same_as_train"
 
 
-def _judge(config: TrajectoriesConfig) -> Callable[[Row], Row]:
-    """A function that raises RowRejected for episodes that are not published."""
-    earlier: set[bytes] = set()
+def _judge(config: TrajectoriesConfig, part: Part, seen: Seen) -> Callable[[Row], Row]:
+    """A function that raises RowRejected for episodes that are not published. Two tasks, or two seeds, may be the same
+    in all but their names: what is seen and done says so."""
+    train = seen.setdefault((part.game, part.options), set())
+    earlier: set[bytes] = train if part.split == "train" else set()
 
     def usable(row: Row) -> Row:
         reason, _, detail = row["problem"].partition(": ")
@@ -148,8 +151,10 @@ def _judge(config: TrajectoriesConfig) -> Callable[[Row], Row]:
             raise RowRejected(reason, detail)
         if unstorable(row):
             raise RowRejected(unstorable(row), row["episode"])
-        content = json_text({"": [row["episode"]["task"], row["observations"], row["actions"]]})
+        content = json_text({"": [row["observations"], row["actions"]]})
         digest = hashlib.sha256(utf8(content)).digest()
+        if part.split != "train" and digest in train:
+            raise RowRejected("same_as_train", row["episode"])
         if digest in earlier:
             raise RowRejected("duplicate", row["episode"])
         earlier.add(digest)

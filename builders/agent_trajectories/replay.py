@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ...environments.text.interface import Episode, Trajectory
 from ...environments.text.panel import panel_hash
@@ -46,7 +46,7 @@ def replay_episodes(pool: GamePool, episodes: Sequence[Scripted], stated: Sequen
     """Take the actions of episodes, and compare with `stated`: observations, rewards, valid, score, success, end."""
 
     def script(views: list[View]) -> list[str | None]:
-        plans = [view.episode.actions for view in views]
+        plans = [cast(Scripted, view.episode).actions for view in views]
         return [
             plan[len(view.actions)] if len(view.actions) < len(plan) else None
             for plan, view in zip(plans, views, strict=True)

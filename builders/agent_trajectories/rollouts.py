@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 
 from ...environments.text.interface import Episode, as_messages
 from ...environments.text.play import View, play
+from ...environments.text.registry import versions
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected, UsageError, first_line
 from ...hub_sync.json_columns import unstorable
@@ -155,10 +156,16 @@ def _plan(config: RolloutsConfig, context: StepContext, pools: Pools) -> Plan:
     for (game, options, split), rows in sorted(groups.items(), key=lambda item: item[0][:2]):
         episodes = list(dict.fromkeys(Episode(game, row["task"], row["seed"]) for row in rows))
         own = {Episode(game, row["task"], row["seed"]): row["id"] for row in reversed(rows)}
-        pool = pools.get(game, json.loads(options))
+        pool, here = pools.get(game, json.loads(options)), versions(game)
+        for package, version in json.loads(rows[0]["env_version"]).items():
+            if package != "hubwright" and here.get(package) != version:
+                raise UsageError(
+                    f"{source.ref}: {game} was played with {package} {version}, installed is {here.get(package)}: "
+                    f"pip install {package}=={version}, or build the data set again"
+                )
         parts.append(
             Part(game, split, episodes, [own[one] for one in episodes], json.loads(options), options,
-                 rows[0]["env_version"], pool.instructions)
+                 json_text(here), pool.instructions)
         )  # fmt: skip
     experts = {(row["env"], row["options"], row["task"], row["seed"]): row
                for rows in groups.values() for row in rows if row["policy"] == "expert"}  # fmt: skip

@@ -207,6 +207,14 @@ def test_inputs_that_cannot_be_played_are_refused_in_one_line(tmp_path: Path, mo
         RolloutsConfig(games=GAMES, splits=("train",))  # type: ignore[arg-type]
 
 
+def test_another_version_of_the_game_is_refused(
+    tmp_path: Path, model: Path, expert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ROLLOUTS, "versions", lambda game: {"gymnasium": "9.9", "hubwright": "0"})
+    with pytest.raises(UsageError, match=r"frozen_lake was played with gymnasium .*, installed is 9\.9: pip install"):
+        run(tmp_path, model, dataset=expert)
+
+
 def test_model_without_chat_template_is_refused(tmp_path: Path, model: Path) -> None:
     import shutil
 

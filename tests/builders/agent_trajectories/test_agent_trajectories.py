@@ -127,10 +127,18 @@ def test_more_episodes_than_there_are_count_as_duplicates(tmp_path: Path) -> Non
     assert step.report.counts["rejected: duplicate"] == 9 - kept
 
 
-def test_seeds_that_change_nothing_are_no_test(tmp_path: Path) -> None:
+def test_held_out_map_that_train_has_too_is_left_out(tmp_path: Path) -> None:
+    """About every 25th map of FrozenLake has no hole."""
+    data, step = run(tmp_path, games=[{"game": "frozen_lake", "episodes": {"train": 60, "test": 60}}])
+    first = {split: {row["messages"][0]["content"] for row in rows} for split, rows in data["trajectories"].items()}
+    assert step.report.counts["rejected: same_as_train"] > 0 and first["train"].isdisjoint(first["test"])
+
+
+@pytest.mark.parametrize("sample_expert", [False, True])
+def test_seeds_that_change_nothing_are_no_test(tmp_path: Path, sample_expert: bool) -> None:
     games = [{"game": "cliff_walking", "episodes": {"train": 2, "test_seeds": 2}}]
     with pytest.raises(DataError, match=r"none of 2 episodes of 'test_seeds' can be used \(same_as_train: 2\).*drop"):
-        run(tmp_path, games=games, sample_expert=True)
+        run(tmp_path, games=games, sample_expert=sample_expert)
 
 
 def test_history_limits_prompts_and_the_sft_rows_have_the_same(tmp_path: Path) -> None:
