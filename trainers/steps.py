@@ -80,4 +80,7 @@ STEPS: dict[str, StepSpec] = {
         "StepAgent: step-wise DPO on the pairs of a cycle",
         inputs=TUNED | {"reference": Role("model", optional=True, folds=True)},
     ),
+    "stepagent_gigpo": _trainer(
+        "stepagent.gigpo:GiGPOConfig", "train", "GiGPO: PPO on a model's own episodes, step by step", inputs=TUNED
+    ),
 }

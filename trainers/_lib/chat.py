@@ -29,6 +29,7 @@ class ChatMixin(loop.CheckpointMixin):
 def fit(
     config: TrainingConfig, context: StepContext, trainer_class: Callable[..., Any], arguments: Callable[..., Any],
     form_of: Callable[[set[str]], rows.Form], encoder_of: Callable[[rows.Reader], rows.Encoder],
+    reader_class: type[rows.Reader] = rows.Reader,
 ) -> Any:  # fmt: skip
     """One process's training; returns its trainer.
 
@@ -40,13 +41,13 @@ def fit(
     """
     models.check(config, context)
     streaming, packing = getattr(config, "streaming", False), getattr(config, "packing", False)
-    splits = loop.load_splits(config, context, streaming)
+    splits = reader_class.unfold(loop.load_splits(config, context, streaming), config, context)
     columns = set(splits["train"].column_names)
     form = form_of(columns)
     source_name = loop.name(context, "model")
     tokenizer = models.load_tokenizer(config, context)
     template = templates.choose(tokenizer, source_name, tools="tools" in columns)
-    encoder = encoder_of(rows.Reader(splits["train"], form, tokenizer, config, context))
+    encoder = encoder_of(reader_class(splits["train"], form, tokenizer, config, context))
     common = loop.training_arguments(config, context, "eval" in splits)
     common |= {"max_length": config.max_length, "dataset_num_proc": processes_of(config)}
     args = arguments(form, **common)
