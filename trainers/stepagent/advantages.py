@@ -11,7 +11,7 @@ standard deviation is that of the group itself (divided by n), and 1 with `scale
 texts are.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +74,7 @@ def advantages(
     episode_groups = _numbers(groups)
     returns = np.array([float(sum(one)) for one in rewards])
     of_episodes = np.repeat(normalised(returns, episode_groups, scale), lengths)
-    state_groups = _numbers([(group, state) for group, one in zip(groups, states, strict=True) for state in one])
+    state_groups = _numbers((group, state) for group, one in zip(groups, states, strict=True) for state in one)
     later = np.concatenate([discounted(one, gamma) for one in rewards]) if lengths else np.zeros(0)
     total = of_episodes + omega * normalised(later, state_groups, scale)
     sizes = np.bincount(state_groups)[state_groups]
@@ -82,6 +82,6 @@ def advantages(
     return np.split(total, ends), np.split(sizes, ends)
 
 
-def _numbers(keys: Sequence[Hashable]) -> NDArray[np.int64]:
+def _numbers(keys: Iterable[Hashable]) -> NDArray[np.int64]:
     numbers: dict[Hashable, int] = {}
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+    return np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), np.int64)

@@ -15,23 +15,24 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.text import utf8
 from .._lib import loop
-from .advantages import advantages
+from .advantages import Values, advantages
 from .gigpo import GiGPOConfig
 
 COLUMNS = ("env", "task", "seed", "policy", "messages", "rewards", "states")
-OPTIONAL = ("id", "options", "instructions", "history")
+OPTIONAL = ("id", "options", "instructions", "history", "cut")
 TURNS = List({"role": Value("string"), "content": Value("string")})
-STEPS = Features({"prompt": TURNS, "completion": TURNS, "advantage": Value("float64")})
+STEPS = Features({"prompt": TURNS, "completion": TURNS, "advantage": Value("float64"), "cut": Value("bool")})
 SIZES = {"1": (1, 1), "2 to 4": (2, 4), "5 to 16": (5, 16), "17 or more": (17, math.inf)}  # as the card shows them
 
 Row = Mapping[str, Any]
 
 
 def steps_of(split: Dataset, role: str, config: GiGPOConfig, context: StepContext) -> Dataset:
-    """The steps of a split's episodes: `prompt` and `completion` (turns), `advantage`.
+    """The steps of a split's episodes: `prompt` and `completion` (turns), `advantage`, and `cut`: the reply ended for
+    want of tokens.
 
     Args:
-        split: with `COLUMNS`, and any of `OPTIONAL`.
+        split: with `COLUMNS`, and any of `OPTIONAL`; without `cut` no reply is taken for cut.
         role: "train" or "eval", in the report.
 
     Raises DataError for absent columns, an episode that cannot be used, or if no advantage differs from 0.
@@ -44,7 +45,7 @@ def steps_of(split: Dataset, role: str, config: GiGPOConfig, context: StepContex
         )
     split = split.select_columns([name for name in (*COLUMNS, *OPTIONAL) if name in split.column_names])
     groups: list[Any] = []
-    rewards: list[list[float]] = []
+    rewards: list[Values] = []
     states: list[list[bytes]] = []
     ids: dict[str, int] = {}
     for number, row in enumerate(split):
@@ -54,10 +55,10 @@ def steps_of(split: Dataset, role: str, config: GiGPOConfig, context: StepContex
         if message:
             raise DataError(f"{source_name}: row {number} of the {role} split: {message}")
         groups.append((row["env"], row.get("options"), row["task"], row["seed"]))
-        rewards.append(row["rewards"])
+        rewards.append(np.array(row["rewards"], dtype=np.float64))
         states.append([hashlib.sha256(utf8(state)).digest()[:16] for state in row["states"]])
-    played = Counter(group for group, one in zip(groups, rewards, strict=True) if one)
-    used = [n for n, group in enumerate(groups) if rewards[n] and played[group] > 1]
+    played = Counter(group for group, one in zip(groups, rewards, strict=True) if len(one))
+    used = [n for n, group in enumerate(groups) if len(rewards[n]) and played[group] > 1]
     if not used:
         raise DataError(
             f"{source_name}: each of the {len(groups)} episodes of the {role} split is alone in its group of equal "
@@ -66,7 +67,7 @@ def steps_of(split: Dataset, role: str, config: GiGPOConfig, context: StepContex
     chosen = [[values[n] for n in used] for values in (groups, rewards, states)]
     values, sizes = advantages(*chosen, config.gamma, config.omega, config.scale)
     _report(role, context, *chosen[:2], np.concatenate(values), np.concatenate(sizes))
-    counts = {"episodes": len(groups), "episodes_without_steps": sum(not one for one in rewards),
+    counts = {"episodes": len(groups), "episodes_without_steps": sum(not len(one) for one in rewards),
               "episodes_alone_in_their_group": sum(count == 1 for count in played.values()),
               "episodes_used": len(used)}  # fmt: skip
     context.report.counts |= {f"{role}_{name}": count for name, count in counts.items()}
@@ -111,7 +112,9 @@ def defect(row: Row, policy: str | None) -> str | None:
     roles = [turn["role"] for turn in row["messages"]]
     if roles != [("user", "assistant")[n % 2] for n in range(len(roles))]:
         return f"user and assistant do not alternate in its messages ({', '.join(map(str, roles[:6]))}): {rebuild}"
-    lengths = {"replies": len(roles) // 2, "rewards": len(row["rewards"]), "states": len(row["states"])}
+    lengths = {"replies": len(roles) // 2} | {
+        name: len(row[name]) for name in ("rewards", "states", "cut") if row.get(name) is not None
+    }
     if len(set(lengths.values())) > 1:
         return f"it has {', '.join(f'{n} {name}' for name, n in lengths.items())}: {rebuild}"
     return None
@@ -123,11 +126,13 @@ def _steps(row: Row, values: list[float]) -> list[dict[str, Any]]:
     texts = [turn["content"] for turn in row["messages"]]
     observations, replies = texts[::2], texts[1::2]
     observations[0] = observations[0].removeprefix(f"{instructions}\n\n")
+    cut = row.get("cut") or [False] * len(values)
     return [
         {
             "prompt": as_messages(instructions, observations[: i + 1], replies[:i], row.get("history")),
             "completion": [{"role": "assistant", "content": replies[i]}],
             "advantage": value,
+            "cut": bool(cut[i]),
         }
         for i, value in enumerate(values)
     ]

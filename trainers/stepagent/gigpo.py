@@ -9,7 +9,8 @@ The second term is the k3 estimator of KL(pi || pi_0). The policy that played is
 log-probabilities are computed once, before the first step. In that step w = 1 and the loss is -mean(A), except for a
 model with dropout.
 
-Data: config `trajectories` of `agent_rollouts` with `samples` of 2 or more: `messages`, `rewards`, `states`, `policy`.
+Data: config `trajectories` of `agent_rollouts` with `samples` of 2 or more: `messages`, `rewards`, `states`, `policy`,
+and `cut` where there is one: a reply that ended for want of tokens has no end of turn that could be learnt.
 A group is the episodes of one `env`, `options`, `task` and `seed`. The advantages are the paper's; stored episodes,
 played once per step of a recipe, the KL to pi_0 and all defaults but gamma and omega are our choice.
 """
@@ -34,7 +35,9 @@ class GiGPOConfig(TrainingConfig):
     epsilon: float = Field(0.2, gt=0, lt=1, description="The ratio of probabilities is clipped this far from 1.")
     beta: float = Field(0.01, ge=0, description="Weight of the KL divergence from the model as it came in.")
     length_normalised: bool = Field(True, description="Mean over the tokens of an action; false: their sum.")
-    temperature: float = Field(1.0, gt=0, description="Temperature at which the episodes were played.")
+    temperature: float = Field(
+        1.0, gt=0, description="Temperature at which the episodes were played; logits are divided by it."
+    )
     allow_off_policy: bool = Field(
         False, description="Accept episodes of another policy, or of another commit of the model, as its own."
     )

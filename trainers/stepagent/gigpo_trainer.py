@@ -31,14 +31,15 @@ class StepReader(rows.Reader):
         # An empty reply ends the turn at once: an action like others.
         names = ("prompt", "completion")
         turns = {name: read_messages(row[name], [], empty_answers=True, changes=changes) for name in names}
-        return {**turns, "unlearnt": [], "tools": None, "advantage": row["advantage"]}
+        return {**turns, "unlearnt": [], "tools": None, "advantage": row["advantage"], "cut": row["cut"]}
 
 
 class Actions(rows.Encoder):
-    """Tokens of prompt and action up to the action's end of turn; a row longer than `max_length` is left out."""
+    """Tokens of prompt and action up to the action's end of turn, which a cut reply does not have; a row longer than
+    `max_length` is left out."""
 
     features = dict.fromkeys(("input_ids", "labels"), List(Value("int32"))) | {"advantage": List(Value("float32"))}
-    names = ("rows", "rows_longer_than_max_length", "rows_used", "tokens", "action_tokens")
+    names = ("rows", "rows_cut_while_played", "rows_longer_than_max_length", "rows_used", "tokens", "action_tokens")
 
     def __init__(self, reader: rows.Reader) -> None:
         super().__init__(reader)
@@ -50,12 +51,12 @@ class Actions(rows.Encoder):
     def __call__(self, columns: dict[str, Any], account: rows.Account) -> dict[str, Any] | None:
         sums, most = account["sums"], account["most"]
         start, [ids] = self.reader.continued(columns, sums)
-        if self.end in ids[start:]:  # what the template writes behind it was not drawn
-            ids = ids[: ids.index(self.end, start) + 1]
+        if self.end in ids[start:]:  # what the template writes behind it was not drawn, nor it in a cut reply
+            ids = ids[: ids.index(self.end, start) + (not columns["cut"])]
         fits = start < len(ids) <= self.config.max_length
         sums.update({
-            "rows": 1, "rows_longer_than_max_length": not fits, "rows_used": fits, "tokens": fits * len(ids),
-            "action_tokens": fits * (len(ids) - start),
+            "rows": 1, "rows_cut_while_played": columns["cut"], "rows_longer_than_max_length": not fits,
+            "rows_used": fits, "tokens": fits * len(ids), "action_tokens": fits * (len(ids) - start),
         })  # fmt: skip
         if not fits:
             return None

@@ -112,6 +112,17 @@ def test_prompts_and_actions_are_those_of_the_player(tmp_path: Path, model: Path
     assert len(trainer.train_dataset["start_logps"][5]) == len(learnt)
 
 
+def test_end_of_turn_of_a_cut_reply_is_not_learnt(tmp_path: Path, model: Path) -> None:
+    rows = [row | {"cut": [row["rewards"][0] == 0]} for row in bandits()]
+    step = context(tmp_path, {"model": model, "dataset": save_episodes(tmp_path / "data", rows)})
+    trainer = fit(GiGPOConfig(**(QUICK | {"max_steps": 1})), step)
+    learnt = [
+        trainer.processing_class.decode([t for t in row if t != -100]) for row in trainer.train_dataset["labels"]
+    ]
+    assert learnt == ["east<|im_end|>", "west"] * 4
+    assert step.report.counts["train_rows_cut_while_played"] == 4
+
+
 def test_log_probabilities_of_the_start_are_read_again_after_a_kill(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +148,8 @@ def test_every_episode_and_step_is_accounted_for(tmp_path: Path, model: Path) ->
     assert counts == {
         "episodes": 15, "episodes_without_steps": 1, "episodes_alone_in_their_group": 1, "episodes_used": 13,
         "groups": 4, "groups_with_equal_returns": 1, "steps": 22, "steps_with_advantage_0": counts["steps_with_advantage_0"],
-        "rows_read": 22, "rows": 22, "rows_longer_than_max_length": 1, "rows_used": 21, "tokens": counts["tokens"],
+        "rows_read": 22, "rows": 22,
+        "rows_cut_while_played": 0, "rows_longer_than_max_length": 1, "rows_used": 21, "tokens": counts["tokens"],
         "action_tokens": 9 * 11 + 9 * 6 + 2 * 3 + 1,
     }  # fmt: skip
     assert counts["steps_with_advantage_0"] >= 2
