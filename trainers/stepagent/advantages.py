@@ -20,7 +20,7 @@ Values = NDArray[np.float64]
 EQUAL = 1e-9  # relative: values that differ by less are equal, so that rounding is not scaled to 1
 
 
-def discounted(rewards: Sequence[float], gamma: float) -> Values:
+def discounted(rewards: Values | Sequence[float], gamma: float) -> Values:
     """The discounted return from every step on, (steps,).
 
     >>> discounted([0.0, 0.0, 1.0], 0.5).tolist()
@@ -55,7 +55,7 @@ def normalised(values: Values, groups: NDArray[np.int64], scale: str = "std") ->
 
 
 def advantages(
-    groups: Sequence[Hashable], rewards: Sequence[Sequence[float]], states: Sequence[Sequence[Hashable]],
+    groups: Sequence[Hashable], rewards: Sequence[Values | Sequence[float]], states: Sequence[Sequence[Hashable]],
     gamma: float = 0.95, omega: float = 1.0, scale: str = "std",
 ) -> tuple[list[Values], list[NDArray[np.int64]]]:  # fmt: skip
     """(advantage of each step, number of steps in its state's group), both (steps,) per episode.

@@ -64,13 +64,13 @@ def steps_of(split: Dataset, role: str, config: GiGPOConfig, context: StepContex
             f"{source_name}: each of the {len(groups)} episodes of the {role} split is alone in its group of equal "
             "env, task and seed: play them with agent_rollouts and samples: 2 or more"
         )
-    chosen = [[values[n] for n in used] for values in (groups, rewards, states)]
-    values, sizes = advantages(*chosen, config.gamma, config.omega, config.scale)
-    _report(role, context, *chosen[:2], np.concatenate(values), np.concatenate(sizes))
     counts = {"episodes": len(groups), "episodes_without_steps": sum(not len(one) for one in rewards),
               "episodes_alone_in_their_group": sum(count == 1 for count in played.values()),
               "episodes_used": len(used)}  # fmt: skip
     context.report.counts |= {f"{role}_{name}": count for name, count in counts.items()}
+    groups, rewards = [groups[n] for n in used], [rewards[n] for n in used]
+    values, sizes = advantages(groups, rewards, [states[n] for n in used], config.gamma, config.omega, config.scale)
+    _report(role, context, groups, rewards, np.concatenate(values), np.concatenate(sizes))
     if not any(one.any() for one in values):
         raise DataError(
             f"{source_name}: the {len(used)} episodes of the {role} split have the same rewards as the others of "

@@ -93,6 +93,8 @@ class GiGPOTrainer(chat.ChatMixin, trl.SFTTrainer):
     )
     final_metrics = ("eval_kl",)
     config: GiGPOConfig
+    model: Any
+    data_collator: Any
     _metrics: Any
 
     def __init__(self, config: Any, context: StepContext, **options: Any) -> None:
