@@ -112,6 +112,14 @@ def test_prompts_and_actions_are_those_of_the_player(tmp_path: Path, model: Path
     assert len(trainer.train_dataset["start_logps"][5]) == len(learnt)
 
 
+def test_eval_split_has_advantages_and_a_divergence_of_its_own(tmp_path: Path, model: Path) -> None:
+    step = run(tmp_path, model, bandits(), learning_rate=1e-2, eval_split="train", eval_steps=2)
+    curves = {curve["title"]: curve["series"] for curve in step.report.curves}
+    assert [x for x, _ in curves["Loss"]["eval"]] == [2, 4]
+    assert step.report.metrics["eval_kl"] > 0 > step.report.metrics["eval_loss"]  # all eight steps, whose mean A is 0
+    assert step.report.counts["eval_rows_used"] == 8
+
+
 def test_end_of_turn_of_a_cut_reply_is_not_learnt(tmp_path: Path, model: Path) -> None:
     rows = [row | {"cut": [row["rewards"][0] == 0]} for row in bandits()]
     step = context(tmp_path, {"model": model, "dataset": save_episodes(tmp_path / "data", rows)})
