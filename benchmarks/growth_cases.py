@@ -89,7 +89,7 @@ def _build(module: str, config: str, settings: Callable[[Path], dict[str, Any]])
         from hubwright.hub_sync.context import StepContext
         from hubwright.making import write_dataset
 
-        package = import_module(f"hubwright.builders.{module}.build")
+        package = import_module(f"hubwright.builders.{module}")
         (folder / "work").mkdir()
         context = StepContext(module, folder / "work", folder / "output")
         context.output.mkdir()
@@ -210,6 +210,34 @@ def _sft_stream(folder: Path, rows: int) -> None:
     sft.train(config, context)
 
 
+def _pair(rng: random.Random, number: int) -> dict[str, Any]:
+    """A state of about 0.3 kB with two actions, ten states to a trajectory."""
+
+    def turn(role: str, content: str) -> list[dict[str, str]]:
+        return [{"role": role, "content": content}]
+
+    return {"traj_id": f"t{number // 10}", "i": number % 10, "cycle": 1, "prompt": turn("user", text(rng, 40)),
+            "chosen": turn("assistant", "go south"), "rejected": turn("assistant", text(rng, 2)),
+            "tie": number % 7 == 0}  # fmt: skip
+
+
+def _write_pairs(folder: Path, rows: int) -> None:
+    (folder / "data").mkdir()
+    json_lines(_pair)(folder / "data", rows)
+    write_model(folder / "model")
+
+
+def _stepagent_pairs(folder: Path, rows: int) -> None:
+    """All of a discriminator's training up to its first step."""
+    from hubwright.trainers._lib import loop
+    from hubwright.trainers.stepagent import DiscriminatorConfig
+    from hubwright.trainers.stepagent.discriminator_trainer import fit
+
+    loop.fit = lambda *_: {}
+    context = context_of(folder, model=folder / "input" / "model", dataset=folder / "input" / "data")
+    fit(DiscriminatorConfig(use_cpu=True, bf16=False, dataset_configs=()), context)
+
+
 def _peer_trl(folder: Path, rows: int) -> None:
     """TRL's SFTTrainer on the same rows, up to its first step."""
     import datasets
@@ -251,18 +279,44 @@ def _ability(source: Path) -> dict[str, Any]:
     return {"sources": [{"kind": "gsm8k", "source": str(source), "name": "x", "license": "mit"}]}
 
 
+def _react(rng: random.Random, number: int) -> dict[str, Any]:
+    """Five turns, about 1 kB."""
+    turns = [text(rng, 20)]
+    for _ in range(2):
+        turns += [f"Thought: {text(rng, 20)}\nAction: search[{text(rng, 3)}]", f"Observation: {text(rng, 40)}"]
+    return {"messages": [{"role": ("user", "assistant")[n % 2], "content": turn} for n, turn in enumerate(turns)]}
+
+
+def _trajectories(folder: Path, rows: int) -> None:
+    """Episodes on slippery ice, of about 16 steps, no two alike."""
+    from hubwright.builders import agent_trajectories as builder
+    from hubwright.making import write_dataset
+
+    games = [{"game": "frozen_lake", "options": {"slippery": True}, "episodes": {"train": rows}}]
+    config = builder.TrajectoriesConfig.model_validate({"games": games, "history": 0, "success_only": False})
+    context = context_of(folder)
+    write_dataset(builder.build(config, context), context.output)
+
+
 _english = _one_file(language="en")
 CASES: dict[str, Case] = {
-    "instructions": Case(10_000, json_lines(_alpaca), _build("instructions", "InstructionsConfig", _one_file())),
+    "instructions": Case(10_000, json_lines(_alpaca), _build("instructions.build", "InstructionsConfig", _one_file())),
     "peer_datasets": Case(10_000, json_lines(_alpaca), _peer_datasets),
-    "corpus": Case(10_000, json_lines(_document), _build("corpus", "CorpusConfig", _corpus)),
-    "toolcalls": Case(3_000, json_lines(_calls(False)), _build("toolcalls", "ToolCallsConfig", _english)),
-    "toolcalls_shared": Case(3_000, json_lines(_calls(True)), _build("toolcalls", "ToolCallsConfig", _english)),
+    "corpus": Case(10_000, json_lines(_document), _build("corpus.build", "CorpusConfig", _corpus)),
+    "toolcalls": Case(3_000, json_lines(_calls(False)), _build("toolcalls.build", "ToolCallsConfig", _english)),
+    "toolcalls_shared": Case(3_000, json_lines(_calls(True)), _build("toolcalls.build", "ToolCallsConfig", _english)),
     "toolcalls_datasets": Case(3_000, json_lines(_calls(False)), _toolcalls_datasets),
-    "ability_shared": Case(3_000, _write_gsm8k, _build("ability", "AbilityConfig", _ability)),
+    "ability_shared": Case(3_000, _write_gsm8k, _build("ability.build", "AbilityConfig", _ability)),
+    "agent_trajectories": Case(100, lambda folder, rows: None, _trajectories),
+    "agent_import": Case(
+        3_000,
+        json_lines(_react),
+        _build("agent_trajectories.importer", "ImportConfig", _one_file(env="x", max_rejected_share=1.0)),
+    ),
     "mix": Case(10_000, _write_parts, _mix),
     "sft_preparation": Case(10_000, _write_chat, _sft_preparation(1)),
     "sft_preparation_two": Case(10_000, _write_chat, _sft_preparation(2)),
     "sft_stream": Case(10_000, _write_chat, _sft_stream),
+    "stepagent_pairs": Case(10_000, _write_pairs, _stepagent_pairs),
     "peer_trl": Case(10_000, _write_chat, _peer_trl),
 }

@@ -85,6 +85,22 @@ STEPS: dict[str, StepSpec] = {
         "tool_query:ToolQueryConfig",
         "tool-query: requests about a to-do list with the list itself, from AgentGym's files",
     ),
+    "agent_trajectories": _builder(
+        "agent_trajectories.build:TrajectoriesConfig",
+        "an expert's episodes of text games, replayed: trajectories, their steps, and one training row per step",
+        extra="games",
+    ),
+    "agent_rollouts": _builder(
+        "agent_trajectories.rollouts:RolloutsConfig",
+        "a model's own episodes of text games, with the expert's action in every state it came to",
+        inputs={"model": Role("model", folds=True), "dataset": DATA},
+        extra="train",
+        loads_models=True,
+    ),
+    "agent_trajectories_import": _builder(
+        "agent_trajectories.importer:ImportConfig",
+        "agents' trajectories in FireAct's, ETO's and AgentGym's files as rows of agent_trajectories",
+    ),
     "call_graphs": _builder(
         "call_graphs:CallGraphsConfig",
         "verified multi-turn function calling: compositions of tools that run, without a language model",

@@ -54,6 +54,12 @@ STEPS: dict[str, StepSpec] = {
         extra="llm",
         benchmark="hubwright.evals.fbbench.benchmark:FBBENCH",
     ),
+    "stepagent_cycles": _eval(
+        "stepagent.cycles:CyclesConfig",
+        "stepagent.cycles:cycles",
+        "StepAgent: evaluations after each cycle as curves, factors and episodes to read",
+        inputs={"cycle_*": Role("dataset", ordered=True)},
+    ),
     "agreement": _eval(
         "agreement.step:AgreementConfig",
         "agreement.step:agreement",

@@ -1,7 +1,7 @@
 """A prompt with its responses (`completion`, or `chosen` and `rejected`), each text or turns, in one form.
 
 A response is learnt whole, so it must hold the assistant's turns and nothing else: a prompt repeated in it is taken
-out, and the user's or a tool's words are refused.
+out, and the user's or a tool's words are refused unless the caller leaves them out of what is learnt.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,6 +20,7 @@ def read_responses(
     *,
     is_padded: bool = False,
     repeats: bool = False,
+    others: bool = False,
     changes: Changes | None = None,
 ) -> dict[str, Any]:
     """`prompt` and the responses by name: all text, or all lists of turns. Raises RowRejected.
@@ -29,6 +30,7 @@ def read_responses(
         responses: by name, in the same forms; `rejected` may be empty.
         tools, is_padded, changes: as `read_messages` takes them.
         repeats: text responses repeat the prompt throughout the data set, as `repeats_prompt` finds per row.
+        others: a response may hold turns of others after its first one.
     """
     given = responses if prompt is ABSENT else {"prompt": prompt, **responses}
     for name, value in given.items():
@@ -50,7 +52,7 @@ def read_responses(
         if not heads[name]:
             raise RowRejected(f"the {name} holds nothing but the prompt")
         for turn in heads[name]:
-            if turn["role"] != "assistant":
+            if turn["role"] != "assistant" and not (others and heads[name][0]["role"] == "assistant"):
                 raise RowRejected(f"a {turn['role']} turn within the {name} would be learnt")
             if turn.get("weight") == 0:
                 raise RowRejected(f"weight 0 within the {name}, which is learnt whole")

@@ -16,6 +16,8 @@ _SIZES = (
     (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"),
 )  # fmt: skip
+_BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # what some reader takes for the end of a line
+_AUTO = {"text-classification": "AutoModelForSequenceClassification"}  # of transformers, by the card's pipeline_tag
 
 
 def render(records: list[dict[str, Any]]) -> str:
@@ -45,6 +47,7 @@ def render(records: list[dict[str, Any]]) -> str:
         default_config=default_config(making),
         columns=_columns(making.get("parquet") or {}),
         adapter=_is_adapter(making),
+        auto=_AUTO.get(making["report"]["card"].get("pipeline_tag", ""), "AutoModelForCausalLM"),
         code=any(Path(f["path"]).name.startswith("modeling_") for f in making["files"]),
         unstated=UNSTATED,
     )
@@ -177,4 +180,4 @@ def _cell(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    return _BREAK.sub(" ", str(value).replace("|", "\\|"))

@@ -80,6 +80,18 @@ STEPS: dict[str, StepSpec] = {
         "StepAgent: step-wise DPO on the pairs of a cycle",
         inputs=TUNED | {"reference": Role("model", optional=True, folds=True)},
     ),
+    "stepagent_discriminator": _trainer(
+        "stepagent.discriminator:DiscriminatorConfig",
+        "train",
+        "StepAgent: a discriminator between the expert's actions and the agent's",
+        inputs=TUNED | {"discriminator": Role("model", optional=True), "replay_*": DATASET},
+    ),
+    "stepagent_inverse": _trainer(
+        "stepagent.inverse:InverseConfig",
+        "train",
+        "StepAgent: GRPO or RLOO on single steps, rewarded by a discriminator",
+        inputs=TUNED | {"discriminator": MODEL},
+    ),
     "stepagent_gigpo": _trainer(
         "stepagent.gigpo:GiGPOConfig", "train", "GiGPO: PPO on a model's own episodes, step by step", inputs=TUNED
     ),

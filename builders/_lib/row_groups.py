@@ -62,7 +62,7 @@ class RowGroups:
                 return text[ends[number - 1] if number else 0 : ends[number]]
 
             least = np.full(int(component.max()) + 1, -1, np.int64)
-            for number in np.flatnonzero(counted):
+            for number in map(int, np.flatnonzero(counted)):
                 best = least[component[number]]
                 if best < 0 or key(number) < key(best):  # UTF-8 sorts as code points do
                     least[component[number]] = number

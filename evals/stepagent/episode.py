@@ -68,7 +68,8 @@ class GameEpisode:
         self._begin()
 
     def _begin(self) -> None:
-        self.begins, self.action, self._end = True, None, ""
+        self.action: str | None = None
+        self.begins, self._end = True, ""
         self._observations: list[str] = []
         self._replies: list[str] = []
         self._rewards: list[float] = []

@@ -131,7 +131,7 @@ class DistributionTask(ScoredTask):
 
 def _end(template: Callable[..., Any]) -> str:
     """The end of turn of the model whose chat template this is. Raises UsageError if it cannot be told."""
-    tokenizer = getattr(getattr(template, "__self__", None), "tokenizer", None)
+    tokenizer: Any = getattr(getattr(template, "__self__", None), "tokenizer", None)
     end = None if tokenizer is None else end_of_turn(tokenizer)
     if end is None:
         raise UsageError(

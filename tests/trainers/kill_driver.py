@@ -27,6 +27,7 @@ from hubwright.trainers._lib import checkpoints as _checkpoints
 from hubwright.trainers._lib import output as _output
 from hubwright.trainers.maet import extract
 from hubwright.trainers.maet.config import ExtractConfig
+from hubwright.trainers.stepagent import discriminator, inverse
 
 STEPS: dict[str, int] = {"save_steps": 2, "max_steps": 6}
 
@@ -45,6 +46,13 @@ def find_method(name: str) -> tuple[Callable, type, type]:
         return pretrain.train, pretrain.PretrainConfig, transformers.Trainer
     import trl
 
+    if name in ("discriminator", "inverse"):
+        importlib.import_module(f"hubwright.trainers.stepagent.{name}_trainer")
+        method, config = {
+            "discriminator": (discriminator.train, discriminator.DiscriminatorConfig),
+            "inverse": (inverse.train, inverse.InverseConfig),
+        }[name]
+        return method, config, transformers.Trainer
     if name == "dpo":
         importlib.import_module("hubwright.trainers.dpo.trainer")
         return dpo.train, dpo.DPOConfig, trl.DPOTrainer

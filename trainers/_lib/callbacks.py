@@ -35,12 +35,13 @@ class LastStep(TrainerCallback):
 
 
 class StopOnRequest(TrainerCallback):
-    """Checkpoints and stops after the step in which SIGTERM came, on all processes alike."""
+    """Checkpoints and stops after the step in which SIGTERM came, or the next that can be resumed from, on all
+    processes alike."""
 
     requested = stopped = False
 
     def __init__(self, trainer: Any) -> None:
-        self._accelerator = trainer.accelerator
+        self._trainer, self._accelerator = trainer, trainer.accelerator
 
     def request(self, *_: Any) -> None:
         self.requested = True
@@ -51,7 +52,7 @@ class StopOnRequest(TrainerCallback):
             # The signal reaches the processes at different steps; all must stop at the same one.
             flag = torch.tensor(int(stops), device=self._accelerator.device)
             stops = bool(self._accelerator.reduce(flag, "sum").item())
-        if stops and state.global_step < state.max_steps:
+        if stops and state.global_step < state.max_steps and self._trainer.can_resume():
             control.should_save = control.should_training_stop = self.stopped = True
 
 

@@ -13,7 +13,7 @@ import datasets
 import torch
 from peft import PeftModel
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, PrinterCallback, set_seed
+from transformers import PrinterCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
 from ...hub_sync.context import StepContext
@@ -168,6 +168,10 @@ class CheckpointMixin(_stream.StreamMixin):
         """Tags of the model's card that say how it was trained."""
         return ["trl", self._name.lower()]  # type: ignore[attr-defined]
 
+    def can_resume(self) -> bool:
+        """Whether a checkpoint of this moment would hold all that a resume needs."""
+        return True
+
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """TRL's card would name local paths; ours is rendered from the provenance."""
 
@@ -196,7 +200,7 @@ class CheckpointMixin(_stream.StreamMixin):
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
             return
         # float32 holds what any of our dtypes says.
-        saved = AutoModelForCausalLM.from_pretrained(resume_from_checkpoint, dtype="float32", use_safetensors=True)
+        saved = type(target).from_pretrained(resume_from_checkpoint, dtype="float32", use_safetensors=True)
         target.load_state_dict(saved.state_dict())
 
     def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:

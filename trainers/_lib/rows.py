@@ -52,12 +52,14 @@ class Form:
         prompt: whether there is a column `prompt` (not with `messages`).
         responses: columns that continue the prompt.
         weighted: turns may have `weight: 0`, since assistant turns are told apart.
+        others: responses may hold turns of others, which are told apart and not learnt.
     """
 
     messages: str | None = None
     prompt: bool = True
     responses: tuple[str, ...] = ()
     weighted: bool = False
+    others: bool = False
 
 
 class Encoder:
@@ -124,7 +126,7 @@ class Reader:
 
     def _check_template(self, tools: bool = False) -> Any:
         return _templates.check_template(
-            self.tokenizer, tools=tools, assistant_mask=self.form.weighted, model=self._model
+            self.tokenizer, tools=tools, assistant_mask=self.form.weighted or self.form.others, model=self._model
         )
 
     def pads(self, features: Mapping[str, Any]) -> tuple[bool, bool]:
@@ -148,7 +150,8 @@ class Reader:
             return {"messages": turns, "unlearnt": idle, "tools": tools or None}
         prompt = row["prompt"] if self.form.prompt else ABSENT
         responses = {name: row[name] for name in self.form.responses}
-        pair = read_responses(prompt, responses, tools, is_padded=pads[0], repeats=self.repeats, changes=changes)
+        options = {"is_padded": pads[0], "repeats": self.repeats, "others": self.form.others}
+        pair = read_responses(prompt, responses, tools, **options, changes=changes)
         if system is not None:
             if isinstance(pair["prompt"], str):
                 raise RowRejected("a system text beside plain text, which no template shows to the model")

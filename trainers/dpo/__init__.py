@@ -30,6 +30,9 @@ class DPOConfig(TrainingConfig):
     loss_type: Literal["sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "apo_zero", "apo_down"] = Field(
         "sigmoid", description="Loss on the reward margin; sigmoid is the paper's."
     )
+    assistant_only_loss: bool = Field(
+        False, description="Responses may hold turns of users and tools, such as an agent's episode: not learnt."
+    )
     sft_weight: float = Field(
         0.0, ge=0, description="Weight of the chosen response's mean negative log-likelihood, added to the loss."
     )

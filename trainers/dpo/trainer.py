@@ -6,19 +6,23 @@ from typing import Any, cast
 
 import trl
 from datasets import List, Value
+from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
 from .._lib import chat, loop, rows
 from .._lib import model as models
-from .._lib.report import TOKEN_ACCURACY
+from .._lib.report import TOKEN_ACCURACY, Curve
 from . import DPOConfig
+
+MASKS = ("chosen_mask", "rejected_mask")
+"""Columns of a row: 1 for each token of the response that is learnt."""
 
 
 class DPOTrainer(chat.ChatMixin, trl.DPOTrainer):
     """A method subclasses it and overrides TRL's hooks. Arguments as of `ChatMixin`."""
 
-    curves = (
+    curves: tuple[Curve, ...] = (
         TOKEN_ACCURACY,
         ("Reward accuracy", "share of pairs with chosen above rejected",
          {"train": "rewards/accuracies", "eval": "eval_rewards/accuracies"}),
@@ -27,21 +31,40 @@ class DPOTrainer(chat.ChatMixin, trl.DPOTrainer):
     )  # fmt: skip
     final_metrics = ("eval_mean_token_accuracy", "eval_rewards/accuracies")
 
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns = list(dict.fromkeys([*(self._signature_columns or ()), *MASKS]))
+
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset  # it comes with tokens
+
+
+class MaskedCollator(DataCollatorForPreference):
+    """TRL's collator, with turns of others left out of the completions."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        output: dict[str, Any] = super().torch_call(examples)
+        masks = [example[name] for name in MASKS for example in examples]
+        starts = [len(example["prompt_ids"]) for _ in MASKS for example in examples]
+        for row, start, mask in zip(output["completion_mask"], starts, masks, strict=True):
+            part = row[start : start + len(mask)]
+            part *= part.new_tensor(mask[: len(part)])
+        return output
 
 
 class Pairs(rows.Encoder):
     """Tokens of a pair, as TRL's preparation gives them; a pair whose prompt fills `max_length` is left out."""
 
     features = dict.fromkeys(("prompt_ids", "chosen_ids", "rejected_ids"), List(Value("int32")))
-    names = ("rows", "rows_with_equal_chosen_and_rejected", "rows_cut_at_max_length",
+    names: tuple[str, ...] = ("rows", "rows_with_equal_chosen_and_rejected", "rows_cut_at_max_length",
              "rows_without_room_for_a_response", "rows_used")  # fmt: skip
 
     def __init__(self, reader: rows.Reader) -> None:
         super().__init__(reader)
         self.config = cast(DPOConfig, reader.config)
-        self.key = self.config.max_length
+        self.key = self.config.max_length, reader.form.others
+        if reader.form.others:
+            self.features = self.features | dict.fromkeys(MASKS, List(Value("int8")))
 
     def __call__(self, columns: dict[str, Any], account: rows.Account) -> dict[str, Any] | None:
         sums, most, limit = account["sums"], account["most"], self.config.max_length
@@ -57,7 +80,15 @@ class Pairs(rows.Encoder):
         most["id"] = max(most.get("id", -1), *(max(ids[:limit]) for ids in pair))
         most["length"] = max(most.get("length", 0), min(tokens, limit))
         chosen, rejected = pair
-        return {"prompt_ids": chosen[:start], "chosen_ids": chosen[start:], "rejected_ids": rejected[start:]}
+        row = {"prompt_ids": chosen[:start], "chosen_ids": chosen[start:], "rejected_ids": rejected[start:]}
+        return row | (self._masks(columns, start) if self.reader.form.others else {})
+
+    def _masks(self, columns: dict[str, Any], start: int) -> dict[str, list[int]]:
+        """Which tokens of the responses are the assistant's."""
+        options: dict[str, Any] = {"return_assistant_tokens_mask": True}
+        texts = [columns["prompt"] + columns[name] for name in self.reader.form.responses]
+        encoded = [self.reader.tokens(text, columns["tools"], **options)["assistant_masks"] for text in texts]
+        return {name: mask[start:] for name, mask in zip(MASKS, encoded, strict=True)}
 
     def check(self, sums: Mapping[str, int], split: str) -> None:
         total, full = sums["rows"], sums.get("rows_without_room_for_a_response", 0)
@@ -82,7 +113,9 @@ def fit(
                 f"{loop.name(context, 'dataset')} lacks `{min(missing)}`: DPO reads prompt, chosen and rejected, "
                 f"its columns are {', '.join(sorted(columns))}"
             )
-        return rows.Form(prompt="prompt" in columns, responses=("chosen", "rejected"))
+        return rows.Form(
+            prompt="prompt" in columns, responses=("chosen", "rejected"), others=config.assistant_only_loss
+        )
 
     def arguments(_: rows.Form, **common: Any) -> trl.DPOConfig:
         return trl.DPOConfig(
@@ -94,7 +127,12 @@ def fit(
             precompute_ref_log_probs=config.precompute_ref_log_probs,
         )
 
-    make = partial(trainer_class, ref_model=reference(config, context))
+    options: dict[str, Any] = {"ref_model": reference(config, context)}
+    if config.assistant_only_loss:
+        tokenizer = models.read_tokenizer(context)
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        options["data_collator"] = MaskedCollator(pad, config.max_length)
+    make = partial(trainer_class, **options)
     trainer: DPOTrainer = chat.fit(config, context, make, arguments, form_of, encoder_class)
     return trainer
 

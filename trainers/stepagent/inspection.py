@@ -209,7 +209,8 @@ def _report(
         "agreement": ties / len(rows),
         "inadmissible": 1 - sum(known) / len(known) if known else None,
         "agent_logp_mean": sum(row["agent_logp"] for row in rows) / len(rows),
-        "tokens_per_second": speed["tokens"] / speed["seconds"] if speed.get("seconds") else None,
+        "generation_seconds": speed["seconds"],
+        "tokens_per_second": speed["tokens"] / speed["seconds"] if speed["seconds"] else None,
     }
     places: dict[int, list[bool]] = {}
     for row in rows:

@@ -16,11 +16,10 @@ from hubwright.environments.text.registry import open_game
 from hubwright.evals._lib.data import tasks_dir
 from hubwright.evals._lib.interactive.model import InteractiveLM
 from hubwright.evals.stepagent import distribution_scores, episode
-from hubwright.hub_sync.errors import DataError
+from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.hub_sync.json_columns import make_dataset
 from hubwright.hub_sync.parquet import write_shards
 
-pytest.importorskip("gymnasium")
 GAMES = ("taxi", "frozen_lake")
 
 
@@ -157,3 +156,44 @@ def test_distribution_is_that_of_whole_answers(data: Path, tiny_model: Path) -> 
 def test_data_set_without_the_game_is_refused(data: Path) -> None:
     with pytest.raises(DataError, match="no row is of the game cliff_walking; the data set has frozen_lake, taxi"):
         evaluate(InteractiveLM(Player(knows=False)), ["stepagent_cliff_walking"], data)
+
+
+def test_course_of_two_evaluations_has_curves_factors_and_episodes(
+    data: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    from tiny_model import save_tiny_model
+
+    from hubwright.evals.harness.step import HarnessConfig, evaluate
+    from hubwright.evals.stepagent.cycles import CyclesConfig, cycles
+    from hubwright.hub_sync.context import Input, StepContext
+    from hubwright.hub_sync.refs import ArtifactRef
+
+    def source(name: str, path: Path) -> Input:
+        return Input(ArtifactRef("model" if name == "model" else "dataset", f"org/{name}", "0" * 40), path)
+
+    tasks = ["stepagent_frozen_lake", "stepagent_taxi_ll"]
+    config = HarnessConfig(
+        tasks=tasks, limit=3, batch_size=8, device="cpu", dtype="float32", gen_kwargs={"max_gen_toks": 2}
+    )
+    outputs = []
+    for number, model in enumerate((tiny_model, save_tiny_model(tmp_path / "other", seed=1))):
+        folder = tmp_path / str(number)
+        step = StepContext("played", folder / "work", folder / "out",
+                           {"model": source("model", model), "dataset": source("games", data)})  # fmt: skip
+        step.output.mkdir(parents=True)
+        evaluate(config, step)
+        outputs.append(step.output)
+    inputs = {f"cycle_{name}": source(name, path) for name, path in zip(("start", "one"), outputs, strict=True)}
+    step = StepContext("course", tmp_path / "work", tmp_path / "out", inputs)
+    step.output.mkdir()
+    cycles(CyclesConfig(order=["start", "one"], beta=0.5), step)
+    titles = {curve["title"] for curve in step.report.curves}
+    assert {"success", "kl", "inadmissible_mass"} <= titles
+    ((task, name, *figures),) = step.report.tables[0]["rows"]
+    assert (task, name) == ("stepagent_taxi_ll", "one") and figures[0] > 0 and figures[4] >= 0
+    assert "|1 - 1/beta| = 1.000" in step.report.tables[0]["note"]
+    assert [section["title"] for section in step.report.sections] == [f"{tasks[0]}, start", f"{tasks[0]}, one"]
+    assert "You are at row 1 column 1" in step.report.sections[0]["body"]
+    one = StepContext("course", tmp_path / "work", tmp_path / "out", {"cycle_start": inputs["cycle_start"]})
+    with pytest.raises(UsageError, match="two inputs"):
+        cycles(CyclesConfig(), one)

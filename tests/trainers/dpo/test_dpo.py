@@ -79,3 +79,49 @@ def test_unusable_pairs_are_refused(tmp_path: Path, inputs: dict[str, Path]) -> 
         train("equal", {"prompt": [ask], "chosen": [good], "rejected": [good]})
     with pytest.raises(UsageError, match="2 of 2 pairs of the train split the prompt alone fills max_length 16"):
         train("long", {"prompt": [ask] * 2, "chosen": [good] * 2, "rejected": [bad] * 2}, max_length=16)
+
+
+def test_turns_of_others_within_responses_are_left_out_of_the_loss(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """The loss of the first step after training, against plain passes over the assistant's tokens alone."""
+    import numpy as np
+    import torch
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+
+    from hubwright.inference.loading import causal_lm
+    from hubwright.trainers.dpo.trainer import fit
+
+    def turns(*texts: str) -> list[dict[str, str]]:
+        return [{"role": ("assistant", "user")[n % 2], "content": text} for n, text in enumerate(texts)]
+
+    row = {"prompt": [{"role": "user", "content": "Go."}], "chosen": turns("north", "A wall.", "east"),
+           "rejected": turns("south", "A pit, deep and dark.", "jump", "Ouch.", "sleep")}  # fmt: skip
+    data = tmp_path / "data"
+    data.mkdir()
+    Dataset.from_list([row] * 2).to_parquet(str(data / "train.parquet"))
+    both = inputs | {"dataset": data}
+    with pytest.raises(DataError, match="a user turn within the chosen would be learnt"):
+        dpo.train(dpo.DPOConfig(**QUICK), context(tmp_path / "a", both))
+    settings = QUICK | {"max_steps": 2, "learning_rate": 5e-2, "beta": 0.3, "assistant_only_loss": True}
+    settings |= {"lr_scheduler_type": "constant", "chat_template": "chatml_tools"}
+    one = context(tmp_path / "b", both)
+    fit(dpo.DPOConfig(**(settings | {"max_steps": 1})), one)
+    two = context(tmp_path / "c", both)
+    dpo.train(dpo.DPOConfig(**settings), two)
+    tokenizer = AutoTokenizer.from_pretrained(one.output)
+    margins = []
+    for folder in (one.output, inputs["model"]):
+        model = causal_lm(folder, "m", "float32").eval()
+        sums = []
+        for name in ("chosen", "rejected"):
+            options: dict[str, Any] = {"return_dict": True, "return_assistant_tokens_mask": True}
+            encoded = tokenizer.apply_chat_template(row["prompt"] + row[name], **options)
+            ids, mask = encoded["input_ids"], encoded["assistant_masks"]
+            assert 0 < sum(mask) < len(mask) - 10
+            with torch.no_grad():
+                logits = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+            sums.append(sum(logits[k - 1, ids[k]].item() for k in range(1, len(ids)) if mask[k]))
+        margins.append(sums[0] - sums[1])
+    wanted = np.log1p(np.exp(-0.3 * (margins[0] - margins[1])))
+    assert two.report.metrics["train_loss_last"] == pytest.approx(wanted, abs=2e-3)
+    assert abs(wanted - np.log(2)) > 0.05

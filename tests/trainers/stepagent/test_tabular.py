@@ -108,7 +108,8 @@ def test_ties_carry_no_gradient() -> None:
 @pytest.fixture(scope="module")
 def taxi() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(transitions, rewards, first states) of Taxi as Gymnasium's own table has them."""
-    gymnasium = pytest.importorskip("gymnasium")
+    import gymnasium
+
     env = gymnasium.make("Taxi-v4").unwrapped
     moves, rewards = np.zeros((500, 6, 500)), np.zeros((500, 6))
     for state, actions in env.P.items():

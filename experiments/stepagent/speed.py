@@ -1,0 +1,84 @@
+"""Speed of inspection beside raw generation, and of step-wise DPO with and without a precomputed reference.
+
+    OMP_NUM_THREADS=2 python experiments/stepagent/speed.py --model FOLDER --work DIR
+
+`--model` is a folder with SmolLM2-135M-Instruct. Both pairs are measured in one process, one after the other, twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from convergence import context, save_rows, world
+
+ROWS, NEW, BATCH = 256, 8, 32
+
+
+def raw(model: Path, prompts: list[list[dict[str, str]]]) -> float:
+    """Seconds of transformers' own `generate` on the same prompts, sorted and padded the same."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
+    network = AutoModelForCausalLM.from_pretrained(model, dtype="float32").eval()
+    options: dict[str, Any] = {"add_generation_prompt": True, "return_dict": True}
+    ids = [tokenizer.apply_chat_template(prompt, **options)["input_ids"] for prompt in prompts]
+    ids.sort(key=len, reverse=True)
+    began = time.perf_counter()
+    for start in range(0, len(ids), BATCH):
+        batch = tokenizer.pad({"input_ids": ids[start : start + BATCH]}, return_tensors="pt")
+        with torch.inference_mode():
+            network.generate(**batch, do_sample=True, top_k=0, top_p=1.0, max_new_tokens=NEW, min_new_tokens=1)
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    arguments = parser.parse_args()
+    from hubwright.trainers import stepagent
+    from hubwright.trainers.stepagent.inspection import pair
+
+    texts, actions, expert = world()
+    steps = [
+        {"traj_id": str(n), "i": 0, "env": "cliff_walking", "prompt": [{"role": "user", "content": texts[n % 37]}],
+         "expert_action": actions[int(expert[n % 37].argmax())], "admissible": actions}
+        for n in range(ROWS)
+    ]  # fmt: skip
+    shutil.rmtree(arguments.work, ignore_errors=True)
+    data = save_rows(arguments.work / "steps", "steps", steps)
+    config = stepagent.InspectConfig(use_cpu=True, batch_size=BATCH, max_new_tokens=NEW)
+    for turn in range(2):
+        plain = raw(arguments.model, [step["prompt"] for step in steps])
+        step = context(arguments.work / f"inspect{turn}", model=arguments.model, dataset=data)
+        stepagent.inspect(config, step)
+        mine = step.report.metrics["generation_seconds"]
+        print(json.dumps({"generate": plain, "inspection": mine, "ratio_of_rates": plain / mine}), flush=True)
+    rows = [pair(s, s["expert_action"], {"text": actions[(n + 1) % 4], "logp": 0.0, "cut": False}, 1)
+            for n, s in enumerate(steps[:96])]  # fmt: skip
+    pairs = save_rows(arguments.work / "pairs", "pairs", rows)
+    for turn in range(2):
+        seconds, losses = {}, {}
+        for precomputed in (True, False):
+            common = {"use_cpu": True, "max_length": 128, "per_device_train_batch_size": 8, "logging_steps": 1}
+            settings = stepagent.OptimConfig(
+                **common, num_train_epochs=3, learning_rate=1e-4, lora={"r": 16}, precompute_ref_log_probs=precomputed
+            )
+            step = context(arguments.work / f"dpo{turn}{precomputed}", model=arguments.model, dataset=pairs)
+            began = time.perf_counter()
+            stepagent.train(settings, step)
+            seconds[precomputed] = time.perf_counter() - began
+            losses[precomputed] = next(c for c in step.report.curves if c["title"] == "Loss")["series"]["train"]
+        gap = max(abs(a - b) for (_, a), (_, b) in zip(losses[True], losses[False], strict=True))
+        print(json.dumps({"precomputed": seconds[True], "not": seconds[False], "ratio": seconds[True] / seconds[False],
+                          "largest_difference_of_losses": gap}), flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
