@@ -92,4 +92,7 @@ STEPS: dict[str, StepSpec] = {
         "StepAgent: GRPO or RLOO on single steps, rewarded by a discriminator",
         inputs=TUNED | {"discriminator": MODEL},
     ),
+    "stepagent_gigpo": _trainer(
+        "stepagent.gigpo:GiGPOConfig", "train", "GiGPO: PPO on a model's own episodes, step by step", inputs=TUNED
+    ),
 }

@@ -56,6 +56,10 @@ def find_method(name: str) -> tuple[Callable, type, type]:
     if name == "dpo":
         importlib.import_module("hubwright.trainers.dpo.trainer")
         return dpo.train, dpo.DPOConfig, trl.DPOTrainer
+    if name == "gigpo":
+        gigpo = importlib.import_module("hubwright.trainers.stepagent.gigpo")
+        importlib.import_module("hubwright.trainers.stepagent.gigpo_trainer")
+        return gigpo.train, gigpo.GiGPOConfig, trl.SFTTrainer
     importlib.import_module("hubwright.trainers.sft.trainer")
     return sft.train, sft.SFTConfig, trl.SFTTrainer
 

@@ -41,7 +41,7 @@ def fit(
     """
     models.check(config, context)
     streaming, packing = getattr(config, "streaming", False), getattr(config, "packing", False)
-    splits = loop.load_splits(config, context, streaming)
+    splits = reader_class.unfold(loop.load_splits(config, context, streaming), config, context)
     columns = set(splits["train"].column_names)
     form = form_of(columns)
     source_name = loop.name(context, "model")

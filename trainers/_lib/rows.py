@@ -119,6 +119,11 @@ class Reader:
         else:
             self.template = self._check_template()
 
+    @classmethod
+    def unfold(cls, splits: dict[str, Any], config: TrainingConfig, context: StepContext) -> dict[str, Any]:
+        """The splits as rows of the form; a method whose data set holds several in one row overrides it."""
+        return splits
+
     def _check_template(self, tools: bool = False) -> Any:
         return _templates.check_template(
             self.tokenizer, tools=tools, assistant_mask=self.form.weighted or self.form.others, model=self._model
