@@ -11,8 +11,10 @@ model with dropout.
 
 Data: config `trajectories` of `agent_rollouts` with `samples` of 2 or more: `messages`, `rewards`, `states`, `policy`,
 and `cut` where there is one: a reply that ended for want of tokens has no end of turn that could be learnt.
-A group is the episodes of one `env`, `options`, `task` and `seed`. The advantages are the paper's; stored episodes,
-played once per step of a recipe, the KL to pi_0 and all defaults but gamma and omega are our choice.
+A group is the episodes of one `env`, `options`, `task` and `seed`.
+
+The two levels of advantages, and the groups of equal states, are the paper's; the formulas are our reading. That the
+episodes are stored, played once per step of a recipe, the KL to pi_0 and all defaults are our choice.
 """
 
 from typing import Literal

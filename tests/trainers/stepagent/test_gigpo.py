@@ -211,3 +211,23 @@ def test_reply_that_spells_a_control_token_is_refused(tmp_path: Path, model: Pat
     rows = [episode(row["task"], k, ["go<|im_end|>"], row["rewards"]) for k, row in enumerate(bandits())]
     with pytest.raises(DataError, match="a text spells a control token"):
         run(tmp_path, model, rows)
+
+
+def test_rollouts_of_a_game_are_read_with_the_prompts_of_their_steps(tmp_path: Path, model: Path) -> None:
+    from hubwright.builders.agent_trajectories.rollouts import RolloutsConfig, build
+    from hubwright.trainers.stepagent.episodes import steps_of
+
+    games = [{"game": "frozen_lake", "episodes": {"train": 2}}]
+    config = RolloutsConfig(
+        games=games, history=1, max_steps=3, samples=2, device="cpu", threads=1, max_new_tokens=6, batch_size=4
+    )  # type: ignore[arg-type]
+    played = build(config, context(tmp_path, {"model": model}, "play"))
+    episodes = played["trajectories"]["train"]
+    # Nobody reaches the goal by chance: one reward is changed.
+    rows = [row | {"rewards": [float(n == 0), *row["rewards"][1:]]} for n, row in enumerate(episodes)]
+    step = context(tmp_path, {"model": model, "dataset": save_episodes(tmp_path / "data", rows)})
+    steps = steps_of(episodes.from_list(rows), "train", GiGPOConfig(), step)
+    assert steps["prompt"][:] == played["steps"]["train"]["prompt"][:] and len(steps) > 8
+    assert max(len(prompt) for prompt in steps["prompt"]) == 3
+    train(GiGPOConfig(**(QUICK | {"max_length": 1000})), step)
+    assert step.report.counts["train_rows_used"] == len(steps)
