@@ -45,6 +45,7 @@ def load_split(folder: Path, config: str | None, split: str, cache_dir: Path | N
         cache_dir: of the Arrow file that is mapped into memory; None for that of datasets.
     """
     import datasets
+    import pyarrow.parquet as pq
 
     cache = None if cache_dir is None else str(cache_dir)
     builder = datasets.load_dataset_builder(str(folder), config, cache_dir=cache)
@@ -56,7 +57,9 @@ def load_split(folder: Path, config: str | None, split: str, cache_dir: Path | N
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.incomplete")
         try:
-            count = _write_arrow(files, builder.info.features, partial)
+            first = next(iter(builder.config.data_files.values()))[0]
+            features = builder.info.features or datasets.Features.from_arrow_schema(pq.read_schema(first))
+            count = _write_arrow(files, features, partial)
             stated = (builder.info.splits or {}).get(split)
             if stated and stated.num_examples not in (None, count):
                 raise ValueError(f"its files have {count} rows, its card states {stated.num_examples}")
@@ -66,15 +69,13 @@ def load_split(folder: Path, config: str | None, split: str, cache_dir: Path | N
     return datasets.Dataset.from_file(str(path), split=datasets.NamedSplit(split))
 
 
-def _write_arrow(files: Sequence[str], features: Features | None, path: Path) -> int:
-    """The number of rows that were written. Columns are cast to `features`, None: those of the first file."""
-    import datasets
+def _write_arrow(files: Sequence[str], features: Features, path: Path) -> int:
+    """The number of rows that were written, their columns cast to `features`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     from datasets.arrow_writer import ArrowWriter
     from datasets.table import table_cast
 
-    features = features or datasets.Features.from_arrow_schema(pq.read_schema(files[0]))
     with ArrowWriter(features=features, path=str(path)) as writer:
         for file in files:
             with pq.ParquetFile(file) as reader:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..hub_sync.errors import UsageError, first_line
+from ..hub_sync.text import utf8
 from .loading import check_ids, window
 
 Turn = Mapping[str, Any]
@@ -170,4 +171,4 @@ def end_of_turn(tokenizer: Any) -> int | None:
 
 
 def _seed_of(seed: int, batch: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}:{batch}".encode()).digest()[:8]) >> 1
+    return int.from_bytes(hashlib.sha256(utf8(f"{seed}:{batch}")).digest()[:8]) >> 1

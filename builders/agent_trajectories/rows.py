@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ...environments.text.interface import as_messages
+from ...hub_sync.text import utf8
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -62,7 +63,7 @@ def expert_choice(answers: Mapping[str, Any], key: Sequence[Any], sample: bool) 
     if not sample or len(distribution) < 2:
         expert: str | None = answers["expert"]
         return expert
-    place = int.from_bytes(hashlib.sha256(repr(tuple(key)).encode()).digest()[:8]) / 2**64
+    place = int.from_bytes(hashlib.sha256(utf8(repr(tuple(key)))).digest()[:8]) / 2**64
     for action, part in distribution.items():
         place -= part
         if place < 0:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import orjson
 
 from ...hub_sync.errors import UsageError
+from ...hub_sync.text import utf8
 from .interface import SPLITS, Episode
 
 
@@ -42,7 +43,7 @@ def panel(game: HasTasks, split: str, episodes: int, seed: int = 0) -> list[Epis
         raise UsageError(f"game {game.title} has no tasks in {split!r}")
 
     def drawn(task: str, times: int) -> int:
-        return int.from_bytes(hashlib.sha256(f"{seed}\n{split}\n{times}\n{task}".encode()).digest()[:4]) >> 1
+        return int.from_bytes(hashlib.sha256(utf8(f"{seed}\n{split}\n{times}\n{task}")).digest()[:4]) >> 1
 
     rows: list[Episode] = []
     while len(rows) < episodes:

@@ -13,6 +13,7 @@ import datasets
 from lm_eval.api.instance import Instance
 
 from ...hub_sync.errors import DataError, UsageError
+from ...hub_sync.json_columns import make_dataset
 from ...inference.generation import end_of_turn
 from .._lib.chat import chat_prompt
 from .._lib.data import TaskData
@@ -55,7 +56,7 @@ class GameTask(InteractiveTask):
         ]
         rows = of_game(rows, str(self.config.dataset_name)).select_columns(names)
         episodes = {json.dumps([row["env"], row["task"], row["seed"]]): row for row in rows}
-        return datasets.Dataset.from_list([{"id": key} | row for key, row in episodes.items()])
+        return make_dataset([{"id": key} | row for key, row in episodes.items()])
 
     def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
         return f"{doc['env']}: {doc['task']} ({doc['seed']})"
@@ -95,7 +96,7 @@ class DistributionTask(ScoredTask):
                               "actions": actions, "expert": expert})  # fmt: skip
         if not documents:
             raise DataError(f"none of the {skipped} states has admissible actions and an expert's answer")
-        return datasets.Dataset.from_list(documents)
+        return make_dataset(documents)
 
     def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
         return str(json.loads(doc["prompt"])[-1]["content"])

@@ -35,6 +35,7 @@ steps:
 """
 
 
+@pytest.mark.slow
 def test_recipe_publishes_what_trainers_and_load_dataset_read(
     hubwright_in_process, api, tmp_path: Path, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,6 +158,7 @@ def test_data_set_without_the_game_is_refused(data: Path) -> None:
         evaluate(InteractiveLM(Player(knows=False)), ["stepagent_cliff_walking"], data)
 
 
+@pytest.mark.slow
 def test_course_of_two_evaluations_has_curves_factors_and_episodes(
     data: Path, tiny_model: Path, tmp_path: Path
 ) -> None:

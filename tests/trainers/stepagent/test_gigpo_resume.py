@@ -36,6 +36,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     return run(tmp_path_factory.mktemp("slow"), SLOW_CASES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK_CASES)
 def test_final_weights_are_those_of_an_uninterrupted_run(quick: dict[str, dict[str, Any]], name: str) -> None:
     check(quick[name], quick[name.split("-")[0] + "-whole"])

@@ -47,6 +47,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     return run_all(tmp_path_factory.mktemp("slow"), SLOW_CASES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK_CASES)
 def test_final_weights_are_those_of_an_uninterrupted_run(quick: dict[str, dict[str, Any]], name: str) -> None:
     check(quick[name], quick[name.split("-")[0] + "-whole"])
@@ -58,6 +59,7 @@ def test_at_every_other_point_too(slow: dict[str, dict[str, Any]], name: str) ->
     check(slow[name], slow[name.split("-")[0] + "-whole"])
 
 
+@pytest.mark.slow
 def test_stop_on_request_waits_until_no_completion_is_buffered(quick: dict[str, dict[str, Any]]) -> None:
     """SIGTERM comes in the third step, the second of whose completions are used in the fourth."""
     assert quick["rloo-sigterm"]["codes"] == [130, 0] and quick["rloo-sigterm"]["quarantine"] == []
