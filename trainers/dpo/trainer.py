@@ -33,7 +33,8 @@ class DPOTrainer(chat.ChatMixin, trl.DPOTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        self._signature_columns = list(dict.fromkeys([*(self._signature_columns or ()), *MASKS]))
+        columns = dict.fromkeys([*(self._signature_columns or ()), *MASKS])
+        self._signature_columns = cast(Any, list(columns))
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset  # it comes with tokens
