@@ -147,7 +147,7 @@ def test_task_is_in_one_split_alone(tmp_path: Path) -> None:
     assert sum(map(len, data["trajectories"].values())) == 60
 
 
-@pytest.mark.skipif(not FIREACT.is_file(), reason="needs ../shared")
+@pytest.mark.skipif(not FIREACT.is_file(), reason="FireAct is not here")
 def test_fireact_rows_are_all_used(tmp_path: Path) -> None:
     sources = ({"source": str(FIREACT)},)
     step = context(tmp_path, {})
