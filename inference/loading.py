@@ -4,11 +4,12 @@ transformers draws missing weights at random and warns; here that is an error. t
 imported inside the functions.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..hub_sync.adapters import holds_adapter
+from ..hub_sync.context import Input
 from ..hub_sync.errors import DataError, UsageError, first_line
 
 ADAPTER = "adapter_model.safetensors"
@@ -103,6 +104,40 @@ def fold(model: Any, folder: Path, source_name: str) -> Any:
     except Exception as error:
         message = first_line(error).replace(str(folder), source_name)
         raise DataError(f"{source_name} does not fit its base model: {message}") from error
+
+
+def input_model(inputs: Mapping[str, Input], role: str, dtype: str, **options: Any) -> Any:
+    """The causal language model of an input, every weight from its files; an adapter is folded into its base, the
+    input ROLE.base, in float32 and rounded once. Raises DataError in one line.
+
+    Args:
+        dtype: of the weights, such as "float32".
+        options: of `from_pretrained`.
+    """
+    import torch
+
+    source, base = inputs[role], inputs.get(f"{role}.base")
+    name = str(source.ref)
+    if base is not None:
+        model = causal_lm(base.path, str(base.ref), "float32", **options)
+        return fold(model, source.path, name).to(getattr(torch, dtype))
+    if is_adapter(source.path):
+        raise DataError(f"{name} is an adapter, and its base was not resolved: run it through a recipe")
+    return causal_lm(source.path, name, dtype, **options)
+
+
+def input_tokenizer(inputs: Mapping[str, Input], role: str) -> Any:
+    """The tokenizer of an input; an adapter without one has its base's. Raises DataError in one line."""
+    from transformers import AutoTokenizer
+
+    source = inputs[role]
+    if f"{role}.base" in inputs and not (source.path / "tokenizer_config.json").is_file():
+        source = inputs[f"{role}.base"]
+    try:
+        return AutoTokenizer.from_pretrained(str(source.path))
+    except Exception as error:  # tokenizers raises plain Exceptions
+        message = first_line(error).replace(str(source.path), str(source.ref))
+        raise DataError(f"{source.ref} has no tokenizer that can be loaded: {message}") from error
 
 
 def check_ids(ids: Iterable[int], embeddings: int, tokenizer: Any, source_name: str) -> None:

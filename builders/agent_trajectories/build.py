@@ -58,15 +58,15 @@ def build(config: TrajectoriesConfig, context: StepContext | None = None) -> Dat
         for part in parts_of(config.games, pools):
             played = _played(config, part, context, pools, starts)
             usable = _judge(config, part, seen)
-            kept = [identity for identity, row in zip(part.ids, played(), strict=True)
+            usable_ids = [identity for identity, row in zip(part.ids, played(), strict=True)
                     if list(rejections.convert(part.name, [row], usable))]  # fmt: skip
-            if not kept:
+            if not usable_ids:
                 raise DataError(
                     f"game {part.game}: none of {len(part.ids)} episodes of {part.split!r} can be used "
                     f"({reasons_of(rejections, part.name)}); "
                     + ("its seeds change nothing: drop test_seeds" if part.split == "test_seeds" else "drop the split")
                 )
-            tallies.append(_write(config, part, set(kept), played(), writers))
+            tallies.append(_write(config, part, set(usable_ids), played(), writers))
     report = context.report
     describe(report, __file__)
     report_games(report, tallies)
@@ -164,16 +164,16 @@ def _judge(config: TrajectoriesConfig, part: Part, seen: Seen) -> Callable[[Row]
 
 
 def _write(
-    config: TrajectoriesConfig, part: Part, kept: set[str], played: Iterable[Row], writers: dict[str, RowWriter]
+    config: TrajectoriesConfig, part: Part, usable_ids: set[str], played: Iterable[Row], writers: dict[str, RowWriter]
 ) -> Tally:
-    """Write the rows of the episodes that are kept."""
-    episodes = [one for identity, one in zip(part.ids, part.episodes, strict=True) if identity in kept]
+    """Write the rows of these episodes."""
+    episodes = [one for identity, one in zip(part.ids, part.episodes, strict=True) if identity in usable_ids]
     tally, split = Tally(part, part.panel(episodes)), part.split
     common = part.common(config.history, config.max_steps)
     common |= {"policy": "expert", "replayed": True, "panel": tally.panel}
     for identity, played_row in zip(part.ids, played, strict=True):
         tally.add(played_row)
-        if identity not in kept:
+        if identity not in usable_ids:
             continue
         row = trajectory_row(identity, played_row, common)
         tally.use(row, texts_differ=not played_row["same"])

@@ -22,7 +22,7 @@ from ...environments.text.interface import Episode, as_messages
 from ...environments.text.play import View, play
 from ...environments.text.registry import versions
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError, RowRejected, UsageError, first_line
+from ...hub_sync.errors import DataError, RowRejected, UsageError
 from ...hub_sync.json_columns import unstorable
 from ...hub_sync.text import utf8
 from ...inference.loading import window
@@ -233,32 +233,16 @@ class Player:
 def load_generator(config: RolloutsConfig, context: StepContext) -> Generator:
     """The model of the input `model`, ready to answer. Raises DataError or UsageError in one line."""
     import torch
-    from transformers import AutoTokenizer
 
     from ...inference import device, loading
     from ...inference.generation import Generator
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    source, base = context.inputs["model"], context.inputs.get("model.base")
-    name = str(source.ref)
-    if base is None:
-        if loading.is_adapter(source.path):
-            raise DataError(f"{name} is an adapter, and its base was not resolved: run it through a recipe")
-        model = loading.causal_lm(source.path, name, config.dtype)
-    else:  # folded in float32 and rounded once
-        model = loading.fold(loading.causal_lm(base.path, str(base.ref), "float32"), source.path, name)
-        model = model.to(getattr(torch, config.dtype))
-    own = base is None or (source.path / "tokenizer_config.json").is_file()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source.path if own or base is None else base.path))
-    except Exception as error:  # tokenizers raises plain Exceptions
-        message = first_line(error).replace(str(source.path), name)
-        raise DataError(f"{name} has no tokenizer that can be loaded: {message}") from error
-    model = model.eval().to(device.choose(config.device))
+    model = loading.input_model(context.inputs, "model", config.dtype).eval().to(device.choose(config.device))
     return Generator(
-        model, tokenizer, temperature=config.temperature, max_new_tokens=config.max_new_tokens, seed=config.seed,
-        source_name=name,
+        model, loading.input_tokenizer(context.inputs, "model"), temperature=config.temperature,
+        max_new_tokens=config.max_new_tokens, seed=config.seed, source_name=str(context.inputs["model"].ref),
     )  # fmt: skip
 
 

@@ -110,15 +110,15 @@ def step_rows(row: Row, played: Row, experts: Sequence[str | None]) -> Iterator[
     for i, expert in enumerate(experts):
         answers = played["answers"][i]
         admissible, shares = answers.get("admissible"), answers["distribution"]
-        # A distribution is told whole or not at all.
-        told = expert is not None and admissible is not None and set(shares) <= set(admissible)
+        # A distribution is whole or absent.
+        complete = expert is not None and admissible is not None and set(shares) <= set(admissible)
         yield {
             "traj_id": row["id"], "i": i, "env": row["env"], "task": row["task"], "seed": row["seed"],
             "prompt": as_messages(
                 row["instructions"], played["observations"][: i + 1], played["replies"][:i], row["history"]
             ),
             "action": played["actions"][i], "expert_action": expert, "admissible": admissible,
-            "expert_dist": [float(shares.get(action, 0)) for action in admissible] if told else None,
+            "expert_dist": [float(shares.get(action, 0)) for action in admissible] if complete else None,
             "state": answers["state"], "reward": row["rewards"][i], "return_to_go": sum(row["rewards"][i:]),
         }  # fmt: skip
 

@@ -46,7 +46,7 @@ def levels() -> dict[str, str]:
 
 
 class BabyOptions(Settings):
-    view: Literal["partial", "full"] = Field("partial", description="What is told: the 7 by 7 squares ahead, or all.")
+    view: Literal["partial", "full"] = Field("partial", description="Squares that are seen: the 7 by 7 ahead, or all.")
 
 
 class BabyAI(TextGame):

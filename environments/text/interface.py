@@ -30,6 +30,7 @@ from ...hub_sync.settings import Settings
 
 SPLITS = ("train", "dev", "test")
 LONGEST_ACTION = 400  # characters; what is longer is no action of any game
+_THOUGHT = re.compile(r"</(?:think|thinking|thought)>|\[/THINK\]", re.IGNORECASE)
 _LABEL = re.compile(r"(?:^|\n)[\s*#>]*action[\s*]*:", re.IGNORECASE)
 
 
@@ -59,8 +60,10 @@ def action_of(reply: str) -> str:
         >>> action_of('Thought: the door is north.\\nAction: "Move  north."')
         'Move north'
 
-    Without that label it is the first line that says anything; "" if there is none.
+    Without that label it is the first line that says anything; "" if there is none. A thought in tags, such as
+    `<think>`, comes before it.
     """
+    reply = _THOUGHT.split(reply)[-1]
     labels = list(_LABEL.finditer(reply))
     text = reply[labels[-1].end() :] if labels else reply
     line = next((line for line in text.splitlines() if line.strip()), "")

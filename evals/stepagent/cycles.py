@@ -43,6 +43,8 @@ def cycles(config: CyclesConfig, context: StepContext) -> None:
     names = config.order or sorted(n.removeprefix("cycle_") for n in context.inputs if n.startswith("cycle_"))
     if len(names) < 2:
         raise UsageError(f"step {context.step}: one cycle has no course: give two inputs cycle_NAME or more")
+    if unknown := [name for name in names if f"cycle_{name}" not in context.inputs]:
+        raise UsageError(f"step {context.step}: order names {unknown[0]!r}, and there is no input cycle_{unknown[0]}")
     sources = [context.inputs[f"cycle_{name}"] for name in names]
     summaries = [_tasks(source) for source in sources]
     shared = [task for task in summaries[0] if all(task in other for other in summaries)]
@@ -82,14 +84,18 @@ def _samples(source: Input, tasks: Sequence[str]) -> dict[str, dict[str, Row]]:
 
 def factors(before: Mapping[str, Row], after: Mapping[str, Row]) -> tuple[float | None, int]:
     """(factor by which a cycle multiplied log E - log pi, states that tell it) of two evaluations' samples by hash."""
-    tables: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+    experts, old, new = [], [], []
     for key, row in before.items():
         expert = json.loads(row["doc"])["expert"]
-        if key in after and sum(value > 0 for value in expert) > 1:
-            tables[0].append(expert)
-            for table, sample in zip(tables[1:], (row, after[key]), strict=True):
-                table.append([float(value) for value, _ in json.loads(sample["filtered_resps"])][: len(expert)])
-    return contraction(*tables), len(tables[0])
+        if key not in after or sum(value > 0 for value in expert) < 2:
+            continue
+        logps = [[value for value, _ in json.loads(one["filtered_resps"])][: len(expert)] for one in (row, after[key])]
+        if None in (*logps[0], *logps[1]):  # an action that the model gives no probability
+            continue
+        experts.append(expert)
+        old.append(logps[0])
+        new.append(logps[1])
+    return contraction(experts, old, new), len(experts)
 
 
 def _report(

@@ -23,23 +23,27 @@ from .episode import GameEpisode
 from .scorer import distribution_scores, episode_scores
 
 Row = dict[str, Any]
-DATA = TaskData("agent_trajectories")
+DATA = TaskData("agent_trajectories", repo="hubwright/games-expert", build="stepagent --only expert")
 
 
 def of_game(rows: datasets.Dataset, family: str) -> datasets.Dataset:
     """The rows of a family of games. Raises DataError if there are none."""
-    chosen = rows.filter(
-        lambda env: env.partition("/")[0] == family,
-        input_columns="env",
-        keep_in_memory=True,
-        load_from_cache_file=False,
-    )
-    if not len(chosen):
-        raise DataError(f"no row is of the game {family}; the data set has {', '.join(sorted(set(rows['env'])))}")
-    return chosen
+    envs = [str(env) for env in rows["env"]]
+    chosen = [number for number, env in enumerate(envs) if env.partition("/")[0] == family]
+    if not chosen:
+        raise DataError(f"no row is of the game {family}; the data set has {', '.join(sorted(set(envs)))}")
+    return rows.select(chosen)
 
 
-class GameTask(InteractiveTask):
+class _OfSplit(ScoredTask):
+    """A task whose split may be named by `metadata.split`, such as test_seeds."""
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **settings: Any) -> None:
+        self.config.test_split = str((self.config.metadata or {}).get("split") or self.config.test_split)
+        super().download(dataset_kwargs, **settings)
+
+
+class GameTask(_OfSplit, InteractiveTask):
     """The episodes of a game, for the model `interactive`."""
 
     PLAYER = GameEpisode
@@ -68,7 +72,7 @@ class GameTask(InteractiveTask):
         return episode_scores(results[0])
 
 
-class DistributionTask(ScoredTask):
+class DistributionTask(_OfSplit):
     """The states of a data set, each with the log-probability of every admissible action as the whole answer."""
 
     DATA = DATA

@@ -5,10 +5,9 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
-from transformers import AutoTokenizer
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import DataError, UsageError, did_you_mean, first_line
+from ...hub_sync.errors import UsageError, did_you_mean
 from ...inference import loading
 from . import loop as _loop
 from .config import ModelSettings, TrainingConfig
@@ -36,14 +35,7 @@ def load_tokenizer(config: TrainingConfig, context: StepContext) -> Any:
 
 def read_tokenizer(context: StepContext, role: str = "model") -> Any:
     """The tokenizer of an input; an adapter without one has its base's. Raises DataError in one line."""
-    source = context.inputs[role]
-    if f"{role}.base" in context.inputs and not (source.path / "tokenizer_config.json").is_file():
-        source = context.inputs[f"{role}.base"]
-    try:
-        return AutoTokenizer.from_pretrained(str(source.path))
-    except Exception as error:  # tokenizers raises plain Exceptions
-        message = first_line(error).replace(str(source.path), str(source.ref))
-        raise DataError(f"{source.ref} has no tokenizer that can be loaded: {message}") from error
+    return loading.input_tokenizer(context.inputs, role)
 
 
 def read_model(config: ModelSettings, context: StepContext, role: str = "model") -> Any:
@@ -52,18 +44,9 @@ def read_model(config: ModelSettings, context: StepContext, role: str = "model")
     from ..architectures import register
 
     register()
-    source_name, source = _loop.name(context, role), context.inputs[role]
-    base = context.inputs.get(f"{role}.base")
-    if base is None:
-        if loading.is_adapter(source.path):
-            raise DataError(f"{source_name} is an adapter, and its base was not resolved: run it through a recipe")
-        return loading.causal_lm(
-            source.path, source_name, config.dtype, attn_implementation=config.attn_implementation
-        )
-    # Folded in float32 and rounded once.
+    _loop.name(context, role)
     kernel = config.attn_implementation
-    model = loading.causal_lm(base.path, str(base.ref), "float32", attn_implementation=kernel)
-    return loading.fold(model, source.path, source_name).to(getattr(torch, config.dtype))
+    return loading.input_model(context.inputs, role, config.dtype, attn_implementation=kernel)
 
 
 def check_isolation(model: Any, source_name: str) -> None:

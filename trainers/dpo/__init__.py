@@ -5,7 +5,8 @@ With policy pi, reference pi_ref (the model as it came in), chosen y_w and rejec
     L = -log sigmoid( beta * [ log pi(y_w|x)/pi_ref(y_w|x) - log pi(y_l|x)/pi_ref(y_l|x) ] )
 
 With an input `reference` that model is pi_ref. It never changes, so its log-probabilities are computed once, before
-the X not a model's `attention_dropout`, which acts on the policy only; the models in use have none.
+the first step: the losses are the same and the reference model need not stay in memory. TRL switches dropout layers
+off for DPO, but not a model's `attention_dropout`, which acts on the policy only; the models in use have none.
 
 Data: `prompt`, `chosen`, `rejected` (+ `tools`), as text or turns. A prompt that the responses repeat is taken out of
 them; without a column `prompt` it is what the responses have in common.

@@ -65,6 +65,8 @@ class Pairs(rows.Encoder):
         self.config = cast(DPOConfig, reader.config)
         self.key = self.config.max_length, reader.form.others
         if reader.form.others:
+            if reader.plain:
+                raise UsageError("assistant_only_loss: the rows are text, which has no turns to tell apart: drop it")
             self.features = self.features | dict.fromkeys(MASKS, List(Value("int8")))
 
     def __call__(self, columns: dict[str, Any], account: rows.Account) -> dict[str, Any] | None:

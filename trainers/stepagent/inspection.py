@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from ...environments.text.interface import action_of
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from .._lib.config import ModelSettings
@@ -96,6 +97,8 @@ def read_steps(config: InspectConfig, context: StepContext) -> list[Row]:
         action = step["expert_action"]
         if not isinstance(action, str) or not action.strip():
             raise DataError(f"{source_name}: row {number}: expert_action is {action!r}; leave the row out")
+        if any(not isinstance(turn["content"], str) for turn in step["prompt"] or ()):
+            raise DataError(f"{source_name}: row {number}: a turn of the prompt is not text; leave the row out")
         if not step["prompt"] or step["prompt"][-1]["role"] == "assistant":
             raise DataError(f"{source_name}: row {number}: the prompt does not end with what the agent answers to")
     return steps
@@ -120,9 +123,15 @@ def pair(step: Mapping[str, Any], action: str, sample: Mapping[str, Any], cycle:
         "prompt": [{"role": turn["role"], "content": turn["content"]} for turn in step["prompt"]],
         "chosen": [{"role": "assistant", "content": action}],
         "rejected": [{"role": "assistant", "content": text}],
-        "tie": text == action.strip(), "valid": None if admissible is None else text in admissible,
+        "tie": text == action.strip(),
+        "valid": None if admissible is None else _named(text) in map(_named, admissible),
         "cut": sample["cut"], "agent_logp": sample["logp"],
     }  # fmt: skip
+
+
+def _named(reply: str) -> str:
+    """The action that a game reads in a reply, whatever its capital letters."""
+    return action_of(reply).lower()
 
 
 def _answers(

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SHARED_DATA
 from trainer_parts import context
 
 from hubwright.builders.agent_trajectories.importer import ImportConfig, build, react_turns, trajectory
 from hubwright.hub_sync.errors import DataError, RowRejected
 
-FIREACT = SHARED_DATA / "anchen1011/FireAct/data/finetune/gpt_format/hotpotqa.jsonl"
+FIREACT = "anchen1011/FireAct/data/finetune/gpt_format/hotpotqa.jsonl"
 CONFIG = ImportConfig(sources=({"source": "x"},), env="shop", license="mit")  # type: ignore[arg-type]
 
 
@@ -147,9 +146,10 @@ def test_task_is_in_one_split_alone(tmp_path: Path) -> None:
     assert sum(map(len, data["trajectories"].values())) == 60
 
 
-@pytest.mark.skipif(not FIREACT.is_file(), reason="FireAct is not here")
-def test_fireact_rows_are_all_used(tmp_path: Path) -> None:
-    sources = ({"source": str(FIREACT)},)
+def test_fireact_rows_are_all_used(tmp_path: Path, shared_data: Path) -> None:
+    if not (shared_data / FIREACT).is_file():
+        pytest.skip("FireAct is not here")
+    sources = ({"source": str(shared_data / FIREACT)},)
     step = context(tmp_path, {})
     data = build(ImportConfig(sources=sources, env="hotpotqa", license="mit"), step)  # type: ignore[arg-type]
     rows = data["trajectories"]["train"]

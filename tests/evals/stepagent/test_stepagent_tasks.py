@@ -153,6 +153,16 @@ def test_distribution_is_that_of_whole_answers(data: Path, tiny_model: Path) -> 
     assert sample["agreement"] in (0.0, 1.0) and json.loads(sample["doc"]["prompt"])
 
 
+def test_split_is_named_by_metadata(data: Path) -> None:
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    metadata = {"dataset": str(data), "split": "test_seeds"}
+    manager = TaskManager(include_path=str(tasks_dir() / "stepagent"), include_defaults=False, metadata=metadata)
+    with pytest.raises(DataError, match="test_seeds"):
+        lm_eval.simple_evaluate(InteractiveLM(Player(knows=False)), tasks=["stepagent_taxi"], task_manager=manager)
+
+
 def test_data_set_without_the_game_is_refused(data: Path) -> None:
     with pytest.raises(DataError, match="no row is of the game cliff_walking; the data set has frozen_lake, taxi"):
         evaluate(InteractiveLM(Player(knows=False)), ["stepagent_cliff_walking"], data)
@@ -198,3 +208,5 @@ def test_course_of_two_evaluations_has_curves_factors_and_episodes(
     one = StepContext("course", tmp_path / "work", tmp_path / "out", {"cycle_start": inputs["cycle_start"]})
     with pytest.raises(UsageError, match="two inputs"):
         cycles(CyclesConfig(), one)
+    with pytest.raises(UsageError, match="order names 'two', and there is no input cycle_two"):
+        cycles(CyclesConfig(order=["start", "two"]), step)

@@ -125,3 +125,14 @@ def test_turns_of_others_within_responses_are_left_out_of_the_loss(tmp_path: Pat
     wanted = np.log1p(np.exp(-0.3 * (margins[0] - margins[1])))
     assert two.report.metrics["train_loss_last"] == pytest.approx(wanted, abs=2e-3)
     assert abs(wanted - np.log(2)) > 0.05
+
+
+def test_plain_text_with_assistant_only_loss_is_refused(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    from datasets import Dataset
+
+    data = tmp_path / "data"
+    data.mkdir()
+    Dataset.from_list([{"prompt": "a", "chosen": " b", "rejected": " c"}] * 4).to_parquet(str(data / "train.parquet"))
+    step = context(tmp_path, inputs | {"dataset": data})
+    with pytest.raises(UsageError, match="assistant_only_loss: the rows are text"):
+        dpo.train(dpo.DPOConfig(**QUICK, assistant_only_loss=True), step)

@@ -17,8 +17,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
         {"lora": {"r": 4, "dropout": 0.1}, "gradient_accumulation_steps": 2, "length_normalised": False},
     ),
 }
-QUICK_CASES = ["full-three_times", "full-before_the_first_checkpoint", "lora-half_an_optimizer"]
-SLOW_CASES = [f"{setting}-{kill}" for setting in SETTINGS for kill in KILLS if f"{setting}-{kill}" not in QUICK_CASES]
+CASES = [f"{setting}-{kill}" for setting in SETTINGS for kill in KILLS]
 
 
 def run(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
@@ -27,22 +26,11 @@ def run(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    return run(tmp_path_factory.mktemp("quick"), QUICK_CASES)
-
-
-@pytest.fixture(scope="module")
-def slow(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    return run(tmp_path_factory.mktemp("slow"), SLOW_CASES)
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    return run(tmp_path_factory.mktemp("runs"), CASES)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", QUICK_CASES)
-def test_final_weights_are_those_of_an_uninterrupted_run(quick: dict[str, dict[str, Any]], name: str) -> None:
-    check(quick[name], quick[name.split("-")[0] + "-whole"])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SLOW_CASES)
-def test_at_every_other_point_too(slow: dict[str, dict[str, Any]], name: str) -> None:
-    check(slow[name], slow[name.split("-")[0] + "-whole"])
+@pytest.mark.parametrize("name", CASES)
+def test_final_weights_are_those_of_an_uninterrupted_run(runs: dict[str, dict[str, Any]], name: str) -> None:
+    check(runs[name], runs[name.split("-")[0] + "-whole"])

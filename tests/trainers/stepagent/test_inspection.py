@@ -121,6 +121,10 @@ def test_pair_of_equal_actions_is_a_tie_and_unlisted_actions_are_not_valid() -> 
     assert row["tie"] and row["valid"] and row["cycle"] == 3
     assert pair(step_of(0), "north", sample | {"text": "fly"}, 1)["valid"] is False
     assert pair(step_of(0, admissible=None), "north", sample, 1)["valid"] is None
+    for text in ("North.", "<think>It is cold.</think>\nnorth", "Thought: cold.\nAction: north"):
+        other = pair(step_of(0), "north", sample | {"text": text}, 1)
+        assert other["valid"] and not other["tie"]
+    assert pair(step_of(0), "north", sample | {"text": "<think>north"}, 1)["valid"] is False
 
 
 @pytest.mark.parametrize(
@@ -132,6 +136,7 @@ def test_pair_of_equal_actions_is_a_tie_and_unlisted_actions_are_not_valid() -> 
         ([step_of(0, prompt=[{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}])],
          "row 0: the prompt does not end"),
         ([step_of(0, prompt=[])], "row 0: the prompt does not end"),
+        ([step_of(0), step_of(1, prompt=[{"role": "user", "content": None}])], "row 1: a turn of the prompt is not text"),
     ],
 )  # fmt: skip
 def test_unusable_steps_are_refused_by_row(

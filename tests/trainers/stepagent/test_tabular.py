@@ -146,3 +146,19 @@ def test_both_reflections_have_the_same_update(taxi: tuple[np.ndarray, np.ndarra
     expert, start = tabular.soft_optimal(moves, rewards, 0.95, 1.0), np.full((500, 6), 1 / 6)
     inverse = tabular.adversarial(expert, start, moves, first, 0.95, 2, 3.0, teacher_forced=True)[2]
     assert inverse == pytest.approx(tabular.cycles(expert, start, 3.0, 2)[2], abs=1e-9)
+
+
+PAGE = {  # docs/papers/stepagent.md
+    0.1: ([0.409, 5.95, 172], [0.409, 0.143, 0.060, 0.030, 0.018]),
+    0.5: ([0.409, 0.250, 0.409, 0.250, 0.409], [0.409, 0.162, 0.070, 0.035, 0.021]),
+    0.6: ([0.409, 0.120, 0.071, 0.026, 0.013], [0.409, 0.167, 0.073, 0.037, 0.021]),
+    2.0: ([0.409, 0.092, 0.022, 0.005, 0.001], [0.409, 0.220, 0.117, 0.064, 0.037]),
+    5.0: ([0.409, 0.252, 0.156, 0.097, 0.060], [0.409, 0.285, 0.196, 0.134, 0.092]),
+}
+
+
+@pytest.mark.parametrize("beta", PAGE)
+def test_divergences_of_the_papers_page_are_computed(beta: float) -> None:
+    optimal, few = PAGE[beta]
+    assert divergences(beta, len(optimal) - 1) == pytest.approx(optimal, rel=2e-3, abs=6e-4)
+    assert divergences(beta, len(few) - 1, steps=5) == pytest.approx(few, abs=6e-4)
