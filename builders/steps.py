@@ -89,6 +89,7 @@ STEPS: dict[str, StepSpec] = {
         "agent_trajectories.build:TrajectoriesConfig",
         "an expert's episodes of text games, replayed: trajectories, their steps, and one training row per step",
         extra="games",
+        version=2,
     ),
     "agent_rollouts": _builder(
         "agent_trajectories.rollouts:RolloutsConfig",
@@ -96,10 +97,12 @@ STEPS: dict[str, StepSpec] = {
         inputs={"model": Role("model", folds=True), "dataset": DATA},
         extra="train",
         loads_models=True,
+        version=2,
     ),
     "agent_trajectories_import": _builder(
         "agent_trajectories.importer:ImportConfig",
         "agents' trajectories in FireAct's, ETO's and AgentGym's files as rows of agent_trajectories",
+        version=2,
     ),
     "call_graphs": _builder(
         "call_graphs:CallGraphsConfig",

@@ -159,11 +159,12 @@ def _trajectory(record: Any, config: ImportConfig) -> Row:
     rewards = [None] * len(actions) if score is None else [0.0] * (len(actions) - 1) + [score]
     return {
         "id": digest, "env": config.env, "task": task, "seed": None, "env_version": None, "options": None,
-        "policy": config.policy, "history": None, "max_steps": None,
+        "policy": config.policy, "temperature": None, "history": None, "max_steps": None,
         "instructions": "\n\n".join(turn["content"] for turn in turns[: start - 1] if turn.get("weight") != 0),
         "messages": turns, "actions": actions, "rewards": rewards, "valid": None,
         "states": [turn["content"] for turn in turns[start - 1 :: 2]][: len(actions)], "score": score,
         "success": None if score is None else score >= 1, "end": None, "replayed": False, "panel": None,
+        "cut": None,
     }  # fmt: skip
 
 

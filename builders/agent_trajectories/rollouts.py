@@ -178,6 +178,7 @@ class Player:
     def __init__(self, config: RolloutsConfig, context: StepContext) -> None:
         self._config, self._context = config, context
         self._generator: Generator | None = None
+        self._cut: dict[tuple[Episode, int], bool] = {}  # by the number of the reply
         self.seconds, self.tokens = 0.0, 0
 
     def samples_of(self, part: Part) -> list[Sampled]:
@@ -195,7 +196,9 @@ class Player:
         def play_some(some: Sequence[Sampled], shard: str) -> list[Row]:
             pool = pools.get(part.game, part.parameters)
             policy = self._policy(part.instructions, plan.history, shard)
-            return [asdict(one) for one in play(pool, some, policy, config.batch_size, asked_of(part), plan.max_steps)]
+            played = play(pool, some, policy, config.batch_size, asked_of(part), plan.max_steps)
+            return [asdict(one) | {"cut": [self._cut[one.episode, n] for n in range(len(one.actions))]}
+                    for one in played]  # fmt: skip
 
         size = config.batch_size * BATCHES
         return in_shards(part, self.samples_of(part), identity, self._context.workdir / "episodes", size, play_some)
@@ -219,6 +222,7 @@ class Player:
                 self.tokens += sum(sample.tokens for sample in samples)
                 for n, sample in zip(fitting, samples, strict=True):
                     replies[n] = sample.text
+                    self._cut[views[n].episode, len(views[n].replies)] = sample.cut
             calls += 1
             return replies
 
@@ -262,7 +266,9 @@ def _write(
 ) -> None:  # fmt: skip
     """Write the rows of a part's episodes."""
     split, learnt = part.split, set[bytes]()
-    common = part.common(plan.history, plan.max_steps) | {"policy": policy, "replayed": False, "panel": tally.panel}
+    common = part.common(plan.history, plan.max_steps) | {
+        "policy": policy, "temperature": config.temperature, "replayed": False, "panel": tally.panel,
+    }  # fmt: skip
     ids = {(one.task, one.seed): identity for one, identity in zip(part.episodes, part.ids, strict=True)}
     for row_played in played:
         one = row_played["episode"]

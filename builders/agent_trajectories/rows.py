@@ -31,7 +31,7 @@ def features(config: str) -> Features:
             "id": text, **episode, "env_version": text, "options": text, "policy": text, "history": number,
             "max_steps": number, "instructions": text, "messages": weighted, "actions": List(text),
             "rewards": List(real), "valid": List(yes), "states": List(text), "score": real, "success": yes,
-            "end": text, "replayed": yes, "panel": text,
+            "end": text, "replayed": yes, "panel": text, "cut": List(yes), "temperature": real,
         },
         "steps": {
             "traj_id": text, "i": number, **episode, "prompt": turns, "action": text, "expert_action": text,
@@ -87,13 +87,15 @@ def trajectory_row(identity: str, played: Row, common: Mapping[str, Any]) -> Row
     """The row of an episode.
 
     Args:
-        played: a `Trajectory` as a mapping.
-        common: env_version, options, policy, history, max_steps, instructions, replayed and panel.
+        played: a `Trajectory` as a mapping; a model's with `cut`: replies that ended for want of tokens.
+        common: env_version, options, policy, history, max_steps, instructions, replayed and panel; a model's with
+            the `temperature` of its replies.
     """
     episode, count = played["episode"], len(played["actions"])
     turns = messages_of(common["instructions"], played)
     return {
-        "id": identity, "env": episode["game"], "task": episode["task"], "seed": episode["seed"], **common,
+        "id": identity, "env": episode["game"], "task": episode["task"], "seed": episode["seed"],
+        "temperature": None, **common, "cut": played.get("cut"),
         "messages": [turn | {"weight": None} for turn in turns], "actions": played["actions"],
         "rewards": played["rewards"], "valid": played["valid"],
         "states": [answers["state"] for answers in played["answers"][:count]],

@@ -19,7 +19,7 @@ from .advantages import Values, advantages
 from .gigpo import GiGPOConfig
 
 COLUMNS = ("env", "task", "seed", "policy", "messages", "rewards", "states")
-OPTIONAL = ("id", "options", "instructions", "history", "cut")
+OPTIONAL = ("id", "options", "instructions", "history", "cut", "temperature")
 TURNS = List({"role": Value("string"), "content": Value("string")})
 STEPS = Features({"prompt": TURNS, "completion": TURNS, "advantage": Value("float64"), "cut": Value("bool")})
 SIZES = {"1": (1, 1), "2 to 4": (2, 4), "5 to 16": (5, 16), "17 or more": (17, math.inf)}  # as the card shows them
@@ -49,7 +49,7 @@ def steps_of(split: Dataset, role: str, config: GiGPOConfig, context: StepContex
     states: list[list[bytes]] = []
     ids: dict[str, int] = {}
     for number, row in enumerate(split):
-        message = defect(row, None if config.allow_off_policy else policy)
+        message = defect(row, None if config.allow_off_policy else policy, config.temperature)
         if not message and row.get("id") is not None and ids.setdefault(row["id"], number) != number:
             message = f"id {row['id']!r} is that of row {ids[row['id']]} as well: leave one of them out"
         if message:
@@ -89,15 +89,21 @@ def steps_of(split: Dataset, role: str, config: GiGPOConfig, context: StepContex
     )  # fmt: skip
 
 
-def defect(row: Row, policy: str | None) -> str | None:
+def defect(row: Row, policy: str | None, temperature: float) -> str | None:
     """Why an episode cannot be used, with the remedy; None if it can.
 
     Args:
         policy: the only one whose episodes are accepted; None: any.
+        temperature: at which it must have been played, where the row tells.
     """
     rebuild = "build the data set with agent_rollouts"
     if policy is not None and row["policy"] != policy:
         return f"played by {row['policy']}, not by {policy}: play new episodes with it, or set allow_off_policy: true"
+    if row.get("temperature") not in (None, temperature):
+        return (
+            f"played at temperature {row['temperature']:g}, and the setting temperature is {temperature:g}: make them "
+            "equal, and play above 0"
+        )
     if empty := next((name for name in ("env", "task", "seed") if row[name] is None), None):
         return f"{empty} is null, so that its group is not known: {rebuild}"
     for name, fits, kind in (

@@ -74,6 +74,9 @@ def test_rollouts_have_the_experts_action_in_the_models_own_states(tmp_path: Pat
     assert len(rows) == 12 and len(steps) == 36 and "sft" not in data and "pairs" not in data
     assert {row["end"] for row in rows} == {"max_steps"} and not any(row["replayed"] for row in rows)
     assert rows[0]["policy"].startswith("org/model@") and not any(row["success"] for row in rows)
+    # A model that knows no end of turn uses up its tokens, and each reply is told to be cut.
+    assert {row["temperature"] for row in rows} == {1.0}
+    assert all(len(row["cut"]) == len(row["actions"]) for row in rows) and any(any(row["cut"]) for row in rows)
     game = open_game("frozen_lake")
     for one in steps[:6]:
         row = next(row for row in rows if row["id"] == one["traj_id"])

@@ -131,6 +131,13 @@ def test_end_of_turn_of_a_cut_reply_is_not_learnt(tmp_path: Path, model: Path) -
     assert step.report.counts["train_rows_cut_while_played"] == 4
 
 
+def test_episodes_played_at_another_temperature_are_refused(tmp_path: Path, model: Path) -> None:
+    rows = [row | {"temperature": 0.7} for row in bandits()]
+    with pytest.raises(DataError, match=r"row 0 of the train split: played at temperature 0\.7, and the setting"):
+        run(tmp_path, model, rows)
+    run(tmp_path / "equal", model, rows, temperature=0.7)
+
+
 def test_log_probabilities_of_the_start_are_read_again_after_a_kill(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
