@@ -57,7 +57,7 @@ def world() -> tuple[list[str], list[str], np.ndarray]:
     return [game.describe(engine, state) for state in states], list(game.actions), expert[states]
 
 
-def save_model(folder: Path, texts: list[str], actions: list[str], seed: int) -> None:
+def save_model(folder: Path, texts: list[str], actions: list[str], seed: int, positions: int = 128) -> None:
     """A Llama of two layers, 64 wide, with a tokenizer of whole words."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -76,7 +76,7 @@ def save_model(folder: Path, texts: list[str], actions: list[str], seed: int) ->
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(names), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        max_position_embeddings=128, eos_token_id=3, bos_token_id=None, pad_token_id=0, initializer_range=0.1,
+        max_position_embeddings=positions, eos_token_id=3, bos_token_id=None, pad_token_id=0, initializer_range=0.1,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
