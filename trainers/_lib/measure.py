@@ -17,7 +17,7 @@ def token_sums(trainer: Any, rows: Any, model: Any = None) -> tuple[float, int, 
     need.
 
     Args:
-        trainer: its `data_collator` makes batches with `labels`, or with `shift_labels` that are aligned with the logits.
+        trainer: its `data_collator` makes batches with `labels`, or `shift_labels` that are aligned with the logits.
         rows: as the collator takes them, by number.
         model: on the trainer's device; None: the trainer's own.
     """

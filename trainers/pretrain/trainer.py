@@ -167,7 +167,7 @@ def fit(
     new_config = check(config, context)
     source_name = _loop.name(context, "dataset")
     splits = trainer_class.load_splits(config, context)
-    scored = [data.check_columns(split, source_name) for split in splits.values()][0]
+    scored, *_ = [data.check_columns(split, source_name) for split in splits.values()]
     columns = ["text", "targets"] if scored else ["text"]
     splits = {role: split.select_columns(columns) for role, split in splits.items()}
     packing = not scored if config.packing is None else config.packing
