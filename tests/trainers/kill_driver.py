@@ -44,6 +44,12 @@ def find_method(name: str) -> tuple[Callable, type, type]:
             importlib.import_module("hubwright.trainers.maet.trainer")
             return extract.extract, ExtractConfig, transformers.Trainer
         return pretrain.train, pretrain.PretrainConfig, transformers.Trainer
+    if name == "domains":
+        versatune = importlib.import_module("hubwright.trainers.versatune")
+        importlib.import_module("hubwright.trainers.versatune.trainer")
+        importlib.import_module("trl.data_utils")
+        architectures.register()
+        return versatune.pretrain, versatune.VersatunePretrainConfig, transformers.Trainer
     import trl
 
     if name in ("discriminator", "inverse"):

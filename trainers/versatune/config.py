@@ -14,7 +14,7 @@ from ..sft import SFTConfig
 # What each strategy takes, with its value for null. The paper's values are not known to us: all of them are ours.
 OPTIONS: dict[str, dict[str, Any]] = {
     "static": {},
-    "versatune": {"sigma": 0.5, "floor": 0.01, "smoothing": 0.0},
+    "versatune": {"sigma": 0.5, "delta": 0.05, "floor": 0.01, "smoothing": 0.0},
     "exponentiated": {"floor": 0.01, "smoothing": 0.0, "eta": 1.0},
     "doremi": {"floor": 0.01, "smoothing": 1e-3, "eta": 1.0, "normaliser": "domain"},
     "odm": {"decay": 0.5},

@@ -61,10 +61,11 @@ def publish(trainer: Any) -> None:
     table = []
     for number, (name, size) in enumerate(trainer.sampler.sizes.items()):
         share, token_share = float(rows[number] / rows.sum()), float(tokens[number] / tokens.sum())
+        passes = float(rows[number] / size)
         report.metrics |= {f"share_of_samples_{name}": share, f"share_of_tokens_{name}": token_share}
         reference = trainer.reference[number]
         table.append([
-            name, size, first["weights"][number], last["weights"][number], share, token_share, float(rows[number] / size),
+            name, size, first["weights"][number], last["weights"][number], share, token_share, passes,
             first["losses"][number], report.metrics[f"held_out_loss_{name}"],
             None if math.isnan(reference) else float(reference),
         ])  # fmt: skip
@@ -87,9 +88,11 @@ def publish(trainer: Any) -> None:
 def _procedure(trainer: Any) -> str:
     config = trainer.config
     options = {name: config.option(name) for name in OPTIONS[config.strategy]}
-    if config.target is not None:
+    if config.target is None:
+        options.pop("delta", None)
+    else:
         epsilon = "the target's own potential" if config.epsilon is None else config.epsilon
-        options |= {"target": config.target, "delta": config.delta or 0.05, "epsilon": epsilon}
+        options |= {"target": config.target, "epsilon": epsilon}
     settings = ", ".join(f"{name} {value}" for name, value in options.items())
     body = (
         f"Strategy `{config.strategy}`{f' ({settings}; values that were chosen here)' if settings else ''}. "

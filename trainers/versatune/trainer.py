@@ -55,7 +55,7 @@ def decide(
     if config.strategy == "versatune":
         gamma, sigma = np.nan_to_num(potential(losses, reference)), config.option("sigma")
         if config.target is not None:
-            grows = {"delta": 0.05 if config.delta is None else config.delta, "epsilon": config.epsilon}
+            grows = {"delta": config.option("delta"), "epsilon": config.epsilon}
             phi = forgetting(losses, before)
             chosen = expansion(weights, names.index(config.target), gamma, phi, sigma=sigma, **grows, **bounds)
             return chosen, estimates
@@ -173,8 +173,8 @@ class DomainMixin:
         every, steps = self.config.update_every, cast(Any, self).state.max_steps
         if self.config.strategy != "static" and every + self._ahead >= steps:
             raise UsageError(
-                f"update_every {every}: the training has {steps} steps, so that no update would act: set it to "
-                f"{max(1, steps // 4)}, or use strategy static"
+                f"update_every {every}: the training has {steps} steps, so no update would act: lower it to "
+                f"{max(1, steps // 4)}, or take strategy static"
             )
         self.reference = references.measure_all(self, self.config, self.context, self.domains)
         losses = self.losses()

@@ -182,7 +182,7 @@ def exponentiated(weights: Array, scores: Array, eta: float = 1.0) -> Array:
     >>> exponentiated(np.array([0.5, 0.5]), np.array([np.log(3), 0.0])).round(3).tolist()
     [0.75, 0.25]
     """
-    raised = np.where(weights > 0, weights * np.exp(eta * (scores - scores[weights > 0].max())), 0.0)
+    raised = weights * np.exp(eta * np.minimum(scores - scores[weights > 0].max(), 0.0))
     return raised / raised.sum()
 
 
