@@ -5,7 +5,7 @@
 Each curve is the train loss of a 1 B model on one domain alone. The loss of a domain after epoch t is the mean over
 epoch t of its own run, as if every domain had been trained for t epochs. An epoch is the rows of the set by 512, the
 batch of the authors' script: three curves are 100 epochs long, that of finance 26. References: the authors' procedure,
-the lowest mean of an epoch, and the mean of epoch 10, since the lowest is that of a model that knows its rows by heart.
+the lowest mean of an epoch, and the mean of epoch 10, since the lowest is a model's that knows its rows by heart.
 """
 
 from __future__ import annotations

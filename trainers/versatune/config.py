@@ -32,7 +32,7 @@ class DomainSettings(BaseTrainingConfig):
         None, description="Weights by domain at the start, divided by their sum; null: those of mixture.json."
     )
     weigh_by: Literal["samples", "tokens"] = Field(
-        "samples", description="Weights are shares of the rows drawn (the paper's), or of their tokens."
+        "samples", description="Weights are shares of the rows drawn (as in the authors' code), or of their tokens."
     )
     strategy: Literal["static", "versatune", "exponentiated", "doremi", "odm"] = Field(
         "versatune",

@@ -11,7 +11,8 @@ With weights P_j (k domains, sum 1), held-out losses l_j of the model and l_ref_
     odm              R_j <- a R_j + (1 - a) l_j;  P_j <- (1 - k eps_t) softmax(eps_(t-1) R)_j + eps_t
 
 Arrays are float64 of shape (k,), all in one order of the domains. A domain of weight 0 keeps it under every rule.
-Our choices: sigma 0.5, delta 0.05, epsilon = gamma_e, and the floor, none of which the paper's text confirms to us.
+gamma and phi are read in the paper's figure; the product with 1 + sigma gamma and the expansion are recalled. Our
+choices: sigma 0.5, delta 0.05, epsilon = gamma_e, and the floor.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -115,7 +116,7 @@ def bounded(
 
 
 def multiplicative(weights: Array, gamma: Array, sigma: float = 0.5) -> Array:
-    """The paper's rule: each weight times 1 + sigma gamma, over their sum.
+    """The paper's rule, as recalled: each weight times 1 + sigma gamma, over their sum.
 
     >>> multiplicative(np.array([0.5, 0.5]), np.array([1.0, 0.0])).tolist()
     [0.6, 0.4]
@@ -128,7 +129,7 @@ def expansion(
     weights: Array, target: int, gamma: Array, phi: Array, *, sigma: float = 0.5, delta: float = 0.05,
     epsilon: float | None = None, floor: float = 0.0, smoothing: float = 0.0,
 ) -> Array:  # fmt: skip
-    """The paper's rule for a target domain: its weight grows by a stride while the others forget little.
+    """The paper's rule for a target domain, as recalled: its weight grows by a stride while the others forget little.
 
     >>> even, none = np.array([0.4, 0.3, 0.3]), np.zeros(3)
     >>> expansion(even, 0, np.array([0.2, 0.0, 0.0]), none).round(3).tolist()
