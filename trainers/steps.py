@@ -76,6 +76,20 @@ STEPS: dict[str, StepSpec] = {
             **REFERENCES,
         },
     ),
+    "versatune_sweep": StepSpec(
+        "builder",
+        "hubwright.trainers.versatune.sweep:SweepConfig",
+        "hubwright.trainers.versatune.sweep:sweep",
+        "dataset",
+        "VersaTune: small models trained on random mixtures of the domains, as a table of weights and losses",
+        inputs={
+            "dataset": DATASET,
+            "model": Role("model", optional=True, folds=True),
+            "tokenizer": Role("model", optional=True),
+        },
+        extra="train",
+        loads_models=True,
+    ),
     "versatune_sft": _trainer(
         "versatune.config:VersatuneSFTConfig",
         "sft",

@@ -246,8 +246,9 @@ def _describe(trainer: PretrainTrainer, config: PretrainConfig, context: StepCon
         if key in final:
             report.metrics[key] = final[key]
     if trainer.stream is None and trainer.data_collator.width:
-        tokens = pc.sum(pc.list_flatten(trainer.train_dataset.data.column("seq_lengths"))).as_py()
-        report.metrics["share_of_padding"] = 1 - tokens / (len(trainer.train_dataset) * config.max_length)
+        rows: Any = trainer.train_dataset
+        tokens = pc.sum(pc.list_flatten(rows.data.column("seq_lengths"))).as_py()
+        report.metrics["share_of_padding"] = 1 - tokens / (len(rows) * config.max_length)
     report.tables.append(architecture_table(net, config))
     architectures.describe(net, report)
     size = sum(p.numel() for p in net.parameters())

@@ -13,7 +13,7 @@ from ...hub_sync.errors import DataError, UsageError, did_you_mean, first_line
 from .._lib import loop
 from . import references
 from .config import DomainSettings
-from .updates import Array, check_weights
+from .updates import Array, bounded, check_weights
 
 MIXTURE = "mixture.json"
 TRAIN, HELD_OUT = "train_", "eval_"  # roles of a domain's splits
@@ -39,13 +39,24 @@ def choose(config: DomainSettings, context: StepContext) -> tuple[list[str], Arr
     chosen = sorted(set(config.domains)) or known
     if config.target is not None and config.target not in chosen:
         raise UsageError(f"target: there is no domain {config.target!r}{did_you_mean(config.target, chosen)}")
+    weights = _weights(config, chosen, mixture, source_name)
+    if config.target is not None and not 0 < weights[chosen.index(config.target)] < 1:
+        raise UsageError(
+            f"target: {config.target} has weight {weights[chosen.index(config.target)]:g} at the start: give it and "
+            "another domain a weight above 0"
+        )
+    bounded(weights, config.option("floor") or 0.0)
+    return chosen, weights
+
+
+def _weights(config: DomainSettings, chosen: Sequence[str], mixture: Mapping[str, Any], source_name: str) -> Array:
     if config.weights is not None:
-        return chosen, check_weights(config.weights, chosen)
+        return check_weights(config.weights, chosen)
     if "weights" not in mixture:
         raise UsageError(f"{source_name} has no {MIXTURE} with weights: set weights for {', '.join(chosen)}")
     weights = mixture["weights"]
     kept = {name: weights[name] for name in chosen if name in weights} if config.domains else weights
-    return chosen, check_weights(kept, chosen, f"{source_name}, {MIXTURE}, weights")
+    return check_weights(kept, chosen, f"{source_name}, {MIXTURE}, weights")
 
 
 def load_splits(config: DomainSettings, context: StepContext) -> dict[str, Any]:

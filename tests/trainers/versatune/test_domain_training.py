@@ -182,6 +182,8 @@ def test_conversations_are_drawn_by_domain(tmp_path: Path, packing: bool) -> Non
         ({"weights": {"code": 1}}, "weights: no weight for law, other"),
         ({"weights": {"code": float("nan"), "law": 1, "other": 1}}, "weights: code is nan"),
         ({"target": "medicine"}, "target: there is no domain 'medicine'; known: code, law, other"),
+        ({"target": "law", "weights": {"code": 1, "law": 0, "other": 1}}, "target: law has weight 0 at the start: give it"),
+        ({"target": "law", "weights": {"code": 0, "law": 1, "other": 0}}, "target: law has weight 1 at the start: give it"),
         ({"reference_losses": {"code": 1.0}}, "law, other has none: set reference_losses, or give the input `reference`"),
         ({"reference_losses": REFERENCES | {"lo": 1.0}}, "reference losses: there is no domain 'lo'"),
         ({"reference_losses": REFERENCES | {"law": 0.0}}, "held-out loss of domain law is 0 in reference_losses"),
