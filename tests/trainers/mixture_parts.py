@@ -46,7 +46,7 @@ def save_mixture(folder: Path, make: Any = texts, rows: int = 40, **more: Any) -
             Dataset.from_list(make(domain, count, int(split != "train"))).to_parquet(str(path))
         files = [{"split": split, "path": f"{domain}/{split}-*.parquet"} for split in ("train", "held_out")]
         configs.append({"config_name": domain, "data_files": files})
-    (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': configs})}---\n")
+    (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'license': 'mit', 'configs': configs})}---\n")
     mixture = {"form": "text", "domains": list(DOMAINS), "weights": {"code": 0.5, "law": 0.3, "other": 0.2}} | more
     (folder / "mixture.json").write_text(json.dumps(mixture))
     return folder

@@ -72,7 +72,8 @@ def publish(trainer: Any) -> None:
     most = max(
         (weight, name) for record in trainer.history for weight, name in zip(record["weights"], names, strict=True)
     )
-    report.metrics |= {"updates": last["update"], "highest_weight": most[0]}
+    entropy = -sum(weight * math.log(weight) for weight in last["weights"] if weight)
+    report.metrics |= {"updates": last["update"], "highest_weight": most[0], "effective_domains": math.exp(entropy)}
     columns = [
         "domain", "rows", "weight at the start", "at the end", "share of samples", "share of tokens", "passes",
         "held-out loss at the start", "at the end", "reference",

@@ -219,7 +219,8 @@ class DomainMixin:
         logs |= {f"forgetting_{name}": phi for name, phi in zip(self.domains, records[0]["forgetting"], strict=True)}
         self._log(logs)
         name, most = max(weights.items(), key=lambda item: item[1])
-        if most > ALARM and len(weights) > 1 and me.accelerator.is_main_process:
+        told = len(self.history) > 1 and max(self.history[-2]["weights"]) > ALARM
+        if most > ALARM and not told and len(weights) > 1 and me.accelerator.is_main_process:
             loop.logger.warning(
                 "domain %s has weight %.3f from step %d on, more than %s: the run is close to training on it alone",
                 name, most, records[0]["from_step"], ALARM,

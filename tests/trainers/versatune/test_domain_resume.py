@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from kill_parts import KILLS, cases_of, check, drive
-from mixture_parts import QUICK_MIX, pretrained, save_mixture
+from mixture_parts import QUICK_MIX, conversations, pretrained, save_mixture
 from pretrain_parts import ARCHITECTURE, TINY
+from trainer_parts import make_model
 
 # Dropout, so that the random state must come back too; epochs of 5 steps, so that a resume falls into the second.
 SETTINGS: dict[str, Any] = {
@@ -93,3 +94,14 @@ def test_two_processes_draw_and_weigh_as_one(mixture: Path, tmp_path: Path, stra
     assert shares[0] == pytest.approx(shares[1])
     for (_, a), (_, b) in zip(*(step.report.curves[0]["series"]["train"] for step in steps), strict=True):
         assert a == pytest.approx(b, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_kills_while_conversations_are_learnt_change_nothing(tmp_path: Path) -> None:
+    data = save_mixture(tmp_path / "data", conversations, rows=6, form="messages")
+    inputs = {"dataset": str(data), "model": str(make_model(tmp_path / "model"))}
+    extra = QUICK_MIX | {"save_steps": 2, "packing": True, "max_length": 128, "chat_template": "chatml_tools"}
+    kills = ["half_an_optimizer", "three_times", "sigterm", "while_publishing"]
+    results = drive(tmp_path, inputs, cases_of([f"x-{kill}" for kill in kills], {"x": ("domains_sft", extra)}))
+    for kill in kills:
+        check(results[f"x-{kill}"], results["x-whole"])
