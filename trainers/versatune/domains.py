@@ -112,8 +112,9 @@ def _mixture(context: StepContext, source_name: str) -> dict[str, Any]:
         return {}
     try:
         mixture = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(mixture, dict) or not isinstance(mixture.get("weights", {}), dict):
-            raise ValueError("it is not an object with `domains` and `weights`")
+        forms = {"domains": list, "weights": dict}
+        if not isinstance(mixture, dict) or not all(isinstance(mixture.get(k, f()), f) for k, f in forms.items()):
+            raise ValueError("it is not an object with a list `domains` and an object `weights`")
     except ValueError as error:
         raise DataError(f"{source_name}: {MIXTURE} cannot be read: {first_line(error)}") from error
     return mixture

@@ -176,7 +176,9 @@ class DomainMixin:
                 f"update_every {every}: the training has {steps} steps, so no update would act: lower it to "
                 f"{max(1, steps // 4)}, or take strategy static"
             )
+        start = time.perf_counter()
         self.reference = references.measure_all(self, self.config, self.context, self.domains)
+        cast(Any, self)._spent += time.perf_counter() - start
         losses = self.losses()
         nothing = np.zeros(len(self.domains))
         self._share(self._record(0, (0, 0), self._start, losses, losses, nothing))

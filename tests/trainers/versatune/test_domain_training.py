@@ -229,6 +229,7 @@ def test_settings_that_do_nothing_are_refused(kind: Any, settings: dict[str, Any
         (lambda folder: (folder / "mixture.json").unlink(), "has no mixture.json with weights: set weights for code, law"),
         (lambda folder: (folder / "mixture.json").write_text("{"), "mixture.json cannot be read"),
         (lambda folder: (folder / "mixture.json").write_text('{"weights": [1]}'), "mixture.json cannot be read"),
+        (lambda folder: (folder / "mixture.json").write_text('{"domains": "law"}'), "mixture.json cannot be read"),
         (lambda folder: (folder / "mixture.json").write_text('{"weights": {"code": -1, "law": 1, "other": 1}}'),
          "mixture.json, weights: code is -1"),
         (lambda folder: empty(folder, "train"), "split 'train' of config 'law' has no rows"),
