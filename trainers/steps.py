@@ -5,6 +5,7 @@ from typing import Any
 from ..hub_sync.step import Role, StepSpec
 
 MODEL, DATASET = Role("model"), Role("dataset")
+REFERENCES = {"reference": Role("model", optional=True), "reference_*": MODEL}
 TUNED = {"model": Role("model", folds=True), "dataset": DATASET}
 
 
@@ -63,6 +64,37 @@ STEPS: dict[str, StepSpec] = {
         "MAET: abilities learned in one language and other languages' weights, added to a base tensor by tensor",
         inputs={"base": MODEL, **dict.fromkeys(("ability_*", "general_*", "language_*"), MODEL), "mask_*": DATASET},
         version=2,
+    ),
+    "versatune_pretrain": _trainer(
+        "versatune.config:VersatunePretrainConfig",
+        "pretrain",
+        "VersaTune: pre-training on domains by weights that held-out losses move",
+        inputs={
+            "dataset": DATASET,
+            "model": Role("model", optional=True, folds=True),
+            "tokenizer": Role("model", optional=True),
+            **REFERENCES,
+        },
+    ),
+    "versatune_sweep": StepSpec(
+        "builder",
+        "hubwright.trainers.versatune.sweep:SweepConfig",
+        "hubwright.trainers.versatune.sweep:sweep",
+        "dataset",
+        "VersaTune: small models trained on random mixtures of the domains, as a table of weights and losses",
+        inputs={
+            "dataset": DATASET,
+            "model": Role("model", optional=True, folds=True),
+            "tokenizer": Role("model", optional=True),
+        },
+        extra="train",
+        loads_models=True,
+    ),
+    "versatune_sft": _trainer(
+        "versatune.config:VersatuneSFTConfig",
+        "sft",
+        "VersaTune: fine-tuning on domains by weights that held-out losses move",
+        inputs=TUNED | REFERENCES,
     ),
     "stepagent_inspect": StepSpec(
         "builder",

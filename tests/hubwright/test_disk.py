@@ -86,7 +86,7 @@ def test_disk_of_settings_follows_weights_and_checkpoints(config, written, publi
 def test_disk_of_a_model_from_nothing_is_that_of_its_sizes():
     shape = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128}
     config = PretrainConfig(architecture=shape, tokenizer={"kind": "words", "vocab_size": 100})
-    assert config.weights({}) == 2 * (4 * 64 * 64 + 3 * 64 * 128) + 2 * 100 * 64
+    assert config.model_size({}) == 2 * (4 * 64 * 64 + 3 * 64 * 128) + 2 * 100 * 64
     assert PretrainConfig(architecture={"model_type": "mamba"}, tokenizer={"kind": "words"}).disk({}) is None
 
 

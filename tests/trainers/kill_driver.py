@@ -44,7 +44,17 @@ def find_method(name: str) -> tuple[Callable, type, type]:
             importlib.import_module("hubwright.trainers.maet.trainer")
             return extract.extract, ExtractConfig, transformers.Trainer
         return pretrain.train, pretrain.PretrainConfig, transformers.Trainer
+    if name.startswith("domains"):
+        versatune = importlib.import_module("hubwright.trainers.versatune")
+        importlib.import_module("hubwright.trainers.versatune.trainer")
+        importlib.import_module("trl.data_utils")
+        architectures.register()
+        if name == "domains":
+            return versatune.pretrain, versatune.VersatunePretrainConfig, transformers.Trainer
     import trl
+
+    if name == "domains_sft":
+        return versatune.sft, versatune.VersatuneSFTConfig, trl.SFTTrainer
 
     if name in ("discriminator", "inverse"):
         importlib.import_module(f"hubwright.trainers.stepagent.{name}_trainer")

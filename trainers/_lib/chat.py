@@ -29,7 +29,7 @@ class ChatMixin(loop.CheckpointMixin):
 def fit(
     config: TrainingConfig, context: StepContext, trainer_class: Callable[..., Any], arguments: Callable[..., Any],
     form_of: Callable[[set[str]], rows.Form], encoder_of: Callable[[rows.Reader], rows.Encoder],
-    reader_class: type[rows.Reader] = rows.Reader,
+    reader_class: type[rows.Reader] = rows.Reader, data_class: type[loop.CheckpointMixin] = ChatMixin,
 ) -> Any:  # fmt: skip
     """One process's training; returns its trainer.
 
@@ -38,27 +38,29 @@ def fit(
         arguments: (form, what all trainers take, by name) -> the trainer's `args`.
         form_of: columns of the train split -> which of them hold what; raises DataError if they do not fit.
         encoder_of: what makes of a usable row one to train on, the others counted.
+        data_class: loads the splits and joins what is made of them.
     """
     models.check(config, context)
     streaming, packing = getattr(config, "streaming", False), getattr(config, "packing", False)
-    splits = reader_class.unfold(loop.load_splits(config, context, streaming), config, context)
-    columns = set(splits["train"].column_names)
+    splits = reader_class.unfold(data_class.load_splits(config, context), config, context)
+    train = next(iter(splits.values()))
+    columns = set(train.column_names)
     form = form_of(columns)
     source_name = loop.name(context, "model")
     tokenizer = models.load_tokenizer(config, context)
     template = templates.choose(tokenizer, source_name, tools="tools" in columns)
-    encoder = encoder_of(reader_class(splits["train"], form, tokenizer, config, context))
+    encoder = encoder_of(reader_class(train, form, tokenizer, config, context))
     common = loop.training_arguments(config, context, "eval" in splits)
     common |= {"max_length": config.max_length, "dataset_num_proc": processes_of(config)}
     args = arguments(form, **common)
-    train, accounts = splits["train"], []
+    accounts = []
     # One process prepares the rows; the others find them cached.
     with args.main_process_first(local=False):
         for split in [split for split in splits if not streaming or split != "train"]:
             splits[split], account = rows.prepare(splits[split], split, encoder, context)
             accounts.append(account)
         if packing and not streaming:
-            splits["train"] = _packed(splits["train"], config)
+            splits |= {role: _packed(split, config) for role, split in splits.items() if role.startswith("train")}
     model = models.read_model(config, context)
 
     def check_model(account: rows.Account) -> None:
@@ -74,6 +76,7 @@ def fit(
         models.check_isolation(model, source_name)
     if streaming:
         splits["train"] = _pass(train, encoder, config, 0)
+    splits = data_class.join(splits)
     trainer = trainer_class(
         config,
         context,

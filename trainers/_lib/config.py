@@ -90,7 +90,7 @@ class BaseTrainingConfig(ModelSettings):
     save_total_limit: int = Field(2, ge=2, description="Checkpoints kept: one is whole while the next is written.")
     num_processes: int = Field(1, ge=1, description="1: in this process; more: data parallel, by accelerate launch.")
 
-    def weights(self, inputs: Mapping[str, Size]) -> int:
+    def model_size(self, inputs: Mapping[str, Size]) -> int:
         """Numbers in the model's tensors, as far as it can be told before it is there; 0: not at all."""
         return inputs["model"].weights if "model" in inputs else 0
 
@@ -100,7 +100,7 @@ class BaseTrainingConfig(ModelSettings):
         A checkpoint holds each trained weight and AdamW's two moments; one more than `save_total_limit` are there
         while the oldest goes. Tokenized rows are taken as ten times their data set, which is compressed text.
         """
-        if not (weights := self.weights(inputs)):
+        if not (weights := self.model_size(inputs)):
             return None
         width, adapter = (4 if self.dtype == "float32" else 2), adapter_of(self)
         trained = weights * adapter.r // 800 if adapter else weights  # 0.6 to 1.8 % at rank 16 of 7 to 0.5 billion

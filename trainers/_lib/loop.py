@@ -101,7 +101,7 @@ def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: boo
             message = first_line(error.__cause__ or error).replace(folder, source_name)
             raise DataError(f"{source_name}: split {split!r}{part} cannot be read: {message}") from error
         if empty:
-            raise DataError(f"{source_name}: split {split!r} has no rows")
+            raise DataError(f"{source_name}: split {split!r}{part if len(parts) == 1 else ''} has no rows")
         if not features:
             raise DataError(
                 f"{source_name}: its files do not say what columns there are: set streaming: false, or use Parquet"
@@ -168,6 +168,20 @@ class CheckpointMixin(_stream.StreamMixin):
         """Tags of the model's card that say how it was trained."""
         return ["trl", self._name.lower()]  # type: ignore[attr-defined]
 
+    @classmethod
+    def load_splits(cls, config: Any, context: StepContext) -> dict[str, Any]:
+        """The splits by role, as `load_splits` of this module. A method whose data are in parts has `train_PART` for
+        `train`, first, and `eval_PART` for `eval`; each part is prepared by itself, and `join` puts them together."""
+        return load_splits(config, context, getattr(config, "streaming", False))
+
+    @classmethod
+    def join(cls, rows: dict[str, Any]) -> dict[str, Any]:
+        """The prepared rows by role, as `train` and `eval`."""
+        return rows
+
+    def save_beside(self, folder: Path) -> None:
+        """Write into a checkpoint what a method needs of its own for a resume. Does nothing here."""
+
     def can_resume(self) -> bool:
         """Whether a checkpoint of this moment would hold all that a resume needs."""
         return True
@@ -188,6 +202,7 @@ class CheckpointMixin(_stream.StreamMixin):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()  # type: ignore[attr-defined]
         if writes:
+            self.save_beside(folder)
             _checkpoints.seal(folder, self.layout)
         self.accelerator.wait_for_everyone()  # type: ignore[attr-defined]
         self._spent += time.perf_counter() - start

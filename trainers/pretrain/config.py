@@ -103,10 +103,10 @@ class PretrainConfig(StreamingConfig):
             raise ValueError("fsdp publishes the weights as trained: drop save_dtype, or set dtype")
         return self
 
-    def weights(self, inputs: Mapping[str, Size]) -> int:
+    def model_size(self, inputs: Mapping[str, Size]) -> int:
         """Of the `model` input, else about those of a Llama of these sizes: attention, a gated net, embeddings."""
         if self.architecture is None:
-            return super().weights(inputs)
+            return super().model_size(inputs)
         names = ("hidden_size", "num_hidden_layers", "intermediate_size")
         width, layers, inner = (n if isinstance(n := self.architecture.get(name), int) else 0 for name in names)
         if not (width and layers and inner):

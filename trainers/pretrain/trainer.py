@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +15,6 @@ import torch
 import transformers
 from datasets import Dataset
 from datasets.fingerprint import Hasher
-from torch.nn.functional import cross_entropy
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
@@ -22,6 +22,7 @@ from ...inference.loading import check_ids
 from .. import architectures
 from .._lib import callbacks as _callbacks
 from .._lib import loop as _loop
+from .._lib import measure as _measure
 from .._lib import model as _model
 from .._lib import stream as _stream
 from . import data, tokenizer
@@ -62,7 +63,6 @@ class _Trainer(transformers.Trainer):
         # With a cache transformers would take the batch for a continuation, and not look for packed documents.
         return super().compute_loss(model, inputs | {"use_cache": False}, return_outputs, num_items_in_batch)
 
-    @torch.no_grad()
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
@@ -74,27 +74,7 @@ class _Trainer(transformers.Trainer):
         step = self.state.global_step
         if eval_dataset is None and self._measured[0] == step:
             return self._measured[1]  # the last step was one to evaluate after
-        rows, size = self.eval_dataset if eval_dataset is None else eval_dataset, self.args.eval_batch_size
-        world, rank = self.args.world_size, self.args.process_index
-        self.model.eval()
-        loss, hits, scored = 0.0, 0, 0
-        for turn in range(math.ceil(len(rows) / (size * world))):
-            start = (turn * world + rank) * size
-            mine = range(start, min(start + size, len(rows)))
-            batch = self._prepare_inputs(self.data_collator([rows[i] for i in mine or [0]]))
-            scores = batch["shift_labels"] != data.UNSCORED
-            if not mine:
-                scores = torch.zeros_like(scores)
-            logits = self.model(
-                input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False
-            ).logits[scores]
-            targets = batch["shift_labels"][scores]
-            loss += cross_entropy(logits.float(), targets, reduction="sum").item()
-            hits += int((logits.argmax(-1) == targets).sum().item())
-            scored += len(targets)
-        if world > 1:
-            totals = torch.tensor([loss, hits, scored], dtype=torch.float64, device=self.args.device)
-            loss, hits, scored = self.accelerator.reduce(totals, "sum").tolist()
+        loss, hits, scored = _measure.token_sums(self, self.eval_dataset if eval_dataset is None else eval_dataset)
         mean = loss / scored
         figures = {"loss": mean, "perplexity": math.exp(min(mean, 700.0)), "accuracy": hits / scored}
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
@@ -186,14 +166,15 @@ def fit(
     )
     new_config = check(config, context)
     source_name = _loop.name(context, "dataset")
-    splits = _loop.load_splits(config, context, config.streaming)
-    scored = data.check_columns(splits["train"], source_name)
+    splits = trainer_class.load_splits(config, context)
+    scored, *_ = [data.check_columns(split, source_name) for split in splits.values()]
     columns = ["text", "targets"] if scored else ["text"]
     splits = {role: split.select_columns(columns) for role, split in splits.items()}
     packing = not scored if config.packing is None else config.packing
     # One process trains the tokenizer and tokenises; the others find both done.
     with arguments.main_process_first(local=False):
-        words = tokenizer.load(config, context, splits["train"])
+        texts = chain.from_iterable(split for role, split in splits.items() if role.startswith("train"))
+        words = tokenizer.load(config, context, texts)
     read = data.Reader(words, config.max_length, scored, config.add_bos, source_name)
     net = load_model(config, context, new_config, words)
     called = _loop.name(context, "model") if "model" in context.inputs else f"model_type {net.config.model_type}"
@@ -203,6 +184,7 @@ def fit(
     with arguments.main_process_first(local=False):
         rows = {role: _rows(role, split, read, packing, context) for role, split in splits.items()}
     _check_ids(rows, net, words, config, source_name)
+    rows = trainer_class.join(rows)
     pad = words.pad_token_id if words.pad_token_id is not None else (words.eos_token_id or 0)
     trainer = trainer_class(
         model=net,
@@ -258,13 +240,15 @@ def _rows(role: str, split: Any, read: data.Reader, packing: bool, context: Step
 
 def _describe(trainer: PretrainTrainer, config: PretrainConfig, context: StepContext, final: dict[str, float]) -> None:
     """What the card says beyond any training: size, tokens, perplexity, memory, architecture."""
-    report, counts, net = context.report, context.report.counts, trainer.accelerator.unwrap_model(trainer.model)
+    report, net = context.report, trainer.accelerator.unwrap_model(trainer.model)
     report.metrics |= {"train_tokens": trainer.state.num_input_tokens_seen, "peak_memory_gib": peak_memory() / GIB}
     for key in ("eval_perplexity", "eval_accuracy"):
         if key in final:
             report.metrics[key] = final[key]
     if trainer.stream is None and trainer.data_collator.width:
-        report.metrics["share_of_padding"] = 1 - counts["train_tokens"] / (counts["train_rows"] * config.max_length)
+        rows: Any = trainer.train_dataset
+        tokens = pc.sum(pc.list_flatten(rows.data.column("seq_lengths"))).as_py()
+        report.metrics["share_of_padding"] = 1 - tokens / (len(rows) * config.max_length)
     report.tables.append(architecture_table(net, config))
     architectures.describe(net, report)
     size = sum(p.numel() for p in net.parameters())

@@ -125,7 +125,9 @@ def fit(config: SFTConfig, context: StepContext, trainer_class: type[SFTTrainer]
             dataset_kwargs={"skip_prepare_dataset": True},
         )
 
-    trainer: SFTTrainer = chat.fit(config, context, trainer_class, arguments, form_of, Tokens)
+    trainer: SFTTrainer = chat.fit(
+        config, context, trainer_class, arguments, form_of, Tokens, data_class=trainer_class
+    )
     return trainer
 
 
