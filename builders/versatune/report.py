@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...hub_sync.context import StepContext
+from ...hub_sync.context import Report, StepContext
 from .._lib.cards import describe
 from .._lib.decontamination import decontamination_inputs
 from .weights import Choice, Prior
@@ -76,3 +76,45 @@ def _most(counts: Mapping[str, int], limit: int = 5) -> str:
     listed = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     further = f", {len(listed) - limit} more" if len(listed) > limit else ""
     return ", ".join(f"{name} ({count:,})" for name, count in listed[:limit]) + further
+
+
+def describe_probe(report: Report, result: Mapping[str, Any], verdicts: Sequence[Any], min_mass: float) -> None:
+    """Fill the report of a probe from its `distribution.json`."""
+    settings, judges, domains = result["settings"], result["judges"], result["domains"]
+    weak = [f"{one['model']} ({one['mean_mass']:.1%})" for one in judges.values() if one["weak"]]
+    told = f"**Do not rely on {', '.join(weak)}: the labels hold less than {min_mass:.0%} of the probability.**"
+    describe(report, __file__, "probe", model=settings["model"], start=settings["start"], judge=verdicts[0].model,
+             warning=told if weak else "")  # fmt: skip
+    kept = result["n"]
+    report.counts |= {"samples": kept + sum(result["dropped"].values()), "samples_judged": kept}
+    report.counts |= {f"dropped: {reason}": count for reason, count in result["dropped"].items()}
+    report.metrics |= {f"share_{name}": result["soft"][name]["share"] for name in domains}
+    report.metrics |= {"drop_rate": result["drop_rate"], "mean_mass": judges[verdicts[0].name]["mean_mass"]}
+    series = {
+        mode: [[result[mode][name][key] for key in ("share", "ci_low", "ci_high")] for name in domains]
+        for mode in ("soft", "hard")
+        if result[mode][domains[0]]["share"] is not None
+    }
+    report.bars.append({"title": "Shares of the domains", "y": "share", "groups": list(domains), "series": series})
+    rows = [
+        [name, mode, domain, *(one[mode][domain][key] for key in ("share", "ci_low", "ci_high"))]
+        for name, one in judges.items() for mode in ("soft", "hard") for domain in domains
+    ]  # fmt: skip
+    report.table(
+        "Shares of the domains", ["judge", "label", "domain", "share", "95 % low", "95 % high"], rows,
+        "soft: mean of the label probabilities, scaled to sum 1 per sample; hard: one label per sample. Intervals are "
+        "of the samples drawn, not of the judge's errors.",
+    )  # fmt: skip
+    report.table(
+        "Judges", ["judge", "model", "mean probability of the labels", "replies off label", "without a soft label",
+                   "without a hard label"],
+        [[name, f"`{one['model']}`", one["mean_mass"], one["off_label"], *one["unlabelled"].values()]
+         for name, one in judges.items()],
+    )  # fmt: skip
+    if result["agreement"]:
+        report.table(
+        "Agreement", ["labels", "samples", "equal", "Cohen's kappa", "distance of soft labels"],
+        [[name, *(one.get(key) for key in ("n", "equal", "kappa", "distance"))]
+         for name, one in result["agreement"].items()],
+        "Distance: mean total variation of the probabilities.",
+    )  # fmt: skip
