@@ -65,7 +65,9 @@ class ProbeConfig(Settings):
         None, description="openai:MODEL@BASE_URL whose replies have logprobs; null: inputs `judge`, `judge_NAME`, or "
         "the input `served_judge`, a GGUF repository.",
     )  # fmt: skip
-    serving: ServingConfig = Field(default_factory=ServingConfig, description="How served models are reached.")
+    serving: ServingConfig = Field(
+        default_factory=lambda: ServingConfig(), description="How served models are reached."
+    )
     hard: Literal["argmax", "generate"] = Field(
         "argmax", description="Hard label: the most probable label, or what the judge writes, null if it is no label."
     )
