@@ -55,6 +55,9 @@ class MixtureConfig(Settings):
         "temperature: proportional^(1/T). given: `weights`. regress: a law fitted to the runs of the input `runs`.",
     )
     labels: Literal["soft", "hard"] = Field("soft", description="Which shares of the probe are P.")
+    allow_weak_judge: bool = Field(
+        False, description="Take P from a probe whose judge's labels hold little of the probability."
+    )
     weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default_factory=dict, description="Strategy `given`: a weight per domain; they sum to 1."
     )
@@ -104,6 +107,8 @@ class MixtureConfig(Settings):
         total = sum(self.weights.values())
         if self.weights and abs(total - 1) > 1e-6:
             raise ValueError(f"weights sum to {total:g}, not 1: divide each by {total:g}")
+        if self.targets and self.strategy != "regress":
+            raise ValueError(f"targets do nothing with strategy {self.strategy}: leave them out")
         if self.max_passes is not None and self.draw is None:
             raise ValueError("max_passes does nothing without draw: say how much a training draws")
         return self
@@ -182,6 +187,8 @@ def _check(config: MixtureConfig, names: Sequence[str], context: StepContext) ->
     needs = {"matched": "probe", "inverse": "probe", "regress": "runs"}.get(config.strategy)
     if needs and needs not in context.inputs:
         raise UsageError(f"step {context.step}: strategy {config.strategy} needs the input `{needs}`")
+    if "runs" in context.inputs and config.strategy != "regress":
+        raise UsageError(f"step {context.step}: the input `runs` does nothing with strategy {config.strategy}")
     if config.unit == "tokens" and "tokenizer" not in context.inputs:
         raise UsageError(f"step {context.step}: unit: tokens needs the input `tokenizer`, a model repository")
 

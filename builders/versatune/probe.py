@@ -66,7 +66,7 @@ class ProbeConfig(Settings):
         "the input `served_judge`, a GGUF repository.",
     )  # fmt: skip
     serving: ServingConfig = Field(
-        default_factory=lambda: ServingConfig(), description="How served models are reached."
+        default_factory=lambda: ServingConfig.model_validate({}), description="How served models are reached."
     )
     hard: Literal["argmax", "generate"] = Field(
         "argmax", description="Hard label: the most probable label, or what the judge writes, null if it is no label."

@@ -63,6 +63,7 @@ def read_prior(config: MixtureConfig, names: Sequence[str], probe: Input | None)
     try:
         distribution = json.loads((probe.path / "distribution.json").read_text(encoding="utf-8"))
         shares = {name: float(one["share"]) for name, one in distribution[config.labels].items()}
+        judge = next(iter(distribution.get("judges", {}).values()), {})
     except FileNotFoundError:
         raise DataError(f"probe {probe.ref} has no distribution.json: give a data set of versatune_probe") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -79,6 +80,11 @@ def read_prior(config: MixtureConfig, names: Sequence[str], probe: Input | None)
         if name not in shares:
             raise DataError(f"probe {probe.ref} has no domain {name!r}{did_you_mean(name, shares)}: probe with this "
                             "domain, or name the input as the probe does")  # fmt: skip
+    if judge.get("weak") and config.strategy in ("matched", "inverse") and not config.allow_weak_judge:
+        raise UsageError(
+            f"probe {probe.ref}: the labels of its judge {judge.get('model')} hold {judge.get('mean_mass', 0):.1%} "
+            "of the probability: probe with a stronger judge, or set allow_weak_judge: true"
+        )
     inside = {name: shares[name] for name in names}
     return Prior(normalized(inside, "probe: share"), {name: shares[name] for name in shares if name not in inside})
 

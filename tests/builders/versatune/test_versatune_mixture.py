@@ -224,6 +224,7 @@ def test_settings_that_fit_no_mixture_are_one_line(
         ({"weights": {"a": 60, "b": 40}, "strategy": "given"}, "weights sum to 100, not 1: divide each by 100"),
         ({"weights": {"a": 1.0}}, "strategy: given goes with `weights`"),
         ({"max_passes": 4}, "max_passes does nothing without draw"),
+        ({"targets": ["a"], "strategy": "uniform"}, "targets do nothing with strategy uniform"),
     ],
 )
 def test_weights_that_are_no_shares_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -248,6 +249,24 @@ def test_a_probe_that_is_no_distribution_is_one_line(
     (tmp_path / "probe" / "distribution.json").unlink()
     with pytest.raises(DataError, match=r"has no distribution\.json"):
         build(MixtureConfig(), step(tmp_path, **two, probe=tmp_path / "probe"))
+
+
+def test_a_probe_by_a_weak_judge_is_not_believed(tmp_path: Path, two: dict[str, Path]) -> None:
+    path = probe(tmp_path / "probe") / "distribution.json"
+    judges = {"judge": {"model": "org/small", "weak": True, "mean_mass": 0.038}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"judges": judges}))
+    context = step(tmp_path, **two, probe=path.parent)
+    with pytest.raises(
+        UsageError, match=r"judge org/small hold 3\.8% of the probability: probe with a stronger judge"
+    ):
+        build(MixtureConfig(), context)
+    build(MixtureConfig(allow_weak_judge=True), context)
+    assert build(MixtureConfig(strategy="uniform"), context)
+
+
+def test_a_run_table_for_another_strategy_is_refused(tmp_path: Path, two: dict[str, Path]) -> None:
+    with pytest.raises(UsageError, match="the input `runs` does nothing with strategy uniform"):
+        build(MixtureConfig(strategy="uniform"), step(tmp_path, **two, runs=tmp_path))
 
 
 def test_rows_that_hold_no_text_are_counted_by_reason(tmp_path: Path, two: dict[str, Path]) -> None:

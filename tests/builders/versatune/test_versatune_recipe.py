@@ -38,7 +38,7 @@ steps:
   mixture:
     uses: versatune_mixture
     inputs: {{domain_code: steps.code, domain_law: steps.law, probe: steps.knows, tokenizer: "{namespace}/tiny@main"}}
-    with: {{held_out_share: 0.2, caps: {{law: 0.6}}, draw: 500}}
+    with: {{held_out_share: 0.2, caps: {{law: 0.6}}, draw: 500, allow_weak_judge: true}}
     publish: {{dataset: mixture, tag: v1.0.0}}
 """
 
