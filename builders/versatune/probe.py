@@ -129,7 +129,7 @@ class Verdicts:
 
 def build(config: ProbeConfig, context: StepContext) -> DatasetDict:
     """Split `train`: id, text, tokens, finished, dropped (reason or null), and of the first judge `probabilities` (in
-    the order of `domains`), `hard`, `mass`; of a further judge the same with `_NAME`. `distribution.json` is written
+    the order of `domains`), `hard`, `mass`; of a further judge the same with `_ROLE`. `distribution.json` is written
     below `context.output`.
 
     Inputs: `model` or `served_model`, and one or more of `judge`, `served_judge`, `judge_NAME`.
@@ -158,9 +158,8 @@ def build(config: ProbeConfig, context: StepContext) -> DatasetDict:
     texts = [{"n": n, "text": row["text"][: config.judge_chars]} for n, row in enumerate(kept)]
     verdicts = [_verdicts(config, context, role, texts) for role in judges]
     result = _distribution(config, verdicts, dropped, len(samples))
-    result["settings"] = config.model_dump(mode="json", exclude={"serving", "device", "threads"}) | {
-        "model": model, "start": start
-    }  # fmt: skip
+    reached = {"serving", "served_model", "served_judge", "device", "threads"}
+    result["settings"] = config.model_dump(mode="json", exclude=reached) | {"model": model, "start": start}
     context.output.mkdir(parents=True, exist_ok=True)
     write_atomic(context.output / "distribution.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
     describe_probe(context.report, result, verdicts, config.min_mass)
@@ -169,11 +168,9 @@ def build(config: ProbeConfig, context: StepContext) -> DatasetDict:
 
 def _judges(config: ProbeConfig, context: StepContext) -> list[str]:
     """Roles of the judges, the first one's labels being those of the distribution. Raises UsageError for none."""
-    roles = [role for role in sorted(context.inputs) if role.startswith("judge") and not role.endswith(".base")]
-    roles.sort(key=lambda role: role != "judge")
-    if config.served_judge is not None or "served_judge" in context.inputs:
-        roles.append("served_judge")
-        roles.sort(key=lambda role: ("judge", "served_judge").index(role) if role in ("judge", "served_judge") else 2)
+    served = config.served_judge is not None or "served_judge" in context.inputs
+    further = sorted(role for role in context.inputs if role.startswith("judge_") and not role.endswith(".base"))
+    roles = [*(["judge"] if "judge" in context.inputs else []), *(["served_judge"] if served else []), *further]
     if not roles:
         raise UsageError(f"step {context.step}: a probe needs a judge: an input `judge`, or `served_judge`")
     return roles
@@ -199,7 +196,11 @@ def _identity(config: ProbeConfig, context: StepContext, role: str, *names: str)
 
 
 def _samples(config: ProbeConfig, context: StepContext) -> tuple[list[Row], str, str]:
-    """(samples with text, tokens and finished, the model, what they begin after)."""
+    """(samples with text, tokens and finished, the model, what they begin after).
+
+    Raises UsageError for a start that the model or tokenizer does not allow, DataError for weights that are not
+    numbers.
+    """
     from ...inference.generation import Generator
     from ...inference.loading import window
 
