@@ -63,7 +63,7 @@ def read_prior(config: MixtureConfig, names: Sequence[str], probe: Input | None)
     try:
         distribution = json.loads((probe.path / "distribution.json").read_text(encoding="utf-8"))
         shares = {name: float(one["share"]) for name, one in distribution[config.labels].items()}
-        judge = next(iter(distribution.get("judges", {}).values()), {})
+        judge: dict[str, Any] = next(iter(distribution.get("judges", {}).values()), {})
     except FileNotFoundError:
         raise DataError(f"probe {probe.ref} has no distribution.json: give a data set of versatune_probe") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
