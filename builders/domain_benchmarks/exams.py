@@ -54,7 +54,8 @@ def build(config: FinEvalConfig | FinanceIQConfig, context: StepContext | None =
 
     context = context or local_context()
     origins: list[str] = []
-    rejections, rows, subjects = Rejections(), [], Counter[str]()
+    rejections, subjects = Rejections(), Counter[str]()
+    rows: list[dict[str, Any]] = []
     for name, content in read_files(config, read_yaml(__file__, f"{config.NAME}.yaml")["files"], origins):
         subject = PurePosixPath(name).stem.removesuffix("_val")
         before = len(rows)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -93,53 +93,59 @@ class HeldOutTask(ChatTask, ScoredTask):
         return f"{self.blank}{doc['answer']}"
 
     def scores(self, doc: Row, results: Sequence[Any]) -> dict[str, Any]:
-        """(domain, log-likelihood, tokens, bytes) under every metric, to be put together over the documents."""
+        """The document's `Item` under every metric, to be put together over the documents."""
         value = results[0] if self.form == "text" else results[0][0]
         if not math.isfinite(value):
             raise DataError(
                 f"{self.config.task}: document {doc['id']!r} of {doc['domain']}: the model's log-likelihood is "
                 f"{value}; look at its weights and dtype"
             )
-        item = (doc["domain"], float(value), self._tokens[doc["place"]], len(utf8(doc["answer"])))
+        item = Item(doc["domain"], float(value), self._tokens[doc["place"]], len(utf8(doc["answer"])))
         return dict.fromkeys(self.METRICS, item)
 
     def aggregation(self) -> dict[str, Any]:
         """How each metric is put together over the documents."""
-        table: dict[str, Any] = {"loss": mean_loss, "loss_per_byte": partial(mean_loss, per=BYTES)}
+        table: dict[str, Any] = {"loss": mean_loss, "loss_per_byte": partial(mean_loss, per="size")}
         resamples = int((self.config.metadata or {}).get("bootstrap", 1000))
         for name in self.domains:
             table |= {
                 f"loss_{name}": partial(loss, domain=name),
-                f"loss_per_byte_{name}": partial(loss, domain=name, per=BYTES),
+                f"loss_per_byte_{name}": partial(loss, domain=name, per="size"),
                 f"perplexity_{name}": partial(perplexity, domain=name),
-                f"byte_perplexity_{name}": partial(perplexity, domain=name, per=BYTES),
+                f"byte_perplexity_{name}": partial(perplexity, domain=name, per="size"),
             }
             for end, side in enumerate(("low", "high")):
                 table[f"loss_{name}_ci_{side}"] = partial(loss_end, domain=name, end=end, resamples=resamples)
         return table | {"bypass": lambda values: 0.0}
 
 
-Item = tuple[str, float, int, int]
-TOKENS, BYTES = 2, 3  # place of the unit in an item
+class Item(NamedTuple):
+    """A document's log-likelihood in nats, and its size."""
+
+    domain: str
+    log_likelihood: float
+    tokens: int
+    size: int  # UTF-8 bytes
 
 
-def loss(items: Sequence[Item], domain: str, per: int = TOKENS) -> float:
-    """Nats per token (or per byte) of a domain's documents together; NaN without any.
+def loss(items: Sequence[Item], domain: str, per: str = "tokens") -> float:
+    """Nats per token (or per byte: "size") of a domain's documents together; NaN without any.
 
-    >>> loss([("law", -6.0, 2, 9), ("law", -2.0, 2, 7), ("code", -1.0, 1, 1)], "law")
+    >>> loss([Item("law", -6.0, 2, 9), Item("law", -2.0, 2, 7), Item("code", -1.0, 1, 1)], "law")
     2.0
     """
-    own = [item for item in items if item[0] == domain]
-    return -math.fsum(item[1] for item in own) / sum(item[per] for item in own) if own else math.nan
+    own = [item for item in items if item.domain == domain]
+    total = math.fsum(item.log_likelihood for item in own)
+    return -total / sum(getattr(item, per) for item in own) if own else math.nan
 
 
-def mean_loss(items: Sequence[Item], per: int = TOKENS) -> float:
+def mean_loss(items: Sequence[Item], per: str = "tokens") -> float:
     """The plain mean of the domains' losses."""
-    domains = sorted({item[0] for item in items})
+    domains = sorted({item.domain for item in items})
     return math.fsum(loss(items, domain, per) for domain in domains) / len(domains)
 
 
-def perplexity(items: Sequence[Item], domain: str, per: int = TOKENS) -> float:
+def perplexity(items: Sequence[Item], domain: str, per: str = "tokens") -> float:
     """Exponential of a domain's loss; infinite from a loss of 700 nats on."""
     value = loss(items, domain, per)
     return math.exp(value) if not value > 700 else math.inf
@@ -147,10 +153,10 @@ def perplexity(items: Sequence[Item], domain: str, per: int = TOKENS) -> float:
 
 def loss_end(items: Sequence[Item], domain: str, end: int, resamples: int) -> float:
     """Lower (0) or upper (1) end of a domain's loss per token, 95 %, by the bootstrap over its documents."""
-    values = np.array([(-item[1], item[TOKENS]) for item in items if item[0] == domain], dtype=np.float64)
-    if len(values) < 2 or not resamples:
+    pairs = [(-item.log_likelihood, item.tokens) for item in items if item.domain == domain]
+    if len(pairs) < 2 or not resamples:
         return math.nan
-    sums = bootstrap_sums(values, resamples, 0)
+    sums = bootstrap_sums(np.array(pairs, dtype=np.float64), resamples, 0)
     return interval(sums[:, 0] / sums[:, 1])[end]
 
 

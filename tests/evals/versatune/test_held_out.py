@@ -14,7 +14,7 @@ from hubwright.evals._lib.data import tasks_dir
 from hubwright.evals._lib.tokens import load_tokenizer, model_tokenizer
 from hubwright.evals.harness.step import HarnessConfig
 from hubwright.evals.harness.step import evaluate as step
-from hubwright.evals.versatune.held_out import loss, mean_loss, perplexity
+from hubwright.evals.versatune.held_out import Item, loss, mean_loss, perplexity
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.hub_sync.json_columns import make_dataset
@@ -130,9 +130,9 @@ def test_held_out_first_documents_are_of_all_domains(tiny_model: Path, tmp_path:
 
 
 def test_losses_put_together_are_weighted_by_tokens() -> None:
-    items = [("law", -6.0, 2, 9), ("law", -2.0, 2, 7), ("code", -1.0, 1, 1)]
-    assert (loss(items, "law"), loss(items, "law", per=3), mean_loss(items)) == (2.0, 0.5, 1.5)
-    assert math.isnan(loss(items, "other")) and perplexity([("law", -800.0, 1, 1)], "law") == math.inf
+    items = [Item("law", -6.0, 2, 9), Item("law", -2.0, 2, 7), Item("code", -1.0, 1, 1)]
+    assert (loss(items, "law"), loss(items, "law", per="size"), mean_loss(items)) == (2.0, 0.5, 1.5)
+    assert math.isnan(loss(items, "other")) and perplexity([Item("law", -800.0, 1, 1)], "law") == math.inf
 
 
 def load(data: Path | str, **metadata: Any) -> Any:
