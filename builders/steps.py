@@ -81,6 +81,21 @@ STEPS: dict[str, StepSpec] = {
         inputs=dict.fromkeys(("executed", "stubs", "verified", "faithful"), DATA),
         version=3,
     ),
+    "lawbench": _builder(
+        "domain_benchmarks.lawbench:LawBenchConfig", "LawBench: 20 subtasks of Chinese law, a config each"
+    ),
+    "fineval": _builder(
+        "domain_benchmarks.exams:FinEvalConfig", "FinEval: multiple-choice questions on finance in Chinese"
+    ),
+    "financeiq": _builder(
+        "domain_benchmarks.exams:FinanceIQConfig", "FinanceIQ: multiple-choice questions of finance examinations"
+    ),
+    "scieval": _builder(
+        "domain_benchmarks.scieval:SciEvalConfig", "SciEval: questions on physics, chemistry and biology"
+    ),
+    "code_problems": _builder(
+        "domain_benchmarks.code_problems:CodeProblemsConfig", "HumanEval or MBPP from its own file"
+    ),
     "tool_query": _builder(
         "tool_query:ToolQueryConfig",
         "tool-query: requests about a to-do list with the list itself, from AgentGym's files",
@@ -128,5 +143,25 @@ STEPS: dict[str, StepSpec] = {
         inputs={"dataset": Role("dataset"), "teacher": TEACHER} | DECONTAMINATE,
         version=4,
         extra="llm",
+    ),
+    "versatune_probe": _builder(
+        "versatune.probe:ProbeConfig",
+        "a base model's own samples, classified into domains by judges: what it knows, with intervals",
+        inputs={
+            "model": Role("model", optional=True, folds=True),
+            "served_model": TEACHER,
+            "judge": Role("model", optional=True, folds=True),
+            "served_judge": TEACHER,
+            "judge_*": Role("model", folds=True),
+        },
+        extra="train",
+        loads_models=True,
+    ),
+    "versatune_mixture": _builder(
+        "versatune.mixture:MixtureConfig",
+        "data sets of several domains, a config each, with held-out slices and the weights to draw them with",
+        inputs={"domain_*": Role("dataset"), "probe": DATA, "runs": DATA, "tokenizer": Role("model", optional=True)}
+        | {"decontaminate_against": DATA}
+        | DECONTAMINATE,
     ),
 }
