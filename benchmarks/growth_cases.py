@@ -267,6 +267,22 @@ def _mix(folder: Path, rows: int) -> None:
     write_dataset(mix.build(mix.MixConfig(), context), context.output)
 
 
+def _write_domains(folder: Path, rows: int) -> None:
+    for name in ("code", "law"):
+        (folder / name).mkdir()
+        json_lines(lambda rng, number, name=name: {"text": f"{name} {_document(rng, number)['text']}"})(
+            folder / name, rows // 2
+        )
+
+
+def _versatune_mixture(folder: Path, rows: int) -> None:
+    from hubwright.builders.versatune import mixture
+    from hubwright.making import write_dataset
+
+    context = context_of(folder, domain_code=folder / "input" / "code", domain_law=folder / "input" / "law")
+    write_dataset(mixture.build(mixture.MixtureConfig(strategy="uniform"), context), context.output)
+
+
 def _one_file(**more: Any) -> Callable[[Path], dict[str, Any]]:
     return lambda source: {"sources": [{"source": str(source / "rows.jsonl")}], "license": "mit"} | more
 
@@ -314,6 +330,7 @@ CASES: dict[str, Case] = {
         _build("agent_trajectories.importer", "ImportConfig", _one_file(env="x", max_rejected_share=1.0)),
     ),
     "mix": Case(10_000, _write_parts, _mix),
+    "versatune_mixture": Case(10_000, _write_domains, _versatune_mixture),
     "sft_preparation": Case(10_000, _write_chat, _sft_preparation(1)),
     "sft_preparation_two": Case(10_000, _write_chat, _sft_preparation(2)),
     "sft_stream": Case(10_000, _write_chat, _sft_stream),

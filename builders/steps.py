@@ -129,4 +129,24 @@ STEPS: dict[str, StepSpec] = {
         version=4,
         extra="llm",
     ),
+    "versatune_probe": _builder(
+        "versatune.probe:ProbeConfig",
+        "a base model's own samples, classified into domains by judges: what it knows, with intervals",
+        inputs={
+            "model": Role("model", optional=True, folds=True),
+            "served_model": TEACHER,
+            "judge": Role("model", optional=True, folds=True),
+            "served_judge": TEACHER,
+            "judge_*": Role("model", folds=True),
+        },
+        extra="train",
+        loads_models=True,
+    ),
+    "versatune_mixture": _builder(
+        "versatune.mixture:MixtureConfig",
+        "data sets of several domains, a config each, with held-out slices and the weights to draw them with",
+        inputs={"domain_*": Role("dataset"), "probe": DATA, "runs": DATA, "tokenizer": Role("model", optional=True)}
+        | {"decontaminate_against": DATA}
+        | DECONTAMINATE,
+    ),
 }

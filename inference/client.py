@@ -144,6 +144,20 @@ class ChatClient:
         self.usage.outcomes[reply.outcome] = self.usage.outcomes.get(reply.outcome, 0) + 1
         return reply
 
+    async def continue_text(self, prompt: str, *, draw: int = 0, **params: Any) -> Reply:
+        """A continuation of a text, by the server's route `completions`: no chat template, and no thought is cut out.
+
+        Args:
+            prompt: as the server reads it; most add the model's start token to it themselves.
+            draw, params: as in `complete`.
+
+        An answer cut off at `max_tokens` is an answer; an empty one is recorded as such. Raises as `complete` does.
+        """
+        body = self.endpoint.request({"prompt": prompt, **params})
+        reply = await self._once(body, draw, lambda reply: settle(reply, ()), True, True)
+        self.usage.outcomes[reply.outcome] = self.usage.outcomes.get(reply.outcome, 0) + 1
+        return reply
+
     async def _once(self, body: dict[str, Any], draw: int, read: Read, allow_truncated: bool, settled: bool) -> Reply:
         """The recorded answer, or one from the network; a request that is being asked is not asked twice."""
         key = request_key(self.endpoint.model, self.endpoint.revision, body, draw)
@@ -190,6 +204,7 @@ class ChatClient:
     async def _send(self, body: dict[str, Any], allow_truncated: bool) -> Reply:
         """All tries of one request."""
         endpoint = self.endpoint
+        route = "completions" if "prompt" in body else "chat/completions"
         content = utf8(well_formed(json.dumps({"model": endpoint.model, **body}, ensure_ascii=False)))
         total = endpoint.total_timeout or endpoint.timeout * (endpoint.max_retries + 1)
         started = 0.0
@@ -202,7 +217,7 @@ class ChatClient:
                     if not started:  # a long queue is no time-out
                         started = time.monotonic()
                         clock.reschedule(asyncio.get_running_loop().time() + total)
-                    reply, wait = await self._try(content, allow_truncated)
+                    reply, wait = await self._try(route, content, allow_truncated)
                     if reply.outcome != "failed" or reply.final or self._closing:
                         break
                     if wait is None:
@@ -222,7 +237,7 @@ class ChatClient:
         self.usage.latencies.append(reply.seconds)
         return reply
 
-    async def _try(self, content: bytes, allow_truncated: bool) -> tuple[Reply, float | None]:
+    async def _try(self, route: str, content: bytes, allow_truncated: bool) -> tuple[Reply, float | None]:
         """(reply, seconds the server asks to wait before the next) of one try; frees its place in flight."""
         import aiohttp
 
@@ -234,7 +249,7 @@ class ChatClient:
                 used, in_flight = self.usage, self.limit.running - 1
                 check_budget(self.budget, *(self.pool(used, in_flight) if self.pool else (used, in_flight)))
             self._in_flight.add(task)
-            async with self._session.post(f"{self.endpoint.url}/chat/completions", data=content) as answer:
+            async with self._session.post(f"{self.endpoint.url}/{route}", data=content) as answer:
                 raw = await answer.read()
                 status, headers = answer.status, answer.headers
                 body = decoded(raw)
@@ -246,7 +261,7 @@ class ChatClient:
             if error is not None:  # one within HTTP 200 is what its code would be as a status
                 pushed_back = error.status in BUSY
                 wait = asked_wait(headers) if error.wait is None else error.wait
-                return self._refused(error, within=status == 200), wait if error.status in RETRIED else None
+                return self._refused(error, route, within=status == 200), wait if error.status in RETRIED else None
             good = True
             if body is None and raw.strip() != b"null":
                 return Reply(outcome="failed", error=f"unusable reply: not JSON ({len(raw)} bytes)"), None
@@ -271,7 +286,7 @@ class ChatClient:
             self._in_flight.discard(task)
             self.limit.release(good=good, pushed_back=pushed_back)
 
-    def _refused(self, error: ServerError, within: bool) -> Reply:
+    def _refused(self, error: ServerError, route: str, within: bool) -> Reply:
         """The reply for an error; `within` HTTP 200. Raises UsageError if no other request would fare better."""
         endpoint, status = self.endpoint, error.status
         # After a success the key, the URL and the model are right, so it is this one request that is refused.
@@ -279,8 +294,8 @@ class ChatClient:
             raise UsageError(f"{endpoint.where} refused the key ({status}); check {endpoint.api_key_env}")
         if status == 404 and not self._succeeded:
             raise UsageError(
-                f"{endpoint.where} has no model {endpoint.model!r} or no chat completions (404); check the URL "
-                "(does it end in /v1?) and the model's name"
+                f"{endpoint.where} has no model {endpoint.model!r} or no {route.replace('/', ' ')} (404); check the "
+                "URL (does it end in /v1?) and the model's name"
             )
         if status in (400, 422) and not self._succeeded and (remedy := endpoint.remedy(error.param, error.message)):
             raise UsageError(f"{endpoint.where} refused the request ({error.message}); {remedy}")

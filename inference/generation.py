@@ -37,23 +37,27 @@ class Sample:
 
 
 class Generator:
-    """Samples answers of a causal language model with a chat template.
+    """Samples answers of a causal language model with a chat template, or continuations of one without.
 
     Args:
         model: in evaluation mode and on its device.
-        temperature: 0 for the most probable token each time; top-k and top-p are off.
+        temperature: 0 for the most probable token each time.
         max_new_tokens: of an answer.
         seed: of all batches; a batch has one of its own made from it and the batch's name.
+        top_k, top_p: of sampling; 0 and 1.0 for the full distribution.
+        chat: False for token ids that do not come from `encode`.
 
-    Raises UsageError for a tokenizer without a chat template.
+    Raises UsageError for a tokenizer without a chat template if `chat`.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, temperature: float, max_new_tokens: int, seed: int, source_name: str = ""
-    ) -> None:
+        self, model: Any, tokenizer: Any, *, temperature: float, max_new_tokens: int, seed: int, source_name: str = "",
+        top_k: int = 0, top_p: float = 1.0, chat: bool = True,
+    ) -> None:  # fmt: skip
         self.model, self.tokenizer, self.source_name = model, tokenizer, source_name or "the model"
         self._temperature, self._new, self._seed = temperature, max_new_tokens, seed
-        if not tokenizer.chat_template:
+        self._top: dict[str, Any] = {"top_k": top_k, "top_p": top_p}
+        if chat and not tokenizer.chat_template:
             raise UsageError(f"{self.source_name} has no chat template: train it with chat_template: chatml_tools")
         self.ends = end_tokens(model, tokenizer)
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self.ends)
@@ -94,7 +98,7 @@ class Generator:
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=device)
         settings: dict[str, Any] = {"do_sample": False}
         if self._temperature > 0:
-            settings = {"do_sample": True, "temperature": self._temperature, "top_k": 0, "top_p": 1.0}
+            settings = {"do_sample": True, "temperature": self._temperature, **self._top}
         config = GenerationConfig(
             **settings, max_new_tokens=self._new, pad_token_id=self._pad, eos_token_id=sorted(self.ends)
         )

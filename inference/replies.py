@@ -119,7 +119,7 @@ def _choice(body: Any) -> dict[str, Any] | None:
 
 
 def read_reply(body: Any, *, allow_truncated: bool = False) -> Reply:
-    """A Reply from a decoded chat completion, as it is recorded: the text with any thought in it (`settle` cuts it).
+    """A Reply from a decoded completion, as it is recorded: the text with any thought in it (`settle` cuts it).
 
     Nothing is taken for granted: content as text or as a list of parts; a thought in `reasoning_content` (DeepSeek,
     llama.cpp, SGLang), `reasoning` (OpenRouter, vLLM) or a part of type `thinking` (Mistral); a call as
@@ -127,6 +127,8 @@ def read_reply(body: Any, *, allow_truncated: bool = False) -> Reply:
     """
     choice = _choice(body)
     message = choice.get("message") if choice else None
+    if choice and message is None and isinstance(choice.get("text"), str):  # of the route `completions`
+        message = {"content": choice["text"]}
     if choice is None or not isinstance(message, dict):
         return Reply(outcome="failed", error="the reply holds no choice")
     usage = body.get("usage")

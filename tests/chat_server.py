@@ -43,6 +43,15 @@ def completion(text: str | None, **message: Any) -> Body:
     }
 
 
+def continuation(text: str, finish_reason: str = "length", tokens: int = 9) -> Response:
+    """A completion of the route `completions`."""
+    choice = {"index": 0, "text": text, "finish_reason": finish_reason, "logprobs": None}
+    usage = {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": 1 + tokens}
+    return JSONResponse(
+        {"id": f"cmpl-{next(_NUMBERS)}", "object": "text_completion", "choices": [choice], "usage": usage}
+    )
+
+
 def failure(status: int, message: str = "scripted", code: str | None = None, **headers: str) -> Response:
     """An error in the form of the protocol."""
     return JSONResponse({"error": {"message": message, "code": code}}, status, headers)
@@ -74,7 +83,8 @@ class ChatServer:
         self.script, self.delay = script, delay
         self.bodies: list[Body] = []
         self.peak = self._running = 0
-        app = Starlette(routes=[Route("/v1/chat/completions", self._answer, methods=["POST"])])
+        paths = ("/v1/chat/completions", "/v1/completions")
+        app = Starlette(routes=[Route(path, self._answer, methods=["POST"]) for path in paths])
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))

@@ -16,7 +16,7 @@ from ...environments.text.pool import GamePool
 from ...environments.text.registry import game_class, versions
 from ...hub_sync.errors import UsageError
 from ...hub_sync.settings import SPEED, Settings
-from ...inference import shards
+from .._lib import sharded
 from .rows import Row, json_text
 
 Split = Literal["train", "dev", "test", "test_seeds"]
@@ -202,13 +202,9 @@ def in_shards(
         play_some: gets some of the episodes and the name of their shard; gives trajectories as mappings.
     """
     whole = {"game": part.game, "options": part.options, "version": part.version, "admissible": part.admissible}
-    for index, start in enumerate(range(0, len(episodes), size)):
-        some = episodes[start : start + size]
-        listed = [asdict(one) for one in some]
-        path = shards.shard_path(folder, index, whole | {"split": part.split, **identity}, listed)
-        rows: Sequence[Any] | None = shards.read_shard(path, len(some))
-        if rows is None:
-            rows = list(play_some(some, f"{part.name}.{index}"))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shards.write_shard(path, rows)
-        yield from rows
+
+    def some(rows: Sequence[Row], index: int) -> Iterable[Any]:
+        return play_some(episodes[index * size : index * size + len(rows)], f"{part.name}.{index}")
+
+    listed = [asdict(one) for one in episodes]
+    yield from sharded.in_shards(listed, whole | {"split": part.split, **identity}, folder, size, some)

@@ -24,10 +24,10 @@ from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.decontamination import decontamination_inputs
 from .._lib.disk_set import DiskSet
+from .._lib.overlap import read_questions
 from .._lib.rejections import Rejections
 from .._lib.row_writer import RowWriter
 from .._lib.splits import unit_hash
-from .overlap import read_questions
 from .read import TextSource, documents, read_files
 
 if TYPE_CHECKING:

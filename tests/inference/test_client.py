@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from chat_server import ChatServer, Script, completion, failure
+from chat_server import ChatServer, Script, completion, continuation, failure
 from starlette.responses import JSONResponse, Response
 
 from hubwright.hub_sync.errors import UsageError
@@ -31,6 +31,18 @@ def test_replies_come_back_in_the_order_of_the_requests() -> None:
     assert replies[0].prompt_tokens == 7 and replies[0].completion_tokens == 3 and replies[0].finish_reason == "stop"
     assert server.peak <= 4
     assert server.bodies[0] | {"messages": 0} == {"model": "local", "messages": 0, "temperature": 0.0, "max_tokens": 5}
+
+
+def test_continue_text_asks_the_route_completions_and_cuts_out_no_thought() -> None:
+    async def work(url: str) -> list[Reply]:
+        async with ChatClient(Endpoint(model="local", base_url=url)) as client:
+            return [await client.continue_text("<s>", max_tokens=9, seed=seed) for seed in (0, 1)]
+
+    texts = ["<think>no</think> so", ""]
+    with ChatServer(lambda body, number: continuation(texts[body["seed"]], "length" if number else "stop")) as server:
+        one, other = asyncio.run(work(server.url))
+    assert (one.text, one.outcome, one.completion_tokens) == (texts[0], "ok", 9) and not one.reasoning
+    assert other.outcome == "truncated" and server.bodies[0]["prompt"] == "<s>" and "messages" not in server.bodies[0]
 
 
 def test_overload_is_waited_out() -> None:

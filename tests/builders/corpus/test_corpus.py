@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hubwright.builders import local_context
+from hubwright.builders._lib.overlap import Questions
 from hubwright.builders.corpus import CorpusConfig, TextSource, build
 from hubwright.builders.corpus.build import document_id, split_of
-from hubwright.builders.corpus.overlap import Questions
 from hubwright.builders.corpus.read import documents
 from hubwright.hub_sync.context import Input, StepContext
 from hubwright.hub_sync.errors import DataError, UsageError

@@ -3,8 +3,8 @@
 from collections import defaultdict
 
 from ...hub_sync.context import StepContext
-from .._lib.decontamination import decontamination_inputs, requests
-from .._lib.near_duplicates import words
+from .decontamination import decontamination_inputs, requests
+from .near_duplicates import words
 
 Run = tuple[str, ...]
 
