@@ -81,6 +81,21 @@ STEPS: dict[str, StepSpec] = {
         inputs=dict.fromkeys(("executed", "stubs", "verified", "faithful"), DATA),
         version=3,
     ),
+    "lawbench": _builder(
+        "domain_benchmarks.lawbench:LawBenchConfig", "LawBench: 20 subtasks of Chinese law, a config each"
+    ),
+    "fineval": _builder(
+        "domain_benchmarks.exams:FinEvalConfig", "FinEval: multiple-choice questions on finance in Chinese"
+    ),
+    "financeiq": _builder(
+        "domain_benchmarks.exams:FinanceIQConfig", "FinanceIQ: multiple-choice questions of finance examinations"
+    ),
+    "scieval": _builder(
+        "domain_benchmarks.scieval:SciEvalConfig", "SciEval: questions on physics, chemistry and biology"
+    ),
+    "code_problems": _builder(
+        "domain_benchmarks.code_problems:CodeProblemsConfig", "HumanEval or MBPP from its own file"
+    ),
     "tool_query": _builder(
         "tool_query:ToolQueryConfig",
         "tool-query: requests about a to-do list with the list itself, from AgentGym's files",

@@ -60,6 +60,12 @@ STEPS: dict[str, StepSpec] = {
         "StepAgent: evaluations after each cycle as curves, factors and episodes to read",
         inputs={"cycle_*": Role("dataset", ordered=True)},
     ),
+    "versatune_summary": _eval(
+        "versatune.summary:SummaryConfig",
+        "versatune.summary:summarise",
+        "VersaTune: evaluations of several arms by domain, with relative gains and held-out losses",
+        inputs={"arm_*": Role("dataset", ordered=True)},
+    ),
     "agreement": _eval(
         "agreement.step:AgreementConfig",
         "agreement.step:agreement",

@@ -36,7 +36,8 @@ class Report:
         metrics: figures by name; the unit belongs in the name (`loss`, `accuracy`, `tokens_per_second`).
         tables: `{"title", "columns": [str], "rows": [[...]], "note"?}`, printed in this order.
         curves: `{"title", "x", "y", "series": {name: [[x, y], ...]}}`, plotted in this order.
-        bars: `{"title", "y", "groups": [str], "series": {name: [[value, low, high], ...]}}`, a bar a group and series.
+        bars: `{"title", "y", "groups": [str], "series": {name: [[value, low, high], ...]}}`, a bar a group and series;
+            with `"shape": "radar"` a spoke a group and a line a series.
         sections: `{"title", "body"}` (Markdown), printed after the tables.
         counts: rows read, kept and refused, by reason.
     """

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .text import utf8
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -52,7 +55,10 @@ def load_split(folder: Path, config: str | None, split: str, cache_dir: Path | N
     files = (builder.config.data_files or {}).get(split, [])
     if builder.name != "parquet" or not files or not all(Path(file).is_file() for file in files):
         return datasets.load_dataset(str(folder), config, split=split, cache_dir=cache)
-    path = Path(f"{builder.cache_dir}-{split}.arrow")
+    # datasets' own folder is the same for all folders of one name with the same card, whatever their files hold.
+    stats = [(os.path.realpath(file), Path(file).stat()) for file in files]
+    identity = repr([(real, stat.st_size, stat.st_mtime_ns) for real, stat in stats])
+    path = Path(f"{builder.cache_dir}-{hashlib.sha256(utf8(identity)).hexdigest()[:16]}-{split}.arrow")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.incomplete")

@@ -1,5 +1,6 @@
-"""Plots for cards: training curves and scores with intervals, as PNG files with the same bytes for the same data."""
+"""Plots for cards: curves, scores with intervals, and radars, as PNG files with the same bytes for the same data."""
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,8 @@ def file_name(title: str) -> str:
 
 def write(report: dict[str, Any], folder: Path) -> list[str]:
     curves = [_draw(folder, curve, _lines) for curve in report.get("curves", [])]
-    return curves + [_draw(folder, chart, _bars) for chart in report.get("bars", [])]
+    shapes = {"bars": _bars, "radar": _radar}
+    return curves + [_draw(folder, chart, shapes[chart.get("shape", "bars")]) for chart in report.get("bars", [])]
 
 
 def _draw(folder: Path, plot: dict[str, Any], fill: Callable[[Any, dict[str, Any]], None]) -> str:
@@ -28,11 +30,11 @@ def _draw(folder: Path, plot: dict[str, Any], fill: Callable[[Any, dict[str, Any
 
     figure = Figure(figsize=_SIZE, dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    axes = figure.add_subplot(projection="polar" if fill is _radar else None)
     fill(axes, plot)
     axes.set_title(plot["title"], fontsize=11, loc="left")
     axes.grid(True, alpha=0.25)
-    for side in ("top", "right"):
+    for side in {"top", "right"} & axes.spines.keys():
         axes.spines[side].set_visible(False)
     name = file_name(plot["title"])
     path = folder / name
@@ -68,3 +70,19 @@ def _bars(axes: Any, chart: dict[str, Any]) -> None:
     axes.set_xticks(range(len(groups)), groups, fontsize=8, rotation=20 if len(groups) > 4 else 0)
     axes.set_ylabel(chart["y"])
     axes.legend(frameon=False, fontsize=9)
+
+
+def _radar(axes: Any, chart: dict[str, Any]) -> None:
+    """A chart of `_bars` with a spoke per group and a line per series, from 0 outwards; without intervals."""
+    groups = chart["groups"]
+    angles = [2 * math.pi * n / len(groups) for n in range(len(groups))]
+    for colour, (label, values) in zip(_COLOURS * 9, chart["series"].items(), strict=False):
+        heights = [math.nan if value is None or value[0] is None else value[0] for value in values]
+        axes.plot([*angles, angles[0]], [*heights, heights[0]], color=colour, label=label, linewidth=1.6)
+    axes.set_theta_zero_location("N")
+    axes.set_theta_direction(-1)
+    axes.set_xticks(angles, groups, fontsize=8)
+    axes.tick_params(axis="y", labelsize=7)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(chart["y"], fontsize=8)
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.12, 0.5))

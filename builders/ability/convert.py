@@ -4,13 +4,13 @@ import re
 from typing import Any
 
 from ...hub_sync.errors import RowRejected
+from .._lib.choices import LETTERS, choice_row, shown, text_cell
 from .read import NAMES
 
 # GSM8K's notes for a calculator, "<<48/2=24>>24", are no part of what a person would write.
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 # Western digits alone: every source writes its answers so, whatever the language of the question.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)(?:\.[0-9]+)?")
-LETTERS = "ABCDEFGHIJ"
 CODES = {name: code for code, name in NAMES.items()}
 
 Row = dict[str, Any]
@@ -32,7 +32,7 @@ def convert(kind: str, record: Any) -> Row:
 def _gsm8k(record: Any) -> Row:
     written, mark, final = record["answer"].rpartition("####")
     if not mark:
-        raise RowRejected("no final answer", f"answer {_shown(final)} has no '####'")
+        raise RowRejected("no final answer", f"answer {shown(final)} has no '####'")
     return _free(record["question"], "answer", final) | {"solution": _CALCULATOR.sub("", written).strip()}
 
 
@@ -44,51 +44,37 @@ def _mgsm(cells: Any) -> Row:
 
 def _msvamp(record: Any) -> Row:
     english = record.get("query", record["m_query"])
-    return _free(record["m_query"], "response", record["response"]) | {"english": _words(english, "query")}
+    return _free(record["m_query"], "response", record["response"]) | {"english": text_cell(english, "query")}
 
 
 def _exams(record: Any) -> Row:
     question, info = record["question"], record["info"]
     labels = [choice["label"] for choice in question["choices"]]
     if labels != list(LETTERS[: len(labels)]):
-        raise RowRejected("choices not lettered from A", f"question.choices has the labels {_shown(labels)}")
+        raise RowRejected("choices not lettered from A", f"question.choices has the labels {shown(labels)}")
     if info["language"] not in CODES:
-        raise RowRejected("unknown language", f"info.language is {_shown(info['language'])}")
-    row = _choice(question["stem"], [choice["text"] for choice in question["choices"]], record["answerKey"])
-    named = {field: _words(value, field) for field, value in (("id", record["id"]), ("subject", info["subject"]))}
-    return row | named | {"language": CODES[info["language"]]}
+        raise RowRejected("unknown language", f"info.language is {shown(info['language'])}")
+    row = choice_row(question["stem"], [choice["text"] for choice in question["choices"]], record["answerKey"])
+    named = {field: text_cell(value, field) for field, value in (("id", record["id"]), ("subject", info["subject"]))}
+    return row | named | {"language": CODES[info["language"]], "solution": ""}
 
 
 def _arc(cells: Any) -> Row:
     if len(cells) != 6:
         raise RowRejected("not in the form of its source", f"it has {len(cells)} cells instead of 6")
-    return _choice(cells[0], list(cells[1:5]), cells[5])
+    return choice_row(cells[0], list(cells[1:5]), cells[5]) | {"solution": ""}
 
 
 _KINDS = {"gsm8k": _gsm8k, "mgsm": _mgsm, "msvamp": _msvamp, "exams": _exams, "arc": _arc}
 
 
 def _free(question: Any, field: str, answer: Any) -> Row:
-    return {"question": _words(question, "question"), "choices": [], "answer": number(answer, field), "solution": ""}
-
-
-def _choice(question: Any, choices: list[Any], answer: Any) -> Row:
-    choices = [_words(choice, "a choice") for choice in choices]
-    if len(choices) < 2:
-        raise RowRejected("fewer than two choices", f"it has {len(choices)} choices")
-    letters = LETTERS[: len(choices)]
-    if not isinstance(answer, str) or len(answer) != 1 or answer not in letters:
-        raise RowRejected("answer is none of the choices", f"the answer {_shown(answer)} is none of {letters}")
-    # With the right choice there twice, two letters are right and one of them counts. Equal wrong choices do no harm.
-    if choices.count(choices[letters.index(answer)]) > 1:
-        raise RowRejected("right choice is there twice", f"choice {answer} {_shown(choices[letters.index(answer)])}")
-    return {"question": _words(question, "question"), "choices": choices, "answer": answer, "solution": ""}
-
-
-def _words(value: Any, field: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise RowRejected(f"{field} is not text", f"{field} is {_shown(value)}")
-    return value.strip()
+    return {
+        "question": text_cell(question, "question"),
+        "choices": [],
+        "answer": number(answer, field),
+        "solution": "",
+    }
 
 
 def number(value: Any, field: str) -> str:
@@ -98,7 +84,7 @@ def number(value: Any, field: str) -> str:
     """
     text = str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
     if not _NUMBER.fullmatch(text):
-        raise RowRejected("answer is not a number", f"{field} is {_shown(value)}")
+        raise RowRejected("answer is not a number", f"{field} is {shown(value)}")
     whole, _, fraction = text.replace(",", "").lstrip("+-").partition(".")
     whole, fraction = whole.lstrip("0") or "0", fraction.rstrip("0")
     digits = f"{whole}.{fraction}" if fraction else whole
@@ -116,8 +102,3 @@ def training_text(row: Row) -> str:
         return "\n".join([f"Question: {row['question']}", *lettered, f"Answer: {right}"])
     worked = f"{row['solution']}\n#### " if row["solution"] else ""
     return f"Question: {row['question']}\nAnswer: {worked}{row['answer']}"
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -38,8 +38,8 @@ def tasks_dir() -> Path:
 class TaskData:
     """The data set of a task: a folder, a .parquet, .jsonl, .json or .csv file, or `org/name[@revision]`.
 
-    Named by `--metadata '{"dataset": ...}'` (or a recipe's input `dataset`), else by HUBWRIGHT_DATA_<NAME>, else the
-    default.
+    Named by `--metadata '{"<name>": ...}'`, for a group over several data sets, else by `{"dataset": ...}` (or a
+    recipe's input `dataset`), else by HUBWRIGHT_DATA_<NAME>, else the default.
 
     Attributes:
         name: "my_task" gives HUBWRIGHT_DATA_MY_TASK, hubwright/my-task and `hubwright run my_task`.
@@ -64,7 +64,8 @@ class TaskData:
 
     def source(self, metadata: Mapping[str, Any] | None) -> str:
         default = self.repo or f"hubwright/{self.name.replace('_', '-')}"
-        return os.fspath((metadata or {}).get("dataset") or os.environ.get(self.variable) or default)
+        named = metadata or {}
+        return os.fspath(named.get(self.name) or named.get("dataset") or os.environ.get(self.variable) or default)
 
     def locate(self, metadata: Mapping[str, Any] | None) -> tuple[Path, str]:
         return locate(self.source(metadata), hint=self.hint)

@@ -31,6 +31,7 @@ from ...inference import device
 from ...inference.loading import check_adapter
 from .._lib.data import stream_parquet, tasks_dir
 from .._lib.results import figure_table, write_json
+from .._lib.tokens import model_tokenizer
 from .thoughts import note_thoughts
 from .weights import complete_models
 
@@ -158,36 +159,38 @@ def _run(config: HarnessConfig, context: StepContext, manager: Any, names: list[
     own_tokenizer = (model.path / "tokenizer_config.json").is_file()
     if base is not model:
         check_adapter(model.path, str(model.ref))
+    tokenizer = str((model if own_tokenizer else base).path)
     with complete_models({str(base.path): str(base.ref)}):
         lm = HFLM(
             pretrained=str(base.path),
             peft=None if base is model else str(model.path),
-            tokenizer=str((model if own_tokenizer else base).path),
+            tokenizer=tokenizer,
             device=config.device,
             dtype=config.dtype,
             batch_size=config.batch_size,
             max_length=config.max_length,
             think_end_token=config.think_end_token,
         )
-    results = simple_evaluate(
-        model=InteractiveLM(lm),  # what is not interactive it passes on
-        tasks=list(names),
-        task_manager=manager,
-        num_fewshot=config.num_fewshot,
-        batch_size=config.batch_size,
-        limit=config.limit,
-        apply_chat_template=config.apply_chat_template,
-        fewshot_as_multiturn=config.apply_chat_template,
-        system_instruction=config.system_instruction,
-        gen_kwargs=dict(config.gen_kwargs) or None,
-        predict_only=config.predict_only,
-        log_samples=True,
-        bootstrap_iters=config.bootstrap_iters,
-        random_seed=config.seed,
-        numpy_random_seed=config.seed,
-        torch_random_seed=config.seed,
-        fewshot_random_seed=config.seed,
-    )
+    with model_tokenizer(tokenizer):
+        results = simple_evaluate(
+            model=InteractiveLM(lm),  # what is not interactive it passes on
+            tasks=list(names),
+            task_manager=manager,
+            num_fewshot=config.num_fewshot,
+            batch_size=config.batch_size,
+            limit=config.limit,
+            apply_chat_template=config.apply_chat_template,
+            fewshot_as_multiturn=config.apply_chat_template,
+            system_instruction=config.system_instruction,
+            gen_kwargs=dict(config.gen_kwargs) or None,
+            predict_only=config.predict_only,
+            log_samples=True,
+            bootstrap_iters=config.bootstrap_iters,
+            random_seed=config.seed,
+            numpy_random_seed=config.seed,
+            torch_random_seed=config.seed,
+            fewshot_random_seed=config.seed,
+        )
     return dict(results or {"samples": {}, "results": {}})
 
 

@@ -14,10 +14,10 @@ import datasets
 
 from ...hub_sync.errors import DataError
 from ...hub_sync.text import utf8
+from .._lib.choices import ChoiceTask
 from .._lib.data import TaskData, read_config, read_split
 from .._lib.scored import ScoredTask
 from .numbers import distractors, exact_match, number_match, plain
-from .scorer import choice_scores
 from .words import FLEXIBLE, STOPS, WORDS, Words
 
 Row = dict[str, Any]
@@ -110,24 +110,7 @@ class WordProblemTask(AbilityTask):
         return {"exact_match": exact_match(result, gold), "number_match": number_match(result, gold)}
 
 
-class ChoiceTask(AbilityTask):
-    """The likeliest of several continuations. `prepare` adds `options` and `gold`, the number of the right one."""
-
-    METRICS = ("acc", "acc_norm", "choice_loss", "loss_per_byte")
-    INTERVALS = ("acc",)
-    LOWER_IS_BETTER = ("choice_loss", "loss_per_byte")
-
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        super().__init__({**config, "doc_to_choice": "options"})
-
-    def doc_to_target(self, doc: Row, doc_to_target: Any = None) -> int:
-        return int(doc["gold"])
-
-    def scores(self, doc: Row, results: Sequence[tuple[float, bool]]) -> dict[str, float]:
-        return choice_scores([float(value) for value, _ in results], doc["options"], doc["gold"])
-
-
-class NumberChoiceTask(ChoiceTask):
+class NumberChoiceTask(ChoiceTask, AbilityTask):
     """A word problem's answer among three wrong numbers, in the order of their values (our choice).
 
     Nothing is generated: of a model that gets no answer right it still tells whether the right number became likelier.
@@ -147,7 +130,7 @@ class NumberChoiceTask(ChoiceTask):
         return f"{self.words.question} {doc['question']}\n{self.words.direct}"
 
 
-class ExamTask(ChoiceTask):
+class ExamTask(ChoiceTask, AbilityTask):
     """A school question with its options listed, answered by a letter: MMLU's form, with its English `Answer:`."""
 
     def prepare(self, row: Row) -> Row:

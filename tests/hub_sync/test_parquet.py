@@ -66,6 +66,15 @@ def test_split_read_is_what_datasets_reads(rows: Dataset, tmp_path: Path) -> Non
     assert again.cache_files == read.cache_files
 
 
+def test_split_of_a_folder_of_the_same_name_is_that_of_the_folder(tmp_path: Path) -> None:
+    card = "---\nconfigs:\n- config_name: code\n  data_files:\n  - {split: train, path: code/train-*}\n---\n"
+    for name in ("a", "b", "b"):  # other rows at the same place, too
+        text = f"{name}{len(list(tmp_path.rglob('*.parquet')))}"
+        write_shards(Dataset.from_dict({"text": [text]}), tmp_path / name / "set" / "code", "train")
+        (tmp_path / name / "set" / "README.md").write_text(card)
+        assert load_split(tmp_path / name / "set", "code", "train", tmp_path / "own")["text"][:] == [text]
+
+
 def test_split_of_json_columns_and_part_of_a_split_are_read(tmp_path: Path) -> None:
     calls = make_dataset([{"calls": [{"name": "f", "arguments": {"a": n or "x"}}]} for n in range(5)])
     write_shards(calls, tmp_path / "set" / "data", "train")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hubwright.evals._lib.choices import choice_scores
 from hubwright.evals.maet.numbers import ascii_digits, distractors, exact_match, number_match, plain, readings
-from hubwright.evals.maet.scorer import choice_scores
 from hubwright.evals.maet.words import FLEXIBLE, WORDS
 from hubwright.hub_sync.errors import DataError
 

@@ -1,9 +1,11 @@
-"""Scores of a choice by log-likelihood, a plain function that needs no lm-eval."""
+"""Questions whose answer is the likeliest of several continuations: scores of one document, and the base of tasks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ...hub_sync.text import utf8
+from .scored import ScoredTask
 
 
 def choice_scores(log_likelihoods: Sequence[float], options: Sequence[str], gold: int) -> dict[str, float]:
@@ -29,3 +31,20 @@ def choice_scores(log_likelihoods: Sequence[float], options: Sequence[str], gold
         "choice_loss": total - log_likelihoods[gold],
         "loss_per_byte": -log_likelihoods[gold] / max(len(utf8(options[gold])), 1),
     }
+
+
+class ChoiceTask(ScoredTask):
+    """The likeliest of several continuations. A document has `options` and `gold`, the number of the right one."""
+
+    METRICS = ("acc", "acc_norm", "choice_loss", "loss_per_byte")
+    INTERVALS = ("acc",)
+    LOWER_IS_BETTER = ("choice_loss", "loss_per_byte")
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__({**config, "doc_to_choice": "options"})
+
+    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> int:
+        return int(doc["gold"])
+
+    def scores(self, doc: dict[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
+        return choice_scores([float(value) for value, _ in results], doc["options"], doc["gold"])
