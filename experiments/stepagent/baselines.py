@@ -33,7 +33,12 @@ METHODS = ("sft", "optim", "inverse", "rft", "eto", "gigpo", "inverse_base")
 GAME = {"game": "cliff_walking", "episodes": {"train": 25, "test": 6}}
 PLAYED = {"device": "cpu", "threads": 1, "max_new_tokens": 6, "batch_size": 64}
 TRAINED = COMMON | {"learning_rate": RATE, "max_steps": STEPS}
-DRAWN = {"num_generations": 8, "max_completion_length": 6, "beta": 1.0, "learning_rate": 3e-4}  # theory: beta above 1/2
+DRAWN = {
+    "num_generations": 8,
+    "max_completion_length": 6,
+    "beta": 1.0,
+    "learning_rate": 3e-4,
+}  # theory: beta above 1/2
 
 
 def save(data: Any, folder: Path) -> None:
