@@ -149,7 +149,8 @@ class ChatClient:
 
         Args:
             prompt: as the server reads it; most add the model's start token to it themselves.
-            draw, params: as in `complete`.
+            draw: as in `complete`.
+            params: as in `complete`.
 
         An answer cut off at `max_tokens` is an answer; an empty one is recorded as such. Raises as `complete` does.
         """

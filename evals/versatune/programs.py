@@ -17,6 +17,7 @@ def run(program, number):
     exec(compile(program, "<program>", "exec"), {"__name__": "program"})
     return number
 """
+_CODE = re.compile(r"\s*\n[ \t]+[^\s`]|[ \t]+[^\s`]|\s*(?:def|class|import|from|async|@)\b")
 _BLOCK = re.compile(r"```[\w+-]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 
@@ -51,7 +52,7 @@ def timed_out(outcome: Outcome) -> bool:
 
 
 def code_in(reply: str, opened: bool = False) -> str:
-    r"""The code in a reply: its first fenced block, or all of it.
+    r"""The code in a reply: its first fenced block, or all of it up to a fence if it begins as code.
 
     Args:
         opened: the prompt opened the block already, so that the reply's first fence closes it.
@@ -60,7 +61,8 @@ def code_in(reply: str, opened: bool = False) -> str:
     ('x = 1\n', 'x = 1\n')
     """
     block = _BLOCK.search(reply)
-    if block is None or (opened and not reply.lstrip().startswith("```")):
+    begins = _CODE.match(reply) or (opened and not reply.lstrip().startswith("```"))
+    if block is None or begins:
         return reply.partition("```")[0]
     return block[1]
 

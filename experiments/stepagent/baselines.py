@@ -26,14 +26,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from convergence import BATCH, COMMON, RATE, context, once, save_model, table
+from convergence import COMMON, RATE, context, once, save_model, table
 
 START, CYCLES, STEPS, DRAWS, LIMIT = 12, 2, 40, 4, 20
 METHODS = ("sft", "optim", "inverse", "rft", "eto", "gigpo", "inverse_base")
 GAME = {"game": "cliff_walking", "episodes": {"train": 25, "test": 6}}
 PLAYED = {"device": "cpu", "threads": 1, "max_new_tokens": 6, "batch_size": 64}
 TRAINED = COMMON | {"learning_rate": RATE, "max_steps": STEPS}
-DRAWN = {"num_generations": 8, "max_completion_length": 6, "beta": 0.1, "learning_rate": 3e-4}
+DRAWN = {
+    "num_generations": 8,
+    "max_completion_length": 6,
+    "beta": 1.0,
+    "learning_rate": 3e-4,
+}  # theory: beta above 1/2
 
 
 def save(data: Any, folder: Path) -> None:
@@ -58,13 +63,12 @@ def expert(folder: Path, seed: int) -> None:
 
 
 def play(model: Path, folder: Path, seed: int, data: Path | None = None, **settings: Any) -> Any:
-    """Own episodes, of the games or those of a data set; (report, rows by config)."""
+    """Own episodes, of the games or those of a data set, by config and split."""
     from hubwright.builders.agent_trajectories.rollouts import RolloutsConfig, build
 
     own = {"games": [GAME], "history": 0, "max_steps": LIMIT} if data is None else {"splits": ("train",)}
     inputs = {"model": model} | ({} if data is None else {"dataset": data})
-    step = context(folder, **inputs)
-    return step.report, build(RolloutsConfig(**(PLAYED | own | settings), seed=seed), step)
+    return build(RolloutsConfig(**(PLAYED | own | settings), seed=seed), context(folder, **inputs))
 
 
 def measure(model: Path, folder: Path) -> dict[str, Any]:
@@ -72,7 +76,7 @@ def measure(model: Path, folder: Path) -> dict[str, Any]:
     from hubwright.environments.text.grids import CliffWalking
     from hubwright.trainers.stepagent.tabular import kl, normalized
 
-    _, rows = play(model, folder / "played", 0, samples=8)
+    rows = play(model, folder / "played", 0, samples=8)
     figures = {f"{split}_success": float(np.mean(part["success"])) for split, part in rows["trajectories"].items()}
     game = CliffWalking()
     tables = game.tables(game.tasks("train")[0])
@@ -107,7 +111,7 @@ def cycle(name: str, model: Path, data: Path, folder: Path, number: int, seed: i
             inverse.train(moved, context(folder, **roles))
     else:
         samples = {"rft": 4, "eto": 2, "gigpo": 8}[name]
-        report, rows = play(model, folder / "play", seed + number, data, samples=samples, extra_turns=0)
+        rows = play(model, folder / "play", seed + number, data, samples=samples, extra_turns=0)
         steps = sum(map(len, rows["trajectories"]["train"]["actions"]))
         save(rows, folder / "own")
         inputs = {"model": model, "dataset": folder / "own"}
@@ -140,6 +144,7 @@ def run(seed: int, names: list[str], work: Path) -> list[dict[str, Any]]:
         for number in range(CYCLES + 1):
             place = folder / name / str(number)
             if number:
+
                 def work_once(place: Path = place, model: Path = model, number: int = number) -> None:
                     shutil.rmtree(place, ignore_errors=True)  # what a stopped cycle left
                     steps = cycle(name, model, data, place, number, seed)  # noqa: B023

@@ -31,8 +31,10 @@ class DomainSettings(BaseTrainingConfig):
     weights: dict[str, float] | None = Field(
         None, description="Weights by domain at the start, divided by their sum; null: those of mixture.json."
     )
-    weigh_by: Literal["samples", "tokens"] = Field(
-        "samples", description="Weights are shares of the rows drawn (as in the authors' code), or of their tokens."
+    weigh_by: Literal["samples", "tokens"] | None = Field(
+        None,
+        description="Weights are shares of the rows drawn (as in the authors' code; packed rows where packing is on), "
+        "or of their tokens; null: the unit of mixture.json if its weights are taken, else samples.",
     )
     strategy: Literal["static", "versatune", "exponentiated", "doremi", "odm"] = Field(
         "versatune",

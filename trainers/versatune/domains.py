@@ -59,6 +59,17 @@ def _weights(config: DomainSettings, chosen: Sequence[str], mixture: Mapping[str
     return check_weights(kept, chosen, f"{source_name}, {MIXTURE}, weights")
 
 
+def unit(config: DomainSettings, context: StepContext) -> str:
+    """What the weights are shares of, "samples" or "tokens". Raises DataError for another unit of mixture.json."""
+    if config.weigh_by is not None:
+        return config.weigh_by
+    source_name = loop.name(context, "dataset")
+    found = "samples" if config.weights is not None else _mixture(context, source_name).get("unit", "samples")
+    if found not in ("samples", "tokens"):
+        raise DataError(f"{source_name}: {MIXTURE} has weights by {found!r:.40}, not samples or tokens: set weigh_by")
+    return str(found)
+
+
 def load_splits(config: DomainSettings, context: StepContext) -> dict[str, Any]:
     """The splits by role: `train_DOMAIN` of all domains, then `eval_DOMAIN`. Raises DataError for a split that is not
     there or empty, and for domains with different columns; UsageError as `choose` and for references."""

@@ -19,7 +19,7 @@ _TYPES = {
 def name_curves(trainer: Any) -> None:
     """Let the report of a trainer show weights, losses and forgetting by domain."""
     shown = (
-        ("Domain weights", f"share of {trainer.config.weigh_by}", "weight"),
+        ("Domain weights", f"share of {trainer.weigh_by}", "weight"),
         ("Held-out loss by domain", "nats per token", "held_out_loss"),
         ("Forgetting by domain", "rise of the loss since the update before", "forgetting"),
     )
@@ -97,7 +97,7 @@ def _procedure(trainer: Any) -> str:
     settings = ", ".join(f"{name} {value}" for name, value in options.items())
     body = (
         f"Strategy `{config.strategy}`{f' ({settings}; values that were chosen here)' if settings else ''}. "
-        f"Weights are shares of {config.weigh_by}. Losses are measured every {config.update_every} steps on held-out "
+        f"Weights are shares of {trainer.weigh_by}. Losses are measured every {config.update_every} steps on held-out "
         "rows, and weights act from the first step whose rows were not drawn yet. One optimiser and one schedule of "
         "the learning rate throughout."
     )

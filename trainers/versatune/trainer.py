@@ -76,6 +76,7 @@ class DomainMixin:
         history: one record per update: `update`, `from_draw`, `from_step`, and lists by domain `weights`, `losses`,
             `potential`, `forgetting`, `estimates`. The first is the start, before any step.
         reference: reference losses, (k,), NaN where there is none.
+        weigh_by: what the weights are shares of, "samples" or "tokens".
     """
 
     config: Any
@@ -83,6 +84,7 @@ class DomainMixin:
     domains: list[str]
     sampler: DomainSampler
     reference: Array
+    weigh_by: str
     _measured: tuple[int, dict[str, float]] = (-1, {})
 
     @classmethod
@@ -101,7 +103,8 @@ class DomainMixin:
         self.lengths = domains.row_lengths(me.train_dataset)
         sizes = domains.sizes(me.train_dataset, self.domains)
         row_tokens = None
-        if self.config.weigh_by == "tokens":
+        self.weigh_by = domains.unit(self.config, self.context)
+        if self.weigh_by == "tokens":
             numbers = me.train_dataset.data.column("domain").to_numpy()
             row_tokens = np.bincount(numbers, self.lengths) / np.bincount(numbers)
         per_epoch = math.ceil(len(self.lengths) / me.rows_per_step)

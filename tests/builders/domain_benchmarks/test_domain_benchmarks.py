@@ -195,6 +195,7 @@ def test_other_records_are_refused_in_one_line(tmp_path: Path) -> None:
         run(scieval, SciEvalConfig(source=str(tmp_path / "nothing")), tmp_path)
 
 
+@pytest.mark.slow
 def test_original_files_give_all_rows_but_those_that_are_told(tmp_path: Path, shared_data: Path) -> None:
     finance = shared_data / "8023looker/VersaTune/SFT_series/benchmark/finance"
     sources = (

@@ -129,7 +129,7 @@ REPLIES = [
     ("Sure:\n```python\ndef root(x):\n    return math.sqrt(x)\n```\nDone.", True),
     ("```\nimport cmath\ndef root(x):\n    return abs(cmath.sqrt(x))\n```", True),
     ("    raise SystemExit(0)\n", False), ("    return open('/etc/passwd')\n", False),
-    ("    return root(x)\n", False), ("\n   not python at all", False), ("    return math.sqrt(x)  # 根\n", True),
+    ("    return math.sqrt(x)\n```\n\nIt is a root:\n```\nroot(9)\n```", True), ("    return root(x)\n", False), ("\n   not python at all", False), ("    return math.sqrt(x)  # 根\n", True),
 ]  # fmt: skip
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from mixture_parts import DOMAINS, REFERENCES, conversations, pretrained, save_mixture, texts, tuned
-from trainer_parts import make_model
+from trainer_parts import context, make_model
 
 from hubwright.hub_sync.errors import DataError, UsageError
-from hubwright.trainers.versatune import VersatunePretrainConfig, VersatuneSFTConfig, trainer
+from hubwright.trainers.versatune import VersatunePretrainConfig, VersatuneSFTConfig, domains, trainer
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +160,17 @@ def test_domains_can_be_left_out_and_weighed_by_tokens(documents: Path, tmp_path
     assert [(row["domain"], row["weight"]) for row in rows[:2]] == [("code", 0.625), ("law", pytest.approx(0.375))]
     assert metrics["share_of_tokens_code"] == pytest.approx(0.625, abs=0.15)
     assert "train_other_rows" not in step.report.counts and "share_of_samples_other" not in metrics
+
+
+def test_weights_are_shares_of_what_the_mixture_says(tmp_path: Path) -> None:
+    step = context(tmp_path, {"dataset": save_mixture(tmp_path / "data", rows=2, unit="tokens")})
+    assert domains.unit(VersatunePretrainConfig(), step) == "tokens"
+    given = {"code": 1.0, "law": 1.0, "other": 1.0}  # its weights are not taken
+    assert domains.unit(VersatunePretrainConfig(weights=given), step) == "samples"
+    assert domains.unit(VersatunePretrainConfig(weigh_by="samples"), step) == "samples"
+    save_mixture(tmp_path / "data", rows=2, unit="letters")
+    with pytest.raises(DataError, match="weights by 'letters', not samples or tokens: set weigh_by"):
+        domains.unit(VersatunePretrainConfig(), step)
 
 
 @pytest.mark.parametrize("packing", [False, True])
