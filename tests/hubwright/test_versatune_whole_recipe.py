@@ -44,7 +44,7 @@ def recipe(api: Any, tmp_path: Path, namespace: str) -> Path:
         elif step["uses"] == "lm_eval":
             settings |= {"limit": 6, "threads": 1, "metadata": {"bootstrap": 50}}
     plan["steps"]["knows"]["with"] |= {"samples": 12, "max_new_tokens": 32, "min_words": 1, "threads": 1}
-    plan["steps"]["mixture"]["with"] |= {"draw": 8, "held_out_share": 0.2}
+    plan["steps"]["mixture"]["with"] |= {"draw": 512, "held_out_share": 0.2}
     with gzip.open(tmp_path / "problems.jsonl.gz", "wt") as file:
         file.write(json.dumps(PROBLEM) + "\n")
     plan["steps"]["humaneval"]["with"]["source"] = "problems.jsonl.gz"
