@@ -65,6 +65,7 @@ def test_dry_run_lists_every_step_in_order_and_publishes_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_run_publishes_probe_mixture_models_summary_and_card(
     hubwright_in_process: Any, api: Any, recipe: Path, namespace: str, quiet_progress: None
 ) -> None:
