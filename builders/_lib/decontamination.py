@@ -10,7 +10,7 @@ from ...hub_sync.errors import DataError
 from ...inference.conversations import ROLES
 
 # Columns that hold what a user asks: text, a list of turns, a list of lists of them, or either as JSON text.
-COLUMNS = ("query", "task", "question", "messages", "turns", "input")
+COLUMNS = ("query", "task", "question", "messages", "turns", "input", "prompt")
 
 
 def decontamination_inputs(context: StepContext, *roles: str) -> list[Input]:

@@ -176,6 +176,9 @@ def _losses(report: Report, arms: Mapping[str, Mapping[str, Evaluation]], domain
     heads = ["domain", *arms, *(f"{arm} - {baseline}" for arm in others)]
     report.table("Held-out loss by domain", heads, rows, "Nats per token of each model's own tokenizer.")
     report.metrics |= dict(zip((f"{arm}/loss" for arm in arms), rows[-1][1:], strict=False))
+    series = {arm: [[row[n], None, None] for row in rows[:-1]] for n, arm in enumerate(arms, 1)}
+    chart = {"title": "Held-out loss by domain", "y": "nats per token", "groups": list(domains), "series": series}
+    report.bars.append(chart | ({"shape": "radar"} if len(domains) > 2 else {}))
 
 
 def _scores(report: Report, arms: Mapping[str, Mapping[str, Evaluation]], shared: Sequence[str]) -> None:

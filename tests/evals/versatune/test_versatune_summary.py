@@ -74,7 +74,12 @@ def test_summary_of_two_models_has_tables_a_radar_and_figures(tmp_path: Path) ->
     assert last[5] == pytest.approx(1.96 * 3 * (2 / 12) ** 0.5 / 2**0.5)
     assert "mean over models of (mean of the benchmarks, arm)" in means["note"] and "35.20 %" in means["note"]
     assert losses["rows"] == [["code", 2.0, 2.5, 0.5], ["law", 3.0, 2.0, -1.0], ["mean", 2.5, 2.25, -0.25]]
-    (chart,) = report.bars
+    chart, loss_chart = report.bars
+    assert loss_chart["groups"] == ["code", "law"] and "shape" not in loss_chart  # a radar has three spokes or more
+    assert loss_chart["series"] == {
+        "uniform": [[2.0, None, None], [3.0, None, None]],
+        "dynamic": [[2.5, None, None], [2.0, None, None]],
+    }
     assert chart["shape"] == "radar" and chart["groups"] == [
         "law",
         "medicine",
