@@ -3,8 +3,9 @@
 import math
 from typing import Any
 
-from datasets import Dataset, Features, Value
+from datasets import Features, Value
 
+from ...hub_sync.json_columns import make_dataset
 from .config import OPTIONS
 from .references import role_of
 from .updates import ALARM
@@ -54,7 +55,7 @@ def publish(trainer: Any) -> None:
         return
     config, context, report, names = trainer.config, trainer.context, trainer.context.report, trainer.domains
     features = Features({name: Value(kind) for name, kind in _TYPES.items()})
-    Dataset.from_list(schedule_rows(trainer), features=features).to_parquet(str(context.output / FILE))
+    make_dataset(schedule_rows(trainer), features).to_parquet(str(context.output / FILE))
     stop = trainer.state.global_step * trainer.rows_per_step
     rows, tokens = trainer.sampler.counts(stop), trainer.sampler.tokens(stop, trainer.lengths)
     first, last = trainer.history[0], trainer.history[-1]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
+from ...hub_sync.text import utf8
 from .schedule import Schedule
 from .updates import Array
 
@@ -24,7 +25,7 @@ BLOCK = 4096
 
 def generator(seed: int, stream: str, number: int) -> np.random.Generator:
     """The generator of one block or pass: independent streams by name, exact for any number below 2**64."""
-    key = hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:16]
+    key = hashlib.sha256(utf8(f"{seed}/{stream}")).digest()[:16]
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "big"), counter=[0, 0, 0, number]))
 
 

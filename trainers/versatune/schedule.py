@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from math import ceil
 
+from ...hub_sync.text import utf8
 from .updates import Array
 
 
@@ -36,7 +37,7 @@ class Schedule:
 
     def digest(self) -> int:
         """63 bits of a hash of switch points and weights, to compare processes by."""
-        sha = hashlib.sha256(repr((self.domains, self.starts)).encode())
+        sha = hashlib.sha256(utf8(repr((self.domains, self.starts))))
         for weights in self.weights:
             sha.update(weights.tobytes())
         return int.from_bytes(sha.digest()[:8], "big") >> 1

@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.files import write_atomic
+from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.step import Size
 from .config import VersatunePretrainConfig, pretrain
 from .updates import Array
@@ -69,7 +70,7 @@ def mixture(prior: Array, concentration: float, seed: int, run: int) -> Array:
 
 def sweep(config: SweepConfig, context: StepContext) -> DatasetDict:
     """The table, a row per training. Raises as `versatune_pretrain`."""
-    from datasets import Dataset, DatasetDict
+    from datasets import DatasetDict
 
     from .domains import choose
 
@@ -90,7 +91,7 @@ def sweep(config: SweepConfig, context: StepContext) -> DatasetDict:
     report.metrics |= {"trainings": len(rows), "mean_loss_lowest": min(means), "mean_loss_highest": max(means)}
     table = [[name, best[f"weight_{name}"], best[f"loss_{name}"]] for name in names]
     report.table("The run with the lowest mean loss", ["domain", "weight", "held-out loss"], table, "Nats per token.")
-    return DatasetDict({"train": Dataset.from_list(rows)})
+    return DatasetDict({"train": make_dataset(rows)})
 
 
 def _row(config: SweepConfig, context: StepContext, run: int, seed: int, weights: dict[str, float]) -> Row:
