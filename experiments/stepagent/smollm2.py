@@ -41,8 +41,6 @@ def recipe(seed: int) -> dict[str, Any]:
             step["with"] |= {"threads": 1, "seed": seed}
         if name in POLICIES.values():
             step["publish"].pop("tag", None)
-    for name in ("optim_1", "optim_2"):
-        kept[name]["with"]["precompute_ref_log_probs"] = False  # 80 pairs are trained on, of more than 100
     for policy, step in POLICIES.items():
         for split in ("test", "test_seeds"):
             tasks = [f"stepagent_{game}{kind}" for game in GAMES for kind in ("", "_ll")]
