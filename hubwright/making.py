@@ -1,5 +1,6 @@
 """What a step makes: its function is called, then provenance, plots and card are written, then done.json proves it."""
 
+import gc
 import json
 import shutil
 from collections.abc import Mapping
@@ -71,6 +72,7 @@ def make(job: Job, context: StepContext, done: Path) -> None:
     rights = {role: licences.of_card(i.path, i.ref.repo_id) for role, i in inputs.items()}
     begun = provenance.now()
     result = run_function(step.spec)(job.config, context)
+    gc.collect()  # a trainer and its model are a cycle, which would stay beside the next step's
     if step.spec.kind == "builder":
         write_dataset(result, output, step.publish.shard_mb)
     if not list_files(output) and step.spec.kind != "card":
