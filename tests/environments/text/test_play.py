@@ -200,7 +200,8 @@ def test_pool_game_that_cannot_start_ends_in_one_line(offer, tmp_path, monkeypat
 
 
 PARENT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests in the background ignores it
 from hubwright.environments.text.pool import GamePool
 from hubwright.environments.text.interface import Episode
 pool = GamePool(sys.argv[1], eval(sys.argv[2]), workers=2, step_seconds=60)
