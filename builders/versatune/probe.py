@@ -110,7 +110,7 @@ class ProbeConfig(Settings):
 
 @dataclass(frozen=True)
 class Verdicts:
-    """A judge's labels of the kept samples, in their order.
+    """A judge's labels of the usable samples, in their order.
 
     Attributes:
         soft: probabilities by domain, None where no label has any.
@@ -149,13 +149,13 @@ def build(config: ProbeConfig, context: StepContext) -> DatasetDict:
             "id": f"{number:06d}",
             "dropped": reason or drop_reason(row["text"], config.min_words, config.min_distinct),
         }
-    kept = [row for row in samples if row["dropped"] is None]
+    usable = [row for row in samples if row["dropped"] is None]
     dropped = Counter(row["dropped"] for row in samples if row["dropped"] is not None)
-    if not kept:
+    if not usable:
         raise DataError(f"none of {len(samples)} samples of {model} can be judged "
                         f"({', '.join(f'{r}: {n}' for r, n in dropped.items())}): raise max_new_tokens or lower "
                         "min_words")  # fmt: skip
-    texts = [{"n": n, "text": row["text"][: config.judge_chars]} for n, row in enumerate(kept)]
+    texts = [{"n": n, "text": row["text"][: config.judge_chars]} for n, row in enumerate(usable)]
     verdicts = [_verdicts(config, context, role, texts) for role in judges]
     result = _distribution(config, verdicts, dropped, len(samples))
     reached = {"serving", "served_model", "served_judge", "device", "threads"}
@@ -368,13 +368,13 @@ def _rows(context: StepContext, samples: Sequence[Row], verdicts: Sequence[Verdi
     for place, one in enumerate(verdicts):
         end = f"_{one.name}" if place else ""
         types |= {f"probabilities{end}": List(number), f"hard{end}": text, f"mass{end}": number}
-    writer, kept = RowWriter(context.workdir / "rows", Features(types)), 0
+    writer, place = RowWriter(context.workdir / "rows", Features(types)), 0
     for row in samples:
         labelled = row["dropped"] is None
-        for place, one in enumerate(verdicts):
-            end = f"_{one.name}" if place else ""
-            values = (one.soft[kept], one.hard[kept], one.mass[kept]) if labelled else (None, None, None)
+        for n, one in enumerate(verdicts):
+            end = f"_{one.name}" if n else ""
+            values = (one.soft[place], one.hard[place], one.mass[place]) if labelled else (None, None, None)
             row |= dict(zip((f"probabilities{end}", f"hard{end}", f"mass{end}"), values, strict=True))
-        kept += labelled
+        place += labelled
         writer.write("train", row)
     return writer.finish()

@@ -82,11 +82,13 @@ def describe_probe(report: Report, result: Mapping[str, Any], verdicts: Sequence
     """Fill the report of a probe from its `distribution.json`."""
     settings, judges, domains = result["settings"], result["judges"], result["domains"]
     weak = [f"{one['model']} ({one['mean_mass']:.1%})" for one in judges.values() if one["weak"]]
-    told = f"**Do not rely on {', '.join(weak)}: the labels hold less than {min_mass:.0%} of the probability.**"
+    warning_text = (
+        f"**Do not rely on {', '.join(weak)}: the labels hold less than {min_mass:.0%} of the probability.**"
+    )
     describe(report, __file__, "probe", model=settings["model"], start=settings["start"], judge=verdicts[0].model,
-             warning=told if weak else "")  # fmt: skip
-    kept = result["n"]
-    report.counts |= {"samples": kept + sum(result["dropped"].values()), "samples_judged": kept}
+             warning=warning_text if weak else "")  # fmt: skip
+    judged = result["n"]
+    report.counts |= {"samples": judged + sum(result["dropped"].values()), "samples_judged": judged}
     report.counts |= {f"dropped: {reason}": count for reason, count in result["dropped"].items()}
     report.metrics |= {f"share_{name}": result["soft"][name]["share"] for name in domains}
     report.metrics |= {"drop_rate": result["drop_rate"], "mean_mass": judges[verdicts[0].name]["mean_mass"]}

@@ -4,6 +4,7 @@ The data sets are those of the builders `lawbench`, `fineval`, `financeiq`, `sci
 and MBPP the official ones do as well.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -130,9 +131,9 @@ class CodeTask(ScoredTask):
         # Processor time decides, not how busy the machine is; the wall clock ends programs that sleep.
         self.limits = Limits(seconds=4.0 * seconds, cpu_seconds=seconds, memory_mb=memory)
 
+    @abstractmethod
     def program(self, doc: Row, code: str) -> str:
-        """The code with what it needs and its tests. Set by the subclass."""
-        raise NotImplementedError
+        """The code with what it needs and its tests."""
 
     def fewshot_context(self, doc: Row, num_fewshot: int = 0, **settings: Any) -> Any:
         """Upstream's prompt, or the instruction and the beginning of the answer through the chat template."""

@@ -18,15 +18,13 @@ Every stage is a step of the package, run on local folders; what is done is not 
 
 from __future__ import annotations
 
-import argparse
 import json
-import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from convergence import COMMON, RATE, context, once, save_model, table
+from convergence import COMMON, RATE, context, main, once, save_model, table
 
 START, CYCLES, STEPS, DRAWS, LIMIT = 12, 2, 40, 4, 20
 METHODS = ("sft", "optim", "inverse", "rft", "eto", "gigpo", "inverse_base")
@@ -163,26 +161,5 @@ def run(seed: int, names: list[str], work: Path) -> list[dict[str, Any]]:
     return results
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="+", default=list(METHODS), choices=METHODS)
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    rows = [row for seed in arguments.seeds for row in run(seed, arguments.only, arguments.work)]
-    for name in arguments.only:
-        for number in range(CYCLES + 1):
-            some = [row for row in rows if row["method"] == name and row["cycle"] == number]
-            shown = []
-            for metric in ("train_success", "test_success", "kl", "inadmissible_mass", "env_steps"):
-                values = [row[metric] for row in some]
-                spread = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-                shown.append(f"{metric} {np.mean(values):.3f} +- {spread:.3f}")
-            print(f"{name:13} cycle {number}  {'  '.join(shown)}")
-    if arguments.out:
-        arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    main(METHODS, run, ("train_success", "test_success", "kl", "inadmissible_mass", "env_steps"), CYCLES, __doc__)

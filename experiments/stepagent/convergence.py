@@ -17,11 +17,13 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+Run = Callable[[int, list[str], Path], list[dict[str, Any]]]
 DRAWS, START, CYCLES, STEPS, BATCH, RATE = 96, 40, 4, 40, 64, 1e-3
 METHODS: dict[str, dict[str, Any]] = {
     "sft": {"kind": "sft"},
@@ -223,22 +225,27 @@ def _factor(expert: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
     return contraction(expert, normalized(before), normalized(after))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(methods: Sequence[str], run: Run, figures: Sequence[str], cycles: int, about: str | None) -> None:
+    """The command line of an experiment: runs, and means of its figures over the seeds with standard errors."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--only", nargs="+", default=list(methods), choices=methods)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     rows = [row for seed in arguments.seeds for row in run(seed, arguments.only, arguments.work)]
     for name in arguments.only:
-        for number in range(CYCLES + 1):
-            values = [row["kl"] for row in rows if row["method"] == name and row["cycle"] == number]
-            spread = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-            print(f"{name:20} cycle {number}  KL {np.mean(values):.4f} +- {spread:.4f}")
+        for number in range(cycles + 1):
+            some = [row for row in rows if row["method"] == name and row["cycle"] == number]
+            shown = []
+            for figure in figures:
+                values = [row[figure] for row in some]
+                spread = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+                shown.append(f"{figure} {np.mean(values):.4f} +- {spread:.4f}")
+            print(f"{name:20} cycle {number}  {'  '.join(shown)}")
     if arguments.out:
         arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(tuple(METHODS), run, ("kl",), CYCLES, __doc__)

@@ -28,15 +28,15 @@ POLICIES = {"start": "start", "longer": "longer", "optim": "optim_2", "inverse":
 def recipe(seed: int) -> dict[str, Any]:
     """The shipped recipe with the changes that the docstring names."""
     text = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
-    kept = {name: step for name, step in text["steps"].items() if not name.endswith(("_played", "_course", "_card"))}
-    kept["longer"] = json.loads(json.dumps(kept["start"])) | {"publish": {"model": "smollm2-135m-games-longer"}}
-    kept["longer"]["inputs"]["model"] = "steps.start"
-    kept["longer"]["with"] |= {"max_steps": 2 * kept["optim_1"]["with"]["max_steps"]}
-    kept["longer"]["with"]["learning_rate"] = kept["optim_1"]["with"]["learning_rate"]
-    kept["expert"]["with"] |= {"max_steps": 20, "games": [
+    steps = {name: step for name, step in text["steps"].items() if not name.endswith(("_played", "_course", "_card"))}
+    steps["longer"] = json.loads(json.dumps(steps["start"])) | {"publish": {"model": "smollm2-135m-games-longer"}}
+    steps["longer"]["inputs"]["model"] = "steps.start"
+    steps["longer"]["with"] |= {"max_steps": 2 * steps["optim_1"]["with"]["max_steps"]}
+    steps["longer"]["with"]["learning_rate"] = steps["optim_1"]["with"]["learning_rate"]
+    steps["expert"]["with"] |= {"max_steps": 20, "games": [
         {"game": "taxi", "episodes": {"train": 8, "test": 5, "test_seeds": 5}},
         {"game": "frozen_lake", "episodes": {"train": 20, "test": 10}}]}  # fmt: skip
-    for name, step in kept.items():
+    for name, step in steps.items():
         if "threads" in step["with"]:
             step["with"] |= {"threads": 1, "seed": seed}
         if name in POLICIES.values():
@@ -46,14 +46,14 @@ def recipe(seed: int) -> dict[str, Any]:
             tasks = [f"stepagent_{game}{kind}" for game in GAMES for kind in ("", "_ll")]
             if split == "test_seeds":
                 tasks = ["stepagent_taxi"]
-            kept[f"{policy}_{split}"] = {
+            steps[f"{policy}_{split}"] = {
                 "uses": "lm_eval",
                 "inputs": {"model": f"steps.{step}", "dataset": "steps.expert"},
                 "with": {"tasks": tasks, "gen_kwargs": {"max_gen_toks": 8}, "batch_size": 16, "threads": 1,
                          "metadata": {"split": split}},
                 "publish": {"dataset": f"{policy}-{split.replace('_', '-')}"},
             }  # fmt: skip
-    return text | {"name": f"smollm2_{seed}", "namespace": f"seed{seed}", "steps": kept}
+    return text | {"name": f"smollm2_{seed}", "namespace": f"seed{seed}", "steps": steps}
 
 
 def summary(work: Path) -> None:

@@ -23,7 +23,6 @@ measurements: about 5,800 by default, an hour of two busy cores.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from domain_texts import documents
 
 WIDTH, ROWS, VOCABULARY, RESAMPLES = 256, 8, 4096, 1000
 ARCHITECTURE = {"model_type": "llama", "hidden_size": 128, "intermediate_size": 344, "num_hidden_layers": 4,
@@ -53,30 +53,6 @@ ARMS: dict[str, dict[str, Any]] = {
 EXPANSION = ("expand", "target_alone", "uniform_on")
 SHARED_SEED, SWEEP_SEED, HELD_OUT = 1000, 2000, 0.08
 Losses = dict[str, list[list[float]]]  # by domain, of every document [nats, scored tokens]
-
-
-def documents(data: Path) -> dict[str, list[str]]:
-    """The texts of every domain: questions with their options or answers, and paragraphs of reports."""
-
-    def records(path: str, *fields: str) -> list[str]:
-        rows = json.loads((data / path).read_text(encoding="utf-8"))
-        return ["\n".join(str(row[field]) for field in fields if row.get(field)) for row in rows]
-
-    def table(pattern: str) -> list[str]:
-        files = sorted((data / "anchen1011/FireAct/data/mmlu/train").glob(pattern))
-        return ["\n".join(row) for path in files for row in csv.reader(path.open(encoding="utf-8", newline=""))]
-
-    reports = [data / f"NExTplusplus/TAT-QA/dataset_raw/tatqa_dataset_{name}.json" for name in ("dev", "test_gold")]
-    pages = [page for path in reports for page in json.loads(path.read_text(encoding="utf-8"))]
-    return {
-        "law": table("aux_law_90s.csv"),
-        "science": [text for pattern in ("arc_*.csv", "obqa.csv", "science_*.csv") for text in table(pattern)],
-        "medicine": records("Kent0n-Li/ChatDoctor/chatdoctor5k.json", "input", "output"),
-        "finance": ["\n".join(part["text"] for part in page["paragraphs"]) for page in pages],
-        "code": [text for name in ("code_alpaca_2k", "new_codealpaca")
-                 for text in records(f"sahil280114/codealpaca/data/{name}.json", "instruction", "input", "output")],
-        "other": records("hiyouga/LLaMA-Factory/data/alpaca_en_demo.json", "instruction", "input", "output"),
-    }  # fmt: skip
 
 
 def context(folder: Path, **inputs: Path) -> Any:
@@ -150,6 +126,7 @@ def mix(folder: Path, domains: Path, strategy: str, **more: Path) -> None:
         {
             "strategy": strategy,
             "labels": "hard",
+            "unit": "tokens",
             "held_out_share": HELD_OUT,
             "licenses": dict.fromkeys(DOMAINS, "other"),
         }
@@ -363,7 +340,7 @@ def check(arguments: argparse.Namespace) -> None:
     if "regress" in arguments.arms and arguments.runs < len(DOMAINS) + 2:
         raise SystemExit(f"--runs {arguments.runs}: the law of regress needs {len(DOMAINS) + 2} runs or more")
     if arguments.target and "uniform" not in arguments.arms:
-        raise SystemExit("--target goes on from the arm uniform: add it to --arms, or give --target ''")
+        raise SystemExit("--target continues from the arm uniform: add it to --arms, or give --target ''")
     arguments.work.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(own))
 

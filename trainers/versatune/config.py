@@ -33,8 +33,8 @@ class DomainSettings(BaseTrainingConfig):
     )
     weigh_by: Literal["samples", "tokens"] | None = Field(
         None,
-        description="Weights are shares of the rows drawn (as in the authors' code; packed rows where packing is on), "
-        "or of their tokens; null: the unit of mixture.json if its weights are taken, else samples.",
+        description="Weights are shares of the documents or conversations drawn (as in the authors' code), or of "
+        "their tokens; null: the unit of mixture.json, without one samples.",
     )
     strategy: Literal["static", "versatune", "exponentiated", "doremi", "odm"] = Field(
         "versatune",

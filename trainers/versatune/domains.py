@@ -64,10 +64,10 @@ def unit(config: DomainSettings, context: StepContext) -> str:
     if config.weigh_by is not None:
         return config.weigh_by
     source_name = loop.name(context, "dataset")
-    found = "samples" if config.weights is not None else _mixture(context, source_name).get("unit", "samples")
-    if found not in ("samples", "tokens"):
-        raise DataError(f"{source_name}: {MIXTURE} has weights by {found!r:.40}, not samples or tokens: set weigh_by")
-    return str(found)
+    stated = _mixture(context, source_name).get("unit", "samples")
+    if stated not in ("samples", "tokens"):
+        raise DataError(f"{source_name}: {MIXTURE} has weights by {stated!r:.40}, not samples or tokens: set weigh_by")
+    return str(stated)
 
 
 def load_splits(config: DomainSettings, context: StepContext) -> dict[str, Any]:
@@ -103,12 +103,19 @@ def join(rows: Mapping[str, Any]) -> dict[str, Any]:
     return {"train": train, "eval": {name: rows[HELD_OUT + name] for name in names}}
 
 
-def row_lengths(rows: Any) -> NDArray[np.int64]:
-    """Tokens of every row, without padding, (rows,)."""
+def row_sizes(rows: Any) -> dict[str, NDArray[np.int64]]:
+    """`tokens` of every row, without padding, and its `samples`, (rows,): packed rows hold several documents (a window
+    of a long one counts as one) or conversations."""
     import pyarrow.compute as pc
 
-    batches = rows.select_columns(["input_ids"]).with_format("arrow").iter(10_000)
-    return np.concatenate([pc.list_value_length(batch["input_ids"]).to_numpy() for batch in batches]).astype(np.int64)
+    packed = "seq_lengths" in rows.column_names
+    sizes: dict[str, list[Any]] = {"tokens": [], "samples": []}
+    for batch in rows.select_columns(["input_ids", *["seq_lengths"] * packed]).with_format("arrow").iter(10_000):
+        sizes["tokens"].append(pc.list_value_length(batch["input_ids"]).to_numpy())
+        sizes["samples"].append(
+            pc.list_value_length(batch["seq_lengths"]).to_numpy() if packed else np.ones(len(batch))
+        )
+    return {name: np.concatenate(parts).astype(np.int64) for name, parts in sizes.items()}
 
 
 def sizes(rows: Any, names: Sequence[str]) -> dict[str, int]:

@@ -57,11 +57,12 @@ def publish(trainer: Any) -> None:
     features = Features({name: Value(kind) for name, kind in _TYPES.items()})
     make_dataset(schedule_rows(trainer), features).to_parquet(str(context.output / FILE))
     stop = trainer.state.global_step * trainer.rows_per_step
-    rows, tokens = trainer.sampler.counts(stop), trainer.sampler.tokens(stop, trainer.lengths)
+    rows = trainer.sampler.counts(stop)
+    samples, tokens = (trainer.sampler.totals(stop, trainer.row_sizes[unit]) for unit in ("samples", "tokens"))
     first, last = trainer.history[0], trainer.history[-1]
     table = []
     for number, (name, size) in enumerate(trainer.sampler.sizes.items()):
-        share, token_share = float(rows[number] / rows.sum()), float(tokens[number] / tokens.sum())
+        share, token_share = float(samples[number] / samples.sum()), float(tokens[number] / tokens.sum())
         passes = float(rows[number] / size)
         report.metrics |= {f"share_of_samples_{name}": share, f"share_of_tokens_{name}": token_share}
         reference = trainer.reference[number]

@@ -43,7 +43,7 @@ class DomainSampler(Sampler[int]):
         seed: of domains and orders.
         length: draws per epoch.
         begin: -> the first draw of the epoch that begins now.
-        row_tokens: (k,), mean tokens of a domain's row, if weights are shares of tokens; None: shares of rows.
+        row_size: (k,), mean samples or tokens in a domain's row, of which weights are shares; None: shares of rows.
 
     Attributes:
         drawn: draws that were handed out, the number of the last one plus 1.
@@ -51,10 +51,10 @@ class DomainSampler(Sampler[int]):
 
     def __init__(
         self, sizes: Mapping[str, int], schedule: Schedule, seed: int, length: int, begin: Callable[[], int],
-        row_tokens: Array | None = None,
+        row_size: Array | None = None,
     ) -> None:  # fmt: skip
         self.sizes, self.schedule, self.seed, self.length = dict(sizes), schedule, seed, length
-        self._begin, self._row_tokens = begin, row_tokens
+        self._begin, self._row_size = begin, row_size
         self._edges = [0, *np.cumsum(list(sizes.values())).tolist()]
         self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
         self.drawn = 0
@@ -91,11 +91,11 @@ class DomainSampler(Sampler[int]):
                 total += np.bincount(domains, minlength=len(total))
         return total
 
-    def tokens(self, stop: int, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Tokens of each domain in the draws [0, stop), (k,).
+    def totals(self, stop: int, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Samples or tokens of each domain in the draws [0, stop), (k,).
 
         Args:
-            lengths: tokens of every row, in the order in which they lie.
+            lengths: samples or tokens of every row, in the order in which they lie.
         """
         total = []
         for domain, (count, (first, after)) in enumerate(zip(self.counts(stop), pairwise(self._edges), strict=True)):
@@ -105,7 +105,7 @@ class DomainSampler(Sampler[int]):
         return np.array(total, dtype=np.int64)
 
     def _cumulative(self, weights: Array) -> Array:
-        rows = weights if self._row_tokens is None else weights / self._row_tokens
+        rows = weights if self._row_size is None else weights / self._row_size
         sums = rows.cumsum()
         return sums / sums[-1]
 

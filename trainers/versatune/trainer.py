@@ -100,18 +100,16 @@ class DomainMixin:
         self.domains, self._start = domains.choose(self.config, self.context)
         self.history: list[dict[str, Any]] = []
         self.reference = np.full(len(self.domains), np.nan)
-        self.lengths = domains.row_lengths(me.train_dataset)
+        self.row_sizes = domains.row_sizes(me.train_dataset)
         sizes = domains.sizes(me.train_dataset, self.domains)
-        row_tokens = None
         self.weigh_by = domains.unit(self.config, self.context)
-        if self.weigh_by == "tokens":
-            numbers = me.train_dataset.data.column("domain").to_numpy()
-            row_tokens = np.bincount(numbers, self.lengths) / np.bincount(numbers)
-        per_epoch = math.ceil(len(self.lengths) / me.rows_per_step)
+        numbers = me.train_dataset.data.column("domain").to_numpy()
+        row_size = np.bincount(numbers, self.row_sizes[self.weigh_by]) / np.bincount(numbers)
+        per_epoch = math.ceil(len(numbers) / me.rows_per_step)
         length = per_epoch * me.rows_per_step  # whole steps, so that no loader repeats rows to fill one
         self.sampler = DomainSampler(
             sizes, Schedule(self.domains), stream.seed_of(self.config), length,
-            lambda: me.state.global_step // per_epoch * length, row_tokens,
+            lambda: me.state.global_step // per_epoch * length, row_size,
         )  # fmt: skip
         publish.name_curves(me)
         if resume_from_checkpoint:

@@ -60,8 +60,8 @@ def test_probe_of_two_judges_has_shares_intervals_and_agreement(tmp_path: Path, 
     rows = build(ProbeConfig(**WEAK | {"hard": "generate", "min_words": 2}), context)["train"].to_list()
     assert len(rows) == 6 and [row["id"] for row in rows[:2]] == ["000000", "000001"]
     assert all(row["finished"] or row["tokens"] == 24 for row in rows)
-    kept = [row for row in rows if row["dropped"] is None]
-    assert kept and all(sum(row["probabilities"]) == pytest.approx(1) and row["mass"] < 0.01 for row in kept)
+    usable = [row for row in rows if row["dropped"] is None]
+    assert usable and all(sum(row["probabilities"]) == pytest.approx(1) and row["mass"] < 0.01 for row in usable)
 
 
 def test_probe_reports_a_weak_judge_and_the_end_token(tmp_path: Path, model: Path, judge: Path) -> None:
@@ -191,20 +191,20 @@ def test_probe_of_served_models_asks_completions_and_reads_first_tokens(tmp_path
         )  # fmt: skip
         context = step(tmp_path)
         rows = build(config, context)["train"].to_list()
-        asked = [body for body in server.bodies if "prompt" in body]
-        assert len(asked) == 30 == len({body["seed"] for body in asked})
-        first = asked[0]
+        requests = [body for body in server.bodies if "prompt" in body]
+        assert len(requests) == 30 == len({body["seed"] for body in requests})
+        first = requests[0]
         assert (first["prompt"], first["temperature"], first["top_k"], first["min_p"]) == ("<s>", 1.0, 7, 0.0)
         count = len(server.bodies)
         assert build(config, context)["train"].to_list() == rows and len(server.bodies) == count  # from the shards
     result = result_of(context)
-    assert result["dropped"]["empty"] == sum(body["seed"] % 5 == 0 for body in asked)
-    kept = [row for row in rows if row["dropped"] is None]
-    for row in kept:
+    assert result["dropped"]["empty"] == sum(body["seed"] % 5 == 0 for body in requests)
+    usable = [row for row in rows if row["dropped"] is None]
+    for row in usable:
         is_code = "return" in row["text"]
         assert row["mass"] == pytest.approx(0.9) and row["hard"] == ("code" if is_code else None)
         assert row["probabilities"] == pytest.approx([8 / 9, 1 / 9] if is_code else [1 / 9, 8 / 9])
-    assert result["judges"]["served_judge"]["unlabelled"]["hard"] == sum("court" in row["text"] for row in kept)
+    assert result["judges"]["served_judge"]["unlabelled"]["hard"] == sum("court" in row["text"] for row in usable)
     assert result["agreement"]["soft and hard"]["equal"] == 1 and not result["judges"]["served_judge"]["weak"]
 
 

@@ -4,39 +4,38 @@ from __future__ import annotations
 
 import csv
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHARED_DATA
 
 from hubwright.builders.versatune.regress import Law, best_mixture, fit, rank_correlation, read_runs
 from hubwright.builders.versatune.strategies import bounded, inverse, normalized, tempered, uniform
 from hubwright.hub_sync.errors import DataError, UsageError
 
-REGMIX = SHARED_DATA / "sail-sg" / "regmix" / "data"
 
-
-def _table(name: str) -> tuple[list[str], np.ndarray]:
-    with (REGMIX / name).open() as stream:
+def _table(folder: Path, name: str) -> tuple[list[str], np.ndarray]:
+    with (folder / name).open() as stream:
         head, *rows = csv.reader(stream)
     return head[1:], np.array(rows, dtype=np.float64)[:, 1:]
 
 
-def _runs(split: str, size: str) -> tuple[np.ndarray, np.ndarray]:
+def _runs(folder: Path, split: str, size: str) -> tuple[np.ndarray, np.ndarray]:
     """(runs, 17) weights and (runs,) losses on Pile-CC."""
-    _, weights = _table(f"{split}_mixture_{size}.csv")
-    head, losses = _table(f"{split}_pile_loss_{size}.csv")
+    _, weights = _table(folder, f"{split}_mixture_{size}.csv")
+    head, losses = _table(folder, f"{split}_pile_loss_{size}.csv")
     column = next(n for n, name in enumerate(head) if "pile_cc" in name)
     return weights / weights.sum(axis=1, keepdims=True), losses[:, column]
 
 
 @pytest.mark.parametrize("runs", [68, pytest.param(512, marks=pytest.mark.slow)])
-def test_regress_with_small_runs_ranks_the_large_ones(runs: int) -> None:
+def test_regress_with_small_runs_ranks_the_large_ones(runs: int, shared_data: Path) -> None:
     """Spearman x 100 with the 64 real runs of 1 B parameters: 98.9 with 68 runs of 1 M, 98.5 with 512."""
-    if not REGMIX.is_dir():
+    folder = shared_data / "sail-sg" / "regmix" / "data"
+    if not folder.is_dir():
         pytest.skip("RegMix is not here")
-    weights, losses = _runs("train", "1m")
-    large, real = _runs("test", "1B")
+    weights, losses = _runs(folder, "train", "1m")
+    large, real = _runs(folder, "test", "1B")
     law = fit(weights[:runs], losses[:runs])
     assert 100 * rank_correlation(law.predict(large), real) >= 98
 

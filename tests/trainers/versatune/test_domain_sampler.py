@@ -90,7 +90,7 @@ def test_counts_and_tokens_are_those_of_the_draws() -> None:
     for stop in (0, 1, 100, 4999, 5003, 3 * BLOCK):
         drawn = np.array(list(islice(one, stop)), dtype=np.int64)
         assert one.counts(stop).tolist() == np.bincount(domains(drawn), minlength=3).tolist()
-        assert one.tokens(stop, lengths).tolist() == np.bincount(domains(drawn), lengths[drawn], minlength=3).tolist()
+        assert one.totals(stop, lengths).tolist() == np.bincount(domains(drawn), lengths[drawn], minlength=3).tolist()
 
 
 def test_realised_shares_are_those_asked_for_within_chance() -> None:
@@ -101,7 +101,7 @@ def test_realised_shares_are_those_asked_for_within_chance() -> None:
 
 def test_weights_by_tokens_become_shares_of_tokens() -> None:
     tokens = np.array([100.0, 10.0, 1.0])
-    counts = sampler(row_tokens=tokens, length=100_000).counts(1_000_000) * tokens
+    counts = sampler(row_size=tokens, length=100_000).counts(1_000_000) * tokens
     assert counts / counts.sum() == pytest.approx(WEIGHTS, rel=0.03)
 
 

@@ -165,12 +165,26 @@ def test_domains_can_be_left_out_and_weighed_by_tokens(documents: Path, tmp_path
 def test_weights_are_shares_of_what_the_mixture_says(tmp_path: Path) -> None:
     step = context(tmp_path, {"dataset": save_mixture(tmp_path / "data", rows=2, unit="tokens")})
     assert domains.unit(VersatunePretrainConfig(), step) == "tokens"
-    given = {"code": 1.0, "law": 1.0, "other": 1.0}  # its weights are not taken
-    assert domains.unit(VersatunePretrainConfig(weights=given), step) == "samples"
     assert domains.unit(VersatunePretrainConfig(weigh_by="samples"), step) == "samples"
     save_mixture(tmp_path / "data", rows=2, unit="letters")
     with pytest.raises(DataError, match="weights by 'letters', not samples or tokens: set weigh_by"):
         domains.unit(VersatunePretrainConfig(), step)
+
+
+def test_packed_documents_are_drawn_by_their_number(tmp_path: Path) -> None:
+    def long_law(domain: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
+        rows = texts(domain, count, seed)
+        return [{"text": " ".join([row["text"]] * 4)[:120]} if domain == "law" else {"text": row["text"][:12]}
+                for row in rows]  # fmt: skip
+
+    data = save_mixture(tmp_path / "data", long_law, rows=200, weights={"code": 0.5, "law": 0.5, "other": 0.0})
+    step = pretrained(
+        tmp_path, data, strategy="static", reference_losses={}, max_steps=60, update_every=60, logging_steps=60
+    )
+    rows = {name: step.report.counts[f"train_{name}_rows"] for name in ("code", "law")}
+    assert rows["law"] > 3 * rows["code"]  # a packed row holds many documents of code and few of law
+    assert step.report.metrics["share_of_samples_code"] == pytest.approx(0.5, abs=0.1)
+    assert step.report.metrics["share_of_tokens_law"] > 0.7
 
 
 @pytest.mark.parametrize("packing", [False, True])
