@@ -216,6 +216,8 @@ def read_rows(source: Input, context: StepContext, split: str | None, config: st
         return load_split(source.path, config, split, cache)
     except Exception as error:  # datasets raises everything from ValueError to its own DatasetGenerationError
         reason = next(iter(str(error.__cause__ or error).splitlines()), "no reason given").replace(folder, "")
+        if isinstance(error, StopIteration):  # datasets' for files without a line
+            reason = "its files are empty"
         named = "".join(f" {what} {name!r}" for what, name in (("config", config), ("split", split)) if name)
         raise DataError(f"{source.ref}:{named} cannot be read ({type(error).__name__}: {reason})") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -285,3 +286,38 @@ def test_a_name_that_is_no_config_and_one_domain_alone_are_refused(tmp_path: Pat
             build(MixtureConfig(strategy="uniform"), step(tmp_path, **{"domain_code": code, name: code}))
     with pytest.raises(UsageError, match="needs two inputs or more"):
         build(MixtureConfig(strategy="uniform"), step(tmp_path, domain_code=code))
+
+
+def _lines(make: Callable[[int], Any]) -> bytes:
+    return "\n".join(json.dumps({"text": make(n)}) for n in range(80)).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "outcome"),
+    [
+        ("train.csv", ("text\n" + "\n".join(f"a row of code {n}" for n in range(80))).encode(), 80),
+        ("train.jsonl", _lines(lambda n: None if n % 2 else f"code {n} of a program"), 40),
+        ("train.jsonl", _lines(lambda n: f"<think>hm {n}</think> answer {n} of code"), 80),
+        ("train.jsonl", _lines(lambda n: f"word {n} " * (100_000 if n == 3 else 3)), 80),
+        ("train.jsonl", b"", "split 'train' cannot be read .*its files are empty"),
+        ("train.jsonl", _lines(lambda n: n), r"no document is left for train of 80 .*\(no text: 80\)"),
+        ("train.jsonl", _lines(lambda n: None), r"no document is left for train of 80 .*\(no text: 80\)"),
+        ("train.jsonl", b"text\nplain rows\n", "split 'train' cannot be read .*JSON parse error"),
+        ("train.jsonl", b'{"text": "half \\ud800 a pair"}', "split 'train' cannot be read .*surrogate pair"),
+        ("train.jsonl", b'{"prompt": "q", "completion": "a"}', "has no column `text`, which 1 of 2 domains have"),
+    ],
+)
+def test_files_of_a_domain_end_right_or_in_one_line(
+    tmp_path: Path, two: dict[str, Path], name: str, content: bytes, outcome: int | str
+) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / name).write_bytes(content)
+    context = step(tmp_path, **(two | {"domain_code": tmp_path / "files"}))
+    if isinstance(outcome, int):
+        splits = build(MixtureConfig(strategy="uniform"), context)["code"]
+        assert sum(map(len, splits.values())) == outcome
+        assert context.report.counts.get("rejected: no text", 0) == 80 - outcome
+        return
+    with pytest.raises(DataError, match=outcome) as caught:
+        build(MixtureConfig(strategy="uniform"), context)
+    assert "\n" not in str(caught.value) and str(tmp_path) not in str(caught.value)
