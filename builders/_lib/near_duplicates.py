@@ -22,6 +22,7 @@ NEAR = 0.5  # similarity from which two conversations count as near duplicates w
 # 32 hashes in 8 bands of 4: texts of similarity 0.8 meet in some band with probability 0.985. Our choice.
 HASHES, BANDS = 32, 8
 
+_DIGIT = re.compile(r"\d")
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
 
 
@@ -32,7 +33,7 @@ def words(text: str, fold_digits: bool = True) -> list[str]:
     ['train', 'tr0000', 'leaves', 'at', '0']
     """
     text = text.casefold()
-    return _WORD.findall(re.sub(r"\d", "0", text) if fold_digits else text)
+    return _WORD.findall(_DIGIT.sub("0", text) if fold_digits else text)
 
 
 def shingles(text: str, size: int = 5, fold_digits: bool = True) -> set[str]:

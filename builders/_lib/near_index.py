@@ -8,7 +8,7 @@ so an ending that thousands of texts have costs nothing.
 import hashlib
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,20 +19,31 @@ from .near_duplicates import words
 
 MOST = 1000
 BATCH = 1 << 14  # texts, and hashes of texts, that are looked up together
+_CHARS = 200_000  # of texts that are hashed together
 _FACTOR = 0x9E3779B97F4A7C15
 Hashes = np.ndarray
 
 
-def shingle_hashes(text: str, size: int = 5, fold_digits: bool = True) -> Hashes:
-    """Sorted 64-bit hashes (uint64) of the shingles of `size` words of a text; of a shorter text, one of all of it."""
-    found = np.array([_word_hash(word) for word in words(text, fold_digits)], np.uint64)
-    width = min(size, max(1, len(found)))
-    end = max(0, len(found) - width) + 1
-    total = found[:end] + np.uint64(width * _FACTOR % 2**64) if len(found) else np.ones(1, np.uint64)
-    for place in range(1, min(width, len(found))):  # a polynomial modulo 2**64
-        total = total * np.uint64(_FACTOR) + found[place : end + place]
-    total.sort()
-    return total[np.concatenate(([True], total[1:] != total[:-1]))]
+def shingle_hashes(texts: Sequence[str], size: int = 5) -> tuple[Hashes, np.ndarray]:
+    """(64-bit hashes of the shingles of `size` words of one text after another, (texts,) how many each has).
+
+    Those of a text are sorted and different, digits alike; a text with fewer words has one hash of all of them.
+    """
+    tokens = [words(text) for text in texts]
+    sizes = np.fromiter(map(len, tokens), np.int64, len(tokens))
+    found = np.fromiter(map(_word_hash, itertools.chain.from_iterable(tokens)), np.uint64, int(sizes.sum()))
+    widths = np.minimum(sizes, size)
+    counts = sizes - widths + 1
+    owners = np.repeat(np.arange(len(texts)), counts)
+    places = np.arange(len(owners)) + np.repeat(np.cumsum(sizes) - sizes - np.cumsum(counts) + counts, counts)
+    found, wide = np.append(found, np.zeros(size, np.uint64)), widths[owners]
+    # A polynomial modulo 2**64 over the words of each shingle.
+    total = np.where(wide > 0, found[places] + wide.astype(np.uint64) * np.uint64(_FACTOR), np.uint64(1))
+    for n in range(1, size):
+        total = np.where(n < wide, total * np.uint64(_FACTOR) + found[places + n], total)
+    total = total[np.lexsort((total, owners))]
+    new = np.append(True, (total[1:] != total[:-1]) | (owners[1:] != owners[:-1]))[: len(total)]
+    return total[new], np.bincount(owners[new], minlength=len(texts))
 
 
 @lru_cache(1 << 16)
@@ -41,7 +52,7 @@ def _word_hash(word: str) -> int:
 
 
 class HashFile:
-    """Hashes of one text after another in a file, and beside it where each text's end; nothing of them is in memory.
+    """Hashes of one text's shingles after another in a file, and beside it where each text's end.
 
     Args:
         path: the file; that of an earlier run is replaced.
@@ -55,16 +66,26 @@ class HashFile:
         self._hashes, self._ends = (one.open("wb") for one in self._paths)
         self._end, self._maps = 0, (np.empty(0, np.uint64), np.empty(0, np.int64))
         self._ends.write(self._end.to_bytes(8, "little"))
+        self._texts: list[str] = []
+        self._chars = 0
 
-    def add(self, hashes: Hashes) -> None:
-        """Append the hashes of the next text."""
+    def add(self, text: str) -> None:
+        """Append the next text, which is hashed together with others."""
+        self._texts.append(text)
+        self._chars += len(text)
+        if self._chars > _CHARS:
+            self._write()
+
+    def _write(self) -> None:
+        hashes, counts = shingle_hashes(self._texts)
         self._hashes.write(hashes.tobytes())
+        self._ends.write((self._end + np.cumsum(counts)).astype("<i8").tobytes())
         self._end += len(hashes)
-        self._ends.write(self._end.to_bytes(8, "little"))
+        self._texts, self._chars = [], 0
 
     def __getitem__(self, number: int) -> Hashes:
         hashes, ends = self._mapped()
-        return np.asarray(hashes[ends[number] : ends[number + 1]])
+        return hashes[ends[number] : ends[number + 1]]
 
     def sizes(self, numbers: np.ndarray) -> np.ndarray:
         """Numbers of hashes of these texts."""
@@ -72,10 +93,13 @@ class HashFile:
         return np.asarray(ends[numbers + 1] - ends[numbers])
 
     def _mapped(self) -> tuple[Hashes, np.ndarray]:
+        if self._texts:
+            self._write()
         if len(self._maps[0]) < self._end:
             self._hashes.flush()
             self._ends.flush()
-            self._maps = np.memmap(self._paths[0], np.uint64, "r"), np.memmap(self._paths[1], "<i8", "r")
+            hashes, ends = self._paths  # as plain arrays: a slice of a memmap costs four times as much
+            self._maps = np.asarray(np.memmap(hashes, np.uint64, "r")), np.asarray(np.memmap(ends, "<i8", "r"))
         return self._maps
 
 
@@ -84,7 +108,7 @@ class NearIndex:
 
         >>> hashes = HashFile(context.workdir / "hashes")
         >>> for text in ("please book the train to Rome for two", "cancel it", "Please book the train to Rome"):
-        ...     hashes.add(shingle_hashes(text))
+        ...     hashes.add(text)
         >>> index = NearIndex(hashes, np.array([0, 1]), threshold=0.5)
         >>> list(index.matches(np.array([2])))
         [(2, array([0]))]

@@ -51,7 +51,7 @@ class RowGroups:
             return
         self._text.flush()
         self._table.flush()
-        keys = np.memmap(self._places, np.dtype([("hash", "<u8"), ("end", "<u8")]), "r")
+        keys = np.asarray(np.memmap(self._places, np.dtype([("hash", "<u8"), ("end", "<u8")]), "r"))
         ends, sizes = keys["end"], np.frombuffer(self._sizes, np.uint32)
         counted = np.repeat(np.ones(len(sizes), bool) if chosen is None else chosen, sizes)
         component = self._components(keys["hash"], sizes, counted)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...hub_sync.text import utf8
 from .._lib.near_duplicates import words
-from .._lib.near_index import HashFile, NearIndex, shingle_hashes
+from .._lib.near_index import HashFile, NearIndex
 
 SAME = "same question"
 NEAR = "nearly the same"
@@ -43,7 +43,7 @@ class Questions:
         self._groups.append(_hash(group) if group else 0)
         if self._near is not None:
             # Choices count, in an order of their own: some questions ("Which of these is true?") differ in them alone.
-            self._hashes.add(shingle_hashes(" ".join((question, *sorted(choices)))))
+            self._hashes.add(" ".join((question, *sorted(choices))))
 
     def left_out(self) -> np.ndarray:
         """(rows,) int8: 0 for a row that stays, n for one that the n-th of `RULES` leaves out.

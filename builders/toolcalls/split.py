@@ -15,7 +15,7 @@ import numpy as np
 from ...hub_sync.text import utf8
 from .._lib.disk_set import DiskSet
 from .._lib.near_duplicates import NEAR, words
-from .._lib.near_index import HashFile, NearIndex, shingle_hashes
+from .._lib.near_index import HashFile, NearIndex
 from .._lib.row_groups import RowGroups
 from .._lib.splits import group_keys, is_test
 
@@ -55,7 +55,7 @@ class Splitter:
             self.dropped["duplicates"] += 1
             return False
         self._groups.add(group_keys(row))
-        self._hashes.add(shingle_hashes(" ".join(message["content"] for message in row["messages"])))
+        self._hashes.add(" ".join(message["content"] for message in row["messages"]))
         self._rows += 1
         if self._max_rows is not None:
             self._ranks.append(int.from_bytes(hashlib.sha256(utf8(f"{self._seed}:{row['id']}")).digest()[:8]))
