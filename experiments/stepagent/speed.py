@@ -1,6 +1,6 @@
 """Speed of inspection beside raw generation, and of step-wise DPO with and without a precomputed reference.
 
-    OMP_NUM_THREADS=2 python experiments/stepagent/speed.py --model FOLDER --work DIR
+    OMP_NUM_THREADS=2 python experiments/stepagent/speed.py --model FOLDER --work DIR [--only inspection|dpo]
 
 `--model` is a folder with SmolLM2-135M-Instruct. Both pairs are measured in one process, one after the other, twice.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 from convergence import context, save_rows, world
 
-ROWS, NEW, BATCH = 256, 8, 32
+ROWS, NEW, BATCH, PAIRS = 256, 8, 32, 32
 
 
 def raw(model: Path, prompts: list[list[dict[str, str]]]) -> float:
@@ -41,10 +41,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--only", choices=("inspection", "dpo"), help="one of the two pairs")
     arguments = parser.parse_args()
-    from hubwright.trainers import stepagent
-    from hubwright.trainers.stepagent.inspection import pair
-
     texts, actions, expert = world()
     steps = [
         {"traj_id": str(n), "i": 0, "env": "cliff_walking", "prompt": [{"role": "user", "content": texts[n % 37]}],
@@ -52,6 +50,15 @@ def main() -> None:
         for n in range(ROWS)
     ]  # fmt: skip
     shutil.rmtree(arguments.work, ignore_errors=True)
+    if arguments.only != "dpo":
+        inspection(arguments, steps)
+    if arguments.only != "inspection":
+        dpo(arguments, steps)
+
+
+def inspection(arguments: argparse.Namespace, steps: list[dict[str, Any]]) -> None:
+    from hubwright.trainers import stepagent
+
     data = save_rows(arguments.work / "steps", "steps", steps)
     config = stepagent.InspectConfig(use_cpu=True, batch_size=BATCH, max_new_tokens=NEW)
     for turn in range(2):
@@ -60,8 +67,15 @@ def main() -> None:
         stepagent.inspect(config, step)
         mine = step.report.metrics["generation_seconds"]
         print(json.dumps({"generate": plain, "inspection": mine, "ratio_of_rates": plain / mine}), flush=True)
+
+
+def dpo(arguments: argparse.Namespace, steps: list[dict[str, Any]]) -> None:
+    from hubwright.trainers import stepagent
+    from hubwright.trainers.stepagent.inspection import pair
+
+    actions = steps[0]["admissible"]
     rows = [pair(s, s["expert_action"], {"text": actions[(n + 1) % 4], "logp": 0.0, "cut": False}, 1)
-            for n, s in enumerate(steps[:96])]  # fmt: skip
+            for n, s in enumerate(steps[:PAIRS])]  # fmt: skip
     pairs = save_rows(arguments.work / "pairs", "pairs", rows)
     for turn in range(2):
         seconds, losses = {}, {}
