@@ -25,6 +25,16 @@ def require_hub() -> None:
         get_session().head(endpoint_url(), timeout=10)
 
 
+def user_name() -> str:
+    """The name of the token's user. Raises HubError without a token, or for one that the hub refuses."""
+    from huggingface_hub import HfApi, get_token
+
+    if not get_token():
+        raise HubError("no token: run `hf auth login`, or set HF_TOKEN")
+    with translate_errors("user of the token"):
+        return str(HfApi().whoami()["name"])
+
+
 @contextmanager
 def translate_errors(what: str) -> Iterator[None]:
     """Turn the client's exceptions into one line about `what`, with the remedy."""

@@ -16,6 +16,7 @@ A step's inputs are outside artifacts (`org/name@revision`) or what an earlier s
 """
 
 import graphlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,8 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from .catalog import config_class, spec_of
-from .hub_sync.errors import UsageError, did_you_mean
+from .hub_sync.errors import HubError, UsageError, did_you_mean
+from .hub_sync.hub import user_name
 from .hub_sync.licence_ids import LicenceId
 from .hub_sync.parquet import SHARD_MB
 from .hub_sync.refs import ArtifactRef
@@ -82,7 +84,10 @@ class Recipe(Settings):
 
     name: str = Field(pattern=_STEP_NAME.pattern, description="Short name; also names the run's folder.")
     description: str = Field("", description="What the recipe makes, in a sentence.")
-    namespace: str = Field("hubwright", description="User or organisation for repositories given without one.")
+    namespace: str | None = Field(
+        None, min_length=1, description="User or organisation for repositories given without one; null: "
+        "HUBWRIGHT_NAMESPACE, else the user of the token.",
+    )  # fmt: skip
     steps: dict[str, Step] = Field(min_length=1, description="The steps by name; order follows from the inputs.")
 
 
@@ -136,8 +141,26 @@ def load_plan(path: Path, settings: list[str] | None = None) -> Plan:
     for setting in settings or []:
         _apply_setting(value, setting)
     recipe: Recipe = _validate(Recipe, value, path, where, ())
+    targets = [
+        step.publish.dataset or step.publish.model or step.publish.space or "" for step in recipe.steps.values()
+    ]
+    if recipe.namespace is None and not all("/" in name for name in targets):
+        recipe = recipe.model_copy(update={"namespace": _own_namespace(path)})
     planned = {name: _plan_step(path, where, recipe, name, step) for name, step in recipe.steps.items()}
     return Plan(path, recipe.name, recipe.description, _in_order(path, where, planned))
+
+
+def _own_namespace(path: Path) -> str:
+    """HUBWRIGHT_NAMESPACE, else the name of the token's user. Raises UsageError if there is neither."""
+    if namespace := os.environ.get("HUBWRIGHT_NAMESPACE"):
+        return namespace
+    try:
+        return user_name()
+    except HubError as error:
+        raise UsageError(
+            f"{path}: publishes below no namespace, and the hub tells none ({error}): write --set namespace=NAME, or "
+            "set HUBWRIGHT_NAMESPACE"
+        ) from error
 
 
 def _apply_setting(value: dict[str, Any], setting: str) -> None:

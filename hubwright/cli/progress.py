@@ -39,7 +39,13 @@ class RunView:
         if not self.quiet:
             logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
             logging.getLogger("hubwright").setLevel(logging.INFO)
-            print(f"{self.plan.name}: {len(self.plan.steps)} steps on {endpoint_url()}", file=sys.stderr, flush=True)
+            below = ", ".join(sorted({step.target.repo_id.partition("/")[0] for step in self.plan.steps}))
+            number = len(self.plan.steps)
+            print(
+                f"{self.plan.name}: {number} steps on {endpoint_url()}, published below {below}",
+                file=sys.stderr,
+                flush=True,
+            )
         return self
 
     def __exit__(self, *_: object) -> None:

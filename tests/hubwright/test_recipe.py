@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -71,6 +72,41 @@ def test_good(tmp_path):
     assert plan.steps[0].target.repo_id == "acme/fb-sample"
     assert plan.steps[1].inputs == {"model": plan.steps[1].inputs["model"], "dataset": "sample"}
     assert str(plan.steps[1].inputs["model"]) == "acme/base@v2"
+
+
+def test_namespace_is_the_recipes_else_the_environments_else_the_tokens_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, api: Any
+) -> None:
+    path = write(tmp_path, GOOD.replace("namespace: acme\n", ""))
+    owner = api.whoami()["name"]
+    assert load_plan(path).steps[0].target.repo_id == f"{owner}/fb-sample"
+    monkeypatch.setenv("HUBWRIGHT_NAMESPACE", "lab")
+    assert [step.target.repo_id for step in load_plan(path).steps] == ["lab/fb-sample", "other/tuned"]
+    assert load_plan(path, ["namespace=me"]).steps[0].target.repo_id == "me/fb-sample"
+    assert load_plan(write(tmp_path, GOOD)).steps[0].target.repo_id == "acme/fb-sample"
+    monkeypatch.setenv("HUBWRIGHT_NAMESPACE", "not a name")
+    with pytest.raises(UsageError, match="not a name/fb-sample"):
+        load_plan(write(tmp_path, GOOD.replace("namespace: acme\n", "")))
+
+
+@pytest.mark.parametrize(
+    ("token", "said"), [("", "no token: run `hf auth login`"), ("hf_wrong", "user of the token: ")]
+)
+def test_namespace_without_a_user_is_refused_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str, said: str
+) -> None:
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: token)
+    monkeypatch.setenv("HF_TOKEN", token)
+    path = write(tmp_path, GOOD.replace("namespace: acme\n", ""))
+    with pytest.raises(UsageError) as caught:
+        load_plan(path)
+    assert said in str(caught.value) and "--set namespace=NAME" in str(caught.value)
+    whole = write(
+        tmp_path, GOOD.replace("namespace: acme\n", "").replace("dataset: fb-sample", "dataset: a/fb-sample")
+    )
+    assert load_plan(whole).steps[0].target.repo_id == "a/fb-sample"  # nobody is asked
 
 
 @pytest.mark.parametrize("name", MALFORMED)
@@ -150,7 +186,7 @@ def test_shipped_recipes_are_valid():
     found = shipped_recipes()
     assert {"demo", "fbbench"} <= set(found)
     for path in found.values():
-        assert load_plan(path).name == path.stem
+        assert load_plan(path, ["namespace=acme"]).name == path.stem
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def recipe_of(
         raise UsageError(f"{source}: {place}: {message} (found {first['input']!r:.60})") from error
     inputs = ({"base": base} if base else {}) | {f"model_{short}": reference for short, reference in named.items()}
     step = {"uses": "merge", "inputs": inputs, "with": with_, "publish": {"model": name, "tag": "v1.0.0"}}
-    return {"name": name, "namespace": "hubwright", "steps": {"merged": step}}
+    return {"name": name, "steps": {"merged": step}}
 
 
 def _read(text: str, source: str) -> dict[str, Any]:
