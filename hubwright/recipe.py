@@ -18,6 +18,7 @@ A step's inputs are outside artifacts (`org/name@revision`) or what an earlier s
 import graphlib
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -73,7 +74,9 @@ class Publish(Settings):
 class Step(Settings):
     """One step: what does the work, on what, how, and where the result goes."""
 
-    uses: str = Field(description="What does the work: a step (`hubwright recipes --kinds`).")
+    uses: str = Field(
+        description="What does the work: a step (`hubwright recipes --kinds`), or `package.module:name` of your own."
+    )
     inputs: dict[str, str] = Field(default_factory=dict, description="Role -> `org/name@revision` or `steps.NAME`.")
     with_: dict[str, Any] = Field(default_factory=dict, alias="with", description="The step's own settings.")
     publish: Publish = Field(description="Where the result goes.")
@@ -136,10 +139,21 @@ def shipped_recipes() -> dict[str, Path]:
 def load_plan(path: Path, settings: list[str] | None = None) -> Plan:
     """Read a recipe, apply `--set` settings (`a.b=c`) and check all of it. Raises UsageError in one line."""
     value, where = read_yaml(path)
+    return check_recipe(path, value, where, [_read_setting(setting) for setting in settings or []])
+
+
+def check_recipe(path: Path, value: Any, where: Where, settings: Iterable[tuple[str, Any]] = ()) -> Plan:
+    """The plan of a recipe's value. Raises UsageError in one line.
+
+    Args:
+        path: names the recipe in errors, and its lock file.
+        where: lines of the keys, from `read_yaml`; empty for a recipe that was not read from a file.
+        settings: (dotted key, value) of what is changed first.
+    """
     if not isinstance(value, dict):
         raise UsageError(f"{path}: a recipe is a mapping with 'name' and 'steps'")
-    for setting in settings or []:
-        _apply_setting(value, setting)
+    for dotted, new in settings:
+        _apply_setting(value, dotted, new)
     recipe: Recipe = _validate(Recipe, value, path, where, ())
     targets = [
         step.publish.dataset or step.publish.model or step.publish.space or "" for step in recipe.steps.values()
@@ -163,20 +177,23 @@ def _own_namespace(path: Path) -> str:
         ) from error
 
 
-def _apply_setting(value: dict[str, Any], setting: str) -> None:
+def _read_setting(setting: str) -> tuple[str, Any]:
     dotted, equals, text = setting.partition("=")
-    keys = dotted.split(".")
-    if not equals or not all(keys):
+    if not equals or not all(dotted.split(".")):
         raise UsageError(f"--set {setting!r}: write --set path.to.key=value")
     try:
-        new = yaml.safe_load(text)
+        return dotted, yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"--set {setting!r}: the value is not valid YAML") from error
+
+
+def _apply_setting(value: dict[str, Any], dotted: str, new: Any) -> None:
+    keys = dotted.split(".")
     place: Any = value
     for i, key in enumerate(keys[:-1]):
         place = place.setdefault(key, {}) if isinstance(place, dict) else None
         if not isinstance(place, dict):
-            raise UsageError(f"--set {setting!r}: {'.'.join(keys[: i + 1])} is not a mapping")
+            raise UsageError(f"setting {dotted!r}: {'.'.join(keys[: i + 1])} is not a mapping")
     place[keys[-1]] = new
 
 
@@ -265,6 +282,8 @@ def _place(path: Path, where: Where, at: tuple[str | int, ...]) -> str:
     dotted = ".".join(str(k) for k in at)
     while at and at not in where:
         at = at[:-1]
+    if not where:
+        return f"{path}: {dotted}" if dotted else str(path)
     return f"{path}:{where.get(at, 1)}: {dotted}" if dotted else f"{path}:{where.get(at, 1)}"
 
 
@@ -354,6 +373,6 @@ def recipe_schema() -> dict[str, Any]:
             }
         )
     step = definitions["Step"]
-    step["properties"]["uses"]["enum"] = list(catalog())
+    step["properties"]["uses"] |= {"anyOf": [{"enum": list(catalog())}, {"pattern": r"^[\w.]+:\w+$"}]}
     step["allOf"] = rules
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

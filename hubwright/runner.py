@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from . import workdir
+from .catalog import code_of
 from .disk import Need, disk_needs, lacking
 from .hub_sync import provenance
 from .hub_sync.adapters import adapter_base
@@ -191,6 +192,8 @@ class _Run:
             if (base := adapter_base(inputs[role])) is not None:
                 inputs[f"{role}.base"], references[f"{role}.base"] = self._resolve(base), str(base)
         recorded, sources, config = resolve_sources(step.config, f"steps.{step.name}.with")
+        if code := code_of(step.uses):
+            sources["code"] = code
         recorded, speed = split_speed(config, recorded)
         hashes = {name: source["sha256"] for name, source in sources.items()}
         mark = provenance.fingerprint(step.uses, step.spec.version, recorded, inputs, hashes)

@@ -5,8 +5,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ...hub_sync.context import Input, StepContext
-from ...hub_sync.refs import ArtifactRef
+from ...hub_sync.context import StepContext
+from ...hub_sync.local_input import local_input
 
 
 def local_context(**inputs: str | Path) -> StepContext:
@@ -26,15 +26,7 @@ def local_context(**inputs: str | Path) -> StepContext:
     """
     folder = Path(tempfile.mkdtemp(prefix="hubwright-build-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    by_role = {role: _input(role, source) for role, source in inputs.items()}
+    by_role = {
+        name: one for role, source in inputs.items() for name, one in local_input(role, source, "dataset").items()
+    }
     return StepContext("build", folder / "work", folder / "output", by_role)
-
-
-def _input(role: str, source: str | Path) -> Input:
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return Input(ArtifactRef("dataset", f"local/{role}", "0" * 40), path)
-    from ...hub_sync.pull import pull
-
-    ref = ArtifactRef.parse(str(source), "dataset").resolve()
-    return Input(ref, pull(ref))

@@ -164,7 +164,7 @@ def verify(
 
     Exits 3 when a check fails. Example: hubwright verify datasets/hubwright/fb-bench@v1.0.0
     """
-    from .. import verify as checks
+    from .. import verification as checks
 
     ref, results = checks.verify(checks.find_artifact(artifact))
     if format == "json":

@@ -142,7 +142,7 @@ def run(tmp_path: Path, namespace: str, method: str, **settings: Any) -> Any:
 def test_adapter_as_model_pins_its_base_in_lock_provenance_and_licence(
     api: Any, namespace: str, tmp_path: Path, published: dict[str, str]
 ) -> None:
-    from hubwright.verify import verify
+    from hubwright.verification import verify
 
     upload(api, save_rows(tmp_path / "rows", "sft"), f"{namespace}/rows", "apache-2.0", "dataset")
     outcome = run(tmp_path, namespace, "sft")[0]

@@ -41,7 +41,7 @@ def test_two_cycles_on_the_hub(api: Any, namespace: str, tmp_path: Path) -> None
     from hubwright.recipe import load_plan
     from hubwright.runner import default_settings
     from hubwright.runner import run as run_plan
-    from hubwright.verify import verify
+    from hubwright.verification import verify
 
     model, data = make_model(tmp_path / "base", dropout=0.0), save(tmp_path / "steps", steps=steps(12, 2))
     (model / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
