@@ -13,6 +13,7 @@ from typing import Any
 
 REFERENCE = Path(__file__).parent / "reference"
 PUBLIC = {
+    "Recipes and single steps": ["hubwright.api"],
     "Training": ["hubwright.trainers.sft", "hubwright.trainers.dpo", "hubwright.trainers.pretrain"],
     "Trainer classes": [
         "hubwright.trainers.sft.trainer", "hubwright.trainers.dpo.trainer", "hubwright.trainers.pretrain.trainer",
@@ -28,8 +29,10 @@ PUBLIC = {
 def steps_page() -> str:
     """Every step with its inputs and settings."""
     from hubwright.catalog import catalog, config_class
+    from hubwright.cli.steps import settings
 
-    lines = ["# Steps", "", "What `uses:` may say, by kind. `hubwright schema` has the same as JSON Schema.", ""]
+    lines = ["# Steps", "", "What `uses:` may say, by kind. `hubwright schema` has the same as JSON Schema, and "
+             "`hubwright recipes --kinds STEP` explains one step.", ""]  # fmt: skip
     for kind in ("builder", "trainer", "eval", "card"):
         lines += [f"## {kind}", ""]
         for name, spec in catalog().items():
@@ -42,10 +45,8 @@ def steps_page() -> str:
                     notes = [word for word in ("optional", "endpoint", "folds", "ordered") if getattr(role[1], word)]
                     lines.append(f"| `{shown}` | {role[1].type} | {', '.join(notes)} |")
                 lines.append("")
-            lines += ["| setting | default | meaning |", "|---|---|---|"]
-            for field, info in config_class(spec).model_fields.items():
-                default = "required" if info.is_required() else repr(info.get_default(call_default_factory=True))
-                lines.append(f"| `{info.alias or field}` | {_cell(default)} | {_cell(info.description or '')} |")
+            lines += ["| setting | type | default | meaning |", "|---|---|---|---|"]
+            lines += [f"| `{key}` | {' | '.join(map(_cell, cells))} |" for key, *cells in settings(config_class(spec))]
             lines.append("")
     return "\n".join(lines)
 

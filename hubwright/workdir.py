@@ -55,6 +55,9 @@ def begin(folder: Path, step: str, settings: Mapping[str, Any], fresh: bool) -> 
     aside: list[Path] = []
     if not folder.exists():
         for other in _unfinished(folder, step):
+            if not list_files(other / "work"):  # killed before there was anything to go on with
+                shutil.rmtree(other)
+                continue
             changed = _difference(json.loads((other / "step.json").read_text(encoding="utf-8")), settings)
             if changed and not fresh:
                 raise UsageError(

@@ -17,6 +17,7 @@ import json
 import os
 import secrets
 import shlex
+import socket
 import time
 import uuid
 from collections import deque
@@ -24,8 +25,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from ..errors import ConflictError, HubError, StorageError
+from ..errors import ConflictError, HubError, StorageError, UsageError
 from ..hub import LOOPBACK
 from . import auth
 from .blobs import BlobStore
@@ -193,6 +195,25 @@ def env_of_root(root: Path, port: int, host: str = "127.0.0.1") -> dict[str, str
     """`client_env` of a root, served or not; an absent root is created, with its token."""
     with contextlib.closing(open_hub(root)) as hub:
         return client_env(hub, f"http://{host}:{port}", read_token(root))
+
+
+def port_of_root(root: Path, port: int | None, default: int) -> int:
+    """The port of a root's hub: the one at which it is served, else the given one, else the default.
+
+    Raises UsageError if it is served at another port than the given one, or another server listens at that port.
+    """
+    if server := running_server(root):
+        served = urlsplit(str(server["url"])).port or 80
+        if port not in (None, served):
+            raise UsageError(f"hub root {root} is served at {server['url']}, not at port {port}: leave --port out")
+        return served
+    chosen = default if port is None else port
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", chosen), timeout=1):
+        raise UsageError(
+            f"port {chosen} belongs to another server, not to a hub of {root}: serve this root at a free port, and "
+            "give the same --port here"
+        )
+    return chosen
 
 
 def export_lines(env: dict[str, str]) -> str:

@@ -1,8 +1,13 @@
 """The `hubwright` command. Data goes to stdout, messages to stderr; heavy imports wait until a command needs them."""
 
 import json
+import multiprocessing
 import os
+import shlex
+import signal
 import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,18 +18,19 @@ from ..hub_sync.errors import HubwrightError
 from . import engine as cli_engine
 from . import evaluation as cli_eval
 from . import hub as cli_hub
+from .options import FormatOption
 from .tables import print_table
 
 app = typer.Typer(
     name="hubwright",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Declarative recipes in, versioned Hugging Face Hub repositories out.\n\n"
     "Start with `hubwright demo`, or write a recipe and `hubwright run recipe.yaml`. The hub in use is HF_ENDPOINT "
     '(huggingface.co when unset); `eval "$(hubwright hub env)"` points this shell at a local one.\n\n'
-    "Exit codes: 0 done, 2 bad recipe or option, 3 bad data, 4 hub refused, 5 conflict, 6 disk, 130 interrupted.",
+    "Exit codes: 0 done, 2 bad recipe or option, 3 bad data, 4 hub refused, 5 conflict, 6 disk, 130 interrupted, 143 terminated.",
 )
 
 RecipeArgument = Annotated[
@@ -35,7 +41,6 @@ SetOption = Annotated[
     typer.Option("--set", metavar="A.B=C", help="Change one value of the recipe, e.g. namespace=me. May be repeated."),
 ]
 RunsOption = Annotated[Path, typer.Option(help="Folder for work in progress.")]
-FormatOption = Annotated[str, typer.Option("--format", help="human or json.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -68,7 +73,7 @@ def run(
         bool, typer.Option("--keep-work", help="Keep checkpoints and shards of published steps below RUNS.")
     ] = False,
     runs: RunsOption = Path("runs"),
-    format: FormatOption = "human",
+    format: FormatOption = "text",
 ) -> None:
     """Run a recipe: build, train, evaluate, write cards, publish. Safe to repeat, safe to kill.
 
@@ -106,8 +111,8 @@ def run(
 
 
 @app.command()
-def status(recipe: RecipeArgument, set_: SetOption = None, format: FormatOption = "human") -> None:
-    """Show which steps of a recipe are published, at which commit, and which are still to do."""
+def status(recipe: RecipeArgument, set_: SetOption = None, format: FormatOption = "text") -> None:
+    """Show what a recipe has published, and what is still to do."""
     from ..recipe import find_recipe, load_plan
     from ..runner import default_settings
     from ..runner import run as run_plan
@@ -115,7 +120,8 @@ def status(recipe: RecipeArgument, set_: SetOption = None, format: FormatOption 
 
     plan = load_plan(find_recipe(recipe), set_)
     outcomes = run_plan(plan, default_settings(plan, dry_run=True))
-    RunView(plan, quiet=True).show(outcomes, format)
+    found = [replace(one, state="published") if one.ref else one for one in outcomes]
+    RunView(plan, quiet=True).show(found, format)
 
 
 @app.command()
@@ -127,9 +133,11 @@ def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed, remove nothing.")] = False,
     set_: SetOption = None,
     runs: RunsOption = Path("runs"),
-    format: FormatOption = "human",
+    format: FormatOption = "text",
 ) -> None:
-    """Remove what runs of a recipe left on disk: work of published steps, and what --fresh set aside.
+    """Remove the folders that runs of a recipe left.
+
+    These are the work of published steps, and what --fresh set aside.
 
     Recorded requests (RUNS/NAME/recording) stay: they may have cost money.
 
@@ -158,9 +166,11 @@ def verify(
     artifact: Annotated[
         str, typer.Argument(metavar="REPO@REV", help="org/name@rev, datasets/org/name@rev or models/...")
     ],
-    format: FormatOption = "human",
+    format: FormatOption = "text",
 ) -> None:
-    """Check a published artifact: files, fingerprints, card and inputs against provenance.json and the hub.
+    """Check a published artifact against its own provenance.
+
+    Its files, fingerprints, card and inputs are compared with provenance.json and the hub.
 
     Exits 3 when a check fails. Example: hubwright verify datasets/hubwright/fb-bench@v1.0.0
     """
@@ -179,28 +189,57 @@ def verify(
 
 @app.command()
 def recipes(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Print this recipe; with --kinds, explain this step.")
+    ] = None,
     kinds: Annotated[bool, typer.Option("--kinds", help="List what a step's `uses:` may say instead.")] = False,
 ) -> None:
-    """List the shipped recipes; with --kinds, the words a step may use."""
-    if kinds:
-        from ..catalog import catalog
+    """List the shipped recipes and the steps, or show one.
 
-        print_table(("uses", "kind", "what it does"), [(n, spec.kind, spec.help) for n, spec in catalog().items()])
-        return
-    from ..recipe import shipped_recipes
+    \b
+    Examples:
+      hubwright recipes demo > my-recipe.yaml
+      hubwright recipes --kinds
+      hubwright recipes --kinds sft
+    """
+    from ..catalog import catalog
+    from ..recipe import find_recipe, shipped_recipes
     from ..yaml_source import read_yaml
 
-    shipped = shipped_recipes().items()
-    rows = [(name, path.parent.name, read_yaml(path)[0].get("description", "")) for name, path in shipped]
-    print_table(("recipe", "folder", "what it makes"), rows)
+    if kinds and name:
+        from .steps import explain
+
+        explain(name)
+    elif kinds:
+        print_table(("uses", "kind", "what it does"), [(n, spec.kind, spec.help) for n, spec in catalog().items()])
+    elif name:
+        print(find_recipe(name).read_text(encoding="utf-8"), end="")
+    else:
+        shipped = shipped_recipes().items()
+        rows = [(word, path.parent.name, read_yaml(path)[0].get("description", "")) for word, path in shipped]
+        print_table(("recipe", "folder", "what it makes"), rows)
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of recipes; editors complete and check by it (the wheel has it as recipe.schema.json)."""
+def schema(
+    step: Annotated[
+        str | None, typer.Argument(metavar="[STEP]", help="The schema of this step's `with:` alone.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of recipes, or of one step.
+
+    Editors complete and check recipes by it; the wheel has it as recipe.schema.json.
+
+    \b
+    Examples:
+      hubwright schema > recipe.schema.json
+      hubwright schema sft
+    """
+    from ..catalog import config_class, spec_of
     from ..recipe import recipe_schema
 
-    print(json.dumps(recipe_schema(), indent=1, sort_keys=True))
+    value = config_class(spec_of(step)).model_json_schema(by_alias=True) if step else recipe_schema()
+    print(json.dumps(value, indent=1, sort_keys=True))
 
 
 @app.command("from-mergekit")
@@ -208,7 +247,7 @@ def from_mergekit(
     config: Annotated[Path, typer.Argument(metavar="FILE", help="A mergekit configuration (YAML).")],
     name: Annotated[str, typer.Option(help="Name of the recipe and of the model it publishes.")] = "merged",
 ) -> None:
-    """Print the recipe that merges what a mergekit configuration merges.
+    """Print a mergekit configuration as a recipe.
 
     \b
     Example:
@@ -233,7 +272,10 @@ def demo(
     port: Annotated[int, typer.Option(help="Port on the loopback; 0 takes a free one.")] = 0,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the hub running until Ctrl-C.")] = False,
 ) -> None:
-    """Run a recipe end to end on a local hub in a few minutes: data sets, a tuned model, its evaluation, its card."""
+    """Run a recipe end to end on a local hub, in minutes.
+
+    Data sets, a tuned model, its evaluation and its card; the hub lies below --root.
+    """
     from .demo import run_demo
 
     run_demo(root, port, keep)
@@ -244,12 +286,23 @@ app.add_typer(cli_engine.app, name="engine")
 cli_eval.register(app)
 
 
+def _interrupt(number: int, terminated: list[int]) -> None:
+    """End as on Ctrl-C, so that servers are stopped and locks given back; a forked worker ends at once."""
+    if multiprocessing.parent_process() is not None:
+        os._exit(128 + number)
+    terminated.append(number)
+    raise KeyboardInterrupt
+
+
 def main(argv: list[str] | None = None) -> Any:
     """Entry point. A HubwrightError becomes one line and its exit code; anything else is our defect, so it shows."""
     if not sys.stderr.isatty():
         # Bars redraw one line; in a log file every redraw is a line of its own.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    terminated: list[int] = []
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, _: _interrupt(number, terminated))
     try:
         return app(argv, standalone_mode=True)
     except HubwrightError as error:
@@ -257,9 +310,12 @@ def main(argv: list[str] | None = None) -> Any:
         if os.environ.get("HUBWRIGHT_DEBUG"):
             raise
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("hubwright: interrupted; run the same command again to continue", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # what typer makes of KeyboardInterrupt
+            command = shlex.join(["hubwright", *(sys.argv[1:] if argv is None else argv)])
+            print(f"hubwright: {'terminated' if terminated else 'interrupted'}; to go on: {command}", file=sys.stderr)
+            sys.exit(143 if terminated else 130)
+        raise
     except OSError as error:
         import errno
 

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .options import FormatOption
+
 if TYPE_CHECKING:
     from ..inference.engine import Engine
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="A local model server for teachers, simulators and judges: llama.cpp on the loopback, any OpenAI client.\n\n"
+    help="A local model server for any OpenAI client.\n\n"
+    "llama.cpp on the loopback, for teachers, simulators and judges.\n\n"
     "Recipes start and share engines by themselves; these commands are for looking and for work by hand.\n\n"
     "\b\n"
     "Examples:\n"
@@ -24,12 +27,12 @@ app = typer.Typer(
     "  hubwright engine stop --all",
 )
 
-FormatOption = Annotated[str, typer.Option("--format", help="human or json.")]
-
 
 @app.command("list")
-def list_(format: FormatOption = "human") -> None:
-    """List the running engines: id, pid, URL, model, context per slot, slots, threads, start (UTC).
+def list_(format: FormatOption = "text") -> None:
+    """List the running engines.
+
+    Id, pid, URL, model, slots and their context, threads, and the start (UTC) of each.
 
     Example: hubwright engine list --format json
     """
@@ -51,11 +54,11 @@ def start(
     slots: Annotated[int, typer.Option(metavar="N", help="Requests worked on at the same time.")] = 1,
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; all CPUs when left out.")] = None,
     idle: Annotated[float, typer.Option(metavar="S", help="End after so many seconds without a request.")] = 600.0,
-    format: FormatOption = "human",
+    format: FormatOption = "text",
 ) -> None:
-    """Start an engine that stays until `hubwright engine stop`, or until it is idle; prints its id and URL.
+    """Start an engine and print its id and URL.
 
-    One that serves the same file with the same settings already is shown instead. The file is pulled from HF_ENDPOINT
+    It stays until `hubwright engine stop`, or until it is idle. One that serves the same file with the same settings already is shown instead. The file is pulled from HF_ENDPOINT
     at its commit and its SHA-256 is verified.
 
     \b

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..hub_sync.errors import DataError, UsageError
+from .options import FormatOption
 from .tables import print_table
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def score(
     verdicts: Annotated[
         str, typer.Argument(metavar="VERDICTS", help="Our verdict file, or an official judgement file.")
     ],
-    format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    format: FormatOption = "text",
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals; 0: none.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 1234,
     dataset: DatasetOption = None,
@@ -57,7 +58,9 @@ def score(
         float, typer.Option(min=0, max=1, help="Give no score above this share of failed answers and verdicts.")
     ] = 0.05,
 ) -> None:
-    """Score stored verdicts: the published macro scores, their slices and intervals, and what failed.
+    """Score stored verdicts.
+
+    The macro scores as published, their slices and intervals, and what failed.
 
     Needs no judge, no network and no GPU; the same file gives the same figures.
 
@@ -67,7 +70,6 @@ def score(
       hubwright score fbbench model_judgment/gpt-4o-2024-08-06/DeepSeek-V3.jsonl --format json
       hubwright score fbbench verdicts.jsonl --dataset org/fb-bench@v1.0.0 --bootstrap 10000
     """
-    _known_format(format)
     if failed_answers not in ("judged", "zero"):
         raise UsageError(f"--failed-answers {failed_answers!r} is unknown: use judged or zero")
     chosen = _benchmark(benchmark)
@@ -122,7 +124,9 @@ def judge(
     attempts: Annotated[int, typer.Option(min=1, help="Whole attempts until a reply is usable (published: 3).")] = 3,
     api_key_env: Annotated[str, typer.Option(help="Environment variable with the key.")] = "OPENAI_API_KEY",
 ) -> None:
-    """Have stored answers judged; write one line per checklist item. Safe to kill: run it again to go on.
+    """Have stored answers judged.
+
+    One line per checklist item is written. Safe to kill: run it again to go on.
 
     Samples already judged for the same answer and prompt are kept, failures are tried again. Exits 0 also where some
     samples failed: they are counted, and `hubwright score` refuses a score when they are too many.
@@ -182,9 +186,11 @@ def agree(
     ] = None,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals; 0: none.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 1234,
-    format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    format: FormatOption = "text",
 ) -> None:
-    """How far two judges agree: agreement, Cohen's kappa, what neither could parse, difference of the scores.
+    """Tell how far two judges agree.
+
+    Agreement, Cohen's kappa, what neither could parse, and the difference of the scores.
 
     Verdicts are joined by sample, item and answer. Intervals draw whole samples, because items of one answer hang
     together. For a position check give the verdicts of one judge asked forward and reversed.
@@ -195,7 +201,6 @@ def agree(
       hubwright agree forward.jsonl reversed.jsonl --by position
       hubwright agree own.jsonl own-reference.jsonl --other else.jsonl,else-reference.jsonl
     """
-    _known_format(format)
     from ..evals._lib.judging import agreement
     from ..evals._lib.judging.verdicts import read_stored
 
@@ -221,7 +226,9 @@ def evaluate(
     context: typer.Context,
     tasks: Annotated[str, typer.Argument(metavar="TASKS", help="Task names, separated by commas.")],
 ) -> None:
-    """Run lm-eval on our tasks without indexing the 14,000 of upstream, which takes it seconds at every start.
+    """Run lm-eval on our tasks.
+
+    The 14,000 of upstream are not indexed, which takes lm-eval seconds at every start.
 
     Every further option is lm-eval's own (`lm_eval run --help`). Where a name is not ours it indexes upstream's too.
 
@@ -239,15 +246,17 @@ def evaluate(
 
 
 def tasks_path() -> None:
-    """Print the folder with our YAML files, for `lm_eval ... --include_path "$(hubwright tasks path)"`."""
+    """Print the folder of our lm-eval YAML files.
+
+    Example: lm_eval run --include_path "$(hubwright tasks path)" --tasks fbbench_sample
+    """
     from ..evals._lib.data import tasks_dir
 
     print(tasks_dir())
 
 
-def tasks_list(format: Annotated[str, typer.Option("--format", help="table or json.")] = "table") -> None:
+def tasks_list(format: FormatOption = "text") -> None:
     """List our lm-eval tasks. All of them work with plain `lm_eval --tasks NAME` after `pip install hubwright`."""
-    _known_format(format)
     from ..evals.harness.command import list_tasks
 
     names = list_tasks()
@@ -267,11 +276,6 @@ def _benchmark(name: str) -> Benchmark:
     if name not in benchmarks:
         raise UsageError(f"benchmark {name!r} is unknown: use {', '.join(benchmarks)}")
     return benchmarks[name]
-
-
-def _known_format(format: str) -> None:
-    if format not in ("table", "json"):
-        raise UsageError(f"--format {format!r} is unknown: use table or json")
 
 
 def _show(report: dict[str, Any], format: str, shown: Callable[[dict[str, Any]], Sequence[Shown]]) -> None:

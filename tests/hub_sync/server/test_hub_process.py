@@ -71,6 +71,17 @@ def test_the_environment_is_known_before_and_after_the_start(tmp_path):
     assert env_of_root(tmp_path / "h", 1)["HF_TOKEN"] != before["HF_TOKEN"]
 
 
+def test_env_names_the_port_that_is_served_and_refuses_another_servers(tmp_path):
+    with start_hub_process(tmp_path / "h") as hub:
+        port = int(hub.endpoint.rpartition(":")[2])
+        assert f"HF_ENDPOINT={hub.endpoint}\n" in hub_command("env", "--root", str(tmp_path / "h")).stdout
+        wrong = hub_command("env", "--root", str(tmp_path / "h"), "--port", "1")
+        assert wrong.returncode == 2 and f"is served at {hub.endpoint}, not at port 1" in wrong.stderr
+        other = hub_command("env", "--root", str(tmp_path / "other"), "--port", str(port))
+        assert other.returncode == 2 and f"port {port} belongs to another server" in other.stderr
+        assert "export" not in wrong.stdout + other.stdout
+
+
 def test_status_says_what_is_there(tmp_path):
     root = str(tmp_path / "h")
     assert hub_command("status", "--root", root).returncode == 4
