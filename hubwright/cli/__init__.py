@@ -30,7 +30,8 @@ app = typer.Typer(
     help="Declarative recipes in, versioned Hugging Face Hub repositories out.\n\n"
     "Start with `hubwright demo`, or write a recipe and `hubwright run recipe.yaml`. The hub in use is HF_ENDPOINT "
     '(huggingface.co when unset); `eval "$(hubwright hub env)"` points this shell at a local one.\n\n'
-    "Exit codes: 0 done, 2 bad recipe or option, 3 bad data, 4 hub refused, 5 conflict, 6 disk, 130 interrupted, 143 terminated.",
+    "Exit codes: 0 done, 2 bad recipe or option, 3 bad data, 4 hub refused, 5 conflict, 6 disk, "
+    "130 interrupted, 143 terminated.",
 )
 
 RecipeArgument = Annotated[

@@ -58,8 +58,8 @@ def start(
 ) -> None:
     """Start an engine and print its id and URL.
 
-    It stays until `hubwright engine stop`, or until it is idle. One that serves the same file with the same settings already is shown instead. The file is pulled from HF_ENDPOINT
-    at its commit and its SHA-256 is verified.
+    It stays until `hubwright engine stop`, or until it is idle. One that serves the same file with the same settings
+    already is shown instead. The file is pulled from HF_ENDPOINT at its commit and its SHA-256 is verified.
 
     \b
     Examples:
