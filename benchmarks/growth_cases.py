@@ -49,6 +49,12 @@ def _chat(rng: random.Random, number: int) -> dict[str, Any]:
     return {"messages": [request, {"role": "assistant", "content": row["output"]}]}
 
 
+def _short_chat(rng: random.Random, number: int) -> dict[str, Any]:
+    """About 0.15 kB, so that a million rows take minutes."""
+    turns = (("user", f"{number} {text(rng, 4)}"), ("assistant", text(rng, 6)))
+    return {"messages": [{"role": role, "content": content} for role, content in turns]}
+
+
 def _document(rng: random.Random, number: int) -> dict[str, str]:
     return {"text": f"{number} {text(rng, 160)}"}
 
@@ -144,11 +150,15 @@ def _toolcalls_datasets(folder: Path, rows: int) -> None:
     data.to_parquet(str(folder / "output" / "train.parquet"))
 
 
-def _write_chat(folder: Path, rows: int) -> None:
-    """Conversations of about 1 kB, and a model."""
-    (folder / "data").mkdir()
-    json_lines(_chat)(folder / "data", rows)
-    write_model(folder / "model")
+def _write_chat(make: Callable[[random.Random, int], Any]) -> Callable[[Path, int], None]:
+    """Conversations, and a model."""
+
+    def write(folder: Path, rows: int) -> None:
+        (folder / "data").mkdir()
+        json_lines(make)(folder / "data", rows)
+        write_model(folder / "model")
+
+    return write
 
 
 def write_model(folder: Path) -> None:
@@ -331,9 +341,11 @@ CASES: dict[str, Case] = {
     ),
     "mix": Case(10_000, _write_parts, _mix),
     "versatune_mixture": Case(10_000, _write_domains, _versatune_mixture),
-    "sft_preparation": Case(10_000, _write_chat, _sft_preparation(1)),
-    "sft_preparation_two": Case(10_000, _write_chat, _sft_preparation(2)),
-    "sft_stream": Case(10_000, _write_chat, _sft_stream),
+    "sft_preparation": Case(10_000, _write_chat(_chat), _sft_preparation(1)),
+    "sft_preparation_two": Case(10_000, _write_chat(_chat), _sft_preparation(2)),
+    "sft_preparation_short": Case(10_000, _write_chat(_short_chat), _sft_preparation(1)),
+    "peer_trl_short": Case(10_000, _write_chat(_short_chat), _peer_trl),
+    "sft_stream": Case(10_000, _write_chat(_chat), _sft_stream),
     "stepagent_pairs": Case(10_000, _write_pairs, _stepagent_pairs),
-    "peer_trl": Case(10_000, _write_chat, _peer_trl),
+    "peer_trl": Case(10_000, _write_chat(_chat), _peer_trl),
 }

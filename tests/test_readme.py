@@ -18,5 +18,6 @@ def test_readme_recipe_as_printed_runs_without_gpu(hubwright, hubwright_in_proce
     changes = ["--set", f"namespace={namespace}", "--set", "steps.scores.with.gen_kwargs={max_gen_toks: 8}"]
     run = hubwright("run", "my-model.yaml", *changes, env={"CUDA_VISIBLE_DEVICES": ""})
     assert run.returncode == 0, run.stderr[-3000:]
+    assert "\nscores:\n" in run.stdout and "feedback_drills/" in run.stdout
     checked = hubwright_in_process("verify", f"models/{namespace}/smollm2-drills@v1.0.0")
     assert checked.returncode == 0, checked.stdout

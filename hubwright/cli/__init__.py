@@ -108,7 +108,7 @@ def run(
     )
     with RunView(plan, runs=runs, quiet=format == "json") as view:
         outcomes = run_plan(plan, settings, view.event)
-    view.show(outcomes, format)
+    view.show(outcomes, format, scores=not dry_run)
 
 
 @app.command()

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..disk import Need, gigabytes, lacking
+from ..hub_sync import provenance
 from ..hub_sync.hub import endpoint_url
 from ..hub_sync.provenance import now
+from ..hub_sync.pull import pull
 from ..recipe import Plan
 from ..runner import Outcome
 from .tables import print_table
 
+_METRICS = 15  # of an evaluation that are printed at the end of a run
 _LINES = {
     "skip": "already published at {commit:.12}",
     "input": "reading {role} {ref}",
@@ -62,8 +65,13 @@ class RunView:
             line = _LINES[state].format(**details)
             print(f"[{seconds:7.1f} s] {step}: {line}", file=sys.stderr, flush=True)
 
-    def show(self, outcomes: list[Outcome], format: str) -> None:
-        """Print what became of every step: a table, or JSON."""
+    def show(self, outcomes: list[Outcome], format: str, scores: bool = False) -> None:
+        """Print what became of every step, as tables or JSON.
+
+        Args:
+            scores: also the figures of the evaluations, from what they published.
+        """
+        figures = self._scores(outcomes) if scores else {}
         targets = {step.name: step.target for step in self.plan.steps}
         rows: list[dict[str, Any]] = [
             {
@@ -78,6 +86,7 @@ class RunView:
                 "seconds": round(o.seconds, 1),
                 "disk": asdict(o.disk) if o.disk else None,
             }
+            | ({"metrics": figures[o.step]} if o.step in figures else {})
             for o in outcomes
         ]
         if format == "json":
@@ -90,10 +99,28 @@ class RunView:
             columns += ["fetches", "writes, about"]
             cells = [cell + _disk(o.disk) for cell, o in zip(cells, outcomes, strict=True)]
         print_table(columns, cells)
+        for step, metrics in figures.items():
+            print(f"\n{step}:")
+            shown = list(metrics.items())[:_METRICS]
+            print_table(("metric", "value"), [(name, f"{value:.4g}") for name, value in shown])
+            if more := len(metrics) - len(shown):
+                print(f"and {more} more in {next(o.ref for o in outcomes if o.step == step)}")
         if any(need.write is None for need in needs):
             print("?: nothing tells before the step works how much it writes")
         if warning := lacking(needs, self.runs):
             print(f"warning: {warning}")
+
+    def _scores(self, outcomes: list[Outcome]) -> dict[str, dict[str, float]]:
+        """Figures of each evaluation that is published, without their standard errors."""
+        evals = {step.name for step in self.plan.steps if step.spec.kind == "eval"}
+        figures = {}
+        for outcome in outcomes:
+            if outcome.ref is not None and outcome.step in evals:
+                folder = pull(outcome.ref, [provenance.FILE_NAME])
+                metrics = provenance.load(folder / provenance.FILE_NAME)[-1]["report"]["metrics"]
+                known = {name: value for name, value in metrics.items() if value is not None and "stderr" not in name}
+                figures |= {outcome.step: known} if known else {}
+        return figures
 
 
 def _disk(need: Need | None) -> list[str]:
