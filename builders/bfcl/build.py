@@ -19,11 +19,10 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
-from ...hub_sync.settings import SPEED
 from .._lib.archives import Wheel
 from .._lib.cards import describe
 from .._lib.context import local_context
-from .._lib.sources import Source, read_source
+from .._lib.sources import Source, Timeout, read_source
 
 if TYPE_CHECKING:
     import datasets
@@ -51,9 +50,7 @@ class BFCLConfig(Source):
     categories: tuple[str, ...] = Field(
         SINGLE + MULTI, min_length=1, description="Categories to take; default: all that are scored in Python."
     )
-    timeout: float = Field(
-        60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source; our choice."
-    )
+    timeout: Timeout = 60.0
 
 
 def build(config: BFCLConfig, context: StepContext | None = None) -> dict[str, datasets.DatasetDict]:
