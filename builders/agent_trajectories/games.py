@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -77,7 +78,7 @@ class PlaySettings(Settings):
     )
 
 
-class Pools:
+class Pools(AbstractContextManager["Pools"]):
     """Processes of one game at a time: those that play, and others that replay. A context manager."""
 
     def __init__(self, settings: PlaySettings) -> None:
@@ -98,9 +99,6 @@ class Pools:
         for pool in self._open.values():
             pool.close()
         self._open.clear()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
