@@ -35,9 +35,12 @@ def shingle_hashes(text: str, size: int = 5, fold_digits: bool = True) -> Hashes
     return total[np.concatenate(([True], total[1:] != total[:-1]))]
 
 
-@lru_cache(1 << 16)
-def _word_hash(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(utf8(word), digest_size=8).digest())
+def text_hash(text: str) -> int:
+    """64 bits of a text's BLAKE2b."""
+    return int.from_bytes(hashlib.blake2b(utf8(text), digest_size=8).digest())
+
+
+_word_hash = lru_cache(1 << 16)(text_hash)
 
 
 class HashFile:
