@@ -104,6 +104,11 @@ class Pools(AbstractContextManager["Pools"]):
         self.close()
 
 
+def panel_of(episodes: Iterable[Episode], version: str, options: str) -> str:
+    """The panel hash of episodes in their order, each counted once; versions and options are JSON text."""
+    return panel_hash(list(dict.fromkeys(episodes)), json.loads(version), json.loads(options))
+
+
 @dataclass(frozen=True)
 class Part:
     """The episodes of a game in a split.
@@ -132,8 +137,7 @@ class Part:
 
     def panel(self, episodes: Iterable[Episode]) -> str:
         """The panel hash of these of its episodes; an episode counts once."""
-        rows = dict.fromkeys(Episode(one.game, one.task, one.seed) for one in episodes)
-        return panel_hash(list(rows), json.loads(self.version), json.loads(self.options))
+        return panel_of((Episode(one.game, one.task, one.seed) for one in episodes), self.version, self.options)
 
     def common(self, history: int | None, max_steps: int | None) -> Row:
         """What all its rows of `trajectories` have."""
