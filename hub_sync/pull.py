@@ -35,9 +35,9 @@ def list_remote_files(ref: ArtifactRef, *, endpoint: str | None = None) -> dict[
         }
 
 
-def matches(path: Path, remote: RemoteFile) -> bool:
-    """True where a local file has exactly the content the hub recorded."""
-    if not path.is_file() or path.stat().st_size != remote.size:
+def matches(path: Path, remote: RemoteFile | None) -> bool:
+    """True where a local file has exactly the content the hub recorded; False where the hub has no such file."""
+    if remote is None or not path.is_file() or path.stat().st_size != remote.size:
         return False
     if remote.sha256 is not None:
         return sha256_file(path) == remote.sha256
