@@ -17,7 +17,7 @@ from ...environments.text.pool import GamePool
 from ...environments.text.registry import game_class, versions
 from ...hub_sync.errors import UsageError
 from ...hub_sync.settings import SPEED, Settings
-from .._lib import sharded
+from ...inference import shards
 from .rows import Row, json_text
 
 Split = Literal["train", "dev", "test", "test_seeds"]
@@ -209,4 +209,4 @@ def in_shards(
         return play_some(episodes[index * size : index * size + len(rows)], f"{part.name}.{index}")
 
     listed = [asdict(one) for one in episodes]
-    yield from sharded.in_shards(listed, whole | {"split": part.split, **identity}, folder, size, some)
+    yield from shards.in_shards(listed, whole | {"split": part.split, **identity}, folder, size, some)
