@@ -1,7 +1,5 @@
 """Settings of games, the episodes of their splits, and episodes played in shards that survive a kill."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager

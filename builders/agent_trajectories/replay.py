@@ -1,7 +1,5 @@
 """Replays of trajectories: the recorded actions in a new process, and whether they come to what is stated."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
