@@ -17,16 +17,16 @@ import numpy as np
 from ...hub_sync.text import utf8
 from .near_duplicates import words
 
-MOST = 1000
+SIZE, MOST = 5, 1000
 BATCH = 1 << 14  # texts, and hashes of texts, that are looked up together
 _FACTOR = 0x9E3779B97F4A7C15
 Hashes = np.ndarray
 
 
-def shingle_hashes(text: str, size: int = 5, fold_digits: bool = True) -> Hashes:
-    """Sorted 64-bit hashes (uint64) of the shingles of `size` words of a text; of a shorter text, one of all of it."""
-    found = np.array([_word_hash(word) for word in words(text, fold_digits)], np.uint64)
-    width = min(size, max(1, len(found)))
+def shingle_hashes(text: str) -> Hashes:
+    """Sorted 64-bit hashes (uint64) of the shingles of five words of a text; of a shorter text, one of all of it."""
+    found = np.array([_word_hash(word) for word in words(text)], np.uint64)
+    width = min(SIZE, max(1, len(found)))
     end = max(0, len(found) - width) + 1
     total = found[:end] + np.uint64(width * _FACTOR % 2**64) if len(found) else np.ones(1, np.uint64)
     for place in range(1, min(width, len(found))):  # a polynomial modulo 2**64
