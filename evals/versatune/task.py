@@ -57,10 +57,13 @@ class ExamTask(ChoiceTask):
 class SciEvalTask(ExamTask):
     """SciEval's questions with four options, or yes, no and maybe, by log-likelihood; prompts are upstream's."""
 
-    SUBSET, TEXT = "choice", "{prompt}\n\n{question}"
+    SUBSET = "choice"
 
     def prepare(self, row: Row) -> Row:
         return {"options": row["choices"]} | self._gold(row, row["choices"])
+
+    def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
+        return f"{doc['prompt']}\n\n{doc['question']}"
 
 
 class SciEvalFillingTask(ScoredTask):
@@ -69,7 +72,7 @@ class SciEvalFillingTask(ScoredTask):
     DATA, SUBSET = TaskData("scieval"), "filling"
     COLUMNS = ("prompt", "question", "answer")
     METRICS, INTERVALS = ("acc",), ("acc",)
-    TEXT, TARGET = SciEvalTask.TEXT, "{answer}"
+    TEXT, TARGET = "{prompt}\n\n{question}", "{answer}"
 
     def scores(self, doc: Row, results: Sequence[str]) -> dict[str, float]:
         return {"acc": float((results[0].strip().splitlines() or [""])[0].strip() == doc["answer"])}
