@@ -23,7 +23,7 @@ from .errors import ConflictError, DataError, HubError
 from .files import PICKLES, list_files
 from .hub import endpoint_url, translate_errors
 from .licence_ids import LICENCE_IDS
-from .pull import RemoteFile, list_remote_files, matches
+from .pull import list_remote_files, matches
 from .refs import ArtifactRef
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def _commit(
     for attempt in range(_ATTEMPTS):
         head = parent_commit or api.repo_info(**target.place).sha
         remote = list_remote_files(replace(target, revision=str(head)))
-        changed = [p for p in list_files(folder) if not _same(p, remote.get(p.relative_to(folder).as_posix()))]
+        changed = [p for p in list_files(folder) if not matches(p, remote.get(p.relative_to(folder).as_posix()))]
         gone = [n for n in remote if n != ".gitattributes" and not keep_other_files and not (folder / n).is_file()]
         size = sum(p.stat().st_size for p in changed)
         try:
@@ -271,10 +271,6 @@ def _commit(
     raise AssertionError("unreachable")
 
 
-def _same(path: Path, remote: RemoteFile | None) -> bool:
-    return remote is not None and matches(path, remote)
-
-
 def _operations(folder: Path, paths: Iterable[Path], gone: Iterable[str]) -> list[Any]:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
@@ -294,7 +290,7 @@ def _commit_by_pull_request(
     request = begun or api.create_pull_request(**place, title=name, description=description)
     branch = f"refs/pr/{request.num}"
     staged = list_remote_files(replace(target, revision=branch))
-    left = [p for p in changed if not _same(p, staged.get(p.relative_to(folder).as_posix()))]
+    left = [p for p in changed if not matches(p, staged.get(p.relative_to(folder).as_posix()))]
     operations = _operations(folder, left, [name for name in gone if name in staged])
     for start in range(0, len(operations), STAGE_FILES):
         part = operations[start : start + STAGE_FILES]
@@ -318,5 +314,5 @@ def _verify_remote(folder: Path, ref: ArtifactRef) -> None:
     remote = list_remote_files(ref)
     for path in list_files(folder):
         name = path.relative_to(folder).as_posix()
-        if name != ".gitattributes" and not _same(path, remote.get(name)):
+        if name != ".gitattributes" and not matches(path, remote.get(name)):
             raise HubError(f"{ref.repo_type} {ref}: the hub does not hold {name} as it was sent")

@@ -21,13 +21,13 @@ class RemoteFile:
     sha256: str | None
 
 
-def list_remote_files(ref: ArtifactRef, *, endpoint: str | None = None) -> dict[str, RemoteFile]:
+def list_remote_files(ref: ArtifactRef) -> dict[str, RemoteFile]:
     """Every file of a revision by path, with the hashes the hub recorded at commit time."""
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
     with translate_errors(f"{ref.repo_type} {ref}"):
-        tree = HfApi(endpoint=endpoint).list_repo_tree(**ref.place, revision=ref.revision, recursive=True)
+        tree = HfApi().list_repo_tree(**ref.place, revision=ref.revision, recursive=True)
         return {
             f.path: RemoteFile(f.path, f.size, f.blob_id, f.lfs.sha256 if f.lfs else None)
             for f in tree
@@ -35,9 +35,9 @@ def list_remote_files(ref: ArtifactRef, *, endpoint: str | None = None) -> dict[
         }
 
 
-def matches(path: Path, remote: RemoteFile) -> bool:
-    """True where a local file has exactly the content the hub recorded."""
-    if not path.is_file() or path.stat().st_size != remote.size:
+def matches(path: Path, remote: RemoteFile | None) -> bool:
+    """True where a local file has exactly the content the hub recorded; False where the hub has no such file."""
+    if remote is None or not path.is_file() or path.stat().st_size != remote.size:
         return False
     if remote.sha256 is not None:
         return sha256_file(path) == remote.sha256

@@ -6,7 +6,7 @@ A line is one row's result, `{"row": {...}}` or `{"error": "...", "final": bool}
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +65,29 @@ def read_shard(path: Path, size: int) -> list[Outcome] | None:
     if len(lines) != size:
         return None
     return [line["row"] if "row" in line else Failure(line["error"], line["final"]) for line in lines]
+
+
+def in_shards(
+    rows: Sequence[Row], identity: Mapping[str, Any], folder: Path, size: int,
+    work: Callable[[Sequence[Row], int], Iterable[Any]],
+) -> Iterator[Any]:  # fmt: skip
+    """The results of `work` for all rows, `size` of them at a time; what is on disk is not made again.
+
+    Args:
+        rows: JSON objects.
+        identity: what decides the result beside the rows; JSON.
+        folder: of the shards.
+        work: gets rows and the number of their shard; gives as many JSON objects, which follow from these arguments
+            alone.
+    """
+    for index, start in enumerate(range(0, len(rows), size)):
+        some = rows[start : start + size]
+        path = shard_path(folder, index, identity, some)
+        results: Sequence[Any] | None = read_shard(path, len(some))
+        if results is None:
+            results = list(work(some, index))
+            write_shard(path, results)
+        yield from results
 
 
 def sweep(folder: Path, keep: set[Path] | None = None) -> None:

@@ -20,8 +20,9 @@ import secrets
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 from ..hub_sync.errors import DataError, StorageError
 from ..hub_sync.files import fsync_path
@@ -37,7 +38,7 @@ with any thought in it; the outcome is that of the answer in it."""
 OPTIONAL = ("reasoning", "tool_calls", "logprobs")
 
 
-class RecordingStore:
+class RecordingStore(AbstractContextManager["RecordingStore"]):
     """`with RecordingStore(folder) as store: store.append(...); store.find(key)`.
 
     Attributes:
@@ -71,9 +72,6 @@ class RecordingStore:
 
     def __len__(self) -> int:
         return len(self._index) + len(self._rows)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -226,7 +226,7 @@ async def run_worker(
         report()
 
 
-def run_here(job: Job, tasks: Tasks, sink: Sink, store: RecordingStore | None = None) -> None:
+def run_here(job: Job, tasks: Tasks, sink: Sink) -> None:
     """Do the tasks in this process."""
 
     async def take() -> Task | None:

@@ -7,6 +7,11 @@ from ..hub_sync.step import Role, StepSpec
 MODEL, DATASET = Role("model"), Role("dataset")
 REFERENCES = {"reference": Role("model", optional=True), "reference_*": MODEL}
 TUNED = {"model": Role("model", folds=True), "dataset": DATASET}
+PRETRAINED = {
+    "dataset": DATASET,
+    "model": Role("model", optional=True, folds=True),
+    "tokenizer": Role("model", optional=True),
+}
 
 
 def _trainer(config: str, run: str, help: str, **more: Any) -> StepSpec:
@@ -30,11 +35,7 @@ STEPS: dict[str, StepSpec] = {
         "pretrain:PretrainConfig",
         "train",
         "pre-training from random weights, or of a trained model further, on transformers' Trainer",
-        inputs={
-            "dataset": DATASET,
-            "model": Role("model", optional=True, folds=True),
-            "tokenizer": Role("model", optional=True),
-        },
+        inputs=PRETRAINED,
         version=2,
     ),
     "merge": _trainer(
@@ -69,12 +70,7 @@ STEPS: dict[str, StepSpec] = {
         "versatune.config:VersatunePretrainConfig",
         "pretrain",
         "VersaTune: pre-training on domains by weights that held-out losses move",
-        inputs={
-            "dataset": DATASET,
-            "model": Role("model", optional=True, folds=True),
-            "tokenizer": Role("model", optional=True),
-            **REFERENCES,
-        },
+        inputs=PRETRAINED | REFERENCES,
     ),
     "versatune_sweep": StepSpec(
         "builder",
@@ -82,11 +78,7 @@ STEPS: dict[str, StepSpec] = {
         "hubwright.trainers.versatune.sweep:sweep",
         "dataset",
         "VersaTune: small models trained on random mixtures of the domains, as a table of weights and losses",
-        inputs={
-            "dataset": DATASET,
-            "model": Role("model", optional=True, folds=True),
-            "tokenizer": Role("model", optional=True),
-        },
+        inputs=PRETRAINED,
         extra="train",
         loads_models=True,
     ),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from .retrieval import offer
 
@@ -14,6 +16,14 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Faults = Iterable[tuple[str, str]]
+Candidates = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="Functions a row offers, its own among them; a row that needs as many gets no others. Our choice.",
+    ),
+]
+"""A builder's setting."""
 
 
 def to_json(value: Any) -> str:

@@ -17,38 +17,41 @@ import numpy as np
 from ...hub_sync.text import utf8
 from .near_duplicates import words
 
-MOST = 1000
+SIZE, MOST = 5, 1000
 BATCH = 1 << 14  # texts, and hashes of texts, that are looked up together
 _CHARS = 200_000  # of texts that are hashed together
 _FACTOR = 0x9E3779B97F4A7C15
 Hashes = np.ndarray
 
 
-def shingle_hashes(texts: Sequence[str], size: int = 5) -> tuple[Hashes, np.ndarray]:
-    """(64-bit hashes of the shingles of `size` words of one text after another, (texts,) how many each has).
+def shingle_hashes(texts: Sequence[str]) -> tuple[Hashes, np.ndarray]:
+    """(64-bit hashes of the shingles of five words of one text after another, (texts,) how many each has).
 
     Those of a text are sorted and different, digits alike; a text with fewer words has one hash of all of them.
     """
     tokens = [words(text) for text in texts]
     sizes = np.fromiter(map(len, tokens), np.int64, len(tokens))
     found = np.fromiter(map(_word_hash, itertools.chain.from_iterable(tokens)), np.uint64, int(sizes.sum()))
-    widths = np.minimum(sizes, size)
+    widths = np.minimum(sizes, SIZE)
     counts = sizes - widths + 1
     owners = np.repeat(np.arange(len(texts)), counts)
     places = np.arange(len(owners)) + np.repeat(np.cumsum(sizes) - sizes - np.cumsum(counts) + counts, counts)
-    found, wide = np.append(found, np.zeros(size, np.uint64)), widths[owners]
+    found, wide = np.append(found, np.zeros(SIZE, np.uint64)), widths[owners]
     # A polynomial modulo 2**64 over the words of each shingle.
     total = np.where(wide > 0, found[places] + wide.astype(np.uint64) * np.uint64(_FACTOR), np.uint64(1))
-    for n in range(1, size):
+    for n in range(1, SIZE):
         total = np.where(n < wide, total * np.uint64(_FACTOR) + found[places + n], total)
     total = total[np.lexsort((total, owners))]
     new = np.append(True, (total[1:] != total[:-1]) | (owners[1:] != owners[:-1]))[: len(total)]
     return total[new], np.bincount(owners[new], minlength=len(texts))
 
 
-@lru_cache(1 << 16)
-def _word_hash(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(utf8(word), digest_size=8).digest())
+def text_hash(text: str) -> int:
+    """64 bits of a text's BLAKE2b."""
+    return int.from_bytes(hashlib.blake2b(utf8(text), digest_size=8).digest())
+
+
+_word_hash = lru_cache(1 << 16)(text_hash)
 
 
 class HashFile:

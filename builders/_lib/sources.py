@@ -10,13 +10,14 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 from pydantic import Field
 
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, HubError, UsageError, first_line
 from ...hub_sync.files import sha256_file
+from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.parquet import load_split
 from ...hub_sync.settings import SPEED, Settings
 from ...hub_sync.text import utf8
@@ -28,6 +29,21 @@ _PACKED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.
 _REFUSED = {b"PK\x03\x04": "a zip archive", b"\x28\xb5\x2f\xfd": "packed with zstd"}
 UNPACKING = (EOFError, zlib.error, lzma.LZMAError, OSError)  # bz2 and gzip raise OSError
 """What reading a damaged file that `open_file` unpacks raises."""
+
+# Fields that the settings of several builders have.
+Timeout = Annotated[
+    float, Field(gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source; our choice.")
+]
+SourceLicence = Annotated[
+    LicenceId, Field(min_length=1, description="Licence of the sources (Hub identifier); the data set inherits it.")
+]
+CommonLicence = Annotated[
+    LicenceId | None,
+    Field(min_length=1, description="Licence of the whole (Hub identifier); needed where the sources' differ."),
+]
+DerivedFrom = Annotated[
+    tuple[str, ...], Field(description="Hub ids of the data sets that the sources were made from, for the card.")
+]
 
 
 class Source(Settings):
@@ -55,9 +71,7 @@ class FolderSource(Settings):
     expect_sha256: dict[str, str] = Field(
         default_factory=dict, description="SHA-256 by file name, 64 hex digits each; those not named may be any."
     )
-    timeout: float = Field(
-        60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source; our choice."
-    )
+    timeout: Timeout = 60.0
 
     def read(self, file: str, origins: list[str]) -> tuple[str, bytes]:
         """(name for errors, content) of a file; what it is goes into `origins`.

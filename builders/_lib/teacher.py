@@ -13,12 +13,12 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from ...hub_sync.errors import RowRejected
 from ...hub_sync.json_columns import unstorable
 from ...hub_sync.text import utf8
-from ...inference.serving import ServingConfig, check_spec
+from ...inference.serving import ModelSpec, ServingConfig
 from ...inference.stage import RowError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ OWN_TAG = "<thought>"  # of the prompts: what stands in it is part of the row
 class TeacherConfig(ServingConfig):
     """Which teacher is asked, and how. Defaults are our choice."""
 
-    teacher: str | None = Field(
+    teacher: ModelSpec | None = Field(
         None, description="openai:MODEL@BASE_URL; null: the step's input `teacher`, a GGUF repository."
     )
     split: str = Field("train", description="Split of the input `dataset`.")
@@ -44,11 +44,6 @@ class TeacherConfig(ServingConfig):
     max_failed: float = Field(
         0.05, ge=0, le=1, description="Share of a phase's rows whose requests may fail in transport."
     )
-
-    @field_validator("teacher")
-    @classmethod
-    def _known_teacher(cls, value: str | None) -> str | None:
-        return value if value is None else check_spec(value)
 
 
 class PhaseClient:

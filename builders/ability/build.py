@@ -20,14 +20,13 @@ from pydantic import Field, model_validator
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
-from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.settings import Settings
 from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.near_duplicates import NEAR
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.row_writer import RowWriter, divide
-from .._lib.sources import json_lines, read_source
+from .._lib.sources import CommonLicence, json_lines, read_source
 from .._lib.splits import connected_components, is_test
 from .clean import RULES, SPLITS, Questions
 from .convert import convert, training_text
@@ -61,9 +60,7 @@ class AbilityConfig(Settings):
     )
     seed: int = Field(0, ge=0, description="Seed of MSVAMP's split.")
     max_rejected_share: float = max_rejected_share(0.5)
-    license: LicenceId | None = Field(
-        None, min_length=1, description="Licence of the whole (Hub identifier); needed where the sources' differ."
-    )
+    license: CommonLicence = None
     derived_from: tuple[str, ...] = Field(
         (), description="Hub ids of the data sets that the sources are copies of, for the card."
     )

@@ -1,15 +1,13 @@
 """Nothing of the tests in what is trained on: not the question, not nearly it, not a translation of it."""
 
-import hashlib
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ...hub_sync.text import utf8
 from .._lib.near_duplicates import words
-from .._lib.near_index import HashFile, NearIndex
+from .._lib.near_index import HashFile, NearIndex, text_hash
 
 SAME = "same question"
 NEAR = "nearly the same"
@@ -39,8 +37,8 @@ class Questions:
             group: what it and its translations share; "" if there are none.
         """
         self._splits.append(SPLITS.index(split))
-        self._same.append(_hash(same_words(question)))
-        self._groups.append(_hash(group) if group else 0)
+        self._same.append(text_hash(same_words(question)))
+        self._groups.append(text_hash(group) if group else 0)
         if self._near is not None:
             # Choices count, in an order of their own: some questions ("Which of these is true?") differ in them alone.
             self._hashes.add(" ".join((question, *sorted(choices))))
@@ -72,10 +70,6 @@ class Questions:
         # The first of these rules has the last word.
         for others, rule in ((gone, SIBLING), (groups[against], TRANSLATION)):
             rules[rest[np.isin(groups[rest], others)]] = 1 + RULES.index(rule)
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(utf8(text), digest_size=8).digest())
 
 
 def same_words(question: str) -> str:

@@ -1,9 +1,8 @@
 """Settings of games, the episodes of their splits, and episodes played in shards that survive a kill."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,7 +15,7 @@ from ...environments.text.pool import GamePool
 from ...environments.text.registry import game_class, versions
 from ...hub_sync.errors import UsageError
 from ...hub_sync.settings import SPEED, Settings
-from .._lib import sharded
+from ...inference import shards
 from .rows import Row, json_text
 
 Split = Literal["train", "dev", "test", "test_seeds"]
@@ -77,7 +76,7 @@ class PlaySettings(Settings):
     )
 
 
-class Pools:
+class Pools(AbstractContextManager["Pools"]):
     """Processes of one game at a time: those that play, and others that replay. A context manager."""
 
     def __init__(self, settings: PlaySettings) -> None:
@@ -99,11 +98,13 @@ class Pools:
             pool.close()
         self._open.clear()
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def panel_of(episodes: Iterable[Episode], version: str, options: str) -> str:
+    """The panel hash of episodes in their order, each counted once; versions and options are JSON text."""
+    return panel_hash(list(dict.fromkeys(episodes)), json.loads(version), json.loads(options))
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,7 @@ class Part:
 
     def panel(self, episodes: Iterable[Episode]) -> str:
         """The panel hash of these of its episodes; an episode counts once."""
-        rows = dict.fromkeys(Episode(one.game, one.task, one.seed) for one in episodes)
-        return panel_hash(list(rows), json.loads(self.version), json.loads(self.options))
+        return panel_of((Episode(one.game, one.task, one.seed) for one in episodes), self.version, self.options)
 
     def common(self, history: int | None, max_steps: int | None) -> Row:
         """What all its rows of `trajectories` have."""
@@ -207,4 +207,4 @@ def in_shards(
         return play_some(episodes[index * size : index * size + len(rows)], f"{part.name}.{index}")
 
     listed = [asdict(one) for one in episodes]
-    yield from sharded.in_shards(listed, whole | {"split": part.split, **identity}, folder, size, some)
+    yield from shards.in_shards(listed, whole | {"split": part.split, **identity}, folder, size, some)

@@ -23,8 +23,7 @@ from pydantic import Field, model_validator
 from ...environments.text.interface import action_of
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
-from ...hub_sync.licence_ids import LicenceId
-from ...hub_sync.settings import SPEED, Settings
+from ...hub_sync.settings import Settings
 from ...hub_sync.text import utf8
 from ...inference.conversations import read_messages, with_system
 from .._lib.cards import add_sources, describe
@@ -32,7 +31,7 @@ from .._lib.context import local_context
 from .._lib.disk_set import DiskSet
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.row_writer import RowWriter
-from .._lib.sources import Source, read_records
+from .._lib.sources import Source, SourceLicence, Timeout, read_records
 from .._lib.splits import unit_hash
 from .report import transcript
 from .rows import Row, features, sft_row
@@ -57,15 +56,13 @@ class ImportConfig(Settings):
     )
     env: str = Field(min_length=1, description="Name of the environment, for the column `env`.")
     policy: str = Field("expert", min_length=1, description="Who acted, for the column `policy`.")
-    license: LicenceId = Field(
-        min_length=1, description="Licence of the sources (Hub identifier); the data set inherits it."
-    )
+    license: SourceLicence
     language: tuple[str, ...] = Field(("en",), description="Languages of the sources, for the card.")
     dev_fraction: float = Field(0.0, ge=0, lt=1, description="Share of the tasks for dev, by hash.")
     test_fraction: float = Field(0.0, ge=0, lt=1, description="Share of the tasks for test, by hash.")
     success_only: bool = Field(False, description="Leave out trajectories whose score is known and below 1.")
     max_rejected_share: float = max_rejected_share(0.25)
-    timeout: float = Field(60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source.")
+    timeout: Timeout = 60.0
 
     @model_validator(mode="after")
     def _train(self) -> Self:

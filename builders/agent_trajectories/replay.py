@@ -1,7 +1,5 @@
 """Replays of trajectories: the recorded actions in a new process, and whether they come to what is stated."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +8,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from ...environments.text.interface import Episode, Trajectory
-from ...environments.text.panel import panel_hash
 from ...environments.text.play import View, play
 from ...environments.text.pool import GamePool
 from ...environments.text.registry import versions
 from ...hub_sync.errors import DataError
 from ...hub_sync.parquet import load_split
+from .games import panel_of
 from .rows import Row, json_text, observations_of
 
 Open = Callable[[], GamePool]
@@ -93,12 +91,6 @@ def replay(
     return [result for result in results if result is not None]
 
 
-def panel_of(rows: Sequence[Row]) -> str:
-    """The panel hash of the rows of one game and split, in their order; an episode counts once."""
-    episodes = list(dict.fromkeys(Episode(row["env"], row["task"], row["seed"]) for row in rows))
-    return panel_hash(episodes, json.loads(rows[0]["env_version"]), json.loads(rows[0]["options"]))
-
-
 def check_replay(
     folder: str | Path, sample: int | None = 20, split: str = "train", workers: int = 1
 ) -> dict[str, int]:
@@ -123,7 +115,8 @@ def check_replay(
     for (game, _), part in panels.items():
         if part[0]["options"] is None:
             raise DataError(f"{name}: row {part[0]['id']} is of other people's files: {game!r} cannot be replayed")
-        if panel_of(part) != part[0]["panel"]:
+        episodes = [Episode(row["env"], row["task"], row["seed"]) for row in part]
+        if panel_of(episodes, part[0]["env_version"], part[0]["options"]) != part[0]["panel"]:
             raise DataError(f"{name}: the {len(part)} episodes of {game} in {split!r} are not those of its panel")
     if sample is not None and sample < len(rows):
         rows = rows[:: -(-len(rows) // sample)]

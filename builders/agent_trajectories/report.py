@@ -1,7 +1,5 @@
 """Figures of played episodes for the card."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -71,11 +71,6 @@ def expert_choice(answers: Mapping[str, Any], key: Sequence[Any], sample: bool) 
     return action  # what rounding leaves above the sum
 
 
-def messages_of(instructions: str, played: Row) -> list[dict[str, str]]:
-    """An episode as a conversation, with the last observation at its end."""
-    return as_messages(instructions, played["observations"], played["replies"])
-
-
 def observations_of(row: Row) -> list[str]:
     """The observations of a row of `trajectories`."""
     begin = f"{row['instructions']}\n\n" if row["instructions"] else ""
@@ -92,7 +87,7 @@ def trajectory_row(identity: str, played: Row, common: Mapping[str, Any]) -> Row
             the `temperature` of its replies.
     """
     episode, count = played["episode"], len(played["actions"])
-    turns = messages_of(common["instructions"], played)
+    turns = as_messages(common["instructions"], played["observations"], played["replies"])
     return {
         "id": identity, "env": episode["game"], "task": episode["task"], "seed": episode["seed"],
         "temperature": None, **common, "cut": played.get("cut"),

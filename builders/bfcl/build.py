@@ -19,11 +19,11 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
-from ...hub_sync.settings import SPEED
 from .._lib.archives import Wheel
+from .._lib.call_rows import to_json
 from .._lib.cards import describe
 from .._lib.context import local_context
-from .._lib.sources import Source, read_source
+from .._lib.sources import Source, Timeout, read_source
 
 if TYPE_CHECKING:
     import datasets
@@ -51,9 +51,7 @@ class BFCLConfig(Source):
     categories: tuple[str, ...] = Field(
         SINGLE + MULTI, min_length=1, description="Categories to take; default: all that are scored in Python."
     )
-    timeout: float = Field(
-        60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source; our choice."
-    )
+    timeout: Timeout = 60.0
 
 
 def build(config: BFCLConfig, context: StepContext | None = None) -> dict[str, datasets.DatasetDict]:
@@ -149,10 +147,6 @@ class _Wheel(Wheel):
             raise DataError(f"{self.name}: its prompt is not where it was in 2026.3.23 ({error})") from error
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
 def _shown(functions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [function | {"description": function["description"] + HINT} for function in functions]
 
@@ -166,9 +160,9 @@ def _single(row: dict[str, Any], gold: Any, wheel: _Wheel, prompts: tuple[str, s
         raise DataError(f"{wheel.name}: {row['id']} has {len(row['question'])} turns instead of one")
     return {
         "id": row["id"],
-        "messages": _json(row["question"][0]),
-        "functions": _json(row["function"]),
-        "gold": "" if gold is None else _json(gold),
+        "messages": to_json(row["question"][0]),
+        "functions": to_json(row["function"]),
+        "gold": "" if gold is None else to_json(gold),
         "prompt": _with_functions(prompts[0], row["function"]),
     }
 
@@ -183,13 +177,13 @@ def _multi(row: dict[str, Any], gold: Any, wheel: _Wheel, prompts: tuple[str, st
     later_functions = {turn: [f for f in functions if f["name"] in names] for turn, names in later.items()}
     return {
         "id": row["id"],
-        "turns": _json(row["question"]),
-        "functions": _json(shown),
-        "later": _json(later_functions),
+        "turns": to_json(row["question"]),
+        "functions": to_json(shown),
+        "later": to_json(later_functions),
         # The package writes them as Python does, without its hint.
-        "later_prompt": _json({turn: f"{shown_now}\n{prompts[1]}" for turn, shown_now in later_functions.items()}),
-        "gold": _json(gold),
-        "classes": _json(row["involved_classes"]),
-        "config": _json(row["initial_config"]),
+        "later_prompt": to_json({turn: f"{shown_now}\n{prompts[1]}" for turn, shown_now in later_functions.items()}),
+        "gold": to_json(gold),
+        "classes": to_json(row["involved_classes"]),
+        "config": to_json(row["initial_config"]),
         "prompt": _with_functions(prompts[0], shown),
     }

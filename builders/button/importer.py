@@ -19,13 +19,12 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.licence_ids import LicenceId
-from ...hub_sync.settings import SPEED
 from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.conversation_checks import check_all, faults_table
 from .._lib.conversation_rows import Row, calls_of, features, identity
 from .._lib.rejections import Rejections, max_rejected_share
-from .._lib.sources import Source, load_json, read_source
+from .._lib.sources import Source, Timeout, load_json, read_source
 from .template import from_button, to_button
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class ImportConfig(Source):
     )
     max_rows: int | None = Field(None, ge=1, description="Read at most so many records; null: all.")
     max_rejected_share: float = max_rejected_share(0.25)
-    timeout: float = Field(60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source.")
+    timeout: Timeout = 60.0
 
 
 def build(config: ImportConfig, context: StepContext | None = None) -> DatasetDict:

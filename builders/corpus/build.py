@@ -17,8 +17,7 @@ from pydantic import Field, model_validator
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
-from ...hub_sync.licence_ids import LicenceId
-from ...hub_sync.settings import SPEED, Settings
+from ...hub_sync.settings import Settings
 from ...hub_sync.text import is_well_formed, utf8
 from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
@@ -27,6 +26,7 @@ from .._lib.disk_set import DiskSet
 from .._lib.overlap import read_questions
 from .._lib.rejections import Rejections
 from .._lib.row_writer import RowWriter
+from .._lib.sources import CommonLicence, DerivedFrom, Timeout
 from .._lib.splits import unit_hash
 from .read import TextSource, documents, read_files
 
@@ -53,13 +53,9 @@ class CorpusConfig(Settings):
         description="With inputs `decontaminate_against`: documents that share so many words in a row with a question "
         "of these test sets are left out; a shorter question counts whole, down to half as many words.",
     )
-    license: LicenceId | None = Field(
-        None, min_length=1, description="Licence of the whole (Hub identifier); needed where the sources' differ."
-    )
-    derived_from: tuple[str, ...] = Field(
-        (), description="Hub ids of the data sets that the sources were made from, for the card."
-    )
-    timeout: float = Field(60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source.")
+    license: CommonLicence = None
+    derived_from: DerivedFrom = ()
+    timeout: Timeout = 60.0
 
     @model_validator(mode="after")
     def _fits(self) -> CorpusConfig:

@@ -17,11 +17,10 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.licence_ids import LicenceId
-from ...hub_sync.settings import SPEED
 from .._lib.choices import text_cell
 from .._lib.context import local_context
 from .._lib.rejections import Rejections, max_rejected_share
-from .._lib.sources import Source, read_records
+from .._lib.sources import Source, Timeout, read_records
 from .common import finish
 
 if TYPE_CHECKING:
@@ -40,9 +39,7 @@ class CodeProblemsConfig(Source):
         None, min_length=1, description="Licence of the data; null: MIT (HumanEval) or CC BY 4.0 (MBPP), as upstream."
     )
     max_rejected_share: float = max_rejected_share(0.0)
-    timeout: float = Field(
-        60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source; our choice."
-    )
+    timeout: Timeout = 60.0
 
 
 def build(config: CodeProblemsConfig, context: StepContext | None = None) -> datasets.DatasetDict:

@@ -63,14 +63,11 @@ def build(config: FinEvalConfig | FinanceIQConfig, context: StepContext | None =
         subjects[subject] = len(rows) - before
     rejections.check(config.max_rejected_share)
     report = context.report
-    report.counts |= {"test_rows": len(rows), "repeated questions": len(rows) - len({_asked(row) for row in rows})}
+    different = {(row["question"], *row["choices"]) for row in rows}
+    report.counts |= {"test_rows": len(rows), "repeated questions": len(rows) - len(different)}
     report.table("Questions by subject", ["subject", "questions"], [list(pair) for pair in subjects.items()])
     finish(config, context, rejections, origins, config.NAME, rows=len(rows), subjects=len(subjects))
     return datasets.DatasetDict({"test": make_dataset(rows)})
-
-
-def _asked(row: dict[str, Any]) -> tuple[str, ...]:
-    return row["question"], *row["choices"]
 
 
 def _records(name: str, content: bytes) -> list[tuple[int, dict[str, Any]]]:

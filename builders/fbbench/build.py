@@ -16,10 +16,10 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
-from ...hub_sync.settings import SPEED, Settings
+from ...hub_sync.settings import Settings
 from .._lib.context import local_context
 from .._lib.rejections import Rejections, max_rejected_share
-from .._lib.sources import Source, parse_records, read_source
+from .._lib.sources import Source, Timeout, parse_records, read_source
 from .report import fill_report
 from .schema import features, to_row
 
@@ -52,9 +52,7 @@ class FBBenchConfig(Settings):
         None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the JSON file, 64 hex digits; null: any."
     )
     max_rejected_share: float = max_rejected_share(0.0)
-    timeout: float = Field(
-        60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source; our choice."
-    )
+    timeout: Timeout = 60.0
 
 
 def build(config: FBBenchConfig, context: StepContext | None = None) -> datasets.DatasetDict:

@@ -17,8 +17,7 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
-from ...hub_sync.licence_ids import LicenceId
-from ...hub_sync.settings import SPEED, Settings
+from ...hub_sync.settings import Settings
 from ...hub_sync.text import is_well_formed, utf8
 from ...inference.conversations import read_messages, unlearnt, with_system
 from .._lib.cards import add_sources, describe
@@ -26,7 +25,7 @@ from .._lib.context import local_context
 from .._lib.disk_set import DiskSet
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.row_writer import RowWriter
-from .._lib.sources import Source, read_records
+from .._lib.sources import Source, SourceLicence, Timeout, read_records
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
@@ -36,14 +35,12 @@ class InstructionsConfig(Settings):
     """Where the conversations come from. Defaults are our choice."""
 
     sources: tuple[Source, ...] = Field(min_length=1, description="Files of JSON, JSON Lines or Parquet, in order.")
-    license: LicenceId = Field(
-        min_length=1, description="Licence of the sources (Hub identifier); the data set inherits it."
-    )
+    license: SourceLicence
     language: tuple[str, ...] = Field(("en",), description="Languages of the sources, for the card.")
     test_fraction: float = Field(0.0, ge=0, lt=1, description="Share of the rows that are held out, by hash.")
     max_rows: int | None = Field(None, ge=1, description="Keep the first so many; null: all.")
     max_rejected_share: float = max_rejected_share(0.25)
-    timeout: float = Field(60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source.")
+    timeout: Timeout = 60.0
 
 
 def conversation(record: Any) -> list[dict[str, str]]:

@@ -13,17 +13,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
-from ...hub_sync.settings import SPEED
 from .._lib.archives import Wheel
-from .._lib.call_rows import call_columns, fault_counts, features, offered_tools, to_json
+from .._lib.call_rows import Candidates, call_columns, fault_counts, features, offered_tools, to_json
 from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.retrieval import TfidfRetriever
-from .._lib.sources import Source, read_source
+from .._lib.sources import Source, Timeout, read_source
 from .convert import RESULT, definition, faults, references
 
 if TYPE_CHECKING:
@@ -42,14 +39,8 @@ PARTS = {
 class NestfulConfig(Source):
     """Where the wheel is, and how many functions a row offers."""
 
-    candidates: int = Field(
-        5,
-        ge=1,
-        description="Functions a row offers, its own among them; a row that needs as many gets no others. Our choice.",
-    )
-    timeout: float = Field(
-        60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source; our choice."
-    )
+    candidates: Candidates = 5
+    timeout: Timeout = 60.0
 
 
 def build(config: NestfulConfig, context: StepContext | None = None) -> datasets.DatasetDict:

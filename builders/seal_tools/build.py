@@ -13,12 +13,10 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
 from ...environments.definition import fault
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
-from .._lib.call_rows import call_columns, fault_counts, features, offered_tools, to_json
+from .._lib.call_rows import Candidates, call_columns, fault_counts, features, offered_tools, to_json
 from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.retrieval import TfidfRetriever
@@ -39,11 +37,7 @@ class SealToolsConfig(FolderSource):
     """Where tool.jsonl, dev.jsonl, test_in_domain.jsonl and test_out_domain.jsonl are, and how many functions a row
     offers."""
 
-    candidates: int = Field(
-        5,
-        ge=1,
-        description="Functions a row offers, its own among them; a row that needs as many gets no others. Our choice.",
-    )
+    candidates: Candidates = 5
 
 
 def build(config: SealToolsConfig, context: StepContext | None = None) -> dict[str, datasets.DatasetDict]:

@@ -22,6 +22,7 @@ from ...hub_sync.errors import UsageError
 from ...hub_sync.settings import Settings
 from ...hub_sync.text import utf8
 from .._lib.cards import describe
+from .._lib.near_index import text_hash
 from .._lib.row_writer import RowWriter
 from .._lib.splits import unit_hash
 
@@ -226,7 +227,7 @@ def _measure(rows: Dataset) -> list[int | float]:
     """What `_MEASURES` names, in one pass."""
     texts, words, targets, places = array("Q"), set[str](), 0, 0
     for row in rows.select_columns(["text", "targets"]):
-        texts.append(int.from_bytes(hashlib.blake2b(utf8(row["text"]), digest_size=8).digest()))
+        texts.append(text_hash(row["text"]))
         words.update(row["text"].split(" "))
         targets += len(row["targets"])
         places += len(scored(row))

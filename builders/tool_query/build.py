@@ -19,6 +19,7 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubError, RowRejected, UsageError
+from .._lib.call_rows import to_json
 from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.rejections import Rejections
@@ -98,7 +99,7 @@ def _start(ends: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     Tasks come in the order of their projects and are counted from 1 in each.
     """
-    texts = Counter(_json(end) for end in ends)
+    texts = Counter(to_json(end) for end in ends)
     (text, _), *_ = texts.most_common(1)
     end = json.loads(text)
     groups: list[list[dict[str, Any]]] = []
@@ -156,7 +157,7 @@ def _row(record: dict[str, Any], end: Mapping[str, Any], board: list[dict[str, A
         raise RowRejected("wants no change and asks nothing")
     if not details and NEEDS_MORE.search(row["goal"]):
         raise RowRejected("needs durations or descriptions")
-    return {key: value if key in PLAIN else _json(value) for key, value in row.items()}
+    return {key: value if key in PLAIN else to_json(value) for key, value in row.items()}
 
 
 def _changes(end: Mapping[str, Any], board: list[dict[str, Any]]) -> list[list[Any]]:
@@ -176,10 +177,6 @@ def _changes(end: Mapping[str, Any], board: list[dict[str, Any]]) -> list[list[A
     if projects or dues:
         raise ValueError(f"an end has {next(iter([*projects, *dues]))!r}, the list has not")
     return sorted(changes)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _describe(

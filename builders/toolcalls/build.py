@@ -20,14 +20,13 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
-from ...hub_sync.licence_ids import LicenceId
-from ...hub_sync.settings import SPEED, Settings
+from ...hub_sync.settings import Settings
 from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.language import UNKNOWN
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.row_writer import RowWriter, divide
-from .._lib.sources import Source, read_records
+from .._lib.sources import DerivedFrom, Source, SourceLicence, Timeout, read_records
 from .._lib.tool_rows import convert
 from .split import TEST, TRAIN, Splitter
 
@@ -44,12 +43,8 @@ class ToolCallsConfig(Settings):
         pattern=r"^[a-z]{2,3}$",
         description="Language (ISO 639 code such as en) of conversations whose script does not tell it; null: und.",
     )
-    license: LicenceId = Field(
-        min_length=1, description="Licence of the sources (Hub identifier); the data set inherits it."
-    )
-    derived_from: tuple[str, ...] = Field(
-        (), description="Hub ids of the data sets that the sources were made from, for the card."
-    )
+    license: SourceLicence
+    derived_from: DerivedFrom = ()
     test_fraction: float = Field(
         0.2, ge=0, lt=1, description="Share of the groups of related conversations that are held out."
     )
@@ -60,7 +55,7 @@ class ToolCallsConfig(Settings):
     )
     keep_without_tools: bool = Field(True, description="Keep conversations that offer no function.")
     max_rejected_share: float = max_rejected_share(0.25)
-    timeout: float = Field(60.0, gt=0, json_schema_extra=SPEED, description="Seconds to wait for an http(s) source.")
+    timeout: Timeout = 60.0
 
 
 def features() -> Features:

@@ -25,8 +25,8 @@ from ...hub_sync.errors import DataError, UsageError, first_line
 from ...hub_sync.files import write_atomic
 from ...hub_sync.settings import Settings
 from ...inference.serving import ServingConfig, check_spec, serve_input
+from ...inference.shards import in_shards
 from .._lib.row_writer import RowWriter
-from .._lib.sharded import in_shards
 from .distribution import agreement, distance, drop_reason, one_hot, probabilities, shares
 from .judges import WORDS, read_label
 from .report import describe_probe

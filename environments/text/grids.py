@@ -69,6 +69,7 @@ class Grid(TextGame):
     actions: ClassVar[tuple[str, ...]] = ()  # by the engine's number
     invalid_reward: ClassVar[float] = -1.0  # what a step costs
     own_process: ClassVar[bool] = False  # each task has transitions of its own
+    engine: ClassVar[str] = ""  # Gymnasium's name, where one engine serves all tasks; its option `is_NAME` is ours
     _policy: np.ndarray | None = None
 
     def __init__(self, variant: str = "", options: Any = None) -> None:
@@ -78,7 +79,13 @@ class Grid(TextGame):
 
     def make(self, task: str) -> Any:
         """The engine of a task, unwrapped."""
-        raise NotImplementedError
+        return self._shared_engine
+
+    @cached_property
+    def _shared_engine(self) -> Any:
+        import gymnasium
+
+        return gymnasium.make(self.engine, **{f"is_{name}": value for name, value in self.options}).unwrapped
 
     def starts(self, task: str) -> list[int]:
         """The task's first states, each as likely."""
@@ -90,7 +97,7 @@ class Grid(TextGame):
 
     def goal_reached(self, state: int, reward: float, done: bool) -> bool:
         """The step that ended the episode reached its goal."""
-        return done and reward > -1
+        return done
 
     def tables(self, task: str | None = None) -> Tables:
         """The exact process of a task, of the running one if None."""
@@ -177,7 +184,7 @@ class TaxiOptions(Settings):
 class Taxi(Grid):
     """Taxi-v4. A task is where the passenger waits and where they want to go; the seed places the taxi."""
 
-    name = "taxi"
+    name, engine = "taxi", "Taxi-v4"
     Options = TaxiOptions
     actions = ("move south", "move north", "move east", "move west", "pick up", "drop off")
     places: ClassVar[tuple[str, ...]] = ("red", "green", "yellow", "blue")
@@ -191,15 +198,6 @@ class Taxi(Grid):
         held = {"dev": ["green to yellow", "yellow to green"], "test": ["blue to red", "red to blue"]}
         pairs = [f"{a} to {b}" for a in self.places for b in self.places if a != b]
         return sorted(held.get(split) or set(pairs) - {pair for part in held.values() for pair in part})
-
-    @cached_property
-    def _shared_engine(self) -> Any:
-        import gymnasium
-
-        return gymnasium.make("Taxi-v4", is_rainy=self.options.rainy).unwrapped
-
-    def make(self, task: str) -> Any:
-        return self._shared_engine  # one process for all tasks
 
     def starts(self, task: str) -> list[int]:
         source, target = (self.places.index(place) for place in task.split(" to "))
@@ -221,9 +219,6 @@ class Taxi(Grid):
             f"Taxi at row {row + 1} column {column + 1}, free ways {' '.join(ways)}. {goal}, going to "
             f"{self.places[target]}; {corner}."
         )
-
-    def goal_reached(self, state: int, reward: float, done: bool) -> bool:
-        return done
 
 
 class LakeOptions(Settings):
@@ -283,7 +278,7 @@ class CliffOptions(Settings):
 class CliffWalking(Grid):
     """CliffWalking-v1. A task is the first square; the seed is of the ice."""
 
-    name = "cliff_walking"
+    name, engine = "cliff_walking", "CliffWalking-v1"
     Options = CliffOptions
     actions = ("move up", "move right", "move down", "move left")
     instructions = (
@@ -295,15 +290,6 @@ class CliffWalking(Grid):
     def tasks(self, split: str) -> list[str]:
         return _split([f"row {n // 12 + 1} column {n % 12 + 1}" for n in range(37)], split)
 
-    @cached_property
-    def _shared_engine(self) -> Any:
-        import gymnasium
-
-        return gymnasium.make("CliffWalking-v1", is_slippery=self.options.slippery).unwrapped
-
-    def make(self, task: str) -> Any:
-        return self._shared_engine
-
     def starts(self, task: str) -> list[int]:
         _, row, _, column = task.split()
         return [(int(row) - 1) * 12 + int(column) - 1]
@@ -312,6 +298,3 @@ class CliffWalking(Grid):
         row, column = divmod(state, 12)
         where = f"You are at row {row + 1} column {column + 1}; the goal is row 4 column 12"
         return f"{where}; the cliff is below you." if row == 2 and 0 < column < 11 else f"{where}."
-
-    def goal_reached(self, state: int, reward: float, done: bool) -> bool:
-        return done

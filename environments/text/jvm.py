@@ -7,18 +7,25 @@ from functools import cache
 from typing import Any
 
 from ...hub_sync.errors import UsageError
+from .interface import TextGame
 
 # The heap is capped, and one thread collects it: several workers share a machine.
 JAVA = "-Xmx1g -XX:+UseSerialGC"
 
 
-def require_java(game: str) -> None:
-    """Raises UsageError if there is no `java` to be run."""
-    if shutil.which("java") is None:
-        raise UsageError(
-            f"game {game}: no 'java' on the PATH; install a Java runtime, 8 or newer (Debian: apt-get install "
-            "default-jre-headless)"
-        )
+class JavaGame(TextGame):
+    """A game on a Java engine, whose expert follows the gold path."""
+
+    expert_anywhere = False
+
+    @classmethod
+    def require(cls) -> None:
+        super().require()
+        if shutil.which("java") is None:
+            raise UsageError(
+                f"game {cls.name}: no 'java' on the PATH; install a Java runtime, 8 or newer (Debian: apt-get install "
+                "default-jre-headless)"
+            )
 
 
 @cache

@@ -71,10 +71,11 @@ def play(
         else:
             frames = pool.step(_replies(pool, rows, slots, policy), asked)
         for row, slot in sorted(slots.items()):
-            if slot in frames and not _note(rows[row], frames[slot], max_steps):
+            if slot in frames and not note(rows[row], frames[slot], max_steps):
                 rows[row] = Trajectory(rows[row].episode, restarts=rows[row].restarts)
                 begin.append(row)
             if rows[row].end:
+                del rows[row].replies[len(rows[row].actions) :]  # one that a crash left without an answer
                 pool.free([slot])
                 free.append(slots.pop(row))
     return rows
@@ -100,13 +101,12 @@ def _replies(pool: GamePool, rows: list[Trajectory], slots: dict[int, int], poli
     return {slots[row]: rows[row].replies[-1] for row in sorted(slots) if not rows[row].end}
 
 
-def _note(row: Trajectory, frame: Frame | Lost, max_steps: int | None) -> bool:
+def note(row: Trajectory, frame: Frame | Lost, max_steps: int | None) -> bool:
     """Add a frame to its trajectory; false if the episode has to begin again."""
     if isinstance(frame, Lost):
         row.restarts += not frame.final
         if frame.final or row.restarts > RESTARTS:
             row.end = f"crashed: {frame.reason}"
-            del row.replies[len(row.actions) :]
         return bool(row.end)
     row.score, row.success = frame.score, frame.success
     if row.observations:

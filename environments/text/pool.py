@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Pipe, wait
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from ...hub_sync.errors import DataError, HubwrightError, UsageError, did_you_mean
 from ...hub_sync.settings import split_speed
@@ -100,7 +100,7 @@ class _Worker:
         self.pipe.close()
 
 
-class GamePool:
+class GamePool(contextlib.AbstractContextManager["GamePool"]):
     """Games of one kind in processes of their own.
 
     Args:
@@ -181,9 +181,6 @@ class GamePool:
                 self._workers[number] = None
                 worker.kill()
         self._slots.clear()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -65,10 +65,7 @@ def check_game(name: str, options: Mapping[str, Any] | None = None) -> type[Text
 
 def open_game(name: str, options: Mapping[str, Any] | None = None) -> TextGame:
     """A game in this process. Most callers want a `GamePool`. Raises UsageError."""
-    found, variant = game_class(name)
-    found.check_options(options or {})
-    found.require()
-    return found(variant, options)
+    return check_game(name, options)(name.partition("/")[2], options)
 
 
 def versions(name: str) -> dict[str, str]:

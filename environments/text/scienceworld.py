@@ -6,8 +6,8 @@ from pydantic import Field
 
 from ...hub_sync.errors import UsageError, did_you_mean
 from ...hub_sync.settings import Settings
-from .interface import SPLITS, Outcome, TextGame
-from .jvm import gateway, require_java
+from .interface import SPLITS, Outcome
+from .jvm import JavaGame, gateway
 
 UNKNOWN = "No known action matches that input."
 
@@ -16,7 +16,7 @@ class ScienceOptions(Settings):
     simplification: str = Field("easy", description='The engine\'s own, "easy" for all of them, "" for none.')
 
 
-class ScienceWorld(TextGame):
+class ScienceWorld(JavaGame):
     """A task is "name:variation"; "scienceworld/boil" has those of one name. Our own seed changes nothing.
 
     The engine knows up to some thousand actions of a state and lists each by one wording alone: the expert's next
@@ -27,7 +27,6 @@ class ScienceWorld(TextGame):
     name = "scienceworld"
     package = "scienceworld"
     modules: ClassVar[dict[str, str]] = {"scienceworld": "pip install 'hubwright[games]'"}
-    expert_anywhere = False
     max_steps = 100
     Options = ScienceOptions
     instructions = (
@@ -47,11 +46,6 @@ class ScienceWorld(TextGame):
                 raise UsageError(f"game {self.title}: simplification {word!r} is unknown{did_you_mean(word, known)}")
         self._names, self._engine = [variant] if variant else names, engine
         self._variations: dict[str, dict[str, list[str]]] = {}  # by name and split
-
-    @classmethod
-    def require(cls) -> None:
-        super().require()
-        require_java(cls.name)
 
     def _new(self) -> Any:
         return gateway("scienceworld", "ScienceWorldEnv")._gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface()

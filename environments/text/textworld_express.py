@@ -11,8 +11,8 @@ from pydantic import Field
 
 from ...hub_sync.errors import UsageError, did_you_mean
 from ...hub_sync.settings import Settings
-from .interface import Outcome, TextGame
-from .jvm import gateway, require_java
+from .interface import Outcome
+from .jvm import JavaGame, gateway
 
 VARIANTS = ("arithmetic", "coin", "cookingworld", "mapreader", "peckingorder", "simonsays", "sorting", "twc")
 FOLDS = {"train": 0, "dev": 10_000, "test": 20_000}  # the engine's own: 1,000 seeds from here
@@ -23,13 +23,12 @@ class ExpressOptions(Settings):
     tasks: int = Field(1000, ge=1, le=1000, description="Seeds of each fold that are offered.")
 
 
-class TextWorldExpress(TextGame):
+class TextWorldExpress(JavaGame):
     """A task is a seed of the engine's folds; our own seed changes nothing."""
 
     name = "textworld_express"
     package = "textworld-express"
     modules: ClassVar[dict[str, str]] = {"textworld_express": "pip install 'hubwright[games]'"}
-    expert_anywhere = False
     max_steps = 100  # as the engine's own
     Options = ExpressOptions
     instructions = (
@@ -45,11 +44,6 @@ class TextWorldExpress(TextGame):
         self._engine = self._engine.PythonInterface()
         if wrong := self._engine.load(variant, self.options.parameters):
             raise UsageError(f"game {self.title}: parameters {self.options.parameters!r}: {' '.join(wrong.split())}")
-
-    @classmethod
-    def require(cls) -> None:
-        super().require()
-        require_java(cls.name)
 
     def tasks(self, split: str) -> list[str]:
         return sorted(str(FOLDS[split] + n) for n in range(self.options.tasks))

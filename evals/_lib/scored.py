@@ -62,7 +62,8 @@ class ScoredTask(AnswerTask):
     DATA: TaskData
     SUBSET: str | None = None  # config of the data set; None: its default one
     COLUMNS: tuple[str, ...] = ()
-    TARGET = "gold"  # column with the right answer
+    TEXT = ""  # the prompt, and the right answer; places are columns of a document
+    TARGET = "{gold}"
 
     METRICS: tuple[str, ...] = ()
     INTERVALS: tuple[str, ...] = ()
@@ -93,8 +94,11 @@ class ScoredTask(AnswerTask):
         """`scores` with the values for the intervals; nothing under --predict_only."""
         return {"bypass": 0.0} if self.bypassed else self.with_intervals(self.scores(doc, results))
 
+    def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
+        return self.TEXT.format_map(doc)
+
     def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> Any:
-        return str(doc[self.TARGET])
+        return self.TARGET.format_map(doc)
 
     @property
     def bypassed(self) -> bool:

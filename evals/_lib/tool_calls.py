@@ -15,6 +15,7 @@ from typing import Any
 from ...environments.schema import canonical
 from ...inference.blocks import fences, unfenced
 from ...inference.reasoning import answer_of
+from .call_lists.micro import f1, tally
 
 METRICS = ("call_exact", "call_name", "call_valid", "call_argument_f1", "call_missing", "no_call", "empty")
 
@@ -123,12 +124,10 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def argument_f1(predicted: Sequence[Mapping[str, Any]], gold: Sequence[Mapping[str, Any]]) -> float:
     """F1, 0 to 1, of the leaves (function name, path, value) over all calls of a turn; a name alone is a leaf."""
 
-    def leaves(calls: Sequence[Mapping[str, Any]]) -> Counter[tuple[str, str, str]]:
-        return Counter((c["name"], path, value) for c in calls for path, value in _leaves(c["arguments"]))
+    def leaves(calls: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+        return ((c["name"], path, value) for c in calls for path, value in _leaves(c["arguments"]))
 
-    a, b = leaves(predicted), leaves(gold)
-    shared = sum((a & b).values())
-    return 2 * shared / (sum(a.values()) + sum(b.values())) if shared else 0.0
+    return f1([tally(leaves(predicted), leaves(gold))])
 
 
 def score(gold: Sequence[Mapping[str, Any]], response: str) -> dict[str, float]:

@@ -8,9 +8,10 @@ every public attribute of every world equals gold's, and gold's results are amon
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from ...environments.calls import Call, python_calls
 from ...environments.sandbox import Limits, Sandbox
@@ -34,7 +35,7 @@ class TurnResult:
     fault: str = ""
 
 
-class Worlds:
+class Worlds(AbstractContextManager["Worlds"]):
     """Both copies of a row's worlds; one process serves any number of rows, one after another.
 
     Args:
@@ -79,9 +80,6 @@ class Worlds:
 
     def close(self) -> None:
         self._box.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

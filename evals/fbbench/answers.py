@@ -94,16 +94,16 @@ def _in_dataset(name: str, dataset: Mapping[str, Sample], where: str) -> Sample:
     return dataset[name]
 
 
-def read_dataset(source: str | Path, split: str = "test") -> dict[str, Sample]:
+def read_dataset(source: str | Path) -> dict[str, Sample]:
     """The benchmark's samples by id: a built data set (folder, Parquet, Hub reference) or the official JSON."""
     path, source_name = locate(str(source))
-    return index_samples((from_row(row) for row in read_rows(path, source_name, split)), source_name)
+    return index_samples((from_row(row) for row in read_rows(path, source_name)), source_name)
 
 
-def read_rows(path: Path, source_name: str, split: str = "test") -> list[dict[str, Any]]:
+def read_rows(path: Path, source_name: str) -> list[dict[str, Any]]:
     """Rows as built by `hubwright run fbbench`, from a folder, a Parquet file, or JSON(L) in either schema."""
     if path.is_dir() or path.suffix == ".parquet":
-        rows = [dict(row) for row in read_split(path, split)]
+        rows = [dict(row) for row in read_split(path, "test")]
     elif path.suffix == ".jsonl":
         rows = [dict(record) for _, record in read_jsonl(path)]
     else:

@@ -12,7 +12,7 @@ class FeedbackDrillsTask(RuleScoredTask):
     """Three turns in, the second response out, its last `Answer: VALUE` compared with the answer."""
 
     DATA = TaskData("feedback_drills")
-    TARGET = "answer"
+    TARGET = "{answer}"
     METRICS = METRICS
     INTERVALS = METRICS
     LOWER_IS_BETTER = ("no_answer", "repeats_first_answer")

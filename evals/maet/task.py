@@ -163,7 +163,7 @@ class GeneralTextTask(ScoredTask):
 
     METRICS = ("word_perplexity", "byte_perplexity", "bits_per_byte")
     LOWER_IS_BETTER = METRICS
-    TARGET = "text"
+    TARGET = "{text}"
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Read the language's documents of the test split, from `metadata.corpus` before `metadata.dataset`.
@@ -191,9 +191,6 @@ class GeneralTextTask(ScoredTask):
         self.dataset = {split: rows}
 
     def fewshot_context(self, doc: Row, num_fewshot: int = 0, **kwargs: Any) -> str:
-        return ""
-
-    def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
         return ""
 
     def scores(self, doc: Row, results: Sequence[float]) -> dict[str, Any]:

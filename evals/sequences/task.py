@@ -21,6 +21,7 @@ class SequenceTask(ScoredTask):
     """One scored position of each row; `dataset_name` of the YAML names the data set."""
 
     LOWER_IS_BETTER = ("loss",)
+    TEXT, TARGET = "{context}", " {target}"
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """As the parent, from the data set that the YAML names."""
@@ -39,12 +40,6 @@ class SequenceTask(ScoredTask):
     def fewshot_context(self, doc: dict[str, Any], num_fewshot: int = 0, **kwargs: Any) -> str:
         """The context as it is: no template, instruction or example belongs before a synthetic sequence."""
         return str(doc["context"])
-
-    def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
-        return str(doc["context"])
-
-    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
-        return f" {doc['target']}"
 
     def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
         ((log_likelihood, is_greedy),) = results

@@ -9,10 +9,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ...environments.text.interface import Episode, Frame, as_messages
+from ...environments.text.interface import Episode, Frame, Trajectory, as_messages
+from ...environments.text.play import note
 from ...environments.text.pool import GamePool, Lost
 
-RESTARTS = 3  # times an episode may begin again because its replay differed
 _TABLES: dict[tuple[str, str], "Table"] = {}
 
 
@@ -64,64 +64,45 @@ class GameEpisode:
         key = (self.episode.game, row.get("options") or "{}")
         self._table = _TABLES.get(key) or _TABLES.setdefault(key, Table(*key))
         self._history, self._limit = row.get("history"), row.get("max_steps")
-        self._slot, self._restarts, self._thoughts = self._table.join(self), 0, 0
-        self._begin()
-
-    def _begin(self) -> None:
+        self._slot, self._thoughts = self._table.join(self), 0
+        self._played = Trajectory(self.episode)
         self.action: str | None = None
-        self.begins, self._end = True, ""
-        self._observations: list[str] = []
-        self._replies: list[str] = []
-        self._rewards: list[float] = []
-        self._invalid, self._score, self._success = 0, 0.0, False
+        self.begins = True
 
     @property
     def waits(self) -> bool:
         """It has to begin or to step before its next prompt."""
-        return not self._end and (self.begins or self.action is not None)
+        return not self._played.end and (self.begins or self.action is not None)
 
     def take(self, frame: Frame | Lost) -> None:
         """What the game showed."""
-        if isinstance(frame, Lost):
-            self._restarts += not frame.final
-            if frame.final or self._restarts > RESTARTS:
-                self._finish(f"crashed: {frame.reason}")
-            else:
-                self._begin()
-            return
-        if not self.begins:
-            self._rewards.append(frame.reward)
-            self._invalid += not frame.valid
-        self.begins, self.action = False, None
-        self._observations.append(frame.observation)
-        self._score, self._success = frame.score, frame.success
-        if frame.done:
-            self._finish("done")
-        elif len(self._rewards) >= min(frame.max_steps, self._limit or frame.max_steps):
-            self._finish("max_steps")
+        self.begins, self.action = not note(self._played, frame, self._limit), None
+        if self.begins:
+            self._played = Trajectory(self.episode, restarts=self._played.restarts)
+        elif self._played.end:
+            self._table.leave(self._slot)
 
     def prompt(self) -> list[dict[str, str]] | None:
         while self.waits:
             self._table.advance()
-        if self._end:
+        one = self._played
+        if one.end:
             return None
-        return as_messages(self._table.pool.instructions, self._observations, self._replies, self._history)
+        return as_messages(self._table.pool.instructions, one.observations, one.replies, self._history)
 
     def reply(self, text: str, reasoning: str = "") -> None:
-        self._replies.append(text)
+        self._played.replies.append(text)
         self.action = text
         self._thoughts += bool(reasoning)
 
     def stop(self, reason: str) -> None:
-        self._finish(reason)
-
-    def _finish(self, end: str) -> None:
-        self._end, self.action, self.begins = end, None, False
+        self._played.end, self.action, self.begins = reason, None, False
         self._table.leave(self._slot)
 
     def transcript(self) -> dict[str, Any]:
+        one = self._played
         return {
-            "success": self._success, "score": self._score, "steps": len(self._rewards), "invalid": self._invalid,
-            "end": self._end, "restarts": self._restarts, "rewards": self._rewards, "thoughts": self._thoughts,
-            "observations": self._observations, "replies": self._replies,
+            "success": one.success, "score": one.score, "steps": len(one.rewards), "invalid": one.valid.count(False),
+            "end": one.end, "restarts": one.restarts, "rewards": one.rewards, "thoughts": self._thoughts,
+            "observations": one.observations, "replies": one.replies,
         }  # fmt: skip

@@ -53,6 +53,7 @@ class GameTask(_OfSplit, InteractiveTask):
     METRICS = ("success", "score", "steps", "invalid", "failed")
     INTERVALS = ("success",)
     LOWER_IS_BETTER = ("steps", "invalid", "failed")
+    TEXT, TARGET = "{env}: {task} ({seed})", ""
 
     def documents(self, rows: datasets.Dataset) -> datasets.Dataset:
         names = [
@@ -61,12 +62,6 @@ class GameTask(_OfSplit, InteractiveTask):
         rows = of_game(rows, str(self.config.dataset_name)).select_columns(names)
         episodes = {json.dumps([row["env"], row["task"], row["seed"]]): row for row in rows}
         return make_dataset([{"id": key} | row for key, row in episodes.items()])
-
-    def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
-        return f"{doc['env']}: {doc['task']} ({doc['seed']})"
-
-    def doc_to_target(self, doc: Row, doc_to_target: Any = None) -> str:
-        return ""
 
     def scores(self, doc: Row, results: Sequence[Any]) -> dict[str, float]:
         return episode_scores(results[0])

@@ -18,12 +18,7 @@ class ToolQueryTask(InteractiveTask):
     METRICS = ("success", "progress", "grounding", "steps", "stopped")
     INTERVALS = ("success",)
     LOWER_IS_BETTER = ("steps", "stopped")
-
-    def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
-        return str(doc["goal"])
-
-    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
-        return f'{{"answer": {doc["answer"]}, "changes": {doc["changes"]}}}'
+    TEXT, TARGET = "{goal}", '{{"answer": {answer}, "changes": {changes}}}'
 
     def scores(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
         return score(results[0])

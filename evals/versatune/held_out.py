@@ -36,8 +36,6 @@ class HeldOutTask(ChatTask, ScoredTask):
     `loss_DOMAIN_ci_low` and `_ci_high`, 95 % by the bootstrap over documents.
     """
 
-    TARGET = "answer"
-
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.path, self.source_name = DATA.locate(config.get("metadata"))
         self.domains, self.form = read_mixture(self.path, self.source_name)

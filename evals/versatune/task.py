@@ -71,10 +71,8 @@ class SciEvalFillingTask(ScoredTask):
 
     DATA, SUBSET = TaskData("scieval"), "filling"
     COLUMNS = ("prompt", "question", "answer")
-    METRICS, INTERVALS, TARGET = ("acc",), ("acc",), "answer"
-
-    def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
-        return f"{doc['prompt']}\n\n{doc['question']}"
+    METRICS, INTERVALS = ("acc",), ("acc",)
+    TEXT, TARGET = "{prompt}\n\n{question}", "{answer}"
 
     def scores(self, doc: Row, results: Sequence[str]) -> dict[str, float]:
         return {"acc": float((results[0].strip().splitlines() or [""])[0].strip() == doc["answer"])}
@@ -85,7 +83,8 @@ class LawBenchTask(ScoredTask):
 
     DATA = TaskData("lawbench")
     COLUMNS = ("instruction", "question", "answer", "metric", "gold", "choices")
-    METRICS, LOWER_IS_BETTER, TARGET = ("score", "abstained"), ("abstained",), "answer"
+    METRICS, LOWER_IS_BETTER = ("score", "abstained"), ("abstained",)
+    TEXT, TARGET = "{instruction}\n{question}", "{answer}"
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """As the parent, from the config that the YAML names."""
@@ -97,9 +96,6 @@ class LawBenchTask(ScoredTask):
         if unknown := sorted(set(rows["metric"]) - set(lawbench.METRICS)):
             raise DataError(f"{self.config.task}: metric {unknown[0]!r} is not one of {', '.join(lawbench.METRICS)}")
         return rows
-
-    def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
-        return f"{doc['instruction']}\n{doc['question']}"
 
     def scores(self, doc: Row, results: Sequence[str]) -> dict[str, float]:
         return lawbench.score(doc["metric"], results[0], doc["gold"], doc["choices"], doc["question"])
@@ -164,14 +160,11 @@ class HumanEvalTask(CodeTask):
 
     DATA = TaskData("humaneval", repo="openai/openai_humaneval", build="code_problems")
     COLUMNS = ("prompt", "test", "entry_point")
-    TARGET = "canonical_solution"
+    TEXT, TARGET = "{prompt}", "{canonical_solution}"
     INSTRUCTION = (
         "Write a solution to the following problem and make sure that it passes the tests:\n```python\n{prompt}\n```\n"
     )
     OPENED = "Here is the completed function:\n```python\n{prompt}\n"
-
-    def doc_to_text(self, doc: Row, doc_to_text: Any = None) -> str:
-        return str(doc["prompt"])
 
     def program(self, doc: Row, code: str) -> str:
         return programs.humaneval_program(doc, code)
@@ -187,6 +180,7 @@ class MBPPTask(CodeTask):
         "{tests}"
     )
     OPENED = "\n```python\n"
+    TARGET = "{code}\n[DONE]"
     SHOWN = (2, 3, 4)  # task_id of upstream's examples
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
@@ -206,9 +200,6 @@ class MBPPTask(CodeTask):
             f"You are an expert Python programmer, and here is your task: {doc['text']} Your code should pass these "
             f"tests:\n\n{self.tests(doc)}\n[BEGIN]\n"
         )
-
-    def doc_to_target(self, doc: Row, doc_to_target: Any = None) -> str:
-        return f"{doc['code']}\n[DONE]"
 
     def program(self, doc: Row, code: str) -> str:
         return programs.mbpp_program(doc, code)

@@ -47,7 +47,7 @@ def token_digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def create_user(store: Store, name: str, *, kind: str = "user", admin: bool = False, email: str = "") -> int:
+def create_user(store: Store, name: str, *, kind: str = "user", admin: bool = False) -> int:
     """Add a user or organization (`kind="org"`) and return its id. Raises Problem 409 where the name is taken."""
     if not is_name(name):
         raise problems.bad_request(f"Invalid user name {name!r}")
@@ -55,7 +55,7 @@ def create_user(store: Store, name: str, *, kind: str = "user", admin: bool = Fa
         try:
             cursor = db.execute(
                 "INSERT INTO users (name, kind, fullname, email, admin, created) VALUES (?,?,?,?,?,?)",
-                (name, kind, name, email or f"{name}@users.noreply.localhost", int(admin), time.time()),
+                (name, kind, name, f"{name}@users.noreply.localhost", int(admin), time.time()),
             )
         except sqlite3.IntegrityError:
             raise problems.conflict(f"The name {name!r} is taken") from None

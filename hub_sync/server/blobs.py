@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ..files import fsync_path
@@ -24,7 +25,7 @@ def disk_full(error: OSError) -> Problem:
     return Problem(507, f"The hub cannot store this: {error.strerror}")
 
 
-class BlobWriter:
+class BlobWriter(AbstractContextManager["BlobWriter"]):
     """One file on its way in. Use as a context manager: what was not committed is removed."""
 
     def __init__(self, store: BlobStore, limit: int) -> None:
@@ -34,9 +35,6 @@ class BlobWriter:
         self._file = self.path.open("xb", buffering=0)
         self._sha256 = hashlib.sha256()
         self.size = 0
-
-    def __enter__(self) -> BlobWriter:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()

@@ -184,7 +184,7 @@ def serve(
 
 
 @dataclass
-class HubProcess:
+class HubProcess(contextlib.AbstractContextManager["HubProcess"]):
     """A hub in a process of its own. `stop` ends it; `kill` does so without warning, for crash tests."""
 
     root: Path
@@ -209,9 +209,6 @@ class HubProcess:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-
-    def __enter__(self) -> HubProcess:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()

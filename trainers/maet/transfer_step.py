@@ -7,7 +7,7 @@ from typing import Any
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import UsageError
 from ...hub_sync.files import canonical_json, write_atomic
-from ..merge.step import inputs_of, open_parents, report_accepted, take_over, weights_bar
+from ..merge.step import inputs_of, merged_card, open_parents, report_accepted, take_over, weights_bar
 from .config import AbilitySettings, LanguageSettings, TransferConfig
 from .masks import check_fit, load_masks
 from .transfer import Measured, Parts, measure, select, transfer
@@ -111,13 +111,7 @@ def _report(
         f"`{base.ref.repo_id}` with {', '.join(what)} added by MAET (arXiv 2410.07825): weights trained elsewhere are "
         "added tensor by tensor, in float32 and rounded once; nothing was trained here."
     )
-    report.card |= {
-        "base_model": list(dict.fromkeys(one.ref.repo_id for one in (base, *models))),
-        "base_model_relation": "merge",
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": ["merge", "maet"],
-    }
+    report.card |= merged_card([base, *models], "maet")
     rows: list[list[Any]] = []
     for name, one in inputs["ability"].items():
         own = config.abilities.get(name, AbilitySettings())

@@ -199,6 +199,17 @@ def report_accepted(accepted: list[str], context: StepContext) -> None:
         context.report.section("Accepted differences", body)
 
 
+def merged_card(inputs: list[Input], tag: str) -> dict[str, Any]:
+    """The metadata of a model that was merged from these."""
+    return {
+        "base_model": list(dict.fromkeys(one.ref.repo_id for one in inputs)),
+        "base_model_relation": "merge",
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["merge", tag],
+    }
+
+
 def _report(config: MergeConfig, context: StepContext, named: dict[str, Input], parents: Parents) -> None:
     report, base = context.report, parents.base
     inputs = [context.inputs["base"], *named.values()] if "base" in context.inputs else list(named.values())
@@ -206,13 +217,7 @@ def _report(config: MergeConfig, context: StepContext, named: dict[str, Input], 
         f"{len(named)} model{'s' if len(named) > 1 else ''} merged by `{config.method}`"
         f"{f' onto {inputs[0].ref.repo_id}' if 'base' in context.inputs else ''}, in float32 and rounded once."
     )
-    report.card |= {
-        "base_model": list(dict.fromkeys(one.ref.repo_id for one in inputs)),
-        "base_model_relation": "merge",
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": ["merge", config.method.replace("_", "-")],
-    }
+    report.card |= merged_card(inputs, config.method.replace("_", "-"))
     columns = ["model", *ModelSettings.model_fields]
     rows: list[list[Any]] = [
         [str(one.ref), *config.models.get(name, ModelSettings()).model_dump().values()] for name, one in named.items()

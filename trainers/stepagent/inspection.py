@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -156,30 +156,24 @@ def _answers(
     tasks = [(n, k) for k in range(config.samples) for n in order]
     result: list[list[Any]] = [[None] * config.samples for _ in steps]
     size = config.batch_size * max(1, SHARD_ROWS // config.batch_size)
-    folder, seconds, tokens = context.workdir / "answers", 0.0, 0
+    speed = {"seconds": 0.0, "tokens": 0}
     identity = {"step": "stepagent_inspect", "config": config.model_dump(mode="json")}
-    for index, start in enumerate(range(0, len(tasks), size)):
-        part = tasks[start : start + size]
-        path = shards.shard_path(folder, index, identity, [{"ids": prompts[n], "k": k} for n, k in part])
-        rows: Sequence[Any] | None = shards.read_shard(path, len(part))
-        if rows is None:
-            began = time.perf_counter()
-            rows = list(_generate(generator, prompts, part, config.batch_size, f"{index}"))
-            seconds, tokens = seconds + time.perf_counter() - began, tokens + sum(row["tokens"] for row in rows)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shards.write_shard(path, rows)
-        for (n, k), row in zip(part, rows, strict=True):
-            result[n][k] = row
-    return result, {"seconds": seconds, "tokens": tokens}
 
+    def generate(some: Sequence[Row], index: int) -> list[Row]:
+        began = time.perf_counter()
+        rows = []
+        for start in range(0, len(some), config.batch_size):
+            batch = [row["ids"] for row in some[start : start + config.batch_size]]
+            rows += map(vars, generator.sample(batch, f"{index}.{start}"))
+        speed["seconds"] += time.perf_counter() - began
+        speed["tokens"] += sum(row["tokens"] for row in rows)
+        return rows
 
-def _generate(
-    generator: Any, prompts: Sequence[Sequence[int]], tasks: Sequence[tuple[int, int]], size: int, shard: str
-) -> Iterator[Row]:
-    for start in range(0, len(tasks), size):
-        batch = [prompts[n] for n, _ in tasks[start : start + size]]
-        for sample in generator.sample(batch, f"{shard}.{start}"):
-            yield vars(sample)
+    asked = [{"ids": prompts[n], "k": k} for n, k in tasks]
+    answers = shards.in_shards(asked, identity, context.workdir / "answers", size, generate)
+    for (n, k), row in zip(tasks, answers, strict=True):
+        result[n][k] = row
+    return result, speed
 
 
 def _hash(seed: int, *key: Any) -> bytes:

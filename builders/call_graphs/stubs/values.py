@@ -20,21 +20,11 @@ _PERSON = _TABLES["people"]
 _EXAMPLES = re.compile(r"\((?:e\.?\s?g\.?|for example|such as)[,:]?\s*(.+?)\)", re.IGNORECASE)
 # Examples that tell what a value looks like or is made of, and are none themselves.
 _NO_VALUE = re.compile(
-    r"y{4}|hh:mm|mm[/-]dd|dd[/-]mm|[\[\]{}<>=]|\.\.\.|\betc\b|\b(?:name|names|city|cities|state|states|country"
-    r"|countries|county|region|regions|address|addresses|postal code|zip code|province|town|district|id|ids|url|urls"
-    r"|email|phone|phone number|contact details|coordinates|latitude|longitude|domain name|title|author|date|time"
-    r"|description|number of .*|length|width|height|x|y)\Z",
+    r"y{4}|hh:mm|mm[/-]dd|dd[/-]mm|[\[\]{}<>=]|\.\.\.|\betc\b|" + rf"\b(?:{'|'.join(_TABLES['no_values'])})\Z",
     re.IGNORECASE,
 )
 # "powerlifter", "pathologist"; and what ends like them and is nobody.
-_DOER = (
-    r"(?!(?:server|computer|router|container|folder|paper|newspaper|tower|power|sensor|order|number|layer|cluster"
-    r"|tractor|reactor|motor|printer|transformer|filter|parameter|newsletter|chapter|beer|flower"
-    r"|river|water|cancer|disaster"
-    r"|color|vector|operator|monitor|sector|factor|indicator|master|buffer|identifier|character|theater|center|career"
-    r"|engineer(?:ing)?|outdoor|weather|timer|meter|counter|marker|banner|poster|letter|user|former|other)\b)"
-    r"\w{3,}(?:er|or|ist|ian)"
-)
+_DOER = rf"(?!(?:{'|'.join(_TABLES['nobody'])})\b)\w{{3,}}(?:er|or|ist|ian)"
 _NATURAL = re.compile("|".join(_TABLES["natural"]))
 # Values by name, for the tables that values.yaml names.
 _NAMED = {name: _TABLES[name] for name in ("sentences", "companies", "countries", "languages", "titles")} | {

@@ -34,10 +34,7 @@ _LISTED = re.compile(r",?\s+(?:based on|according to)\s+[^,]+?(?:,| and ).*$")  
 _VAGUE = re.compile(
     r",?\s+(?:based on|with|using|according to|given|within|for|under|and)\s+(?:a |an |the |its |their )?(?:specified"
     r"|given|provided|specific|various|certain|some|different|particular|user's|desired)\s+(?:\w+\s+)?"
-    r"(?:parameters|criteria"
-    r"|inputs?|conditions|details|attributes|options|settings|information|filters|values|factors|properties"
-    r"|specifications"
-    r"|preferences|requirements)(?:\s+and (?:specified |given )?\w+)?$"
+    rf"(?:{'|'.join(_TABLES['vague'])})(?:\s+and (?:specified |given )?\w+)?$"
 )
 
 
@@ -108,22 +105,7 @@ def that(noun: str) -> str:
 def gerund(phrase: str) -> str:
     """ "book a room" -> "booking a room"."""
     verb, _, rest = phrase.partition(" ")
-    if verb in (
-        "get",
-        "set",
-        "run",
-        "stop",
-        "plan",
-        "submit",
-        "scan",
-        "log",
-        "split",
-        "tag",
-        "ship",
-        "trim",
-        "crop",
-        "fit",
-    ):
+    if verb in _TABLES["doubled"]:
         verb += verb[-1]
     elif verb.endswith("e") and not verb.endswith("ee"):
         verb = verb[:-1]

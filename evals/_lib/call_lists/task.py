@@ -25,7 +25,7 @@ class CallListTask(RuleScoredTask):
     TALLIES = ("tool", "param")
     RULE = ""
     SCORE = staticmethod(score)  # (gold calls, reply) -> values to average, tallies to add up
-    TARGET = "calls"
+    TARGET = "{calls}"
     COLUMNS = ("id", "query", "calls", "tools", "scorable")
 
     def documents(self, rows: datasets.Dataset) -> datasets.Dataset:

@@ -66,7 +66,7 @@ class Player(LM):
             return ""
         for table in episode._TABLES.values():
             for slot, one in table.live.items():
-                if not one.waits and one._observations and one._observations[-1] in prompt:
+                if not one.waits and one._played.observations and one._played.observations[-1] in prompt:
                     answer = table.pool.ask([slot], ["expert"])[slot]
                     return f"Thought: on.\nAction: {answer['expert'].capitalize()}."  # type: ignore[index]
         raise AssertionError(prompt)
