@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ...hub_sync.context import Report
 from ...hub_sync.errors import DataError, RowRejected
+from ...hub_sync.pace import Pace
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -44,7 +45,7 @@ class Rejections:
 
     def convert(self, source: str, records: Iterable[T], function: Callable[[T], R]) -> Iterator[R]:
         """What `function` makes of each record, except of those for which it raises RowRejected."""
-        for record in records:
+        for record in Pace(source, "records").over(records):
             self.read[source] += 1
             try:
                 yield function(record)

@@ -21,6 +21,7 @@ from pydantic import Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubwrightError, RowRejected, UsageError
 from ...hub_sync.json_columns import encode_row
+from ...hub_sync.pace import Pace
 from ...hub_sync.settings import SPEED, Settings
 from ...hub_sync.text import utf8
 from .._lib.context import local_context
@@ -314,7 +315,10 @@ def build(config: CallGraphsConfig, context: StepContext | None = None) -> Datas
                 try:
                     splits[split] = Dataset.from_generator(
                         lambda split, number: (
-                            encode_row(row, columns) for row in generator.rows(split, number, draws)
+                            encode_row(row, columns)
+                            for row in Pace(f"call_graphs, {split}", "rows", total=number).over(
+                                generator.rows(split, number, draws)
+                            )
                         ),
                         gen_kwargs={"split": split, "number": number},
                         features=columns,

@@ -121,18 +121,13 @@ def seed(
     if root is not None:
         # Before huggingface_hub is imported: its caches and switches belong to this hub.
         os.environ.update(server.env_of_root(root, port or DEFAULT_PORT))
-    for done in seeds.seed(
-        names or [], root=root, port=port, wheel=wheel, wheels=wheels, everything=all_, say=_say_on_terminal
-    ):
+    for done in seeds.seed(names or [], root=root, port=port, wheel=wheel, wheels=wheels, everything=all_, say=_say):
         typer.echo(f"{done.repo_id}\t{done.commit}\t{'published' if done.created else 'already there'}")
 
 
-def _say_on_terminal(line: str) -> None:
-    """Progress for a person who waits; a log needs only the result."""
-    import sys
-
-    if sys.stderr.isatty():
-        print(line, file=sys.stderr)
+def _say(line: str) -> None:
+    """Progress, beside the results on stdout."""
+    typer.echo(line, err=True)
 
 
 @app.command()
