@@ -47,6 +47,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "dynamic": {"strategy": "versatune", "weights": "matched"},
     "dynamic_uniform": {"strategy": "versatune", "weights": "uniform"},
     "odm": {"strategy": "odm", "weights": "uniform"},
+    "odm_often": {"strategy": "odm", "weights": "uniform", "updates": 40},
     "doremi_domain": {"strategy": "doremi", "normaliser": "domain", "weights": "uniform"},
     "doremi_all": {"strategy": "doremi", "normaliser": "all", "weights": "uniform"},
 }
@@ -239,7 +240,8 @@ def seed_runs(arguments: argparse.Namespace, seed: int, given: dict[str, Any]) -
 
     def run(name: str, steps: int, arm: dict[str, Any], updates: int = 10, **more: Path) -> None:
         moves = {"reference_losses": given["references"]} if arm["strategy"] in ("versatune", "doremi") else {}
-        config = settings(arguments, seed, steps, updates) | moves | arm
+        own = {key: value for key, value in arm.items() if key != "updates"}
+        config = settings(arguments, seed, steps, arm.get("updates", updates)) | moves | own
 
         def work(to: Path) -> None:
             train(to, config, **(inputs | more))

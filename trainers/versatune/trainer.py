@@ -28,6 +28,7 @@ from .updates import (
     check_losses,
     excess,
     expansion,
+    exploration,
     exponentiated,
     forgetting,
     multiplicative,
@@ -176,6 +177,13 @@ class DomainMixin:
             raise UsageError(
                 f"update_every {every}: the training has {steps} steps, so no update would act: lower it to "
                 f"{max(1, steps // 4)}, or take strategy static"
+            )
+        updates, count = (steps - self._ahead - 1) // every, int((self._start > 0).sum())
+        if self.config.strategy == "odm" and exploration(count, updates) >= 1 / count:
+            first = int(count * np.log(count)) + 1
+            raise UsageError(
+                f"update_every {every}: odm leaves the weights of {count} domains uniform until its update {first}, "
+                f"and this training has {updates}: lower it to {max(1, steps // (4 * first))}, or train longer"
             )
         start = time.perf_counter()
         self.reference = references.measure_all(self, self.config, self.context, self.domains)

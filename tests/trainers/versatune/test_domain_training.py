@@ -213,6 +213,7 @@ def test_conversations_are_drawn_by_domain(tmp_path: Path, packing: bool) -> Non
         ({"reference_losses": REFERENCES | {"lo": 1.0}}, "reference losses: there is no domain 'lo'"),
         ({"reference_losses": REFERENCES | {"law": 0.0}}, "held-out loss of domain law is 0 in reference_losses"),
         ({"update_every": 6}, "update_every 6: the training has 6 steps, so no update would act: lower it to 1"),
+        ({"strategy": "odm", "update_every": 2}, "uniform until its update 4, and this training has 2: lower it to 1"),
         ({"floor": 0.5, "update_every": 2}, "floor 0.5 is too much for 3 domains"),
         ({"strategy": "doremi", "reference_losses": {}}, "strategy doremi compares held-out losses with references"),
         ({"learning_rate": 1e20, "max_grad_norm": 0}, "(held-out loss of domain code is nan|the loss is nan) at step"),
