@@ -21,13 +21,14 @@ from ...hub_sync.errors import DataError, UsageError, first_line
 from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.parquet import load_split
 from ...inference import device
+from ...inference.launch import on_sigterm
 from . import callbacks as _callbacks
 from . import checkpoints as _checkpoints
 from . import output as _output
 from . import report as _report
 from . import stream as _stream
 from .config import BaseTrainingConfig, ModelSettings
-from .launch import on_cpu, on_sigterm
+from .launch import on_cpu
 
 logger = logging.getLogger("hubwright.trainers")
 

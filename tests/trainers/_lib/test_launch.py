@@ -8,8 +8,8 @@ import pytest
 from trainer_parts import QUICK, context, make_model, save_drills
 
 from hubwright.hub_sync.errors import DataError
+from hubwright.inference import launch
 from hubwright.trainers import sft
-from hubwright.trainers._lib import launch
 from hubwright.trainers.sft import trainer
 
 TWO = QUICK | {"num_processes": 2, "per_device_train_batch_size": 1}
