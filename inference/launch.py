@@ -8,7 +8,9 @@ CPU processes, through ACCELERATE_USE_CPU: `accelerate launch --cpu` starts one 
 
 import dataclasses
 import json
+import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,9 +19,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..hub_sync.context import Input, Report, StepContext
-from ..hub_sync.errors import HubwrightError
+from ..hub_sync.errors import HubwrightError, UsageError
 from ..hub_sync.refs import ArtifactRef
+
+logger = logging.getLogger("hubwright")
 
 INTERRUPTED = 130
 LAUNCHED = "HUBWRIGHT_LAUNCHED"
@@ -39,13 +45,18 @@ def on_sigterm(handler: Any) -> Any:
         return None
 
 
-def command(processes: int, options: Sequence[str], job: Path) -> list[str]:
-    """What starts a job: `accelerate launch`, with `options` in the place of plain data parallelism."""
+def command(processes: int, options: Sequence[str], job: Path, machines: int = 1) -> list[str]:
+    """What starts a job: `accelerate launch`, with `options` in the place of plain data parallelism.
+
+    Args:
+        processes: on all machines together.
+        machines: 1: this one, at a free port; more: the options say where the first one is.
+    """
+    here = ["--num_machines", "1", "--main_process_port", "0"] if machines == 1 else []
     return [
         sys.executable, "-m", "accelerate.commands.launch",
-        *(options or ["--multi_gpu"]), "--num_processes", str(processes), "--num_machines", "1",
-        "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no",
-        "-m", "hubwright.inference.launch", str(job),
+        *(options or ["--multi_gpu"]), "--num_processes", str(processes), *here,
+        "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "hubwright.inference.launch", str(job),
     ]  # fmt: skip
 
 
@@ -61,7 +72,8 @@ def launch(
         options: of `accelerate launch`, such as `--config_file`; none: plain data parallelism.
         within: "module:function" that every process calls with (work, config, context) instead.
 
-    Raises what the job raised (its error is one line in a file), or KeyboardInterrupt where it was stopped.
+    Raises UsageError for more processes than GPUs, what the job raised (its error is one line in a file), or
+    KeyboardInterrupt where it was stopped.
     """
     context.workdir.mkdir(parents=True, exist_ok=True)
     job = context.workdir / "job.json"
@@ -72,7 +84,21 @@ def launch(
     environment["OMP_NUM_THREADS"] = str(config.threads or 1)
     if cpu:
         environment["ACCELERATE_USE_CPU"] = "true"
-    process = subprocess.Popen(command(config.num_processes, options, job), env=environment)
+    machines = 1
+    if config.accelerate_config is not None:
+        machines = config.accelerate_config.get("num_machines", 1)
+        file = context.workdir / "accelerate.yaml"
+        file.write_text(yaml.safe_dump(config.accelerate_config), encoding="utf-8")
+        options = ["--config_file", str(file)]
+    _check_devices(config.num_processes, machines, cpu)
+    line = command(config.num_processes, options, job, machines)
+    if machines > 1:
+        begin = "ACCELERATE_USE_CPU=true " if cpu else ""
+        logger.info(
+            "on machine K of the other %d, with this folder shared: %s%s",
+            machines - 1, begin, shlex.join(["python", *line[1:3], "--machine_rank", "K", *line[3:]]),
+        )  # fmt: skip
+    process = subprocess.Popen(line, env=environment)
     previous = on_sigterm(lambda *_: process.send_signal(signal.SIGTERM))
     try:
         process.wait()
@@ -97,6 +123,16 @@ def launch(
     raise HubwrightError(
         f"step {context.step}: accelerate launch ended with status {process.returncode}; see its output above"
     )
+
+
+def _check_devices(processes: int, machines: int, cpu: bool) -> None:
+    import torch
+
+    if cpu or not torch.cuda.is_available():
+        return
+    here, there = -(-processes // machines), torch.cuda.device_count()
+    if here > there:
+        raise UsageError(f"num_processes: {here} on this machine, which has {there} GPUs: lower it, or use_cpu: true")
 
 
 def describe(work: Callable[..., Any] | str, config: Any, context: StepContext) -> dict[str, Any]:
