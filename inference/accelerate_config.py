@@ -47,7 +47,7 @@ class AccelerateSettings(Settings):
         except ValueError as error:
             raise ValueError(f"accelerate_config.{error}") from error
         precision = content.pop("mixed_precision", None) or "no"
-        new: dict[str, Any] = {"num_processes": content.get("num_processes", 1)}
+        new: dict[str, Any] = {name: content[name] for name in ("num_processes",) if name in content}
         if precision == "bf16" and "bf16" in cls.model_fields:
             new["bf16"] = True
         elif precision != "no":

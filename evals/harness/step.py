@@ -107,7 +107,8 @@ class HarnessConfig(AccelerateSettings):
         )
         if self.backend == "local-completions":
             idle |= {"think_end_token"}
-        if name := next(iter(sorted(idle & self.model_fields_set)), ""):
+        changed = {name for name in idle if getattr(self, name) != type(self).model_fields[name].default}
+        if name := next(iter(sorted(changed)), ""):
             more = ", or model_args: {data_parallel_size: N}" if self.backend == "vllm" and "num" in name else ""
             raise ValueError(f"{name}: backend {self.backend} does not use it: drop it{more}")
         if self.backend == "local-chat-completions" and not self.apply_chat_template:
@@ -171,7 +172,7 @@ def evaluate(config: HarnessConfig, context: StepContext) -> None:
     if not any(samples.values()):
         raise DataError(f"step {context.step}: {', '.join(names)} gave no samples")
     rows = write_samples(samples, scrub, context)
-    packages = {name: version(name) for name in PACKAGES}
+    packages = {name: version(name) for name in (*PACKAGES, *(["vllm"] if config.backend == "vllm" else []))}
     settings = config.model_dump(mode="json")
     if own is not None:
         settings["include_path"] = Path(str(config.include_path)).name

@@ -44,9 +44,10 @@ class QuantizationSettings(Settings):
     def _one_width(self) -> Self:
         if self.load_in_4bit == self.load_in_8bit:
             raise ValueError("set one of load_in_4bit and load_in_8bit to true")
-        other = "llm_int8_threshold" if self.load_in_4bit else "bnb_4bit"
-        if name := next((name for name in sorted(self.model_fields_set) if name.startswith(other)), ""):
-            raise ValueError(f"{name} is for the other number of bits: drop it")
+        other = "llm_int8" if self.load_in_4bit else "bnb_4bit"
+        for name, field in type(self).model_fields.items():
+            if name.startswith(other) and getattr(self, name) != field.default:
+                raise ValueError(f"{name} is for the other number of bits: drop it")
         return self
 
 

@@ -117,6 +117,7 @@ def test_inputs_go_with_the_backend() -> None:
     with pytest.raises(ValueError, match="needs the input 'model'"):
         HarnessConfig(tasks=["x"]).check_inputs([])
     chat = HarnessConfig(tasks=["x"], backend="local-chat-completions", model_args=SERVED)
+    assert HarnessConfig(**chat.model_dump(mode="json")) == chat  # a card's recipe states every field
     chat.check_inputs(["dataset"])
     with pytest.raises(ValueError, match="not the input 'model'"):
         chat.check_inputs(["model"])

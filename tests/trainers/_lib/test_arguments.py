@@ -88,7 +88,7 @@ def test_argument_that_cannot_be_is_refused_in_one_line(values: dict[str, Any], 
         (sft.SFTConfig, {"save_dtype": "bfloat16", "trainer_args": {"fsdp": "full_shard"}}, "sharded weights"),
         (sft.SFTConfig, {"quantization": {"load_in_4bit": True}}, "quantization needs lora"),
         (sft.SFTConfig, {"lora": {}, "quantization": {}}, "set one of load_in_4bit and load_in_8bit"),
-        (sft.SFTConfig, {"lora": {}, "quantization": {"load_in_8bit": True, "bnb_4bit_quant_type": "nf4"}}, "other"),
+        (sft.SFTConfig, {"lora": {}, "quantization": {"load_in_8bit": True, "bnb_4bit_quant_type": "fp4"}}, "other"),
         (sft.SFTConfig, {"lora": {}, "merge_adapter": True, "quantization": {"load_in_4bit": True}}, "and `merge`"),
         (InverseConfig, {"lora": {}, "quantization": {"load_in_4bit": True}}, "reference would be another model"),
         (sft.SFTConfig, {"accelerate_config": "absent.yaml"}, "accelerate_config: file 'absent.yaml' cannot be read"),
@@ -175,6 +175,7 @@ def test_package_that_is_absent_is_named_before_anything_is_read(
 def test_quantisation_is_what_transformers_reads() -> None:
     four = sft.SFTConfig(lora={}, quantization={"load_in_4bit": True}, dtype="bfloat16")
     assert four.quantization
+    assert sft.SFTConfig(**four.model_dump(mode="json")) == four  # a job and a card's recipe state every field
     theirs = _model.quantization(four.quantization, four.dtype)
     assert theirs.load_in_4bit and not theirs.load_in_8bit
     assert (theirs.bnb_4bit_quant_type, str(theirs.bnb_4bit_compute_dtype)) == ("nf4", "torch.bfloat16")
