@@ -39,14 +39,16 @@ def check_arguments(
     Raises ValueError in one line for the first name that is unknown or refused, value of another type, secret, or
     file that cannot be read.
     """
-    refuse_secrets(values)
     result = {}
     for name, value in values.items():
+        if _SECRET_NAME.fullmatch(name):
+            refuse_secrets({name: value})
         if name in refused:
             raise ValueError(f"{name}: {refused[name]}")
         if name not in hints:
             raise ValueError(f"{name}: {owner} has no such argument{did_you_mean(name, hints, '')}")
         result[name] = _typed(name, value, hints[name])
+    refuse_secrets(result)
     return result
 
 
@@ -101,7 +103,8 @@ def read_mapping(name: str, source: str) -> dict[str, Any]:
 
 
 def refuse_secrets(value: Any, name: str = "") -> None:
-    """Raises ValueError for a key or a text, at any depth, that is a secret: recipes and records are published."""
+    """Raises ValueError for a key or a text, at any depth, that is a secret or a path below the user's home: settings
+    are published."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if _SECRET_NAME.fullmatch(str(key)) and inner is not None:
@@ -110,6 +113,8 @@ def refuse_secrets(value: Any, name: str = "") -> None:
     elif isinstance(value, list | tuple):
         for inner in value:
             refuse_secrets(inner, name)
+    elif isinstance(value, str) and value.startswith(("~/", f"{Path.home()}/")):
+        raise ValueError(f"{name}: {value!r} is below your home folder, and settings are published: use another path")
     elif isinstance(value, str) and _SECRET_TEXT.fullmatch(value.strip()):
         raise ValueError(
             f"{name}: its text looks like a secret, and settings are published: use an environment variable"

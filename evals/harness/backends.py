@@ -2,7 +2,9 @@
 models of lm-eval's own."""
 
 import ast
+import functools
 import logging
+import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ _SOURCES = {
     "local-completions": (("api_models", "TemplateAPI"), ("openai_completions", "LocalCompletionsAPI")),
     "local-chat-completions": (("api_models", "TemplateAPI"), ("openai_completions", "LocalChatCompletion")),
 }
+_TYPES = {kind.__name__: kind for kind in (str, int, float, bool, dict, list)}
 # What `hf` hands on to from_pretrained.
 _LOADING: dict[str, Any] = {
     "attn_implementation": str,
@@ -68,14 +71,19 @@ def arguments_of(backend: str) -> dict[str, Any]:
 
 
 def _annotation(node: ast.expr | None) -> Any:
-    """The annotation without its types of torch, transformers and os, which no recipe can hold."""
-    if isinstance(node, ast.BinOp):
-        left, right = _annotation(node.left), _annotation(node.right)
-        return left if right is Any else right if left is Any else left | right
-    try:
-        return Any if node is None else eval(ast.unparse(node), {"Literal": Literal, "Any": Any})  # noqa: S307
-    except NameError:
-        return Any
+    """The annotation without its types of torch, transformers and os, which no recipe can hold; Any for none."""
+    match node:
+        case ast.BinOp(left=left, right=right):
+            sides = [hint for hint in map(_annotation, (left, right)) if hint is not Any]
+            return functools.reduce(operator.or_, sides) if sides else Any
+        case ast.Constant(value=None):
+            return type(None)
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=values):
+            words = ast.literal_eval(values)
+            return Literal[words if isinstance(words, tuple) else (words,)]
+        case ast.Name(id=name) | ast.Subscript(value=ast.Name(id=name)):
+            return _TYPES.get(name, Any)
+    return Any
 
 
 def check_model_args(backend: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,6 +133,8 @@ def load(config: Any, context: StepContext) -> tuple[Any, str]:
     if config.backend == "vllm":
         from lm_eval.models.vllm_causallms import VLLM
 
+        if config.batch_size == 1:  # vLLM batches by itself
+            common["batch_size"] = "auto"
         return VLLM(**common, lora_local_path=adapter, seed=config.seed), tokenizer
     from lm_eval.models.huggingface import HFLM
 

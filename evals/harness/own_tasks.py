@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import UsageError, first_line
+from ...hub_sync.errors import UsageError, did_you_mean, first_line
 from ...hub_sync.files import list_files
 from ...inference.launch import LAUNCHED
 from .._lib.data import tasks_dir
@@ -48,6 +48,8 @@ def copy_tasks(source: Path, target: Path) -> None:
 
     Raises UsageError in one line for more than 10 MB, a link, or a file that names its own folder on this machine.
     """
+    if link := next((path for path in source.rglob("*") if path.is_symlink()), None):
+        raise UsageError(f"include_path: {link.name} is a link, which is not published: put the file itself there")
     files = [source] if source.is_file() else [path for path in list_files(source) if _counts(path, source)]
     if (size := sum(path.stat().st_size for path in files)) > MOST_BYTES:
         raise UsageError(f"include_path {source.name}: {size:,} bytes: keep data in a data set, 10 MB at most here")
@@ -56,7 +58,7 @@ def copy_tasks(source: Path, target: Path) -> None:
     for path in files:
         if home.encode() in path.read_bytes():
             raise UsageError(
-                f"include_path: {path.name} names the folder {home}: write paths relative to the YAML file"
+                f"include_path: {path.name} names the folder {home}: write paths relative to where the recipe runs"
             )
         copy = target / base.name / path.relative_to(base) if source.is_dir() else target / path.name
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -75,8 +77,10 @@ def check_names(folder: Path) -> set[str]:
     names: dict[str, str] = {}
     for path in sorted(folder.rglob("*.yaml")):
         try:
-            config = load_yaml(path, resolve_func=False, recursive=True)
-        except Exception as error:  # yaml's own, and what an include raises
+            config = load_yaml(path, resolve_func=True, recursive=True)
+            if not isinstance(config, dict):
+                raise ValueError("it is no mapping")
+        except Exception as error:  # yaml's own, and what includes and the code raise
             raise UsageError(f"include_path: {path.name} cannot be read: {first_line(error)}") from error
         for key in ("task", "group"):
             if isinstance(name := config.get(key), str):
@@ -133,7 +137,10 @@ def find_tasks(
         if all(result.values()) and (defaults or all(_members_known(manager, match) for match in matches)):
             return manager, matches
     missing = ", ".join(name for name, several in result.items() if not several)
-    raise UsageError(f"task {missing} is unknown; `hubwright tasks list` names ours, `lm_eval ls tasks` upstream's")
+    near = did_you_mean(missing, manager.all_tasks, "")
+    raise UsageError(
+        f"task {missing} is unknown{near}; `hubwright tasks list` names ours, `lm_eval ls tasks` upstream's"
+    )
 
 
 def _members_known(manager: Any, name: str) -> bool:

@@ -63,7 +63,7 @@ class HarnessConfig(AccelerateSettings):
         "num_concurrent: 8}, its key in OPENAI_API_KEY.",
     )
     num_fewshot: int | None = Field(None, ge=0, description="Examples in the context; null: the task's own number.")
-    batch_size: int | str = Field(1, description='Sequences per forward pass, or "auto".')
+    batch_size: int | str = Field(1, description='Sequences per forward pass, or "auto"; vllm takes 1 for "auto".')
     limit: int | float | None = Field(None, gt=0, description="First N documents of each task, or a share: a trial.")
     apply_chat_template: bool = Field(True, description="Use the model's chat template (our choice; lm-eval: false).")
     system_instruction: str | None = Field(None, description="System message put first; null: none.")
@@ -102,11 +102,9 @@ class HarnessConfig(AccelerateSettings):
     def _every_setting_acts(self) -> Self:
         if self.backend in backends.ROUTES and not self.model_args:
             backends.check_model_args(self.backend, {})
-        idle = {"hf": set(), "vllm": {"device", "threads", "num_processes", "accelerate_config"}}.get(
-            self.backend, {"device", "dtype", "threads", "num_processes", "accelerate_config"}
-        )
-        if self.backend == "local-completions":
-            idle |= {"think_end_token"}
+        idle = set() if self.backend == "hf" else {"device", "threads", "num_processes", "accelerate_config"}
+        idle |= {"dtype"} if self.backend in backends.ROUTES else set()
+        idle |= {"think_end_token"} if self.backend == "local-completions" else set()
         changed = {name for name in idle if getattr(self, name) != type(self).model_fields[name].default}
         if name := next(iter(sorted(changed)), ""):
             more = ", or model_args: {data_parallel_size: N}" if self.backend == "vllm" and "num" in name else ""
@@ -196,15 +194,7 @@ def one_line_errors() -> Iterator[None]:
         yield
     except HubwrightError:
         raise
-    except (
-        OSError,
-        ValueError,
-        ImportError,
-        AttributeError,
-        AssertionError,
-        NotImplementedError,
-        ClientError,
-    ) as error:
+    except (OSError, ValueError, ImportError, AssertionError, NotImplementedError, ClientError) as error:
         message = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"lm-eval: {message}") from error
 

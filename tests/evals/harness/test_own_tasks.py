@@ -26,6 +26,12 @@ def write(folder: Path, **files: str) -> Path:
         ({"a_yaml": "task: mine\n", "b_yaml": "task: mine\n"}, "task mine is in a.yaml and b.yaml: rename one"),
         ({"a_yaml": "task: [mine\n"}, "a.yaml cannot be read"),
         ({"a_yaml": "include: absent.yaml\ntask: mine\n"}, "a.yaml cannot be read"),
+        ({"a_yaml": "task: mine\ndoc_to_text: !function utils.text\n"}, "Cannot import module 'utils'"),
+        (
+            {"a_yaml": "task: mine\ndoc_to_text: !function utils.text\n", "utils_py": "def txt(): ...\n"},
+            "has no function 'text'",
+        ),
+        ({"a_yaml": "- task\n"}, "a.yaml cannot be read: it is no mapping"),
         ({"a_yaml": "dataset_path: x\n"}, "no file has a `task:` or a `group:`"),
     ],
 )
@@ -44,6 +50,12 @@ def test_one_file_is_enough_unless_it_needs_others(tmp_path: Path) -> None:
         own_tasks.check_path(str(write(tmp_path / "empty")))
 
 
+def test_unknown_task_has_the_nearest_of_ones_own(tmp_path: Path) -> None:
+    folder = write(tmp_path / "own", a_yaml="task: capitals_of_the_world\n")
+    with pytest.raises(UsageError, match=r"did you mean 'capitals_of_the_world'\?"):
+        own_tasks.find_tasks(["capitals_of_the_wrld"], include_path=str(folder))
+
+
 def test_files_are_copied_without_caches_and_paths_of_this_machine(tmp_path: Path) -> None:
     folder = write(tmp_path / "own", a_yaml="task: mine\n", utils_py="def text(doc): return ''\n")
     write(folder / "__pycache__", x_py="")
@@ -55,6 +67,10 @@ def test_files_are_copied_without_caches_and_paths_of_this_machine(tmp_path: Pat
     write(folder, b_yaml=f"task: b\ndataset_kwargs: {{data_files: {folder}/rows.jsonl}}\n")
     with pytest.raises(UsageError, match=r"b\.yaml names the folder .*: write paths relative"):
         own_tasks.copy_tasks(folder, tmp_path / "copy")
+    (folder / "link.py").symlink_to(folder / "utils.py")
+    with pytest.raises(UsageError, match=r"link\.py is a link"):
+        own_tasks.copy_tasks(folder, tmp_path / "copy")
+    (folder / "link.py").unlink()
     write(folder, b_yaml="#" * (own_tasks.MOST_BYTES + 1))
     with pytest.raises(UsageError, match="10 MB at most"):
         own_tasks.copy_tasks(folder, tmp_path / "copy")

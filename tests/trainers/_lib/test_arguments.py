@@ -121,6 +121,9 @@ def test_numbers_that_yaml_takes_for_text_and_files_are_read(tmp_path: Path) -> 
         "lr_scheduler_kwargs": {"num_cycles": 2},
     }
     assert str(tmp_path) not in config.model_dump_json()
+    (tmp_path / "ds.json").write_text('{"wandb": {"api_key": "x"}}')
+    assert "api_key: it holds a secret" in message(sft.SFTConfig, trainer_args={"deepspeed": values["deepspeed"]})
+    assert "below your home folder" in message(sft.SFTConfig, trainer_args={"torch_compile_backend": "~/mine"})
 
 
 def test_settings_that_came_later_are_in_no_record_at_their_defaults() -> None:
