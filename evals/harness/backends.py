@@ -79,8 +79,8 @@ def _annotation(node: ast.expr | None) -> Any:
         case ast.Constant(value=None):
             return type(None)
         case ast.Subscript(value=ast.Name(id="Literal"), slice=values):
-            words = ast.literal_eval(values)
-            return Literal[words if isinstance(words, tuple) else (words,)]
+            literal: Any = Literal  # for mypy, which wants the words themselves
+            return literal[ast.literal_eval(values)]
         case ast.Name(id=name) | ast.Subscript(value=ast.Name(id=name)):
             return _TYPES.get(name, Any)
     return Any

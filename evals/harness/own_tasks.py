@@ -78,8 +78,6 @@ def check_names(folder: Path) -> set[str]:
     for path in sorted(folder.rglob("*.yaml")):
         try:
             config = load_yaml(path, resolve_func=True, recursive=True)
-            if not isinstance(config, dict):
-                raise ValueError("it is no mapping")
         except Exception as error:  # yaml's own, and what includes and the code raise
             raise UsageError(f"include_path: {path.name} cannot be read: {first_line(error)}") from error
         for key in ("task", "group"):

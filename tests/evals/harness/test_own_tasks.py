@@ -31,7 +31,7 @@ def write(folder: Path, **files: str) -> Path:
             {"a_yaml": "task: mine\ndoc_to_text: !function utils.text\n", "utils_py": "def txt(): ...\n"},
             "has no function 'text'",
         ),
-        ({"a_yaml": "- task\n"}, "a.yaml cannot be read: it is no mapping"),
+        ({"a_yaml": "- task\n"}, "a.yaml cannot be read: Expected YAML dict"),
         ({"a_yaml": "dataset_path: x\n"}, "no file has a `task:` or a `group:`"),
     ],
 )
