@@ -189,7 +189,7 @@ def describe_endpoint(config: Any, samples: Mapping[str, Sequence[Mapping[str, A
     context.report.section(
         "Not pinned",
         f"The answers are those of `{name}` as served at `{url}` on {day}. An endpoint has no commit: another day the "
-        "same name may be other weights, and what was asked can be repeated, but not who answered.",
+        "same name may be other weights: the requests can be repeated, their answers may differ.",
     )
     texts = [text for several in samples.values() for row in several for reply in row["resps"] for text in reply]
     if empty := sum(text in (None, NO_TEXT) for text in texts):

@@ -33,7 +33,7 @@ steps:
         ),
     ],
 )
-def test_absent_package_is_told_before_any_step_works(
+def test_absent_package_is_named_before_any_step_works(
     hubwright_in_process, tmp_path, namespace, settings, package, line
 ):
     if find_spec(package):

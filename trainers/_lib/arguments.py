@@ -76,7 +76,7 @@ def check_together(config: Any) -> None:
     if config.sharded and config.save_dtype:
         raise ValueError("save_dtype: sharded weights are published as trained: drop it, or set dtype")
     if "optim_args" in values:
-        with suppress(ImportError):  # told by `lacks`
+        with suppress(ImportError):  # `lacks` names it
             try:
                 idle = _optimizer(config) == _optimizer(config, optim_args=None)
             except ValueError as error:
