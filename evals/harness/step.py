@@ -159,7 +159,7 @@ def evaluate(config: HarnessConfig, context: StepContext) -> None:
         metadata["dataset"] = str(context.inputs["dataset"].path)
     if config.threads:
         torch.set_num_threads(config.threads)
-    manager, names = find_tasks(config.tasks, metadata, own and str(own))
+    manager, names = find_tasks(config.tasks, metadata, str(own) if own else None)
     with one_line_errors(), backends.hidden_key():
         results = _run(config, context, manager, names)
     if results is None:  # one of several processes, whose samples the first one has
