@@ -88,7 +88,7 @@ def check_together(config: Any) -> None:
     if keywords := values.get("lr_scheduler_kwargs"):
         from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
 
-        schedule = TYPE_TO_SCHEDULER_FUNCTION[config.lr_scheduler_type]
+        schedule: Any = TYPE_TO_SCHEDULER_FUNCTION[config.lr_scheduler_type]
         hints = dict.fromkeys(inspect.signature(schedule).parameters, Any)
         for name in ("optimizer", "num_warmup_steps", "num_training_steps"):
             hints.pop(name, None)
