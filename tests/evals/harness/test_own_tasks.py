@@ -50,6 +50,7 @@ def test_one_file_is_enough_unless_it_needs_others(tmp_path: Path) -> None:
         own_tasks.check_path(str(write(tmp_path / "empty")))
 
 
+@pytest.mark.slow
 def test_unknown_task_has_the_nearest_of_ones_own(tmp_path: Path) -> None:
     folder = write(tmp_path / "own", a_yaml="task: capitals_of_the_world\n")
     with pytest.raises(UsageError, match=r"did you mean 'capitals_of_the_world'\?"):
