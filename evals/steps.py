@@ -18,7 +18,7 @@ STEPS: dict[str, StepSpec] = {
         "harness.step:HarnessConfig",
         "harness.step:evaluate",
         "lm-eval tasks on a model; every answer and figure as a data set",
-        inputs={"model": Role("model", folds=True), "dataset": _ANY_DATA},
+        inputs={"model": Role("model", optional=True, folds=True), "dataset": _ANY_DATA},
         version=3,
         extra="eval",
         loads_models=True,

@@ -26,8 +26,8 @@ SCHEMA_VERSION = 1
 # Written from the record, so they cannot be listed in it.
 DERIVED_FILES = frozenset({FILE_NAME, "README.md", ".gitattributes"})
 _PACKAGES = (
-    "accelerate", "datasets", "huggingface_hub", "lm-eval", "numpy", "peft", "pyarrow", "safetensors",
-    "tokenizers", "torch", "transformers", "trl",
+    "accelerate", "bitsandbytes", "datasets", "deepspeed", "huggingface_hub", "liger-kernel", "lm-eval", "numpy",
+    "peft", "pyarrow", "safetensors", "tokenizers", "torch", "transformers", "trl", "vllm",
 )  # fmt: skip
 _REQUIRED = ("step", "config", "inputs", "fingerprint", "code", "files", "report")
 

@@ -9,7 +9,7 @@ Those are recorded and are no part of the fingerprint. A field says so of itself
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 SPEED: dict[str, Any] = {"speed": True}
 
@@ -18,6 +18,15 @@ class Settings(BaseModel):
     """Settings of a step: an unknown name is refused, and nothing changes after the check."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def added(default: Any, **options: Any) -> Any:
+    """A field that a step's settings got later: at its default it is in no record, so earlier fingerprints stay.
+
+    Args:
+        options: of `pydantic.Field`.
+    """
+    return Field(default, exclude_if=lambda value: value == default, **options)
 
 
 def split_speed(config: BaseModel, recorded: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -123,6 +123,12 @@ def run_function(spec: StepSpec) -> Callable[..., Any]:
     return function
 
 
+def call_registered(work: Callable[..., Any], config: Any, context: Any) -> None:
+    """Call a step's work in a process of its own, which has to know our architectures first."""
+    register_architectures()
+    work(config, context)
+
+
 def register_architectures() -> None:
     """Make transformers know the architectures that are ours. Trainers do so themselves; evals cannot import them."""
     load("hubwright.trainers.architectures:register", "eval")()

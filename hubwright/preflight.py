@@ -1,10 +1,10 @@
-"""What is known before a run works: whether the inputs' licences let every step publish its result."""
+"""What is known before a run works: whether licences let every step publish, and this machine has what it needs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from .hub_sync.adapters import adapter_base
-from .hub_sync.errors import HubError
+from .hub_sync.errors import HubError, UsageError
 from .hub_sync.pull import pull
 from .hub_sync.refs import ArtifactRef
 from .recipe import PlannedStep
@@ -67,6 +67,14 @@ def check_licences(
             **step_rules(step),
         )
         predicted[step.name] = licences.of_decision(decided, f"steps.{step.name}") if own or known else None
+
+
+def check_machine(steps: Iterable[PlannedStep]) -> None:
+    """Raises UsageError, naming the step, for settings that need what this machine has not (their `lacks()`)."""
+    for step in steps:
+        lacks = getattr(step.config, "lacks", None)
+        if lacks is not None and (absent := lacks()):
+            raise UsageError(f"step {step.name}: {absent}")
 
 
 def step_rules(step: PlannedStep) -> dict[str, Any]:

@@ -254,6 +254,11 @@ def _plan_step(path: Path, where: Where, recipe: Recipe, name: str, step: Step) 
         begin = ordered.removesuffix("*")
         settings = settings | {"order": [role.removeprefix(begin) for role in inputs if role.startswith(begin)]}
     config: BaseModel = _validate(config_class(spec), settings, path, where, (*at, "with"))
+    if (check := getattr(config, "check_inputs", None)) is not None:
+        try:
+            check(inputs)
+        except ValueError as error:
+            raise refuse(str(error), "inputs") from error
     return PlannedStep(name, spec, step.uses, config, step.publish, target, inputs)
 
 

@@ -32,7 +32,7 @@ from .hub_sync.pull import pull
 from .hub_sync.refs import ArtifactRef
 from .hub_sync.settings import split_speed
 from .making import Job, card_parent, make
-from .preflight import CARD, check_licences
+from .preflight import CARD, check_licences, check_machine
 from .recipe import Plan, PlannedStep
 from .sources import resolve_sources
 
@@ -243,6 +243,7 @@ class _Run:
         left = self.plan.steps[self.plan.steps.index(first) :]
         commits = {name: outcome.ref for name, outcome in self.outcomes.items()}
         to_run = [step for step in left if self.settings.only in (None, step.name)]
+        check_machine(to_run)
         check_licences(to_run, commits, self._at_commit)
         if warning := lacking(self.needs().values(), self.settings.runs):
             logger.warning("warning: %s", warning)

@@ -14,13 +14,15 @@ from .hub_sync.files import manifest, sha256_file
 from .hub_sync.pull import pull
 from .hub_sync.refs import ArtifactRef
 
+KEYS = ("source", "include_path")
+
 
 def resolve_sources(config: BaseModel, where: str) -> tuple[dict[str, Any], dict[str, Any], BaseModel]:
     """(config for the record, hashes of local sources, config for the step).
 
-    Every text value under a key `source`, at any depth, is looked at: a local file or folder is recorded by its name
-    and SHA-256, a Hub reference is resolved to a commit, a URL or a builder's own word stays as it is. `where` names
-    the config in errors. Raises UsageError for a path that does not exist.
+    Every text value under a key `source` or `include_path`, at any depth, is looked at: a local file or folder is
+    recorded by its name and SHA-256, a Hub reference is resolved to a commit, a URL or a builder's own word stays as
+    it is. `where` names the config in errors. Raises UsageError for a path that does not exist.
     """
     recorded = config.model_dump(mode="json")
     values = config.model_dump(mode="json")
@@ -74,10 +76,10 @@ def find_recording(text: str, *, replay: bool) -> Path:
 
 
 def _walk(value: Any, keys: tuple[str | int, ...]) -> Any:
-    """(keys, text) of every text value under a key called `source`."""
+    """(keys, text) of every text value under a key of `KEYS`."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
-        if key == "source" and isinstance(inner, str):
+        if key in KEYS and isinstance(inner, str):
             yield (*keys, key), inner
         else:
             yield from _walk(inner, (*keys, key))

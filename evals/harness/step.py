@@ -1,12 +1,13 @@
-"""lm-eval as a recipe step: a pulled model in, per-sample rows and `results.json` out.
+"""lm-eval as a recipe step: a pulled model or an endpoint in, per-sample rows and `results.json` out.
 
-The model is lm-eval's `HFLM`, within `interactive` for tasks that are played step by step. If every task is ours, our
-folder alone is indexed, in milliseconds (upstream's 14,000 YAML files take seconds).
+The model is one of lm-eval's own (`backends.py`), within `interactive` for tasks that are played step by step.
+Upstream's 14,000 YAML files are indexed only if a task is neither ours nor the recipe's: it takes seconds.
 
 Written below `context.output`:
 
     data/samples-00000-of-00001.parquet   one row per (task, filter, document); what varies by task is JSON text
     results.json                          task -> metric -> value, standard error, direction; task hashes and versions
+    tasks/                                the files of `include_path`
 
 Neither holds a local path, a date or a duration.
 """
@@ -15,36 +16,54 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubwrightError, UsageError
-from ...hub_sync.settings import Settings
+from ...hub_sync.settings import added
 from ...hub_sync.text import utf8
 from ...inference import device
-from ...inference.loading import check_adapter
+from ...inference.accelerate_config import AccelerateSettings
+from ...inference.launch import LAUNCHED, launch
 from .._lib.data import stream_parquet, tasks_dir
 from .._lib.results import figure_table, write_json
 from .._lib.tokens import model_tokenizer
+from . import backends, own_tasks
+from .own_tasks import find_tasks
 from .thoughts import note_thoughts
-from .weights import complete_models
 
 HASHES = ("doc_hash", "prompt_hash", "target_hash")
 PACKAGES = ("lm_eval", "transformers", "tokenizers", "torch", "datasets")
 
 
-class HarnessConfig(Settings):
+class HarnessConfig(AccelerateSettings):
     """How a model is evaluated. Defaults are our choice where lm-eval's own differ (marked)."""
 
     tasks: list[str] = Field(min_length=1, description="Names of lm-eval tasks or groups, ours or upstream's.")
+    include_path: str | None = added(
+        None, description="Folder of your own tasks (lm-eval YAML files and their code), or one such file; published."
+    )
+    backend: backends.Backend = added(
+        "hf",
+        description="lm-eval's model: hf, vllm, or an OpenAI-compatible endpoint, local-completions or "
+        "local-chat-completions, named by model_args.",
+    )
+    model_args: dict[str, Any] = added(
+        {},
+        description="Other arguments of that model: {add_bos_token: true}; an endpoint's {model: NAME, base_url: URL, "
+        "num_concurrent: 8}, its key in OPENAI_API_KEY.",
+    )
     num_fewshot: int | None = Field(None, ge=0, description="Examples in the context; null: the task's own number.")
-    batch_size: int | str = Field(1, description='Sequences per forward pass, or "auto".')
+    batch_size: int | str = Field(1, description='Sequences per forward pass, or "auto"; vllm takes 1 for "auto".')
     limit: int | float | None = Field(None, gt=0, description="First N documents of each task, or a share: a trial.")
     apply_chat_template: bool = Field(True, description="Use the model's chat template (our choice; lm-eval: false).")
     system_instruction: str | None = Field(None, description="System message put first; null: none.")
@@ -68,6 +87,50 @@ class HarnessConfig(Settings):
     threads: int | None = Field(None, gt=0, description="Torch CPU threads; null: torch's own default.")
     bootstrap_iters: int = Field(1000, ge=0, description="Resamples for standard errors (ours; lm-eval: 100000).")
 
+    @field_validator("include_path")
+    @classmethod
+    def _is_there(cls, value: str | None) -> str | None:
+        return value and own_tasks.check_path(value)
+
+    @field_validator("model_args")
+    @classmethod
+    def _known_arguments(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        backend = info.data.get("backend", "hf")
+        return backends.check_model_args(backend, value) if value or backend in backends.ROUTES else value
+
+    @model_validator(mode="after")
+    def _every_setting_acts(self) -> Self:
+        if self.backend in backends.ROUTES and not self.model_args:
+            backends.check_model_args(self.backend, {})
+        idle = set() if self.backend == "hf" else {"device", "threads", "num_processes", "accelerate_config"}
+        idle |= {"dtype"} if self.backend in backends.ROUTES else set()
+        idle |= {"think_end_token"} if self.backend == "local-completions" else set()
+        changed = {name for name in idle if getattr(self, name) != type(self).model_fields[name].default}
+        if name := next(iter(sorted(changed)), ""):
+            more = ", or model_args: {data_parallel_size: N}" if self.backend == "vllm" and "num" in name else ""
+            raise ValueError(f"{name}: backend {self.backend} does not use it: drop it{more}")
+        if self.backend == "local-chat-completions" and not self.apply_chat_template:
+            raise ValueError("apply_chat_template: a chat endpoint applies its own: drop it, or use local-completions")
+        sends_text = self.model_args.get("tokenizer_backend", "auto") in (None, "None", "none")
+        if self.backend == "local-completions" and self.apply_chat_template and sends_text:
+            raise ValueError(
+                "apply_chat_template: it needs the tokenizer: set model_args.tokenizer, or set it to false"
+            )
+        return self
+
+    def check_inputs(self, names: Iterable[str]) -> None:
+        """Raises ValueError in one line for inputs of the step that do not go with its backend."""
+        served = self.backend in backends.ROUTES
+        if served and "model" in names:
+            raise ValueError(f"backend {self.backend} asks model_args.model, not the input 'model': drop one of them")
+        if not served and "model" not in names:
+            raise ValueError("lm_eval needs the input 'model': add it below 'inputs', or set backend")
+
+    def lacks(self) -> str:
+        if self.backend == "vllm" and find_spec("vllm") is None:
+            return "backend: vllm is not installed: pip install 'lm-eval[vllm]'"
+        return super().lacks()
+
 
 def evaluate(config: HarnessConfig, context: StepContext) -> None:
     """Evaluate `context.inputs["model"]` on `config.tasks` and write rows and results below `context.output`.
@@ -77,100 +140,77 @@ def evaluate(config: HarnessConfig, context: StepContext) -> None:
     """
     import torch
 
-    if "model" not in context.inputs:
+    served = config.backend in backends.ROUTES
+    if not served and "model" not in context.inputs:
         raise UsageError(f"step {context.step}: an evaluation needs a `model:` input")
-    chosen = device.choose(config.device)
-    dtype = config.dtype or ("bfloat16" if device.has_bfloat16(chosen) else "float32")
-    config = config.model_copy(update={"device": chosen, "dtype": dtype})
+    if absent := config.lacks():
+        raise UsageError(f"step {context.step}: {absent}")
+    if not served:
+        chosen = device.choose(config.device)
+        dtype = config.dtype or ("bfloat16" if device.has_bfloat16(chosen) else "float32")
+        config = config.model_copy(update={"device": chosen, "dtype": dtype})
+    own = own_tasks.copied(config.include_path, context)
+    if (config.num_processes > 1 or config.accelerate_config is not None) and LAUNCHED not in os.environ:
+        cpu, within = config.device == "cpu", "hubwright.catalog:call_registered"
+        launch(f"{__name__}:evaluate", config, context, cpu=cpu, within=within)
+        return
     metadata = {"bootstrap": config.bootstrap_iters, **config.metadata}
     if "dataset" in context.inputs:
         metadata["dataset"] = str(context.inputs["dataset"].path)
     if config.threads:
         torch.set_num_threads(config.threads)
-    manager, names = find_tasks(config.tasks, metadata)
-    with one_line_errors():
+    manager, names = find_tasks(config.tasks, metadata, str(own) if own else None)
+    with one_line_errors(), backends.hidden_key():
         results = _run(config, context, manager, names)
+    if results is None:  # one of several processes, whose samples the first one has
+        return
 
     scrub = Scrubber(context, config.metadata)
     samples = results["samples"] = {task: sorted(some, key=place) for task, some in results["samples"].items()}
     if not any(samples.values()):
         raise DataError(f"step {context.step}: {', '.join(names)} gave no samples")
     rows = write_samples(samples, scrub, context)
-    packages = {name: version(name) for name in PACKAGES}
+    packages = {name: version(name) for name in (*PACKAGES, *(["vllm"] if config.backend == "vllm" else []))}
     settings = config.model_dump(mode="json")
+    if own is not None:
+        settings["include_path"] = Path(str(config.include_path)).name
+        shutil.copytree(own, context.output / own_tasks.FOLDER, ignore=shutil.ignore_patterns("__pycache__"))
+    about = backends.describe_endpoint(config, samples, context) if served else ""
     summary = scrub({"tasks": task_summary(results), "config": settings, "packages": packages})
     write_json(summary, context.output / "results.json")
-    report_results(context, summary, rows, predict_only=config.predict_only, limit=config.limit)
+    report_results(context, summary, rows, predict_only=config.predict_only, limit=config.limit, about=about)
+    if own is not None:
+        context.report.section("Own tasks", f"The tasks' files are in `{own_tasks.FOLDER}/` of this repository.")
     if not config.predict_only:
         note_thoughts(context, results["samples"])
-
-
-def find_tasks(
-    names: Sequence[str], metadata: Mapping[str, Any] | None = None, include_path: str | None = None
-) -> tuple[Any, list[str]]:
-    """The index that knows all of `names` (glob patterns allowed), and the names that they match. Raises UsageError.
-
-    It holds ours (and those below `include_path`) alone if they suffice, else upstream's too.
-    """
-    from lm_eval.tasks import TaskManager
-
-    ours = [str(tasks_dir()), *([include_path] if include_path else [])]
-    for defaults in (False, True):
-        manager = TaskManager(include_defaults=defaults, include_path=list(ours), metadata=dict(metadata or {}))
-        result = {name: manager.match_tasks([name]) for name in names}
-        matches = list(dict.fromkeys(match for several in result.values() for match in several))
-        if all(result.values()) and (defaults or all(_members_known(manager, match) for match in matches)):
-            return manager, matches
-    missing = ", ".join(name for name, several in result.items() if not several)
-    raise UsageError(f"task {missing} is unknown; `hubwright tasks list` names ours, `lm_eval ls tasks` upstream's")
-
-
-def _members_known(manager: Any, name: str) -> bool:
-    """False for a group of ours that names a task of upstream's, which an index of ours alone takes for a new one."""
-    config = manager.task_index[name].cfg or {}
-    if "group" not in config:
-        return True
-    members = [m if isinstance(m, str) else m.get("group") or m.get("task") for m in config.get("task") or ()]
-    return all(member in manager.task_index and _members_known(manager, member) for member in members)
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn what lm-eval and transformers raise for bad models and options into one line, ours passing through."""
+    from aiohttp import ClientError
+
     try:
         yield
     except HubwrightError:
         raise
-    except (OSError, ValueError, ImportError, AssertionError, NotImplementedError) as error:
+    except (OSError, ValueError, ImportError, AssertionError, NotImplementedError, ClientError) as error:
         message = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"lm-eval: {message}") from error
 
 
-def _run(config: HarnessConfig, context: StepContext, manager: Any, names: list[str]) -> dict[str, Any]:
+def _run(config: HarnessConfig, context: StepContext, manager: Any, names: list[str]) -> dict[str, Any] | None:
     from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
 
     from .._lib.interactive.model import InteractiveLM
 
-    # Its warnings are about group scores and overridden settings, which a recipe states on purpose.
+    # Its warnings are about group scores and overridden settings, which a recipe states on purpose; those about an
+    # endpoint tell of failed requests and empty answers.
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    model = context.inputs["model"]
-    base = context.inputs.get("model.base", model)
-    own_tokenizer = (model.path / "tokenizer_config.json").is_file()
-    if base is not model:
-        check_adapter(model.path, str(model.ref))
-    tokenizer = str((model if own_tokenizer else base).path)
-    with complete_models({str(base.path): str(base.ref)}):
-        lm = HFLM(
-            pretrained=str(base.path),
-            peft=None if base is model else str(model.path),
-            tokenizer=tokenizer,
-            device=config.device,
-            dtype=config.dtype,
-            batch_size=config.batch_size,
-            max_length=config.max_length,
-            think_end_token=config.think_end_token,
-        )
+    logging.getLogger("lm_eval.models").setLevel(
+        logging.WARNING if config.backend in backends.ROUTES else logging.ERROR
+    )
+    lm, tokenizer = backends.load(config, context)
     with model_tokenizer(tokenizer):
         results = simple_evaluate(
             model=InteractiveLM(lm),  # what is not interactive it passes on
@@ -191,6 +231,8 @@ def _run(config: HarnessConfig, context: StepContext, manager: Any, names: list[
             torch_random_seed=config.seed,
             fewshot_random_seed=config.seed,
         )
+    if results is None and lm.rank > 0:
+        return None
     return dict(results or {"samples": {}, "results": {}})
 
 
@@ -302,17 +344,25 @@ def task_summary(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def report_results(
-    context: StepContext, summary: dict[str, Any], rows: int, *, predict_only: bool, limit: int | float | None
-) -> None:
-    """Fill the report from a summary: one table a task, every figure as a metric."""
-    report, model = context.report, context.inputs["model"].ref
-    report.card.setdefault("pretty_name", f"Evaluation of {model.repo_id}")
+    context: StepContext, summary: dict[str, Any], rows: int, *, predict_only: bool, limit: int | float | None,
+    about: str = "",
+) -> None:  # fmt: skip
+    """Fill the report from a summary: one table a task, every figure as a metric.
+
+    Args:
+        about: the model as Markdown; "": the input `model`.
+    """
+    report = context.report
+    if not about:
+        model = context.inputs["model"].ref
+        about = f"`{model}`"
+        report.card.setdefault("pretty_name", f"Evaluation of {model.repo_id}")
     named = sorted(summary["tasks"])
     if any(values["n"] is None for values in summary["tasks"].values()):
         named = summary["config"].get("tasks") or named  # a group may have a hundred tasks: say what was asked for
     report.card.setdefault("tags", ["evaluation", "lm-eval", *named])
     report.summary = (
-        f"`{model}` on {', '.join(named)}, measured with lm-eval {summary['packages']['lm_eval']}. One row per task, "
+        f"{about} on {', '.join(named)}, measured with lm-eval {summary['packages']['lm_eval']}. One row per task, "
         "filter and document, with prompt, answer and metrics; `results.json` holds the aggregates."
     )
     if predict_only:

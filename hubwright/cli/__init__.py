@@ -88,6 +88,7 @@ def run(
       hubwright run recipe.yaml --only tuned
       hubwright run judged.yaml --replay --recording org/verdicts@v1.0.0   # rebuild without any model
     """
+    from ..preflight import check_machine
     from ..recipe import find_recipe, load_plan
     from ..runner import default_settings
     from ..runner import run as run_plan
@@ -109,6 +110,8 @@ def run(
     with RunView(plan, runs=runs, quiet=format == "json") as view:
         outcomes = run_plan(plan, settings, view.event)
     view.show(outcomes, format, scores=not dry_run)
+    pending = {outcome.step for outcome in outcomes if outcome.state == "pending"}
+    check_machine(step for step in plan.steps if dry_run and step.name in pending and only in (None, step.name))
 
 
 @app.command()

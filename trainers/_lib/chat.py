@@ -72,7 +72,7 @@ def fit(
         check_model(account)
     if config.chat_template == "chatml_tools":  # its end of turn is the tokenizer's eos token: the model stops there
         model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
-    if packing:
+    if packing or config.trainer_args.get("padding_free"):
         models.check_isolation(model, source_name)
     if streaming:
         splits["train"] = _pass(train, encoder, config, 0)

@@ -4,14 +4,19 @@ This module imports neither torch nor transformers: a recipe is validated in mil
 """
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from importlib.util import find_spec
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from ...hub_sync.settings import SPEED, Settings
+from ...hub_sync.settings import SPEED, Settings, added
 from ...hub_sync.step import Size
+from ...inference.accelerate_config import AccelerateSettings
 
-Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "warmup_stable_decay"]
+Schedule = Literal[
+    "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "warmup_stable_decay",
+    "cosine_with_restarts", "cosine_warmup_with_min_lr", "polynomial", "inverse_sqrt",
+]  # fmt: skip
 
 
 class LoraSettings(Settings):
@@ -23,6 +28,27 @@ class LoraSettings(Settings):
     target_modules: str | tuple[str, ...] = Field(
         "all-linear", description="PEFT's target_modules; all-linear leaves out the output head."
     )
+
+
+class QuantizationSettings(Settings):
+    """Frozen weights in 4 or 8 bits under adapters (QLoRA, arXiv:2305.14314), by bitsandbytes; names as in
+    `transformers.BitsAndBytesConfig`. They are computed with in `dtype`."""
+
+    load_in_4bit: bool = Field(False, description="Weights in 4 bits.")
+    load_in_8bit: bool = Field(False, description="Weights in 8 bits (LLM.int8, arXiv:2208.07339).")
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] = Field("nf4", description="Type of 4 bits (transformers: fp4).")
+    bnb_4bit_use_double_quant: bool = Field(False, description="4 bits: the scales are quantised too.")
+    llm_int8_threshold: float = Field(6.0, gt=0, description="8 bits: larger activations are computed in 16 bits.")
+
+    @model_validator(mode="after")
+    def _one_width(self) -> Self:
+        if self.load_in_4bit == self.load_in_8bit:
+            raise ValueError("set one of load_in_4bit and load_in_8bit to true")
+        other = "llm_int8" if self.load_in_4bit else "bnb_4bit"
+        for name, field in type(self).model_fields.items():
+            if name.startswith(other) and getattr(self, name) != field.default:
+                raise ValueError(f"{name} is for the other number of bits: drop it")
+        return self
 
 
 class ModelSettings(Settings):
@@ -45,8 +71,16 @@ class ModelSettings(Settings):
         return self
 
 
-class BaseTrainingConfig(ModelSettings):
-    """What every method has. Defaults are transformers' unless the description says otherwise."""
+class BaseTrainingConfig(AccelerateSettings, ModelSettings):
+    """What every method has. Defaults are transformers' unless the description says otherwise.
+
+    Attributes:
+        arguments_class: "module:Class" whose fields `trainer_args` takes.
+        refused_arguments: name -> why this method refuses it, with the remedy; "" for what it takes and others refuse.
+    """
+
+    arguments_class: ClassVar[str] = "transformers:TrainingArguments"
+    refused_arguments: ClassVar[Mapping[str, str]] = {}
 
     # Data
     dataset_configs: tuple[str, ...] = Field(
@@ -89,6 +123,51 @@ class BaseTrainingConfig(ModelSettings):
     save_steps: int = Field(100, ge=1, description="Optimiser steps between checkpoints.")
     save_total_limit: int = Field(2, ge=2, description="Checkpoints kept: one is whole while the next is written.")
     num_processes: int = Field(1, ge=1, description="1: in this process; more: data parallel, by accelerate launch.")
+    report_to: tuple[Literal["trackio", "tensorboard", "wandb"], ...] = Field(
+        (),
+        json_schema_extra=SPEED,
+        description="Trackers that get the curves as well, each a package; none by default.",
+    )
+    trainer_args: dict[str, Any] = added(
+        {},
+        description="Any other field of the installed argument class of TRL or transformers, such as {optim: "
+        "adafactor}; a file's path is replaced by its content.",
+    )
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _one_word(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) and value else value
+
+    @field_validator("trainer_args")
+    @classmethod
+    def _known_arguments(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not value:
+            return value
+        from .arguments import check
+
+        return check(cls, value)
+
+    @model_validator(mode="after")
+    def _arguments_fit(self) -> Self:
+        if self.trainer_args:
+            from .arguments import check_together
+
+            check_together(self)
+        return self
+
+    @property
+    def sharded(self) -> bool:
+        """Whether weights are spread over processes."""
+        return self.accelerate_shards or bool({"fsdp", "deepspeed"} & {k for k, v in self.trainer_args.items() if v})
+
+    def lacks(self) -> str:
+        """What these settings need and this machine has not, with the remedy; "" if there is nothing."""
+        if not self.trainer_args and not self.report_to:
+            return super().lacks()
+        from .arguments import lacks
+
+        return super().lacks() or lacks(self)
 
     def model_size(self, inputs: Mapping[str, Size]) -> int:
         """Numbers in the model's tensors, as far as it can be told before it is there; 0: not at all."""
@@ -160,13 +239,27 @@ class TrainingConfig(BaseTrainingConfig):
         1, ge=1, json_schema_extra=SPEED, description="Processes that read and tokenize rows; the rows are the same."
     )
     lora: LoraSettings | None = Field(None, description="Train adapters only; null: all weights.")
+    quantization: QuantizationSettings | None = added(
+        None, description="Load the frozen weights under adapters in 4 or 8 bits, such as {load_in_4bit: true}."
+    )
     merge_adapter: bool = Field(False, description="Publish the full model with the adapter merged in. Needs lora.")
 
     @model_validator(mode="after")
     def _something_to_merge(self) -> Self:
         if self.merge_adapter and self.lora is None:
             raise ValueError("merge_adapter needs lora: there is no adapter to merge")
+        if self.quantization is not None and self.lora is None:
+            raise ValueError("quantization needs lora: weights in 4 or 8 bits cannot be trained")
+        if self.quantization is not None and self.merge_adapter:
+            raise ValueError(
+                "merge_adapter: quantised weights would be published: publish the adapter, and `merge` it"
+            )
         return self
+
+    def lacks(self) -> str:
+        if self.quantization is not None and find_spec("bitsandbytes") is None:
+            return "quantization: bitsandbytes is not installed: pip install bitsandbytes"
+        return super().lacks()
 
 
 def processes_of(config: TrainingConfig) -> int | None:

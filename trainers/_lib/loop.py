@@ -21,13 +21,14 @@ from ...hub_sync.errors import DataError, UsageError, first_line
 from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.parquet import load_split
 from ...inference import device
+from ...inference.launch import on_sigterm
 from . import callbacks as _callbacks
 from . import checkpoints as _checkpoints
 from . import output as _output
 from . import report as _report
 from . import stream as _stream
 from .config import BaseTrainingConfig, ModelSettings
-from .launch import on_cpu, on_sigterm
+from .launch import on_cpu
 
 logger = logging.getLogger("hubwright.trainers")
 
@@ -129,7 +130,8 @@ def training_arguments(config: BaseTrainingConfig, context: StepContext, evaluat
         "eval_strategy": "steps" if evaluated and config.eval_steps else "no",
         "eval_steps": config.eval_steps if evaluated else None,
         "save_strategy": "steps",
-        "report_to": "none",
+        "report_to": list(config.report_to) or "none",
+        "run_name": context.step,
         "disable_tqdm": not sys.stderr.isatty(),
         "ignore_data_skip": getattr(config, "streaming", False),  # a stream resumes at its own place
         # TRL's default true is deprecated by transformers and warns; activation_checkpointing is its new name.
@@ -221,7 +223,8 @@ class CheckpointMixin(_stream.StreamMixin):
     def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
         """The schedule; a decay that is a share of all steps needs their number, which epochs leave to the data."""
         if self.args.lr_scheduler_type == "warmup_stable_decay":  # type: ignore[attr-defined]
-            self.args.lr_scheduler_kwargs = {"num_decay_steps": max(1, num_training_steps // 5)}  # type: ignore[attr-defined]
+            decay = {"num_decay_steps": max(1, num_training_steps // 5)}
+            self.args.lr_scheduler_kwargs = decay | (self.args.lr_scheduler_kwargs or {})  # type: ignore[attr-defined]
         return super().create_scheduler(num_training_steps, *args, **kwargs)  # type: ignore[misc]
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
@@ -320,7 +323,9 @@ def fit(trainer: Any, config: BaseTrainingConfig, context: StepContext, shown: A
         raise KeyboardInterrupt(f"stopped at step {trainer.state.global_step}, checkpoint written")
     final = trainer.evaluate() if trainer.eval_dataset is not None else {}
     # Sharded weights are put together by all processes, and written by one.
-    weights = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
+    sharded = trainer.model if trainer.is_fsdp_enabled else trainer.model_wrapped
+    shards = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    weights = trainer.accelerator.get_state_dict(sharded) if shards else None
     trainer.accelerator.wait_for_everyone()
     if trainer.accelerator.is_main_process:
         _report.fill(trainer, config, context, final)

@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
+from transformers import BitsAndBytesConfig
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError, did_you_mean
 from ...inference import loading
 from . import loop as _loop
-from .config import ModelSettings, TrainingConfig
+from .config import ModelSettings, QuantizationSettings, TrainingConfig
 
 
 def check(config: TrainingConfig, context: StepContext) -> None:
@@ -20,6 +21,11 @@ def check(config: TrainingConfig, context: StepContext) -> None:
         raise UsageError(
             f"step {context.step}: {_loop.name(context, 'model')} is an adapter, and a new adapter on top of it has "
             "no base that could be named: set merge_adapter: true, or drop lora"
+        )
+    if "model.base" in context.inputs and config.quantization is not None:
+        raise UsageError(
+            f"step {context.step}: {_loop.name(context, 'model')} is an adapter, which cannot be folded into "
+            "quantised weights: drop quantization, or `merge` the adapter into its base first"
         )
 
 
@@ -45,8 +51,16 @@ def read_model(config: ModelSettings, context: StepContext, role: str = "model")
 
     register()
     _loop.name(context, role)
-    kernel = config.attn_implementation
-    return loading.input_model(context.inputs, role, config.dtype, attn_implementation=kernel)
+    options: dict[str, Any] = {"attn_implementation": config.attn_implementation}
+    if (settings := getattr(config, "quantization", None)) is not None:
+        options["quantization_config"] = quantization(settings, config.dtype)
+    return loading.input_model(context.inputs, role, config.dtype, **options)
+
+
+def quantization(settings: QuantizationSettings, dtype: str) -> BitsAndBytesConfig:
+    """How transformers loads weights in 4 or 8 bits, which are computed with in `dtype`."""
+    compute = {"bnb_4bit_compute_dtype": dtype} if settings.load_in_4bit else {}
+    return BitsAndBytesConfig(**settings.model_dump(), **compute)
 
 
 def check_isolation(model: Any, source_name: str) -> None:

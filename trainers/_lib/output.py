@@ -33,7 +33,7 @@ def save_model(
         # What a model keeps in float32 for a reason stays so: small steps near 1 have no place in bfloat16.
         wide = getattr(model, "_keep_in_fp32_modules_strict", None) or ()
         for name, parameter in model.named_parameters():
-            if not any(part in name for part in wide):
+            if parameter.is_floating_point() and not any(part in name for part in wide):
                 parameter.data = parameter.data.to(getattr(torch, config.save_dtype))
     # Saved as it would be read: the repository, not the folder that it was pulled to.
     model.config._name_or_path = base.repo_id if base else ""

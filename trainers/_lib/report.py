@@ -52,7 +52,15 @@ def fill(trainer: Any, config: BaseTrainingConfig, context: StepContext, final: 
             report.metrics[key] = float(final[key])
     data, base = context.inputs["dataset"].ref, context.inputs.get("model")
     casts = ", bfloat16 autocast" if trainer.args.bf16 else ""
+    if trainer.args.fp16:
+        casts = ", float16 autocast"
     body = f"Trained on `{trainer.args.device.type}`; weights in {config.dtype} while they were trained{casts}."
+    if (quantised := getattr(config, "quantization", None)) is not None:
+        width = f"4 bits ({quantised.bnb_4bit_quant_type})" if quantised.load_in_4bit else "8 bits"
+        body = (
+            f"Trained on `{trainer.args.device.type}`; an adapter in bfloat16 over frozen weights in {width}, "
+            f"computed with in {config.dtype}{casts}."
+        )
     report.section("Device and precision", body)
     lora = adapter_of(config)
     adapter = lora is not None and not (isinstance(config, TrainingConfig) and config.merge_adapter)

@@ -12,7 +12,7 @@ Data: `prompt`, `chosen`, `rejected` (+ `tools`), as text or turns. A prompt tha
 them; without a column `prompt` it is what the responses have in common.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,12 @@ __all__ = ["DPOConfig", "LoraSettings", "train"]
 
 class DPOConfig(TrainingConfig):
     """Settings of DPO; names as in `trl.DPOConfig`."""
+
+    arguments_class: ClassVar[str] = "trl:DPOConfig"
+    refused_arguments: ClassVar[dict[str, str]] = {
+        "padding_free": "TRL's DPOTrainer pads all the same for now: drop it",
+        "label_smoothing_factor": "write the setting `label_smoothing` instead",
+    }
 
     learning_rate: float = Field(1e-6, gt=0, description="Peak learning rate (the paper's, 6.2).")
     beta: float = Field(0.1, gt=0, description="Strength of the pull to the reference (TRL's).")

@@ -12,6 +12,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
 from .._lib import chat, loop, rows
 from .._lib import model as models
+from .._lib.arguments import build
 from .._lib.report import TOKEN_ACCURACY, Curve
 from . import DPOConfig
 
@@ -120,15 +121,11 @@ def fit(
             prompt="prompt" in columns, responses=("chosen", "rejected"), others=config.assistant_only_loss
         )
 
-    def arguments(_: rows.Form, **common: Any) -> trl.DPOConfig:
-        return trl.DPOConfig(
-            **common,
-            beta=config.beta,
-            loss_type=[config.loss_type, "sft"] if config.sft_weight else [config.loss_type],
-            loss_weights=[1.0, config.sft_weight] if config.sft_weight else None,
-            label_smoothing=config.label_smoothing,
-            precompute_ref_log_probs=config.precompute_ref_log_probs,
-        )
+    def arguments(_: rows.Form, **common: Any) -> Any:
+        own = config.model_dump(include={"beta", "label_smoothing", "precompute_ref_log_probs"})
+        own["loss_type"] = [config.loss_type, "sft"] if config.sft_weight else [config.loss_type]
+        own["loss_weights"] = [1.0, config.sft_weight] if config.sft_weight else None
+        return build(config, trl.DPOConfig, common | own)
 
     options: dict[str, Any] = {"ref_model": reference(config, context)}
     if config.assistant_only_loss:

@@ -70,8 +70,8 @@ class ExtractConfig(PretrainConfig):
         for field in ("architecture", "retrofit"):
             if getattr(self, field) is not None:
                 raise ValueError(f"{field}: the masks belong to the model as it is: drop it")
-        if self.fsdp:
-            raise ValueError("fsdp: masks are of whole tensors: drop it")
+        if self.fsdp or self.sharded:
+            raise ValueError("fsdp: masks are of whole tensors: shard nothing")
         return self
 
 
@@ -96,6 +96,8 @@ class LocateConfig(ExtractConfig):
 
     @model_validator(mode="after")
     def _one_process(self) -> Self:
+        if self.importance != "change" and "optim" in self.trainer_args:
+            raise ValueError(f"trainer_args.optim: importance {self.importance} moves no weight: drop it")
         if self.importance == "activation" and self.num_processes > 1:
             raise ValueError("importance: activation is summed in one process: drop num_processes")
         return self

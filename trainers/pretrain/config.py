@@ -1,7 +1,7 @@
 """Settings of pre-training. Nothing heavy is imported: a recipe is checked in milliseconds."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -48,6 +48,10 @@ class PretrainConfig(StreamingConfig):
     Optimiser defaults are those of the pre-training runs of arXiv 2411.19574: AdamW(0.9, 0.95),
     weight decay 0.1, and after warm-up a constant rate, 2e-4 for all its sizes but one (8e-4 for 2.9 billion).
     """
+
+    refused_arguments: ClassVar[dict[str, str]] = {
+        "logging_nan_inf_filter": "a loss that is no number ends the training: drop it"
+    }
 
     # Model
     architecture: dict[str, Any] | None = Field(
@@ -99,6 +103,8 @@ class PretrainConfig(StreamingConfig):
         self._check_architecture()
         if self.fsdp and (self.use_cpu or self.device == "cpu"):
             raise ValueError("fsdp shards over accelerators: drop fsdp or use_cpu (device: cpu)")
+        if self.fsdp and self.sharded:
+            raise ValueError("fsdp: accelerate_config or trainer_args shard the weights: keep one of them")
         if self.fsdp and self.save_dtype:
             raise ValueError("fsdp publishes the weights as trained: drop save_dtype, or set dtype")
         return self

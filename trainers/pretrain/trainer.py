@@ -25,6 +25,7 @@ from .._lib import loop as _loop
 from .._lib import measure as _measure
 from .._lib import model as _model
 from .._lib import stream as _stream
+from .._lib.arguments import build
 from . import data, tokenizer
 from .config import PretrainConfig
 from .model import architecture_table, check, check_labels
@@ -155,15 +156,13 @@ def fit(
     config: PretrainConfig, context: StepContext, trainer_class: type[PretrainTrainer] = PretrainTrainer
 ) -> PretrainTrainer:
     """One process's training; returns its trainer."""
-    arguments = transformers.TrainingArguments(
-        **_loop.training_arguments(config, context, config.eval_split is not None)
-        | {
-            "disable_tqdm": True,
-            "remove_unused_columns": False,
-            "logging_nan_inf_filter": False,
-            "torch_compile": config.torch_compile,
-        }
-    )
+    fixed = _loop.training_arguments(config, context, config.eval_split is not None) | {
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "logging_nan_inf_filter": False,
+        "torch_compile": config.torch_compile,
+    }
+    arguments = build(config, transformers.TrainingArguments, fixed)
     new_config = check(config, context)
     source_name = _loop.name(context, "dataset")
     splits = trainer_class.load_splits(config, context)

@@ -11,7 +11,7 @@ Every row is accounted for: cut ones and ones without a supervised token are cou
 there are too many of the latter. Killed at any moment and started again, a run ends with the same bytes.
 """
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -24,6 +24,9 @@ __all__ = ["LoraSettings", "SFTConfig", "train"]
 
 class SFTConfig(TrainingConfig, StreamingConfig):
     """Settings of supervised fine-tuning; names as in `trl.SFTConfig`."""
+
+    arguments_class: ClassVar[str] = "trl:SFTConfig"
+    refused_arguments: ClassVar[dict[str, str]] = {"label_smoothing_factor": ""}
 
     packing: bool = Field(False, description="Fill sequences of max_length with several rows, kept apart.")
     assistant_only_loss: bool = Field(True, description="With messages: supervise assistant turns only (TRL: false).")

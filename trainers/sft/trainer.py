@@ -11,6 +11,7 @@ from trl.chat_template_utils import is_chat_template_stop_token_trained
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
 from .._lib import chat, loop, rows
+from .._lib.arguments import build
 from .._lib.report import TOKEN_ACCURACY
 from . import SFTConfig
 
@@ -29,6 +30,7 @@ class SFTTrainer(chat.ChatMixin, trl.SFTTrainer):
         # Without Triton TRL's fused head projects every position to the vocabulary, and twice. On CPU we project
         # once, and only positions that some row of the batch is supervised at: the same loss, 1.6 times faster.
         plain = self.config.loss_type == "nll" and not return_outputs and not self.aux_loss_enabled
+        plain = plain and self.label_smoother is None
         if self.accelerator.device.type != "cpu" or not plain:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         return loop.loss_of_supervised(self, model, inputs, num_items_in_batch)
@@ -115,15 +117,17 @@ def fit(config: SFTConfig, context: StepContext, trainer_class: type[SFTTrainer]
         marked = whole is not None and config.assistant_only_loss
         return rows.Form(whole, responses=() if whole else ("completion",), weighted=marked)
 
-    def arguments(_: rows.Form, **common: Any) -> trl.SFTConfig:
-        # Rows come with tokens and labels: what is supervised is decided.
-        return trl.SFTConfig(
-            **common,
-            packing=config.packing,
-            eval_packing=False,
-            loss_type=config.loss_type,
-            dataset_kwargs={"skip_prepare_dataset": True},
-        )
+    def arguments(_: rows.Form, **common: Any) -> Any:
+        # Rows come with tokens and labels: what is supervised is decided, and they are cut.
+        common |= {
+            "packing": config.packing,
+            "eval_packing": False,
+            "loss_type": config.loss_type,
+            "dataset_kwargs": {"skip_prepare_dataset": True},
+        }
+        if config.trainer_args.get("padding_free") and not config.packing:
+            common["max_length"] = None
+        return build(config, trl.SFTConfig, common)
 
     trainer: SFTTrainer = chat.fit(
         config, context, trainer_class, arguments, form_of, Tokens, data_class=trainer_class

@@ -46,6 +46,8 @@ class DiscriminatorConfig(TrainingConfig):
             raise ValueError("lora: the new head has no base that could be named: set merge_adapter: true")
         if self.gradient_penalty and self.attn_implementation == "flash_attention_2":
             raise ValueError("gradient_penalty needs second derivatives: set attn_implementation: sdpa")
+        if self.quantization is not None:
+            raise ValueError("quantization: a new head is trained with the weights under it: drop it")
         if self.eval_split is not None and self.eval_share:
             raise ValueError("eval_split and eval_share both hold rows out: set eval_share: 0, or drop eval_split")
         return self

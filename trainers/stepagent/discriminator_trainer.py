@@ -18,6 +18,7 @@ from ...hub_sync.errors import DataError, UsageError, first_line
 from ...inference.loading import CompleteModels
 from .._lib import loop, rows, templates
 from .._lib import model as models
+from .._lib.arguments import build
 from .discriminator import DiscriminatorConfig
 from .pairs import COLUMNS, EXPERT, Collator, PairReader, Pairs, samples_of
 
@@ -175,10 +176,9 @@ def fit(
         if tokenizer.eos_token is None:
             raise UsageError(f"the tokenizer of {source_name} has neither pad nor eos token: set one")
         tokenizer.pad_token = tokenizer.eos_token  # as GRPOTrainer does
-    arguments = transformers.TrainingArguments(
-        **loop.training_arguments(config, context, config.eval_split is not None or config.eval_share > 0)
-        | {"remove_unused_columns": False, "label_names": ["labels"]}
-    )
+    fixed = loop.training_arguments(config, context, config.eval_split is not None or config.eval_share > 0)
+    fixed |= {"remove_unused_columns": False, "label_names": ["labels"]}
+    arguments = build(config, transformers.TrainingArguments, fixed)
     with arguments.main_process_first(local=False):
         splits, accounts = _read(config, context, tokenizer)
         earlier = [

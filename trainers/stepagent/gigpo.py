@@ -17,7 +17,7 @@ The two levels of advantages, and the groups of equal states, are the paper's; t
 episodes are stored, played once per step of a recipe, the KL to pi_0 and all defaults are our choice.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -28,6 +28,12 @@ from .._lib.launch import run
 
 class GiGPOConfig(TrainingConfig):
     """Settings of GiGPO's training on stored episodes."""
+
+    arguments_class: ClassVar[str] = "trl:SFTConfig"
+    refused_arguments: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("packing", "padding_free", "loss_type", "completion_only_loss", "assistant_only_loss"),
+        "an episode's steps are trained on one by one: drop it",
+    )
 
     dataset_configs: tuple[str, ...] = Field(("trajectories",), description="Configs of the data set with episodes.")
     learning_rate: float = Field(1e-6, gt=0, description="Peak learning rate.")

@@ -14,6 +14,7 @@ from ...hub_sync.errors import UsageError
 from ...inference.conversations import read_messages
 from ...inference.generation import end_of_turn
 from .._lib import chat, rows
+from .._lib.arguments import build
 from .episodes import steps_of
 from .gigpo import GiGPOConfig
 
@@ -195,9 +196,10 @@ def fit(config: GiGPOConfig, context: StepContext, trainer_class: type[GiGPOTrai
     def form_of(_: set[str]) -> rows.Form:
         return rows.Form(responses=("completion",))
 
-    def arguments(_: rows.Form, **common: Any) -> trl.SFTConfig:
+    def arguments(_: rows.Form, **common: Any) -> Any:
         # Rows come with tokens and labels, and with columns that the model does not read.
-        return trl.SFTConfig(**common, remove_unused_columns=False, dataset_kwargs={"skip_prepare_dataset": True})
+        common |= {"remove_unused_columns": False, "dataset_kwargs": {"skip_prepare_dataset": True}}
+        return build(config, trl.SFTConfig, common)
 
     trainer: GiGPOTrainer = chat.fit(config, context, trainer_class, arguments, form_of, Actions, StepReader)
     return trainer

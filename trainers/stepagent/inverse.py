@@ -18,7 +18,7 @@ The paper's method section was not available: inverse reinforcement learning wit
 and its reviews, the form is our reconstruction, and all settings are our choice.
 """
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -33,6 +33,12 @@ class InverseConfig(TrainingConfig):
     `per_device_train_batch_size` counts completions. They are drawn once for all of an optimiser step's batches, and
     used in `num_iterations` steps; checkpoints lie between two draws.
     """
+
+    arguments_class: ClassVar[str] = "trl:GRPOConfig"
+    refused_arguments: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("use_vllm", "steps_per_generation", "generation_batch_size", "reward_weights", "num_generations_eval"),
+        "completions are drawn by this step: drop it",
+    )
 
     dataset_configs: tuple[str, ...] = Field(("steps",), description="Configs of the data set with the states.")
     max_length: int = Field(1024, ge=8, description="Tokens of state and action; states without room are left out.")
@@ -60,6 +66,8 @@ class InverseConfig(TrainingConfig):
                 f"num_generations: {drawn} completions per step (per_device_train_batch_size * num_processes * "
                 f"gradient_accumulation_steps) are not a multiple of {self.num_generations}: change one of them"
             )
+        if self.quantization is not None:
+            raise ValueError("quantization: the reference would be another model: drop it")
         if self.save_steps % self.num_iterations:
             raise ValueError(
                 f"save_steps: {self.save_steps} is not a multiple of num_iterations {self.num_iterations}, and "

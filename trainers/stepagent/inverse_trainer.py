@@ -15,6 +15,7 @@ from ...inference import loading
 from ...inference.conversations import RowRejected
 from .._lib import chat, loop, rows
 from .._lib import model as models
+from .._lib.arguments import build
 from .discriminator_trainer import check_vocabulary, read_discriminator
 from .inverse import InverseConfig
 
@@ -186,7 +187,8 @@ def fit(config: InverseConfig, context: StepContext, trainer_class: Callable[...
         own |= {"loss_type", "scale_rewards"} if config.algorithm == "grpo" else set()
         common = {name: value for name, value in common.items() if name not in ("max_length", "dataset_num_proc")}
         beta = 0.0 if config.lora is None else config.beta  # without an adapter we keep the reference ourselves
-        return arguments_class(**common, **config.model_dump(include=own), beta=beta, disable_dropout=True)
+        fixed = common | config.model_dump(include=own) | {"beta": beta, "disable_dropout": True}
+        return build(config, arguments_class, fixed)
 
     def make(*settings: Any, model: Any, args: Any, **options: Any) -> Any:
         for module in model.modules():  # TRL's disable_dropout knows layers of dropout alone

@@ -1,10 +1,11 @@
 """Settings of training on domains by weights. No torch: a recipe is validated in milliseconds."""
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ...hub_sync.context import StepContext
+from .._lib.arguments import STREAMED
 from .._lib.config import BaseTrainingConfig
 from .._lib.launch import run
 from ..pretrain import FSDP
@@ -23,6 +24,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 class DomainSettings(BaseTrainingConfig):
     """Which domains are trained on, and how their weights move."""
+
+    refused_arguments: ClassVar[dict[str, str]] = STREAMED
 
     eval_split: str | None = Field(
         "held_out", description="Split of every domain whose loss moves the weights; eval_rows is of each domain."

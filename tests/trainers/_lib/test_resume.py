@@ -14,6 +14,7 @@ SETTINGS: dict[str, tuple[str, dict]] = {
     "lora": ("sft", {"lora": {"r": 4, "dropout": 0.1}}),
     # A step too many after a kill at the very end changes nothing where the rate has fallen to 0, but here it would.
     "constant": ("sft", {"lr_scheduler_type": "constant"}),
+    "args": ("sft", {"trainer_args": {"optim": "adafactor", "neftune_noise_alpha": 5, "dataloader_num_workers": 1}}),
     "packed": ("sft", {"packing": True, "max_length": 400}),
     # The second pass is begun within 6 steps of 4 rows.
     "stream": ("sft", {"streaming": True, "shuffle_block": 7, "gradient_accumulation_steps": 3}),

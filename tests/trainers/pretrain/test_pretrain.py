@@ -335,7 +335,7 @@ def test_the_shipped_fsdp_file_is_read_by_accelerate(monkeypatch: pytest.MonkeyP
     from accelerate.utils import FullyShardedDataParallelPlugin
     from accelerate.utils.launch import prepare_multi_gpu_env
 
-    from hubwright.trainers._lib.launch import command
+    from hubwright.inference.launch import command
 
     assert load_config_from_file(str(pretrain.FSDP)).distributed_type == "FSDP"
     line = command(2, ["--config_file", str(pretrain.FSDP)], Path("job.json"))
