@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 from collections.abc import Callable
@@ -86,7 +87,9 @@ def _write_gsm8k(folder: Path, rows: int) -> None:
                 stream.write(json.dumps({"question": question, "answer": f"So many.\n#### {number}"}) + "\n")
 
 
-def _build(module: str, config: str, settings: Callable[[Path], dict[str, Any]]) -> Callable[[Path, int], None]:
+def _build(
+    module: str, config: str, settings: Callable[[Path], dict[str, Any]], **publish: Any
+) -> Callable[[Path, int], None]:
     """A builder as the runner runs it: rows made, then Parquet written."""
 
     def run(folder: Path, rows: int) -> None:
@@ -99,9 +102,30 @@ def _build(module: str, config: str, settings: Callable[[Path], dict[str, Any]])
         (folder / "work").mkdir()
         context = StepContext(module, folder / "work", folder / "output")
         context.output.mkdir()
-        write_dataset(package.build(getattr(package, config)(**settings(folder / "input")), context), context.output)
+        made = package.build(getattr(package, config)(**settings(folder / "input")), context)
+        write_dataset(made, context.output, **publish)
 
     return run
+
+
+def _write_csv(folder: Path, rows: int) -> None:
+    """Questions and answers of about 1 kB, some cells with line ends, commas and quotes."""
+    rng = random.Random(0)
+    with (folder / "rows.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["number", "question", "answer"])
+        for number in range(rows):
+            end = ', "so"\nthere' if number % 3 == 0 else ""
+            table.writerow([f"{number:09d}", f"{number} {text(rng, 40)}{end}", text(rng, 120)])
+
+
+def _rows(**more: Any) -> Callable[[Path], dict[str, Any]]:
+    base = {"format": "messages", "license": "mit", "keep": ["number"], "splits": {"train": 0.9, "test": 0.1}}
+    return lambda source: {"source": str(source / "rows.csv"), **base, **more}
+
+
+def _rows_csv(deduplicate: str) -> Case:
+    return Case(10_000, _write_csv, _build("rows.build", "RowsConfig", _rows(deduplicate=deduplicate), shard_mb=50))
 
 
 def _peer_datasets(folder: Path, rows: int) -> None:
@@ -327,6 +351,8 @@ def _trajectories(folder: Path, rows: int) -> None:
 _english = _one_file(language="en")
 CASES: dict[str, Case] = {
     "instructions": Case(10_000, json_lines(_alpaca), _build("instructions.build", "InstructionsConfig", _one_file())),
+    "rows_csv": _rows_csv("exact"),
+    "rows_csv_near": _rows_csv("near"),
     "peer_datasets": Case(10_000, json_lines(_alpaca), _peer_datasets),
     "corpus": Case(10_000, json_lines(_document), _build("corpus.build", "CorpusConfig", _corpus)),
     "toolcalls": Case(3_000, json_lines(_calls(False)), _build("toolcalls.build", "ToolCallsConfig", _english)),

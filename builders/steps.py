@@ -31,6 +31,11 @@ STEPS: dict[str, StepSpec] = {
         "conversations without functions, from Alpaca's, ShareGPT's and OpenAI's files",
         version=2,
     ),
+    "rows": _builder(
+        "rows:RowsConfig",
+        "rows that one already has (CSV, JSON, Parquet, folders, Hub data sets) as chats, pairs, texts or images",
+        inputs={"dataset": DATA},
+    ),
     "mix": _builder(
         "mix:MixConfig",
         "several data sets of conversations as one, in proportions that are told",

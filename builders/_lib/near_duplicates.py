@@ -1,12 +1,13 @@
 """Near duplicates by the Jaccard similarity of two texts' shingles (n-grams of words).
 
-`MinHashIndex` estimates, keeps 32 numbers of each text, and takes one text after another; `near_index.NearIndex` is
-exact and compares with a fixed set of texts.
+`MinHashIndex` estimates, keeps 32 numbers of each text, and takes one text after another; `NearSet` does so on disk,
+for any number of texts; `near_index.NearIndex` is exact and compares with a fixed set of texts.
 """
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from ...hub_sync.context import StepContext
 from ...hub_sync.text import utf8
 from .decontamination import decontamination_inputs, requests
+from .disk_set import DiskSet
 
 if TYPE_CHECKING:
     from datasketch import MinHash
@@ -86,6 +88,41 @@ class MinHashIndex:
         signature = self._empty.copy()
         signature.update_batch([utf8(shingle) for shingle in shingles(text, 3, fold_digits=False)])
         return signature
+
+
+class NearSet:
+    """Texts that are no near duplicates of one another, by the bands of their MinHash signatures, on disk.
+
+        >>> texts = NearSet(context.workdir / "near")
+        >>> texts.add("Please book the train to Rome for two"), texts.add("please book the train to Rome for two!")
+        (True, False)
+
+    datatrove's settings: shingles of 5 words, 14 bands of 8 hashes. Two texts that share 90 % of their shingles (of
+    both together) meet in some band with probability 0.9996, at 80 % with 0.92, at 70 % with 0.56, at 50 % with 0.05.
+
+    Args:
+        path: the file; that of an earlier run is replaced. 0.5 to 1 kB per text.
+    """
+
+    bands, hashes = 14, 8
+
+    def __init__(self, path: Path) -> None:
+        from datasketch import MinHash
+
+        self._empty = MinHash(num_perm=self.bands * self.hashes, seed=7, scheme="affine32")
+        self._seen = DiskSet(path)
+
+    def add(self, text: str) -> bool:
+        """Add a text, unless it is a near duplicate of one that was added; whether it was added."""
+        signature = self._empty.copy()
+        signature.update_batch([utf8(shingle) for shingle in shingles(text, fold_digits=False)])
+        rows = signature.hashvalues.reshape(self.bands, self.hashes)
+        keys = [f"{band}:{row.tobytes().hex()}" for band, row in enumerate(rows)]
+        if any(key in self._seen for key in keys):
+            return False
+        for key in keys:
+            self._seen.add(key)
+        return True
 
 
 def read_test_requests(context: StepContext, near: float = 0.8, *roles: str) -> MinHashIndex | None:

@@ -66,7 +66,10 @@ def text_lines(stream: IO[bytes], name: str) -> Iterator[str]:
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise DataError(f"{name}: byte {offset + error.start} is not UTF-8; save the file as UTF-8") from error
+            raise DataError(
+                f"{name}: byte {offset + error.start} is not UTF-8; save the file as UTF-8 (iconv -f cp1252 -t utf-8 "
+                "converts one of Windows)"
+            ) from error
         offset += len(line)
         yield text.removesuffix("\n").removesuffix("\r")
 

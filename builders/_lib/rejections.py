@@ -19,6 +19,11 @@ def max_rejected_share(default: float) -> Any:
     return Field(default, ge=0, le=1, description="Refuse to build if more of a file's records than this make no row.")
 
 
+def one_line(detail: object) -> str:
+    """What is wrong with a record, in one line of at most 200 characters."""
+    return " ".join(str(detail).split())[:200]
+
+
 class Rejections:
     """Counts of records that make no row.
 
@@ -68,9 +73,10 @@ class Rejections:
             if invalid.total() > most * self.read[source]:
                 reason, count = invalid.most_common(1)[0]
                 number, first = self._first[source]
+                shown = one_line(first.detail or first.reason)
                 raise DataError(
                     f"{source}: {invalid.total()} of {self.read[source]} records are rejected ({reason}: {count}; the "
-                    f"first is record {number}: {first.detail or first.reason}), more than max_rejected_share {most}: "
+                    f"first is record {number}: {shown}), more than max_rejected_share {most}: "
                     "look at the file, or raise it"
                 )
 

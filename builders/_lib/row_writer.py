@@ -104,7 +104,9 @@ def divide(rows: Dataset, folder: Path, parts: Mapping[str, np.ndarray]) -> Data
 
 
 def _chars(value: Any) -> int:
-    """Roughly the size of an encoded value: the characters of a text or of a list of texts."""
-    if isinstance(value, str):
+    """Roughly the size of an encoded value: the characters of a text or of a list of texts, the bytes of an image."""
+    if isinstance(value, str | bytes):
         return len(value)
+    if isinstance(value, dict) and "bytes" in value:
+        return _chars(value["bytes"])
     return sum(map(_chars, value)) if isinstance(value, list) else 8

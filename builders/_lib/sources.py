@@ -191,7 +191,7 @@ def _parquet_rows(path: Path, name: str) -> Iterator[Any]:
         file = pq.ParquetFile(path)
         batches = (Dataset(pa.Table.from_batches([batch])) for batch in file.iter_batches(batch_size=100))
         for rows in batches:
-            if media := [column for column, feature in rows.features.items() if _holds_media(feature)]:
+            if media := [column for column, feature in rows.features.items() if holds_media(feature)]:
                 raise DataError(
                     f"{name}: column {media[0]!r} holds images, sound or video, and this builder reads text: leave "
                     "the column out if the conversations do without it"
@@ -206,7 +206,7 @@ def _parquet_rows(path: Path, name: str) -> Iterator[Any]:
         raise DataError(f"{name}: cannot be read as Parquet ({first_line(error)}); fetch the file again") from error
 
 
-def _holds_media(feature: Any) -> bool:
+def holds_media(feature: Any) -> bool:
     """Whether a column, or a list in it, is of a type that `datasets` decodes from bytes, such as Image."""
     inner = getattr(feature, "feature", feature)
     return hasattr(inner, "decode_example") and type(inner).__name__ != "Json"

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
@@ -26,9 +26,10 @@ from .._lib.disk_set import DiskSet
 from .._lib.overlap import read_questions
 from .._lib.rejections import Rejections
 from .._lib.row_writer import RowWriter
+from .._lib.source_files import File, read_files
 from .._lib.sources import CommonLicence, DerivedFrom, Timeout
 from .._lib.splits import unit_hash
-from .read import TextSource, documents, read_files
+from .read import TextSource, documents
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -127,10 +128,11 @@ def build(config: CorpusConfig, context: StepContext | None = None) -> DatasetDi
         return {"text": text, "id": identity}
 
     for source in config.sources:
-        files, origin = read_files(source, config.timeout, context.workdir / "sources")
+        pattern, expected = source.files, source.expect_sha256
+        files, origin = read_files(source.source, pattern, expected, config.timeout, context.workdir / "sources")
         origins.append(f"{source.name} ({source.license}): {origin}")
         count = counts[source.name] = Counter(files=len(files))
-        texts = (text for name, open_file in files for text in _texts(source, name, open_file))
+        texts = (text for file in files for text in _texts(source, file))
         for row in rejections.convert(source.name, texts, accepted):
             split = split_of(row["id"], config)
             count.update({split: 1, "characters": len(row["text"])})
@@ -147,9 +149,9 @@ def build(config: CorpusConfig, context: StepContext | None = None) -> DatasetDi
     return rows.finish()
 
 
-def _texts(source: TextSource, name: str, open_file: Callable[[], IO[bytes]]) -> Iterator[str]:
-    with open_file() as stream:
-        yield from documents(source, name, stream)
+def _texts(source: TextSource, file: File) -> Iterator[str]:
+    with file.open() as stream:
+        yield from documents(source, file.name, stream)
 
 
 def _report(

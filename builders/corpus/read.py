@@ -1,29 +1,22 @@
 """From a source to documents: which files, and how a file is cut into texts."""
 
-import fnmatch
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from itertools import groupby
-from pathlib import Path
 from typing import IO, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ...hub_sync.errors import DataError, UsageError
+from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
-from ...hub_sync.refs import ArtifactRef
 from ...hub_sync.settings import Settings
 from .._lib import record_stream
-from .._lib.sources import UNPACKING, Source, decode, fetch_source, open_file
+from .._lib.sources import UNPACKING, decode
 
-ARCHIVES = (".zip", ".whl")
 # WikiText's title of an article, ` = Title = `; the headings below it have two or more equals signs.
 _TITLE = re.compile(r" = [^=].* = ?")
-
-File = tuple[str, Callable[[], IO[bytes]]]
 
 
 class TextSource(Settings):
@@ -65,71 +58,6 @@ class TextSource(Settings):
         if self.field is not None and self.format in ("text", "wikitext"):
             raise ValueError(f"field {self.field!r} does nothing for format {self.format}; leave it out")
         return self
-
-
-def read_files(source: TextSource, timeout: float, folder: Path) -> tuple[list[File], str]:
-    """((name, function that opens it) of every file in the order of their names, origin for the card).
-
-    Args:
-        folder: where a file behind a URL is written.
-
-    Raises:
-        UsageError: no such source, or no file fits the pattern.
-        HubError: a URL or the hub does not give it.
-        DataError: the file is not the expected one, or no archive.
-    """
-    path = Path(source.source).expanduser()
-    if path.is_dir() or not (path.is_file() or source.source.startswith(("http://", "https://"))):
-        return _read_folder(source, path)
-    one = Source(source=source.source, file=None, expect_sha256=source.expect_sha256)
-    name, path, origin = fetch_source(one, timeout, folder)
-    if Path(name).suffix not in ARCHIVES:
-        if source.files is not None:
-            raise UsageError(f"source {name}: is one file; leave out files {source.files!r}")
-        return [(name, partial(open_file, path, name))], origin
-    if source.files is None:
-        raise UsageError(f"source {name}: is an archive; set `files` to a pattern for the files inside it")
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise DataError(f"{name}: cannot be read as an archive ({error}); fetch it again") from error
-    # Read where it lies and never unpacked, so that no name in the archive can become a path.
-    names = fnmatch.filter(sorted(archive.namelist()), source.files)
-    files: list[File] = [(inner, partial(archive.open, inner)) for inner in names if not inner.endswith("/")]
-    return _some(files, name, source.files), origin + f", `{source.files}`"
-
-
-def _read_folder(source: TextSource, path: Path) -> tuple[list[File], str]:
-    """Files of a local folder or of a Hub data set."""
-    if source.expect_sha256:
-        raise UsageError(f"source {path.name}: expect_sha256 is for one file; a Hub revision says what a data set is")
-    if path.is_dir():
-        folder, shown, origin = path, path.name, f"a local copy of `{path.name}`"
-    else:
-        try:
-            ref = ArtifactRef.parse(source.source, "dataset")
-        except UsageError as error:
-            raise UsageError(
-                f"source {source.source!r}: no such file or folder, and not a URL or a Hub data set org/name@revision"
-            ) from error
-        from ...hub_sync.pull import pull
-
-        ref = ref.resolve()
-        folder = pull(ref, allow_patterns=[source.files] if source.files else ["*"])
-        shown, origin = ref.repo_id, f"`{ref}`"
-    if source.files is None:
-        raise UsageError(f"source {shown}: set `files` to a pattern for the files inside it")
-    # The hub's cache holds links to its blobs, so that list_files, which passes links over, will not do.
-    inside = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    names = fnmatch.filter(sorted(inside), source.files)
-    files: list[File] = [(n, partial(open_file, inside[n], n)) for n in names]
-    return _some(files, shown, source.files), f"{origin}, `{source.files}`"
-
-
-def _some(files: list[File], shown: str, pattern: str) -> list[File]:
-    if not files:
-        raise UsageError(f"source {shown}: no file fits files {pattern!r}; change the pattern")
-    return files
 
 
 def documents(source: TextSource, name: str, stream: IO[bytes]) -> Iterator[str]:
