@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from .catalog import catalog, config_class, run_function, spec_of
-from .hub_sync.context import Report, StepContext
+from .hub_sync.context import Input, Report, StepContext
 from .hub_sync.errors import DataError, UsageError, did_you_mean
 from .hub_sync.local_input import local_input
 from .hub_sync.refs import ArtifactRef
@@ -146,7 +146,7 @@ def make(
     Raises UsageError for settings or inputs that do not fit, and what the step raises.
     """
     spec = spec_of(uses)
-    local = {}
+    local: dict[str, Input] = {}
     for name, source in inputs.items():
         role = spec.role(name)
         if role is None:

@@ -113,7 +113,7 @@ class RunView:
     def _scores(self, outcomes: list[Outcome]) -> dict[str, dict[str, float]]:
         """Figures of each evaluation that is published, without their standard errors."""
         evals = {step.name for step in self.plan.steps if step.spec.kind == "eval"}
-        figures = {}
+        figures: dict[str, dict[str, float]] = {}
         for outcome in outcomes:
             if outcome.ref is not None and outcome.step in evals:
                 folder = pull(outcome.ref, [provenance.FILE_NAME])

@@ -161,7 +161,7 @@ def _answers(
 
     def generate(some: Sequence[Row], index: int) -> list[Row]:
         began = time.perf_counter()
-        rows = []
+        rows: list[Row] = []
         for start in range(0, len(some), config.batch_size):
             batch = [row["ids"] for row in some[start : start + config.batch_size]]
             rows += map(vars, generator.sample(batch, f"{index}.{start}"))
