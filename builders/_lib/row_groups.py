@@ -1,6 +1,7 @@
 """Groups of rows that share keys, directly or through others, for any number of rows."""
 
 import hashlib
+import itertools
 import mmap
 from array import array
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ...hub_sync.text import utf8
+
+_PART = 1 << 16  # keys that are looked at together
 
 
 class RowGroups:
@@ -61,8 +64,8 @@ class RowGroups:
             def key(number: int) -> bytes:
                 return text[ends[number - 1] if number else 0 : ends[number]]
 
-            least = np.full(int(component.max()) + 1, -1, np.int64)
-            for number in map(int, np.flatnonzero(counted)):
+            least = np.full(int(component.max()) + 1, -1, np.int32)
+            for number in itertools.compress(range(len(counted)), counted):
                 best = least[component[number]]
                 if best < 0 or key(number) < key(best):  # UTF-8 sorts as code points do
                     least[component[number]] = number
@@ -73,24 +76,55 @@ class RowGroups:
                 first += size
 
     def _components(self, hashes: np.ndarray, sizes: np.ndarray, counted: np.ndarray) -> np.ndarray:
-        """(keys,) int32: the least number of a key of the same component, among those that count.
+        """(keys,) int32: a number that the keys of one component share, by the rows that count.
 
-        Each round hooks every component to its least neighbour and follows the hooks, so that few are needed.
+        Each round hooks every component to its least neighbour and follows the hooks, so that few are needed. All of
+        it is done a part at a time: at a million rows a sort of all hashes would be the build's highest memory.
         """
-        order = np.argsort(hashes)
-        found = hashes[order]
-        new = np.append(False, found[1:] != found[:-1])
-        del found
-        same = np.empty(len(order), np.int32)
-        same[order] = np.cumsum(new, dtype=np.int32)  # equal keys have one number
-        del order
-        firsts = np.repeat(np.cumsum(sizes, dtype=np.int32) - sizes.astype(np.int32), sizes)
-        ones, others = same[firsts[counted]], same[counted]  # each key with its row's first
-        del firsts
-        labels = np.arange(int(same.max()) + 1, dtype=np.int32)
-        while (labels[ones] != labels[others]).any():
-            for part in (ones, others):
-                np.minimum.at(labels, labels[part], np.minimum(labels[ones], labels[others]))
-            while (labels != (further := labels[labels])).any():
+        same, labels = _numbered(hashes)
+        starts = np.cumsum(sizes, dtype=np.int32)
+        starts -= sizes.astype(np.int32)
+        tied = np.ones(len(hashes), bool)
+        tied[starts] = False  # a key that is not its row's first is tied to that one
+        firsts = np.repeat(starts, sizes - 1)[counted[tied]]
+        del starts
+        later = _places(tied & counted)
+        moved = True
+        while moved:
+            moved = False
+            for start in range(0, len(later), _PART):
+                one, other = (labels[same[part[start : start + _PART]]] for part in (firsts, later))
+                if (one != other).any():
+                    moved = True
+                    for part in (one, other):
+                        np.minimum.at(labels, part, np.minimum(one, other))
+            while moved and (labels != (further := labels[labels])).any():
                 labels = further
-        return labels[same]
+        del firsts, later
+        for start in range(0, len(same), _PART):
+            same[start : start + _PART] = labels[same[start : start + _PART]]
+        return same
+
+
+def _places(chosen: np.ndarray) -> np.ndarray:
+    """The places that are true, int32; `flatnonzero` takes twice as much."""
+    places, filled = np.empty(np.count_nonzero(chosen), np.int32), 0
+    for start in range(0, len(chosen), _PART):
+        found = np.flatnonzero(chosen[start : start + _PART]) + start
+        places[filled : filled + len(found)] = found
+        filled += len(found)
+    return places
+
+
+def _numbered(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(keys,) int32, equal for equal hashes, from 0 without gaps; and the numbers themselves."""
+    same, count = np.empty(len(hashes), np.int32), 0
+    buckets = np.empty(len(hashes), np.uint8)
+    for start in range(0, len(hashes), _PART):
+        buckets[start : start + _PART] = hashes[start : start + _PART] >> np.uint64(60)
+    for bucket in range(16):
+        places = np.flatnonzero(buckets == bucket)
+        different, numbers = np.unique(hashes[places], return_inverse=True)
+        same[places] = numbers + count
+        count += len(different)
+    return same, np.arange(count, dtype=np.int32)

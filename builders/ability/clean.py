@@ -15,6 +15,7 @@ TRANSLATION = "translation"
 SIBLING = "translation of one left out"
 RULES = (SAME, NEAR, TRANSLATION, SIBLING)
 SPLITS = ("train", "validation", "test")
+_PART = 1 << 16  # rows that are looked up together
 
 
 class Questions:
@@ -60,7 +61,7 @@ class Questions:
 
     def _leave_out(self, rows: np.ndarray, against: np.ndarray, rules: np.ndarray) -> None:
         same, groups = np.frombuffer(self._same, np.uint64), np.frombuffer(self._groups, np.uint64)
-        rules[rows[np.isin(same[rows], same[against])]] = 1 + RULES.index(SAME)
+        rules[rows[_are_among(same, rows, same[against])]] = 1 + RULES.index(SAME)
         if self._near is not None:
             index = NearIndex(self._hashes, against, self._near)
             for number, _ in index.matches(rows[rules[rows] == 0]):
@@ -69,7 +70,16 @@ class Questions:
         rest = rows[(rules[rows] == 0) & (groups[rows] > 0)]
         # The first of these rules has the last word.
         for others, rule in ((gone, SIBLING), (groups[against], TRANSLATION)):
-            rules[rest[np.isin(groups[rest], others)]] = 1 + RULES.index(rule)
+            rules[rest[_are_among(groups, rest, others)]] = 1 + RULES.index(rule)
+
+
+def _are_among(hashes: np.ndarray, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(rows,) bool: the row's hash is one of the others. `np.isin` takes four copies of all of them."""
+    others, found = np.sort(others), np.zeros(len(rows), bool)
+    for start in range(0, len(rows) if len(others) else 0, _PART):
+        part = hashes[rows[start : start + _PART]]
+        found[start : start + _PART] = others[np.searchsorted(others, part).clip(max=len(others) - 1)] == part
+    return found
 
 
 def same_words(question: str) -> str:
