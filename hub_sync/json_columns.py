@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 Row = Mapping[str, Any]
-Encoder = Callable[[Any, str], Any]
+Encoder = Callable[[Any, str | None], Any]
 _ENCODE = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 DEEPEST = 64  # levels of JSON that every reader takes
 LEAST, MOST = -(2**63), 2**64 - 1  # integers that datasets' reader gives back as integers
@@ -94,10 +94,14 @@ def encode_row(row: Row, features: Mapping[str, Any], number: int = 0) -> dict[s
 def row_encoder(features: Mapping[str, Any]) -> Callable[[Row, int], dict[str, Any]]:
     """`encode_row` for many rows of the same features: called with a row and its number."""
     encoders = {name: _encoder(feature) for name, feature in features.items()}
+    encoded = [name for name, encoder in encoders.items() if encoder is not None]
 
     def encode(row: Row, number: int) -> dict[str, Any]:
+        checked = _is_plain([row.get(name) for name in encoded])  # mostly so, and once is cheaper than value by value
         return {
-            name: row.get(name) if encoder is None else encoder(row.get(name), f"row {number}, column {name}")
+            name: row.get(name)
+            if encoder is None
+            else encoder(row.get(name), None if checked else f"row {number}, column {name}")
             for name, encoder in encoders.items()
         }
 
@@ -129,7 +133,8 @@ def _has_object(value: Any) -> bool:
 
 
 def _encoder(feature: Any) -> Encoder | None:
-    """What encodes a value of a column, called with the value and its place for errors; None: nothing has to."""
+    """What encodes a value of a column, called with the value and its place for errors (None: it is known to be
+    storable); None: nothing has to."""
     from datasets import Json, List
 
     if isinstance(feature, Json):
@@ -148,10 +153,10 @@ def _encoder(feature: Any) -> Encoder | None:
     return None
 
 
-def _to_json(value: Any, where: str) -> str | None:
+def _to_json(value: Any, where: str | None) -> str | None:
     if value is None:
         return None
-    why = unstorable(value)
+    why = unstorable(value) if where else ""
     try:
         if not why:
             return _ENCODE(value)

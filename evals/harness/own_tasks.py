@@ -12,6 +12,7 @@ from typing import Any
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError, did_you_mean, first_line
 from ...hub_sync.files import list_files
+from ...hub_sync.text import utf8
 from ...inference.launch import LAUNCHED
 from .._lib.data import tasks_dir
 
@@ -56,7 +57,7 @@ def copy_tasks(source: Path, target: Path) -> None:
     base, home = source if source.is_dir() else source.parent, str(source.resolve())
     shutil.rmtree(target, ignore_errors=True)
     for path in files:
-        if home.encode() in path.read_bytes():
+        if utf8(home) in path.read_bytes():
             raise UsageError(
                 f"include_path: {path.name} names the folder {home}: write paths relative to where the recipe runs"
             )
@@ -99,7 +100,7 @@ def _named(folder: Path, names: Iterable[str]) -> Iterator[str]:
     """The names that some YAML file of a folder gives to its task, group or tag. The text is searched, since to parse
     14,000 files takes a minute."""
     words = "|".join(re.escape(name) for name in names)
-    pattern = re.compile(rf"^(?:task|group|tag):[ \t]*['\"]?({words})['\"]?[ \t]*(?:#.*)?$".encode(), re.MULTILINE)
+    pattern = re.compile(utf8(rf"^(?:task|group|tag):[ \t]*['\"]?({words})['\"]?[ \t]*(?:#.*)?$"), re.MULTILINE)
     for path in folder.rglob("*.yaml"):
         if match := pattern.search(path.read_bytes()):
             yield match[1].decode()

@@ -103,7 +103,6 @@ def test_an_official_file_is_scored_as_published(hubwright_in_process: Any, shar
         (["score", "fb", "x"], 2, "benchmark 'fb' is unknown"),
         (["score", "fbbench", "nowhere.jsonl"], 3, "no such file"),
         (["score", "fbbench", "answers.jsonl"], 3, "neither a verdict file"),
-        (["score", "fbbench", "answers.jsonl", "--format", "xml"], 2, "use table or json"),
         (["judge", "fbbench", "answers.jsonl", "--judge", "openai:m", "--out", "v"], 2, "add --dataset"),
         (["judge", "fbbench", "answers.jsonl", "--judge", "gpt", "--out", "v"], 2, "write openai:MODEL@BASE_URL"),
     ],

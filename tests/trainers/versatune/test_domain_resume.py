@@ -68,7 +68,9 @@ EVERY = {"odm": 1}  # its weights move from the fourth update on
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["versatune", "odm"])
 def test_kills_at_any_moment_change_nothing(mixture: Path, tmp_path: Path, strategy: str) -> None:
-    extra = TINY | QUICK_MIX | SETTINGS | {"max_steps": 6, "update_every": EVERY.get(strategy, 2), "strategy": strategy}
+    extra = (
+        TINY | QUICK_MIX | SETTINGS | {"max_steps": 6, "update_every": EVERY.get(strategy, 2), "strategy": strategy}
+    )
     results = drive(
         tmp_path, {"dataset": str(mixture)}, cases_of([f"x-{kill}" for kill in KILLS], {"x": ("domains", extra)})
     )
