@@ -70,12 +70,11 @@ def _spec_at(module: str, name: str) -> StepSpec:
         ) from error
     except Exception as error:  # whatever a module raises when it is imported
         raise UsageError(f"{uses!r}: {module} cannot be imported: {first_line(error)}") from error
-    offered = getattr(home, "STEPS", {})
-    spec = getattr(home, name, None)
+    offered = vars(home).get("STEPS")
+    named = {**vars(home), **(offered if isinstance(offered, dict) else {})}
+    spec = named.get(name)
     if not isinstance(spec, StepSpec):
-        spec = offered.get(name) if isinstance(offered, dict) else None
-    if not isinstance(spec, StepSpec):
-        known = [key for key, value in {**vars(home), **dict(offered)}.items() if isinstance(value, StepSpec)]
+        known = [key for key, value in named.items() if isinstance(value, StepSpec)]
         raise UsageError(f"{uses!r}: {module} has no StepSpec called {name!r}{did_you_mean(name, known)}")
     return spec
 

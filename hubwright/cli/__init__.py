@@ -1,7 +1,6 @@
 """The `hubwright` command. Data goes to stdout, messages to stderr; heavy imports wait until a command needs them."""
 
 import json
-import multiprocessing
 import os
 import shlex
 import signal
@@ -290,10 +289,11 @@ app.add_typer(cli_engine.app, name="engine")
 cli_eval.register(app)
 
 
-def _interrupt(number: int, terminated: list[int]) -> None:
+def _interrupt(number: int, owner: int, terminated: list[int]) -> None:
     """End as on Ctrl-C, so that servers are stopped and locks given back; a forked worker ends at once."""
-    if multiprocessing.parent_process() is not None:
-        os._exit(128 + number)
+    if os.getpid() != owner:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
     terminated.append(number)
     raise KeyboardInterrupt
 
@@ -306,7 +306,8 @@ def main(argv: list[str] | None = None) -> Any:
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     terminated: list[int] = []
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda number, _: _interrupt(number, terminated))
+        owner = os.getpid()
+        signal.signal(signal.SIGTERM, lambda number, _: _interrupt(number, owner, terminated))
     try:
         return app(argv, standalone_mode=True)
     except HubwrightError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -68,6 +69,14 @@ def test_add_a_builder_example_is_published(
     path = hf_hub_download(f"{namespace}/squares", name, revision="v1.0.0", repo_type="dataset")
     rows = Dataset.from_parquet(path)
     assert len(rows) == 100 and rows[99] == {"x": 99, "y": 9801}
+    # The same step named by its module: published once, and anew when its code changes.
+    own = ["run", "squares.yaml", "--set", f"namespace={namespace}", "--set", "steps.squares.uses=squares.steps:squares",
+           "--set", "steps.squares.publish={dataset: own}", "--format", "json"]  # fmt: skip
+    states = [json.loads(hubwright_in_process(*own).stdout)["steps"][0]["state"] for _ in range(2)]
+    with (tmp_path / "squares" / "build.py").open("a") as code:
+        code.write("# changed\n")
+    states.append(json.loads(hubwright_in_process(*own).stdout)["steps"][0]["state"])
+    assert states == ["published", "skipped", "published"]
     refused = hubwright_in_process(
         "run", "squares.yaml", "--set", f"namespace={namespace}", "--set", "steps.squares.with.n=1000000"
     )

@@ -57,3 +57,34 @@ def test_catalog_entry_point_that_offers_something_else_is_refused(install, name
     install(name)
     with pytest.raises(UsageError, match=f"^{reason}"):
         catalog.catalog()
+
+
+@pytest.mark.parametrize(
+    ("uses", "reason"),
+    [
+        ("nowhere.steps:squares", "'nowhere.steps:squares': there is no module nowhere: install its package, or put its folder"),
+        ("squares_steps:sqares", r"squares_steps has no StepSpec called 'sqares'; did you mean 'squares'\?"),
+        ("squares_steps:LIST", "squares_steps has no StepSpec called 'LIST'"),
+        ("squares_steps:BROKEN", "squares_steps has no StepSpec called 'BROKEN'"),
+        ("broken_steps:squares", "broken_steps cannot be imported: No module named 'absent_library'"),
+        ("raising_steps:squares", "raising_steps cannot be imported: raised at import"),
+        ("os:path", "os has no StepSpec called 'path'"),
+    ],
+)  # fmt: skip
+def test_step_of_a_module_that_is_none_is_refused_in_one_line(install, tmp_path: Path, uses: str, reason: str) -> None:
+    install("STEPS")
+    (tmp_path / "broken_steps.py").write_text("import absent_library\n")
+    (tmp_path / "raising_steps.py").write_text("raise RuntimeError('raised at import')\n")
+    with pytest.raises(UsageError, match=reason) as caught:
+        catalog.spec_of(uses)
+    assert "\n" not in str(caught.value)
+
+
+def test_step_of_a_module_is_known_by_its_name_and_by_its_code(install, tmp_path: Path) -> None:
+    install("NONE_OF_THEM")
+    assert catalog.spec_of("squares_steps:squares").help == "squares"
+    before = catalog.code_of("squares_steps:squares")
+    assert before and before["name"] == "squares_steps" and before["bytes"] == len(MODULE)
+    (tmp_path / "squares_steps.py").write_text(f"{MODULE}\n# another version\n")
+    assert catalog.code_of("squares_steps:squares")["sha256"] != before["sha256"]
+    assert catalog.code_of("sft") is None

@@ -258,6 +258,7 @@ def test_unfinished_work_with_other_settings_is_not_passed_over(hubwright_in_pro
     process.communicate()
     (begun,) = runs.glob("drills-*")
     assert not (begun / "done.json").exists()
+    (begun / "work").mkdir(exist_ok=True)
     (begun / "work" / "shard").touch()  # something to go on with
     refused = hubwright_in_process("run", "small.yaml", "--only", "drills")
     assert refused.returncode == 2
