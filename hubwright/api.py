@@ -1,11 +1,13 @@
 """hubwright from Python: what the command line does, and single steps without a recipe.
 
+```python
 import hubwright as hw
 
 outcomes = hw.run("recipe.yaml", namespace="me", settings={"steps.tuned.with.max_steps": 20})
-str(outcomes["tuned"].ref)                       # me/smollm2-drills@<commit>
+str(outcomes["tuned"].ref)  # me/smollm2-drills@<commit>
 made = hw.make("feedback_drills", {"train_rows": 100, "test_rows": 10, "languages": ["en"]})
-made.data["train"][0], made.report.counts        # a data set, and nothing published
+made.data["train"][0], made.report.counts  # a data set, and nothing published
+```
 """
 
 from __future__ import annotations
@@ -69,7 +71,9 @@ def run(
     """Run a recipe: what is published is found, the rest is made and published. Safe to repeat, safe to kill.
 
     Args:
-        recipe, namespace, settings: as `load_recipe` takes them.
+        recipe: as `load_recipe` takes it, or the plan that it returned.
+        namespace: as `load_recipe` takes it.
+        settings: as `load_recipe` takes them.
         runs: folder for work in progress.
         recording: folder of recorded requests, or with `replay` a data set that holds one.
         progress: lines about every step on stderr.
