@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import atexit
 import copy
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -23,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from .catalog import catalog, config_class, run_function, spec_of
+from .catalog import catalog, code_of, config_class, run_function, spec_of
 from .hub_sync.context import Input, Report, StepContext
 from .hub_sync.errors import DataError, UsageError, did_you_mean
+from .hub_sync.files import write_atomic
 from .hub_sync.local_input import local_input
 from .hub_sync.refs import ArtifactRef
 from .hub_sync.step import StepSpec
@@ -33,6 +35,7 @@ from .recipe import Plan, check_recipe, find_recipe
 from .runner import Outcome, default_settings
 from .runner import run as run_plan
 from .sources import find_recording
+from .workdir import difference
 from .yaml_source import read_yaml
 
 if TYPE_CHECKING:
@@ -84,6 +87,8 @@ def run(
 
     Raises a HubwrightError at the first step that fails; the steps before it stay published.
     """
+    if isinstance(recipe, Plan) and (namespace or settings):
+        raise UsageError("run: a plan is settled already: give namespace and settings to load_recipe")
     plan = recipe if isinstance(recipe, Plan) else load_recipe(recipe, namespace=namespace, settings=settings)
     known = ("only", "dry_run", "update", "fresh", "keep_work", "replay")
     if unknown := [name for name in options if name not in known]:
@@ -143,11 +148,11 @@ def make(
     Args:
         uses: the step, as in a recipe.
         settings: its `with:`.
-        folder: for its files, of which `folder/output` is what a recipe would publish; the same folder goes on with
-            what was killed in it. None: a temporary one, removed when the process ends.
+        folder: for its files, of which `folder/output` is what a recipe would publish; the same call goes on with
+            what was killed in it, another one is refused. None: a temporary one, removed when the process ends.
         inputs: role -> folder, or `org/name@revision` of the hub.
 
-    Raises UsageError for settings or inputs that do not fit, and what the step raises.
+    Raises UsageError for settings or inputs that do not fit, or a folder of another call, and what the step raises.
     """
     spec = spec_of(uses)
     local: dict[str, Input] = {}
@@ -169,8 +174,23 @@ def make(
         folder = tempfile.mkdtemp(prefix="hubwright-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     context = StepContext(uses, Path(folder) / "work", Path(folder) / "output", local)
+    shutil.rmtree(context.output, ignore_errors=True)
     for path in (context.workdir, context.output):
         path.mkdir(parents=True, exist_ok=True)
+    _same_call(Path(folder), {
+        "uses": uses, "version": spec.version, "with": config.model_dump(mode="json"), "code": code_of(uses),
+        "inputs": {name: str(one.path) for name, one in local.items()},
+    })  # fmt: skip
     with context.resources:
         result = run_function(spec)(config, context)
     return Made(result if spec.kind == "builder" else None, context.output, context.report)
+
+
+def _same_call(folder: Path, call: dict[str, Any]) -> None:
+    """Note what works in a folder. Raises UsageError if it was another call, whose checkpoints would be used."""
+    file = folder / "step.json"
+    if file.is_file() and (changed := difference(json.loads(file.read_text(encoding="utf-8")), call)):
+        raise UsageError(
+            f"{folder} holds the work of another call: {changed}; take another folder, or remove this one"
+        )
+    write_atomic(file, json.dumps(call, sort_keys=True))

@@ -58,7 +58,7 @@ def begin(folder: Path, step: str, settings: Mapping[str, Any], fresh: bool) -> 
             if not list_files(other / "work"):  # killed before there was anything to go on with
                 shutil.rmtree(other)
                 continue
-            changed = _difference(json.loads((other / "step.json").read_text(encoding="utf-8")), settings)
+            changed = difference(json.loads((other / "step.json").read_text(encoding="utf-8")), settings)
             if changed and not fresh:
                 raise UsageError(
                     f"step {step} has unfinished work in {other} with other settings: {changed}; go back to them to "
@@ -89,7 +89,7 @@ def _unfinished(folder: Path, step: str) -> list[Path]:
     ]
 
 
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """`with.seed was 3, now 4`, at most three of them."""
     old, new = _flat(before), _flat(now)
     changes = [

@@ -14,7 +14,7 @@ JAVA = "-Xmx1g -XX:+UseSerialGC"
 
 
 class JavaGame(TextGame):
-    """A game on a Java engine, whose expert follows the gold path."""
+    """A game on a Java engine, whose expert follows the solution that the engine gives."""
 
     expert_anywhere = False
 

@@ -162,6 +162,16 @@ def running_server(root: Path) -> dict | None:
     return None
 
 
+def _is_held(root: Path) -> bool:
+    """A server holds the root, whether or not it has said where."""
+    with contextlib.suppress(OSError), (root / "server.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def require_running(root: Path) -> dict:
     """`running_server`, or HubError with the command that starts one."""
     server = running_server(root)
@@ -208,6 +218,8 @@ def port_of_root(root: Path, port: int | None, default: int) -> int:
             raise UsageError(f"hub root {root} is served at {server['url']}, not at port {port}: leave --port out")
         return served
     chosen = default if port is None else port
+    if _is_held(root):
+        return chosen  # its server is starting, and has not said its port yet
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", chosen), timeout=1):
         raise UsageError(
             f"port {chosen} belongs to another server, not to a hub of {root}: serve this root at a free port, and "

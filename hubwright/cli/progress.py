@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from ..disk import Need, gigabytes, lacking
 from ..hub_sync import provenance
+from ..hub_sync.errors import HubError
 from ..hub_sync.hub import endpoint_url
 from ..hub_sync.provenance import now
 from ..hub_sync.pull import pull
@@ -116,7 +117,11 @@ class RunView:
         figures: dict[str, dict[str, float]] = {}
         for outcome in outcomes:
             if outcome.ref is not None and outcome.step in evals:
-                folder = pull(outcome.ref, [provenance.FILE_NAME])
+                try:
+                    folder = pull(outcome.ref, [provenance.FILE_NAME])
+                except HubError as error:  # the run is done all the same
+                    print(f"warning: {outcome.step}: its scores cannot be read: {error}", file=sys.stderr)
+                    continue
                 metrics = provenance.load(folder / provenance.FILE_NAME)[-1]["report"]["metrics"]
                 known = {name: value for name, value in metrics.items() if value is not None and "stderr" not in name}
                 figures |= {outcome.step: known} if known else {}

@@ -48,26 +48,36 @@ def test_verify_of_what_was_changed_names_the_check(api: Any, namespace: str, tm
         hw.verify(f"datasets/{namespace}/drills@main")
 
 
-def test_make_a_builder_then_a_trainer_and_an_evaluation_publishes_nothing(tmp_path: Path, api: Any) -> None:
+def test_make_a_builder_then_a_trainer_publishes_nothing(tmp_path: Path, api: Any) -> None:
+    def repositories() -> tuple[int, int]:
+        return len(list(api.list_models())), len(list(api.list_datasets()))
+
+    before = repositories()
     made = hw.make("feedback_drills", DRILLS)
     assert {name: len(part) for name, part in made.data.items()} == {"train": 20, "test": 4}
     assert made.report.counts["train_rows"] == 20
-    made.data.save_to_disk(tmp_path / "unused")
     for split, part in made.data.items():
         part.to_parquet(tmp_path / "data" / f"{split}.parquet")
-    tuned = hw.make(
-        "sft",
-        {"max_steps": 1, "use_cpu": True, "bf16": False, "max_length": 256, "threads": 1},
-        folder=tmp_path / "sft",
-        model=make_model(tmp_path / "base"),
-        dataset=tmp_path / "data",
-    )
+    settings = {"max_steps": 1, "use_cpu": True, "bf16": False, "max_length": 256, "threads": 1}
+    inputs = {"model": make_model(tmp_path / "base"), "dataset": tmp_path / "data"}
+    tuned = hw.make("sft", settings, folder=tmp_path / "sft", **inputs)
     assert (tmp_path / "sft" / "output" / "model.safetensors").is_file() and tuned.data is None
     assert tuned.folder == tmp_path / "sft" / "output" and tuned.report.metrics
+    with pytest.raises(UsageError, match=r"holds the work of another call: with.seed was 42, now 7; take another"):
+        hw.make("sft", settings | {"seed": 7}, folder=tmp_path / "sft", **inputs)
+    assert repositories() == before
+
+
+@pytest.mark.parametrize("config", ["{", "[]", "{}", '{"base_model_name_or_path": "no name"}'])
+def test_make_of_an_adapter_without_a_base_is_one_line(tmp_path: Path, config: str) -> None:
+    (tmp_path / "adapter_config.json").write_text(config)
+    with pytest.raises(DataError, match=r"input model: .* is an adapter, and base_model_name_or_path") as caught:
+        hw.make("sft", {}, model=tmp_path, dataset=tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("uses", "settings", "inputs", "said"),
+    ("uses", "settings", "inputs", "message"),
     [
         ("feedback_drill", {}, {}, "did you mean 'feedback_drills'?"),
         ("feedback_drills", {"train_rows": "many"}, {}, "feedback_drills: train_rows: "),
@@ -79,11 +89,11 @@ def test_make_a_builder_then_a_trainer_and_an_evaluation_publishes_nothing(tmp_p
     ],
 )
 def test_make_what_does_not_fit_is_one_line(
-    uses: str, settings: dict[str, Any], inputs: dict[str, str], said: str
+    uses: str, settings: dict[str, Any], inputs: dict[str, str], message: str
 ) -> None:
     with pytest.raises(UsageError) as caught:
         hw.make(uses, settings, **inputs)
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_load_recipe_names_the_recipe_and_the_key_in_an_error() -> None:
@@ -91,6 +101,8 @@ def test_load_recipe_names_the_recipe_and_the_key_in_an_error() -> None:
     with pytest.raises(UsageError, match=r"^small: steps.drills.publish.*did you mean 'dataset'\?"):
         hw.load_recipe(broken, namespace="me")
     assert hw.load_recipe("demo", settings={"namespace": "me"}).name == "demo"
+    with pytest.raises(UsageError, match="a plan is settled already"):
+        hw.run(hw.load_recipe("demo"), namespace="me")
     with pytest.raises(UsageError, match=r"run has no option 'onyl'; did you mean 'only'\?"):
         hw.run(RECIPE, namespace="me", onyl="drills")
 

@@ -41,9 +41,9 @@ def test_run_that_is_stopped_says_how_to_go_on(
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(sent)
-    said = process.communicate(timeout=60)[1].splitlines()[-1]
+    last_line = process.communicate(timeout=60)[1].splitlines()[-1]
     assert process.returncode == code
-    assert said == f"hubwright: {word}; to go on: hubwright run small.yaml --set namespace={namespace}"
+    assert last_line == f"hubwright: {word}; to go on: hubwright run small.yaml --set namespace={namespace}"
 
 
 @pytest.mark.parametrize("command", [(), ("run",), ("hub", "seed"), ("engine",), ("tasks",)])

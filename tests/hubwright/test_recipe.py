@@ -90,10 +90,10 @@ def test_namespace_is_the_recipes_else_the_environments_else_the_tokens_users(
 
 
 @pytest.mark.parametrize(
-    ("token", "said"), [("", "no token: run `hf auth login`"), ("hf_wrong", "user of the token: ")]
+    ("token", "message"), [("", "no token: run `hf auth login`"), ("hf_wrong", "user of the token: ")]
 )
 def test_namespace_without_a_user_is_refused_with_the_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str, message: str
 ) -> None:
     import huggingface_hub
 
@@ -102,7 +102,7 @@ def test_namespace_without_a_user_is_refused_with_the_remedy(
     path = write(tmp_path, GOOD.replace("namespace: acme\n", ""))
     with pytest.raises(UsageError) as caught:
         load_plan(path)
-    assert said in str(caught.value) and "--set namespace=NAME" in str(caught.value)
+    assert message in str(caught.value) and "--set namespace=NAME" in str(caught.value)
     whole = write(
         tmp_path, GOOD.replace("namespace: acme\n", "").replace("dataset: fb-sample", "dataset: a/fb-sample")
     )

@@ -169,8 +169,8 @@ def _answers(
         speed["tokens"] += sum(row["tokens"] for row in rows)
         return rows
 
-    asked = [{"ids": prompts[n], "k": k} for n, k in tasks]
-    answers = shards.in_shards(asked, identity, context.workdir / "answers", size, generate)
+    requests = [{"ids": prompts[n], "k": k} for n, k in tasks]
+    answers = shards.in_shards(requests, identity, context.workdir / "answers", size, generate)
     for (n, k), row in zip(tasks, answers, strict=True):
         result[n][k] = row
     return result, speed

@@ -15,11 +15,7 @@ from hubwright.hub_sync.settings import split_speed
 from hubwright.trainers import dpo, sft
 from hubwright.trainers._lib import arguments
 from hubwright.trainers._lib import model as _model
-from hubwright.trainers.maet.config import LocateConfig
 from hubwright.trainers.pretrain import PretrainConfig
-from hubwright.trainers.stepagent.gigpo import GiGPOConfig
-from hubwright.trainers.stepagent.inverse import InverseConfig
-from hubwright.trainers.versatune.config import VersatuneSFTConfig
 
 TWO_GPUS = {"distributed_type": "MULTI_GPU", "num_processes": 2}
 
@@ -75,13 +71,7 @@ def test_argument_that_cannot_be_is_refused_in_one_line(values: dict[str, Any], 
         (dpo.DPOConfig, {"trainer_args": {"label_smoothing_factor": 0.1}}, "write the setting `label_smoothing`"),
         (PretrainConfig, {"trainer_args": {"label_smoothing_factor": 0.1}}, "this trainer's loss is its own"),
         (PretrainConfig, {"trainer_args": {"padding_free": True}}, "TrainingArguments has no such argument"),
-        (GiGPOConfig, {"trainer_args": {"packing": True}}, "an episode's steps are trained on one by one"),
-        (InverseConfig, {"trainer_args": {"use_vllm": True}}, "completions are drawn by this step"),
-        (InverseConfig, {"trainer_args": {"log_completions_hub_repo": "me/x"}}, "is said by `publish:`"),
-        (LocateConfig, {"importance": "fisher", "trainer_args": {"optim": "adafactor"}}, "moves no weight"),
-        (LocateConfig, {"accelerate_config": TWO_GPUS | {"distributed_type": "FSDP"}}, "masks are of whole tensors"),
         (sft.SFTConfig, {"streaming": True, "max_steps": 2, "trainer_args": {"dataloader_num_workers": 2}}, "a resume"),
-        (VersatuneSFTConfig, {"trainer_args": {"train_sampling_strategy": "sequential"}}, "a resume has to find again"),
         (sft.SFTConfig, {"trainer_args": None}, "valid dictionary"),
         (sft.SFTConfig, {"trainer_args": "optim=adafactor"}, "valid dictionary"),
         (sft.SFTConfig, {"report_to": ["mlflow"]}, "'trackio', 'tensorboard' or 'wandb'"),
@@ -90,7 +80,6 @@ def test_argument_that_cannot_be_is_refused_in_one_line(values: dict[str, Any], 
         (sft.SFTConfig, {"lora": {}, "quantization": {}}, "set one of load_in_4bit and load_in_8bit"),
         (sft.SFTConfig, {"lora": {}, "quantization": {"load_in_8bit": True, "bnb_4bit_quant_type": "fp4"}}, "other"),
         (sft.SFTConfig, {"lora": {}, "merge_adapter": True, "quantization": {"load_in_4bit": True}}, "and `merge`"),
-        (InverseConfig, {"lora": {}, "quantization": {"load_in_4bit": True}}, "reference would be another model"),
         (sft.SFTConfig, {"accelerate_config": "absent.yaml"}, "accelerate_config: file 'absent.yaml' cannot be read"),
         (sft.SFTConfig, {"accelerate_config": {"num_processes": 2}}, "distributed_type: None is not one of NO,"),
         (sft.SFTConfig, {"accelerate_config": TWO_GPUS | {"num_process": 2}}, "did you mean 'num_processes'?"),
