@@ -22,8 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from .catalog import catalog, code_of, config_class, run_function, spec_of
 from .hub_sync.context import Input, Report, StepContext
 from .hub_sync.errors import DataError, UsageError, did_you_mean
@@ -31,7 +29,7 @@ from .hub_sync.files import write_atomic
 from .hub_sync.local_input import local_input
 from .hub_sync.refs import ArtifactRef
 from .hub_sync.step import StepSpec
-from .recipe import Plan, check_recipe, find_recipe
+from .recipe import Plan, check_recipe, find_recipe, validate
 from .runner import Outcome, default_settings
 from .runner import run as run_plan
 from .sources import find_recording
@@ -164,12 +162,7 @@ def make(
         local |= local_input(name, source, role.type, folds=role.folds)
     if missing := [n for n, role in spec.inputs.items() if not (n in local or role.optional or n.endswith("*"))]:
         raise UsageError(f"{uses} needs the input {missing[0]!r}")
-    try:
-        config = config_class(spec).model_validate(dict(settings or {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{uses}: {place}: {message} (found {first['input']!r:.80})") from error
+    config = validate(config_class(spec), dict(settings or {}), Path(uses), {}, ())
     if folder is None:
         folder = tempfile.mkdtemp(prefix="hubwright-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)

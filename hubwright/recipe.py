@@ -154,7 +154,7 @@ def check_recipe(path: Path, value: Any, where: Where, settings: Iterable[tuple[
         raise UsageError(f"{path}: a recipe is a mapping with 'name' and 'steps'")
     for dotted, new in settings:
         _apply_setting(value, dotted, new)
-    recipe: Recipe = _validate(Recipe, value, path, where, ())
+    recipe: Recipe = validate(Recipe, value, path, where, ())
     targets = [
         step.publish.dataset or step.publish.model or step.publish.space or "" for step in recipe.steps.values()
     ]
@@ -253,7 +253,7 @@ def _plan_step(path: Path, where: Where, recipe: Recipe, name: str, step: Step) 
     if ordered and settings.get("order") is None:
         begin = ordered.removesuffix("*")
         settings = settings | {"order": [role.removeprefix(begin) for role in inputs if role.startswith(begin)]}
-    config: BaseModel = _validate(config_class(spec), settings, path, where, (*at, "with"))
+    config: BaseModel = validate(config_class(spec), settings, path, where, (*at, "with"))
     if (check := getattr(config, "check_inputs", None)) is not None:
         try:
             check(inputs)
@@ -292,8 +292,8 @@ def _place(path: Path, where: Where, at: tuple[str | int, ...]) -> str:
     return f"{path}:{where.get(at, 1)}: {dotted}" if dotted else f"{path}:{where.get(at, 1)}"
 
 
-def _validate(model: type[Any], value: Any, path: Path, where: Where, at: tuple[str | int, ...]) -> Any:
-    """Build `model` from `value`, or raise one line: where, what was found, what to write instead."""
+def validate(model: type[Any], value: Any, path: Path, where: Where, at: tuple[str | int, ...]) -> Any:
+    """Build `model` from `value`, or raise one UsageError: where, what was found, what to write instead."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
