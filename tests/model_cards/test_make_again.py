@@ -59,4 +59,4 @@ def test_counts_of_rows_are_on_the_card(api: Any, namespace: str, tmp_path: Path
     )
     card = (pull(run(Path("small.yaml"), tmp_path)[1].ref) / "README.md").read_text()
     assert "| records read | 6 |" in card and "| rejected: no text for the turn of role assistant | 1 |" in card
-    assert "| train rows | 1 |" in card and "| rejected: the same conversation again | 4 |" in card
+    assert "| train rows | 1 |" in card and "| rejected: duplicate | 4 |" in card
