@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._lib.disk_array import DiskArray
 from .._lib.near_duplicates import words
 from .._lib.near_index import HashFile, NearIndex, text_hash
 
@@ -19,17 +20,17 @@ _PART = 1 << 16  # rows that are looked up together
 
 
 class Questions:
-    """Rows' questions, added one by one; `left_out` decides when all are there. In memory are 30 bytes per row.
+    """Rows' questions, added one by one; `left_out` decides when all are there. In memory are some bytes per row.
 
     Args:
-        path: a file for hashes.
+        path: a file for hashes, beside which others are written.
         near: Jaccard similarity of shingles of five words from which two questions are nearly the same; None: not
             looked for.
     """
 
     def __init__(self, path: Path, near: float | None) -> None:
-        self._near, self._hashes = near, HashFile(path)
-        self._splits, self._same, self._groups = array("B"), array("Q"), array("Q")
+        self._near, self._hashes, self._splits = near, HashFile(path), array("B")
+        self._same, self._groups = (DiskArray(path.with_suffix(f".{name}")) for name in ("same", "groups"))
 
     def add(self, split: str, question: str, choices: Sequence[str], group: str) -> None:
         """Add the next row.
@@ -56,15 +57,16 @@ class Questions:
         for split in ("validation", "train"):
             number = SPLITS.index(split)
             # A test that is not taken holds nothing out; a test question that is the same as another holds out as one.
-            self._leave_out(np.flatnonzero(splits == number), np.flatnonzero((splits > number) & (rules == 0)), rules)
+            rows, against = (np.flatnonzero(chosen) for chosen in (splits == number, (splits > number) & (rules == 0)))
+            self._leave_out(rows.astype(np.int32), against.astype(np.int32), rules)
         return rules
 
     def _leave_out(self, rows: np.ndarray, against: np.ndarray, rules: np.ndarray) -> None:
-        same, groups = np.frombuffer(self._same, np.uint64), np.frombuffer(self._groups, np.uint64)
+        same, groups = self._same.values(), self._groups.values()
         rules[rows[_are_among(same, rows, same[against])]] = 1 + RULES.index(SAME)
         if self._near is not None:
-            index = NearIndex(self._hashes, against, self._near)
-            for number, _ in index.matches(rows[rules[rows] == 0]):
+            others = rows[rules[rows] == 0]
+            for number, _ in NearIndex(self._hashes, against, self._near).matches(others):
                 rules[number] = 1 + RULES.index(NEAR)
         gone = groups[rows[rules[rows] > 0]]
         rest = rows[(rules[rows] == 0) & (groups[rows] > 0)]

@@ -72,8 +72,8 @@ class Splitter:
         names = self._groups.names(chosen)
         held_out = np.fromiter((is_test(name, test_fraction, self._seed) for name in names), bool, len(chosen))
         sides = np.where(chosen, np.where(held_out, TEST, TRAIN), LEFT_OUT).astype(np.int8)
-        test = np.flatnonzero(sides == TEST)
-        near = self._near_train(test, np.flatnonzero(sides == TRAIN))
+        test, train = (np.flatnonzero(sides == side).astype(np.int32) for side in (TEST, TRAIN))
+        near = self._near_train(test, train)
         sides[test[near]] = LEFT_OUT
         self.dropped["near_duplicates_of_train_left_out_of_test"] = int(near.sum())
         return sides
