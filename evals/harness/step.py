@@ -24,6 +24,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Self
+from unittest import mock
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -211,7 +212,9 @@ def _run(config: HarnessConfig, context: StepContext, manager: Any, names: list[
         logging.WARNING if config.backend in backends.ROUTES else logging.ERROR
     )
     lm, tokenizer = backends.load(config, context)
-    with model_tokenizer(tokenizer):
+    # lm-eval asks git about the folder that the recipe runs in, and git complains on stderr if that is no repository.
+    # The result's `git_hash` is not read here.
+    with model_tokenizer(tokenizer), mock.patch("lm_eval.evaluator.get_git_commit_hash", lambda: None):
         results = simple_evaluate(
             model=InteractiveLM(lm),  # what is not interactive it passes on
             tasks=list(names),
