@@ -17,6 +17,7 @@ Schedule = Literal[
     "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "warmup_stable_decay",
     "cosine_with_restarts", "cosine_warmup_with_min_lr", "polynomial", "inverse_sqrt",
 ]  # fmt: skip
+SaveDtype = Literal["float32", "bfloat16", "as_trained"]
 
 
 class LoraSettings(Settings):
@@ -94,8 +95,8 @@ class BaseTrainingConfig(AccelerateSettings, ModelSettings):
     # Model
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the weights while they are trained.")
     bf16: bool | None = Field(None, description="bfloat16 autocast over float32 weights; null: if the device has it.")
-    save_dtype: Literal["float32", "bfloat16"] | None = Field(
-        None, description="Type of the published weights; null: as trained."
+    save_dtype: SaveDtype | None = Field(
+        None, description="Type of the published weights; null or as_trained: `dtype`."
     )
 
     # Optimisation
@@ -187,7 +188,8 @@ class BaseTrainingConfig(AccelerateSettings, ModelSettings):
         checkpoints = self.save_total_limit + 1
         if self.max_steps > 0:
             checkpoints = min(checkpoints, -(-self.max_steps // self.save_steps))
-        output = (weights if whole else trained) * (4 if (self.save_dtype or self.dtype) == "float32" else 2)
+        saved = self.dtype if self.save_dtype in (None, "as_trained") else self.save_dtype
+        output = (weights if whole else trained) * (4 if saved == "float32" else 2)
         rows = 10 * inputs["dataset"].bytes if "dataset" in inputs and not getattr(self, "streaming", False) else 0
         return 3 * width * trained * checkpoints + output + rows, Size(output, weights if whole else trained)
 
@@ -239,6 +241,11 @@ class TrainingConfig(BaseTrainingConfig):
         1, ge=1, json_schema_extra=SPEED, description="Processes that read and tokenize rows; the rows are the same."
     )
     lora: LoraSettings | None = Field(None, description="Train adapters only; null: all weights.")
+    save_dtype: SaveDtype | None = Field(
+        None,
+        description="Type of the published weights; null: the one in which most of the base model's are stored, and "
+        "for adapters and sharded weights as trained; as_trained: `dtype`.",
+    )
     quantization: QuantizationSettings | None = added(
         None, description="Load the frozen weights under adapters in 4 or 8 bits, such as {load_in_4bit: true}."
     )

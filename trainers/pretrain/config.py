@@ -105,7 +105,7 @@ class PretrainConfig(StreamingConfig):
             raise ValueError("fsdp shards over accelerators: drop fsdp or use_cpu (device: cpu)")
         if self.fsdp and self.sharded:
             raise ValueError("fsdp: accelerate_config or trainer_args shard the weights: keep one of them")
-        if self.fsdp and self.save_dtype:
+        if self.fsdp and self.save_dtype not in (None, "as_trained"):
             raise ValueError("fsdp publishes the weights as trained: drop save_dtype, or set dtype")
         return self
 
