@@ -7,14 +7,16 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import UsageError, did_you_mean, first_line
+from ...hub_sync.errors import UsageError, first_line
 from ...hub_sync.files import list_files
 from ...hub_sync.text import utf8
 from ...inference.launch import LAUNCHED
 from .._lib.data import tasks_dir
+from .known_tasks import unknown
 
 MOST_BYTES = 10_000_000
 FOLDER = "tasks"
@@ -29,6 +31,18 @@ def copied(include_path: str | None, context: StepContext) -> Path | None:
         copy_tasks(Path(include_path).expanduser(), folder)
         check_names(folder)
     return folder
+
+
+@contextmanager
+def temporary_copy(include_path: str | None) -> Iterator[Path | None]:
+    """A checked copy of `include_path` to be looked at; None without one."""
+    if include_path is None:
+        yield None
+        return
+    with TemporaryDirectory() as folder:
+        copy_tasks(Path(include_path).expanduser(), Path(folder) / FOLDER)
+        check_names(Path(folder) / FOLDER)
+        yield Path(folder) / FOLDER
 
 
 def check_path(text: str) -> str:
@@ -135,11 +149,7 @@ def find_tasks(
         matches = list(dict.fromkeys(match for several in result.values() for match in several))
         if all(result.values()) and (defaults or all(_members_known(manager, match) for match in matches)):
             return manager, matches
-    missing = ", ".join(name for name, several in result.items() if not several)
-    near = did_you_mean(missing, manager.all_tasks, "")
-    raise UsageError(
-        f"task {missing} is unknown{near}; `hubwright tasks list` names ours, `lm_eval ls tasks` upstream's"
-    )
+    raise unknown([name for name, several in result.items() if not several], manager.all_tasks)
 
 
 def _members_known(manager: Any, name: str) -> bool:

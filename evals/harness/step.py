@@ -31,6 +31,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubwrightError, UsageError
 from ...hub_sync.settings import added
+from ...hub_sync.step import Preview
 from ...hub_sync.text import utf8
 from ...inference import device
 from ...inference.accelerate_config import AccelerateSettings
@@ -38,7 +39,7 @@ from ...inference.launch import LAUNCHED, launch
 from .._lib.data import stream_parquet, tasks_dir
 from .._lib.results import figure_table, write_json
 from .._lib.tokens import model_tokenizer
-from . import backends, own_tasks
+from . import backends, known_tasks, own_tasks
 from .own_tasks import find_tasks
 from .thoughts import note_thoughts
 
@@ -130,7 +131,20 @@ class HarnessConfig(AccelerateSettings):
     def lacks(self) -> str:
         if self.backend == "vllm" and find_spec("vllm") is None:
             return "backend: vllm is not installed: pip install 'lm-eval[vllm]'"
+        if self.device not in ("auto", "cpu") and find_spec("torch"):
+            try:
+                device.choose(self.device)
+            except UsageError as error:
+                return str(error)
         return super().lacks()
+
+    def preview(self, inputs: Mapping[str, Preview]) -> Preview:
+        """What may go wrong with the tasks' data. Raises UsageError for unknown tasks, and own ones that cannot be
+        read."""
+        with own_tasks.temporary_copy(self.include_path) as own:
+            known_tasks.check_known(self.tasks, own)
+            sources = known_tasks.data_sets(self.tasks, own)
+        return Preview(warnings=tuple(known_tasks.out_of_reach(sources)))
 
 
 def evaluate(config: HarnessConfig, context: StepContext) -> None:

@@ -77,6 +77,9 @@ def run(
 ) -> None:
     """Run a recipe: build, train, evaluate, write cards, publish. Safe to repeat, safe to kill.
 
+    Everything that can be known is checked before any step works, and by --dry-run: inputs, licences, tasks, chat
+    templates, packages, devices, disk. --dry-run also says where each step publishes and about how long it takes.
+
     Steps whose result is published already are skipped. The commits of everything read and made go to the lock file
     beside the recipe.
 
@@ -87,7 +90,7 @@ def run(
       hubwright run recipe.yaml --only tuned
       hubwright run judged.yaml --replay --recording org/verdicts@v1.0.0   # rebuild without any model
     """
-    from ..preflight import check_machine
+    from ..preflight import refuse
     from ..recipe import find_recipe, load_plan
     from ..runner import default_settings
     from ..runner import run as run_plan
@@ -109,8 +112,7 @@ def run(
     with RunView(plan, runs=runs, quiet=format == "json") as view:
         outcomes = run_plan(plan, settings, view.event)
     view.show(outcomes, format, scores=not dry_run)
-    pending = {outcome.step for outcome in outcomes if outcome.state == "pending"}
-    check_machine(step for step in plan.steps if dry_run and step.name in pending and only in (None, step.name))
+    refuse({outcome.step: outcome.outlook for outcome in outcomes if outcome.outlook})
 
 
 @app.command()
@@ -122,7 +124,7 @@ def status(recipe: RecipeArgument, set_: SetOption = None, format: FormatOption 
     from .progress import RunView
 
     plan = load_plan(find_recipe(recipe), set_)
-    outcomes = run_plan(plan, default_settings(plan, dry_run=True))
+    outcomes = run_plan(plan, default_settings(plan, dry_run=True, outlook=False))
     found = [replace(one, state="published") if one.ref else one for one in outcomes]
     RunView(plan, quiet=True).show(found, format)
 
@@ -311,7 +313,8 @@ def main(argv: list[str] | None = None) -> Any:
     try:
         return app(argv, standalone_mode=True)
     except HubwrightError as error:
-        print("hubwright:", *str(error).split(), file=sys.stderr)
+        for one in getattr(error, "errors", [error]):
+            print("hubwright:", *str(one).split(), file=sys.stderr)
         if os.environ.get("HUBWRIGHT_DEBUG"):
             raise
         sys.exit(error.exit_code)
