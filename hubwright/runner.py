@@ -269,6 +269,7 @@ class _Run:
         """Once, before any step works: whether the steps to come can work and publish, and disks hold them."""
         if self.checked:
             return
+        logger.info("checking what the steps to come need")  # imports what they use, which takes seconds
         outlooks = examine(*self._to_run(), self._at_commit)
         for name, outlook in outlooks.items():
             for warning in outlook.warnings:

@@ -14,6 +14,7 @@ import typer
 
 from .. import __version__
 from ..hub_sync.errors import HubwrightError
+from ..hub_sync.pace import plain_bars
 from . import engine as cli_engine
 from . import evaluation as cli_eval
 from . import hub as cli_hub
@@ -303,9 +304,7 @@ def _interrupt(number: int, owner: int, terminated: list[int]) -> None:
 def main(argv: list[str] | None = None) -> Any:
     """Entry point. A HubwrightError becomes one line and its exit code; anything else is our defect, so it shows."""
     if not sys.stderr.isatty():
-        # Bars redraw one line; in a log file every redraw is a line of its own.
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        plain_bars()
     terminated: list[int] = []
     if threading.current_thread() is threading.main_thread():
         owner = os.getpid()
