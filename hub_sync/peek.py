@@ -1,5 +1,6 @@
-"""Looks into artifacts on the hub that read a few kB of them: the tokenizer of a model, the columns of a data set."""
+"""Looks into artifacts on the hub without fetching the whole: the tokenizer of a model, the columns of a data set."""
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,16 @@ def tokenizer_folder(ref: ArtifactRef) -> Path:
     if "tokenizer_config.json" not in list_remote_files(ref) and (base := adapter_base(ref)) is not None:
         ref = base
     return pull(ref, _TOKENIZER)
+
+
+def has_chat_template(ref: ArtifactRef) -> bool:
+    """Whether the tokenizer of a model has a chat template, as transformers stores one."""
+    folder = tokenizer_folder(ref)
+    try:
+        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = {}
+    return bool(config.get("chat_template")) or any(folder.glob("chat_template.jinja"))
 
 
 def columns(ref: ArtifactRef, config: str | None, split: str) -> "dict[str, pa.DataType] | None":
@@ -53,6 +64,9 @@ def columns(ref: ArtifactRef, config: str | None, split: str) -> "dict[str, pa.D
         raise DataError(f"{ref}: no split {split!r}{chosen}: its splits are {', '.join(map(str, files))}")
     if builder.name != "parquet" or split not in files:
         return None
-    with HfFileSystem().open(str(files[split][0])) as file:
-        schema = pq.read_schema(file)
+    try:
+        with HfFileSystem().open(str(files[split][0])) as file:
+            schema = pq.read_schema(file)
+    except (OSError, ValueError):  # the network's and pyarrow's: the step that reads the rows says more
+        return None
     return dict(zip(schema.names, schema.types, strict=True))

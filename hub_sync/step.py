@@ -78,9 +78,9 @@ class StepSpec:
         inputs: name -> role. A name that ends with "*" stands for any number of inputs that begin so.
         version: raised when the method changes its output for the same config; part of the fingerprint.
         extra: the pip extra it needs.
-        columns: columns of the rows that it publishes, as far as a trainer reads them and no setting decides them.
         benchmark: "module:OBJECT" of the judged benchmark that `hubwright score | judge NAME` use.
         loads_models: whether it loads models through transformers' Auto classes, which then know ours as well.
+        columns: columns of the rows that it publishes, as far as a trainer reads them and no setting decides them.
     """
 
     kind: Kind
@@ -91,9 +91,9 @@ class StepSpec:
     inputs: Mapping[str, Role] = field(default_factory=dict)
     version: int = 1
     extra: str = ""
-    columns: tuple[str, ...] = ()
     benchmark: str = ""
     loads_models: bool = False
+    columns: tuple[str, ...] = ()
 
     def role(self, name: str) -> Role | None:
         """The role of an input; None if there is none of that name."""

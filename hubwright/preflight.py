@@ -1,6 +1,7 @@
 """What is known of a run before it works: whether each step can work, on what, and whether it may publish.
 
-Only a few kB are read of each input. What cannot be known yet is left to the step.
+Of inputs the cards, tokenizers and columns are read, as far as a step's settings ask for them. What cannot be known
+yet is left to the step.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -16,7 +18,8 @@ from .disk import Need
 from .estimate import Estimate
 from .hub_sync.adapters import adapter_base
 from .hub_sync.errors import HubError, HubwrightError, SeveralErrors, UsageError
-from .hub_sync.pull import list_remote_files, pull
+from .hub_sync.hub import translate_errors
+from .hub_sync.pull import pull
 from .hub_sync.refs import ArtifactRef
 from .hub_sync.step import Preview
 from .recipe import PlannedStep
@@ -87,6 +90,10 @@ def examine(
                     at_commit(place)
         with outlook.collected(step.name):
             check_machine(step)
+        if any(map(step.spec.is_endpoint, step.inputs)) and find_spec("xllamacpp") is None:
+            outlook.warnings.append(
+                "serving a model needs xllamacpp, unless all is replayed: pip install 'hubwright[llm]'"
+            )
         if outlook.faults:  # what follows would tell the same once more
             continue
         with outlook.collected(step.name):
@@ -141,7 +148,10 @@ def _preview(step: PlannedStep, known: Mapping[str, ArtifactRef], previews: Mapp
         elif isinstance(source, str):
             inputs[role] = replace(previews.get(source, Preview()), name=f"steps.{source}")
     preview = getattr(step.config, "preview", None)
-    return preview(inputs) if callable(preview) else Preview(columns=step.spec.columns)
+    if not callable(preview):
+        return Preview(columns=step.spec.columns)
+    result: Preview = preview(inputs)
+    return result if step.spec.publishes == "model" else replace(result, source=None)
 
 
 def _licence(step: PlannedStep, known: Mapping[str, ArtifactRef], rights: Mapping[str, Any]) -> Any:
@@ -178,10 +188,14 @@ def _licence(step: PlannedStep, known: Mapping[str, ArtifactRef], rights: Mappin
 
 def _right(ref: ArtifactRef) -> Any:
     """The licence that the card of a repository states; None if the hub does not give it."""
+    from huggingface_hub import HfApi
+
     from .model_cards import licences
 
     try:
-        if "README.md" not in list_remote_files(ref):
+        with translate_errors(f"{ref.repo_type} {ref}"):
+            has_card = HfApi().file_exists(**ref.place, filename=CARD[0], revision=ref.revision)
+        if not has_card:
             return licences.Right(licences.UNSTATED, repo=ref.repo_id)
         return licences.of_card(pull(ref, CARD), ref.repo_id)
     except HubError:

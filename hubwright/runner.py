@@ -262,7 +262,8 @@ class _Run:
             outlook = outlooks[step.name]
             outlook.disk, outlook.estimate = needs[step.name], estimate(step, self.base)
             if step.name in self.refused and not outlook.faults:
-                outlook.faults.append(self.refused[step.name])
+                with outlook.collected(step.name):
+                    raise self.refused[step.name]
         return outlooks
 
     def _check(self) -> None:

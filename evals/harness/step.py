@@ -30,6 +30,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubwrightError, UsageError
+from ...hub_sync.peek import has_chat_template
 from ...hub_sync.settings import added
 from ...hub_sync.step import Preview
 from ...hub_sync.text import utf8
@@ -139,11 +140,15 @@ class HarnessConfig(AccelerateSettings):
         return super().lacks()
 
     def preview(self, inputs: Mapping[str, Preview]) -> Preview:
-        """What may go wrong with the tasks' data. Raises UsageError for unknown tasks, and own ones that cannot be
-        read."""
+        """What may go wrong with the tasks' data. Raises UsageError for unknown tasks, own ones that cannot be read,
+        and a model without the chat template that lm-eval's own tasks are to use."""
         with own_tasks.temporary_copy(self.include_path) as own:
             known_tasks.check_known(self.tasks, own)
             sources = known_tasks.data_sets(self.tasks, own)
+        model = inputs.get("model", Preview())
+        needs_template = self.apply_chat_template and model.template is None and model.source is not None
+        if needs_template and not known_tasks.are_ours(self.tasks) and not has_chat_template(model.source):
+            raise UsageError(f"model {model.name} has no chat template: set apply_chat_template: false")
         return Preview(warnings=tuple(known_tasks.out_of_reach(sources)))
 
 

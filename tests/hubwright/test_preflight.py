@@ -96,6 +96,10 @@ PLAIN = {"assistant_only_loss": False}
             "trainer_args.fp16: it runs on accelerators alone",
         ),
         (step("lm_eval", {"model": "base"}, {"tasks": ["fbbench_sampel"]}), "did you mean 'fbbench_sample'?"),
+        (
+            step("lm_eval", {"model": "bare"}, {"tasks": ["arc_easy"]}),
+            "has no chat template: set apply_chat_template: false",
+        ),
         (step("instructions", {}, {"sources": [{"source": "rows.jsonl"}], "license": "mit"}), "is not a file here"),
         (
             step("instructions", {}, {"sources": [{"source": "nobody/rows@v1.0.0"}], "license": "mit"}),
@@ -178,6 +182,14 @@ def test_dry_run_tells_place_inputs_and_time(hubwright_in_process, api, tmp_path
     assert "drills: " in text and "with other settings or inputs" in text
     assert "tuned: 120 s on 2026-11-30 (2 cores) times 160/80, its work" in text and "4 min" in text
     assert "private" in text and "public" in text and f"{ORG}/base@{commit}" in text
+
+
+def test_dry_run_from_python_raises_what_is_wrong():
+    import hubwright as hw
+
+    recipe = {"name": "sloppy", "namespace": ORG, "steps": {"only": step("sft", SFT)}}
+    with pytest.raises(UsageError, match="step only: the chat template of preflight/base@"):
+        hw.run(recipe, dry_run=True, progress=False)
 
 
 def test_absent_packages_of_an_extra_are_named(monkeypatch):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ...hub_sync.errors import HubError, UsageError
+from ...hub_sync.errors import HubError, HubwrightError, UsageError, first_line
 from ...hub_sync.peek import columns, tokenizer_folder
 from ...hub_sync.step import Preview
 from .config import BaseTrainingConfig, TrainingConfig
@@ -28,12 +28,14 @@ def train_columns(config: BaseTrainingConfig, dataset: Preview) -> dict[str, Any
     """
     if dataset.source is None:
         return dict.fromkeys(dataset.columns) or None
-    try:
-        for config_name in config.dataset_configs[1:]:
-            columns(dataset.source, config_name, config.train_split)
-        return columns(dataset.source, next(iter(config.dataset_configs), None), config.train_split)
-    except HubError:
-        return None
+    known = []
+    for split in filter(None, (config.train_split, config.eval_split)):
+        for name in config.dataset_configs or (None,):
+            try:
+                known.append(columns(dataset.source, name, split))
+            except HubError:
+                known.append(None)
+    return known[0]
 
 
 def holds_turns(known: Mapping[str, Any], *names: str) -> bool:
@@ -63,9 +65,13 @@ def check_template(
     from . import templates
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder(model.source))
-    except Exception:  # the step says in full what is wrong with it
-        return (f"{model.name} has no tokenizer that can be loaded",)
+        folder = tokenizer_folder(model.source)
+    except HubwrightError:
+        return ()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # tokenizers raises plain Exceptions
+        return (f"the tokenizer of {model.name} cannot be loaded: {first_line(error).replace(str(folder), '')}",)
     try:
         if config.chat_template == "chatml_tools":
             templates.install_chatml_tools(tokenizer)
