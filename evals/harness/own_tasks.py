@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,7 @@ from ...hub_sync.files import list_files
 from ...hub_sync.text import utf8
 from ...inference.launch import LAUNCHED
 from .._lib.data import tasks_dir
-from .known_tasks import unknown
+from .known_tasks import task_files, unknown
 
 MOST_BYTES = 10_000_000
 FOLDER = "tasks"
@@ -105,19 +105,9 @@ def check_names(folder: Path) -> set[str]:
     from lm_eval import tasks
 
     for owner, place in (("hubwright", tasks_dir()), ("lm-eval", Path(tasks.__file__).parent)):
-        if taken := next(_named(place, names), ""):
+        if taken := next((name for name in names if name in task_files(place)), ""):
             raise UsageError(f"include_path: {names[taken]}: {taken} is the name of a task of {owner}'s: rename yours")
     return set(names)
-
-
-def _named(folder: Path, names: Iterable[str]) -> Iterator[str]:
-    """The names that some YAML file of a folder gives to its task, group or tag. The text is searched, since to parse
-    14,000 files takes a minute."""
-    words = "|".join(re.escape(name) for name in names)
-    pattern = re.compile(utf8(rf"^(?:task|group|tag):[ \t]*['\"]?({words})['\"]?[ \t]*(?:#.*)?$"), re.MULTILINE)
-    for path in folder.rglob("*.yaml"):
-        if match := pattern.search(path.read_bytes()):
-            yield match[1].decode()
 
 
 @contextmanager
