@@ -29,7 +29,8 @@ def estimate(step: PlannedStep, base: Path) -> Estimate | None:
     is multiplied by what it has become.
     """
     names = {"name": step.name, "uses": step.uses}
-    records = [record for record in _records(step, base) if names.items() <= record["step"].items()]
+    timed = {"started_at", "finished_at", "hardware"}
+    records = [r for r in _records(step, base) if names.items() <= r["step"].items() and timed <= r.keys()]
     if not records:
         return None
     record = max(records, key=lambda r: r["finished_at"])

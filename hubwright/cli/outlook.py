@@ -49,4 +49,5 @@ def print_outlooks(outlooks: Mapping[str, Outlook], runs: Path) -> None:
     lines += [f"warning: step {name}: {text}" for name, one in outlooks.items() for text in one.warnings]
     if warning := lacking(needs, runs):
         lines.append(f"warning: {warning}")
-    print("\n".join(["", *lines]) if lines else "", end="\n" if lines else "")
+    if lines:
+        print("\n".join(["", *lines]))

@@ -99,7 +99,7 @@ class RunView:
         cells = [[row["step"], row["state"], row["repo_id"], row["tag"], (row["commit"] or "")[:12]] for row in rows]
         outlooks = {o.step: o.outlook for o in outcomes if o.outlook}
         if outlooks:
-            columns += ["", "fetches", "writes, about", "takes, about"]
+            columns += ["access", "fetches", "writes, about", "takes, about"]
             cells = [
                 [*cell, "private" if private[o.step] else "public", *outlook_cells(o.outlook)]
                 for cell, o in zip(cells, outcomes, strict=True)
