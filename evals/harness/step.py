@@ -146,8 +146,8 @@ class HarnessConfig(AccelerateSettings):
             known_tasks.check_known(self.tasks, own)
             sources = known_tasks.data_sets(self.tasks, own)
         model = inputs.get("model", Preview())
-        needs_template = self.apply_chat_template and model.template is None and model.source is not None
-        if needs_template and not known_tasks.are_ours(self.tasks) and not has_chat_template(model.source):
+        templated = self.apply_chat_template and not known_tasks.are_ours(self.tasks)
+        if templated and model.source and model.template is None and not has_chat_template(model.source):
             raise UsageError(f"model {model.name} has no chat template: set apply_chat_template: false")
         return Preview(warnings=tuple(known_tasks.out_of_reach(sources)))
 
