@@ -6,6 +6,7 @@ from ..hub_sync.step import Role, StepSpec
 
 DATA, TEACHER = Role("dataset", optional=True), Role("model", optional=True, endpoint=True)
 DECONTAMINATE = {"decontaminate_against_*": Role("dataset")}
+CONVERSATIONS = ("messages", "tools")
 
 
 def _builder(config: str, help: str, **more: Any) -> StepSpec:
@@ -19,12 +20,15 @@ STEPS: dict[str, StepSpec] = {
         "fbbench:FBBenchConfig", "FB-Bench rows, typed, from the official JSON or from our own bilingual sample"
     ),
     "feedback_drills": _builder(
-        "feedback_drills:FeedbackDrillsConfig", "seeded two-turn feedback dialogues with one exactly scorable answer"
+        "feedback_drills:FeedbackDrillsConfig",
+        "seeded two-turn feedback dialogues with one exactly scorable answer",
+        columns=("prompt", "completion", "chosen", "rejected"),
     ),
     "toolcalls": _builder(
         "toolcalls:ToolCallsConfig",
         "function-calling conversations, validated, in TRL's messages + tools form",
         version=2,
+        columns=CONVERSATIONS,
     ),
     "rows": _builder(
         "rows:RowsConfig",
@@ -36,6 +40,7 @@ STEPS: dict[str, StepSpec] = {
         "several data sets of conversations as one, in proportions that are told",
         inputs={"part_*": Role("dataset")},
         version=2,
+        columns=("messages",),
     ),
     "induction": _builder(
         "sequences.induction:InductionConfig",
@@ -55,6 +60,7 @@ STEPS: dict[str, StepSpec] = {
         "corpus:CorpusConfig",
         "documents for language modelling from files, archives and Hub data sets",
         inputs={"decontaminate_against": DATA} | DECONTAMINATE,
+        columns=("text", "source", "license", "id"),
     ),
     "ability": _builder(
         "ability:AbilityConfig",
@@ -124,6 +130,7 @@ STEPS: dict[str, StepSpec] = {
         "verified multi-turn function calling: compositions of tools that run, without a language model",
         inputs={"decontaminate_against": DATA, "definitions": DATA} | DECONTAMINATE,
         version=5,
+        columns=CONVERSATIONS,
     ),
     "button": _builder(
         "button:ButtonConfig",
@@ -131,11 +138,13 @@ STEPS: dict[str, StepSpec] = {
         inputs={"teacher": TEACHER, "dataset": DATA, "embedder": Role("model", optional=True)} | DECONTAMINATE,
         version=5,
         extra="llm",
+        columns=CONVERSATIONS,
     ),
     "button_import": _builder(
         "button.importer:ImportConfig",
         "BUTTONInstruct's own file as rows of BUTTON's shared form, every line kept byte for byte",
         version=3,
+        columns=CONVERSATIONS,
     ),
     "call_graphs_reworded": _builder(
         "call_graphs.reworded:RewordedConfig",
@@ -143,6 +152,7 @@ STEPS: dict[str, StepSpec] = {
         inputs={"dataset": Role("dataset"), "teacher": TEACHER} | DECONTAMINATE,
         version=4,
         extra="llm",
+        columns=CONVERSATIONS,
     ),
     "versatune_probe": _builder(
         "versatune.probe:ProbeConfig",

@@ -54,6 +54,15 @@ class HubwrightError(Exception):
     exit_code = 1
 
 
+class SeveralErrors(HubwrightError):
+    """Errors that the command line prints one per line; the exit code is that of the first."""
+
+    def __init__(self, errors: Iterable[HubwrightError]) -> None:
+        self.errors = list(errors)
+        self.exit_code = self.errors[0].exit_code
+        super().__init__("; ".join(map(str, self.errors)))
+
+
 class UsageError(HubwrightError):
     """A recipe, an option or a config value is wrong; nothing was started."""
 

@@ -64,11 +64,20 @@ class ArtifactRef:
         if self.pinned:
             return self
         from huggingface_hub import HfApi
+        from huggingface_hub.errors import RepositoryNotFoundError
 
         from .hub import translate_errors
 
-        with translate_errors(f"{self.repo_type} {self}"):
-            info = HfApi(endpoint=endpoint, token=token).repo_info(**self.place, revision=self.revision)
+        api = HfApi(endpoint=endpoint, token=token)
+        try:
+            with translate_errors(f"{self.repo_type} {self}"):
+                info = api.repo_info(**self.place, revision=self.revision)
+        except HubError as error:
+            if isinstance(error.__cause__, RepositoryNotFoundError):
+                for other in REPO_TYPES:
+                    if other != self.repo_type and api.repo_exists(self.repo_id, repo_type=other):
+                        raise HubError(f"{self.repo_id} is a {other}: name a {self.repo_type} here") from error
+            raise
         if not info.sha:
             raise HubError(f"{self.repo_type} {self}: the hub gave no commit for this revision")
         return replace(self, revision=info.sha)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .refs import RepoType
+from .refs import ArtifactRef, RepoType
 
 Kind = Literal["builder", "trainer", "eval", "card"]
 _ENDING = re.compile(r"[A-Za-z0-9_.-]+\Z")
@@ -21,6 +21,29 @@ class Size:
 
     bytes: int
     weights: int = 0
+
+
+@dataclass(frozen=True)
+class Preview:
+    """An artifact before the step that reads it works.
+
+    Settings of a step that may fail on its inputs have `preview(inputs: Mapping[str, Preview]) -> Preview`: what the
+    step will publish. It raises a HubwrightError in one line for inputs that the step cannot work with.
+
+    Attributes:
+        name: the artifact in messages.
+        source: repository at a commit that can be looked into, of a model the one with its tokenizer; None if that is
+            not known before the recipe has run.
+        template: chat template that a step gives to the tokenizer in `source`; None: the tokenizer's own.
+        columns: of a data set that a step of the recipe will publish; empty if they are not known.
+        warnings: what may go wrong in the step, one line each.
+    """
+
+    name: str = ""
+    source: ArtifactRef | None = None
+    template: str | None = None
+    columns: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +80,7 @@ class StepSpec:
         extra: the pip extra it needs.
         benchmark: "module:OBJECT" of the judged benchmark that `hubwright score | judge NAME` use.
         loads_models: whether it loads models through transformers' Auto classes, which then know ours as well.
+        columns: columns of the rows that it publishes, as far as a trainer reads them and no setting decides them.
     """
 
     kind: Kind
@@ -69,6 +93,7 @@ class StepSpec:
     extra: str = ""
     benchmark: str = ""
     loads_models: bool = False
+    columns: tuple[str, ...] = ()
 
     def role(self, name: str) -> Role | None:
         """The role of an input; None if there is none of that name."""

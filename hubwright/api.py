@@ -29,6 +29,7 @@ from .hub_sync.files import write_atomic
 from .hub_sync.local_input import local_input
 from .hub_sync.refs import ArtifactRef
 from .hub_sync.step import StepSpec
+from .preflight import refuse
 from .recipe import Plan, check_recipe, find_recipe, validate
 from .runner import Outcome, default_settings
 from .runner import run as run_plan
@@ -83,7 +84,8 @@ def run(
     Returns the outcomes by step: `state` ("published", "skipped" for what was published before, "pending"), `ref` (an
     ArtifactRef at a commit, None while pending), `tag`, `fingerprint`, `seconds`.
 
-    Raises a HubwrightError at the first step that fails; the steps before it stay published.
+    Raises a HubwrightError for what cannot work, before any step does, and at the first step that fails; the steps
+    before it stay published. A dry run raises the former too, else its outcomes have an `outlook`.
     """
     if isinstance(recipe, Plan) and (namespace or settings):
         raise UsageError("run: a plan is settled already: give namespace and settings to load_recipe")
@@ -97,6 +99,7 @@ def run(
 
     with RunView(plan, runs=Path(runs), quiet=not progress) as view:
         outcomes = run_plan(plan, default_settings(plan, runs=Path(runs), **options), view.event)
+    refuse({outcome.step: outcome.outlook for outcome in outcomes if outcome.outlook})
     return {outcome.step: outcome for outcome in outcomes}
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from . import workdir
 from .catalog import code_of
 from .disk import Need, disk_needs, lacking
+from .estimate import estimate
 from .hub_sync import provenance
 from .hub_sync.adapters import adapter_base
 from .hub_sync.context import Input, StepContext
@@ -32,7 +33,7 @@ from .hub_sync.pull import pull
 from .hub_sync.refs import ArtifactRef
 from .hub_sync.settings import split_speed
 from .making import Job, card_parent, make
-from .preflight import CARD, check_licences, check_machine
+from .preflight import CARD, Outlook, examine, refuse
 from .recipe import Plan, PlannedStep
 from .sources import resolve_sources
 
@@ -44,8 +45,8 @@ Event = Callable[[str, str, dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a step: `state` is "published", "skipped" or "pending"; `ref` is None while pending. `disk` is
-    what a pending step needs, where the run was dry."""
+    """What became of a step: `state` is "published", "skipped" or "pending"; `ref` is None while pending. `outlook` is
+    what is known of a pending step, if the run was dry."""
 
     step: str
     state: str
@@ -53,7 +54,7 @@ class Outcome:
     ref: ArtifactRef | None
     tag: str | None
     seconds: float = 0.0
-    disk: Need | None = None
+    outlook: Outlook | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Settings:
         only: run just this step; what it needs must be published already.
         update: read moving references again instead of at the locked commits.
         dry_run: resolve and report, run nothing.
+        outlook: in a dry run, look at what the steps to come need and what is wrong with them.
         fresh: restart if a step has unfinished work with other settings, which is set aside.
         keep_work: keep the folders of published steps (checkpoints, shards).
         recording: folder of recorded requests and answers; None: `runs/NAME/recording`.
@@ -77,6 +79,7 @@ class Settings:
     only: str | None = None
     update: bool = False
     dry_run: bool = False
+    outlook: bool = True
     fresh: bool = False
     keep_work: bool = False
     recording: Path | None = None
@@ -105,9 +108,9 @@ def run(plan: Plan, settings: Settings, event: Event = lambda *_: None) -> list[
         whole = _Run(plan, settings, event, base, lock, resources)
         for step in plan.steps:
             whole.outcomes[step.name] = whole.run(step)
-        if settings.dry_run:
-            for name, need in whole.needs().items():
-                whole.outcomes[name] = replace(whole.outcomes[name], disk=need)
+        if settings.dry_run and settings.outlook:
+            for name, outlook in whole.outlooks().items():
+                whole.outcomes[name] = replace(whole.outcomes[name], outlook=outlook)
         return list(whole.outcomes.values())
 
 
@@ -119,7 +122,8 @@ class _Run:
         base: folder of the recipe's work.
         resources: closed when the run ends; what later steps can share is entered here.
         outcomes: of the steps so far, by name.
-        checked: licences and disk of the steps to come were checked.
+        checked: what is known of the steps to come was checked.
+        refused: what a dry run could not resolve, by the step's name.
     """
 
     plan: Plan
@@ -130,12 +134,18 @@ class _Run:
     resources: ExitStack
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     checked: bool = False
+    refused: dict[str, HubwrightError] = field(default_factory=dict)
 
     def run(self, step: PlannedStep) -> Outcome:
         """Find the step's result on the hub, or make and publish it."""
         started = time.monotonic()
         selected = self.settings.only in (None, step.name) and not self.settings.dry_run
-        job = self._prepare(step, selected)
+        try:
+            job = self._prepare(step, selected)
+        except HubwrightError as error:
+            if not (self.settings.dry_run and self.settings.outlook):
+                raise
+            self.refused[step.name], job = error, None
         if job is None:
             return Outcome(step.name, "pending", None, None, step.publish.tag)
 
@@ -202,7 +212,7 @@ class _Run:
     def _make(self, job: Job, folder: Path) -> None:
         """Pull the inputs and do the step's work below `folder`."""
         step = job.step
-        self._check(step)
+        self._check()
         for path in workdir.begin(folder, step.name, job.identity(), self.settings.fresh):
             self.event(step.name, "aside", {"path": str(path)})
         local = {}
@@ -230,21 +240,42 @@ class _Run:
         if not self.settings.keep_work and folder.is_dir():
             shutil.rmtree(folder)
 
+    def _to_run(self) -> tuple[list[PlannedStep], dict[str, ArtifactRef | None]]:
+        """The steps that are not published, and the commit of each earlier one by name."""
+        commits = {name: outcome.ref for name, outcome in self.outcomes.items()}
+        return [
+            step
+            for step in self.plan.steps
+            if commits.get(step.name) is None and self.settings.only in (None, step.name)
+        ], commits
+
     def needs(self) -> dict[str, Need]:
         """What the steps need on disk that are not published, by name."""
-        commits = {name: outcome.ref for name, outcome in self.outcomes.items()}
-        to_run = [s for s in self.plan.steps if commits.get(s.name) is None and self.settings.only in (None, s.name)]
-        return disk_needs(to_run, commits, self._at_commit)
+        return disk_needs(*self._to_run(), self._at_commit)
 
-    def _check(self, first: PlannedStep) -> None:
-        """Once, before any step works: whether licences let the steps from `first` on publish, and disks hold them."""
+    def outlooks(self) -> dict[str, Outlook]:
+        """What a dry run tells of the steps that are not published, by name."""
+        steps, commits = self._to_run()
+        needs = self.needs()  # first: what is looked at is fetched
+        outlooks = examine(steps, commits, self._at_commit)
+        for step in steps:
+            outlook = outlooks[step.name]
+            outlook.disk, outlook.estimate = needs[step.name], estimate(step, self.base)
+            if step.name in self.refused and not outlook.faults:
+                with outlook.collected(step.name):
+                    raise self.refused[step.name]
+        return outlooks
+
+    def _check(self) -> None:
+        """Once, before any step works: whether the steps to come can work and publish, and disks hold them."""
         if self.checked:
             return
-        left = self.plan.steps[self.plan.steps.index(first) :]
-        commits = {name: outcome.ref for name, outcome in self.outcomes.items()}
-        to_run = [step for step in left if self.settings.only in (None, step.name)]
-        check_machine(to_run)
-        check_licences(to_run, commits, self._at_commit)
+        logger.info("checking what the steps to come need")  # imports what they use, which takes seconds
+        outlooks = examine(*self._to_run(), self._at_commit)
+        for name, outlook in outlooks.items():
+            for warning in outlook.warnings:
+                logger.warning("warning: step %s: %s", name, warning)
+        refuse(outlooks)
         if warning := lacking(self.needs().values(), self.settings.runs):
             logger.warning("warning: %s", warning)
         self.checked = True

@@ -1,6 +1,7 @@
 """A config's `source` values: local files count by content, Hub references by commit; no local path is recorded."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from .hub_sync.pull import pull
 from .hub_sync.refs import ArtifactRef
 
 KEYS = ("source", "include_path")
+ABSENT = "not a file here; paths are relative to the current folder"
 
 
 def resolve_sources(config: BaseModel, where: str) -> tuple[dict[str, Any], dict[str, Any], BaseModel]:
@@ -41,14 +43,34 @@ def resolve_sources(config: BaseModel, where: str) -> tuple[dict[str, Any], dict
             digest = hashlib.sha256(provenance.canonical_json(entries)).hexdigest()
             sources[name] = {"name": path.name, "sha256": digest, "bytes": sum(e["size"] for e in entries)}
             _put(recorded, keys, path.name)
-        elif "/" in text and not path.suffix:
+        elif _is_reference(text):
             ref = str(ArtifactRef.parse(text, "dataset").resolve())
             _put(recorded, keys, ref)
             _put(values, keys, ref)
             changed = True
-        elif "/" in text or path.suffix:
-            raise UsageError(f"{where}.{name}: {text!r} is not a file here; paths are relative to the current folder")
+        elif _is_absent(text):
+            raise UsageError(f"{where}.{name}: {text!r} is {ABSENT}")
     return recorded, sources, type(config).model_validate(values) if changed else config
+
+
+def missing_sources(config: BaseModel) -> Iterator[tuple[str, str]]:
+    """(dotted key, value) of the `source` values that are paths of nothing here."""
+    for keys, text in _walk(config.model_dump(mode="json"), ()):
+        if _is_absent(text):
+            yield ".".join(str(key) for key in keys), text
+
+
+def _is_reference(text: str) -> bool:
+    """Whether a value that is no path here is a repository: `org/name`, `org/name@v1.0.0`, no file such as a/b.csv."""
+    file = re.fullmatch(r"\.[A-Za-z]\w*", Path(text).suffix)
+    return "/" in text and "://" not in text and ("@" in text or not file)
+
+
+def _is_absent(text: str) -> bool:
+    """Whether a value is the path of a file that is not here. A word without `/` and ending is a builder's own."""
+    path = Path(text).expanduser()
+    named = "/" in text or bool(path.suffix)
+    return named and "://" not in text and not _is_reference(text) and not path.exists()
 
 
 def places(values: Mapping[str, Any]) -> Iterator[Path | ArtifactRef]:
@@ -57,7 +79,7 @@ def places(values: Mapping[str, Any]) -> Iterator[Path | ArtifactRef]:
         path = Path(text).expanduser()
         if path.exists():
             yield path
-        elif "/" in text and not path.suffix and "://" not in text:
+        elif _is_reference(text):
             with suppress(UsageError):  # refused where it is read
                 yield ArtifactRef.parse(text, "dataset")
 

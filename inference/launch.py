@@ -23,6 +23,7 @@ import yaml
 
 from ..hub_sync.context import Input, Report, StepContext
 from ..hub_sync.errors import HubwrightError, UsageError
+from ..hub_sync.pace import plain_bars
 from ..hub_sync.refs import ArtifactRef
 
 logger = logging.getLogger("hubwright")
@@ -182,4 +183,6 @@ if __name__ == "__main__":
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if not sys.stderr.isatty():
+        plain_bars()
     sys.exit(main(sys.argv[1]))

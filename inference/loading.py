@@ -4,7 +4,9 @@ transformers draws missing weights at random and warns; here that is an error. t
 imported inside the functions.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,22 @@ def check_adapter(folder: Path, source_name: str) -> None:
     """Raises DataError unless the adapter is stored as safetensors."""
     if not (folder / ADAPTER).is_file():
         raise DataError(f"{source_name}: no {ADAPTER}: save the adapter as safetensors")
+
+
+def stored_dtype(folder: Path) -> Any:
+    """The torch dtype in which most weights of a model's safetensors files are stored; None if it is not float32,
+    bfloat16 or float16, as of quantised weights."""
+    import torch
+    from safetensors import safe_open
+
+    sizes: Counter[str] = Counter()
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118  it is no mapping
+                part = file.get_slice(name)
+                sizes[part.get_dtype()] += prod(part.get_shape())
+    stored = max(sizes, key=lambda name: sizes[name], default="")
+    return {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}.get(stored)
 
 
 def fold(model: Any, folder: Path, source_name: str) -> Any:

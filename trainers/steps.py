@@ -23,13 +23,13 @@ def _trainer(config: str, run: str, help: str, **more: Any) -> StepSpec:
 
 
 STEPS: dict[str, StepSpec] = {
-    "sft": _trainer("sft:SFTConfig", "train", "supervised fine-tuning on TRL's SFTTrainer", inputs=TUNED, version=2),
+    "sft": _trainer("sft:SFTConfig", "train", "supervised fine-tuning on TRL's SFTTrainer", inputs=TUNED, version=3),
     "dpo": _trainer(
         "dpo:DPOConfig",
         "train",
         "direct preference optimisation on TRL's DPOTrainer",
         inputs=TUNED | {"reference": Role("model", optional=True, folds=True)},
-        version=2,
+        version=3,
     ),
     "pretrain": _trainer(
         "pretrain:PretrainConfig",
@@ -87,6 +87,7 @@ STEPS: dict[str, StepSpec] = {
         "sft",
         "VersaTune: fine-tuning on domains by weights that held-out losses move",
         inputs=TUNED | REFERENCES,
+        version=2,
     ),
     "stepagent_inspect": StepSpec(
         "builder",
@@ -103,20 +104,27 @@ STEPS: dict[str, StepSpec] = {
         "train",
         "StepAgent: step-wise DPO on the pairs of a cycle",
         inputs=TUNED | {"reference": Role("model", optional=True, folds=True)},
+        version=2,
     ),
     "stepagent_discriminator": _trainer(
         "stepagent.discriminator:DiscriminatorConfig",
         "train",
         "StepAgent: a discriminator between the expert's actions and the agent's",
         inputs=TUNED | {"discriminator": Role("model", optional=True), "replay_*": DATASET},
+        version=2,
     ),
     "stepagent_inverse": _trainer(
         "stepagent.inverse:InverseConfig",
         "train",
         "StepAgent: GRPO or RLOO on single steps, rewarded by a discriminator",
         inputs=TUNED | {"discriminator": MODEL},
+        version=2,
     ),
     "stepagent_gigpo": _trainer(
-        "stepagent.gigpo:GiGPOConfig", "train", "GiGPO: PPO on a model's own episodes, step by step", inputs=TUNED
+        "stepagent.gigpo:GiGPOConfig",
+        "train",
+        "GiGPO: PPO on a model's own episodes, step by step",
+        inputs=TUNED,
+        version=2,
     ),
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...hub_sync.memory import give_back
 from ...hub_sync.text import utf8
 from .near_duplicates import words
 
@@ -126,6 +127,7 @@ class NearIndex:
     """
 
     def __init__(self, hashes: HashFile, numbers: np.ndarray, threshold: float, most: int = MOST) -> None:
+        give_back()  # the counts below are the most that a build holds at once
         self.threshold, self._most, self._hashes, self._numbers = threshold, most, hashes, numbers
         self._sizes = hashes.sizes(numbers)
         # How rare a shingle is, is the count of its hash's last bits. Any order would do, if it is one for all texts.

@@ -7,6 +7,8 @@ its prompts are not used.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -22,6 +24,7 @@ from .._lib.conversation_checks import check_all, faults_table
 from .._lib.conversation_rows import calls_of, features, identity, system_turn
 from .._lib.near_duplicates import read_test_requests
 from .._lib.teacher import Row, TeacherConfig
+from .dedup import NO_EMBEDDINGS
 from .pipeline import Phase, Pipeline
 
 if TYPE_CHECKING:
@@ -56,6 +59,15 @@ class ButtonConfig(TeacherConfig):
     )
     max_rounds: int = Field(8, ge=2, description="Turns of the assistant agent until its final answer.")
     json_mode: bool = Field(True, description="Ask for JSON mode where a reply is one JSON object.")
+
+    def check_inputs(self, names: Iterable[str]) -> None:
+        """Raises ValueError in one line for a model that is not asked for, or is not there."""
+        if (self.dedup == "embeddings") != ("embedder" in names):
+            raise ValueError("dedup: embeddings and the input `embedder` go together; give both")
+
+    def lacks(self) -> str:
+        """The package that is not installed, with the remedy; "" if there is none."""
+        return NO_EMBEDDINGS if self.dedup == "embeddings" and find_spec("sentence_transformers") is None else ""
 
 
 def build(config: ButtonConfig, context: StepContext | None = None) -> dict[str, DatasetDict]:

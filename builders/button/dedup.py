@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 
 from ...hub_sync.errors import UsageError
 
+NO_EMBEDDINGS = (
+    "dedup: embeddings needs sentence-transformers: pip install 'hubwright[embeddings]', or use dedup: tfidf"
+)
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -42,9 +46,7 @@ def embeddings(texts: Sequence[str], model: Path) -> np.ndarray:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
-        raise UsageError(
-            "dedup: embeddings needs sentence-transformers: pip install 'hubwright[embeddings]', or use dedup: tfidf"
-        ) from error
+        raise UsageError(NO_EMBEDDINGS) from error
     import numpy as np
 
     encoded = SentenceTransformer(str(model), device="cpu").encode(list(texts), show_progress_bar=False)

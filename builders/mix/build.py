@@ -16,6 +16,7 @@ from pydantic import Field
 
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, RowRejected, UsageError
+from ...hub_sync.pace import Pace
 from ...hub_sync.settings import Settings
 from ...inference.conversations import read_messages, read_tools, with_system
 from ...inference.padding import padded, pads_arguments
@@ -62,8 +63,9 @@ def build(config: MixConfig, context: StepContext | None = None) -> DatasetDict:
     # The order of `Dataset.shuffle`: numbers of all rows, part after part.
     order = np.random.default_rng(config.seed).permutation(sum(len(part.chosen) for part in drawn))
     writer = RowWriter(context.workdir / "rows", _features())
+    pace = Pace("mix", "rows", total=len(order))
     for start in range(0, len(order), BATCH):
-        for row in _rows(drawn, order[start : start + BATCH]):
+        for row in pace.over(_rows(drawn, order[start : start + BATCH])):
             writer.write("train", row)
     splits = writer.finish()
     shutil.rmtree(context.workdir / "datasets", ignore_errors=True)  # the parts as Arrow, read by now

@@ -23,6 +23,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError, did_you_mean
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.settings import SPEED, Settings
+from ...hub_sync.step import Preview
 from .._lib.context import local_context
 from .._lib.disk_set import DiskSet
 from .._lib.near_duplicates import NearSet
@@ -131,6 +132,11 @@ class RowsConfig(Settings):
         if self.format == "images" and self.deduplicate == "near":
             raise ValueError("deduplicate: near compares texts; write exact for images")
         return self
+
+    def preview(self, inputs: Mapping[str, Preview]) -> Preview:
+        """The data set that will be published. Every format has a column of tools, which are seldom there."""
+        columns = COLUMNS[self.format]
+        return Preview(columns=columns if "tools" in self.columns else tuple(c for c in columns if c != "tools"))
 
     def check_inputs(self, names: Iterable[str]) -> None:
         """Raises ValueError in one line if rows come from nowhere, or from two places."""

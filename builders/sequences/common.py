@@ -19,6 +19,7 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import UsageError
+from ...hub_sync.pace import Pace
 from ...hub_sync.settings import Settings
 from ...hub_sync.text import utf8
 from .._lib.cards import describe
@@ -123,7 +124,7 @@ def draw_rows(
     features = Features(columns | {column: Value(dtype) for column, dtype in more.items()})
     writer = RowWriter(context.workdir / "rows", features)
     for split, count in config.counts().items():
-        for number in range(count):
+        for number in Pace(f"{name}, {split}", "rows", total=count).over(range(count)):
             writer.write(split, _draw_row(name, config.seed, split, number, make, key))
     return writer.finish(list(config.counts()))
 

@@ -6,7 +6,7 @@ import functools
 import logging
 import operator
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -162,18 +162,26 @@ def _endpoint(config: Any) -> Any:
 
 @contextmanager
 def hidden_key() -> Iterator[None]:
-    """Keep the endpoint's key out of logs: lm-eval writes down failed requests with all their headers."""
-    logger, key = logging.getLogger("lm_eval.models.api_models"), os.environ.get("OPENAI_API_KEY")
+    """Keep the endpoint's key out of logs: lm-eval writes down failed requests with all their headers, and so does
+    asyncio, whenever it comes to remove those that nobody waited for."""
+    logger, hide = logging.getLogger("lm_eval.models.api_models"), _hider(os.environ.get("OPENAI_API_KEY"))
+    logger.addFilter(hide)
+    logging.getLogger("asyncio").addFilter(hide)  # for good
+    try:
+        yield
+    finally:
+        logger.removeFilter(hide)
+
+
+@functools.cache
+def _hider(key: str | None) -> Callable[[logging.LogRecord], bool]:
+    """A filter of log records, the same one for the same key."""
 
     def hide(record: logging.LogRecord) -> bool:
         record.msg, record.args = record.getMessage().replace(key, "***") if key else record.getMessage(), ()
         return True
 
-    logger.addFilter(hide)
-    try:
-        yield
-    finally:
-        logger.removeFilter(hide)
+    return hide
 
 
 def describe_endpoint(config: Any, samples: Mapping[str, Sequence[Mapping[str, Any]]], context: StepContext) -> str:

@@ -4,18 +4,20 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import UsageError, did_you_mean, first_line
+from ...hub_sync.errors import UsageError, first_line
 from ...hub_sync.files import list_files
 from ...hub_sync.text import utf8
 from ...inference.launch import LAUNCHED
 from .._lib.data import tasks_dir
+from .known_tasks import task_files, unknown
 
 MOST_BYTES = 10_000_000
 FOLDER = "tasks"
@@ -30,6 +32,18 @@ def copied(include_path: str | None, context: StepContext) -> Path | None:
         copy_tasks(Path(include_path).expanduser(), folder)
         check_names(folder)
     return folder
+
+
+@contextmanager
+def temporary_copy(include_path: str | None) -> Iterator[Path | None]:
+    """A checked copy of `include_path` to be looked at; None without one."""
+    if include_path is None:
+        yield None
+        return
+    with TemporaryDirectory() as folder:
+        copy_tasks(Path(include_path).expanduser(), Path(folder) / FOLDER)
+        check_names(Path(folder) / FOLDER)
+        yield Path(folder) / FOLDER
 
 
 def check_path(text: str) -> str:
@@ -102,19 +116,9 @@ def check_names(folder: Path) -> set[str]:
     from lm_eval import tasks
 
     for owner, place in (("hubwright", tasks_dir()), ("lm-eval", Path(tasks.__file__).parent)):
-        if taken := next(_named(place, names), ""):
+        if taken := next((name for name in names if name in task_files(place)), ""):
             raise UsageError(f"include_path: {names[taken]}: {taken} is the name of a task of {owner}'s: rename yours")
     return set(names)
-
-
-def _named(folder: Path, names: Iterable[str]) -> Iterator[str]:
-    """The names that some YAML file of a folder gives to its task, group or tag. The text is searched, since to parse
-    14,000 files takes a minute."""
-    words = "|".join(re.escape(name) for name in names)
-    pattern = re.compile(utf8(rf"^(?:task|group|tag):[ \t]*['\"]?({words})['\"]?[ \t]*(?:#.*)?$"), re.MULTILINE)
-    for path in folder.rglob("*.yaml"):
-        if match := pattern.search(path.read_bytes()):
-            yield match[1].decode()
 
 
 @contextmanager
@@ -146,11 +150,7 @@ def find_tasks(
         matches = list(dict.fromkeys(match for several in result.values() for match in several))
         if all(result.values()) and (defaults or all(_members_known(manager, match) for match in matches)):
             return manager, matches
-    missing = ", ".join(name for name, several in result.items() if not several)
-    near = did_you_mean(missing, manager.all_tasks, "")
-    raise UsageError(
-        f"task {missing} is unknown{near}; `hubwright tasks list` names ours, `lm_eval ls tasks` upstream's"
-    )
+    raise unknown([name for name, several in result.items() if not several], manager.all_tasks)
 
 
 def _members_known(manager: Any, name: str) -> bool:

@@ -24,12 +24,15 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Self
+from unittest import mock
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, HubwrightError, UsageError
+from ...hub_sync.peek import has_chat_template
 from ...hub_sync.settings import added
+from ...hub_sync.step import Preview
 from ...hub_sync.text import utf8
 from ...inference import device
 from ...inference.accelerate_config import AccelerateSettings
@@ -37,7 +40,7 @@ from ...inference.launch import LAUNCHED, launch
 from .._lib.data import stream_parquet, tasks_dir
 from .._lib.results import figure_table, write_json
 from .._lib.tokens import model_tokenizer
-from . import backends, own_tasks
+from . import backends, known_tasks, own_tasks
 from .own_tasks import find_tasks
 from .thoughts import note_thoughts
 
@@ -131,7 +134,24 @@ class HarnessConfig(AccelerateSettings):
     def lacks(self) -> str:
         if self.backend == "vllm" and find_spec("vllm") is None:
             return "backend: vllm is not installed: pip install 'lm-eval[vllm]'"
+        if self.device not in ("auto", "cpu") and find_spec("torch"):
+            try:
+                device.choose(self.device)
+            except UsageError as error:
+                return str(error)
         return super().lacks()
+
+    def preview(self, inputs: Mapping[str, Preview]) -> Preview:
+        """What may go wrong with the tasks' data. Raises UsageError for unknown tasks, own ones that cannot be read,
+        and a model without the chat template that lm-eval's own tasks are to use."""
+        with own_tasks.temporary_copy(self.include_path) as own:
+            known_tasks.check_known(self.tasks, own)
+            sources = known_tasks.data_sets(self.tasks, own)
+        model = inputs.get("model", Preview())
+        templated = self.apply_chat_template and not known_tasks.are_ours(self.tasks)
+        if templated and model.source and model.template is None and not has_chat_template(model.source):
+            raise UsageError(f"model {model.name} has no chat template: set apply_chat_template: false")
+        return Preview(warnings=tuple(known_tasks.out_of_reach(sources)))
 
 
 def evaluate(config: HarnessConfig, context: StepContext) -> None:
@@ -213,7 +233,9 @@ def _run(config: HarnessConfig, context: StepContext, manager: Any, names: list[
         logging.WARNING if config.backend in backends.ROUTES else logging.ERROR
     )
     lm, tokenizer = backends.load(config, context)
-    with model_tokenizer(tokenizer):
+    # lm-eval asks git about the folder that the recipe runs in, and git complains on stderr if that is no repository.
+    # The result's `git_hash` is not read here.
+    with model_tokenizer(tokenizer), mock.patch("lm_eval.evaluator.get_git_commit_hash", lambda: None):
         results = simple_evaluate(
             model=InteractiveLM(lm),  # what is not interactive it passes on
             tasks=list(names),

@@ -14,6 +14,7 @@ import typer
 
 from .. import __version__
 from ..hub_sync.errors import HubwrightError
+from ..hub_sync.pace import plain_bars
 from . import engine as cli_engine
 from . import evaluation as cli_eval
 from . import hub as cli_hub
@@ -77,6 +78,9 @@ def run(
 ) -> None:
     """Run a recipe: build, train, evaluate, write cards, publish. Safe to repeat, safe to kill.
 
+    Everything that can be known is checked before any step works, and by --dry-run: inputs, licences, tasks, chat
+    templates, packages, devices, disk. --dry-run also says where each step publishes and about how long it takes.
+
     Steps whose result is published already are skipped. The commits of everything read and made go to the lock file
     beside the recipe.
 
@@ -87,7 +91,7 @@ def run(
       hubwright run recipe.yaml --only tuned
       hubwright run judged.yaml --replay --recording org/verdicts@v1.0.0   # rebuild without any model
     """
-    from ..preflight import check_machine
+    from ..preflight import refuse
     from ..recipe import find_recipe, load_plan
     from ..runner import default_settings
     from ..runner import run as run_plan
@@ -109,8 +113,7 @@ def run(
     with RunView(plan, runs=runs, quiet=format == "json") as view:
         outcomes = run_plan(plan, settings, view.event)
     view.show(outcomes, format, scores=not dry_run)
-    pending = {outcome.step for outcome in outcomes if outcome.state == "pending"}
-    check_machine(step for step in plan.steps if dry_run and step.name in pending and only in (None, step.name))
+    refuse({outcome.step: outcome.outlook for outcome in outcomes if outcome.outlook})
 
 
 @app.command()
@@ -122,7 +125,7 @@ def status(recipe: RecipeArgument, set_: SetOption = None, format: FormatOption 
     from .progress import RunView
 
     plan = load_plan(find_recipe(recipe), set_)
-    outcomes = run_plan(plan, default_settings(plan, dry_run=True))
+    outcomes = run_plan(plan, default_settings(plan, dry_run=True, outlook=False))
     found = [replace(one, state="published") if one.ref else one for one in outcomes]
     RunView(plan, quiet=True).show(found, format)
 
@@ -301,9 +304,7 @@ def _interrupt(number: int, owner: int, terminated: list[int]) -> None:
 def main(argv: list[str] | None = None) -> Any:
     """Entry point. A HubwrightError becomes one line and its exit code; anything else is our defect, so it shows."""
     if not sys.stderr.isatty():
-        # Bars redraw one line; in a log file every redraw is a line of its own.
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        plain_bars()
     # Arrow's allocator otherwise holds on to 20 to 60 MB that a build no longer uses.
     os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")
     terminated: list[int] = []
@@ -313,7 +314,8 @@ def main(argv: list[str] | None = None) -> Any:
     try:
         return app(argv, standalone_mode=True)
     except HubwrightError as error:
-        print("hubwright:", *str(error).split(), file=sys.stderr)
+        for one in getattr(error, "errors", [error]):
+            print("hubwright:", *str(one).split(), file=sys.stderr)
         if os.environ.get("HUBWRIGHT_DEBUG"):
             raise
         sys.exit(error.exit_code)

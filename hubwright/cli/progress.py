@@ -4,11 +4,9 @@ import json
 import logging
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-from ..disk import Need, gigabytes, lacking
 from ..hub_sync import provenance
 from ..hub_sync.errors import HubError
 from ..hub_sync.hub import endpoint_url
@@ -16,6 +14,7 @@ from ..hub_sync.provenance import now
 from ..hub_sync.pull import pull
 from ..recipe import Plan
 from ..runner import Outcome
+from .outlook import outlook_cells, outlook_json, print_outlooks
 from .tables import print_table
 
 _METRICS = 15  # of an evaluation that are printed at the end of a run
@@ -74,6 +73,7 @@ class RunView:
         """
         figures = self._scores(outcomes) if scores else {}
         targets = {step.name: step.target for step in self.plan.steps}
+        private = {step.name: step.publish.private for step in self.plan.steps}
         rows: list[dict[str, Any]] = [
             {
                 "step": o.step,
@@ -82,11 +82,13 @@ class RunView:
                 "repo_id": targets[o.step].repo_id,
                 "commit": o.ref.revision if o.ref else None,
                 "tag": o.tag,
+                "private": private[o.step],
                 "fingerprint": o.fingerprint,
                 "url": f"{endpoint_url()}/{o.ref.hub_path}/tree/{o.ref.revision}" if o.ref else None,
                 "seconds": round(o.seconds, 1),
-                "disk": asdict(o.disk) if o.disk else None,
+                "disk": None,
             }
+            | (outlook_json(o.outlook) if o.outlook else {})
             | ({"metrics": figures[o.step]} if o.step in figures else {})
             for o in outcomes
         ]
@@ -95,21 +97,21 @@ class RunView:
             return
         columns = ["step", "state", "repository", "tag", "commit"]
         cells = [[row["step"], row["state"], row["repo_id"], row["tag"], (row["commit"] or "")[:12]] for row in rows]
-        needs = [o.disk for o in outcomes if o.disk]
-        if needs:
-            columns += ["fetches", "writes, about"]
-            cells = [cell + _disk(o.disk) for cell, o in zip(cells, outcomes, strict=True)]
+        outlooks = {o.step: o.outlook for o in outcomes if o.outlook}
+        if outlooks:
+            columns += ["access", "fetches", "writes, about", "takes, about"]
+            cells = [
+                [*cell, "private" if private[o.step] else "public", *outlook_cells(o.outlook)]
+                for cell, o in zip(cells, outcomes, strict=True)
+            ]
         print_table(columns, cells)
+        print_outlooks(outlooks, self.runs)
         for step, metrics in figures.items():
             print(f"\n{step}:")
             shown = list(metrics.items())[:_METRICS]
             print_table(("metric", "value"), [(name, f"{value:.4g}") for name, value in shown])
             if more := len(metrics) - len(shown):
                 print(f"and {more} more in {next(o.ref for o in outcomes if o.step == step)}")
-        if any(need.write is None for need in needs):
-            print("?: nothing tells before the step works how much it writes")
-        if warning := lacking(needs, self.runs):
-            print(f"warning: {warning}")
 
     def _scores(self, outcomes: list[Outcome]) -> dict[str, dict[str, float]]:
         """Figures of each evaluation that is published, without their standard errors."""
@@ -126,10 +128,3 @@ class RunView:
                 known = {name: value for name, value in metrics.items() if value is not None and "stderr" not in name}
                 figures |= {outcome.step: known} if known else {}
         return figures
-
-
-def _disk(need: Need | None) -> list[str]:
-    """The cells of what a step fetches and writes."""
-    if need is None:
-        return ["", ""]
-    return [gigabytes(n) if n else "?" if n is None else "" for n in (need.fetch, need.write)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 
 import pytest
 
-from hubwright.hub_sync.pace import Pace, duration
+from hubwright.hub_sync.pace import Pace, duration, plain_bars
 
 
 def test_pace_tells_every_few_seconds_how_much_is_done_and_left(caplog: pytest.LogCaptureFixture) -> None:
@@ -32,3 +33,23 @@ def test_pace_of_short_work_says_nothing(caplog: pytest.LogCaptureFixture) -> No
 @pytest.mark.parametrize(("seconds", "text"), [(-1, "0 s"), (63.4, "63 s"), (600, "10 min"), (9000, "2.5 h")])
 def test_duration_is_in_its_largest_fitting_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_bars_write_lines_into_a_file_and_nothing_for_short_work(monkeypatch):
+    from tqdm import std
+
+    for name in ("display", "close"):
+        monkeypatch.setattr(std.tqdm, name, getattr(std.tqdm, name))  # put back after the test
+    monkeypatch.setattr(std.tqdm, "_plain", True, raising=False)
+    monkeypatch.delattr(std.tqdm, "_plain")
+    now = [0.0]
+    monkeypatch.setattr(std, "time", lambda: now[0])
+    plain_bars()
+    long, short = io.StringIO(), io.StringIO()
+    for file, seconds in ((long, 0.5), (short, 0.01)):
+        for _ in std.tqdm(range(50), desc="Rows", file=file, mininterval=0, miniters=1, maxinterval=0):
+            now[0] += seconds
+    lines = long.getvalue().splitlines()
+    assert "\r" not in long.getvalue() and len(lines) == 4 and lines[-1].startswith("Rows: 100%")
+    assert "10/50 [00:05<00:20" in lines[0] and "30/50 [00:15<00:10" in lines[1]
+    assert short.getvalue() == ""

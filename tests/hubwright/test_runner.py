@@ -327,6 +327,6 @@ steps:
         path = tmp_path / f"{name}.yaml"
         path.write_text(text.format(namespace=namespace, drills=DRILLS, name=name))
         done = hubwright_in_process("run", str(path))
-        assert done.returncode == 3 and len(done.stderr.strip().splitlines()) == 2, done.stderr
+        assert done.returncode == 3 and len(done.stderr.strip().splitlines()) == 3, done.stderr
         assert "step mixed: " in done.stderr and f"part_b {namespace}/{name}" in done.stderr and reason in done.stderr
         assert not api.repo_exists(f"{namespace}/drills", repo_type="dataset"), "a step worked before the refusal"

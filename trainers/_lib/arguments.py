@@ -73,7 +73,7 @@ def check_together(config: Any) -> None:
         raise ValueError("trainer_args.fp16: it is another autocast than bf16: set bf16: false")
     if config.report_to == () and (name := next((n for n in ("run_name", "project") if n in values), "")):
         raise ValueError(f"trainer_args.{name}: it names a run for a tracker: set report_to, or drop it")
-    if config.sharded and config.save_dtype:
+    if config.sharded and config.save_dtype not in (None, "as_trained"):
         raise ValueError("save_dtype: sharded weights are published as trained: drop it, or set dtype")
     if "optim_args" in values:
         with suppress(ImportError):  # `lacks` names it

@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.text import Text
 from transformers import TrainerCallback
 
+from ...hub_sync.pace import Pace
 from .live import FIGURES, plot
 
 logger = logging.getLogger("hubwright.trainers")
@@ -57,7 +58,25 @@ class StopOnRequest(TrainerCallback):
 
 
 class PlainLines(TrainerCallback):
-    """One log line per logging step, for files and CI where no bar is drawn."""
+    """Lines for files and CI, where no bar is drawn: one per logging step, and at least one every ten seconds."""
+
+    def __init__(self) -> None:
+        self._evaluation: Pace | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._steps = Pace("training", "steps", total=state.max_steps - state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self._steps.add()
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, eval_dataloader: Any = None, **_: Any) -> None:
+        if state.is_world_process_zero and hasattr(eval_dataloader, "__len__"):
+            self._evaluation = self._evaluation or Pace("evaluation", "batches", total=len(eval_dataloader))
+            self._evaluation.add()
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._evaluation = None
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if state.is_world_process_zero and logs and ("loss" in logs or "eval_loss" in logs):

@@ -9,14 +9,16 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from ...hub_sync.errors import UsageError
 from ...hub_sync.settings import SPEED, Settings, added
-from ...hub_sync.step import Size
+from ...hub_sync.step import Preview, Size
 from ...inference.accelerate_config import AccelerateSettings
 
 Schedule = Literal[
     "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "warmup_stable_decay",
     "cosine_with_restarts", "cosine_warmup_with_min_lr", "polynomial", "inverse_sqrt",
 ]  # fmt: skip
+SaveDtype = Literal["float32", "bfloat16", "as_trained"]
 
 
 class LoraSettings(Settings):
@@ -94,8 +96,8 @@ class BaseTrainingConfig(AccelerateSettings, ModelSettings):
     # Model
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the weights while they are trained.")
     bf16: bool | None = Field(None, description="bfloat16 autocast over float32 weights; null: if the device has it.")
-    save_dtype: Literal["float32", "bfloat16"] | None = Field(
-        None, description="Type of the published weights; null: as trained."
+    save_dtype: SaveDtype | None = Field(
+        None, description="Type of the published weights; null or as_trained: `dtype`."
     )
 
     # Optimisation
@@ -163,11 +165,24 @@ class BaseTrainingConfig(AccelerateSettings, ModelSettings):
 
     def lacks(self) -> str:
         """What these settings need and this machine has not, with the remedy; "" if there is nothing."""
+        if absent := super().lacks() or lacking_device(self):
+            return absent
         if not self.trainer_args and not self.report_to:
-            return super().lacks()
+            return ""
         from .arguments import lacks
 
-        return super().lacks() or lacks(self)
+        return lacks(self)
+
+    def preview(self, inputs: Mapping[str, Preview]) -> Preview:
+        """The model that will be published; its tokenizer is the `model` input's."""
+        from .ahead import keep_tokenizer
+
+        return keep_tokenizer(self, inputs)
+
+    def work(self) -> int | None:
+        """Sequences that are trained on, if `max_steps` says how many."""
+        per_step = self.per_device_train_batch_size * self.gradient_accumulation_steps * self.num_processes
+        return self.max_steps * per_step if self.max_steps > 0 else None
 
     def model_size(self, inputs: Mapping[str, Size]) -> int:
         """Numbers in the model's tensors, as far as it can be told before it is there; 0: not at all."""
@@ -187,7 +202,8 @@ class BaseTrainingConfig(AccelerateSettings, ModelSettings):
         checkpoints = self.save_total_limit + 1
         if self.max_steps > 0:
             checkpoints = min(checkpoints, -(-self.max_steps // self.save_steps))
-        output = (weights if whole else trained) * (4 if (self.save_dtype or self.dtype) == "float32" else 2)
+        saved = self.dtype if self.save_dtype in (None, "as_trained") else self.save_dtype
+        output = (weights if whole else trained) * (4 if saved == "float32" else 2)
         rows = 10 * inputs["dataset"].bytes if "dataset" in inputs and not getattr(self, "streaming", False) else 0
         return 3 * width * trained * checkpoints + output + rows, Size(output, weights if whole else trained)
 
@@ -196,6 +212,38 @@ class BaseTrainingConfig(AccelerateSettings, ModelSettings):
         if self.dtype == "bfloat16" and self.bf16:
             raise ValueError("bf16 is autocast over float32 weights: with dtype bfloat16 set bf16: false")
         return self
+
+
+def lacking_device(config: ModelSettings) -> str:
+    """What settings of devices and precision need and this machine has not, with the remedy; "" if there is nothing.
+
+    torch is imported only for settings that are not the defaults.
+    """
+    flash = config.attn_implementation == "flash_attention_2"
+    bf16, fp16 = getattr(config, "bf16", None), getattr(config, "trainer_args", {}).get("fp16")
+    if config.use_cpu or config.device == "cpu":
+        if flash:
+            return "attn_implementation: flash_attention_2 runs on CUDA alone: write sdpa, or drop device: cpu"
+        return "trainer_args.fp16: it runs on accelerators alone: drop it, or device: cpu" if fp16 else ""
+    if config.device == "auto" and not (flash or bf16 or fp16):
+        return ""
+    if find_spec("torch") is None:
+        return ""  # the step's extra names it
+    from ...inference import device
+
+    try:
+        chosen = device.choose(config.device)
+    except UsageError as error:
+        return str(error)
+    if flash and chosen != "cuda":
+        return f"attn_implementation: flash_attention_2 runs on CUDA alone, and this machine has {chosen}: write sdpa"
+    if flash and find_spec("flash_attn") is None:
+        return "attn_implementation: flash_attn is not installed: pip install flash-attn, or write sdpa"
+    if fp16 and chosen == "cpu":
+        return "trainer_args.fp16: it runs on accelerators alone, and this machine has none: drop it"
+    if bf16 and chosen != "cpu" and not device.has_bfloat16(chosen):
+        return f"bf16: device {chosen} does not compute in bfloat16: drop bf16, or set it to false"
+    return ""
 
 
 class StreamingConfig(BaseTrainingConfig):
@@ -239,6 +287,11 @@ class TrainingConfig(BaseTrainingConfig):
         1, ge=1, json_schema_extra=SPEED, description="Processes that read and tokenize rows; the rows are the same."
     )
     lora: LoraSettings | None = Field(None, description="Train adapters only; null: all weights.")
+    save_dtype: SaveDtype | None = Field(
+        None,
+        description="Type of the published weights; null: the one in which most of the base model's are stored, and "
+        "for adapters and sharded weights as trained; as_trained: `dtype`.",
+    )
     quantization: QuantizationSettings | None = added(
         None, description="Load the frozen weights under adapters in 4 or 8 bits, such as {load_in_4bit: true}."
     )

@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError, first_line
 from ...hub_sync.json_columns import make_dataset
+from ...hub_sync.pace import are_plain
 from ...hub_sync.parquet import load_split
 from ...inference import device
 from ...inference.launch import on_sigterm
@@ -51,7 +52,7 @@ def settings(config: ModelSettings) -> Iterator[None]:
         # Filling what `torch.empty` returns shows reads of it, which trainers do not do. DPO's buffer of logits, as
         # wide as a large vocabulary, would be filled for every batch.
         memory.fill_uninitialized_memory = False
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() and not are_plain():
         datasets.disable_progress_bars()
         transformers_logging.disable_progress_bar()
     set_seed(config.seed)

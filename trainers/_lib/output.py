@@ -1,6 +1,7 @@
 """What is published: model and tokenizer in safetensors and text, no pickle, no path of this machine."""
 
 import json
+import logging
 from typing import Any
 
 import torch
@@ -8,7 +9,10 @@ import torch
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.files import PICKLES
+from ...inference import loading
 from .config import BaseTrainingConfig, TrainingConfig, adapter_of
+
+logger = logging.getLogger("hubwright.trainers")
 
 
 def save_model(
@@ -29,12 +33,12 @@ def save_model(
             adapter.base_model_name_or_path, adapter.revision = base.repo_id, base.revision
         # "auto" asks the hub whether the base's vocabulary has changed; we never resize it.
         options["save_embedding_layers"] = False
-    if config.save_dtype:
+    if dtype := _save_dtype(model, config, context, weights):
         # What a model keeps in float32 for a reason stays so: small steps near 1 have no place in bfloat16.
         wide = getattr(model, "_keep_in_fp32_modules_strict", None) or ()
         for name, parameter in model.named_parameters():
             if parameter.is_floating_point() and not any(part in name for part in wide):
-                parameter.data = parameter.data.to(getattr(torch, config.save_dtype))
+                parameter.data = parameter.data.to(dtype)
     # Saved as it would be read: the repository, not the folder that it was pulled to.
     model.config._name_or_path = base.repo_id if base else ""
     context.output.mkdir(parents=True, exist_ok=True)
@@ -42,6 +46,23 @@ def save_model(
     trainer.processing_class.save_pretrained(context.output)
     (context.output / "README.md").unlink(missing_ok=True)  # PEFT's; the runner renders ours
     check_output(context)
+
+
+def _save_dtype(
+    model: Any, config: BaseTrainingConfig, context: StepContext, weights: dict[str, Any] | None
+) -> torch.dtype | None:
+    """The type that the weights are converted to; None: they stay as trained."""
+    if config.save_dtype is not None:
+        return None if config.save_dtype == "as_trained" else getattr(torch, config.save_dtype)
+    adapter = isinstance(config, TrainingConfig) and config.lora is not None and not config.merge_adapter
+    if not isinstance(config, TrainingConfig) or adapter or weights is not None:
+        return None
+    base = context.inputs.get("model.base", context.inputs["model"])
+    dtype = loading.stored_dtype(base.path)
+    if dtype == torch.float16 and any(p.abs().max() > torch.finfo(dtype).max for p in model.parameters()):
+        logger.warning("%s is stored in float16, which cannot hold the trained weights: saved as trained", base.ref)
+        return None
+    return dtype
 
 
 def check_output(context: StepContext) -> None:

@@ -12,12 +12,15 @@ Data: `prompt`, `chosen`, `rejected` (+ `tools`), as text or turns. A prompt tha
 them; without a column `prompt` it is what the responses have in common.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError
+from ...hub_sync.step import Preview
 from .._lib.config import LoraSettings, TrainingConfig
 from .._lib.launch import run
 
@@ -55,6 +58,28 @@ class DPOConfig(TrainingConfig):
         description="Refuse where more of the pairs than this have a prompt that fills max_length; "
         "fewer are left out and counted. Our choice.",
     )
+
+    def preview(self, inputs: Mapping[str, Preview]) -> Preview:
+        """The model that will be published. Raises UsageError or DataError for columns or a template that cannot be
+        trained on."""
+        from .._lib import ahead
+
+        known = ahead.train_columns(self, inputs["dataset"])
+        if known is not None:
+            check_columns(known, inputs["dataset"].name)
+        turns = known is None or ahead.holds_turns(known, "prompt", "chosen", "rejected")
+        more = ahead.check_template(self, inputs, known, mask=self.assistant_only_loss) if turns else ()
+        result = ahead.keep_tokenizer(self, inputs)
+        return replace(result, warnings=(*result.warnings, *more))
+
+
+def check_columns(columns: Collection[str], source_name: str) -> None:
+    """Raises DataError in one line for a column that preferences lack."""
+    if missing := {"chosen", "rejected"} - set(columns):
+        raise DataError(
+            f"{source_name} lacks `{min(missing)}`: DPO reads prompt, chosen and rejected, its columns are "
+            f"{', '.join(sorted(columns))}"
+        )
 
 
 def train(

@@ -14,7 +14,7 @@ from .._lib import chat, loop, rows
 from .._lib import model as models
 from .._lib.arguments import build
 from .._lib.report import TOKEN_ACCURACY, Curve
-from . import DPOConfig
+from . import DPOConfig, check_columns
 
 MASKS = ("chosen_mask", "rejected_mask")
 """Columns of a row: 1 for each token of the response that is learnt."""
@@ -112,11 +112,7 @@ def fit(
     """One process's training; returns its trainer."""
 
     def form_of(columns: set[str]) -> rows.Form:
-        if missing := {"chosen", "rejected"} - columns:
-            raise DataError(
-                f"{loop.name(context, 'dataset')} lacks `{min(missing)}`: DPO reads prompt, chosen and rejected, "
-                f"its columns are {', '.join(sorted(columns))}"
-            )
+        check_columns(columns, loop.name(context, "dataset"))
         return rows.Form(
             prompt="prompt" in columns, responses=("chosen", "rejected"), others=config.assistant_only_loss
         )

@@ -40,7 +40,7 @@ def _check_dtypes(config: ExtractConfig, base: Checkpoint, context: StepContext)
     fits = {"float32": {"F32", "F16", "BF16"}, "bfloat16": {"BF16"}, "float16": {"F16"}}
     for field in ("dtype", "save_dtype"):
         chosen = getattr(config, field)
-        if chosen and not stored <= fits[chosen]:
+        if chosen in fits and not stored <= fits[chosen]:
             raise UsageError(
                 f"step {context.step}: {field}: {chosen} cannot hold the {'/'.join(sorted(stored))} weights of "
                 f"{base.called}, of which those outside of the mask must stay: write float32"

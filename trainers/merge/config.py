@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ...hub_sync.errors import UsageError
 from ...hub_sync.settings import SPEED, Settings
-from ...hub_sync.step import Size
+from ...hub_sync.step import Preview, Size
 
 Method = Literal[
     "linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "breadcrumbs", "breadcrumbs_ties",
@@ -64,6 +64,12 @@ class OutputSettings(Settings):
         width = {"float32": 4, "bfloat16": 2, "float16": 2}.get(self.dtype or "")
         size = model.weights * width if width else model.bytes
         return (size, Size(size, model.weights)) if model.weights else None
+
+    def preview(self, inputs: Mapping[str, Preview]) -> Preview:
+        """The merged model, which has the tokenizer of the base, or of the first parent."""
+        order = [f"model_{name}" for name in getattr(self, "order", None) or ()]
+        first = next((inputs[role] for role in ("base", *order) if role in inputs), Preview())
+        return Preview(source=first.source, template=first.template)
 
     @field_validator("shard_size")
     @classmethod

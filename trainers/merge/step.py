@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.files import canonical_json, write_atomic
+from ...hub_sync.pace import are_plain
 from ...inference.loading import is_adapter
 from .._lib.output import check_output
 from .beside import beside
@@ -131,7 +132,7 @@ def weights_bar(base: Checkpoint, label: str) -> tqdm:
     from tqdm.auto import tqdm
 
     total = sum(kind.elements for kind in base.kinds.values())
-    return tqdm(total=total, unit="weight", unit_scale=True, desc=label, disable=None)
+    return tqdm(total=total, unit="weight", unit_scale=True, desc=label, disable=False if are_plain() else None)
 
 
 def _in_order(config: MergeConfig, context: StepContext) -> dict[str, Input]:

@@ -5,8 +5,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ...hub_sync.errors import DataError
 from ...hub_sync.settings import Settings
-from ...hub_sync.step import Size
+from ...hub_sync.step import Preview, Size
 from .._lib.config import Schedule, StreamingConfig
 
 # Follow from the tokenizer or have settings of their own.
@@ -105,9 +106,22 @@ class PretrainConfig(StreamingConfig):
             raise ValueError("fsdp shards over accelerators: drop fsdp or use_cpu (device: cpu)")
         if self.fsdp and self.sharded:
             raise ValueError("fsdp: accelerate_config or trainer_args shard the weights: keep one of them")
-        if self.fsdp and self.save_dtype:
+        if self.fsdp and self.save_dtype not in (None, "as_trained"):
             raise ValueError("fsdp publishes the weights as trained: drop save_dtype, or set dtype")
         return self
+
+    def preview(self, inputs: Mapping[str, Preview]) -> Preview:
+        """The model that will be published; its tokenizer is known if none is trained here. Raises DataError for a
+        data set without texts."""
+        from .._lib.ahead import train_columns
+
+        dataset = inputs["dataset"]
+        known = train_columns(self, dataset)
+        if known is not None and "text" not in known:
+            raise DataError(f"{dataset.name} has no column `text`: its columns are {', '.join(sorted(known))}")
+        role = "tokenizer" if "tokenizer" in inputs else "model"
+        reused = inputs[role] if self.tokenizer.kind == "reuse" and role in inputs else Preview()
+        return super().preview({"model": reused})
 
     def model_size(self, inputs: Mapping[str, Size]) -> int:
         """Of the `model` input, else about those of a Llama of these sizes: attention, a gated net, embeddings."""

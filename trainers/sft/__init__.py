@@ -11,12 +11,15 @@ Every row is accounted for: cut ones and ones without a supervised token are cou
 there are too many of the latter. Killed at any moment and started again, a run ends with the same bytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ...hub_sync.context import StepContext
+from ...hub_sync.errors import DataError
+from ...hub_sync.step import Preview
 from .._lib.config import LoraSettings, StreamingConfig, TrainingConfig
 from .._lib.launch import run
 
@@ -41,11 +44,35 @@ class SFTConfig(TrainingConfig, StreamingConfig):
         "fewer are left out and counted. Our choice.",
     )  # fmt: skip
 
+    def preview(self, inputs: Mapping[str, Preview]) -> Preview:
+        """The model that will be published. Raises UsageError or DataError for columns or a template that cannot be
+        trained on."""
+        from .._lib import ahead
+
+        known = ahead.train_columns(self, inputs["dataset"])
+        whole = conversation_column(known, inputs["dataset"].name) if known else None
+        turns = known is None or whole is not None or ahead.holds_turns(known, "prompt", "completion")
+        marked = self.assistant_only_loss and (known is None or whole is not None)
+        more = ahead.check_template(self, inputs, known, mask=marked) if turns else ()
+        result = ahead.keep_tokenizer(self, inputs)
+        return replace(result, warnings=(*result.warnings, *more))
+
     @model_validator(mode="after")
     def _one_process_reads_a_stream(self) -> Self:
         if self.streaming and self.dataset_num_proc > 1:
             raise ValueError("streaming reads rows in the training's own process: drop dataset_num_proc")
         return self
+
+
+def conversation_column(columns: Collection[str], source_name: str) -> str | None:
+    """The column of whole conversations; None if prompts and completions are apart. Raises DataError for neither."""
+    whole = next((c for c in ("messages", "conversations") if c in columns), None)
+    if whole is None and not {"prompt", "completion"} <= set(columns):
+        raise DataError(
+            f"{source_name} has neither `messages` nor `prompt` + `completion`: its columns are "
+            f"{', '.join(sorted(columns))}"
+        )
+    return whole
 
 
 def train(

@@ -13,7 +13,7 @@ from ...hub_sync.errors import DataError, UsageError
 from .._lib import chat, loop, rows
 from .._lib.arguments import build
 from .._lib.report import TOKEN_ACCURACY
-from . import SFTConfig
+from . import SFTConfig, conversation_column
 
 UNSCORED = -100
 
@@ -108,12 +108,7 @@ def fit(config: SFTConfig, context: StepContext, trainer_class: type[SFTTrainer]
     """One process's training; returns its trainer."""
 
     def form_of(columns: set[str]) -> rows.Form:
-        whole = next((c for c in ("messages", "conversations") if c in columns), None)
-        if whole is None and not {"prompt", "completion"} <= columns:
-            raise DataError(
-                f"{loop.name(context, 'dataset')} has neither `messages` nor `prompt` + `completion`: "
-                f"its columns are {', '.join(sorted(columns))}"
-            )
+        whole = conversation_column(columns, loop.name(context, "dataset"))
         marked = whole is not None and config.assistant_only_loss
         return rows.Form(whole, responses=() if whole else ("completion",), weighted=marked)
 

@@ -1,10 +1,12 @@
 """Settings of training on domains by weights. No torch: a recipe is validated in milliseconds."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ...hub_sync.context import StepContext
+from ...hub_sync.step import Preview
 from .._lib.arguments import STREAMED
 from .._lib.config import BaseTrainingConfig
 from .._lib.launch import run
@@ -77,6 +79,12 @@ class DomainSettings(BaseTrainingConfig):
         description="Held-out losses of reference models by domain, nats per token. Others are measured at the start "
         "by the inputs reference_DOMAIN, or `reference` for all domains.",
     )
+
+    def preview(self, inputs: Mapping[str, Preview]) -> Preview:
+        """The model that will be published. The data set has a config per domain, which the step looks at."""
+        from .._lib.ahead import keep_tokenizer
+
+        return keep_tokenizer(self, inputs)
 
     def option(self, name: str) -> Any:
         """A setting of the strategy, its default for null."""

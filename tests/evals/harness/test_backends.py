@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +219,13 @@ def test_two_processes_give_the_figures_of_one(tiny_model: Path, own: Path, tmp_
         rows.append(next((context.output / "data").glob("*.parquet")).read_bytes())
         assert context.report.counts["samples"] == 4
     assert rows[0] == rows[1]
+
+
+def test_key_stays_out_of_what_asyncio_logs_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with backends.hidden_key():
+        pass
+    logging.getLogger("asyncio").error("Task exception was never retrieved: 'Bearer %s'", KEY)
+    assert caplog.messages == ["Task exception was never retrieved: 'Bearer ***'"]

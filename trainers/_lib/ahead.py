@@ -1,0 +1,105 @@
+"""What is known of a chat training before the run works: columns that are missing, templates that cannot train."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...hub_sync.errors import HubError, HubwrightError, UsageError, first_line
+from ...hub_sync.peek import columns, tokenizer_folder
+from ...hub_sync.step import Preview
+from .config import BaseTrainingConfig, TrainingConfig
+
+
+def keep_tokenizer(config: BaseTrainingConfig, inputs: Mapping[str, Preview]) -> Preview:
+    """A training's model by its `model` input, whose tokenizer it keeps."""
+    base = inputs.get("model", Preview())
+    template = base.template
+    if isinstance(config, TrainingConfig) and config.chat_template == "chatml_tools":
+        from .templates import CHATML_TOOLS
+
+        template = CHATML_TOOLS.read_text(encoding="utf-8")
+    return Preview(source=base.source, template=template, warnings=_slow_precision(config))
+
+
+def train_columns(config: BaseTrainingConfig, dataset: Preview) -> dict[str, Any] | None:
+    """Columns of the rows to train on; None if they are not known yet. Of a data set on the hub with their types, of
+    one that the recipe makes with None.
+
+    Raises DataError in one line for a config or split that the data set does not have.
+    """
+    if dataset.source is None:
+        return dict.fromkeys(dataset.columns) or None
+    known = []
+    for split in filter(None, (config.train_split, config.eval_split)):
+        for name in config.dataset_configs or (None,):
+            try:
+                known.append(columns(dataset.source, name, split))
+            except HubError:
+                known.append(None)
+    return known[0]
+
+
+def holds_turns(known: Mapping[str, Any], *names: str) -> bool:
+    """Whether one of the columns is a list, so of turns. Text may be JSON of turns, which only reading it tells."""
+    from pyarrow import types
+
+    kinds = [known.get(name) for name in names]
+    return any(kind is not None and (types.is_list(kind) or types.is_large_list(kind)) for kind in kinds)
+
+
+def check_template(
+    config: TrainingConfig, inputs: Mapping[str, Preview], known: Mapping[str, Any] | None, *, mask: bool
+) -> tuple[str, ...]:
+    """Warnings about the model's chat template, for rows of conversations.
+
+    Args:
+        known: columns of the rows; None if they are not known yet, so that what would be refused is a warning.
+        mask: assistant turns are to be told apart.
+
+    Raises UsageError in one line for a template that cannot render the rows, or does not mark assistant turns.
+    """
+    model = inputs["model"]
+    if model.source is None:
+        return ()
+    from transformers import AutoTokenizer
+
+    from . import templates
+
+    try:
+        folder = tokenizer_folder(model.source)
+    except HubwrightError:
+        return ()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # tokenizers raises plain Exceptions
+        return (f"the tokenizer of {model.name} cannot be loaded: {first_line(error).replace(str(folder), '')}",)
+    try:
+        if config.chat_template == "chatml_tools":
+            templates.install_chatml_tools(tokenizer)
+        elif model.template is not None:
+            tokenizer.chat_template = model.template
+        templates.choose(tokenizer, model.name, tools="tools" in (known or ()))
+        templates.check_template(tokenizer, tools=False, assistant_mask=mask, model=model.name)
+    except UsageError as error:
+        if known is None:
+            return (f"{error}, if the rows are conversations",)
+        raise
+    try:
+        if "tools" in (known or ()):
+            templates.check_template(tokenizer, tools=True, assistant_mask=False, model=model.name)
+    except UsageError as error:
+        return (f"{error}, if rows have tools",)
+    return ()
+
+
+def _slow_precision(config: BaseTrainingConfig) -> tuple[str, ...]:
+    """A warning for bfloat16 on a CPU that has no instructions for it."""
+    name = "bf16" if config.bf16 else "dtype" if config.dtype == "bfloat16" else ""
+    if not name:
+        return ()
+    from ...inference import device
+    from .launch import on_cpu
+
+    if not on_cpu(config) or device.has_bfloat16("cpu"):
+        return ()
+    remedy = "bf16: false" if name == "bf16" else "dtype: float32"
+    return (f"{name}: this CPU has no instructions for bfloat16 and is about ten times slower in it: set {remedy}",)
