@@ -1,0 +1,219 @@
+"""What an author says on a card: the fields of `card:` in a recipe, and the checks of its Markdown.
+
+    card:
+      title: Feedback drills
+      text: about.md                    # Markdown, or a .md file beside the recipe
+      tags: [feedback, dialogue]
+      authors: [Ada Lovelace]
+      contact: ada@example.org
+      citation: "@misc{drills, title={Feedback drills}}"
+      intended_use: Tuning and testing small models.
+      limits: Templates, not people's words.
+      language: [en]
+      columns: {messages: "user, assistant, feedback, in turns"}    # of a step that publishes a data set
+
+The card of a published artifact is rendered from `provenance.json`, where these fields are a record's `author`. They
+are no part of its fingerprint: a changed text replaces the card, and nothing is built or trained again.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from ..hub_sync.errors import DataError, did_you_mean
+from ..hub_sync.settings import Settings
+
+MARKDOWN = ("text", "intended_use", "limits")
+"""Fields that may name a file."""
+PLOTS = "plots/"
+_FILE = re.compile(r"\S[^\n]*\.md", re.IGNORECASE)
+_FILE_LIMIT = 1 << 20
+_HEADER = re.compile(r"\s*---[ \t]*\n")
+_REMOTE = re.compile(r"(https?:)?//|data:", re.IGNORECASE)
+_IMG = re.compile(r"<img\b[^>]*?\bsrc\s*=\s*[\"']?([^\"'\s>]+)", re.IGNORECASE)
+# Elements that, left open, take in the rest of the card.
+_OPEN = re.compile(r"<(/?)(details|div|table|center|pre|script|style|textarea|picture)\b", re.IGNORECASE)
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|multilingual|code")
+
+
+def _markdown(text: str) -> str:
+    """The text with Unix line ends and no blank ends. Raises ValueError for what breaks a card around it."""
+    from markdown_it import MarkdownIt
+
+    if _HEADER.match(text := text.lstrip("\ufeff").replace("\r\n", "\n")):
+        raise ValueError(
+            "it begins with a '---' header, and the card has its own: drop it, and use the fields of card"
+        )
+    if not (text := text.strip()):
+        raise ValueError("it is empty: write something, or drop it")
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
+    parser.validateLink = lambda url: True  # type: ignore[method-assign]  # or file: would pass as text
+    html: list[str] = []
+    sources: list[str] = []
+    for token in parser.parse(text):
+        if token.type == "fence" and token.map:
+            last = text.split("\n")[token.map[1] - 1]
+            if token.map[1] - token.map[0] < 2 or not last.rstrip().endswith(token.markup):
+                raise ValueError(
+                    f"the code block that begins with {token.markup} is not closed: end it with a line of it"
+                )
+        html += [token.content] if token.type == "html_block" else []
+        for child in token.children or ():
+            html += [child.content] if child.type == "html_inline" else []
+            sources += [str(child.attrs["src"])] if child.type == "image" else []
+    tags = "".join(html)
+    if tags.count("<!--") > tags.count("-->"):
+        raise ValueError("a comment <!-- is not closed: end it with -->")
+    for _, name in _OPEN.findall(tags):
+        ends = [end for end, other in _OPEN.findall(tags) if other.lower() == name.lower()]
+        if ends.count("") > ends.count("/"):
+            raise ValueError(f"<{name}> is not closed: end it with </{name}>")
+    for source in [*sources, *_IMG.findall(tags)]:
+        if not _REMOTE.match(source) and not source.removeprefix("./").startswith(PLOTS):
+            raise ValueError(
+                f"image {source!r} is a local file, which is not published: give its https:// address, or a plot of "
+                f"the step ({PLOTS}NAME.png)"
+            )
+    return text
+
+
+def _line(text: str) -> str:
+    if "\n" in text.strip():
+        raise ValueError("it has several lines: write one")
+    return _markdown(text)
+
+
+def _title(text: str) -> str:
+    if text.lstrip().startswith("#"):
+        raise ValueError("a title is text without '#': drop it")
+    return _line(text)
+
+
+def _citation(text: str) -> str:
+    return text.strip() if text.lstrip().startswith("@") else _markdown(text)
+
+
+def _list(value: Any) -> Any:
+    """A single text as a list of it."""
+    values = [value] if isinstance(value, str) else value
+    for item in values if isinstance(values, list) else []:
+        if not isinstance(item, str):
+            raise ValueError(f"{item!r} is not text: put it in quotes")
+        if not item.strip():
+            raise ValueError("it holds an empty text: drop it")
+    return values
+
+
+def _tags(tags: list[str]) -> list[str]:
+    for tag in tags:
+        if "," in tag or "\n" in tag:
+            raise ValueError(f"{tag!r} is several tags: write a list, [one, two]")
+        if tag.lower().startswith(("license:", "licence:")):
+            raise ValueError(f"{tag!r} is no tag: write publish.license")
+    return list(dict.fromkeys(tag.strip() for tag in tags))
+
+
+def _languages(codes: list[str]) -> list[str]:
+    for code in codes:
+        if not _LANGUAGE.fullmatch(code):
+            raise ValueError(f"{code!r} is not a language code: write ISO 639-1 or 639-3, such as en or de")
+    return list(dict.fromkeys(codes))
+
+
+def _names(columns: Any) -> Any:
+    for name, text in columns.items() if isinstance(columns, dict) else ():
+        if not isinstance(text, str):
+            raise ValueError(f"the description of {name!r} is {text!r}, not text: put it in quotes")
+    return columns
+
+
+Markdown = Annotated[str, AfterValidator(_markdown)]
+Line = Annotated[str, AfterValidator(_line)]
+Lines = Annotated[list[Line], BeforeValidator(_list)]
+Title = Annotated[str, AfterValidator(_title)]
+Citation = Annotated[str, AfterValidator(_citation)]
+Tags = Annotated[list[str], BeforeValidator(_list), AfterValidator(_tags)]
+Languages = Annotated[list[str], BeforeValidator(_list), AfterValidator(_languages)]
+
+
+class CardDefaults(Settings):
+    """What the author says on the cards of all steps; a step's own fields come first."""
+
+    title: Title | None = Field(None, description="Heading of the card; null: what the step calls its result.")
+    text: Markdown | None = Field(None, description="Markdown that opens the card, or a .md file beside the recipe.")
+    tags: Tags | None = Field(None, description="Tags of the Hub, beside those of the step.")
+    citation: Citation | None = Field(None, description="How to cite: BibTeX, or Markdown.")
+    authors: Lines | None = Field(None, description="Names of the authors.")
+    contact: Line | None = Field(None, description="Where questions go: an address or a link.")
+    intended_use: Markdown | None = Field(None, description="Markdown, or a .md file: what it is for and what not.")
+    limits: Markdown | None = Field(None, description="Markdown, or a .md file: known limits, biases and risks.")
+    language: Languages | None = Field(None, description="Codes of the languages; null: what the step knows.")
+
+
+class AuthorCard(CardDefaults):
+    """What the author says on the card of one step."""
+
+    columns: Annotated[dict[str, Line], BeforeValidator(_names)] | None = Field(
+        None, description="Columns of the data set: what each holds; over what the builder says."
+    )
+
+
+def author_part(defaults: CardDefaults | None, own: AuthorCard | None) -> dict[str, Any]:
+    """The fields that hold something, a step's own first. A step that writes null drops the recipe's."""
+    values = {} if defaults is None else defaults.model_dump()
+    values |= {} if own is None else own.model_dump(exclude_unset=True)
+    return {name: value for name, value in values.items() if value}
+
+
+def read_markdown(text: str, folder: Path) -> str:
+    """The content of the `.md` file that `text` names, or `text` itself.
+
+    Args:
+        text: one line that ends in `.md` is the name of a file.
+        folder: of the recipe.
+
+    Raises ValueError in one line for a file that is missing, elsewhere, too large or not UTF-8.
+    """
+    name = text.strip()
+    if not _FILE.fullmatch(name):
+        return text
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts or name.startswith("~"):
+        raise ValueError(f"{name!r} is not beside the recipe: put the file there, and write its name")
+    if not (folder / path).is_file():
+        raise ValueError(f"there is no file {name!r} beside the recipe: create it, or write the text itself")
+    raw = (folder / path).read_bytes()
+    if len(raw) > _FILE_LIMIT:
+        raise ValueError(f"{name!r} has {len(raw):,} bytes, more than {_FILE_LIMIT:,}: link to it in the text")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name!r} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
+
+
+def plots_named(author: Mapping[str, Any]) -> set[str]:
+    """Paths of the step's plots that the author's texts show."""
+    texts = [str(author.get(name, "")) for name in MARKDOWN]
+    return {match for text in texts for match in re.findall(rf"{PLOTS}[\w.-]+", text)}
+
+
+def check_author(author: Mapping[str, Any], step: str, columns: Iterable[str], files: Iterable[str]) -> None:
+    """Raises DataError for descriptions of columns, and for plots, that the result has not.
+
+    Args:
+        columns: of the data set, of all its configs.
+        files: paths that are published.
+    """
+    known = list(dict.fromkeys(columns))
+    for name in author.get("columns", {}):
+        if name not in known:
+            raise DataError(
+                f"step {step}: card.columns: the data set has no column {name!r}{did_you_mean(name, known)}"
+            )
+    published = sorted(path for path in files if path.startswith(PLOTS))
+    for path in sorted(plots_named(author) - set(published)):
+        plots = did_you_mean(path, published) if published else "; it has no plots"
+        raise DataError(f"step {step}: card: the result has no {path!r}{plots}")
