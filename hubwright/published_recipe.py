@@ -164,9 +164,7 @@ def fetch_recipe(text: str) -> Path | None:
     except HubError as error:
         if "has no file" not in str(error):
             raise
-        raise UsageError(
-            f"{text} holds no {RECIPE_FILES[0]}: save the recipe on its card, and run that"
-        ) from error
+        raise UsageError(f"{text} holds no {RECIPE_FILES[0]}: save the recipe on its card, and run that") from error
 
 
 def published_lock(recipe: Path) -> Path | None:
