@@ -18,6 +18,7 @@ are no part of its fingerprint: a changed text replaces the card, and nothing is
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,9 +45,7 @@ def _markdown(text: str) -> str:
     from markdown_it import MarkdownIt
 
     if _HEADER.match(text := text.lstrip("\ufeff").replace("\r\n", "\n")):
-        raise ValueError(
-            "it begins with a '---' header, and the card has its own: drop it, and use the fields of card"
-        )
+        raise ValueError("it begins with a '---' header: drop it, the fields of card say the same")
     if not (text := text.strip()):
         raise ValueError("it is empty: write something, or drop it")
     parser = MarkdownIt("commonmark", {"html": True}).enable("table")
@@ -57,9 +56,7 @@ def _markdown(text: str) -> str:
         if token.type == "fence" and token.map:
             last = text.split("\n")[token.map[1] - 1]
             if token.map[1] - token.map[0] < 2 or not last.rstrip().endswith(token.markup):
-                raise ValueError(
-                    f"the code block that begins with {token.markup} is not closed: end it with a line of it"
-                )
+                raise ValueError(f"a code block is not closed: end it with a line {token.markup}")
         html += [token.content] if token.type == "html_block" else []
         for child in token.children or ():
             html += [child.content] if child.type == "html_inline" else []
@@ -96,9 +93,15 @@ def _citation(text: str) -> str:
     return text.strip() if text.lstrip().startswith("@") else _markdown(text)
 
 
+def _text(value: Any) -> Any:
+    if isinstance(value, int | float | date):
+        raise ValueError("it is not text: put it in quotes")
+    return value
+
+
 def _list(value: Any) -> Any:
     """A single text as a list of it."""
-    values = [value] if isinstance(value, str) else value
+    values = value if isinstance(value, list | dict | None) else [value]
     for item in values if isinstance(values, list) else []:
         if not isinstance(item, str):
             raise ValueError(f"{item!r} is not text: put it in quotes")
@@ -123,18 +126,12 @@ def _languages(codes: list[str]) -> list[str]:
     return list(dict.fromkeys(codes))
 
 
-def _names(columns: Any) -> Any:
-    for name, text in columns.items() if isinstance(columns, dict) else ():
-        if not isinstance(text, str):
-            raise ValueError(f"the description of {name!r} is {text!r}, not text: put it in quotes")
-    return columns
-
-
-Markdown = Annotated[str, AfterValidator(_markdown)]
-Line = Annotated[str, AfterValidator(_line)]
+Text = Annotated[str, BeforeValidator(_text)]
+Markdown = Annotated[Text, AfterValidator(_markdown)]
+Line = Annotated[Text, AfterValidator(_line)]
 Lines = Annotated[list[Line], BeforeValidator(_list)]
-Title = Annotated[str, AfterValidator(_title)]
-Citation = Annotated[str, AfterValidator(_citation)]
+Title = Annotated[Text, AfterValidator(_title)]
+Citation = Annotated[Text, AfterValidator(_citation)]
 Tags = Annotated[list[str], BeforeValidator(_list), AfterValidator(_tags)]
 Languages = Annotated[list[str], BeforeValidator(_list), AfterValidator(_languages)]
 
@@ -156,7 +153,7 @@ class CardDefaults(Settings):
 class AuthorCard(CardDefaults):
     """What the author says on the card of one step."""
 
-    columns: Annotated[dict[str, Line], BeforeValidator(_names)] | None = Field(
+    columns: dict[str, Line] | None = Field(
         None, description="Columns of the data set: what each holds; over what the builder says."
     )
 

@@ -6,6 +6,7 @@ the learning curves of both models, and `.eval_results/*.yaml`, the Hub's curren
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -157,16 +158,16 @@ def _cell(triple: tuple[float | None, float | None, float | None]) -> str:
 
 def _table(
     task: str, values: dict[str, Any], before: dict[str, Any] | None, headline: list[str], labels: tuple[str, str],
-    chance: dict[str, float | None],
+    chance: Mapping[str, float | None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     names = [name for name in values["metrics"] if not name.endswith(("_ci_low", "_ci_high"))]
     names.sort(key=lambda name: (f"{task}/{name}" not in headline, name))  # the headline first
     columns = ["metric", *labels] if before else ["metric", "value"]
     sources = [before, values] if before else [values]
     rows = [[name, *(_cell(interval(source["metrics"], name)) for source in sources)] for name in names]
-    if any(value is not None for value in chance.values()):
+    if known := {name: value for name, value in (chance or {}).items() if value is not None}:
         columns.append("chance baseline")
-        rows = [[*row, _cell((chance[row[0]], None, None))] for row in rows]
+        rows = [[*row, _cell((known.get(row[0]), None, None))] for row in rows]
     bounded = any("(" in cell for row in rows for cell in row[1:])
     note = f"{values['n']} documents{'; in brackets the 95 % interval' if bounded else ''}."
     return {"title": task, "columns": columns, "rows": rows, "note": note}
