@@ -21,9 +21,10 @@ class RecipeLock:
         """Read the lock at `path`; the inputs of the lock at `pins`, one that was published, come before its own."""
         self.path = path
         self._writable = writable
-        self.inputs, self.steps = _read(path)
+        self.inputs, self.steps, self.sources = _read(path)
         if pins is not None:
-            self.inputs |= _read(pins)[0]
+            inputs, _, self.sources = _read(pins)
+            self.inputs |= inputs
 
     def pin(self, key: str, commit: str) -> None:
         """Remember which commit an outside reference meant."""
@@ -43,15 +44,16 @@ class RecipeLock:
         write_atomic(self.path, lock_text(self.inputs, self.steps))
 
 
-def lock_text(inputs: dict[str, str], steps: dict[str, dict[str, Any]]) -> str:
-    """The text of a lock file."""
+def lock_text(inputs: dict[str, str], steps: dict[str, dict[str, Any]], sources: dict[str, str] | None = None) -> str:
+    """The text of a lock file; one that is published has the SHA-256 of local sources by name as well."""
     value = {"schema_version": SCHEMA_VERSION, "inputs": inputs, "steps": steps}
+    value |= {"sources": sources} if sources else {}
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+def _read(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Any]], dict[str, str]]:
     if not path.is_file():
-        return {}, {}
+        return {}, {}, {}
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         if value["schema_version"] != SCHEMA_VERSION:
@@ -59,6 +61,6 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
                 f"{path} has schema version {value['schema_version']}; this hubwright reads "
                 f"{SCHEMA_VERSION}: move the file away and run again"
             )
-        return dict(value["inputs"]), dict(value["steps"])
+        return dict(value["inputs"]), dict(value["steps"]), dict(value.get("sources", {}))
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged ({error}): remove it and run again") from error

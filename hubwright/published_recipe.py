@@ -8,7 +8,6 @@ their folder, and Hub data sets that a step reads as a `source` stand with their
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from .recipe import Plan
 
 _PUBLISHED = re.compile(r"(datasets|models|spaces)/[^/\s]+/[^/\s]+")
-_LOCAL_PATH = re.compile(r"(?<![\w:/.~<-])~?/[^\s\"',;:]+")
+_LOCAL_PATH = re.compile(r"([\w-]+:)?(~?/\S+)")
 _SECRET_KEYS = frozenset({
     "apikey", "openaiapikey", "password", "passwd", "secret", "clientsecret", "hftoken", "accesstoken", "authtoken",
     "bearertoken", "authorization",
@@ -76,11 +75,10 @@ def publish_form(plan: Plan, target: ArtifactRef, jobs: Mapping[str, Job], lock:
     order = [key for key in ("name", "description", "namespace", "card", "steps") if value.get(key) is not None]
     text = yaml.dump(_plain({key: value[key] for key in order}), Dumper=_Dumper, sort_keys=False, allow_unicode=True,
                      width=1000)  # fmt: skip
-    needs = [source for name in sorted(names & jobs.keys()) for source in jobs[name].sources.values()]
-    unique = {json.dumps(need, sort_keys=True): need for need in needs}
-    return PublishedRecipe(
-        dict(zip(RECIPE_FILES, (text, _lock_of(names, jobs, lock)), strict=True)), list(unique.values())
-    )
+    needs: list[dict[str, Any]] = []
+    for name in sorted(names & jobs.keys()):
+        needs += [source for source in jobs[name].sources.values() if source not in needs]
+    return PublishedRecipe({RECIPE_FILES[0]: text, RECIPE_FILES[1]: _lock_of(names, jobs, lock, needs)}, needs)
 
 
 def _portable_step(step: Mapping[str, Any], recorded: Mapping[str, Any], namespace: str) -> dict[str, Any]:
@@ -119,7 +117,8 @@ def portable(value: Any, recorded: Any = None, key: str = "") -> Any:
         return recorded  # the settings read this file
     if key in KEYS and "://" not in text and Path(text).expanduser().exists():
         return Path(text).name
-    return _LOCAL_PATH.sub(lambda match: _name_of(match[0]), text)
+    path = _LOCAL_PATH.fullmatch(text)
+    return text if path is None else f"{path[1] or ''}{_name_of(path[2])}"
 
 
 def _name_of(path: str) -> str:
@@ -129,7 +128,7 @@ def _name_of(path: str) -> str:
         return path
 
 
-def _lock_of(names: set[str], jobs: Mapping[str, Job], lock: RecipeLock) -> str:
+def _lock_of(names: set[str], jobs: Mapping[str, Job], lock: RecipeLock, needs: list[dict[str, Any]]) -> str:
     """The lock with what these steps read and published. The address of the hub is left out."""
     steps = {
         name: {key: value for key, value in entry.items() if key != "endpoint"}
@@ -143,7 +142,7 @@ def _lock_of(names: set[str], jobs: Mapping[str, Job], lock: RecipeLock) -> str:
         for key, commit in lock.inputs.items()
         if f"{key.partition(' ')[2].partition('@')[0]}@{commit}" in read
     }
-    return lock_text(inputs, steps)
+    return lock_text(inputs, steps, {need["name"]: need["sha256"] for need in needs})
 
 
 def fetch_recipe(text: str) -> Path | None:

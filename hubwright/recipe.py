@@ -34,7 +34,7 @@ from .hub_sync.parquet import SHARD_MB
 from .hub_sync.refs import ArtifactRef
 from .hub_sync.settings import Settings
 from .hub_sync.step import StepSpec
-from .model_cards.author import MARKDOWN, AuthorCard, CardDefaults, author_part, read_markdown
+from .model_cards.author import AuthorCard, CardDefaults, author_part, inline_files
 from .published_recipe import fetch_recipe, refuse_secrets
 from .yaml_source import Where, read_yaml
 
@@ -172,7 +172,7 @@ def check_recipe(path: Path, value: Any, where: Where, settings: Iterable[tuple[
         raise UsageError(f"{path}: a recipe is a mapping with 'name' and 'steps'")
     for dotted, new in settings:
         _apply_setting(value, dotted, new)
-    _read_cards(path, where, value)
+    inline_files(value, path.parent, lambda at: _place(path, where, at))
     refuse_secrets(value, lambda at: _place(path, where, at))
     recipe: Recipe = validate(Recipe, value, path, where, ())
     targets = [
@@ -183,22 +183,6 @@ def check_recipe(path: Path, value: Any, where: Where, settings: Iterable[tuple[
     planned = {name: _plan_step(path, where, recipe, name, step) for name, step in recipe.steps.items()}
     steps = _in_order(path, where, planned)
     return Plan(path, recipe.name, recipe.description, steps, recipe.namespace, value)
-
-
-def _read_cards(path: Path, where: Where, value: dict[str, Any]) -> None:
-    """Put the text of the Markdown files that the recipe's cards name in the place of their names."""
-    places: list[tuple[str, ...]] = [("card",)]
-    places += [("steps", name, "publish", "card") for name in value.get("steps") or () if isinstance(name, str)]
-    for at in places:
-        card: Any = value
-        for key in at:
-            card = card.get(key) if isinstance(card, dict) else None
-        for name in MARKDOWN if isinstance(card, dict) else ():
-            if isinstance(text := card.get(name), str):
-                try:
-                    card[name] = read_markdown(text, path.parent)
-                except ValueError as error:
-                    raise UsageError(f"{_place(path, where, (*at, name))}: {error}") from error
 
 
 def _own_namespace(path: Path) -> str:

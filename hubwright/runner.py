@@ -232,6 +232,13 @@ class _Run:
         recorded, sources, config = resolve_sources(step.config, f"steps.{step.name}.with")
         if code := code_of(step.uses):
             sources["code"] = code
+        for source in sources.values():
+            stated = self.lock.sources.get(source["name"])
+            if stated not in (None, source["sha256"]):
+                logger.warning(
+                    "warning: step %s: %s is not the file that the published result was made from (SHA-256 %.12s, not "
+                    "%.12s)", step.name, source["name"], source["sha256"], stated,
+                )  # fmt: skip
         recorded, speed = split_speed(config, recorded)
         hashes = {name: source["sha256"] for name, source in sources.items()}
         mark = provenance.fingerprint(step.uses, step.spec.version, recorded, inputs, hashes)

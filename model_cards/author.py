@@ -17,14 +17,14 @@ are no part of its fingerprint: a changed text replaces the card, and nothing is
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from ..hub_sync.errors import DataError, did_you_mean
+from ..hub_sync.errors import DataError, UsageError, did_you_mean
 from ..hub_sync.settings import Settings
 
 MARKDOWN = ("text", "intended_use", "limits")
@@ -163,6 +163,30 @@ def author_part(defaults: CardDefaults | None, own: AuthorCard | None) -> dict[s
     values = {} if defaults is None else defaults.model_dump()
     values |= {} if own is None else own.model_dump(exclude_unset=True)
     return {name: value for name, value in values.items() if value}
+
+
+def inline_files(recipe: dict[str, Any], folder: Path, place: Callable[[tuple[str | int, ...]], str]) -> None:
+    """Put the text of the Markdown files that a recipe's cards name in the place of their names.
+
+    Args:
+        recipe: as it was read, not checked yet.
+        folder: of the recipe.
+        place: gives the place of a key in words, for errors.
+
+    Raises UsageError as `read_markdown`.
+    """
+    places: list[tuple[str, ...]] = [("card",)]
+    places += [("steps", name, "publish", "card") for name in recipe.get("steps") or ()]
+    for at in places:
+        card: Any = recipe
+        for key in at:
+            card = card.get(key) if isinstance(card, dict) else None
+        for name in MARKDOWN if isinstance(card, dict) else ():
+            if isinstance(text := card.get(name), str):
+                try:
+                    card[name] = read_markdown(text, folder)
+                except ValueError as error:
+                    raise UsageError(f"{place((*at, name))}: {error}") from error
 
 
 def read_markdown(text: str, folder: Path) -> str:

@@ -314,7 +314,9 @@ def test_report_built_before_the_text_changed_shows_the_new_one(
     hw.verify(f"models/{namespace}/tuned@main")
 
 
-def test_recipe_of_a_card_makes_the_same_elsewhere(api: Any, namespace: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_recipe_of_a_card_makes_the_same_elsewhere(
+    api: Any, namespace: str, tmp_path: Path, monkeypatch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """In an empty folder, below another namespace: with the commits of the lock and nothing of this machine."""
     rows = tmp_path / "secret-client" / "rows.jsonl"
     rows.parent.mkdir()
@@ -358,6 +360,9 @@ def test_recipe_of_a_card_makes_the_same_elsewhere(api: Any, namespace: str, tmp
     parquet = [sorted(path.read_bytes() for path in pull(ref).glob("data/*.parquet")) for ref in (made, again)]
     assert parquet[0] == parquet[1]
     assert {one.state for one in run(plan, None).values()} == {"skipped"}
+    (empty / "rows.jsonl").write_text(rows.read_text() * 2 + "\n")
+    run(plan, None, dry_run=True)
+    assert "step mine: rows.jsonl is not the file that the published result was made from (SHA-256 " in caplog.text
 
 
 def test_columns_and_plots_that_the_result_has_not_are_refused_before_publishing(api: Any, namespace: str) -> None:
