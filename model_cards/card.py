@@ -3,16 +3,22 @@
 `hubwright verify` renders again and compares, so a figure changed by hand in a card is found.
 """
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import plots
 from .author import AuthorCard
 from .licences import UNSTATED
 from .parquet import default_config
+
+if TYPE_CHECKING:
+    import jinja2
 
 _LIBRARY = "hubwright"
 _SIZES = (
@@ -26,22 +32,11 @@ _AUTO = {"text-classification": "AutoModelForSequenceClassification"}  # of tran
 
 def render(records: list[dict[str, Any]]) -> str:
     """The whole README.md, YAML header included, of a repository with these provenance records (oldest first)."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701  Markdown, not HTML: the hub sanitises what it renders
-    )
-    environment.filters |= {"cell": _cell, "plot": plots.file_name, "short": lambda text: text[:12], "fenced": _fenced}
     making, latest = records[0], records[-1]
     model = making["target"]["type"] == "model"
     author = author_of(records)
     configs = making.get("parquet") or {}
-    body = environment.get_template("card.md.jinja").render(
+    body = _template().render(
         records=records,
         making=making,
         target=making["target"],
@@ -64,6 +59,22 @@ def render(records: list[dict[str, Any]]) -> str:
         unstated=UNSTATED,
     )
     return f"---\n{_header(records)}---\n\n{body}"
+
+
+@cache
+def _template() -> jinja2.Template:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701  Markdown, not HTML: the hub sanitises what it renders
+    )
+    environment.filters |= {"cell": _cell, "plot": plots.file_name, "short": lambda text: text[:12], "fenced": _fenced}
+    return environment.get_template("card.md.jinja")
 
 
 def author_of(records: list[dict[str, Any]]) -> dict[str, Any]:

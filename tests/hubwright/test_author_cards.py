@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,23 +35,43 @@ RECIPE: dict[str, Any] = {
     "name": "small",
     "card": {"contact": "the-lab@example.org", "tags": ["lab"], "limits": "All is small."},
     "steps": {
-        "drills": {
-            "uses": "feedback_drills",
-            "with": {"train_rows": 20, "test_rows": 4, "languages": ["en"]},
-            "publish": {"dataset": "drills", "tag": "v1.0.0", "card": AUTHOR},
-        },
-        "pairs": {
-            "uses": "rows",
-            "inputs": {"dataset": "steps.drills"},
-            "with": {"format": "prompt_completion", "columns": {"completion": "completion"}},
-            "publish": {"dataset": "pairs"},
-        },
+        "drills": {"uses": "own_steps:drills", "publish": {"dataset": "drills", "tag": "v1.0.0", "card": AUTHOR}},
+        "pairs": {"uses": "own_steps:drills", "inputs": {"dataset": "steps.drills"}, "publish": {"dataset": "pairs"}},
     },
 }
 
 
+STEPS = """
+import numpy
+from datasets import Dataset, DatasetDict
+from pydantic import BaseModel
+from safetensors.numpy import save_file
+from hubwright.hub_sync.step import Role, StepSpec
+
+class Config(BaseModel):
+    seed: int = 0
+    max_steps: int = -1
+
+def build(config, context):
+    context.report.card |= {"license": "cc0-1.0", "language": ["de"], "tags": ["two"]}
+    return DatasetDict(train=Dataset.from_dict({"prompt": [str(config.seed), "b"], "answer": ["1", "2"]}))
+
+def train(config, context):
+    save_file({"w": numpy.zeros(2)}, context.output / "model.safetensors")
+    context.report.card["license"] = "apache-2.0"
+
+DATA = {"dataset": Role("dataset", optional=True)}
+drills = StepSpec("builder", "own_steps:Config", "own_steps:build", "dataset", "two rows", DATA)
+zeros = StepSpec("trainer", "own_steps:Config", "own_steps:train", "model", "two zeros")
+"""
+
+
 @pytest.fixture(autouse=True)
 def in_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with steps that take no time."""
+    (tmp_path / "own_steps.py").write_text(STEPS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_steps", raising=False)
     monkeypatch.chdir(tmp_path)
 
 
@@ -204,7 +225,7 @@ def test_main_that_moves_is_read_again_once(api: Any, namespace: str, monkeypatc
 def test_card_of_a_later_result_is_left(api: Any, namespace: str, caplog: pytest.LogCaptureFixture) -> None:
     run(RECIPE, namespace, only="drills")
     later = copy.deepcopy(RECIPE)
-    later["steps"]["drills"]["with"]["seed"] = 9
+    later["steps"]["drills"]["with"] = {"seed": 9}
     later["steps"]["drills"]["publish"]["tag"] = "v2.0.0"
     run(later, namespace, only="drills")
     before = commits(api, f"{namespace}/drills")
@@ -213,34 +234,15 @@ def test_card_of_a_later_result_is_left(api: Any, namespace: str, caplog: pytest
     assert commits(api, f"{namespace}/drills") == before
 
 
-TRAINER = """
-import numpy
-from pydantic import BaseModel
-from safetensors.numpy import save_file
-from hubwright.hub_sync.step import StepSpec
-
-class Config(BaseModel):
-    max_steps: int = -1
-
-def train(config, context):
-    save_file({"w": numpy.zeros(2)}, context.output / "model.safetensors")
-    context.report.card["license"] = "apache-2.0"
-
-trainer = StepSpec("trainer", "own_trainer:Config", "own_trainer:train", "model", "two zeros")
-"""
-
-
 @pytest.fixture
-def trained_with_report(api: Any, namespace: str, tmp_path: Path, monkeypatch: Any) -> dict[str, Any]:
+def trained_with_report(api: Any, namespace: str, tmp_path: Path) -> dict[str, Any]:
     """A recipe that trains a model, which is published, and reports a result about it, which is not."""
-    (tmp_path / "own_trainer.py").write_text(TRAINER)
-    monkeypatch.syspath_prepend(tmp_path)
     value: dict[str, Any] = {
         "name": "trained",
         "card": {"authors": "Ada"},
         "steps": {
             "tuned": {
-                "uses": "own_trainer:trainer",
+                "uses": "own_steps:zeros",
                 "with": {"max_steps": 20},
                 "publish": {"model": "tuned", "card": {"text": "First words."}},
             }
@@ -275,7 +277,7 @@ def test_report_survives_a_changed_text(api: Any, namespace: str, trained_with_r
     assert yaml.safe_load((pull(ArtifactRef("model", repo)) / "recipe.yaml").read_text())["steps"].keys() == {
         "tuned", "report",
     }  # fmt: skip
-    assert "**A trial**: the training was ended after 20 optimiser steps" in card and "| own_trainer | `" in card
+    assert "**A trial**: the training was ended after 20 optimiser steps" in card and "| own_steps | `" in card
     hw.verify(f"models/{repo}@v1.0.0")
 
     changed = with_card(value, "tuned", text="Other words.")
