@@ -34,7 +34,7 @@ _FILE = re.compile(r"\S[^\n]*\.md", re.IGNORECASE)
 _FILE_LIMIT = 1 << 20
 _HEADER = re.compile(r"\s*---[ \t]*\n")
 _REMOTE = re.compile(r"(https?:)?//|data:", re.IGNORECASE)
-_IMG = re.compile(r"<img\b[^>]*?\bsrc\s*=\s*[\"']?([^\"'\s>]+)", re.IGNORECASE)
+_SRC = re.compile(r"<(?:img|source|video|audio)\b[^>]*?\bsrc(?:set)?\s*=\s*[\"']?([^\"'\s>]+)", re.IGNORECASE)
 # Elements that, left open, take in the rest of the card.
 _OPEN = re.compile(r"<(/?)(details|div|table|center|pre|script|style|textarea|picture)\b", re.IGNORECASE)
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|multilingual|code")
@@ -42,39 +42,46 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|multilingual|code")
 
 def _markdown(text: str) -> str:
     """The text with Unix line ends and no blank ends. Raises ValueError for what breaks a card around it."""
-    from markdown_it import MarkdownIt
-
     if _HEADER.match(text := text.lstrip("\ufeff").replace("\r\n", "\n")):
         raise ValueError("it begins with a '---' header: drop it, the fields of card say the same")
     if not (text := text.strip()):
         raise ValueError("it is empty: write something, or drop it")
+    html, images = _read(text)
+    if html.count("<!--") > html.count("-->"):
+        raise ValueError("a comment <!-- is not closed: end it with -->")
+    for _, name in _OPEN.findall(html):
+        ends = [end for end, other in _OPEN.findall(html) if other.lower() == name.lower()]
+        if ends.count("") > ends.count("/"):
+            raise ValueError(f"<{name}> is not closed: end it with </{name}>")
+    for image in images:
+        if not _REMOTE.match(image) and not image.startswith(PLOTS):
+            raise ValueError(
+                f"image {image!r} is a local file, which is not published: give its https:// address, or a plot of "
+                f"the step ({PLOTS}NAME.png)"
+            )
+    return text
+
+
+def _read(text: str) -> tuple[str, list[str]]:
+    """(HTML within Markdown, addresses of images). Raises ValueError for a code block that is not closed."""
+    from markdown_it import MarkdownIt
+
     parser = MarkdownIt("commonmark", {"html": True}).enable("table")
     parser.validateLink = lambda url: True  # type: ignore[method-assign]  # or file: would pass as text
     html: list[str] = []
-    sources: list[str] = []
+    images: list[str] = []
     for token in parser.parse(text):
         if token.type == "fence" and token.map:
-            last = text.split("\n")[token.map[1] - 1]
-            if token.map[1] - token.map[0] < 2 or not last.rstrip().endswith(token.markup):
+            first, last = token.map[0], token.map[1] - 1
+            end = rf"[\s>]*{re.escape(token.markup)}{re.escape(token.markup[0])}*\s*"
+            if first == last or not re.fullmatch(end, text.split("\n")[last]):
                 raise ValueError(f"a code block is not closed: end it with a line {token.markup}")
         html += [token.content] if token.type == "html_block" else []
         for child in token.children or ():
             html += [child.content] if child.type == "html_inline" else []
-            sources += [str(child.attrs["src"])] if child.type == "image" else []
-    tags = "".join(html)
-    if tags.count("<!--") > tags.count("-->"):
-        raise ValueError("a comment <!-- is not closed: end it with -->")
-    for _, name in _OPEN.findall(tags):
-        ends = [end for end, other in _OPEN.findall(tags) if other.lower() == name.lower()]
-        if ends.count("") > ends.count("/"):
-            raise ValueError(f"<{name}> is not closed: end it with </{name}>")
-    for source in [*sources, *_IMG.findall(tags)]:
-        if not _REMOTE.match(source) and not source.removeprefix("./").startswith(PLOTS):
-            raise ValueError(
-                f"image {source!r} is a local file, which is not published: give its https:// address, or a plot of "
-                f"the step ({PLOTS}NAME.png)"
-            )
-    return text
+            images += [str(child.attrs["src"])] if child.type == "image" else []
+    images += _SRC.findall("".join(html))
+    return "".join(html), [image.removeprefix("./") for image in images]
 
 
 def _line(text: str) -> str:
@@ -215,12 +222,6 @@ def read_markdown(text: str, folder: Path) -> str:
         raise ValueError(f"{name!r} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
 
 
-def plots_named(author: Mapping[str, Any]) -> set[str]:
-    """Paths of the step's plots that the author's texts show."""
-    texts = [str(author.get(name, "")) for name in MARKDOWN]
-    return {match for text in texts for match in re.findall(rf"{PLOTS}[\w.-]+", text)}
-
-
 def check_author(author: Mapping[str, Any], step: str, columns: Iterable[str], files: Iterable[str]) -> None:
     """Raises DataError for descriptions of columns, and for plots, that the result has not.
 
@@ -235,6 +236,7 @@ def check_author(author: Mapping[str, Any], step: str, columns: Iterable[str], f
                 f"step {step}: card.columns: the data set has no column {name!r}{did_you_mean(name, known)}"
             )
     published = sorted(path for path in files if path.startswith(PLOTS))
-    for path in sorted(plots_named(author) - set(published)):
+    images = [image for name in MARKDOWN if name in author for image in _read(author[name])[1]]
+    for path in (image for image in images if image.startswith(PLOTS) and image not in published):
         plots = did_you_mean(path, published) if published else "; it has no plots"
         raise DataError(f"step {step}: card: the result has no {path!r}{plots}")

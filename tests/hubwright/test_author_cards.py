@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -380,3 +384,36 @@ def test_columns_and_plots_that_the_result_has_not_are_refused_before_publishing
     with pytest.raises(DataError, match="no column 'promt'"):
         run(with_card(RECIPE, "drills", columns={"promt": "x"}), namespace, only="drills")
     assert commits(api, f"{namespace}/drills")[0] == first.ref.revision
+
+
+@pytest.mark.slow
+def test_run_killed_while_it_replaces_cards_ends_right(api: Any, hub: Any, namespace: str, tmp_path: Path) -> None:
+    """SIGKILL at moments spread over a run that replaces a card and gives a tag; each time it is run again."""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "hubwright", "run", "small.yaml", "--set", f"namespace={namespace}"]
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(RECIPE))
+    started = time.monotonic()
+    start().communicate()
+    seconds = time.monotonic() - started
+    content, repo, hits = commits(api, f"{namespace}/drills")[0], f"{namespace}/drills", 0
+    for number in range(10):
+        changed = with_card(RECIPE, "drills", text=f"Words {number}.")
+        changed["steps"]["drills"]["publish"]["tag"] = f"v1.1.{number}"
+        (tmp_path / "small.yaml").write_text(yaml.safe_dump(changed))
+        process = start()
+        time.sleep(seconds * (0.4 + 0.06 * number))
+        process.kill()
+        process.communicate()
+        hits += process.returncode == -signal.SIGKILL
+        again = start()
+        _, errors = again.communicate()
+        assert again.returncode == 0, errors.decode()
+        assert f"Words {number}." in card_at(repo) and tags(api, repo)[f"v1.1.{number}"] == commits(api, repo)[0]
+        assert len(commits(api, repo)) == 3 + number, "one commit for each text"
+        hw.verify(f"datasets/{repo}@main")
+    assert hits >= 3 and tags(api, repo)["v1.0.0"] == content
+    assert len(commits(api, f"{namespace}/pairs")) == 2

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from hubwright.hub_sync.errors import UsageError
-from hubwright.model_cards.author import AuthorCard, author_part, read_markdown
+from hubwright.hub_sync.errors import DataError, UsageError
+from hubwright.model_cards.author import AuthorCard, author_part, check_author, read_markdown
 from hubwright.recipe import load_plan
 
 RECIPE = """\
@@ -43,9 +43,11 @@ SLOPPY = {
     "a language by its name": ("language: English", "'English' is not a language code"),
     "a local image": ("text: 'See ![curve](images/loss.png)'", "image 'images/loss.png' is a local file"),
     "a local image in HTML": ("limits: '<img width=9 src=\"loss.png\">'", "image 'loss.png' is a local file"),
-    "a local image by reference": ("text: |\n  ![a][b]\n\n  [b]: ./a.png", "image './a.png' is a local file"),
+    "a local image by reference": ("text: |\n  ![a][b]\n\n  [b]: ./a.png", "image 'a.png' is a local file"),
     "an image by file URL": ("text: '![a](file:///home/me/a.png)'", "image 'file:///home/me/a.png' is a local file"),
     "a code block left open": ("text: |\n  ```python\n  x = 1", "a code block is not closed: end it with a line ```"),
+    "a code block left open behind its mark": ("text: |\n  ```\n  x = '```", "a code block is not closed"),
+    "a local video": ("text: '<video src=\"a.mp4\"></video>'", "image 'a.mp4' is a local file"),
     "a comment left open": ("text: |\n  <!-- to do\n  more", "a comment <!-- is not closed"),
     "an element left open": (
         "intended_use: |\n  <details>\n\n  more",
@@ -112,6 +114,7 @@ def test_fields_of_a_step_come_before_those_of_the_recipe(tmp_path: Path) -> Non
         "Plain, with a rule\n\n---\n\nand [a link](other.md).",
         "```md\n![x](local.png) <details>\n```",
         "> ```\n> quoted\n> ```",
+        "- one\n\n  ````\n  ```\n  ````",
         "![x](https://example.org/a.png) ![y](plots/loss.png) ![z](data:image/png;base64,AA==)",
         "<details><summary>More</summary>\n\ntext\n\n</details>",
         "2 < 3, a <b> tag, `<details>` and <!-- a comment -->",
@@ -120,6 +123,16 @@ def test_fields_of_a_step_come_before_those_of_the_recipe(tmp_path: Path) -> Non
 )
 def test_markdown_that_a_card_can_hold_is_taken(text: str) -> None:
     assert AuthorCard(text=text).text == text
+
+
+def test_plots_that_are_shown_have_to_be_published_and_others_are_prose() -> None:
+    text = "See plots/other.png, https://example.org/plots/x.png and ![y](https://example.org/plots/y.png).\n\n![l](./plots/l.png)"
+    author = author_part(None, AuthorCard(text=text, columns={"a": "x"}))
+    check_author(author, "s", ["a"], ["plots/l.png"])
+    with pytest.raises(
+        DataError, match=r"step s: card: the result has no 'plots/l\.png'; did you mean 'plots/ll\.png'"
+    ):
+        check_author(author, "s", ["a"], ["plots/ll.png"])
 
 
 def test_text_of_one_line_that_names_no_file_is_text(tmp_path: Path) -> None:
