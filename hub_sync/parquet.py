@@ -92,16 +92,6 @@ def _write_arrow(files: Sequence[str], features: Features, path: Path) -> int:
     return int(count)
 
 
-def undecoded(rows: Dataset) -> Dataset:
-    """A data set whose images are read as their bytes."""
-    from datasets import Image
-
-    for column, feature in rows.features.items():
-        if isinstance(feature, Image):
-            rows = rows.cast_column(column, Image(decode=False))
-    return rows
-
-
 def _rows_per_group(rows: Dataset) -> int:
     """The largest number of rows of which no consecutive group has more bytes than allowed; at least 1."""
     arrow, size = rows.with_format("arrow"), max(1, len(rows))

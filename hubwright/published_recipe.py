@@ -2,12 +2,13 @@
 
     hubwright run datasets/me/drills@v1.0.0 --set namespace=YOU
 
-A repository has the steps that its result follows from, and no others. Files of the author's machine are named without
-their folder, and Hub data sets that a step reads as a `source` stand with their commit.
+A repository has the steps that its result follows from, and no others. Files of the author's machine are named by
+their place below the current folder, or by their name; Hub data sets read as a `source` stand with their commit.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,12 +21,14 @@ from .hub_sync.errors import HubError, UsageError
 from .hub_sync.lock import RecipeLock, lock_text
 from .hub_sync.provenance import RECIPE_FILES
 from .hub_sync.pull import pull
-from .sources import KEYS
+from .sources import KEYS, path_elsewhere
 
 if TYPE_CHECKING:
     from .hub_sync.refs import ArtifactRef
     from .making import Job
     from .recipe import Plan
+
+logger = logging.getLogger("hubwright")
 
 _PUBLISHED = re.compile(r"(datasets|models|spaces)/[^/\s]+/[^/\s]+")
 _LOCAL_PATH = re.compile(r"([\w-]+:)?(~?/\S+)")
@@ -78,7 +81,16 @@ def publish_form(plan: Plan, target: ArtifactRef, jobs: Mapping[str, Job], lock:
     needs: list[dict[str, Any]] = []
     for name in sorted(names & jobs.keys()):
         needs += [source for source in jobs[name].sources.values() if source not in needs]
-    return PublishedRecipe({RECIPE_FILES[0]: text, RECIPE_FILES[1]: _lock_of(names, jobs, lock, needs)}, needs)
+    called = [need.get("path", need["name"]) for need in needs]
+    if twice := {name for name in called if called.count(name) > 1}:
+        logger.warning(
+            "warning: %s: the published recipe cannot tell apart two files called %s: put them into folders below the "
+            "current one", target.repo_id, min(twice),
+        )  # fmt: skip
+    locked = lock_text(
+        *_lock_of(names, jobs, lock), {name: n["sha256"] for name, n in zip(called, needs, strict=True)}
+    )
+    return PublishedRecipe({RECIPE_FILES[0]: text, RECIPE_FILES[1]: locked}, needs)
 
 
 def _portable_step(step: Mapping[str, Any], recorded: Mapping[str, Any], namespace: str) -> dict[str, Any]:
@@ -111,38 +123,39 @@ def portable(value: Any, recorded: Any = None, key: str = "") -> Any:
     if not isinstance(value, str | Path):
         return value
     text = str(value)
+    if isinstance(recorded, Mapping | list) and _exists(text):
+        return recorded  # the settings read this file
+    if key in KEYS and "://" not in text and _exists(text):
+        return path_elsewhere(text)
     if key in KEYS and isinstance(recorded, str):
         return recorded
-    if isinstance(recorded, Mapping | list) and Path(text).expanduser().is_file():
-        return recorded  # the settings read this file
-    if key in KEYS and "://" not in text and Path(text).expanduser().exists():
-        return Path(text).name
     path = _LOCAL_PATH.fullmatch(text)
-    return text if path is None else f"{path[1] or ''}{_name_of(path[2])}"
+    return f"{path[1] or ''}{Path(path[2]).name}" if path and _exists(path[2]) else text
 
 
-def _name_of(path: str) -> str:
+def _exists(path: str) -> bool:
     try:
-        return Path(path).name if Path(path).expanduser().exists() else path
-    except (OSError, RuntimeError):  # too long for a path, or the home of an unknown user
-        return path
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long for a path, the home of an unknown user, a null character
+        return False
 
 
-def _lock_of(names: set[str], jobs: Mapping[str, Job], lock: RecipeLock, needs: list[dict[str, Any]]) -> str:
-    """The lock with what these steps read and published. The address of the hub is left out."""
+def _lock_of(
+    names: set[str], jobs: Mapping[str, Job], lock: RecipeLock
+) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """(inputs, steps) of the lock: what these steps read and published in this run, without the hub's address."""
     steps = {
         name: {key: value for key, value in entry.items() if key != "endpoint"}
         for name, entry in lock.steps.items()
-        if name in names
+        if name in names & jobs.keys() and entry["fingerprint"] == jobs[name].fingerprint
     }
-    read = {ref for entry in steps.values() for ref in entry["inputs"].values()}
-    read |= {f"{i.repo_id}@{i.revision}" for name in names & jobs.keys() for i in jobs[name].inputs.values()}
+    read = {f"{ref.repo_id}@{ref.revision}" for name in names & jobs.keys() for ref in jobs[name].inputs.values()}
     inputs = {
         key: commit
         for key, commit in lock.inputs.items()
         if f"{key.partition(' ')[2].partition('@')[0]}@{commit}" in read
     }
-    return lock_text(inputs, steps, {need["name"]: need["sha256"] for need in needs})
+    return inputs, steps
 
 
 def fetch_recipe(text: str) -> Path | None:

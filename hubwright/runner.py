@@ -233,7 +233,7 @@ class _Run:
         if code := code_of(step.uses):
             sources["code"] = code
         for source in sources.values():
-            stated = self.lock.sources.get(source["name"])
+            stated = self.lock.sources.get(source.get("path", source["name"]))
             if stated not in (None, source["sha256"]):
                 logger.warning(
                     "warning: step %s: %s is not the file that the published result was made from (SHA-256 %.12s, not "

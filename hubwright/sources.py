@@ -34,12 +34,15 @@ def resolve_sources(config: BaseModel, where: str) -> tuple[dict[str, Any], dict
         if text.startswith(("http://", "https://")):
             continue
         if path.is_file():
-            sources[name] = {"name": path.name, "sha256": sha256_file(path), "bytes": path.stat().st_size}
+            sources[name] = {"name": path.name, "sha256": sha256_file(path), "bytes": path.stat().st_size} | _below(
+                text
+            )
             _put(recorded, keys, path.name)
         elif path.is_dir():
             entries = manifest(path)
             digest = hashlib.sha256(provenance.canonical_json(entries)).hexdigest()
             sources[name] = {"name": path.name, "sha256": digest, "bytes": sum(e["size"] for e in entries)}
+            sources[name] |= _below(text)
             _put(recorded, keys, path.name)
         elif "/" in text and not path.suffix:
             ref = str(ArtifactRef.parse(text, "dataset").resolve())
@@ -49,6 +52,18 @@ def resolve_sources(config: BaseModel, where: str) -> tuple[dict[str, Any], dict
         elif "/" in text or path.suffix:
             raise UsageError(f"{where}.{name}: {text!r} is not a file here; paths are relative to the current folder")
     return recorded, sources, type(config).model_validate(values) if changed else config
+
+
+def path_elsewhere(text: str) -> str:
+    """A local path as it can be said elsewhere: one below the current folder as it is, of any other the name."""
+    path = Path(text)
+    below = not (path.is_absolute() or ".." in path.parts or text.startswith("~"))
+    return path.as_posix() if below else path.name
+
+
+def _below(text: str) -> dict[str, str]:
+    path = path_elsewhere(text)
+    return {"path": path} if "/" in path else {}
 
 
 def places(values: Mapping[str, Any]) -> Iterator[Path | ArtifactRef]:

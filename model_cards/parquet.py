@@ -1,13 +1,13 @@
 """What a card says of a data set's Parquet files: configs, splits, columns, numbers of rows, and an example row."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..hub_sync.parquet import undecoded
-
 LONGEST = 300  # characters of a text in the example
 MOST = 8  # items of a list in the example
+LARGEST = 2000  # characters of a column in the example, as JSON
 Configs = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
@@ -40,9 +40,8 @@ def example_row(output: Path, configs: Configs, chosen: str | None) -> dict[str,
 
     The row is JSON; long texts and lists are cut, and say so.
     """
-    import datasets
-    import pyarrow as pa
     import pyarrow.parquet as pq
+    from datasets import Features
 
     config = default_config(configs, chosen)
     if config is None:
@@ -50,8 +49,27 @@ def example_row(output: Path, configs: Configs, chosen: str | None) -> dict[str,
     split, entry = next(iter(configs[config].items()))
     with pq.ParquetFile(min(output.glob(entry["path"]))) as reader:
         batch = next(reader.iter_batches(1, [0], use_threads=False))
-    row = undecoded(datasets.Dataset(pa.Table.from_batches([batch])))[0]
-    return {"config": config, "split": split, "row": shortened(row)}
+    features = Features.from_arrow_schema(batch.schema)
+    row = {name: shortened(_value(value, features[name])) for name, value in batch.to_pylist()[0].items()}
+    for name, text in ((name, json.dumps(value, ensure_ascii=False)) for name, value in row.items()):
+        if len(text) > LARGEST:
+            row[name] = f"{text[:LARGEST]}... ({len(text):,} characters)"
+    return {"config": config, "split": split, "row": row}
+
+
+def _value(value: Any, feature: Any) -> Any:
+    """A value as it is stored, and JSON text of datasets' Json type as what it says; media stay bytes."""
+    from datasets import Json, List
+
+    if value is None:
+        return None
+    if isinstance(feature, Json):
+        return json.loads(value)
+    if isinstance(feature, List):
+        return [_value(item, feature.feature) for item in value]
+    if isinstance(feature, Mapping):
+        return {name: _value(item, feature.get(name)) for name, item in value.items()}
+    return value
 
 
 def shortened(value: Any) -> Any:

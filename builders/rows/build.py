@@ -22,7 +22,6 @@ from pydantic import Field, model_validator
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError, did_you_mean
 from ...hub_sync.licence_ids import LicenceId
-from ...hub_sync.parquet import undecoded
 from ...hub_sync.settings import SPEED, Settings
 from .._lib.context import local_context
 from .._lib.disk_set import DiskSet
@@ -32,7 +31,7 @@ from .._lib.row_writer import RowWriter
 from .._lib.splits import unit_hash
 from .columns import COLUMNS, targets
 from .convert import SPLIT, Converter, Row, is_plain_turns
-from .read import read_tables
+from .read import read_tables, undecoded
 from .report import describe_rows
 
 if TYPE_CHECKING:

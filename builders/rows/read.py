@@ -15,7 +15,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected, UsageError, first_line
-from ...hub_sync.parquet import undecoded
 from .._lib import record_stream
 from .._lib.source_files import File, read_files
 from .._lib.sources import UNPACKING, holds_media, read_rows
@@ -77,6 +76,16 @@ def _dataset_tables(config: RowsConfig, context: StepContext, origins: list[str]
         tables = (rows.with_format("arrow")[n : n + size] for n in range(0, len(rows), size))
         records = iter(rows) if has_json(rows.features) else (row for part in tables for row in part.to_pylist())
         yield Table(source.ref.repo_id, name, records, tuple(types), types)
+
+
+def undecoded(rows: Any) -> Any:
+    """A data set whose images are read as their bytes."""
+    from datasets import Image
+
+    for column, feature in rows.features.items():
+        if isinstance(feature, Image):
+            rows = rows.cast_column(column, Image(decode=False))
+    return rows
 
 
 def _split_names(folder: str, config: str | None, ref: str) -> list[str]:

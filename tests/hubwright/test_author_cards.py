@@ -387,6 +387,7 @@ def test_columns_and_plots_that_the_result_has_not_are_refused_before_publishing
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_run_killed_while_it_replaces_cards_ends_right(api: Any, hub: Any, namespace: str, tmp_path: Path) -> None:
     """SIGKILL at moments spread over a run that replaces a card and gives a tag; each time it is run again."""
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
@@ -400,12 +401,12 @@ def test_run_killed_while_it_replaces_cards_ends_right(api: Any, hub: Any, names
     start().communicate()
     seconds = time.monotonic() - started
     content, repo, hits = commits(api, f"{namespace}/drills")[0], f"{namespace}/drills", 0
-    for number in range(10):
+    for number in range(5):
         changed = with_card(RECIPE, "drills", text=f"Words {number}.")
         changed["steps"]["drills"]["publish"]["tag"] = f"v1.1.{number}"
         (tmp_path / "small.yaml").write_text(yaml.safe_dump(changed))
         process = start()
-        time.sleep(seconds * (0.4 + 0.06 * number))
+        time.sleep(seconds * (0.45 + 0.1 * number))
         process.kill()
         process.communicate()
         hits += process.returncode == -signal.SIGKILL
@@ -415,5 +416,5 @@ def test_run_killed_while_it_replaces_cards_ends_right(api: Any, hub: Any, names
         assert f"Words {number}." in card_at(repo) and tags(api, repo)[f"v1.1.{number}"] == commits(api, repo)[0]
         assert len(commits(api, repo)) == 3 + number, "one commit for each text"
         hw.verify(f"datasets/{repo}@main")
-    assert hits >= 3 and tags(api, repo)["v1.0.0"] == content
+    assert hits >= 2 and tags(api, repo)["v1.0.0"] == content
     assert len(commits(api, f"{namespace}/pairs")) == 2

@@ -11,10 +11,13 @@ import yaml
 from hubwright.hub_sync.errors import HubError, UsageError
 from hubwright.published_recipe import _Dumper, portable, refuse_secrets
 from hubwright.recipe import find_recipe
+from hubwright.sources import path_elsewhere
 from hubwright.yaml_source import read_yaml
 
 
-def test_settings_lose_the_paths_of_this_machine_and_nothing_else(tmp_path: Path) -> None:
+def test_settings_lose_the_paths_of_this_machine_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows, config = tmp_path / "rows.jsonl", tmp_path / "accelerate.yaml"
     rows.touch()
     config.touch()
@@ -40,6 +43,10 @@ def test_settings_lose_the_paths_of_this_machine_and_nothing_else(tmp_path: Path
         "splits": [0.9, 0.1],
     }
     assert portable({"source": str(rows)}) == {"source": "rows.jsonl"}
+    monkeypatch.chdir(tmp_path.parent)
+    below = f"{tmp_path.name}/rows.jsonl"
+    assert portable({"source": f"./{below}"}, {"source": "rows.jsonl"}) == {"source": below}
+    assert path_elsewhere(f"../{below}") == "rows.jsonl"
 
 
 NASTY = [

@@ -10,7 +10,7 @@ import pytest
 from datasets import Dataset, Features, Image, Json, List, Value
 
 from hubwright.making import write_dataset
-from hubwright.model_cards.parquet import LONGEST, MOST, describe, example_row, shortened
+from hubwright.model_cards.parquet import LARGEST, LONGEST, MOST, describe, example_row, shortened
 
 
 def png() -> bytes:
@@ -40,6 +40,15 @@ def test_example_is_the_first_row_cut_with_what_is_left_out(tmp_path: Path) -> N
     }
     assert example_row(tmp_path, describe(tmp_path), None)["config"] == "eta"
     assert json.loads(json.dumps(example, allow_nan=False)) == example
+
+
+def test_media_and_large_columns_of_any_depth_stay_short(tmp_path: Path) -> None:
+    features = Features({"pictures": List(Image()), "wide": Json()})
+    row = {"pictures": [{"bytes": png(), "path": None}], "wide": json.dumps({f"key{n}": "x" * 200 for n in range(99)})}
+    write_dataset({"train": Dataset.from_list([row], features=features)}, tmp_path)
+    example = example_row(tmp_path, describe(tmp_path), None)["row"]
+    assert example["pictures"] == [{"bytes": f"{len(png())} bytes", "path": None}]
+    assert len(example["wide"]) < LARGEST + 40 and example["wide"].endswith(" characters)")
 
 
 def test_no_parquet_no_example(tmp_path: Path) -> None:
