@@ -118,8 +118,9 @@ def portable(value: Any, recorded: Any = None, key: str = "") -> Any:
         known = recorded if isinstance(recorded, Mapping) else {}
         return {name: portable(inner, known.get(name), str(name)) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        known = recorded if isinstance(recorded, list) and len(recorded) == len(value) else [None] * len(value)
-        return [portable(inner, one, key) for inner, one in zip(value, known, strict=True)]
+        same = isinstance(recorded, list) and len(recorded) == len(value)
+        pairs = zip(value, recorded if same else [None] * len(value), strict=True)
+        return [portable(inner, one, key) for inner, one in pairs]
     if not isinstance(value, str | Path):
         return value
     text = str(value)
