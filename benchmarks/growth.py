@@ -1,7 +1,7 @@
 """How CPU, memory and disk grow with the work: each path at 1x, 10x and 100x, in a process of its own.
 
     python -m benchmarks growth                                     # every case, 100x where 10x says it takes < 2 min
-    python -m benchmarks.growth instructions corpus peer_datasets   # some of them
+    python -m benchmarks.growth rows corpus peer_datasets   # some of them
     python -m benchmarks.growth --out growth.json --times 1,10
 
 CPU is that of the process tree. Anonymous memory is the tree's highest RssAnon, sampled every 20 ms, which leaves out

@@ -321,6 +321,10 @@ def _one_file(**more: Any) -> Callable[[Path], dict[str, Any]]:
     return lambda source: {"sources": [{"source": str(source / "rows.jsonl")}], "license": "mit"} | more
 
 
+def _messages(source: Path) -> dict[str, Any]:
+    return {"source": str(source / "rows.jsonl"), "format": "messages", "license": "mit"}
+
+
 def _corpus(source: Path) -> dict[str, Any]:
     return {"sources": [{"source": str(source / "rows.jsonl"), "format": "jsonl", "name": "x", "license": "mit"}]}
 
@@ -350,7 +354,7 @@ def _trajectories(folder: Path, rows: int) -> None:
 
 _english = _one_file(language="en")
 CASES: dict[str, Case] = {
-    "instructions": Case(10_000, json_lines(_alpaca), _build("instructions.build", "InstructionsConfig", _one_file())),
+    "rows": Case(10_000, json_lines(_alpaca), _build("rows.build", "RowsConfig", _messages)),
     "rows_csv": _rows_csv("exact"),
     "rows_csv_near": _rows_csv("near"),
     "peer_datasets": Case(10_000, json_lines(_alpaca), _peer_datasets),

@@ -26,11 +26,6 @@ STEPS: dict[str, StepSpec] = {
         "function-calling conversations, validated, in TRL's messages + tools form",
         version=2,
     ),
-    "instructions": _builder(
-        "instructions:InstructionsConfig",
-        "conversations without functions, from Alpaca's, ShareGPT's and OpenAI's files",
-        version=2,
-    ),
     "rows": _builder(
         "rows:RowsConfig",
         "rows that one already has (CSV, JSON, Parquet, folders, Hub data sets) as chats, pairs, texts or images",

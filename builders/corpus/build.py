@@ -3,7 +3,8 @@
     config = CorpusConfig(sources=[TextSource(source="input.txt", format="text", name="plays", license="mit")])
     splits = build(config, context)        # DatasetDict with train, validation and test
 
-Everything is held in memory: a corpus of some hundred megabytes at most. Near duplicates are not looked for.
+Documents are read, checked and written one by one; 32 to 64 bytes for each are on disk to find equal ones. Near
+duplicates are not looked for.
 """
 
 from __future__ import annotations

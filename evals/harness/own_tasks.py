@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,18 @@ def copied(include_path: str | None, context: StepContext) -> Path | None:
 
 
 def check_path(text: str) -> str:
-    """The path unchanged. Raises ValueError in one line if it is no folder with YAML files, and no YAML file."""
+    """The path; for `package:folder` that of a folder in an installed package. Raises ValueError in one line if it is
+    no folder with YAML files, and no YAML file."""
     path = Path(text).expanduser()
+    package, colon, inside = text.partition(":")
+    if colon and not path.exists():
+        try:
+            path = Path(str(resources.files(package))) / inside
+        except (ModuleNotFoundError, TypeError, ValueError) as error:
+            raise ValueError(f"{text!r}: there is no package {package!r}: install it") from error
+        if not path.is_dir():
+            raise ValueError(f"{text!r}: the package {package!r} has no folder {inside!r}")
+        text = str(path)
     if path.is_dir():
         if not any(path.rglob("*.yaml")):
             raise ValueError(f"{text!r} holds no .yaml file of a task")

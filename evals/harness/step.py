@@ -50,7 +50,9 @@ class HarnessConfig(AccelerateSettings):
 
     tasks: list[str] = Field(min_length=1, description="Names of lm-eval tasks or groups, ours or upstream's.")
     include_path: str | None = added(
-        None, description="Folder of your own tasks (lm-eval YAML files and their code), or one such file; published."
+        None,
+        description="Folder of your own tasks (lm-eval YAML files and their code), one such file, or `package:folder` "
+        "of an installed package; published.",
     )
     backend: backends.Backend = added(
         "hf",

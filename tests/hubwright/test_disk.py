@@ -21,8 +21,8 @@ name: tune
 namespace: {namespace}
 steps:
   rows:
-    uses: instructions
-    with: {{sources: [{{source: rows.jsonl}}], license: mit}}
+    uses: rows
+    with: {{source: rows.jsonl, format: messages, license: mit}}
     publish: {{dataset: rows, tag: v1}}
   tuned:
     uses: sft

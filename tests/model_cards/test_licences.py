@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hubwright.builders.instructions.build import InstructionsConfig
+from hubwright.builders.corpus import CorpusConfig
 from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.hub_sync.licence_ids import LICENCE_IDS, licence_id
 from hubwright.model_cards.licences import ATTRIBUTION, PUBLIC_DOMAIN, UNSTATED, Right, decide, of_card
@@ -132,15 +132,15 @@ def test_of_card_reads_a_bom_crlf_and_lists_of_one(tmp_path):
 
 
 def test_recipe_and_builder_fields_hold_the_licence_id_and_refuse_others():
-    source = {"source": "a.json"}
+    source = {"source": "a.json", "format": "json", "name": "a", "license": "mit"}
     assert Publish(model="x", license="Apache 2.0").license == "apache-2.0"
-    assert InstructionsConfig(sources=[source], license="CC BY 4.0").license == "cc-by-4.0"
+    assert CorpusConfig(sources=[source], license="CC BY 4.0").license == "cc-by-4.0"
     with pytest.raises(
         ValidationError, match=r"'apache-2\.00' is not a licence id of the Hub; did you mean 'apache-2\.0'"
     ):
         Publish(model="x", license="apache-2.00")
     with pytest.raises(ValidationError, match="'my own' is not a licence id of the Hub; write 'other'"):
-        InstructionsConfig(sources=[source], license="my own")
+        CorpusConfig(sources=[source], license="my own")
 
 
 @pytest.mark.parametrize("text", ["unknown", "Unknown", "UNKNOWN", "none", "N/A", "UNLICENSED", "''", "Not specified"])

@@ -15,8 +15,8 @@ steps:
     with: {{train_rows: 32, test_rows: 8}}
     publish: {{dataset: drills, tag: v1.0.0}}
   mixed:
-    uses: instructions
-    with: {{license: mit, sources: [{{source: {source}}}]}}
+    uses: rows
+    with: {{license: mit, format: messages, source: {source}}}
     publish: {{dataset: mixed}}
 """
 
@@ -58,5 +58,5 @@ def test_counts_of_rows_are_on_the_card(api: Any, namespace: str, tmp_path: Path
         )
     )
     card = (pull(run(Path("small.yaml"), tmp_path)[1].ref) / "README.md").read_text()
-    assert "| records read | 6 |" in card and "| rejected: a turn without text | 1 |" in card
-    assert "| train rows | 1 |" in card and "| rejected: the same conversation again | 4 |" in card
+    assert "| records read | 6 |" in card and "| rejected: no text for the turn of role assistant | 1 |" in card
+    assert "| train rows | 1 |" in card and "| rejected: duplicate | 4 |" in card

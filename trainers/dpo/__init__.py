@@ -12,7 +12,8 @@ Data: `prompt`, `chosen`, `rejected` (+ `tools`), as text or turns. A prompt tha
 them; without a column `prompt` it is what the responses have in common.
 """
 
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -56,12 +57,17 @@ class DPOConfig(TrainingConfig):
     )
 
 
-def train(config: DPOConfig, context: StepContext) -> None:
+def train(
+    config: DPOConfig, context: StepContext, fit: Callable[..., Any] | str = "hubwright.trainers.dpo.trainer:fit"
+) -> None:
     """Align `context.inputs["model"]` with the preferences of `context.inputs["dataset"]`.
 
     Checkpoints go to `context.workdir/checkpoints`; the model (safetensors) and its tokenizer to `context.output`;
     losses, rewards and counts to `context.report`.
 
+    Args:
+        fit: one process's training, as of `_lib.launch.run`, for a method that trains with a class of its own.
+
     Raises UsageError (settings that do not fit model or data), DataError (columns or pairs that cannot be used).
     """
-    run("hubwright.trainers.dpo.trainer:fit", config, context)
+    run(fit, config, context)

@@ -11,7 +11,8 @@ Every row is accounted for: cut ones and ones without a supervised token are cou
 there are too many of the latter. Killed at any moment and started again, a run ends with the same bytes.
 """
 
-from typing import ClassVar, Literal, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -47,12 +48,17 @@ class SFTConfig(TrainingConfig, StreamingConfig):
         return self
 
 
-def train(config: SFTConfig, context: StepContext) -> None:
+def train(
+    config: SFTConfig, context: StepContext, fit: Callable[..., Any] | str = "hubwright.trainers.sft.trainer:fit"
+) -> None:
     """Fine-tune `context.inputs["model"]` on `context.inputs["dataset"]`.
 
     Checkpoints go to `context.workdir/checkpoints`; the model (safetensors) and its tokenizer to `context.output`;
     losses, rates and counts to `context.report`.
 
+    Args:
+        fit: one process's training, as of `_lib.launch.run`, for a method that trains with a class of its own.
+
     Raises UsageError (settings that do not fit model or data), DataError (rows without anything to learn).
     """
-    run("hubwright.trainers.sft.trainer:fit", config, context)
+    run(fit, config, context)

@@ -34,7 +34,7 @@ def example(name: str, folder: Path) -> dict[str, Any]:
         "induction": sequences, "ngram": sequences, "hop_k": sequences, "arithmetic": sequences,
         "call_graphs": {"train_rows": 2, "compositions": ("single",), "variants": ("plain",)},
         "toolcalls": {"sources": [{"source": str(records)}], "license": "mit", "test_fraction": 0},
-        "instructions": {"sources": [{"source": str(records)}], "license": "mit"},
+        "rows": {"source": str(records), "format": "messages", "license": "mit"},
         "corpus": {
             "sources": [{"source": str(folder / "plays.txt"), "format": "text", "name": "plays", "license": "mit"}],
             "min_chars": 1, "valid_share": 0, "test_share": 0,
@@ -47,7 +47,7 @@ def example(name: str, folder: Path) -> dict[str, Any]:
 
 
 NAMES = ("fbbench", "feedback_drills", "induction", "ngram", "hop_k", "arithmetic", "call_graphs", "toolcalls",
-         "instructions", "corpus", "ability")  # fmt: skip
+         "rows", "corpus", "ability")  # fmt: skip
 
 
 def loaded(path: str) -> Any:

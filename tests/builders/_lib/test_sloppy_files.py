@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from hubwright.builders.instructions import InstructionsConfig
-from hubwright.builders.instructions import build as build_instructions
+from hubwright.builders._lib.sources import Source, read_records
 from hubwright.builders.toolcalls import ToolCallsConfig
 from hubwright.builders.toolcalls import build as build_toolcalls
 from hubwright.hub_sync.errors import DataError
@@ -104,27 +103,29 @@ REFUSED = {
     "damaged parquet": (_parquet(TALK)[:-9], "cannot be read as Parquet"),
     "NaN": (b'{"instruction": NaN}', "NaN is not JSON"),
     "deep": (b"[" * 100_000, "is not JSON"),
-    "an object of splits": (json.dumps({"train": [TALK]}).encode(), "neither instruction, conversations nor messages"),
-    "numbers": (b"1\n2\n3", "not an object"),
-    "half a surrogate": (b'{"instruction": "x \\ud83d", "output": "y"}', "half a surrogate pair"),
-}  # fmt: skip
+}
+
+
+def _records(path: Path) -> list[Any]:
+    sources = read_records((Source(source=str(path)),), 60, path.parent / "sources")
+    return [record for _, records, _ in sources for record in records]
 
 
 @pytest.mark.parametrize("name", READ)
-def test_instructions_of_ordinary_file_are_read(tmp_path: Path, name: str) -> None:
-    content, rows = READ[name]
+def test_read_records_of_ordinary_file_gives_every_record(tmp_path: Path, name: str) -> None:
+    content, number = READ[name]
     (tmp_path / "rows.json").write_bytes(content)
-    built = _built(build_instructions, InstructionsConfig, tmp_path / "rows.json")
-    assert len(built["train"]) == rows
-    assert all(turn["content"] for row in built["train"] for turn in row["messages"])
+    records = _records(tmp_path / "rows.json")
+    assert len(records) == number
+    assert all("messages" in record or "instruction" in record for record in records)
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_instructions_of_sloppy_file_are_refused_in_one_line(tmp_path: Path, name: str) -> None:
+def test_read_records_of_sloppy_file_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     content, message = REFUSED[name]
     (tmp_path / "rows.json").write_bytes(content)
     with pytest.raises(DataError) as refused:
-        _built(build_instructions, InstructionsConfig, tmp_path / "rows.json")
+        _records(tmp_path / "rows.json")
     assert message in str(refused.value) and "\n" not in str(refused.value)
     assert str(tmp_path) not in str(refused.value)
 

@@ -43,6 +43,7 @@ def records(kind: str, file: str) -> list[Any]:
     return [json.loads(line) for line in data.decode().split("\n") if line.strip()]
 
 
+@pytest.mark.slow
 def test_the_real_files_have_their_known_sizes(real: tuple[dict[str, Any], Any]) -> None:
     made, report = real
     rules = report.tables[0]
@@ -69,6 +70,7 @@ def test_the_real_files_have_their_known_sizes(real: tuple[dict[str, Any], Any])
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_no_test_question_is_in_training(real: tuple[dict[str, Any], Any]) -> None:
     """By other code: letters and digits alone, of the test questions as the raw files have them too."""
     made, _ = real
@@ -90,6 +92,7 @@ def test_no_test_question_is_in_training(real: tuple[dict[str, Any], Any]) -> No
     assert not asked("validation") & asked("test")
 
 
+@pytest.mark.slow
 def test_msvamp_is_split_alike_in_all_languages(real: tuple[dict[str, Any], Any]) -> None:
     made, _ = real
     sides = {
@@ -109,6 +112,7 @@ def test_msvamp_is_split_alike_in_all_languages(real: tuple[dict[str, Any], Any]
             assert code != "en" or row["question"] == record["m_query"].strip()
 
 
+@pytest.mark.slow
 def test_golden_rows(real: tuple[dict[str, Any], Any]) -> None:
     made, _ = real
     row = made["gsm8k_en"]["train"][0]

@@ -75,3 +75,17 @@ def test_files_are_copied_without_caches_and_paths_of_this_machine(tmp_path: Pat
     write(folder, b_yaml="#" * (own_tasks.MOST_BYTES + 1))
     with pytest.raises(UsageError, match="10 MB at most"):
         own_tasks.copy_tasks(folder, tmp_path / "copy")
+
+
+def test_include_path_of_a_package_is_its_folder_and_others_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "words_package" / "tasks"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").write_text("")
+    (folder / "one.yaml").write_text("task: one\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert own_tasks.check_path("words_package:tasks") == str(folder)
+    for text, reason in (("words_package:tests", "has no folder 'tests'"), ("no_package:tasks", "install it")):
+        with pytest.raises(ValueError, match=reason):
+            own_tasks.check_path(text)

@@ -96,6 +96,7 @@ def test_refuse_incomplete_class_that_cannot_load_warns(models: Path, caplog: py
     assert "t/a is not checked for missing weights: " in caplog.text and "NoSuchForCausalLM" in caplog.text
 
 
+@pytest.mark.slow
 def test_refuse_incomplete_without_transformers_loaded_asks_a_process(models: Path) -> None:
     weights(models / "base", lambda held: held.pop("model.norm.weight"))
     code = """

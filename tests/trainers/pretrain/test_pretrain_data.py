@@ -259,6 +259,7 @@ def trained_twice(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return folders
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["words", "bpe"])
 def test_tokenizers_have_the_same_bytes_in_every_process(kind: str, trained_twice: list[Path]) -> None:
     first, second = ((folder / kind / "tokenizer.json").read_bytes() for folder in trained_twice)

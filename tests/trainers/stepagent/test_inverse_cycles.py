@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from trainer_parts import make_model
 from walk_parts import save, steps
 
@@ -34,6 +35,7 @@ def recipe(namespace: str) -> str:
     return json.dumps({"name": "cycles", "namespace": namespace, "steps": made})
 
 
+@pytest.mark.slow
 def test_two_cycles_on_the_hub(api: Any, namespace: str, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
