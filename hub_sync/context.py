@@ -40,6 +40,8 @@ class Report:
             with `"shape": "radar"` a spoke a group and a line a series.
         sections: `{"title", "body"}` (Markdown), printed after the tables.
         counts: rows read, kept and refused, by reason.
+        columns: what the columns of a data set hold, by name.
+        chance: value of a metric that guessing gives, by TASK/METRIC.
     """
 
     card: dict[str, Any] = field(default_factory=dict)
@@ -50,6 +52,8 @@ class Report:
     bars: list[dict[str, Any]] = field(default_factory=list)
     sections: list[dict[str, str]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
+    chance: dict[str, float] = field(default_factory=dict)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str = "") -> None:
         """Add a table; a note without text is left out."""

@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DataError
-from .files import canonical_json
+from .files import FileEntry, canonical_json
 from .refs import ArtifactRef
+from .text import utf8, well_formed
 
 FILE_NAME = "provenance.json"
 SCHEMA_VERSION = 1
-# Written from the record, so they cannot be listed in it.
-DERIVED_FILES = frozenset({FILE_NAME, "README.md", ".gitattributes"})
+RECIPE_FILES = ("recipe.yaml", "recipe.lock")
+# Written when a result is published, from its record and its recipe: they are no part of what the step made.
+DERIVED_FILES = frozenset({FILE_NAME, "README.md", ".gitattributes", *RECIPE_FILES})
 _PACKAGES = (
     "accelerate", "bitsandbytes", "datasets", "deepspeed", "huggingface_hub", "liger-kernel", "lm-eval", "numpy",
     "peft", "pyarrow", "safetensors", "tokenizers", "torch", "transformers", "trl", "vllm",
@@ -63,6 +65,17 @@ def recompute_fingerprint(record: Mapping[str, Any]) -> str:
     step = record["step"]
     sources = {name: s["sha256"] for name, s in record.get("sources", {}).items()}
     return fingerprint(step["uses"], step["method_version"], record["config"], inputs, sources)
+
+
+def card_mark(author: Mapping[str, Any]) -> str:
+    """What tells one author's part of a card from another: 16 hex digits of its SHA-256; "none" for an empty one."""
+    return hashlib.sha256(canonical_json(author)).hexdigest()[:16] if author else "none"
+
+
+def file_entry(path: str, text: str) -> FileEntry:
+    """The line of a manifest for a file with this text."""
+    content = utf8(well_formed(text))
+    return {"path": path, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def environment() -> dict[str, Any]:

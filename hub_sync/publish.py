@@ -23,6 +23,7 @@ from .errors import ConflictError, DataError, HubError
 from .files import PICKLES, list_files
 from .hub import endpoint_url, translate_errors
 from .licence_ids import LICENCE_IDS
+from .provenance import RECIPE_FILES
 from .pull import list_remote_files, matches
 from .refs import ArtifactRef
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hubwright")
 
 TRAILER = "Hubwright-Fingerprint: "
+CARD_TRAILER = "Hubwright-Card: "
+"""Followed by what `card_mark` gives for the author's part of the card, and the fingerprint that it belongs to."""
 # Above either limit the upload is staged on a pull request, in parts of STAGE_FILES.
 LARGE_BYTES = 5 << 30
 LARGE_FILES = 1_000
@@ -68,6 +71,7 @@ def publish(
     private: bool = False,
     keep_other_files: bool = False,
     parent_commit: str | None = None,
+    card: str = "none",
 ) -> Published:
     """Make `folder` the content of `target`'s main branch, in one commit, and tag it.
 
@@ -80,6 +84,7 @@ def publish(
         private: visibility of a repository that this call creates.
         keep_other_files: add to what is there instead of replacing it.
         parent_commit: refuse unless main is still this commit; without it, a moved main is read again.
+        card: mark of the author's part of the card.
 
     Raises:
         DataError: a file that must not be published, or a card the hub refuses.
@@ -101,9 +106,45 @@ def publish(
                     f"{label}: tag {tag} already names commit {taken[:12]} with other content; "
                     "raise the version in the recipe (tags are never moved)"
                 )
-            done = _commit(api, folder, target, fingerprint, title, keep_other_files, parent_commit)
+            done = _commit(api, folder, target, fingerprint, title, keep_other_files, parent_commit, card)
         _ensure_tag(api, done, tag)
     return Published(done, tag, created=earlier is None)
+
+
+def publish_card(folder: Path, match: Match, *, fingerprint: str, title: str, card: str) -> ArtifactRef:
+    """The commit that replaces the card of a published result, and nothing else of it.
+
+    Args:
+        folder: README.md, provenance.json and what is published beside them.
+        match: where the result is published; its `head` has to be the head of main still.
+
+    Raises:
+        DataError: a card the hub refuses.
+        ConflictError: main moved.
+        HubError: refused or out of reach.
+    """
+    from huggingface_hub import HfApi
+
+    target = match.ref
+    check_folder(folder)
+    check_card(folder / "README.md", target.repo_type)
+    with translate_errors(f"{target.repo_type} {target.repo_id}"):
+        commit = HfApi().create_commit(
+            **target.place,
+            operations=_operations(folder, list_files(folder), ()),
+            commit_message=title,
+            commit_description=f"{CARD_TRAILER}{card} {fingerprint}",
+            parent_commit=match.head,
+        )
+    return replace(target, revision=commit.oid)
+
+
+def add_tag(ref: ArtifactRef, tag: str) -> None:
+    """Name a commit. A tag of that name stays where it is."""
+    from huggingface_hub import HfApi
+
+    with translate_errors(f"{ref.repo_type} {ref.repo_id}"):
+        HfApi().create_tag(**ref.place, tag=tag, revision=ref.revision, exist_ok=True)
 
 
 def check_folder(folder: Path) -> None:
@@ -114,7 +155,7 @@ def check_folder(folder: Path) -> None:
             raise DataError(f"{name} is a symbolic link: publish the file itself")
         if path.is_dir():
             continue
-        if _LITTER.search(name):
+        if _LITTER.search(name) and name not in RECIPE_FILES:
             raise DataError(f"{name} is a left-over temporary file: remove it before publishing")
         if path.suffix.lower() in PICKLES:
             raise DataError(f"{name} may hold a pickle, which runs code when it is loaded: use safetensors")
@@ -160,8 +201,31 @@ def _check_metadata(data: dict[str, Any]) -> None:
         raise DataError(f"README.md: base_model_relation {relation!r} is unknown: use one of {use}")
 
 
+@dataclass(frozen=True)
+class Match:
+    """Where a result is published.
+
+    Attributes:
+        ref: the commit of its content.
+        latest: the newest commit that changed its card alone, or else `ref`.
+        head: main.
+        card: mark of the author's part of the card on `head`; None if the history does not tell.
+    """
+
+    ref: ArtifactRef
+    latest: ArtifactRef
+    head: str
+    card: str | None
+
+
 def find_published(target: ArtifactRef, fingerprint: str) -> ArtifactRef | None:
-    """The commit of `target` that already carries this fingerprint, or None.
+    """The commit of `target` that already carries this fingerprint, or None."""
+    match = find_match(target, fingerprint)
+    return None if match is None else match.ref
+
+
+def find_match(target: ArtifactRef, fingerprint: str) -> Match | None:
+    """Where this fingerprint is published in `target`, or None.
 
     Commits are read newest first, page by page, up to the match. The message's trailer is enough to find it (a merged
     pull request keeps its title only, so the mark is there too); where history was squashed, main's provenance.json is
@@ -172,12 +236,21 @@ def find_published(target: ArtifactRef, fingerprint: str) -> ArtifactRef | None:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 
-    head = None
+    head = latest = card = None
     try:
         for commit in commits_of(replace(target, revision="main")):
             head = head or commit["id"]
-            if f"{TRAILER}{fingerprint}" in commit["message"] or _mark(fingerprint) in commit["title"]:
-                return replace(target, revision=commit["id"])
+            if card is None and (line := re.search(rf"{CARD_TRAILER}(\w+) {fingerprint}", commit["message"])):
+                card = line[1]
+            by_trailer = f"{TRAILER}{fingerprint}" in commit["message"]
+            if by_trailer or _mark(fingerprint) in commit["title"]:
+                ref = replace(target, revision=commit["id"])
+                newest = ref if latest is None else replace(target, revision=latest)
+                return Match(ref, newest, head, card or ("none" if by_trailer else None))
+            if is_card_commit(commit):
+                latest = latest or commit["id"]
+            elif card is None:
+                latest = None
     except RepositoryNotFoundError:
         return None
     if head is None:
@@ -187,7 +260,13 @@ def find_published(target: ArtifactRef, fingerprint: str) -> ArtifactRef | None:
         records = json.loads(Path(path).read_text(encoding="utf-8"))["records"]
     except (EntryNotFoundError, ValueError, KeyError):
         return None
-    return replace(target, revision=head) if records[-1].get("fingerprint") == fingerprint else None
+    ref = replace(target, revision=head)
+    return Match(ref, ref, head, card) if records[-1].get("fingerprint") == fingerprint else None
+
+
+def is_card_commit(commit: dict[str, Any]) -> bool:
+    """Whether a commit of `commits_of` replaced a card and left the content as it was."""
+    return CARD_TRAILER in commit["message"] and TRAILER not in commit["message"]
 
 
 def commits_of(ref: ArtifactRef) -> Iterator[dict[str, Any]]:
@@ -235,9 +314,10 @@ def _ensure_tag(api: HfApi, ref: ArtifactRef, tag: str | None) -> None:
 
 def _commit(
     api: HfApi, folder: Path, target: ArtifactRef, fingerprint: str, title: str, keep_other_files: bool,
-    parent_commit: str | None,
+    parent_commit: str | None, card: str,
 ) -> ArtifactRef:  # fmt: skip
     """Move main in one step; on a moved main read it again, on a lost answer look before trying again."""
+    description = f"{TRAILER}{fingerprint}" + (f"\n{CARD_TRAILER}{card} {fingerprint}" if card != "none" else "")
     for attempt in range(_ATTEMPTS):
         head = parent_commit or api.repo_info(**target.place).sha
         remote = list_remote_files(replace(target, revision=str(head)))
@@ -253,7 +333,7 @@ def _commit(
                         **target.place,
                         operations=_operations(folder, changed, gone),
                         commit_message=title,
-                        commit_description=f"{TRAILER}{fingerprint}",
+                        commit_description=description,
                         parent_commit=head,
                     ).oid
             done = replace(target, revision=commit)

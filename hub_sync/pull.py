@@ -8,6 +8,7 @@ from pathlib import Path
 from .errors import HubError
 from .files import canonical_json, git_blob_sha1, sha256_file, write_atomic
 from .hub import translate_errors
+from .provenance import DERIVED_FILES
 from .refs import ArtifactRef
 
 
@@ -49,7 +50,7 @@ def same_model(one: ArtifactRef, other: ArtifactRef) -> bool:
     files at the root that `from_pretrained` reads; cards, provenance and plots may differ."""
     if one == other:
         return True
-    beside = {"README.md", "provenance.json", ".gitattributes"}
+    beside = DERIVED_FILES
     one_files, other_files = (
         {path: file.blob_id for path, file in list_remote_files(ref).items() if "/" not in path and path not in beside}
         for ref in (one, other)

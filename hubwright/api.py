@@ -47,7 +47,8 @@ def load_recipe(recipe: Recipe, *, namespace: str | None = None, settings: Mappi
     """A checked recipe. Raises UsageError in one line for one that cannot run.
 
     Args:
-        recipe: a file, the name of a shipped recipe, or the recipe itself as a mapping.
+        recipe: a file, the name of a shipped recipe, `datasets/org/name@revision` (or models/, spaces/) for the one
+            that was published with an artifact, or the recipe itself as a mapping.
         namespace: user or organisation for repositories given without one; None: the recipe's, HUBWRIGHT_NAMESPACE,
             else the user of the token.
         settings: changes by dotted key, as `--set` makes them: {"steps.tuned.with.max_steps": 20}.
@@ -81,8 +82,9 @@ def run(
         progress: lines about every step on stderr.
         options: `only` (a step's name), `dry_run`, `update`, `fresh`, `keep_work`, `replay`, as on the command line.
 
-    Returns the outcomes by step: `state` ("published", "skipped" for what was published before, "pending"), `ref` (an
-    ArtifactRef at a commit, None while pending), `tag`, `fingerprint`, `seconds`.
+    Returns the outcomes by step: `state` ("published", "skipped" for what was published before, "card" if its card
+    alone is new, "pending"), `ref` (an ArtifactRef at the commit of the content, None while pending), `tag`,
+    `fingerprint`, `seconds`.
 
     Raises a HubwrightError for what cannot work, before any step does, and at the first step that fails; the steps
     before it stay published. A dry run raises the former too, else its outcomes have an `outlook`.

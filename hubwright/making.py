@@ -1,4 +1,4 @@
-"""What a step makes: its function is called, then provenance, plots and card are written, then done.json proves it."""
+"""What a step makes: its function is called, its record and plots are written, then done.json proves it."""
 
 import gc
 import json
@@ -12,12 +12,11 @@ from pydantic import BaseModel
 
 from .catalog import run_function
 from .hub_sync import provenance
-from .hub_sync.context import Input, StepContext
+from .hub_sync.context import StepContext
 from .hub_sync.errors import DataError
 from .hub_sync.files import list_files, manifest, write_atomic
 from .hub_sync.memory import give_back
 from .hub_sync.parquet import SHARD_MB, write_shards
-from .hub_sync.pull import pull, same_model
 from .hub_sync.refs import ArtifactRef
 from .preflight import step_rules
 from .recipe import PlannedStep
@@ -59,12 +58,14 @@ class Job:
         }
 
 
-def make(job: Job, context: StepContext, done: Path) -> None:
-    """Do the step's work in the context's folders, and write what proves it to `done`.
+def make(job: Job, context: StepContext, done: Path) -> dict[str, Any]:
+    """Do the step's work in the context's folders, and write what proves it to `done`. Returns the record.
+
+    The card is written when the result is published (`cards.py`): the author's part may change until then.
 
     Raises DataError for no or empty results, and what the step's function and the licence rules raise.
     """
-    from .model_cards import card, licences, plots
+    from .model_cards import licences, parquet, plots
 
     step, inputs, output = job.step, context.inputs, context.output
     shutil.rmtree(output, ignore_errors=True)
@@ -105,17 +106,15 @@ def make(job: Job, context: StepContext, done: Path) -> None:
         "started_at": begun,
         "finished_at": provenance.now(),
         "report": asdict(context.report),
-        "parquet": card.describe_parquet(output),
+        "parquet": parquet.describe(output),
         "files": [],
     }  # fmt: skip
-    earlier = _earlier_records(step, inputs) if step.spec.kind == "card" else []
+    if row := parquet.example_row(output, record["parquet"], context.report.card.get("default_config")):
+        record["example"] = row
     plots.write(record["report"], output)
     record["files"] = manifest(output, provenance.DERIVED_FILES)
-    records = [*earlier, record]
-    write_atomic(output / provenance.FILE_NAME, provenance.dump(records))
-    write_atomic(output / "README.md", card.render(records))
-    proof = {"fingerprint": job.fingerprint, "output": manifest(output), "record": record}
-    write_atomic(done, json.dumps(proof))
+    write_atomic(done, json.dumps({"fingerprint": job.fingerprint, "output": record["files"], "record": record}))
+    return record
 
 
 def write_dataset(dataset: Any, output: Path, shard_mb: int = SHARD_MB) -> None:
@@ -129,25 +128,3 @@ def write_dataset(dataset: Any, output: Path, shard_mb: int = SHARD_MB) -> None:
             if split == "all":  # load_dataset means every split by it, and refuses the config
                 raise DataError(f"split {split!r} of {config!r} cannot be loaded by name: call it train")
             write_shards(rows, output / ("data" if config == "default" else config), split, shard_mb)
-
-
-def card_parent(step: PlannedStep, inputs: Mapping[str, ArtifactRef]) -> ArtifactRef:
-    """The commit a report goes on top of: the head of main where it still is the evaluated model, else that commit.
-
-    The head may have reports already; with other weights on it, publishing on the evaluated commit is refused.
-    """
-    head, model = step.target.resolve(), inputs["model"]
-    return head if same_model(head, model) else model
-
-
-def _earlier_records(step: PlannedStep, inputs: Mapping[str, Input]) -> list[dict[str, Any]]:
-    """Provenance that a report is added to; an earlier report of the same result, or other model, is replaced."""
-
-    def shown(commits: Mapping[str, Any]) -> Any:
-        return next(((role, commits[role]) for role in ("result", "other") if role in commits), None)
-
-    refs = {role: i.ref for role, i in inputs.items()}
-    parent = card_parent(step, refs)
-    records = provenance.load(pull(parent, [provenance.FILE_NAME]) / provenance.FILE_NAME)
-    ours = shown({role: ref.revision for role, ref in refs.items()})
-    return [record for record in records if shown({i["role"]: i["commit"] for i in record["inputs"]}) != ours]

@@ -34,6 +34,8 @@ from .hub_sync.parquet import SHARD_MB
 from .hub_sync.refs import ArtifactRef
 from .hub_sync.settings import Settings
 from .hub_sync.step import StepSpec
+from .model_cards.author import AuthorCard, CardDefaults, author_part, inline_files
+from .published_recipe import fetch_recipe, refuse_secrets
 from .yaml_source import Where, read_yaml
 
 _STEP_NAME = re.compile(r"^[a-z][a-z0-9_-]{0,39}$")
@@ -61,6 +63,7 @@ class Publish(Settings):
         min_length=10,
         description="Why publishing is in order although an input states no licence; printed in the card.",
     )
+    card: AuthorCard | None = Field(None, description="What you say on the card; it is no part of the fingerprint.")
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
@@ -91,6 +94,7 @@ class Recipe(Settings):
         None, min_length=1, description="User or organisation for repositories given without one; null: "
         "HUBWRIGHT_NAMESPACE, else the user of the token.",
     )  # fmt: skip
+    card: CardDefaults | None = Field(None, description="What you say on the cards of all steps.")
     steps: dict[str, Step] = Field(min_length=1, description="The steps by name; order follows from the inputs.")
 
 
@@ -106,26 +110,40 @@ class PlannedStep:
     target: ArtifactRef
     inputs: dict[str, ArtifactRef | str]
     """An outside reference, or the name of the step that makes it."""
+    author: dict[str, Any]
+    """What the author says on the card."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked recipe: its steps in an order in which every input exists before it is used."""
+    """A checked recipe: its steps in an order in which every input exists before it is used.
+
+    Attributes:
+        namespace: of repositories given without one.
+        value: the recipe as it was read, with changes by `--set` and the text of Markdown files.
+    """
 
     path: Path
     name: str
     description: str
     steps: list[PlannedStep]
+    namespace: str | None
+    value: dict[str, Any]
 
 
 def find_recipe(name: str) -> Path:
-    """A path as given, or the shipped recipe of that name. Raises UsageError that lists the shipped ones."""
+    """A path as given, the shipped recipe of that name, or the one published with `datasets/org/name@revision`.
+
+    Raises UsageError for a name that is none of them.
+    """
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
     shipped = shipped_recipes()
     if name in shipped:
         return shipped[name]
+    if (published := fetch_recipe(name)) is not None:
+        return published
     raise UsageError(f"{name!r} is neither a recipe file nor a shipped recipe{did_you_mean(name, shipped)}")
 
 
@@ -154,6 +172,8 @@ def check_recipe(path: Path, value: Any, where: Where, settings: Iterable[tuple[
         raise UsageError(f"{path}: a recipe is a mapping with 'name' and 'steps'")
     for dotted, new in settings:
         _apply_setting(value, dotted, new)
+    inline_files(value, path.parent, lambda at: _place(path, where, at))
+    refuse_secrets(value, lambda at: _place(path, where, at))
     recipe: Recipe = validate(Recipe, value, path, where, ())
     targets = [
         step.publish.dataset or step.publish.model or step.publish.space or "" for step in recipe.steps.values()
@@ -161,7 +181,8 @@ def check_recipe(path: Path, value: Any, where: Where, settings: Iterable[tuple[
     if recipe.namespace is None and not all("/" in name for name in targets):
         recipe = recipe.model_copy(update={"namespace": _own_namespace(path)})
     planned = {name: _plan_step(path, where, recipe, name, step) for name, step in recipe.steps.items()}
-    return Plan(path, recipe.name, recipe.description, _in_order(path, where, planned))
+    steps = _in_order(path, where, planned)
+    return Plan(path, recipe.name, recipe.description, steps, recipe.namespace, value)
 
 
 def _own_namespace(path: Path) -> str:
@@ -226,6 +247,9 @@ def _plan_step(path: Path, where: Where, recipe: Recipe, name: str, step: Step) 
         raise refuse(
             f"{repo!r} names a revision; publishing goes to main, the version is 'tag'", "publish", spec.publishes
         )
+    own = step.publish.card
+    if own is not None and own.columns and spec.publishes != "dataset":
+        raise refuse(f"a {spec.publishes} has no columns: leave them out", "publish", "card", "columns")
     inputs: dict[str, ArtifactRef | str] = {}
     for role, text in step.inputs.items():
         known = spec.role(role)
@@ -259,7 +283,9 @@ def _plan_step(path: Path, where: Where, recipe: Recipe, name: str, step: Step) 
             check(inputs)
         except ValueError as error:
             raise refuse(str(error), "inputs") from error
-    return PlannedStep(name, spec, step.uses, config, step.publish, target, inputs)
+    # A report adds to a card that has the recipe's fields from the step that made the model.
+    author = author_part(None if spec.kind == "card" else recipe.card, own)
+    return PlannedStep(name, spec, step.uses, config, step.publish, target, inputs, author)
 
 
 def _in_order(path: Path, where: Where, planned: dict[str, PlannedStep]) -> list[PlannedStep]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from . import workdir
+from . import cards, workdir
 from .catalog import code_of
 from .disk import Need, disk_needs, lacking
 from .estimate import estimate
@@ -28,25 +28,26 @@ from .hub_sync.errors import HubError, HubwrightError, UsageError
 from .hub_sync.files import exclusive_lock, list_files
 from .hub_sync.hub import endpoint_url, require_hub, translate_errors
 from .hub_sync.lock import RecipeLock
-from .hub_sync.publish import find_published, publish
+from .hub_sync.publish import Match, add_tag, find_match, publish
 from .hub_sync.pull import pull
 from .hub_sync.refs import ArtifactRef
 from .hub_sync.settings import split_speed
-from .making import Job, card_parent, make
+from .making import Job, make
 from .preflight import CARD, Outlook, examine, refuse
+from .published_recipe import PublishedRecipe, publish_form, published_lock
 from .recipe import Plan, PlannedStep
 from .sources import resolve_sources
 
 logger = logging.getLogger("hubwright")
 
 Event = Callable[[str, str, dict[str, Any]], None]
-"""Called with (step name, state, details); states: input, run, skip, built, published."""
+"""Called with (step name, state, details); states: input, run, skip, card, built, published."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a step: `state` is "published", "skipped" or "pending"; `ref` is None while pending. `outlook` is
-    what is known of a pending step, if the run was dry."""
+    """What became of a step: `state` is "published", "skipped", "card" (skipped, and its card replaced) or "pending";
+    `ref` is the commit of the content, None while pending. `outlook` is what a dry run knows of a pending step."""
 
     step: str
     state: str
@@ -72,6 +73,7 @@ class Settings:
         keep_work: keep the folders of published steps (checkpoints, shards).
         recording: folder of recorded requests and answers; None: `runs/NAME/recording`.
         replay: answer every request from the recording, asking no model.
+        pins: lock that was published with the recipe; its inputs come before those at `lock_path`.
     """
 
     runs: Path
@@ -84,12 +86,15 @@ class Settings:
     keep_work: bool = False
     recording: Path | None = None
     replay: bool = False
+    pins: Path | None = None
 
 
 def default_settings(plan: Plan, **changes: Any) -> Settings:
-    """The lock beside the recipe (in the current folder for a shipped one), work below ./runs."""
+    """The lock beside the recipe (in the current folder for a shipped or published one), work below ./runs."""
     from .recipe import shipped_recipes
 
+    if (pins := published_lock(plan.path)) is not None:
+        return replace(Settings(Path("runs"), Path.cwd() / f"{plan.name}.lock", pins=pins), **changes)
     shipped = plan.path.resolve() in {p.resolve() for p in shipped_recipes().values()}
     folder = Path.cwd() if shipped else plan.path.parent
     return replace(Settings(Path("runs"), folder / f"{plan.path.stem}.lock"), **changes)
@@ -104,7 +109,7 @@ def run(plan: Plan, settings: Settings, event: Event = lambda *_: None) -> list[
     # Looking writes nothing, so it needs no lock and works beside a run.
     holding = nullcontext() if settings.dry_run else exclusive_lock(base / ".lock", f"recipe {plan.name} in {base}")
     with holding, ExitStack() as resources:
-        lock = RecipeLock(settings.lock_path, writable=not settings.dry_run)
+        lock = RecipeLock(settings.lock_path, writable=not settings.dry_run, pins=settings.pins)
         whole = _Run(plan, settings, event, base, lock, resources)
         for step in plan.steps:
             whole.outcomes[step.name] = whole.run(step)
@@ -122,6 +127,7 @@ class _Run:
         base: folder of the recipe's work.
         resources: closed when the run ends; what later steps can share is entered here.
         outcomes: of the steps so far, by name.
+        jobs: the steps so far of which the inputs are known, by name.
         checked: what is known of the steps to come was checked.
         refused: what a dry run could not resolve, by the step's name.
     """
@@ -133,6 +139,7 @@ class _Run:
     lock: RecipeLock
     resources: ExitStack
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
     checked: bool = False
     refused: dict[str, HubwrightError] = field(default_factory=dict)
 
@@ -149,24 +156,33 @@ class _Run:
         if job is None:
             return Outcome(step.name, "pending", None, None, step.publish.tag)
 
+        self.jobs[step.name] = job
+
         def outcome(state: str, ref: ArtifactRef | None) -> Outcome:
             return Outcome(step.name, state, job.fingerprint, ref, step.publish.tag, time.monotonic() - started)
 
         with translate_errors(f"{step.target.repo_type} {step.target.repo_id}"):
-            there = find_published(step.target, job.fingerprint)
-        if there is not None and not (selected and _tag_is_missing(there, step.publish.tag)):
-            self._record(job, there)
-            if selected:  # a run that was killed after publishing left its folder
+            match = find_match(step.target, job.fingerprint)
+        if match is not None:
+            state = "skipped"
+            if selected:
+                state = self._complete(job, match)
+                # A run that was killed after publishing left its folder.
                 self._tidy(workdir.step_folder(self.base, step.name, job.fingerprint))
-            self.event(step.name, "skip", {"commit": there.revision})
-            return outcome("skipped", there)
+            elif self.settings.dry_run and match.card not in (None, provenance.card_mark(step.author)):
+                state = "card"
+            self._record(job, match.ref)
+            if not (selected and state == "card"):
+                self.event(step.name, "skip", {"commit": match.ref.revision})
+            return outcome(state, match.ref)
         if not selected:
             return outcome("pending", None)
         folder = workdir.step_folder(self.base, step.name, job.fingerprint)
-        if workdir.built(folder, job.fingerprint) is None:
-            self._make(job, folder)
+        record = workdir.built(folder, job.fingerprint) or self._make(job, folder)
         self.event(step.name, "built", {})
-        adds = step.spec.kind == "card"
+        parent = cards.parent_of_report(step, job.inputs) if step.spec.kind == "card" else None
+        earlier = cards.records_before_report(job.inputs, parent) if parent else []
+        cards.write(folder / "output", [*earlier, record], record, step.author, self._recipe(step))
         published = publish(
             folder / "output",
             step.target,
@@ -174,13 +190,34 @@ class _Run:
             title=f"{step.uses}: {self.plan.name}/{step.name}",
             tag=step.publish.tag,
             private=step.publish.private,
-            keep_other_files=adds,
-            parent_commit=card_parent(step, job.inputs).revision if adds else None,
+            keep_other_files=parent is not None,
+            parent_commit=parent.revision if parent else None,
+            card=provenance.card_mark(step.author),
         )
         self._record(job, published.ref)
         self._tidy(folder)
         self.event(step.name, "published", {"commit": published.ref.revision, "url": published.url})
         return outcome("published", published.ref)
+
+    def _recipe(self, step: PlannedStep) -> PublishedRecipe | None:
+        return publish_form(self.plan, step.target, self.jobs, self.lock)
+
+    def _complete(self, job: Job, match: Match) -> str:
+        """Give a published result the tag and the author's part of the card that the recipe has; "card" or "skipped".
+
+        The content stays at its commit, so that what reads it is not run again.
+        """
+        step, commit = job.step, None
+        tag = step.publish.tag if _tag_is_missing(match.ref, step.publish.tag) else None
+        if tag or match.card != provenance.card_mark(step.author):
+            title = f"card: {self.plan.name}/{step.name}"
+            commit = cards.replace_card(job, match, tag, lambda: self._recipe(step), title)
+        if tag:
+            add_tag(commit or match.latest, tag)
+        if commit is None:
+            return "skipped"
+        self.event(step.name, "card", {"commit": commit.revision})
+        return "card"
 
     def _prepare(self, step: PlannedStep, selected: bool) -> Job | None:
         """The step with its inputs at commits; None if an input is not published and the step is not selected."""
@@ -204,13 +241,20 @@ class _Run:
         recorded, sources, config = resolve_sources(step.config, f"steps.{step.name}.with")
         if code := code_of(step.uses):
             sources["code"] = code
+        for source in sources.values():
+            stated = self.lock.sources.get(source.get("path", source["name"]))
+            if stated not in (None, source["sha256"]):
+                logger.warning(
+                    "warning: step %s: %s is not the file that the published result was made from (SHA-256 %.12s, not "
+                    "%.12s)", step.name, source["name"], source["sha256"], stated,
+                )  # fmt: skip
         recorded, speed = split_speed(config, recorded)
         hashes = {name: source["sha256"] for name, source in sources.items()}
         mark = provenance.fingerprint(step.uses, step.spec.version, recorded, inputs, hashes)
         return Job(self.plan.name, step, inputs, references, config, recorded, speed, sources, mark)
 
-    def _make(self, job: Job, folder: Path) -> None:
-        """Pull the inputs and do the step's work below `folder`."""
+    def _make(self, job: Job, folder: Path) -> dict[str, Any]:
+        """Pull the inputs and do the step's work below `folder`. Returns its record."""
         step = job.step
         self._check()
         for path in workdir.begin(folder, step.name, job.identity(), self.settings.fresh):
@@ -230,7 +274,7 @@ class _Run:
             resources=self.resources,
         )
         try:
-            make(job, context, folder / "done.json")
+            return make(job, context, folder / "done.json")
         except HubwrightError:
             workdir.give_up(folder)
             raise

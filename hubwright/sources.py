@@ -36,12 +36,15 @@ def resolve_sources(config: BaseModel, where: str) -> tuple[dict[str, Any], dict
         if text.startswith(("http://", "https://")):
             continue
         if path.is_file():
-            sources[name] = {"name": path.name, "sha256": sha256_file(path), "bytes": path.stat().st_size}
+            sources[name] = {"name": path.name, "sha256": sha256_file(path), "bytes": path.stat().st_size} | _below(
+                text
+            )
             _put(recorded, keys, path.name)
         elif path.is_dir():
             entries = manifest(path)
             digest = hashlib.sha256(provenance.canonical_json(entries)).hexdigest()
             sources[name] = {"name": path.name, "sha256": digest, "bytes": sum(e["size"] for e in entries)}
+            sources[name] |= _below(text)
             _put(recorded, keys, path.name)
         elif _is_reference(text):
             ref = str(ArtifactRef.parse(text, "dataset").resolve())
@@ -71,6 +74,18 @@ def _is_absent(text: str) -> bool:
     path = Path(text).expanduser()
     named = "/" in text or bool(path.suffix)
     return named and "://" not in text and not _is_reference(text) and not path.exists()
+
+
+def path_elsewhere(text: str) -> str:
+    """A local path as it can be said elsewhere: one below the current folder as it is, of any other the name."""
+    path = Path(text)
+    below = not (path.is_absolute() or ".." in path.parts or text.startswith("~"))
+    return path.as_posix() if below else path.name
+
+
+def _below(text: str) -> dict[str, str]:
+    path = path_elsewhere(text)
+    return {"path": path} if "/" in path else {}
 
 
 def places(values: Mapping[str, Any]) -> Iterator[Path | ArtifactRef]:

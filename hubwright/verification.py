@@ -8,7 +8,7 @@ from .hub_sync import provenance
 from .hub_sync.errors import HubError, UsageError
 from .hub_sync.files import sha256_file
 from .hub_sync.hub import require_hub, translate_errors
-from .hub_sync.publish import TRAILER, commits_of
+from .hub_sync.publish import TRAILER, commits_of, is_card_commit
 from .hub_sync.pull import pull
 from .hub_sync.refs import ArtifactRef
 
@@ -57,7 +57,8 @@ def verify(ref: ArtifactRef) -> tuple[ArtifactRef, list[Check]]:
 
 
 def _check_manifest(folder: Path, records: list[dict[str, Any]]) -> Check:
-    stated = {f["path"]: f["sha256"] for record in records for f in record["files"]}
+    files = [[*record["files"], *record.get("recipe", {}).get("files", ())] for record in records]
+    stated = {file["path"]: file["sha256"] for some in files for file in some}
     actual = _hashes(folder)
     wrong = sorted(p for p in stated if actual.get(p) != stated[p])
     extra = sorted(set(actual) - set(stated))
@@ -71,7 +72,8 @@ def _check_manifest(folder: Path, records: list[dict[str, Any]]) -> Check:
 def _hashes(folder: Path) -> dict[str, str]:
     """Path -> SHA-256 of a pulled snapshot, whose files are links into the cache's content store."""
     names = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
-    return {n: sha256_file(p) for n, p in sorted(names.items()) if n not in provenance.DERIVED_FILES}
+    derived = provenance.DERIVED_FILES - set(provenance.RECIPE_FILES)
+    return {n: sha256_file(p) for n, p in sorted(names.items()) if n not in derived}
 
 
 def _check_fingerprints(records: list[dict[str, Any]]) -> Check:
@@ -99,10 +101,12 @@ def _check_card(folder: Path, records: list[dict[str, Any]]) -> Check:
 def _check_commit_message(ref: ArtifactRef, records: list[dict[str, Any]]) -> Check:
     mark = records[-1]["fingerprint"]
     name = "the commit names the fingerprint"
-    for number, commit in enumerate(commits_of(ref)):
+    by_hand = 0
+    for commit in commits_of(ref):
         if f"{TRAILER}{mark}" in commit["message"]:
             later = "later commits changed the repository by hand"
-            return Check(name, False, later) if number else Check(name, True, mark[:16])
+            return Check(name, False, later) if by_hand else Check(name, True, mark[:16])
+        by_hand += not is_card_commit(commit)
     return Check(name, None, "history was squashed or merged")
 
 

@@ -2,7 +2,7 @@
 
 STEP-FINGERPRINT/step.json   the settings of the step; there before any work
 STEP-FINGERPRINT/work        shards and checkpoints; survive a kill
-STEP-FINGERPRINT/output      what will be published
+STEP-FINGERPRINT/output      what will be published; the card is written when it is
 STEP-FINGERPRINT/done.json   the step is built: a manifest of `output` and the provenance record
 STEP-FINGERPRINT/set-aside   `--fresh` restarted with other settings; stays until `hubwright clean`
 recording/                     requests and answers of all steps (inference.store)
@@ -19,6 +19,7 @@ from typing import Any
 
 from .hub_sync.errors import UsageError
 from .hub_sync.files import list_files, manifest, write_atomic
+from .hub_sync.provenance import DERIVED_FILES
 
 RECORDING = "recording"
 _STEP_FOLDER = re.compile(r"-[0-9a-f]{16}$")
@@ -34,7 +35,8 @@ def built(folder: Path, mark: str) -> dict[str, Any] | None:
     done = folder / "done.json"
     try:
         value = json.loads(done.read_text(encoding="utf-8"))
-        if value["fingerprint"] == mark and value["output"] == manifest(folder / "output"):
+        files = [entry for entry in value["output"] if entry["path"] not in DERIVED_FILES]
+        if value["fingerprint"] == mark and files == manifest(folder / "output", DERIVED_FILES):
             return value["record"]
     except (OSError, ValueError, KeyError):
         pass

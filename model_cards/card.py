@@ -3,13 +3,22 @@
 `hubwright verify` renders again and compares, so a figure changed by hand in a card is found.
 """
 
+from __future__ import annotations
+
+import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import plots
+from .author import AuthorCard
 from .licences import UNSTATED
+from .parquet import default_config
+
+if TYPE_CHECKING:
+    import jinja2
 
 _LIBRARY = "hubwright"
 _SIZES = (
@@ -17,11 +26,43 @@ _SIZES = (
     (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"),
 )  # fmt: skip
 _BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # what some reader takes for the end of a line
+TRIAL_STEPS = 100  # optimiser steps; a training that `max_steps` ends before is called a trial (our choice)
 _AUTO = {"text-classification": "AutoModelForSequenceClassification"}  # of transformers, by the card's pipeline_tag
 
 
 def render(records: list[dict[str, Any]]) -> str:
     """The whole README.md, YAML header included, of a repository with these provenance records (oldest first)."""
+    making, latest = records[0], records[-1]
+    model = making["target"]["type"] == "model"
+    author = author_of(records)
+    configs = making.get("parquet") or {}
+    body = _template().render(
+        records=records,
+        making=making,
+        target=making["target"],
+        tag=latest["target"]["tag"] or making["target"]["tag"],
+        is_model=model,
+        title=_title(making, author),
+        author={name: author.get(name) for name in AuthorCard.model_fields},
+        trial=_trial(making) if model else None,
+        recipes={r["fingerprint"]: recipe(r) for r in records},
+        published=next((r["recipe"] for r in records if "recipe" in r), None),
+        configs=configs,
+        default_config=default_config(configs, making["report"]["card"].get("default_config")),
+        columns=_columns(configs),
+        meanings=making["report"].get("columns", {}) | author.get("columns", {}),
+        example=making.get("example"),
+        example_row=json.dumps(making.get("example", {}).get("row"), ensure_ascii=False, indent=2),
+        adapter=_is_adapter(making),
+        auto=_AUTO.get(making["report"]["card"].get("pipeline_tag", ""), "AutoModelForCausalLM"),
+        code=any(Path(f["path"]).name.startswith("modeling_") for f in making["files"]),
+        unstated=UNSTATED,
+    )
+    return f"---\n{_header(records)}---\n\n{body}"
+
+
+@cache
+def _template() -> jinja2.Template:
     import jinja2
 
     environment = jinja2.Environment(
@@ -32,26 +73,24 @@ def render(records: list[dict[str, Any]]) -> str:
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701  Markdown, not HTML: the hub sanitises what it renders
     )
-    environment.filters |= {"cell": _cell, "plot": plots.file_name, "short": lambda text: text[:12]}
-    making, latest = records[0], records[-1]
-    model = making["target"]["type"] == "model"
-    body = environment.get_template("card.md.jinja").render(
-        records=records,
-        making=making,
-        target=making["target"],
-        tag=latest["target"]["tag"] or making["target"]["tag"],
-        is_model=model,
-        title=making["report"]["card"].get("pretty_name") or making["target"]["repo_id"].split("/")[1],
-        recipes={r["fingerprint"]: _fenced(recipe(r)) for r in records},
-        configs=making.get("parquet") or {},
-        default_config=default_config(making),
-        columns=_columns(making.get("parquet") or {}),
-        adapter=_is_adapter(making),
-        auto=_AUTO.get(making["report"]["card"].get("pipeline_tag", ""), "AutoModelForCausalLM"),
-        code=any(Path(f["path"]).name.startswith("modeling_") for f in making["files"]),
-        unstated=UNSTATED,
-    )
-    return f"---\n{_header(records)}---\n\n{body}"
+    environment.filters |= {"cell": _cell, "plot": plots.file_name, "short": lambda text: text[:12], "fenced": _fenced}
+    return environment.get_template("card.md.jinja")
+
+
+def author_of(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the author says: the fields of the step that made the artifact, then those of its reports."""
+    return {name: value for record in records for name, value in record.get("author", {}).items()}
+
+
+def _title(making: Mapping[str, Any], author: Mapping[str, Any]) -> str:
+    stated = author.get("title") or making["report"]["card"].get("pretty_name")
+    return str(stated or making["target"]["repo_id"].split("/")[1])
+
+
+def _trial(record: Mapping[str, Any]) -> int | None:
+    """The optimiser steps of a training that `max_steps` ended before TRIAL_STEPS; None of any other."""
+    steps = record["config"].get("max_steps") if record["step"]["kind"] == "trainer" else None
+    return steps if isinstance(steps, int) and 0 < steps < TRIAL_STEPS else None
 
 
 def recipe(record: Mapping[str, Any]) -> str:
@@ -68,11 +107,11 @@ def recipe(record: Mapping[str, Any]) -> str:
     return str(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=1000))
 
 
-def _fenced(text: str) -> str:
-    """YAML as a block of Markdown; its fence is longer than any in the text."""
+def _fenced(text: str, language: str) -> str:
+    """The text as a code block of Markdown; its fence is longer than any in the text."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}yaml\n{text}{fence}"
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
 def _columns(configs: dict[str, Any]) -> list[tuple[list[str], list[list[str]]]]:
@@ -89,7 +128,10 @@ def _header(records: list[dict[str, Any]]) -> str:
 
     making = records[0]
     card = {key: value for key, value in making["report"]["card"].items() if key != "default_config"}
-    tags = [t for t in card.pop("tags", []) if t != _LIBRARY]
+    author = author_of(records)
+    tags = [t for t in dict.fromkeys([*card.pop("tags", []), *author.get("tags", [])]) if t != _LIBRARY]
+    card |= {"language": author["language"]} if "language" in author else {}
+    card |= {"pretty_name": author["title"]} if "title" in author else {}
     licence = making["license"]
     data: dict[str, Any] = {"license": licence["id"]}
     if licence["id"] == "other":
@@ -104,7 +146,8 @@ def _header(records: list[dict[str, Any]]) -> str:
     elif kind == "dataset":
         data |= _dataset_metadata(making)
     else:  # a Space: the Hub asks for a title and for what runs it; a metric module runs nowhere by itself
-        data |= {"title": card.pop("pretty_name", making["target"]["repo_id"].split("/")[1]), "sdk": "static"}
+        data |= {"title": _title(making, author), "sdk": "static"}
+        card.pop("pretty_name", None)
     data |= {key: value for key, value in sorted(card.items()) if value}
     data["tags"] = [_LIBRARY, *tags]
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)
@@ -127,6 +170,7 @@ def _model_metadata(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _dataset_metadata(making: Mapping[str, Any]) -> dict[str, Any]:
     configs = making.get("parquet") or {}
+    default = default_config(configs, making["report"]["card"].get("default_config"))
     rows = sum(split["rows"] for splits in configs.values() for split in splits.values())
     data: dict[str, Any] = {"size_categories": [next((name for n, name in _SIZES if rows < n), "n>1T")]}
     sources = sorted({i["repo_id"] for i in making["inputs"] if i["type"] == "dataset"})
@@ -136,7 +180,7 @@ def _dataset_metadata(making: Mapping[str, Any]) -> dict[str, Any]:
         data["configs"] = [
             {
                 "config_name": name,
-                **({"default": True} if len(configs) > 1 and name == default_config(making) else {}),
+                **({"default": True} if len(configs) > 1 and name == default else {}),
                 "data_files": [{"split": split, "path": entry["path"]} for split, entry in splits.items()],
             }
             for name, splits in configs.items()
@@ -144,34 +188,8 @@ def _dataset_metadata(making: Mapping[str, Any]) -> dict[str, Any]:
     return data
 
 
-def default_config(making: Mapping[str, Any]) -> str | None:
-    """The config that `load_dataset` takes without a name: the one that the step chose, or else the first."""
-    configs = making.get("parquet") or {}
-    chosen = making["report"]["card"].get("default_config")
-    return chosen if chosen in configs else next(iter(configs), None)
-
-
 def _is_adapter(record: Mapping[str, Any]) -> bool:
     return any(f["path"] == "adapter_config.json" for f in record["files"])
-
-
-def describe_parquet(output: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """config -> split -> {rows, path, columns} of the Parquet files below `output` (`data/` is config "default")."""
-    import pyarrow.parquet as pq
-
-    configs: dict[str, dict[str, dict[str, Any]]] = {}
-    order = {"train": 0, "validation": 1, "test": 2}  # as people name them, and data/ first
-
-    def place(path: Path) -> tuple[bool, str, int, str]:
-        return path.parent.name != "data", path.parent.name, order.get(path.name.split("-")[0], 3), path.name
-
-    for path in sorted(output.glob("*/*.parquet"), key=place):
-        folder, split = path.parent.name, path.name.split("-")[0]
-        splits = configs.setdefault("default" if folder == "data" else folder, {})
-        columns = [[field.name, str(field.type)] for field in pq.read_schema(path)]
-        entry = splits.setdefault(split, {"rows": 0, "path": f"{folder}/{split}-*.parquet", "columns": columns})
-        entry["rows"] += pq.read_metadata(path).num_rows
-    return configs
 
 
 def _cell(value: Any) -> str:

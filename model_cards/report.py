@@ -6,6 +6,7 @@ the learning curves of both models, and `.eval_results/*.yaml`, the Hub's curren
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,10 @@ def report(config: ReportConfig, context: StepContext) -> None:
         task, _, metric = name.partition("/")
         if metric not in after.get(task, {}).get("metrics", {}):
             raise DataError(f"step {context.step}: headline {name!r} is not among the results of {result.ref}")
+    context.report.chance |= provenance.load(result.path / provenance.FILE_NAME)[-1]["report"].get("chance", {})
     for task, values in after.items():
-        context.report.tables.append(_table(task, values, (before or {}).get(task), headline, labels))
+        chance = {name: context.report.chance.get(f"{task}/{name}") for name in values["metrics"]}
+        context.report.tables.append(_table(task, values, (before or {}).get(task), headline, labels, chance))
         for metric, entry in values["metrics"].items():
             context.report.metrics[f"{task}/{metric}"] = entry["value"]
     context.report.tables += _ablations(context, after, headline)
@@ -154,13 +157,17 @@ def _cell(triple: tuple[float | None, float | None, float | None]) -> str:
 
 
 def _table(
-    task: str, values: dict[str, Any], before: dict[str, Any] | None, headline: list[str], labels: tuple[str, str]
-) -> dict[str, Any]:
+    task: str, values: dict[str, Any], before: dict[str, Any] | None, headline: list[str], labels: tuple[str, str],
+    chance: Mapping[str, float | None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     names = [name for name in values["metrics"] if not name.endswith(("_ci_low", "_ci_high"))]
     names.sort(key=lambda name: (f"{task}/{name}" not in headline, name))  # the headline first
     columns = ["metric", *labels] if before else ["metric", "value"]
     sources = [before, values] if before else [values]
     rows = [[name, *(_cell(interval(source["metrics"], name)) for source in sources)] for name in names]
+    if known := {name: value for name, value in (chance or {}).items() if value is not None}:
+        columns.append("chance baseline")
+        rows = [[*row, _cell((known.get(row[0]), None, None))] for row in rows]
     bounded = any("(" in cell for row in rows for cell in row[1:])
     note = f"{values['n']} documents{'; in brackets the 95 % interval' if bounded else ''}."
     return {"title": task, "columns": columns, "rows": rows, "note": note}

@@ -73,7 +73,7 @@ REPOSITORIES = {
     "drills": "dataset", "induction": "dataset", "graphs": "dataset", "a": "model", "b": "model", "merged": "model",
     "located": "dataset", "summed": "dataset", "masked": "model",
 }  # fmt: skip
-OWN = ("README.md", "provenance.json", ".gitattributes")  # name versions and times
+OWN = ("README.md", "provenance.json", "recipe.yaml", "recipe.lock", ".gitattributes")  # versions, times, names
 PROGRAM = """
 import json, sys
 from pathlib import Path

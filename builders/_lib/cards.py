@@ -7,7 +7,7 @@ from .data_files import read_yaml
 
 
 def describe(report: Report, module: str, name: str = "card", **values: object) -> None:
-    """Fill a card's metadata and summary from the YAML file `name` beside a module.
+    """Fill a card's metadata, summary and descriptions of columns from the YAML file `name` beside a module.
 
     Args:
         module: its `__file__`.
@@ -15,6 +15,7 @@ def describe(report: Report, module: str, name: str = "card", **values: object) 
     """
     texts = read_yaml(module, f"{name}.yaml")
     report.card |= texts["card"]
+    report.columns |= texts.get("columns", {})
     report.summary = texts["summary"].format_map(values)
 
 

@@ -245,7 +245,7 @@ def _report(config: FeedbackDrillsConfig, context: StepContext, splits: dict[str
     )
     scored = splits["test"] or splits["train"]
     report.table(
-        "What a policy gets that never looks at the problem (test split)",
+        "Chance baseline: policies that do not read the problem (test split)",
         ["policy", "accuracy"],
         [[name, round(value, 4)] for name, value in policies(scored).items()],
         "A model has learnt something only where it is clearly above these.",

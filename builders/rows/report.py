@@ -1,8 +1,7 @@
-"""What the step tells about its result: the summary, one row, the columns, and what was left out."""
+"""What the step tells about its result: the summary, the columns, and what was left out."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +9,11 @@ from ...hub_sync.context import StepContext
 from .._lib.cards import add_sources, describe
 from .._lib.rejections import Rejections
 from .convert import Converter
-from .read import undecoded
 
 if TYPE_CHECKING:
     from .build import RowsConfig
 
 TASKS = {"images": "image-to-text"}
-LONGEST = 300  # characters of a text in the example
 MEANINGS = {
     "id": "16 hex digits of the SHA-256 of what the format makes",
     "messages": "turns with role and content, as chat templates take them",
@@ -56,35 +53,18 @@ def describe_rows(
     report.card |= {"language": list(config.language)} if config.language else {}
     report.card |= {"license": config.license} if config.license else {}
     first = next(iter(splits.values()))
-    report.section("One row", f"```json\n{json.dumps(_short(undecoded(first)[0]), ensure_ascii=False, indent=2)}\n```")
     read_from: dict[str, list[str]] = {}
     for columns in mapping.values():
         for target, column in columns.items():
             name = target if target in first.column_names else first.column_names[1]
             if (shown := f"`{column}`") not in read_from.setdefault(name, []):
                 read_from[name].append(shown)
-    rows = [
-        [name, "as in the source" if name in converter.extra else MEANINGS[name], ", ".join(read_from.get(name, []))]
-        for name in first.column_names
-    ]
-    report.table("Columns", ["column", "what it is", "read from"], rows)
+    for name in first.column_names:
+        what = "as in the source" if name in converter.extra else MEANINGS[name]
+        report.columns[name] = f"{what}; read from {', '.join(read_from[name])}" if name in read_from else what
     add_sources(report, origins)
     rejections.describe(report)
     report.counts |= {f"{name}_rows": len(part) for name, part in splits.items()}
     if converter.changes:
         table = [[what, count] for what, count in converter.changes.most_common()]
         report.table("What was changed to read the rows", ["change", "records"], table)
-
-
-def _short(value: Any) -> Any:
-    """A value as JSON, with long texts cut off and bytes as their number."""
-    if isinstance(value, Mapping):
-        return {key: _short(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_short(item) for item in value]
-    if isinstance(value, bytes):
-        return f"{len(value):,} bytes"
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    text = str(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -216,9 +216,6 @@ def fill_report(
         [[name, round(value, 4)] for name, value in floors.items()],
         "A model has learnt something only where it is clearly above these.",
     )
-    example = splits["test"][0]
-    parts = (f"`{column}`: `{example[column]}`" for column in ("text", "context", "target"))
-    report.section("One row", "\n\n".join(parts))
 
 
 _MEASURES = ("rows", "duplicate rows", "mean words per row", "mean scored positions per row", "different words")

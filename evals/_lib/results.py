@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 ENDS = ("_ci_low", "_ci_high")
-_COLUMNS = ("metric", "value", "standard error", "95 % low", "95 % high")
+_COLUMNS = ("metric", "value", "standard error", "95 % low", "95 % high", "chance baseline")
 
 
 def write_json(value: Any, path: Path) -> None:
@@ -18,10 +18,17 @@ def figure_table(title: str, metrics: Mapping[str, Mapping[str, Any]], note: str
     """A table of metrics with their standard errors and intervals; columns without any figure are left out.
 
     Args:
-        metrics: metric -> value, stderr; NAME_ci_low and NAME_ci_high are the ends of NAME's interval.
+        metrics: metric -> value, stderr, and chance if it is known; NAME_ci_low and NAME_ci_high are the ends of
+            NAME's interval.
     """
     rows = [
-        [name, entry["value"], entry["stderr"], *(metrics.get(name + end, {}).get("value") for end in ENDS)]
+        [
+            name,
+            entry["value"],
+            entry["stderr"],
+            *(metrics.get(name + end, {}).get("value") for end in ENDS),
+            entry.get("chance"),
+        ]
         for name, entry in metrics.items()
         if not name.endswith(ENDS)
     ]

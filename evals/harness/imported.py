@@ -23,7 +23,7 @@ from ...hub_sync.settings import Settings
 from ...inference.row_file import RowFile
 from .._lib.data import read_split
 from .._lib.results import write_json
-from .step import Scrubber, place, report_results, task_summary, write_samples
+from .step import Scrubber, chance, place, report_results, task_summary, write_samples
 
 
 class LmEvalOutputConfig(Settings):
@@ -62,6 +62,7 @@ def collect(config: LmEvalOutputConfig, context: StepContext) -> None:
     config_summary["system_instruction"] = results.get("system_instruction")
     packages = {name: results.get(f"{name}_version") for name in ("lm_eval", "transformers")}
     tasks = task_summary({**results, "samples": samples})
+    context.report.chance |= chance({**results, "samples": samples})
     summary = scrub({"tasks": tasks, "config": config_summary, "packages": packages})
     write_json(summary, context.output / "results.json")
     predicted = all(not entry["metrics"] for entry in summary["tasks"].values())

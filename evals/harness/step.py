@@ -200,6 +200,7 @@ def evaluate(config: HarnessConfig, context: StepContext) -> None:
     about = backends.describe_endpoint(config, samples, context) if served else ""
     summary = scrub({"tasks": task_summary(results), "config": settings, "packages": packages})
     write_json(summary, context.output / "results.json")
+    context.report.chance |= chance(results)
     report_results(context, summary, rows, predict_only=config.predict_only, limit=config.limit, about=about)
     if own is not None:
         context.report.section("Own tasks", f"The tasks' files are in `{own_tasks.FOLDER}/` of this repository.")
@@ -367,6 +368,44 @@ def task_summary(results: dict[str, Any]) -> dict[str, Any]:
     return tasks
 
 
+def chance(results: Mapping[str, Any]) -> dict[str, float]:
+    """TASK/METRIC -> accuracy of a uniform guess, of tasks whose documents have choices and one right answer.
+
+    It is the mean over the documents of one divided by the number of choices, each of which is one request.
+    """
+    baselines: dict[str, float] = {}
+    for task, samples in results["samples"].items():
+        figures = results["results"].get(task, {})
+        names = [name for name in ("acc", "acc_norm") if f"{name},none" in figures]
+        if results["configs"].get(task, {}).get("output_type") != "multiple_choice" or not names:
+            continue
+        # lm-eval asks for mutual information with a second request per choice.
+        per_choice = 2 if "acc_mutual_info,none" in figures else 1
+        sizes, several = [], False
+        for sample in samples:
+            sizes.append(len(sample["arguments"]) // per_choice)
+            several |= isinstance(sample["target"], list | tuple) or str(sample["target"]).startswith("[")
+        if sizes and min(sizes) > 0 and not several:
+            baselines |= dict.fromkeys((f"{task}/{name}" for name in names), sum(1 / n for n in sizes) / len(sizes))
+    return baselines
+
+
+SAMPLE_COLUMNS = {
+    "task": "name of the lm-eval task",
+    "doc_id": "number of the document in the task's data",
+    "filter": "lm-eval's filter of the replies",
+    "doc": "the document (JSON)",
+    "target": "the right answer",
+    "arguments": "what the model was given (JSON)",
+    "resps": "what the model replied, or log-likelihoods (JSON)",
+    "filtered_resps": "the same after the filter (JSON)",
+    "metrics": "figures of the document by metric (JSON)",
+    "doc_hash": "SHA-256 of the document",
+    "prompt_hash": "SHA-256 of the prompt",
+    "target_hash": "SHA-256 of the target",
+}
+
+
 def report_results(
     context: StepContext, summary: dict[str, Any], rows: int, *, predict_only: bool, limit: int | float | None,
     about: str = "",
@@ -394,6 +433,7 @@ def report_results(
     if limit:
         report.summary += f" A trial on the first {limit} documents: not to be compared with full runs."
     report.counts["samples"] = rows
+    report.columns |= SAMPLE_COLUMNS
     for task, values in sorted(summary["tasks"].items()):
         report.metrics |= {f"{task}/{metric}": entry["value"] for metric, entry in values["metrics"].items()}
         note = "The tasks of the group together."
@@ -405,5 +445,8 @@ def report_results(
             if not values["metrics"]:  # answers without a score
                 report.counts[f"{task}: documents answered"] = values["n"]
                 report.counts[f"{task}: documents in the data set"] = values["n_available"]
-        if values["metrics"]:
-            report.tables.append(figure_table(task, values["metrics"], note))
+        metrics = {
+            name: {**entry, "chance": report.chance.get(f"{task}/{name}")} for name, entry in values["metrics"].items()
+        }
+        if metrics:
+            report.tables.append(figure_table(task, metrics, note))

@@ -35,7 +35,10 @@ app = typer.Typer(
 )
 
 RecipeArgument = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")
+    str,
+    typer.Argument(
+        metavar="RECIPE", help="A recipe file, a shipped recipe's name, or datasets/org/name@v1 of a published one."
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,

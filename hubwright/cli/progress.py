@@ -24,6 +24,7 @@ _LINES = {
     "aside": "set aside {path}; it is kept until you remove it",
     "run": "running {uses}",
     "built": "built; publishing",
+    "card": "already published; its card is new at {commit:.12}",
     "published": "published at {url}",
 }
 

@@ -12,7 +12,7 @@ import pytest
 
 from hubwright.hub_sync import publish as module
 from hubwright.hub_sync.errors import ConflictError, DataError
-from hubwright.hub_sync.publish import find_published, publish
+from hubwright.hub_sync.publish import Match, add_tag, find_match, find_published, publish, publish_card
 from hubwright.hub_sync.refs import ArtifactRef
 
 CARD = "---\nlicense: mit\n---\n# A test\n"
@@ -99,6 +99,25 @@ def test_find_published_stops_at_the_newest_match(api, tmp_path, target, monkeyp
         match = find_published(target, fingerprint)
         assert read == commits(api, target)[:count] and (match is None) == (fingerprint == "absent")
     assert find_published(ArtifactRef("dataset", f"{target.repo_id}-none"), "f1") is None
+
+
+def test_card_alone_is_replaced_and_the_content_keeps_its_commit(api, tmp_path, target):
+    content = publish(folder_of(tmp_path / "a", {"x.txt": "1"}), target, fingerprint="f1", title="a", card="c1").ref
+    match = find_match(target, "f1")
+    assert match == Match(content, content, content.revision, "c1")
+    card = publish_card(
+        folder_of(tmp_path / "b", {}, f"{CARD}Other words."), match, fingerprint="f1", title="card", card="c2"
+    )
+    assert names(api, target) == {"README.md", "x.txt"}
+    assert find_match(target, "f1") == Match(content, card, card.revision, "c2")
+    with pytest.raises(ConflictError):
+        publish_card(folder_of(tmp_path / "c", {"y": "2"}), match, fingerprint="f1", title="card", card="c3")
+    for ref in (content, card):
+        add_tag(ref, "v1")
+    assert api.repo_info(**target.place, revision="v1").sha == content.revision
+    later = publish(folder_of(tmp_path / "d", {"x.txt": "2"}), target, fingerprint="f2", title="b").ref
+    assert find_match(target, "f1") == Match(content, card, later.revision, "c2")
+    assert find_match(target, "f2") == Match(later, later, later.revision, "none")
 
 
 def test_stale_parent_is_refused(api, tmp_path, target):
@@ -195,6 +214,8 @@ def test_large_upload_reaches_main_in_one_step(api, tmp_path, target, monkeypatc
     assert names(api, target, "v1") == {"README.md", *(f"d/{i}.txt" for i in range(10))}
     assert not publish(folder, target, fingerprint="f1", title="large", tag="v1").created
     assert done.ref.revision == commits(api, target)[0]
+    match = find_match(target, "f1")
+    assert match.ref == done.ref and match.card is None, "a merge commit tells its title alone"
 
 
 def test_interrupted_staging_is_continued(api, tmp_path, target, monkeypatch):

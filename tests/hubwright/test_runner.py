@@ -44,7 +44,7 @@ def steps(run: subprocess.CompletedProcess) -> dict[str, dict]:
 def data_files(api, repo_id: str, revision: str) -> dict[str, str]:
     """Path -> hash of what determines the artifact; cards and provenance hold times."""
     tree = api.list_repo_tree(repo_id, repo_type="dataset", revision=revision, recursive=True)
-    skip = {"README.md", "provenance.json", ".gitattributes"}
+    skip = {"README.md", "provenance.json", "recipe.yaml", "recipe.lock", ".gitattributes"}
     return {f.path: f.lfs.sha256 if f.lfs else f.blob_id for f in tree if hasattr(f, "blob_id") and f.path not in skip}
 
 

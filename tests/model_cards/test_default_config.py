@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from hubwright.model_cards.card import _header, default_config
+from hubwright.model_cards.card import _header
+from hubwright.model_cards.parquet import default_config
 
 
 def record(*configs: str, **card: Any) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def record(*configs: str, **card: Any) -> dict[str, Any]:
 )
 def test_the_steps_choice_is_marked(chosen: dict[str, str], wanted: str) -> None:
     making = record("faithful", "gold", **chosen)
-    assert default_config(making) == wanted
+    assert default_config(making["parquet"], chosen.get("default_config")) == wanted
     header = yaml.safe_load(_header([making]))
     assert [one["config_name"] for one in header["configs"] if one.get("default")] == [wanted]
     assert "default_config" not in header
@@ -35,4 +36,4 @@ def test_the_steps_choice_is_marked(chosen: dict[str, str], wanted: str) -> None
 
 def test_one_config_needs_no_mark() -> None:
     assert all("default" not in one for one in yaml.safe_load(_header([record("gold")]))["configs"])
-    assert default_config(record()) is None
+    assert default_config({}, None) is None

@@ -59,3 +59,39 @@ def test_results_table_without_interval_has_no_column_for_one(tmp_path: Path, st
     expected = ["metric", "value"] if stderr is None else ["metric", "value", "standard error"]
     assert step.report.tables[0]["columns"] == expected
     assert all(len(row) == len(expected) for row in step.report.tables[0]["rows"])
+
+
+def test_chance_baseline_is_the_mean_of_one_by_choices_and_stands_in_the_table(tmp_path: Path) -> None:
+    from hubwright.evals.harness.step import chance, report_results
+
+    def sample(choices: int, target: object = 0) -> dict[str, Any]:
+        return {"arguments": [("prompt", f" {n}") for n in range(choices)], "target": target}
+
+    figures = {"acc,none": 0.5, "acc_norm,none": 0.5, "other,none": 1.0}
+    samples = {
+        "choice": [sample(4), sample(2)], "mutual": [sample(8)], "several": [sample(4, [0, 1])], "free": [sample(1)],
+        "empty": [],
+    }  # fmt: skip
+    results = {
+        "samples": samples,
+        "results": dict.fromkeys(samples, figures) | {"mutual": {"acc,none": 0.5, "acc_mutual_info,none": 0.5}},
+        "configs": {name: {"output_type": "multiple_choice"} for name in samples}
+        | {"free": {"output_type": "generate_until"}},
+    }
+    baselines = chance(results)
+    assert baselines == {"choice/acc": 0.375, "choice/acc_norm": 0.375, "mutual/acc": 0.25}
+    given = {"model": Input(ArtifactRef("model", "org/model", "a" * 40), tmp_path)}
+    step = StepContext("scores", tmp_path / "work", tmp_path / "out", given)
+    step.report.chance = baselines
+    metrics = {name: {"value": 0.5, "stderr": None, "higher_is_better": True} for name in ("acc", "other")}
+    task = {"metrics": metrics, "n": 2, "n_available": 2, "version": 1, "task_hash": "b" * 64}
+    report_results(
+        step,
+        {"tasks": {"choice": task}, "packages": {"lm_eval": "0"}, "config": {}},
+        2,
+        predict_only=False,
+        limit=None,
+    )
+    (table,) = step.report.tables
+    assert table["columns"] == ["metric", "value", "chance baseline"]
+    assert table["rows"] == [["acc", 0.5, 0.375], ["other", 0.5, None]]
