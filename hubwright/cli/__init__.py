@@ -37,7 +37,7 @@ app = typer.Typer(
 RecipeArgument = Annotated[
     str,
     typer.Argument(
-        metavar="RECIPE", help="A recipe file, a shipped recipe's name, or datasets/org/name@v1 of a published one."
+        metavar="RECIPE", help="A recipe file, the name of a shipped one, or datasets/org/name@v1."
     ),
 ]
 SetOption = Annotated[
