@@ -31,7 +31,9 @@ def _process_state(folder: Path) -> Iterator[None]:
     """What a command changes in its process, restored afterwards: environment, folder, logging, progress bars."""
     import datasets
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from tqdm import std
 
+    bar = {name: vars(std.tqdm).get(name) for name in ("display", "close", "_plain")}
     root, ours = logging.getLogger(), logging.getLogger("hubwright")
     handlers, levels = root.handlers[:], (root.level, ours.level)
     hub_bars, bars = not are_progress_bars_disabled(), datasets.is_progress_bar_enabled()
@@ -42,6 +44,11 @@ def _process_state(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
+            for name, value in bar.items():
+                if value is not None:
+                    setattr(std.tqdm, name, value)
+                elif name in vars(std.tqdm):
+                    delattr(std.tqdm, name)
             root.handlers[:] = handlers
             root.setLevel(levels[0])
             ours.setLevel(levels[1])

@@ -69,8 +69,10 @@ class Splitter:
             ranks = np.frombuffer(self._ranks, np.uint64)
             chosen = ranks <= np.partition(ranks, max_rows - 1)[max_rows - 1]
             self.dropped["above_max_rows"] = int((~chosen).sum())
-        names = self._groups.names(chosen)
-        held_out = np.fromiter((is_test(name, test_fraction, self._seed) for name in names), bool, len(chosen))
+        # Not by a name of its own: fromiter leaves the generator at its last row, with all that it holds.
+        held_out = np.fromiter(
+            (is_test(name, test_fraction, self._seed) for name in self._groups.names(chosen)), bool, len(chosen)
+        )
         sides = np.where(chosen, np.where(held_out, TEST, TRAIN), LEFT_OUT).astype(np.int8)
         test, train = (np.flatnonzero(sides == side).astype(np.int32) for side in (TEST, TRAIN))
         near = self._near_train(test, train)

@@ -76,7 +76,7 @@ def unknown(missing: Sequence[str], known: Iterable[str]) -> UsageError:
 
 def _stands_in(folder: Path, name: str) -> bool:
     """Whether a file of a folder holds the word, or the name is a pattern, which the text does not tell."""
-    word = name.encode()
+    word = utf8(name)
     return any(c in name for c in "*?[") or any(word in path.read_bytes() for path in folder.rglob("*yaml"))
 
 

@@ -35,10 +35,7 @@ app = typer.Typer(
 )
 
 RecipeArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="RECIPE", help="A recipe file, the name of a shipped one, or datasets/org/name@v1."
-    ),
+    str, typer.Argument(metavar="RECIPE", help="A recipe file, the name of a shipped one, or datasets/org/name@v1.")
 ]
 SetOption = Annotated[
     list[str] | None,
