@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...hub_sync.errors import HubError, UsageError, did_you_mean
+from ...hub_sync.text import utf8
 from .._lib.data import tasks_dir
 
 logger = logging.getLogger("hubwright")
