@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,9 +54,10 @@ class Command:
 
     def check(self, output: str) -> None:
         """Raises AssertionError if the output does not hold what the page says."""
+        text = self.prints.strip().removesuffix("...").strip()
         flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-        held = doctest.OutputChecker().check_output(f"...{self.prints.strip()}...", output, flags)
-        assert held or not self.prints, f"{self.text}\nis said to print\n{self.prints}\nand prints\n{output[-3000:]}"
+        match = doctest.OutputChecker().check_output(f"...{text}...", output, flags)
+        assert match or not text, f"{self.text}\nis said to print\n{self.prints}\nand prints\n{output[-3000:]}"
 
 
 def parse_page(page: Path) -> list[File | Command]:
@@ -104,26 +104,26 @@ class Result:
 class Shell:
     """One `bash` in which commands run in turn, so that `eval` and `&` act as they do for a reader.
 
+    It inherits PATH, a few settings and the cache of packages; its home is new.
+
     Args:
-        folder: where it starts.
-        env: variables beside PATH, HOME and the caches of packages; nothing else is inherited.
+        folder: where it starts, and where `home` and its log lie.
     """
 
-    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
-        self._home = home = folder / "home"
-        home.mkdir(exist_ok=True)
-        passed = ("LANG", "HUBWRIGHT_TEST_WHEELS", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
-        base = {name: os.environ[name] for name in passed if name in os.environ}
-        base |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(home)}
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._log, home = folder, folder / "shell.log", folder / "home"
+        names = ("LANG", "HUBWRIGHT_TEST_WHEELS", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+        self._env = {name: os.environ[name] for name in names if name in os.environ}
+        self._env |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(home)}
         # Packages that were fetched before are taken from where they are; engines are this shell's own.
+        self._cache = home / ".cache" / "hubwright"
+        self._cache.mkdir(parents=True)
         for name in ("seeds", "wheels"):
             (cache_dir() / name).mkdir(parents=True, exist_ok=True)
-            (home / ".cache" / "hubwright").mkdir(parents=True, exist_ok=True)
-            (home / ".cache" / "hubwright" / name).symlink_to(cache_dir() / name)
-        self._log = folder / "shell.log"
+            (self._cache / name).symlink_to(cache_dir() / name)
         self._log.touch()
         self._process = subprocess.Popen(
-            ["bash"], cwd=folder, env={**base, **env}, text=True, start_new_session=True,
+            ["bash"], cwd=folder, env=self._env, text=True, start_new_session=True,
             stdin=subprocess.PIPE, stdout=self._log.open("a"), stderr=subprocess.STDOUT,
         )  # fmt: skip
 
@@ -135,9 +135,9 @@ class Shell:
         """
         assert self._process.stdin
         place, begin = self._log.stat().st_size, time.monotonic()
-        self._process.stdin.write(f'{{ {command}\n}} </dev/null\necho "@@@ $?"\n')
+        self._process.stdin.write(f"{{ {command}\n}} </dev/null\nprintf '\\n@@@ %s\\n' $?\n")
         self._process.stdin.flush()
-        while not (end := re.search(r"^@@@ (\d+)$", output := self._text(place), re.MULTILINE)):
+        while not (end := re.search(r"^\n?@@@ (\d+)$", output := self._text(place), re.MULTILINE)):
             assert self._process.poll() is None, f"the shell ended: {output[-2000:]}"
             if interrupt_at and interrupt_at in output:
                 interrupt_at = ""
@@ -153,18 +153,8 @@ class Shell:
 
     def close(self) -> None:
         """End the shell and all that it started."""
-        if (self._home / ".cache" / "hubwright" / "engines").is_dir():
-            self.run("hubwright engine stop --all")
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
         self._process.wait(30)
-
-
-@contextlib.contextmanager
-def shell(folder: Path, env: Mapping[str, str]) -> Iterator[Shell]:
-    """A `Shell` that is closed at the end."""
-    one = Shell(folder, env)
-    try:
-        yield one
-    finally:
-        one.close()
+        if (self._cache / "engines").is_dir():
+            subprocess.run(["hubwright", "engine", "stop", "--all"], cwd=self._folder, env=self._env, check=False)
