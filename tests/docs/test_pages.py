@@ -364,9 +364,8 @@ CHECKS: dict[str, Callable[[Reader], None]] = {
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_the_hour(reader: Reader) -> None:
+def test_the_hour(seeded: Path, reader: Reader) -> None:
     """The tutorial, then own data, in one folder with a new hub and home: the walk of somebody's first hour."""
-    from_seed("smollm2-135m", lambda one, wheels: Path())
     begin = time.monotonic()
     for page in ("first-model", "own-data"):
         reader.read(page)
