@@ -1,4 +1,4 @@
-"""The examples of the how-tos, taken from the pages and run."""
+"""The packages that the pages `add-a-*` print: installed, used, and what the pages say of them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from page_commands import File, parse_page
 from tiny_model import save_tiny_model
 
 from hubwright import catalog
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "how-to"
-_FILE = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
 def files_of(page: str) -> dict[str, str]:
-    return dict(_FILE.findall((PAGES / f"{page}.md").read_text(encoding="utf-8")))
+    return {block.name: block.text for block in parse_page(PAGES / f"{page}.md") if isinstance(block, File)}
 
 
 @pytest.fixture
@@ -129,50 +128,6 @@ def test_add_an_eval_example_scores_a_model(
         {"acc": 1.0, "empty": 0.0},
         {"acc": 0.0, "empty": 1.0},
     ]
-
-
-def test_own_data_settings_are_valid_and_its_rows_have_both_splits(
-    install: Callable[[str], None], tmp_path: Path
-) -> None:
-    from hubwright.builders.rows import RowsConfig, build
-
-    install("own-data")
-    blocks = re.findall(r"^```yaml\n(.*?)^```$", (PAGES / "own-data.md").read_text(), re.MULTILINE | re.DOTALL)
-    recipe = yaml.safe_load((tmp_path / "tickets.yaml").read_text())
-    steps = [step for text in blocks for step in yaml.safe_load(text)["steps"].values()]
-    assert [step["uses"] for step in steps] == ["rows"] * 5
-    for step in [*steps, recipe["steps"]["tickets"]]:
-        config = RowsConfig.model_validate(step["with"])
-    built = build(config)
-    assert len(built["train"]) >= 6 and len(built["test"]) >= 2 and len(built["train"]) + len(built["test"]) == 12
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_own_data_commands_publish_data_set_model_evaluation_and_card(
-    install: Callable[[str], None], hubwright: Any, api: Any, namespace: str, tmp_path: Path
-) -> None:
-    """The page's files and commands, with a tiny model in the place of SmolLM2."""
-    from huggingface_hub import DatasetCard, ModelCard
-
-    install("own-data")
-    (tmp_path / "tiny").mkdir()
-    save_tiny_model(tmp_path / "tiny")
-    (tmp_path / "tiny" / "README.md").write_text("---\nlicense: mit\n---\n")
-    api.create_repo(f"{namespace}/tiny")
-    api.upload_folder(folder_path=tmp_path / "tiny", repo_id=f"{namespace}/tiny")
-    for name in ("tickets.yaml", "tickets_test.yaml"):
-        text = (tmp_path / name).read_text().replace("HuggingFaceTB/SmolLM2-135M-Instruct", f"{namespace}/tiny")
-        (tmp_path / name).write_text(re.sub(r"\bme\b", namespace, text))
-    (commands,) = re.findall(r"^```bash\n(.*?)^```$", (PAGES / "own-data.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert len(commands.splitlines()) == 4
-    for command in commands.splitlines():
-        done = hubwright(*re.sub(r"/me/", f"/{namespace}/", command).split()[1:], timeout=900)
-        assert done.returncode == 0, f"{command}: {done.stderr[-2000:]}"
-    data = DatasetCard.load(f"{namespace}/tickets").text
-    assert "## One row" in data and "| messages | turns with role and content" in data and "sha256" in data
-    card = ModelCard.load(f"{namespace}/smollm2-tickets")
-    assert "tickets_test" in card.text and card.data.datasets == [f"{namespace}/tickets"]
 
 
 @pytest.mark.parametrize("page", ["add-a-builder", "add-a-trainer", "add-an-eval"])

@@ -1,0 +1,375 @@
+"""README, tutorial and how-tos: the files and commands of each page as they are printed, and what they lead to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import resource
+import shlex
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import HfApi
+from page_commands import ROOT, Command, Result, Shell, parse_page, snippets, write_files
+from pyarrow import parquet
+from seed_parts import from_seed
+from tiny_model import save_tiny_model
+
+PAGES = {
+    page.stem: page
+    for place in ("README.md", "docs/tutorials/*.md", "docs/how-to/*.md")
+    for page in sorted(ROOT.glob(place))
+}
+MODELS = ("HuggingFaceTB/SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF")
+NOT_RUN = {
+    r": (git clone |make |pip |source \.venv)": "they set a machine up, which `.ci/run` does",
+    r"^README: hubwright run (induction|call_graphs|maet|fbbench_judged) ": "minutes to hours; recipes have tests beside "
+    "what they use (test_induction_recipe.py, builders/call_graphs, trainers/maet), and LOG.md has their figures",
+    r"^README: (hubwright from-mergekit|lm_eval) ": "its page is run: merge; its task: tests/evals/fbbench",
+    r"^add-a-builder: ": "its package is installed and run by test_how_to.py",
+    r"^evaluate-a-model-that-acts: ": "BFCL's questions are in a wheel of another project: tests/evals/bfcl",
+    r"^fb-bench: (lm_eval|export|hubwright (judge|score|agree) )": "a paid endpoint; tests/evals/fbbench has a local one",
+    r"^fb-bench: hubwright (hub seed|run fbbench_judged) ": "1.1 GB of models, and an hour",
+    r"^ray-and-vllm: (ray start|hubwright run ray.yaml)": "a Ray cluster: tests/inference/test_on_ray.py starts its own",
+    r"^ray-and-vllm: vllm serve": "vLLM needs a GPU",
+}
+"""Commands that no test of this file runs, as `PAGE: COMMAND` (a regular expression) -> why."""
+
+
+def commands_of(page: str) -> list[Command]:
+    """The commands of a page that are run."""
+    commands = [block for block in parse_page(PAGES[page]) if isinstance(block, Command)]
+    return [one for one in commands if not any(re.search(pattern, f"{page}: {one.text}") for pattern in NOT_RUN)]
+
+
+def dry_runs(page: str, folder: Path) -> dict[tuple[str, ...], Command]:
+    """Arguments of the dry runs of a page's recipes, and the command of each; one that needs the shell is left out."""
+    runs: dict[tuple[str, ...], Command] = {}
+    for command in commands_of(page):
+        words = shlex.split(command.text, comments=True)
+        if words[:2] == ["hubwright", "run"] and (folder / words[2]).is_file() and "$" not in command.text:
+            runs.setdefault((*(word for word in words[1:] if word != "--dry-run"), "--dry-run"), command)
+    return runs
+
+
+# What takes no time: every page is checked as far as that goes without a model.
+
+
+def test_every_page_has_a_check_and_every_exception_is_used() -> None:
+    blocks = [(page, block) for page, path in PAGES.items() for block in parse_page(path)]
+    commands = [f"{page}: {block.text}" for page, block in blocks if isinstance(block, Command)]
+    idle = [pattern for pattern in NOT_RUN if not any(re.search(pattern, text) for text in commands)]
+    assert not idle, f"no page has such a command: {idle}"
+    assert CHECKS.keys() == {page for page in PAGES if commands_of(page)}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_options_of_a_page_exist(page: str) -> None:
+    from typer.main import get_command
+
+    from hubwright.cli import app
+
+    for block in parse_page(PAGES[page]):
+        for match in re.finditer(r"\bhubwright ([a-z][^>|&)]+)", block.text if isinstance(block, Command) else ""):
+            command, words = get_command(app), shlex.split(match[1], comments=True)
+            while hasattr(command, "commands"):
+                name, *words = words
+                command = command.commands[name]
+            command.make_context(command.name, words)
+
+
+@pytest.fixture(scope="module")
+def official_ids(hub: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A tiny model under the id of the one that the pages name: a dry run reads no weights."""
+    from huggingface_hub import HfApi
+
+    folder = save_tiny_model(tmp_path_factory.mktemp("tiny"))
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    (folder / "model.gguf").write_text("")
+    for repo_id in MODELS:
+        HfApi().create_repo(repo_id, exist_ok=True)
+        HfApi().upload_folder(repo_id=repo_id, folder_path=folder)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_recipes_of_a_page_pass_a_dry_run(
+    page: str, official_ids: None, hubwright_in_process: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a page runs or runs dry is run dry, and prints the errors that the page shows."""
+    write_files(parse_page(PAGES[page]), tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for line, command in dry_runs(page, tmp_path).items():
+        fails = command.fails and "--dry-run" in command.text
+        result = hubwright_in_process(*line)
+        assert (result.returncode != 0) == fails, result.stderr
+        if fails:
+            command.check(result.stdout + result.stderr)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_steps_that_a_page_shows_have_valid_settings(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hubwright.catalog import config_class, spec_of
+
+    monkeypatch.chdir(tmp_path)
+    write_files(parse_page(PAGES[page]), tmp_path)
+    for text in snippets(PAGES[page]):
+        for step in yaml.safe_load(text)["steps"].values():
+            config_class(spec_of(step["uses"])).model_validate(step.get("with", {}))
+
+
+# What trains or evaluates: a hub of its own for each page, with the models of the pages.
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a hub with the models of the pages, which nobody serves."""
+    from hubwright.hub_sync.server.seed import seed
+
+    root = tmp_path_factory.mktemp("seeded") / "hub"
+    for name in ("smollm2-135m", "smollm2-135m-gguf"):
+        from_seed(name, lambda one, wheels: seed([one.alias], root=root, wheels=wheels) and root)
+    return root
+
+
+class Reader:
+    """Reads pages in one shell, as a user does, with the hub of the tutorial.
+
+    Attributes: `folder`, where the files are.
+    """
+
+    def __init__(self, folder: Path, one: Shell) -> None:
+        self.folder, self._results = folder, list[tuple[str, Result]]()
+        self._shell = one
+        with socket.socket() as place:
+            place.bind(("127.0.0.1", 0))
+            self._port = place.getsockname()[1]
+
+    def read(self, page: str) -> None:
+        """Write the files of a page and run its commands; each has to end as the page says."""
+        write_files(parse_page(PAGES[page]), self.folder)
+        for command in commands_of(page):
+            self.run(command)
+
+    def run(self, command: Command) -> None:
+        text = command.text.replace("8741", str(self._port))
+        result = self._shell.run(text, interrupt_at="step 7/" if command.interrupted else "")
+        print(f"{result.seconds:6.1f} s  {text}", flush=True)
+        assert (result.status != 0) == command.fails, f"{text}\n{result.output[-3000:]}"
+        command.check(result.output)
+        self._results.append((command.text, result))
+        deadline = time.monotonic() + 60
+        while "hub serve" in text:
+            try:
+                socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "the hub of the page does not answer"
+                time.sleep(0.1)
+
+    @cached_property
+    def api(self) -> HfApi:
+        """An API of the hub's user."""
+        return HfApi(f"http://127.0.0.1:{self._port}", (self.folder / ".hub" / "hub" / "token").read_text().strip())
+
+    def read_json(self, repo_id: str, name: str, kind: str = "dataset") -> Any:
+        """A JSON file of a repository."""
+        return json.loads(Path(self.api.hf_hub_download(repo_id, name, repo_type=kind)).read_text())
+
+    def figure(self, repo_id: str, task: str, metric: str) -> float:
+        """A figure of an evaluation that was published."""
+        return self.read_json(repo_id, "results.json")["tasks"][task]["metrics"][metric]["value"]
+
+    def rows(self, repo_id: str, split: str = "") -> int:
+        """Rows of a data set's Parquet files."""
+        names = self.api.list_repo_files(repo_id, repo_type="dataset")
+        paths = [name for name in names if name.endswith(".parquet") and split in name]
+        load = self.api.hf_hub_download
+        return sum(parquet.read_metadata(load(repo_id, name, repo_type="dataset")).num_rows for name in paths)
+
+    def card(self, repo_id: str) -> str:
+        """The text of a model's card."""
+        return Path(self.api.hf_hub_download(repo_id, "README.md", revision="v1.0.0")).read_text()
+
+    def output(self, beginning: str) -> str:
+        """What the first command with this beginning printed."""
+        return next(result.output for text, result in self._results if text.startswith(beginning))
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    """A reader in an empty folder, with an empty home; at the end the CPU time of all commands is printed."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with contextlib.closing(Shell(tmp_path)) as one:
+        yield Reader(tmp_path, one)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"{after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime:6.1f} s of CPU")
+
+
+FB_BENCH = "PKU-Baichuan-MLSystemLab/FB-Bench/data/feedback-benchmark/fb_bench_dataset_v3.json"
+HUB = [
+    Command("hubwright hub serve --root .hub/hub --port 8741 &"),
+    Command('eval "$(hubwright hub env --root .hub/hub --port 8741)"'),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("page", [page for page in PAGES if commands_of(page)])
+def test_commands_of_a_page_run_as_printed(
+    page: str, seeded: Path, reader: Reader, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    served = HUB[0].text in [command.text for command in commands_of(page)]
+    if page == "fb-bench":
+        shutil.copy(request.getfixturevalue("shared_data") / FB_BENCH, tmp_path)
+    if not served:
+        shutil.copytree(seeded, tmp_path / ".hub" / "hub")
+        for command in HUB:
+            reader.run(command)
+    reader.read(page)
+    CHECKS[page](reader)
+
+
+def check_first_model(reader: Reader) -> None:
+    assert reader.rows("me/requests", "train") + reader.rows("me/requests", "test") == 30
+    before, after = (
+        reader.figure(f"me/requests-{name}", "requests_test", "exact_match") for name in ("before", "after")
+    )
+    assert before == 0 and after >= 0.5
+    assert "| exact_match | 0 |" in reader.card("me/smollm2-requests")
+    assert reader.output("python ask.py").split()[-1].lower() == "shipping"
+
+
+def check_sft(reader: Reader) -> None:
+    assert reader.output("python -c 'from peft").split()[-1] == "8"
+    assert "adapter_model.safetensors" in reader.api.list_repo_files("me/smollm2-lora")
+    assert 0 <= reader.figure("me/smollm2-lora-scores", "feedback_drills", "acc") <= 1
+    (record,) = reader.read_json("me/smollm2-full", "provenance.json", "model")["records"]
+    assert record["config"]["trainer_args"] == {"neftune_noise_alpha": 5.0, "optim": "adafactor"}
+    assert record["report"]["metrics"]["train_loss_last"] < 10
+
+
+def check_dpo(reader: Reader) -> None:
+    (record,) = reader.read_json("me/smollm2-aligned", "provenance.json", "model")["records"]
+    assert abs(record["report"]["metrics"]["train_loss_first"] - 0.693) < 0.01
+    assert reader.rows("me/pairs") == 8
+
+
+def check_merge(reader: Reader) -> None:
+    assert reader.output("python -c 'from transformers").split()[-1] == "torch.bfloat16"
+    for name in ("smollm2-merged", "merged"):
+        header = reader.card(f"me/{name}").split("---")[1]
+        assert "base_model_relation: merge" in header and "- me/smollm2-one" in header
+
+
+def check_readme(reader: Reader) -> None:
+    assert 0 <= reader.figure("me/smollm2-drills-scores", "feedback_drills", "acc") <= 1
+    assert "| acc |" in reader.card("me/smollm2-drills")
+    assert reader.rows("me/feedback-drills") == 448
+
+
+def check_own_data(reader: Reader) -> None:
+    assert reader.rows("me/tickets") == 12
+    card = Path(reader.api.hf_hub_download("me/tickets", "README.md", repo_type="dataset")).read_text()
+    assert "## One row" in card and "| messages | turns with role and content" in card and "sha256" in card
+    before, after = (
+        reader.figure(f"me/tickets-{name}", "tickets_test", "exact_match") for name in ("before", "after")
+    )
+    assert before == 0 <= after
+    assert "tickets_test" in reader.card("me/smollm2-tickets")
+
+
+def check_pretrain(reader: Reader) -> None:
+    (record,) = reader.read_json("me/my-lm", "provenance.json", "model")["records"]
+    first, last = (record["report"]["metrics"][f"train_loss_{name}"] for name in ("first", "last"))
+    assert first > 5 and last < 3
+    assert reader.output("python -c 'from transformers").splitlines()[-1].startswith("The hen")
+
+
+def check_own_evaluation(reader: Reader) -> None:
+    for name in ("capitals-scores", "capitals-served"):
+        assert reader.figure(f"me/{name}", "capitals", "names_it") > 0.3
+        assert reader.rows(f"me/{name}") == 6
+    files = reader.api.list_repo_files("me/capitals-scores", repo_type="dataset")
+    assert {"tasks/my_tasks/capitals.yaml", "tasks/my_tasks/score.py"} <= set(files)
+    card = Path(reader.api.hf_hub_download("me/capitals-served", "README.md", repo_type="dataset")).read_text()
+    assert "Not pinned" in card
+
+
+def check_function_calling(reader: Reader) -> None:
+    assert reader.rows("me/calls", "train") == 60
+    for name in ("before", "after"):
+        assert 0 <= reader.figure(f"me/calls-{name}", "call_graphs", "call_exact") <= 1
+    assert "call_exact" in reader.card("me/smollm2-calls")
+
+
+def check_judging(reader: Reader) -> None:
+    names = reader.api.list_repo_files("me/chats-verdicts", repo_type="dataset", revision="v1.1.0")
+    assert any("recording" in name for name in names) and "results.json" in names
+    assert reader.rows("me/chats-answers") == 4
+
+
+def check_own_step(reader: Reader) -> None:
+    (record,) = reader.read_json("me/short-questions", "provenance.json")["records"]
+    assert record["report"]["counts"] == {"rows read": 4, "rows": 2}
+
+
+def check_several_gpus(reader: Reader) -> None:
+    (record,) = reader.read_json("me/smollm2-two", "provenance.json", "model")["records"]
+    assert record["report"]["metrics"]["processes"] == 2
+
+
+def check_air_gapped(reader: Reader) -> None:
+    assert reader.api.model_info("HuggingFaceTB/SmolLM2-135M-Instruct").sha
+
+
+def check_add_an_eval(reader: Reader) -> None:
+    assert "squares_sum" in reader.output("hubwright eval")
+
+
+def check_fb_bench(reader: Reader) -> None:
+    assert reader.rows("me/fb-bench") == 591
+    assert reader.api.space_info("me/fb_bench").sha
+
+
+CHECKS: dict[str, Callable[[Reader], None]] = {
+    "README": check_readme,
+    "first-model": check_first_model,
+    "own-data": check_own_data,
+    "sft": check_sft,
+    "dpo": check_dpo,
+    "pretrain": check_pretrain,
+    "merge": check_merge,
+    "own-evaluation": check_own_evaluation,
+    "function-calling": check_function_calling,
+    "judging": check_judging,
+    "own-step": check_own_step,
+    "several-gpus": check_several_gpus,
+    "ray-and-vllm": lambda reader: None,  # what it prints without Ray and vLLM is on the page
+    "air-gapped": check_air_gapped,
+    "fb-bench": check_fb_bench,
+    "add-an-eval": check_add_an_eval,
+}
+"""What the commands of a page lead to, by page."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_hour(seeded: Path, reader: Reader) -> None:
+    """The tutorial, then own data, in one folder with a new hub and home: the walk of somebody's first hour."""
+    begin = time.monotonic()
+    for page in ("first-model", "own-data"):
+        reader.read(page)
+        CHECKS[page](reader)
+    seconds = time.monotonic() - begin
+    print(f"{seconds / 60:6.1f} min for both pages, the install not counted")
+    assert seconds < 3600
