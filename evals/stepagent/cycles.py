@@ -6,6 +6,7 @@ recipe's order; the first is the policy before the first cycle.
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from pydantic import Field
@@ -45,6 +46,13 @@ def cycles(config: CyclesConfig, context: StepContext) -> None:
         raise UsageError(f"step {context.step}: one cycle has no course: give two inputs cycle_NAME or more")
     if unknown := [name for name in names if f"cycle_{name}" not in context.inputs]:
         raise UsageError(f"step {context.step}: order names {unknown[0]!r}, and there is no input cycle_{unknown[0]}")
+    for one, other in pairwise(names):
+        number = int(one) if one.isdecimal() else 0  # what has a name is the start
+        if other.isdecimal() and int(other) != number + 1:
+            raise UsageError(
+                f"step {context.step}: cycle_{other} comes after cycle_{one}, and a cycle is compared with the one "
+                f"before: give cycle_{int(other) - 1} too"
+            )
     sources = [context.inputs[f"cycle_{name}"] for name in names]
     summaries = [_tasks(source) for source in sources]
     shared = [task for task in summaries[0] if all(task in other for other in summaries)]

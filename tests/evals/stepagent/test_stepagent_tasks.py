@@ -210,3 +210,8 @@ def test_course_of_two_evaluations_has_curves_factors_and_episodes(
         cycles(CyclesConfig(), one)
     with pytest.raises(UsageError, match="order names 'two', and there is no input cycle_two"):
         cycles(CyclesConfig(order=["start", "two"]), step)
+    two = StepContext(
+        "course", tmp_path / "w", tmp_path / "o", {f"cycle_{n}": inputs["cycle_one"] for n in ("start", "2")}
+    )
+    with pytest.raises(UsageError, match="cycle_2 comes after cycle_start"):
+        cycles(CyclesConfig(order=["start", "2"]), two)
