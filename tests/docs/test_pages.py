@@ -246,7 +246,7 @@ def check_first_model(reader: Reader) -> None:
     )
     assert before == 0 and after >= 0.5
     assert "| exact_match | 0 |" in reader.card("me/smollm2-requests")
-    assert reader.output("python ask.py").split()[-1].lower() == "shipping"
+    assert reader.output("python ask.py").split()[-1].lower() in ("account", "billing", "shipping")
 
 
 def check_sft(reader: Reader) -> None:
