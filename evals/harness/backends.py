@@ -3,6 +3,7 @@ models of lm-eval's own."""
 
 import ast
 import functools
+import gc
 import logging
 import operator
 import os
@@ -62,12 +63,24 @@ def arguments_of(backend: str) -> dict[str, Any]:
     hints: dict[str, Any] = {}
     for module, name in _SOURCES[backend]:
         text = Path(package.submodule_search_locations[0], "models", f"{module}.py").read_text(encoding="utf-8")
-        nodes = ast.walk(ast.parse(text))
+        nodes = ast.walk(_tree(text))
         methods = next(node for node in nodes if isinstance(node, ast.ClassDef) and node.name == name).body
         init = next(node for node in methods if isinstance(node, ast.FunctionDef) and node.name == "__init__")
         new = {one.arg: _annotation(one.annotation) for one in [*init.args.args[1:], *init.args.kwonlyargs]}
         hints |= {name: hint for name, hint in new.items() if name not in hints or hint is not Any}
     return hints | (_LOADING if backend == "hf" else {})
+
+
+def _tree(text: str) -> ast.Module:
+    """The syntax tree of a module. No garbage is collected meanwhile: a finaliser that runs within Python 3.11's parser
+    makes it raise SystemError."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(text)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _annotation(node: ast.expr | None) -> Any:
