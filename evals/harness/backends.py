@@ -72,7 +72,7 @@ def arguments_of(backend: str) -> dict[str, Any]:
 
 
 def _tree(text: str) -> ast.Module:
-    """The syntax tree of a module. No garbage is collected meanwhile: a finaliser that runs within Python 3.11's parser
+    """The syntax tree of a module. No garbage is collected meanwhile: a finaliser that runs in Python 3.11's parser
     makes it raise SystemError."""
     collects = gc.isenabled()
     gc.disable()
