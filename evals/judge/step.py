@@ -1,5 +1,6 @@
 """Recipe step `judge`: the answers of any data set before a model judge, by the questions of a rubric."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pydantic import Field
@@ -32,9 +33,11 @@ def judge(config: RubricJudgeConfig, context: StepContext) -> None:
         counts = outcomes(rows)
         total = sum(counts.values())
         if counts["failed"] > config.max_failed * total:
+            reasons = Counter(row["reason"] for row in rows if row["verdict"] == "unparsable" and row["reason"])
+            why = f" ({reasons.most_common(1)[0][0]})" if reasons else ""
             raise DataError(
-                f"{counts['failed']} of {total} answers failed, more than max_failed {config.max_failed:.1%}; run the "
-                "step again to ask for them again, or raise it"
+                f"{counts['failed']} of {total} answers failed{why}, more than max_failed {config.max_failed:.1%}: "
+                "run the step again to ask for them again, or raise it"
             )
         return rubric_metrics(rows, config.bootstrap, config.seed)
 
