@@ -79,7 +79,7 @@ def test_other_speed_settings_resume_the_same_step_and_find_it_published(
         before = len(server.bodies)
         script.broken = model
         stopped = run()
-        assert stopped.returncode == 3 and " failed, " in stopped.stderr, stopped.stderr
+        assert stopped.returncode == 3 and "answers failed (HTTP 500: scripted), " in stopped.stderr, stopped.stderr
         script.broken = ""
         failed = len(server.bodies) - before
         resumed = run(*changed(step, **OTHERS))
