@@ -5,6 +5,6 @@ import sys
 
 
 def give_back() -> None:
-    """Return to the system what glibc holds of freed memory, some 10 MB after a phase of a build of a million rows."""
+    """Return to the system what glibc holds of freed memory."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)

@@ -32,6 +32,7 @@ logger = logging.getLogger("hubwright")
 
 _PUBLISHED = re.compile(r"(datasets|models|spaces)/[^/\s]+/[^/\s]+")
 _LOCAL_PATH = re.compile(r"([\w-]+:)?(~?/\S+)")
+_IN_PACKAGE = re.compile(r"[A-Za-z_][\w.]*:[\w./-]+")  # `package:folder`, which is the same elsewhere
 _SECRET_KEYS = frozenset({
     "apikey", "openaiapikey", "password", "passwd", "secret", "clientsecret", "hftoken", "accesstoken", "authtoken",
     "bearertoken", "authorization",
@@ -129,7 +130,7 @@ def portable(value: Any, recorded: Any = None, key: str = "") -> Any:
     if key in KEYS and "://" not in text and _exists(text):
         return path_elsewhere(text)
     if key in KEYS and isinstance(recorded, str):
-        return recorded
+        return text if _IN_PACKAGE.fullmatch(text) else recorded
     path = _LOCAL_PATH.fullmatch(text)
     return f"{path[1] or ''}{Path(path[2]).name}" if path and _exists(path[2]) else text
 

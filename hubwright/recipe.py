@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from .catalog import config_class, spec_of
@@ -36,7 +35,7 @@ from .hub_sync.settings import Settings
 from .hub_sync.step import StepSpec
 from .model_cards.author import AuthorCard, CardDefaults, author_part, inline_files
 from .published_recipe import fetch_recipe, refuse_secrets
-from .yaml_source import Where, read_yaml
+from .yaml_source import Where, apply_setting, read_setting, read_yaml
 
 _STEP_NAME = re.compile(r"^[a-z][a-z0-9_-]{0,39}$")
 _TAG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
@@ -157,7 +156,7 @@ def shipped_recipes() -> dict[str, Path]:
 def load_plan(path: Path, settings: list[str] | None = None) -> Plan:
     """Read a recipe, apply `--set` settings (`a.b=c`) and check all of it. Raises UsageError in one line."""
     value, where = read_yaml(path)
-    return check_recipe(path, value, where, [_read_setting(setting) for setting in settings or []])
+    return check_recipe(path, value, where, [read_setting(setting) for setting in settings or []])
 
 
 def check_recipe(path: Path, value: Any, where: Where, settings: Iterable[tuple[str, Any]] = ()) -> Plan:
@@ -171,7 +170,7 @@ def check_recipe(path: Path, value: Any, where: Where, settings: Iterable[tuple[
     if not isinstance(value, dict):
         raise UsageError(f"{path}: a recipe is a mapping with 'name' and 'steps'")
     for dotted, new in settings:
-        _apply_setting(value, dotted, new)
+        apply_setting(value, dotted, new)
     inline_files(value, path.parent, lambda at: _place(path, where, at))
     refuse_secrets(value, lambda at: _place(path, where, at))
     recipe: Recipe = validate(Recipe, value, path, where, ())
@@ -196,26 +195,6 @@ def _own_namespace(path: Path) -> str:
             f"{path}: publishes below no namespace, and the hub tells none ({error}): write --set namespace=NAME, or "
             "set HUBWRIGHT_NAMESPACE"
         ) from error
-
-
-def _read_setting(setting: str) -> tuple[str, Any]:
-    dotted, equals, text = setting.partition("=")
-    if not equals or not all(dotted.split(".")):
-        raise UsageError(f"--set {setting!r}: write --set path.to.key=value")
-    try:
-        return dotted, yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {setting!r}: the value is not valid YAML") from error
-
-
-def _apply_setting(value: dict[str, Any], dotted: str, new: Any) -> None:
-    keys = dotted.split(".")
-    place: Any = value
-    for i, key in enumerate(keys[:-1]):
-        place = place.setdefault(key, {}) if isinstance(place, dict) else None
-        if not isinstance(place, dict):
-            raise UsageError(f"setting {dotted!r}: {'.'.join(keys[: i + 1])} is not a mapping")
-    place[keys[-1]] = new
 
 
 def _plan_step(path: Path, where: Where, recipe: Recipe, name: str, step: Step) -> PlannedStep:
@@ -358,6 +337,8 @@ def _explain(model: type[BaseModel], error: Any, loc: tuple[str | int, ...]) -> 
     value = error["input"]
     shown = repr(value) if not isinstance(value, dict | list) else f"a {type(value).__name__}"
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] in ("dict_type", "model_type", "model_attributes_type"):
+        message = "it is not a mapping; write `key: value` lines"
     return f"{message} (found {shown[:80]})"
 
 

@@ -77,3 +77,25 @@ def _scalar(loader: yaml.SafeLoader, node: yaml.Node, path: Path) -> Any:
         problem = getattr(error, "problem", None) or error
         line = node.start_mark.line + 1
         raise UsageError(f"{path}:{line}: {node.value!r} cannot be read ({' '.join(str(problem).split())})") from error
+
+
+def read_setting(setting: str) -> tuple[str, Any]:
+    """(dotted key, value) of a `--set` setting, `a.b=c` with the value as YAML. Raises UsageError in one line."""
+    dotted, equals, text = setting.partition("=")
+    if not equals or not all(dotted.split(".")):
+        raise UsageError(f"--set {setting!r}: write --set path.to.key=value")
+    try:
+        return dotted, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {setting!r}: the value is not valid YAML") from error
+
+
+def apply_setting(value: dict[str, Any], dotted: str, new: Any) -> None:
+    """Change the value at a dotted key in place. Raises UsageError if the key leads through what is no mapping."""
+    keys = dotted.split(".")
+    place: Any = value
+    for i, key in enumerate(keys[:-1]):
+        place = place.setdefault(key, {}) if isinstance(place, dict) else None
+        if not isinstance(place, dict):
+            raise UsageError(f"setting {dotted!r}: {'.'.join(keys[: i + 1])} is not a mapping")
+    place[keys[-1]] = new

@@ -183,7 +183,8 @@ def inline_files(recipe: dict[str, Any], folder: Path, place: Callable[[tuple[st
     Raises UsageError as `read_markdown`.
     """
     places: list[tuple[str, ...]] = [("card",)]
-    places += [("steps", name, "publish", "card") for name in recipe.get("steps") or ()]
+    steps = recipe.get("steps")
+    places += [("steps", name, "publish", "card") for name in (steps if isinstance(steps, dict) else ())]
     for at in places:
         card: Any = recipe
         for key in at:

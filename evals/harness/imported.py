@@ -23,7 +23,7 @@ from ...hub_sync.settings import Settings
 from ...inference.row_file import RowFile
 from .._lib.data import read_split
 from .._lib.results import write_json
-from .step import Scrubber, chance, place, report_results, task_summary, write_samples
+from .samples import Scrubber, chance, place, report_results, task_summary, write_samples
 
 
 class LmEvalOutputConfig(Settings):

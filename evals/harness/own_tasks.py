@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -53,9 +53,12 @@ def check_path(text: str) -> str:
     package, colon, inside = text.partition(":")
     if colon and not path.exists():
         try:
-            path = Path(str(resources.files(package))) / inside
-        except (ModuleNotFoundError, TypeError, ValueError) as error:
-            raise ValueError(f"{text!r}: there is no package {package!r}: install it") from error
+            found = find_spec(package)  # runs no code of the package
+        except (ImportError, ValueError):
+            found = None
+        if found is None or not found.submodule_search_locations:
+            raise ValueError(f"{text!r}: there is no package {package!r}: install it")
+        path = Path(next(iter(found.submodule_search_locations)), inside)
         if not path.is_dir():
             raise ValueError(f"{text!r}: the package {package!r} has no folder {inside!r}")
         text = str(path)

@@ -305,7 +305,7 @@ def main(argv: list[str] | None = None) -> Any:
     """Entry point. A HubwrightError becomes one line and its exit code; anything else is our defect, so it shows."""
     if not sys.stderr.isatty():
         plain_bars()
-    # Arrow's allocator otherwise holds on to 20 to 60 MB that a build no longer uses.
+    # Arrow's allocator otherwise holds on to what a build has freed.
     os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")
     terminated: list[int] = []
     if threading.current_thread() is threading.main_thread():

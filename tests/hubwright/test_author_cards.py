@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,58 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
+from card_parts import RECIPE, STEPS, card_at, commits, header_of, run, tags, with_card
 
 import hubwright as hw
 from hubwright.hub_sync import provenance
 from hubwright.hub_sync.errors import ConflictError, DataError
 from hubwright.hub_sync.pull import pull
 from hubwright.hub_sync.refs import ArtifactRef
-
-AUTHOR = {
-    "title": "Drills of mine",
-    "text": "Some **drills**.",
-    "tags": ["mine"],
-    "authors": ["Ada Lovelace"],
-    "contact": "ada@example.org",
-    "citation": "@misc{drills, title={Drills}}",
-    "intended_use": "Tests.",
-    "limits": "Templates.",
-    "language": "en",
-    "columns": {"prompt": "two turns with feedback"},
-}
-RECIPE: dict[str, Any] = {
-    "name": "small",
-    "card": {"contact": "the-lab@example.org", "tags": ["lab"], "limits": "All is small."},
-    "steps": {
-        "drills": {"uses": "own_steps:drills", "publish": {"dataset": "drills", "tag": "v1.0.0", "card": AUTHOR}},
-        "pairs": {"uses": "own_steps:drills", "inputs": {"dataset": "steps.drills"}, "publish": {"dataset": "pairs"}},
-    },
-}
-
-
-STEPS = """
-import numpy
-from datasets import Dataset, DatasetDict
-from pydantic import BaseModel
-from safetensors.numpy import save_file
-from hubwright.hub_sync.step import Role, StepSpec
-
-class Config(BaseModel):
-    seed: int = 0
-    max_steps: int = -1
-
-def build(config, context):
-    context.report.card |= {"license": "cc0-1.0", "language": ["de"], "tags": ["two"]}
-    return DatasetDict(train=Dataset.from_dict({"prompt": [str(config.seed), "b"], "answer": ["1", "2"]}))
-
-def train(config, context):
-    save_file({"w": numpy.zeros(2)}, context.output / "model.safetensors")
-    context.report.card["license"] = "apache-2.0"
-
-DATA = {"dataset": Role("dataset", optional=True)}
-drills = StepSpec("builder", "own_steps:Config", "own_steps:build", "dataset", "two rows", DATA)
-zeros = StepSpec("trainer", "own_steps:Config", "own_steps:train", "model", "two zeros")
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -77,34 +28,6 @@ def in_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "own_steps", raising=False)
     monkeypatch.chdir(tmp_path)
-
-
-def with_card(value: dict[str, Any], step: str, **fields: Any) -> dict[str, Any]:
-    """A copy of a recipe with other fields on the card of a step."""
-    changed = copy.deepcopy(value)
-    publish = changed["steps"][step]["publish"]
-    publish["card"] = publish.get("card", {}) | fields
-    return changed
-
-
-def run(value: dict[str, Any], namespace: str, **options: Any) -> dict[str, Any]:
-    return hw.run(value, namespace=namespace, progress=False, **options)
-
-
-def card_at(repo_id: str, revision: str = "main", repo_type: str = "dataset") -> str:
-    return (pull(ArtifactRef.parse(f"{repo_id}@{revision}", repo_type)) / "README.md").read_text()
-
-
-def header_of(card: str) -> dict[str, Any]:
-    return yaml.safe_load(card.split("---\n")[1])
-
-
-def commits(api: Any, repo_id: str, repo_type: str = "dataset") -> list[str]:
-    return [commit.commit_id for commit in api.list_repo_commits(repo_id, repo_type=repo_type)]
-
-
-def tags(api: Any, repo_id: str, repo_type: str = "dataset") -> dict[str, str]:
-    return {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id, repo_type=repo_type).tags}
 
 
 @contextmanager
@@ -384,37 +307,3 @@ def test_columns_and_plots_that_the_result_has_not_are_refused_before_publishing
     with pytest.raises(DataError, match="no column 'promt'"):
         run(with_card(RECIPE, "drills", columns={"promt": "x"}), namespace, only="drills")
     assert commits(api, f"{namespace}/drills")[0] == first.ref.revision
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_run_killed_while_it_replaces_cards_ends_right(api: Any, hub: Any, namespace: str, tmp_path: Path) -> None:
-    """SIGKILL at moments spread over a run that replaces a card and gives a tag; each time it is run again."""
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "-m", "hubwright", "run", "small.yaml", "--set", f"namespace={namespace}"]
-
-    def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-    (tmp_path / "small.yaml").write_text(yaml.safe_dump(RECIPE))
-    started = time.monotonic()
-    start().communicate()
-    seconds = time.monotonic() - started
-    content, repo, hits = commits(api, f"{namespace}/drills")[0], f"{namespace}/drills", 0
-    for number in range(5):
-        changed = with_card(RECIPE, "drills", text=f"Words {number}.")
-        changed["steps"]["drills"]["publish"]["tag"] = f"v1.1.{number}"
-        (tmp_path / "small.yaml").write_text(yaml.safe_dump(changed))
-        process = start()
-        time.sleep(seconds * (0.45 + 0.1 * number))
-        process.kill()
-        process.communicate()
-        hits += process.returncode == -signal.SIGKILL
-        again = start()
-        _, errors = again.communicate()
-        assert again.returncode == 0, errors.decode()
-        assert f"Words {number}." in card_at(repo) and tags(api, repo)[f"v1.1.{number}"] == commits(api, repo)[0]
-        assert len(commits(api, repo)) == 3 + number, "one commit for each text"
-        hw.verify(f"datasets/{repo}@main")
-    assert hits >= 2 and tags(api, repo)["v1.0.0"] == content
-    assert len(commits(api, f"{namespace}/pairs")) == 2

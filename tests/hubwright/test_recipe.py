@@ -56,6 +56,8 @@ MALFORMED = {
     "step name": (("  sample:", "  Sa mple:"), "step name"),
     "not a mapping": ((GOOD, "- a\n- b\n"), "a recipe is a mapping"),
     "empty": ((GOOD, ""), "a recipe is a mapping"),
+    "steps are a number": ((GOOD[GOOD.index("steps:"):], "steps: 5\n"), "steps: it is not a mapping; write `key: value` lines"),
+    "card is a number": (("namespace: acme", "namespace: acme\ncard: 5"), "card: it is not a mapping; write `key: value` lines"),
     "no steps": ((GOOD[GOOD.index("steps:"):], "steps: {}\n"), "steps"),
 }  # fmt: skip
 

@@ -54,6 +54,7 @@ def test_package_of_a_stranger_builds_trains_and_evaluates(
     record = json.loads((scores / "provenance.json").read_text())["records"][-1]
     assert {path.name for path in (scores / "tasks").rglob("*.*")} == {"words_backwards.yaml", "words.py"}
     assert str(tmp_path) not in json.dumps(record)
+    assert "include_path: reversed_words:tasks" in (scores / "recipe.yaml").read_text()
 
     again = hubwright(*arguments, env=installed)
     assert [step["state"] for step in json.loads(again.stdout)["steps"]] == ["skipped"] * 3

@@ -48,7 +48,7 @@ def test_eval_command_without_output_head_is_refused(hubwright_in_process: Any, 
 
 @pytest.mark.parametrize("stderr", [None, 0.1])
 def test_results_table_without_interval_has_no_column_for_one(tmp_path: Path, stderr: float | None) -> None:
-    from hubwright.evals.harness.step import report_results
+    from hubwright.evals.harness.samples import report_results
 
     given = {"model": Input(ArtifactRef("model", "org/model", "a" * 40), tmp_path)}
     step = StepContext("scores", tmp_path / "work", tmp_path / "out", given)
@@ -62,7 +62,7 @@ def test_results_table_without_interval_has_no_column_for_one(tmp_path: Path, st
 
 
 def test_chance_baseline_is_the_mean_of_one_by_choices_and_stands_in_the_table(tmp_path: Path) -> None:
-    from hubwright.evals.harness.step import chance, report_results
+    from hubwright.evals.harness.samples import chance, report_results
 
     def sample(choices: int, target: object = 0) -> dict[str, Any]:
         return {"arguments": [("prompt", f" {n}") for n in range(choices)], "target": target}

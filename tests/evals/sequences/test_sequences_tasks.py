@@ -292,7 +292,7 @@ def test_cmmlu_is_read_from_its_archive_at_the_commit(api: Any, namespace: str, 
 
 def test_a_group_of_our_own_tasks_is_reported(data: Path, word_model: Path, tmp_path: Path) -> None:
     """Groups have no documents of their own: their row in the report says so."""
-    from hubwright.evals.harness.step import report_results
+    from hubwright.evals.harness.samples import report_results
 
     context = StepContext(
         "s", tmp_path, tmp_path, {"model": Input(ArtifactRef("model", "org/m", "a" * 40), word_model)}

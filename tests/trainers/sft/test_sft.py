@@ -13,7 +13,6 @@ import torch
 from trainer_parts import QUICK, TOOLS, context, make_model, save_drills, save_tools, tool_conversation
 
 from hubwright.hub_sync.errors import DataError, UsageError
-from hubwright.inference.loading import stored_dtype
 from hubwright.trainers import sft
 from hubwright.trainers._lib import loop as _loop
 from hubwright.trainers._lib import model as _model
@@ -399,20 +398,3 @@ def test_rows_prepared_in_two_processes_are_those_of_one(
     two, second = prepared({"model": model, "dataset": tools}, **settings, dataset_num_proc=2)
     assert two.args.dataset_num_proc == 2 and one.args.dataset_num_proc is None
     assert two.train_dataset.to_list() == rows and second.report.counts == counts
-
-
-@pytest.mark.parametrize(
-    ("stored", "save_dtype", "published"),
-    [("bfloat16", None, "bfloat16"), ("bfloat16", "as_trained", "float32"), ("float16", None, "float16")],
-)
-def test_weights_are_published_in_the_dtype_of_the_base(
-    model: Path, drills: Path, tmp_path: Path, stored: str, save_dtype: str | None, published: str
-) -> None:
-    from transformers import AutoModelForCausalLM
-
-    base = Path(shutil.copytree(model, tmp_path / "base"))
-    AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, stored)).save_pretrained(base)
-    step = context(tmp_path, {"model": base, "dataset": drills})
-    sft.train(sft.SFTConfig(**QUICK | {"max_steps": 1}, save_dtype=save_dtype), step)
-    assert stored_dtype(step.output) == getattr(torch, published)
-    assert json.loads((step.output / "config.json").read_text())["dtype"] == published

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-from pydantic import ValidationError
+from argument_parts import assert_refused
 
 from hubwright.trainers.stepagent.gigpo import GiGPOConfig
 from hubwright.trainers.stepagent.inverse import InverseConfig
 
 
-@pytest.mark.parametrize(
-    ("config_class", "settings", "line"),
-    [
-        (GiGPOConfig, {"trainer_args": {"packing": True}}, "an episode's steps are trained on one by one"),
-        (InverseConfig, {"trainer_args": {"use_vllm": True}}, "completions are drawn by this step"),
-        (InverseConfig, {"trainer_args": {"log_completions_hub_repo": "me/x"}}, "is said by `publish:`"),
-        (InverseConfig, {"lora": {}, "quantization": {"load_in_4bit": True}}, "reference would be another model"),
-    ],
-)  # fmt: skip
-def test_argument_that_does_not_go_with_the_method_is_refused(
-    config_class: type, settings: dict[str, Any], line: str
-) -> None:
-    with pytest.raises(ValidationError, match=line):
-        config_class(**settings)
+def test_argument_that_does_not_go_with_step_advantages_is_refused() -> None:
+    assert_refused(GiGPOConfig, "an episode's steps are trained on one by one", trainer_args={"packing": True})
+
+
+def test_argument_that_does_not_go_with_drawn_completions_is_refused() -> None:
+    assert_refused(InverseConfig, "completions are drawn by this step", trainer_args={"use_vllm": True})
+    assert_refused(InverseConfig, "is said by `publish:`", trainer_args={"log_completions_hub_repo": "me/x"})
+    assert_refused(InverseConfig, "reference would be another model", lora={}, quantization={"load_in_4bit": True})

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-from pydantic import ValidationError
+from argument_parts import assert_refused
 
 from hubwright.trainers.versatune.config import VersatuneSFTConfig
 
 
-@pytest.mark.parametrize(
-    ("config_class", "settings", "line"),
-    [
-        (VersatuneSFTConfig, {"trainer_args": {"train_sampling_strategy": "sequential"}}, "a resume has to find again"),
-    ],
-)  # fmt: skip
-def test_argument_that_does_not_go_with_the_method_is_refused(
-    config_class: type, settings: dict[str, Any], line: str
-) -> None:
-    with pytest.raises(ValidationError, match=line):
-        config_class(**settings)
+def test_argument_that_changes_the_order_of_rows_is_refused() -> None:
+    order = {"train_sampling_strategy": "sequential"}
+    assert_refused(VersatuneSFTConfig, "a resume has to find again", trainer_args=order)

@@ -10,7 +10,7 @@ import pytest
 from chat_server import ChatServer, failure, likely_tokens
 
 from hubwright.evals.answers.step import AnswersConfig
-from hubwright.evals.fbbench.step import JudgeStepConfig
+from hubwright.evals.judge.step import RubricJudgeConfig
 from hubwright.hub_sync.settings import split_speed
 
 RECIPE = """\
@@ -53,7 +53,10 @@ def changed(step: str, **values: Any) -> list[str]:
 
 
 def test_speed_settings_are_no_part_of_what_is_recorded() -> None:
-    for config in (AnswersConfig(**OTHERS, engine="ray"), JudgeStepConfig(**OTHERS, engine="ray")):
+    for config in (
+        AnswersConfig(**OTHERS, engine="ray"),
+        RubricJudgeConfig(rubric=["Is it polite?"], **OTHERS, engine="ray"),
+    ):
         _, speed = split_speed(config, config.model_dump(mode="json", exclude_unset=True))
         assert speed == {**OTHERS, "engine": "ray"}
 
@@ -79,7 +82,8 @@ def test_other_speed_settings_resume_the_same_step_and_find_it_published(
         before = len(server.bodies)
         script.broken = model
         stopped = run()
-        assert stopped.returncode == 3 and "answers failed (HTTP 500: scripted), " in stopped.stderr, stopped.stderr
+        assert stopped.returncode == 3 and " failed" in stopped.stderr, stopped.stderr
+        assert "HTTP 500: scripted" in stopped.stderr
         script.broken = ""
         failed = len(server.bodies) - before
         resumed = run(*changed(step, **OTHERS))

@@ -7,6 +7,7 @@ from datasets import Dataset, DatasetDict
 from pydantic import Field
 
 from hubwright.hub_sync.context import StepContext
+from hubwright.hub_sync.errors import UsageError
 from hubwright.hub_sync.settings import Settings
 
 
@@ -21,10 +22,10 @@ class ReversedWordsConfig(Settings):
 
 
 def build(config: ReversedWordsConfig, context: StepContext) -> DatasetDict:
-    """Splits train and test; columns `prompt` and `completion`, text. Raises ValueError if there are too few words."""
+    """Splits train and test; columns `prompt` and `completion`, text. Raises UsageError if there are too few words."""
     rng, total = random.Random(config.seed), config.train_rows + config.test_rows
     if total > 26**config.length // 2:
-        raise ValueError(f"{total} words of {config.length} letters: raise length")
+        raise UsageError(f"step {context.step}: {total} words of {config.length} letters: raise length")
     words: dict[str, None] = {}
     while len(words) < total:
         words["".join(rng.choices(string.ascii_lowercase, k=config.length))] = None
