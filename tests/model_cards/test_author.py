@@ -57,7 +57,7 @@ SLOPPY = {
     "a title of two lines": ("title: |\n  Drills\n  more", "it has several lines: write one"),
     "a title as Markdown": ("title: '# Drills'", "a title is text without '#'"),
     "a title that is a number": ("title: 2026", "it is not text: put it in quotes (found 2026)"),
-    "columns as a list": ("columns: [prompt]", "valid dictionary"),
+    "columns as a list": ("columns: [prompt]", "it is not a mapping; write `key: value` lines (found a list)"),
     "a column without text": ("columns: {prompt: 3}", "it is not text: put it in quotes (found 3)"),
     "a token": ("contact: hf_" + "a" * 34, "this looks like a key or password"),
 }
