@@ -64,9 +64,10 @@ class RowsConfig(Settings):
     )
     config: str | None = Field(None, description="Config of the input `dataset`; null: its default one.")
     split: str | None = Field(None, description="Split of the input `dataset`; null: all of them.")
-    format: Literal["messages", "prompt_completion", "preference", "text", "images"] = Field(
+    format: Literal["messages", "prompt_completion", "preference", "text", "images", "questions"] = Field(
         description="messages: conversations, or prompts with completions as two turns. prompt_completion, preference "
-        "(prompt, chosen, rejected): text or turns. text: documents. images: images, perhaps with a text."
+        "(prompt, chosen, rejected): text or turns. text: documents. images: images, perhaps with a text. "
+        "questions: prompts, or conversations without their last reply, for a model to answer."
     )
     columns: dict[str, Name | None] = Field(
         default_factory=dict,

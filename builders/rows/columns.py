@@ -29,12 +29,14 @@ FORMS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
     "preference": ((("chosen", "rejected"), ("prompt", "input", "system", "tools")),),
     "text": ((("text",), ()),),
     "images": ((("image",), ("text",)),),
+    "questions": ((("messages",), ("system", "tools")), (("prompt",), ("input", "system", "history", "tools"))),
 }
 """Format -> (what a table must have, what it may have), the first that fits."""
 
 COLUMNS = {
     "messages": ("messages", "tools"), "prompt_completion": ("prompt", "completion", "tools"),
     "preference": ("prompt", "chosen", "rejected", "tools"), "text": ("text",), "images": ("image", "text"),
+    "questions": ("messages", "tools"),
 }  # fmt: skip
 """Columns of the rows by format."""
 

@@ -156,6 +156,22 @@ class Converter:
         row = {"messages": turns} | ({"tools": tools} if "tools" in at else {})
         return row, [turn["content"] for turn in first if turn["role"] == "user"] or _words(turns), _words(turns)
 
+    def _questions(self, values: dict[str, Any], at: Mapping[str, str], changes: Counter[str]) -> Any:
+        """The turns without the assistant's last reply."""
+        tools, turns = self._tools(values, at), values.get("messages")
+        if "messages" in at:
+            pads = self._pads(at["messages"])
+            turns = read_messages(self._renamed(turns), tools, is_padded=pads, empty_answers=True, changes=changes)
+        else:
+            turns = pair_turns(values.get("history"), self._prompt(values, changes))
+        turns = self._checked(with_system(turns, values.get("system") or None, changes), changes)
+        while turns and turns[-1]["role"] == "assistant":
+            turns = turns[:-1]
+            changes["the last reply left out"] = 1
+        if all(turn["role"] != "user" for turn in turns):
+            raise RowRejected("no turn of role user to answer", [turn["role"] for turn in turns])
+        return {"messages": turns} | ({"tools": tools} if "tools" in at else {}), turns, _words(turns)
+
     def _prompt_completion(self, values: dict[str, Any], at: Mapping[str, str], changes: Counter[str]) -> Any:
         return self._responses(values, at, ("completion",), changes)
 
@@ -263,8 +279,8 @@ class Converter:
         return [{key: value for key, value in turn.items() if key in TURN_KEYS} for turn in turns]
 
 
-def pair_turns(history: Any, prompt: Any, completion: Any) -> list[dict[str, Any]]:
-    """The turns of a prompt and a completion, after Alpaca's history of such pairs. Raises RowRejected."""
+def pair_turns(history: Any, prompt: Any, completion: Any = ABSENT) -> list[dict[str, Any]]:
+    """The turns of a prompt, and a completion if there is one, after Alpaca's history of pairs. Raises RowRejected."""
     if isinstance(history, str):
         with suppress(ValueError, RecursionError):
             history = json.loads(history)
@@ -273,7 +289,7 @@ def pair_turns(history: Any, prompt: Any, completion: Any) -> list[dict[str, Any
         raise RowRejected("history is not a list of pairs", history)
     turns = []
     for query, answer in [*history, (prompt, completion)]:
-        turns += [("user", query), ("assistant", answer)]
+        turns += [("user", query), ("assistant", answer)] if answer is not ABSENT else [("user", query)]
     for role, text in turns:
         if not isinstance(text, str) or not text.strip():
             raise RowRejected(f"no text for the turn of role {role}", text)

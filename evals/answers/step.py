@@ -234,8 +234,8 @@ def _request_row(row: Row, features: Mapping[str, Any], setting: float | Tempera
     except RowRejected as error:
         raise DataError(f"{source_name}: row {row['id']}: {error}; repair the row or leave it out") from error
     if turns[-1]["role"] == "assistant":
-        where = f"{source_name}: row {row['id']}"
-        raise DataError(f"{where}: the last turn is the assistant's, so nothing is left to answer; cut it off")
+        remedy = "`uses: rows` with `format: questions` leaves the reply out"
+        raise DataError(f"{source_name}: row {row['id']}: the last turn is the assistant's: {remedy}")
     offered = [tool if "function" in tool else {"type": "function", "function": tool} for tool in tools]
     request: Row = {"id": row["id"], "messages": api_turns(turns), "temperature": temperature}
     return request | ({"tools": offered} if offered else {})

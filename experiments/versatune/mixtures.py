@@ -1,7 +1,7 @@
 """Which weights of six domains give a small model the lowest held-out losses, and what does expanding one domain cost?
 
     python experiments/versatune/mixtures.py --work DIR --data ../shared/data [--seeds 0 1] [--arms NAME ...]
-        [--steps 240] [--runs 24] [--target law] [--threads 2] [--out FILE]
+        [--steps 240] [--runs 24] [--target law] [--threads 2] [--out FILE] [--model DIR --known code=5.5 ...]
 
 A Llama of 1.3 M parameters (BPE of 4,096 tokens, rows of 256, 8 rows per step) learns from random weights. Six
 domains, cut to equal tokens (188,390 each); documents held out by hash. Arms with weights that stay: `uniform`;
@@ -14,6 +14,9 @@ alone, once for all seeds.
 Expansion: the `uniform` model of the seed learns on for half as many steps: with the rule's target, on the target
 alone, on all uniformly. The run on the target alone is also read where an early stop would have ended it.
 
+`--model` has a trained model learn on instead (rows of 128, 5 updates), with its own tokenizer; `--known` is then its
+distribution over the domains, from the probe.
+
 Every training is a step of the package on local folders; what is done is not done again, and a killed one resumes.
 With no seed (`--seeds`) only what the seeds share is made; after that each seed may have a process of its own.
 Cost: 37 times `steps` of 2,048 tokens (0.56 CPU seconds each, one thread on a busy machine) and 800 CPU seconds of
@@ -24,15 +27,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from domain_texts import documents
+from local_steps import context, once, save_card, save_rows
 
-WIDTH, ROWS, VOCABULARY, RESAMPLES = 256, 8, 4096, 1000
+VOCABULARY, RESAMPLES, WIDTH, MODEL_WIDTH = 4096, 1000, 256, 128
 ARCHITECTURE = {"model_type": "llama", "hidden_size": 128, "intermediate_size": 344, "num_hidden_layers": 4,
                 "num_attention_heads": 4, "max_position_embeddings": WIDTH, "tie_word_embeddings": True}  # fmt: skip
 # Counts in the authors' repository for Llama-2-7B, percent.
@@ -56,45 +59,11 @@ SHARED_SEED, SWEEP_SEED, HELD_OUT = 1000, 2000, 0.08
 Losses = dict[str, list[list[float]]]  # by domain, of every document [nats, scored tokens]
 
 
-def context(folder: Path, **inputs: Path) -> Any:
-    from hubwright.hub_sync.context import Input, StepContext
-    from hubwright.hub_sync.refs import ArtifactRef
-
-    kinds = {role: "model" if role in ("model", "tokenizer") else "dataset" for role in inputs}
-    given = {role: Input(ArtifactRef(kinds[role], f"local/{role}", "0" * 40), path) for role, path in inputs.items()}
-    return StepContext("step", folder / "work", folder / "out", given)
-
-
-def once(folder: Path, work: Callable[[Path], Any]) -> Path:
-    """`folder`, after `work` has filled it, now or in a run before."""
-    if not (folder / "done").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        began = time.perf_counter()
-        work(folder)
-        (folder / "done").write_text(f"{time.perf_counter() - began:.1f}\n")
-        print(f"{'/'.join(folder.parts[-2:])}: {time.perf_counter() - began:.0f} s", flush=True)
-    return folder
-
-
-def save_rows(folder: Path, splits: dict[str, Any], config: str = "default") -> None:
-    """A config's splits as Parquet; `save_card` then names the configs."""
-    from hubwright.hub_sync.parquet import write_shards
-
-    for split, rows in splits.items():
-        write_shards(rows, folder / config, split)
-
-
-def save_card(folder: Path, configs: dict[str, Sequence[str]]) -> Path:
-    files = {name: [{"split": split, "path": f"{name}/{split}-*"} for split in splits]
-             for name, splits in configs.items()}  # fmt: skip
-    card = {"configs": [{"config_name": name, "data_files": rows} for name, rows in files.items()]}
-    (folder / "README.md").write_text(f"---\n{json.dumps(card)}\n---\n")
-    return folder
-
-
-def cut(folder: Path, data: Path, limit: int | None) -> None:
-    """The tokenizer, and every domain's documents up to as many tokens as the smallest domain has, and `limit`."""
+def cut(folder: Path, data: Path, limit: int | None, model: Path | None) -> None:
+    """The tokenizer, of the texts or of a model, and every domain's documents up to as many tokens as the smallest
+    domain has, and `limit`."""
     from datasets import Dataset
+    from transformers import AutoTokenizer
 
     from hubwright.builders._lib.splits import unit_hash
     from hubwright.trainers.pretrain.tokenizer import bpe
@@ -102,7 +71,10 @@ def cut(folder: Path, data: Path, limit: int | None) -> None:
     texts = {name: sorted(set(rows), key=unit_hash) for name, rows in documents(data).items()}
     fewest = min(sum(map(len, rows)) for rows in texts.values())
     shares = [rows[: max(1, int(len(rows) * fewest / sum(map(len, rows))))] for rows in texts.values()]
-    tokenizer = bpe(({"text": text} for rows in shares for text in rows), VOCABULARY, WIDTH)
+    if model:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+    else:
+        tokenizer = bpe(({"text": text} for rows in shares for text in rows), VOCABULARY, WIDTH)
     tokenizer.save_pretrained(folder / "tokenizer")
     sizes = {name: [len(ids) for ids in tokenizer(rows, verbose=False)["input_ids"]] for name, rows in texts.items()}
     natural = {name: sum(rows) for name, rows in sizes.items()}
@@ -115,13 +87,13 @@ def cut(folder: Path, data: Path, limit: int | None) -> None:
     print(f"{budget} tokens of each domain; before: {natural}", flush=True)
 
 
-def mix(folder: Path, domains: Path, strategy: str, **more: Path) -> None:
+def mix(folder: Path, domains: Path, known: dict[str, float], strategy: str, **more: Path) -> None:
     """The mixture data set by the package's step."""
     from hubwright.builders.versatune.mixture import MixtureConfig, build
 
     probe = folder / "probe"
     probe.mkdir(parents=True, exist_ok=True)
-    shares = {name: {"share": value / sum(KNOWN.values())} for name, value in KNOWN.items()}
+    shares = {name: {"share": value / sum(known.values())} for name, value in known.items()}
     (probe / "distribution.json").write_text(json.dumps({"domains": DOMAINS, "hard": shares}))
     config = MixtureConfig.model_validate(
         {
@@ -140,10 +112,13 @@ def mix(folder: Path, domains: Path, strategy: str, **more: Path) -> None:
 
 
 def settings(arguments: argparse.Namespace, seed: int, steps: int, updates: int = 10) -> dict[str, Any]:
-    return {
-        "max_length": WIDTH, "max_steps": steps, "per_device_train_batch_size": ROWS, "per_device_eval_batch_size": 16,
-        "learning_rate": 2e-3, "lr_scheduler_type": "cosine", "warmup_steps": 0.05, "eval_rows": 16, "seed": seed,
-        "update_every": max(1, steps // updates), "save_steps": max(1, steps // 4), "use_cpu": True, "bf16": False,
+    own = {"max_length": WIDTH, "learning_rate": 2e-3, "bf16": False, "eval_rows": 16}
+    if arguments.model:
+        own, updates = {"max_length": MODEL_WIDTH, "learning_rate": 2e-4, "bf16": True, "eval_rows": 8}, 5
+    return own | {
+        "max_steps": steps, "per_device_train_batch_size": 8, "per_device_eval_batch_size": 16,
+        "lr_scheduler_type": "cosine", "warmup_steps": 0.05, "seed": seed,
+        "update_every": max(1, steps // updates), "save_steps": max(1, steps // 4), "use_cpu": True,
         "logging_steps": max(1, steps // 10), "threads": arguments.threads,
     }  # fmt: skip
 
@@ -167,21 +142,21 @@ def train(folder: Path, config: dict[str, Any], **inputs: Path) -> None:
     (folder / "losses.json").write_text(json.dumps({"course": list(course.items()), "weights": weights}))
 
 
-def measure(folder: Path, mixture: Path) -> None:
-    """`documents.json`: nats and scored tokens of every held-out document, read in windows of the model's length."""
+def measure(folder: Path, mixture: Path, width: int, dtype: str) -> None:
+    """`documents.json`: nats and scored tokens of every held-out document, read in windows of `width` tokens."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from hubwright.hub_sync.parquet import load_split
 
-    model = AutoModelForCausalLM.from_pretrained(folder / "out", dtype="float32").eval()
+    model = AutoModelForCausalLM.from_pretrained(folder / "out", dtype=dtype).eval()
     tokenizer, result = AutoTokenizer.from_pretrained(folder / "out"), {}
     for name in DOMAINS:
         texts = load_split(mixture, name, "held_out", folder / "work" / "datasets")["text"][:]
         windows: list[tuple[int, list[int]]] = []
         for number, ids in enumerate(tokenizer(texts, verbose=False)["input_ids"]):
             ids = [*ids, tokenizer.eos_token_id]
-            windows += [(number, ids[at : at + WIDTH]) for at in range(0, len(ids) - 1, WIDTH - 1)]
+            windows += [(number, ids[at : at + width]) for at in range(0, len(ids) - 1, width - 1)]
         windows.sort(key=lambda one: len(one[1]))
         sums = np.zeros((len(texts), 2))
         for at in range(0, len(windows), 16):
@@ -190,7 +165,7 @@ def measure(folder: Path, mixture: Path) -> None:
             for row, (_, one) in enumerate(some):
                 ids[row, : len(one)] = torch.tensor(one)
             with torch.inference_mode():  # padding stands behind, and attention looks back alone
-                logits = model(ids.clamp(min=0)).logits[:, :-1]
+                logits = model(ids.clamp(min=0)).logits[:, :-1].float()
             losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
             for row, (number, one) in enumerate(some):
                 sums[number] += losses[row].sum().item(), len(one) - 1
@@ -201,9 +176,10 @@ def measure(folder: Path, mixture: Path) -> None:
 def shared(arguments: argparse.Namespace) -> dict[str, Any]:
     """What all seeds need: data, weights by name, references."""
     work = arguments.work
-    domains = once(work / "domains", lambda to: cut(to, arguments.data, arguments.tokens))
-    mixture = once(work / "mixture", lambda to: mix(to, domains, "matched")) / "out"
+    domains = once(work / "domains", lambda to: cut(to, arguments.data, arguments.tokens, arguments.model))
+    mixture = once(work / "mixture", lambda to: mix(to, domains, arguments.known, "matched")) / "out"
     inputs = {"dataset": mixture, "tokenizer": domains / "tokenizer"}
+    inputs |= {"model": arguments.model} if arguments.model else {}
     references = {}
     for name in DOMAINS:
         alone = {"strategy": "static", "domains": (name,)} | settings(arguments, SHARED_SEED, arguments.steps)
@@ -215,7 +191,7 @@ def shared(arguments: argparse.Namespace) -> dict[str, Any]:
     weights = {name: strategies[name] for name in ("uniform", "matched", "inverse")} | {"proportional": natural}
     if "regress" in arguments.arms:
         runs = once(work / "sweep", lambda to: sweep(to, arguments, inputs)) / "out"
-        fitted = once(work / "regress", lambda to: mix(to, domains, "regress", runs=runs)) / "out"
+        fitted = once(work / "regress", lambda to: mix(to, domains, arguments.known, "regress", runs=runs)) / "out"
         weights["regress"] = json.loads((fitted / "mixture.json").read_text())["weights"]
     total = sum(weights["proportional"].values())
     weights["proportional"] = {name: value / total for name, value in natural.items()}
@@ -227,7 +203,8 @@ def sweep(folder: Path, arguments: argparse.Namespace, inputs: dict[str, Path]) 
     from hubwright.trainers.versatune import sweep as runs
 
     config = settings(arguments, SWEEP_SEED, max(2, arguments.steps // 3)) | {
-        "architecture": ARCHITECTURE, "runs": arguments.runs, "weights": dict.fromkeys(DOMAINS, 1.0),
+        "runs": arguments.runs, "weights": dict.fromkeys(DOMAINS, 1.0),
+        **({} if arguments.model else {"architecture": ARCHITECTURE}),
     }  # fmt: skip
     step = context(folder, **inputs)
     save_rows(step.output, dict(runs.sweep(runs.SweepConfig.model_validate(config), step)))
@@ -245,7 +222,8 @@ def seed_runs(arguments: argparse.Namespace, seed: int, given: dict[str, Any]) -
 
         def work(to: Path) -> None:
             train(to, config, **(inputs | more))
-            measure(to, inputs["dataset"])
+            width, dtype = (MODEL_WIDTH, "bfloat16") if arguments.model else (WIDTH, "float32")
+            measure(to, inputs["dataset"], width, dtype)
 
         once(folder / name, work)
 
@@ -336,6 +314,7 @@ def expansion(work: Path, seeds: Sequence[int], target: str) -> list[dict[str, A
 def check(arguments: argparse.Namespace) -> None:
     """End with one line if the folder holds trainings of other settings; an absent one is begun."""
     own = {name: getattr(arguments, name) for name in ("steps", "runs", "tokens", "threads")}
+    own |= {"model": str(arguments.model), "known": arguments.known} if arguments.model else {}
     path = arguments.work / "settings.json"
     if path.exists() and (other := json.loads(path.read_text())) != own:
         raise SystemExit(f"{arguments.work} holds trainings with {other}, not {own}: give another --work")
@@ -359,7 +338,12 @@ def main() -> None:
     parser.add_argument("--target", default="law", choices=("", *DOMAINS), help="domain to expand; '': none")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--model", type=Path, help="folder of a trained model that learns on")
+    parser.add_argument("--known", nargs="+", default=[], help="its distribution as DOMAIN=PERCENT ...")
     arguments = parser.parse_args()
+    arguments.known = {key: float(value) for key, _, value in (one.partition("=") for one in arguments.known)} or KNOWN
+    if arguments.known.keys() != set(DOMAINS) or (arguments.model is not None) == (arguments.known is KNOWN):
+        parser.error(f"--model and --known go together; --known names {', '.join(DOMAINS)}")
     check(arguments)
     given = shared(arguments)
     for seed in arguments.seeds:

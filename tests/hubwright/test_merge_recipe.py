@@ -80,7 +80,7 @@ def test_a_recipe_merges_published_models(hubwright_in_process, api, parents, tm
     ("changes", "code", "said"),
     [
         (["inputs.model_b={namespace}/other"], 3, "other vocabularies (2 tokens differ, 'a' among them)"),
-        (["with.models.c.weight=1"], 2, "models: there is no input model_c (given: model_a, model_b)"),
+        (["with.models.c.weight=1"], 2, "models: there is no input model_c (inputs: base, model_a, model_b)"),
         (["with.method=slerp", "with.t=0.5", "with.models={{}}"], 2, "slerp takes one model beside the base"),
         (["with.method=mean"], 2, "with.method"),
         (["inputs.base=null"], 2, "inputs"),
@@ -94,6 +94,8 @@ def test_what_cannot_be_merged_is_one_line(
     run = hubwright_in_process("run", "r.yaml", *given)
     assert run.returncode == code and said in run.stderr, run.stderr[-2000:]
     assert "Traceback" not in run.stderr
+    if code == 2:
+        assert said in hubwright_in_process("run", "r.yaml", "--dry-run", *given).stderr
 
 
 def test_an_adapter_is_a_parent_too(hubwright_in_process, api, parents, tmp_path: Path, namespace: str) -> None:

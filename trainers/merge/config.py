@@ -2,12 +2,11 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ...hub_sync.errors import UsageError
 from ...hub_sync.settings import SPEED, Settings
 from ...hub_sync.step import Preview, Size
 
@@ -21,6 +20,7 @@ _OWN = {  # settings of a model that not every method has
     "density": {"ties", "dare_linear", "dare_ties", "breadcrumbs", "breadcrumbs_ties"},
     "gamma": {"breadcrumbs", "breadcrumbs_ties"},
 }
+ROLE = "model_"  # how the names of the inputs begin that are merged
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B", re.IGNORECASE)
 
 
@@ -122,19 +122,27 @@ class MergeConfig(OutputSettings):
                 raise ValueError(f"{field} has no meaning for {self.method}")
         return self
 
+    def check_inputs(self, names: Iterable[str]) -> None:
+        """Raises ValueError in one line for settings of models that are not there, and for too few or too many."""
+        names = tuple(names)
+        models = [name.removeprefix(ROLE) for name in names if name.startswith(ROLE)]
+        if unknown := sorted(set(self.models) - set(models)):
+            raise ValueError(f"models: there is no input {ROLE}{unknown[0]} (inputs: {', '.join(names) or 'none'})")
+        check_models(self, models, "base" in names)
 
-def check_models(config: MergeConfig, names: Sequence[str], has_base: bool, where: str) -> None:
-    """Raise UsageError, which begins with `where`, if the method cannot merge these models (the base not counted)."""
+
+def check_models(config: MergeConfig, names: Sequence[str], has_base: bool) -> None:
+    """Raise ValueError if the method cannot merge these models (the base not counted)."""
     method, fewest = config.method, 2 if config.method in ("linear", "model_stock") else 1
     if method != "linear" and not has_base:
-        raise UsageError(f"{where}: {method} counts changes from a base: give the input `base`")
+        raise ValueError(f"{method} counts changes from a base: give the input `base`")
     if len(names) < fewest or (method == "slerp" and len(names) > 1):
         number = "one model" if method == "slerp" else f"{fewest} or more models"
         beside = "" if method == "linear" else " beside the base"
-        raise UsageError(f"{where}: models: {method} takes {number}{beside}, and {len(names)} are given")
+        raise ValueError(f"models: {method} takes {number}{beside}, and {len(names)} are given")
     weights = [config.models.get(name, ModelSettings()).weight for name in names]
     if method == "linear" and config.normalized and not math.fsum(weights):
-        raise UsageError(
-            f"{where}: the weights {', '.join(f'{one:g}' for one in weights)} have the sum 0, by which linear "
-            "divides: change them, or set normalize: false"
+        raise ValueError(
+            f"the weights {', '.join(f'{one:g}' for one in weights)} have the sum 0, by which linear divides: "
+            "change them, or set normalize: false"
         )

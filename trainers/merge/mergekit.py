@@ -74,11 +74,13 @@ def recipe_of(
     warn(f"{source}: mergekit compares no configs: another rope, sliding window or position limit is accepted, and "
          f"that of {donor} is used; drop `accept` to have it refused")  # fmt: skip
     try:
-        check_models(MergeConfig(**with_), list(named), base is not None, source)
+        check_models(MergeConfig(**with_), list(named), base is not None)
     except ValidationError as error:
         first = error.errors()[0]
         place, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
         raise UsageError(f"{source}: {place}: {message} (found {first['input']!r:.60})") from error
+    except ValueError as error:
+        raise UsageError(f"{source}: {error}") from error
     inputs = ({"base": base} if base else {}) | {f"model_{short}": reference for short, reference in named.items()}
     step = {"uses": "merge", "inputs": inputs, "with": with_, "publish": {"model": name, "tag": "v1.0.0"}}
     return {"name": name, "steps": {"merged": step}}

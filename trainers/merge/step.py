@@ -17,15 +17,13 @@ from .._lib.output import check_output
 from .beside import beside
 from .checkpoint import Checkpoint, fold_adapter, open_checkpoint, same_tensors
 from .complete import refuse_incomplete
-from .config import MergeConfig, ModelSettings, OutputSettings, check_models
+from .config import ROLE, MergeConfig, ModelSettings, OutputSettings
 from .embeddings import align, drop_left_overs, padded, settle_heads, vocabulary
 from .engine import merge_models
 from .parents import all_layers, compare_configs, parent, refuse_quantised
 
 if TYPE_CHECKING:
     from tqdm import tqdm
-
-ROLE = "model_"
 
 
 def merge(config: MergeConfig, context: StepContext) -> None:
@@ -38,10 +36,10 @@ def merge(config: MergeConfig, context: StepContext) -> None:
         StorageError: the merged model does not fit on the disk.
     """
     named = _in_order(config, context)
-    if unknown := sorted(set(config.models) - set(named)):
-        inputs = ", ".join(f"{ROLE}{name}" for name in named) or "none"
-        raise UsageError(f"step {context.step}: models: there is no input {ROLE}{unknown[0]} (given: {inputs})")
-    check_models(config, list(named), "base" in context.inputs, f"step {context.step}")
+    try:
+        config.check_inputs(context.inputs)
+    except ValueError as error:
+        raise UsageError(f"step {context.step}: {error}") from error
     first = context.inputs.get("base") or next(iter(named.values()))
     parents = open_parents(config, first, named, "base" in context.inputs, config.vocabulary)
     stage = context.workdir / "weights"

@@ -70,6 +70,33 @@ def test_alpaca_rows_have_history_input_and_system(tmp_path: Path) -> None:
     assert (row["prompt"], row["completion"]) == ("Add.\n\n1 and 2", "3")
 
 
+def test_questions_are_prompts_and_conversations_without_their_last_reply(tmp_path: Path) -> None:
+    chats = [
+        {"messages": [USER]},
+        {"messages": [USER, ASSISTANT, USER, {"role": "assistant", "content": ""}]},
+        {"messages": [{"role": "user", "content": "Rome?"}, {"role": "assistant", "tool_calls": [CALL]}]},
+        {"messages": [ASSISTANT]},
+        {"messages": [{"role": "system", "content": "Be brief."}]},
+        {"messages": [{"role": "user", "content": " "}]},
+        {"messages": None},
+    ]
+    splits, context = run(write(tmp_path / "a.jsonl", *chats), "questions", max_rejected_share=0.9)
+    rows = [row["messages"] for row in splits["train"]]
+    assert rows == [[USER], [USER, ASSISTANT, USER], [{"role": "user", "content": "Rome?"}]]
+    assert sum(count for name, count in context.report.counts.items() if name.startswith("rejected: ")) == 4
+    changes = next(table for table in context.report.tables if table["title"].startswith("What was changed"))
+    assert ["the last reply left out", 2] in changes["rows"]
+
+
+def test_questions_of_a_table_need_no_answers(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("question,answer,topic\nWho?,Me.,a\nWho?,You.,a\n,None.,b\nWhere?,,b\n")
+    splits, _ = run(tmp_path / "a.csv", "questions", keep=["topic", "answer"])
+    assert [row["messages"][0]["content"] for row in splits["train"]] == ["Who?", "Where?"]
+    assert [row["answer"] for row in splits["train"]] == ["Me.", None]
+    with pytest.raises(DataError, match="no column is known to hold the messages or the prompt"):
+        run(write(tmp_path / "b.jsonl", {"text": "Hi"}), "questions")
+
+
 def test_preference_rows_of_turns_lose_the_prompt_that_they_repeat(tmp_path: Path) -> None:
     bad = {"role": "assistant", "content": "No idea."}
     record = {"prompt": "Weather?", "chosen": [USER, ASSISTANT], "rejected": [USER, bad], "score": 1.0}

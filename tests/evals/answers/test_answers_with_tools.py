@@ -132,7 +132,7 @@ def test_answers_padding_of_structs_is_not_sent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}, "nothing is left to answer"),
+        ({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}, "the last turn is the assistant"),
         ({"messages": [{"role": "", "content": "q"}]}, "a turn has no role"),
         ({"tools": "["}, "tools are not JSON"),
         ({"messages": None}, "null in place of turns"),
