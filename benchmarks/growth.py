@@ -114,7 +114,8 @@ def grow(case: str, times: list[int], folder: Path, show: Callable[[Measure], No
         exponent = None
         if results:
             ratio = rows / results[-1].rows
-            if results[-1].cpu * ratio > LIMIT:
+            if (seconds := results[-1].cpu * ratio) > LIMIT:
+                print(f"{case}: {rows:,} rows left out, about {seconds:.0f} CPU s: ask for them alone", flush=True)
                 break
         work = folder / f"{case}-{rows}"
         result = measure(case, rows, work)
