@@ -35,7 +35,7 @@ COLUMNS = {
     "or noisy_output",
     "scenario": "where the task is set: names of worlds, or a phrase; empty if not known",
     "task": "the task in one text",
-    "sub_tasks": "its parts in order, each a text; empty if not known",
+    "sub_tasks": "parts of the task in order, each a text; empty if not known",
     "plan": "typed graph of the calls (JSON); empty if there is none",
     "n_calls": "calls made",
     "n_user_turns": "turns of the user",

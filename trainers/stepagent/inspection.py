@@ -38,7 +38,7 @@ COLUMNS = {
     "tie": "whether both are the same text",
     "valid": "whether the agent's action is one of the state's; null if those are not known",
     "cut": "whether the agent's answer ran out of tokens",
-    "agent_logp": "log-probability of the agent's answer by the agent, nats",
+    "agent_logp": "log-probability of the agent's answer at temperature 1, nats",
 }
 Row = dict[str, Any]
 
