@@ -117,7 +117,7 @@ def _templates_of_trl() -> Iterator[str]:
     TRL's function that knows them is not asked, as importing it takes seconds.
     """
     spec = find_spec("trl")
-    for place in (spec.submodule_search_locations or () if spec else ()):
+    for place in spec.submodule_search_locations or () if spec else ():
         for marked in sorted(Path(place, "chat_templates").glob("*_training.jinja")):
             own = marked.with_name(marked.name.replace("_training", ""))
             if own.is_file():
