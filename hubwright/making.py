@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ from .hub_sync.parquet import SHARD_MB, write_shards
 from .hub_sync.refs import ArtifactRef
 from .preflight import step_rules
 from .recipe import PlannedStep
+
+logger = logging.getLogger("hubwright")
 
 
 @dataclass(frozen=True)
@@ -109,12 +112,26 @@ def make(job: Job, context: StepContext, done: Path) -> dict[str, Any]:
         "parquet": parquet.describe(output),
         "files": [],
     }  # fmt: skip
+    warn_of_columns(step, record["parquet"], context.report.columns)
     if row := parquet.example_row(output, record["parquet"], context.report.card.get("default_config")):
         record["example"] = row
     plots.write(record["report"], output)
     record["files"] = manifest(output, provenance.DERIVED_FILES)
     write_atomic(done, json.dumps({"fingerprint": job.fingerprint, "output": record["files"], "record": record}))
     return record
+
+
+def warn_of_columns(step: PlannedStep, configs: Mapping[str, Any], described: Mapping[str, str]) -> None:
+    """Warn of columns that a step describes only in part, or describes and does not publish."""
+    from .model_cards.parquet import described_otherwise
+
+    without, dead = described_otherwise(configs, described)
+    for names, what in (
+        (without if described else [], "the card says nothing of columns"),
+        (dead, "the report describes columns that the result has not:"),
+    ):
+        if names:
+            logger.warning("warning: step %s: %s %s", step.name, what, ", ".join(names))
 
 
 def write_dataset(dataset: Any, output: Path, shard_mb: int = SHARD_MB) -> None:

@@ -153,19 +153,26 @@ def shipped_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*/*.yaml"))}
 
 
-def load_plan(path: Path, settings: list[str] | None = None) -> Plan:
-    """Read a recipe, apply `--set` settings (`a.b=c`) and check all of it. Raises UsageError in one line."""
+def load_plan(path: Path, settings: list[str] | None = None, *, user: str = "") -> Plan:
+    """Read a recipe, apply `--set` settings (`a.b=c`) and check all of it. Raises UsageError in one line.
+
+    Args:
+        user: namespace of a recipe that names none; "": the user whom the hub knows by the token.
+    """
     value, where = read_yaml(path)
-    return check_recipe(path, value, where, [read_setting(setting) for setting in settings or []])
+    return check_recipe(path, value, where, [read_setting(setting) for setting in settings or []], user=user)
 
 
-def check_recipe(path: Path, value: Any, where: Where, settings: Iterable[tuple[str, Any]] = ()) -> Plan:
+def check_recipe(
+    path: Path, value: Any, where: Where, settings: Iterable[tuple[str, Any]] = (), *, user: str = ""
+) -> Plan:
     """The plan of a recipe's value. Raises UsageError in one line.
 
     Args:
         path: names the recipe in errors, and its lock file.
         where: lines of the keys, from `read_yaml`; empty for a recipe that was not read from a file.
         settings: (dotted key, value) of what is changed first.
+        user: as in `load_plan`.
     """
     if not isinstance(value, dict):
         raise UsageError(f"{path}: a recipe is a mapping with 'name' and 'steps'")
@@ -178,7 +185,7 @@ def check_recipe(path: Path, value: Any, where: Where, settings: Iterable[tuple[
         step.publish.dataset or step.publish.model or step.publish.space or "" for step in recipe.steps.values()
     ]
     if recipe.namespace is None and not all("/" in name for name in targets):
-        recipe = recipe.model_copy(update={"namespace": _own_namespace(path)})
+        recipe = recipe.model_copy(update={"namespace": user or _own_namespace(path)})
     planned = {name: _plan_step(path, where, recipe, name, step) for name, step in recipe.steps.items()}
     steps = _in_order(path, where, planned)
     return Plan(path, recipe.name, recipe.description, steps, recipe.namespace, value)

@@ -30,6 +30,17 @@ def describe(output: Path) -> dict[str, dict[str, dict[str, Any]]]:
     return configs
 
 
+def described_otherwise(configs: Configs, described: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """(published columns without a description, described columns that no config has), each in order.
+
+    >>> described_otherwise({"default": {"train": {"columns": [["a", "int64"], ["b", "string"]]}}}, {"b": "", "c": ""})
+    (['a'], ['c'])
+    """
+    entries = [entry for splits in configs.values() for entry in splits.values()]
+    published = dict.fromkeys(name for entry in entries for name, _ in entry["columns"])
+    return [name for name in published if name not in described], [name for name in described if name not in published]
+
+
 def default_config(configs: Configs, chosen: str | None) -> str | None:
     """The config that `load_dataset` takes without a name: the one that the step chose, or else the first."""
     return chosen if chosen in configs else next(iter(configs), None)

@@ -25,6 +25,17 @@ Candidates = Annotated[
 ]
 """A builder's setting."""
 
+DESCRIPTIONS = {
+    "calls": "the calls that serve the request in order (JSON): name and arguments",
+    "gold_tools": "the functions that are called (JSON), in OpenAI's form with responses",
+    "tools": "the functions on offer (JSON), those that are called among them",
+    "n_calls": "calls that serve the request",
+    "nested": "whether an argument names the result of an earlier call",
+    "faults": "what does not fit in the source's calls, each as `kind: where`",
+    "scorable": "whether there is a call and all functions that are called are defined",
+}
+"""What the columns hold that such rows share."""
+
 
 def to_json(value: Any) -> str:
     """JSON text; Arrow would merge the arguments of different functions."""

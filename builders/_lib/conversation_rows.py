@@ -25,6 +25,40 @@ Messages = Sequence[Mapping[str, Any]]
 # Checks in the order in which they are made and counted (checks.py says what each means). A column of each holds ""
 # where it passed, else the reason in one line.
 CHECKS = ("definitions", "calls", "results", "provenance", "graph", "needless", "answer", "duplicate", "contamination")
+COLUMNS = {
+    "id": "16 hex digits of the SHA-256 of messages and tools",
+    "messages": "turns with role and content, and tool_calls or tool_call_id; arguments are objects, results JSON",
+    "tools": "functions on offer: {type: function, function: {name, description, parameters, perhaps responses}}",
+    "parallel": "whether several calls may stand in one turn; null if not known",
+    "composition": "shape of the calls, such as single, parallel or parallel_then_sequential; empty if not known",
+    "variant": "`plain`, or what is changed: distractors, irrelevant, missing_parameter, missing_function, tool_error "
+    "or noisy_output",
+    "scenario": "where the task is set: names of worlds, or a phrase; empty if not known",
+    "task": "the task in one text",
+    "sub_tasks": "parts of the task in order, each a text; empty if not known",
+    "plan": "typed graph of the calls (JSON); empty if there is none",
+    "n_calls": "calls made",
+    "n_user_turns": "turns of the user",
+    "made_by": "who wrote the words: `templates`, or a model",
+} | {
+    f"check_{name}": f"empty if {meaning}, else the reason"
+    for name, meaning in zip(
+        CHECKS,
+        (
+            "each function on offer has a valid definition and a name of its own",
+            "each call names a function on offer and its arguments fit the schema",
+            "each call has an id of its own and one result, JSON that fits the schema where there is one",
+            "each value of an argument was stated by the user, returned by an earlier call or declared",
+            "the calls use one another's results as planned",
+            "no call is repeated, except after an error, and each result is used",
+            "each turn of the user is answered, and results that no call used are quoted",
+            "no earlier row has nearly the same request",
+            "no row of a test set has nearly the same request",
+        ),
+        strict=True,
+    )
+}
+"""What the columns of `features` hold."""
 
 # How an assistant begins, at any sentence, and how it asks back.
 ASSISTANT = re.compile(

@@ -9,8 +9,9 @@ from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError
 from ...inference.conversations import ROLES
 
-# Columns that hold what a user asks: text, a list of turns, a list of lists of them, or either as JSON text.
-COLUMNS = ("query", "task", "question", "messages", "turns", "input", "prompt")
+# Columns that hold what a user asks: text, a list of turns, a list of lists of them, or either as JSON text. The first
+# that a file has is read; `text`, MBPP's, is what others name a whole document.
+COLUMNS = ("query", "task", "question", "messages", "turns", "input", "prompt", "text")
 
 
 def decontamination_inputs(context: StepContext, *roles: str) -> list[Input]:

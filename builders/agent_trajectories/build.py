@@ -21,7 +21,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.json_columns import unstorable
 from ...hub_sync.text import utf8
-from .._lib.cards import describe
+from .._lib.cards import describe, describe_columns
 from .._lib.context import local_context
 from .._lib.rejections import Rejections
 from .._lib.row_writer import RowWriter
@@ -71,7 +71,9 @@ def build(config: TrajectoriesConfig, context: StepContext | None = None) -> Dat
     describe(report, __file__)
     report_games(report, tallies)
     rejections.describe(report)
-    return {name: writer.finish(SPLITS) for name, writer in writers.items()}
+    configs = {name: writer.finish(SPLITS) for name, writer in writers.items()}
+    describe_columns(report, __file__, configs.values())
+    return configs
 
 
 def _played(

@@ -26,7 +26,7 @@ from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.settings import Settings
 from ...hub_sync.text import utf8
 from ...inference.conversations import read_messages, with_system
-from .._lib.cards import add_sources, describe
+from .._lib.cards import add_sources, describe, describe_columns
 from .._lib.context import local_context
 from .._lib.disk_set import DiskSet
 from .._lib.rejections import Rejections, max_rejected_share
@@ -112,7 +112,9 @@ def build(config: ImportConfig, context: StepContext | None = None) -> DatasetDi
     report.counts |= {f"{split}_rows": counts[split] for split in SPLITS if counts[split]}
     report.counts["steps"] = writers["steps"].counts.total()
     report.section(f"An episode: {example['id']}", transcript(example))
-    return {name: writer.finish(SPLITS) for name, writer in writers.items()}
+    configs = {name: writer.finish(SPLITS) for name, writer in writers.items()}
+    describe_columns(report, __file__, configs.values())
+    return configs
 
 
 def trajectory(record: Any, config: ImportConfig) -> Row:

@@ -26,7 +26,7 @@ from ...hub_sync.errors import DataError, RowRejected, UsageError
 from ...hub_sync.json_columns import unstorable
 from ...hub_sync.text import utf8
 from ...inference.loading import window
-from .._lib.cards import describe
+from .._lib.cards import describe, describe_columns
 from .._lib.rejections import Rejections
 from .._lib.row_writer import RowWriter
 from .._lib.sources import read_rows
@@ -132,7 +132,9 @@ def build(config: RolloutsConfig, context: StepContext) -> DatasetDict:
     rejections.describe(report)
     report.counts |= dict(sorted(counts.items()))
     report.metrics["tokens_per_second"] = player.tokens / player.seconds if player.seconds else None
-    return {name: rows for name, writer in writers.items() if (rows := writer.finish(SPLITS))}
+    configs = {name: rows for name, writer in writers.items() if (rows := writer.finish(SPLITS))}
+    describe_columns(report, __file__, configs.values())
+    return configs
 
 
 def _plan(config: RolloutsConfig, context: StepContext, pools: Pools) -> Plan:

@@ -21,7 +21,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
 from .._lib.archives import Wheel
 from .._lib.call_rows import to_json
-from .._lib.cards import describe
+from .._lib.cards import describe, describe_columns
 from .._lib.context import local_context
 from .._lib.sources import Source, Timeout, read_source
 
@@ -89,6 +89,7 @@ def build(config: BFCLConfig, context: StepContext | None = None) -> dict[str, d
         sources = [{"name": n, "source": wheel.text(f"{SOURCES}{n}.py")} for n in (*DOCS.values(), "long_context")]
         configs["worlds"] = datasets.DatasetDict({"python": datasets.Dataset.from_list(sources)})
     describe(context.report, __file__, version=wheel.version(), origin=origin)
+    describe_columns(context.report, __file__, configs.values())
     return configs
 
 

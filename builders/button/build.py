@@ -21,7 +21,7 @@ from ...inference.serving import serve_input
 from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.conversation_checks import check_all, faults_table
-from .._lib.conversation_rows import calls_of, features, identity, system_turn
+from .._lib.conversation_rows import COLUMNS, calls_of, features, identity, system_turn
 from .._lib.near_duplicates import read_test_requests
 from .._lib.teacher import Row, TeacherConfig
 from .dedup import NO_EMBEDDINGS
@@ -118,6 +118,7 @@ def _report(
     if not config.top_down:
         left_out.append("without its top-down half (the whole conversation comes from one prompt)")
     describe(report, __file__, teacher=teacher, left_out=f", {' and '.join(left_out)}" if left_out else "")
+    report.columns |= COLUMNS
     report.tables += [_phases(pipeline.phases), faults_table(rows), _shapes(rows)]
     for phase in pipeline.phases:
         report.counts |= {f"{phase.name}_in": phase.rows_in, f"{phase.name}_out": phase.rows_out}

@@ -15,7 +15,7 @@ from ...hub_sync.errors import DataError, UsageError
 from ...hub_sync.settings import Settings
 from .._lib.cards import describe
 from .._lib.context import local_context
-from .._lib.conversation_rows import CHECKS, features
+from .._lib.conversation_rows import CHECKS, COLUMNS, features
 from .._lib.function_splits import FUNCTIONS, TEST, TRAIN, functions_of
 from .._lib.sources import read_rows
 
@@ -109,6 +109,7 @@ def _report(context: StepContext, configs: dict[str, DatasetDict]) -> None:
     report = context.report
     listing = " ".join(f"Config `{name}`: {DESCRIPTIONS[name]}." for name in configs)
     describe(report, __file__, "collect", configs=listing)
+    report.columns |= COLUMNS
     rows = []
     for name, splits in configs.items():
         for split, part in splits.items():

@@ -22,7 +22,7 @@ from ...hub_sync.licence_ids import LicenceId
 from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.conversation_checks import check_all, faults_table
-from .._lib.conversation_rows import Row, calls_of, features, identity
+from .._lib.conversation_rows import COLUMNS, Row, calls_of, features, identity
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.sources import Source, Timeout, load_json, read_source
 from .template import from_button, to_button
@@ -100,6 +100,7 @@ def import_line(line: bytes, made_by: str) -> Row:
 def _report(config: ImportConfig, context: StepContext, rows: list[Row], origin: str, rejections: Rejections) -> None:
     report = context.report
     describe(report, __file__, "importer")
+    report.columns |= COLUMNS
     report.card["license"] = config.license
     add_sources(report, [origin], "Source")
     # Rows whose messages follow from the row alone, without its `original`.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.context import Report, StepContext
 from .._lib.cards import describe
-from .._lib.conversation_rows import CHECKS
+from .._lib.conversation_rows import CHECKS, COLUMNS
 from .._lib.function_splits import FUNCTIONS, TEST, TRAIN
 from .stubs.card import describe_definitions
 from .variants import VARIANTS
@@ -22,6 +22,7 @@ def describe_rows(context: StepContext, generator: Generator, splits: dict[str, 
     report = context.report
     giver = "a typed stub" if generator.read else "a small world with state"
     describe(report, __file__, giver=giver)
+    report.columns |= COLUMNS
     if generator.read:
         report.card["source_datasets"] = ["extended"]  # the licence follows from the input
     elif generator.config.tools:  # whose they are, and under what licence, their owner knows

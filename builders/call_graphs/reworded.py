@@ -21,7 +21,7 @@ from ...inference.serving import serve_input
 from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.conversation_checks import faults, run_checks
-from .._lib.conversation_rows import ASSISTANT, Row, features, identity
+from .._lib.conversation_rows import ASSISTANT, COLUMNS, Row, features, identity
 from .._lib.data_files import read_yaml
 from .._lib.near_duplicates import MinHashIndex, read_test_requests
 from .._lib.rejections import Rejections
@@ -215,6 +215,7 @@ def build(config: RewordedConfig, context: StepContext | None = None) -> dict[st
         raise DataError(f"none of {len(chosen)} rows is accepted ({worst}: {count}); use a stronger teacher")
     report = context.report
     describe(report, __file__, "reworded", dataset=source.ref, teacher=endpoint.model)
+    report.columns |= COLUMNS
     report.counts["rows_accepted"] = len(train)
     rejections.describe(report)
     report.metrics |= {

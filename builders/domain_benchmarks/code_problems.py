@@ -67,10 +67,11 @@ def build(config: CodeProblemsConfig, context: StepContext | None = None) -> dat
     rejections.check(config.max_rejected_share)
     splits = [split for split in MBPP_SPLITS if split in rows]
     context.report.counts |= {f"{split}_rows": len(rows[split]) for split in splits}
-    finish(config, context, rejections, origins, config.kind)
     lists = {name: datasets.List(datasets.Value("string")) for name in ("test_list", "challenge_test_list")}
     types = {"task_id": datasets.Value("int32")} | lists if config.kind == "mbpp" else {}
-    return datasets.DatasetDict({split: make_dataset(rows[split], datasets.Features(types)) for split in splits})
+    made = datasets.DatasetDict({split: make_dataset(rows[split], datasets.Features(types)) for split in splits})
+    finish(config, context, rejections, origins, config.kind, [made])
+    return made
 
 
 def _row(kind: str, record: Any) -> dict[str, Any]:

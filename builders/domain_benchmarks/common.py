@@ -1,10 +1,12 @@
 """What the benchmarks' builders share: their files, perhaps in a zip archive, and the end of their reports."""
 
+from __future__ import annotations
+
 import io
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -12,9 +14,12 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.licence_ids import LicenceId
 from .._lib.archives import LARGEST
-from .._lib.cards import add_sources, describe
+from .._lib.cards import add_sources, describe, describe_columns
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.sources import FolderSource, Source, read_source
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 UNSTATED = "other"
 """Licence on the card of a benchmark that states none: publishing in public is then refused."""
@@ -60,10 +65,16 @@ def read_files(config: BenchmarkFiles, names: Sequence[str], origins: list[str])
 
 
 def finish(
-    config: Any, context: StepContext, rejections: Rejections, origins: Sequence[str], card: str, **values: object
-) -> None:
-    """Fill the report: the card's text, licence, counts and sources."""
+    config: Any, context: StepContext, rejections: Rejections, origins: Sequence[str], card: str,
+    configs: Iterable[Mapping[str, Dataset]], **values: object,
+) -> None:  # fmt: skip
+    """Fill the report: the card's text, columns, licence, counts and sources.
+
+    Args:
+        configs: split -> rows of each.
+    """
     describe(context.report, __file__, card, **values)
+    describe_columns(context.report, __file__, configs)
     if config.license:
         context.report.card["license"] = config.license
     if context.report.card["license"] == UNSTATED:

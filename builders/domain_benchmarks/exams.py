@@ -66,8 +66,9 @@ def build(config: FinEvalConfig | FinanceIQConfig, context: StepContext | None =
     different = {(row["question"], *row["choices"]) for row in rows}
     report.counts |= {"test_rows": len(rows), "repeated questions": len(rows) - len(different)}
     report.table("Questions by subject", ["subject", "questions"], [list(pair) for pair in subjects.items()])
-    finish(config, context, rejections, origins, config.NAME, rows=len(rows), subjects=len(subjects))
-    return datasets.DatasetDict({"test": make_dataset(rows)})
+    made = datasets.DatasetDict({"test": make_dataset(rows)})
+    finish(config, context, rejections, origins, config.NAME, [made], rows=len(rows), subjects=len(subjects))
+    return made
 
 
 def _records(name: str, content: bytes) -> list[tuple[int, dict[str, Any]]]:

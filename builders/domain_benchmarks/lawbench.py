@@ -67,7 +67,7 @@ def build(config: LawBenchConfig, context: StepContext | None = None) -> dict[st
     ]
     context.report.counts |= {"test_rows": sum(row[-1] for row in table)}
     context.report.table("Subtasks", ["subtask", "title", "metric", "rows"], table)
-    finish(config, context, rejections, origins, config.NAME)
+    finish(config, context, rejections, origins, config.NAME, made.values())
     return made
 
 

@@ -58,12 +58,13 @@ def build(config: SciEvalConfig, context: StepContext | None = None) -> dict[str
     rejections.check(config.max_rejected_share)
     counts = {f"{kind}: {split}": len(rows) for kind, splits in made.items() for split, rows in splits.items()}
     context.report.counts |= counts
-    finish(config, context, rejections, origins, config.NAME)
-    return {
+    configs = {
         kind: datasets.DatasetDict({split: make_dataset(rows) for split, rows in splits.items()})
         for kind, splits in made.items()
         if splits
     }
+    finish(config, context, rejections, origins, config.NAME, configs.values())
+    return configs
 
 
 def _row(record: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pydantic import Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.settings import Settings
+from .._lib.cards import describe_columns
 from .._lib.context import local_context
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.sources import Source, Timeout, parse_records, read_source
@@ -91,4 +92,5 @@ def build(config: FBBenchConfig, context: StepContext | None = None) -> datasets
     fill_report(context.report, list(rows.values()), origin=origin, sample=sample)
     rejections.describe(context.report)
     split = datasets.Dataset.from_list(list(rows.values()), features=features())
+    describe_columns(context.report, __file__, [{config.split: split}])
     return datasets.DatasetDict({config.split: split})

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from .._lib.archives import Wheel
-from .._lib.call_rows import Candidates, call_columns, fault_counts, features, offered_tools, to_json
+from .._lib.call_rows import DESCRIPTIONS, Candidates, call_columns, fault_counts, features, offered_tools, to_json
 from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.retrieval import TfidfRetriever
@@ -98,6 +98,7 @@ def _rows(
 def _describe(config: NestfulConfig, context: StepContext, origin: str, rows: list[dict[str, Any]]) -> None:
     report = context.report
     describe(report, __file__, origin=origin, candidates=config.candidates)
+    report.columns |= DESCRIPTIONS
     report.counts = dict(Counter(row["part"] for row in rows))
     report.counts |= {"nested": sum(row["nested"] for row in rows)}
     report.counts |= {f"fault {kind}": number for kind, number in fault_counts(rows).items()}

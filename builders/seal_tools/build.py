@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ...environments.definition import fault
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
-from .._lib.call_rows import Candidates, call_columns, fault_counts, features, offered_tools, to_json
+from .._lib.call_rows import DESCRIPTIONS, Candidates, call_columns, fault_counts, features, offered_tools, to_json
 from .._lib.cards import add_sources, describe
 from .._lib.context import local_context
 from .._lib.retrieval import TfidfRetriever
@@ -121,6 +121,7 @@ def _describe(
 ) -> None:
     report = context.report
     describe(report, __file__, candidates=config.candidates)
+    report.columns |= DESCRIPTIONS
     add_sources(report, origins, "Files")
     for split, part in rows.items():
         report.counts |= {split: len(part), f"{split}: nested": sum(row["nested"] for row in part)}

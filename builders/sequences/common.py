@@ -22,7 +22,7 @@ from ...hub_sync.errors import UsageError
 from ...hub_sync.pace import Pace
 from ...hub_sync.settings import Settings
 from ...hub_sync.text import utf8
-from .._lib.cards import describe
+from .._lib.cards import describe, describe_columns
 from .._lib.near_index import text_hash
 from .._lib.row_writer import RowWriter
 from .._lib.splits import unit_hash
@@ -204,6 +204,7 @@ def fill_report(
     """
     report = context.report
     describe(report, __file__, name, **values)
+    describe_columns(report, __file__, [splits])
     report.counts |= {f"{name}_rows": len(rows) for name, rows in splits.items()}
     report.table(
         "What is in it",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.context import Report, StepContext
 from .._lib.cards import describe
+from .._lib.data_files import read_yaml
 from .._lib.decontamination import decontamination_inputs
 from .weights import Choice, Prior
 
@@ -24,6 +25,7 @@ def describe_mixture(
     apart = f" No document shares {config.decontamination_words} words in a row with a question of {', '.join(tests)}."
     describe(report, __file__, "mixture", count=len(names), strategy=config.strategy, unit=config.unit,
              apart=apart if tests else "")  # fmt: skip
+    report.columns[mixture["form"]] = read_yaml(__file__, "mixture.yaml")["form_columns"][mixture["form"]]
     for one in domains:
         report.counts |= {f"{one.name}_{split}_rows": count for split, count in one.rows.items()}
         report.metrics[f"weight_{one.name}"] = choice.weights[one.name]
@@ -87,6 +89,9 @@ def describe_probe(report: Report, result: Mapping[str, Any], verdicts: Sequence
     )
     describe(report, __file__, "probe", model=settings["model"], start=settings["start"], judge=verdicts[0].model,
              warning=warning_text if weak else "")  # fmt: skip
+    own = read_yaml(__file__, "probe.yaml")["judge_columns"]
+    for place, one in enumerate(verdicts):
+        report.columns |= {f"{name}_{one.name}" if place else name: text for name, text in own.items()}
     judged = result["n"]
     report.counts |= {"samples": judged + sum(result["dropped"].values()), "samples_judged": judged}
     report.counts |= {f"dropped: {reason}": count for reason, count in result["dropped"].items()}

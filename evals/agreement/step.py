@@ -9,6 +9,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.settings import Settings
 from .._lib.data import write_parquet
 from .._lib.judging.agreement import compare, compare_groups, pair, spread
+from .._lib.judging.cases import COLUMNS
 from .._lib.judging.verdicts import read_stored
 from .._lib.results import write_json
 
@@ -50,6 +51,8 @@ def _report(config: AgreementConfig, context: StepContext, results: Mapping[str,
         f"Verdicts `{a}` (A) and `{b}` (B) on {whole['items']} checklist items of {whole['answers']} answers, joined "
         "by sample, item and answer. Intervals: 95 %, by bootstrap over whole answers."
     )
+    report.columns |= {name: COLUMNS[name] for name in COPIED}
+    report.columns |= {name: f"verdict of {name.upper()}: yes, no or unparsable" for name in ("a", "b")}
     report.counts |= {"items": whole["items"], "answers": whole["answers"]}
     shares = ("a_yes", "b_yes", "a_unparsable", "b_unparsable")
     report.metrics |= {f"agreement/{name}": whole[name]["value"] for name in ("agreement", "kappa", *shares)}

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ...hub_sync.context import StepContext
+from ...hub_sync import provenance
+from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.json_columns import encode_row
 from ...hub_sync.settings import Settings
@@ -33,6 +34,21 @@ NO_ANSWER: Row = {
     "completion_tokens": 0,
 }  # fmt: skip
 """The columns of an answer, with their values for a failed request."""
+COLUMNS = {
+    "answer": "text of the answer; null if the request failed or was refused",
+    "reasoning": "what the model wrote before the answer as a thought; empty if nothing",
+    "tool_calls": "calls of the answer: {id, type: function, function: {name, arguments as JSON text}}",
+    "finish_reason": "why the model ended, as the server says; empty if it does not",
+    "outcome": "ok, truncated, empty, refused or failed",
+    "error": "why there is no answer; empty if there is one",
+    "model": "name of the model as it was asked for",
+    "model_revision": "its commit; empty if not known",
+    "temperature": "of sampling; null if the server chose it",
+    "seed": "seed of the answer; null if it was greedy or failed",
+    "prompt_tokens": "tokens of the request, as the server counted them; 0 if it did not",
+    "completion_tokens": "tokens of the answer, thoughts included, as the server counted them; 0 if it did not",
+}
+"""What they hold."""
 
 
 class SelectConfig(Settings):
@@ -194,7 +210,7 @@ def answer(config: AnswersConfig, context: StepContext) -> None:
             yield row | own
 
     stream_parquet(rows(), context.output / "data", "answers", {**features, **_features()})
-    _report(config, context, endpoint, outcomes, len(read), usage)
+    _report(config, context, endpoint, outcomes, len(read), features, usage)
 
 
 def _features() -> dict[str, Any]:
@@ -204,6 +220,15 @@ def _features() -> dict[str, Any]:
     types: dict[str, Any] = dict.fromkeys(NO_ANSWER, Value("string")) | {"temperature": Value("float64")}
     whole = dict.fromkeys(("seed", "prompt_tokens", "completion_tokens"), Value("int64"))
     return types | whole | {"tool_calls": List(Json())}
+
+
+def source_columns(source: Input, names: Iterable[str]) -> dict[str, str]:
+    """What the columns of a data set hold, as its provenance says, or that they are the data set's."""
+    path, known = source.path / provenance.FILE_NAME, dict[str, str]()
+    if path.is_file():
+        record = provenance.load(path)[0]
+        known = record["report"].get("columns", {}) | record.get("author", {}).get("columns", {})
+    return {name: known.get(name, f"as in `{source.ref.repo_id}`") for name in names}
 
 
 def _check(rows: Any, source_name: str) -> None:
@@ -270,6 +295,7 @@ def _report(
     endpoint: Endpoint,
     outcomes: Counter[str],
     available: int,
+    names: Iterable[str],
     usage: Mapping[str, Any],
 ) -> None:
     report, source = context.report, context.inputs["dataset"]
@@ -282,6 +308,7 @@ def _report(
         report.summary += f" A fixed selection: {config.select.n}{strata}, by seed {config.select.seed}"
         longest = config.select.max_chars
         report.summary += f", conversations of at most {longest} characters." if longest else "."
+    report.columns |= source_columns(source, names) | COLUMNS
     report.counts["answers"] = outcomes.total()
     for outcome in OUTCOMES:
         report.counts[f"answers_{outcome}"] = outcomes[outcome]

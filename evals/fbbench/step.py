@@ -9,6 +9,11 @@ from .._lib.judging.step import JudgeStepConfig, run_judge
 from .._lib.judging.verdicts import group_rows
 from .benchmark import FBBENCH
 
+LABELS = {
+    "deficiencies": "deficiencies of the first answer; empty in Response Maintenance",
+    "feedback": "kinds of the feedback",
+}
+
 
 def judge(config: JudgeStepConfig, context: StepContext) -> None:
     """Judge `context.inputs["answers"]`, in any form that `answers.read_answers` reads; see `_lib.judging.step`.
@@ -28,4 +33,4 @@ def judge(config: JudgeStepConfig, context: StepContext) -> None:
         )
         return FBBENCH.figures(report, rows)
 
-    run_judge(config, context, cases, FBBENCH.name, figures)
+    run_judge(config, context, cases, FBBENCH.name, figures, LABELS)

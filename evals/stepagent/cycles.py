@@ -23,6 +23,14 @@ CURVES = {
     "agreement": "share of states", "kl": "KL(expert, policy), nats", "reverse_kl": "KL(policy, expert), nats",
     "jsd": "nats", "tv": "total variation", "inadmissible_mass": "probability",
 }  # fmt: skip
+COLUMNS = {
+    "cycle": "number of the evaluation, from 0, the policy before the first cycle",
+    "name": "name of the cycle's input",
+    "task": "name of the lm-eval task",
+    "metric": "name of the figure",
+    "value": "the figure; null if it is undefined",
+    "stderr": "standard error of the figure; null if it has none",
+}
 SHOWN = 600  # characters of an observation in an episode to read
 
 
@@ -116,6 +124,7 @@ def _report(
         f"A policy before the first of {len(names) - 1} cycles and after each: success in its games, and the distance "
         "of its distribution over actions to the expert's (StepAgent, arXiv:2411.03817, claims that it falls)."
     )
+    report.columns |= COLUMNS
     for metric, unit in CURVES.items():
         series: dict[str, list[list[Any]]] = {}
         for row in rows:

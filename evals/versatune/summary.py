@@ -28,6 +28,15 @@ BENCHMARKS = {
     "AGIEval": ("general", "agieval", "acc"), "HellaSwag": ("general", "hellaswag", "acc_norm"),
 }  # fmt: skip
 HELD_OUT = "versatune_held_out"
+COLUMNS = {
+    "arm": "name of the training method",
+    "model": "name of the model; empty if the arms have one each",
+    "benchmark": f"name of the benchmark, or {HELD_OUT} for a held-out loss",
+    "domain": "domain of the benchmark or of the held-out rows",
+    "percent": "score, 0 to 100; null for a held-out loss",
+    "stderr": "standard error of the score, percentage points; null if it has none",
+    "loss": "held-out loss, nats per token; null for a score",
+}
 FORMULA = "mean over models of (mean of the benchmarks, arm) / (mean of the benchmarks, baseline) - 1"
 
 
@@ -160,6 +169,7 @@ def _report(
         f"{', '.join(arms)} on {len(first)} model{'s' * (len(first) > 1)}; the baseline is {baseline}. Benchmarks are "
         "those of VersaTune (arXiv:2411.11266); no figure here is the paper's."
     )
+    report.columns |= COLUMNS
     if shared:
         _scores(report, arms, shared)
     if domains:

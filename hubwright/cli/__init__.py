@@ -156,7 +156,7 @@ def clean(
     from ..runner import clean as clean_work
     from ..runner import default_settings
 
-    plan = load_plan(find_recipe(recipe), set_)
+    plan = load_plan(find_recipe(recipe), set_, user="nobody")  # where steps publish is of no concern here
     removed = clean_work(plan, default_settings(plan, runs=runs, dry_run=dry_run), everything=everything)
     if format == "json":
         rows = [{"folder": str(path), "state": state, "bytes": size} for path, state, size in removed]

@@ -184,6 +184,18 @@ def test_dry_run_tells_place_inputs_and_time(hubwright_in_process, api, tmp_path
     assert "private" in text and "public" in text and f"{ORG}/base@{commit}" in text
 
 
+def test_dry_run_imports_nothing_that_trains(hub, hubwright, tmp_path):
+    """torch, TRL and lm-eval take seconds to import, and a preview of these steps needs none of them."""
+    tuned = step("sft", {"model": "base", "dataset": "chats"}, MARKED)
+    aligned = step("dpo", {"model": "base", "dataset": "pairs"})
+    scores = step("lm_eval", {"model": "steps.tuned"}, {"tasks": ["fbbench_sample"]})
+    write(tmp_path, tuned=tuned, aligned=aligned, scores=scores)
+    run = hubwright("run", "sloppy.yaml", "--dry-run", env={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert run.returncode == 0, run.stderr[-2000:]
+    names = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines() if line.startswith("import time:")}
+    assert "hubwright.preflight" in names and not names & {"torch", "trl", "lm_eval", "sklearn", "matplotlib"}
+
+
 def test_dry_run_from_python_raises_what_is_wrong():
     import hubwright as hw
 

@@ -330,3 +330,14 @@ steps:
         assert done.returncode == 3 and len(done.stderr.strip().splitlines()) == 3, done.stderr
         assert "step mixed: " in done.stderr and f"part_b {namespace}/{name}" in done.stderr and reason in done.stderr
         assert not api.repo_exists(f"{namespace}/drills", repo_type="dataset"), "a step worked before the refusal"
+
+
+def test_clean_of_a_recipe_without_a_namespace_asks_no_hub(hubwright, tmp_path):
+    text = RECIPE.replace("namespace: {namespace}\n", "").format(drills=DRILLS)
+    (tmp_path / "small.yaml").write_text(text)
+    (tmp_path / "runs" / "small" / f"drills-{'0' * 16}" / "work").mkdir(parents=True)
+    env = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": ""}  # nobody listens there
+    listed = hubwright("clean", "small.yaml", "--all", "--dry-run", "--format", "json", env=env)
+    assert listed.returncode == 0, listed.stderr
+    assert [one["state"] for one in json.loads(listed.stdout)["folders"]] == ["unfinished"]
+    assert hubwright("run", "small.yaml", "--dry-run", env=env).returncode == 2  # this needs the namespace

@@ -1,6 +1,9 @@
 """What is known of a chat training before the run works: columns that are missing, templates that cannot train."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from ...hub_sync.errors import HubError, HubwrightError, UsageError, first_line
@@ -60,8 +63,6 @@ def check_template(
     model = inputs["model"]
     if model.source is None:
         return ()
-    from transformers import AutoTokenizer
-
     from . import templates
 
     try:
@@ -69,7 +70,7 @@ def check_template(
     except HubwrightError:
         return ()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = _read_tokenizer(folder)
     except Exception as error:  # tokenizers raises plain Exceptions
         return (f"the tokenizer of {model.name} cannot be loaded: {first_line(error).replace(str(folder), '')}",)
     try:
@@ -78,7 +79,8 @@ def check_template(
         elif model.template is not None:
             tokenizer.chat_template = model.template
         templates.choose(tokenizer, model.name, tools="tools" in (known or ()))
-        templates.check_template(tokenizer, tools=False, assistant_mask=mask, model=model.name)
+        marked = mask and tokenizer.chat_template not in _templates_of_trl()
+        templates.check_template(tokenizer, tools=False, assistant_mask=marked, model=model.name)
     except UsageError as error:
         if known is None:
             return (f"{error}, if the rows are conversations",)
@@ -89,6 +91,37 @@ def check_template(
     except UsageError as error:
         return (f"{error}, if rows have tools",)
     return ()
+
+
+def _read_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder, to render chats and to look up tokens. Raises what transformers and tokenizers raise.
+
+    AutoTokenizer imports torch, which takes seconds. The general class reads the same files without it, if the class
+    that they name is one of transformers' own and its tables lie in tokenizer.json.
+    """
+    import transformers
+
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        general = settings.get("tokenizer_class") in dir(transformers) and "auto_map" not in settings
+    except (OSError, ValueError, AttributeError):
+        general = False
+    if general and (folder / "tokenizer.json").is_file():
+        return transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+    return transformers.AutoTokenizer.from_pretrained(folder)
+
+
+def _templates_of_trl() -> Iterator[str]:
+    """Chat templates that TRL marks by itself: its files NAME.jinja beside NAME_training.jinja.
+
+    TRL's function that knows them is not asked, as importing it takes seconds.
+    """
+    spec = find_spec("trl")
+    for place in spec.submodule_search_locations or () if spec else ():
+        for marked in sorted(Path(place, "chat_templates").glob("*_training.jinja")):
+            own = marked.with_name(marked.name.replace("_training", ""))
+            if own.is_file():
+                yield own.read_text(encoding="utf-8")
 
 
 def _slow_precision(config: BaseTrainingConfig) -> tuple[str, ...]:

@@ -15,6 +15,16 @@ from .transfer_step import place
 _TYPES = {"tensor": "string", "layer": "int32", "part": "string", "form": "string", "weights": "int64",
           "in_mask": "int64", "share": "float64"}  # fmt: skip
 
+_COLUMNS = {
+    "tensor": "name of the tensor",
+    "layer": "number of its layer, from 0; null outside of layers",
+    "part": "name of the tensor within a layer",
+    "form": "what the mask marks of it: `element`, `row` or `column`",
+    "weights": "elements that were looked at",
+    "in_mask": "those of them in the mask",
+    "share": "in_mask / weights, 0 to 1",
+}
+
 
 def locate(config: LocateConfig, context: StepContext) -> None:
     """Score the weights of `context.inputs["model"]` on `dataset`, and write the mask of those with the highest.
@@ -49,6 +59,7 @@ def _report(config: LocateConfig, context: StepContext, scores: Scores, rows: li
         "MAET's first stage (arXiv 2410.07825). A row is a tensor; the mask itself is `masks.safetensors`, whose bits "
         "`hubwright` reads."
     )
+    report.columns |= _COLUMNS
     report.metrics |= {
         "weights_looked_at": looked,
         "weights_in_mask": taken,

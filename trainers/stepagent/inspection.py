@@ -28,6 +28,18 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 SHARD_ROWS = 512
+COLUMNS = {
+    "traj_id": "`id` of the expert's trajectory",
+    "i": "number of the step in it, from 0",
+    "cycle": "number of the cycle, from 1",
+    "prompt": "turns with role and content up to the state, the expert's actions among them",
+    "chosen": "the expert's action, one turn",
+    "rejected": "the agent's action, one turn",
+    "tie": "whether both are the same text",
+    "valid": "whether the agent's action is one of the state's; null if those are not known",
+    "cut": "whether the agent's answer ran out of tokens",
+    "agent_logp": "log-probability of the agent's answer at temperature 1, nats",
+}
 Row = dict[str, Any]
 
 
@@ -204,6 +216,7 @@ def _report(
         f"the expert's (StepAgent's inspection, arXiv:2411.03817), cycle {config.cycle}.{control} TRL reads "
         "`prompt`, `chosen` and `rejected`; equal actions are marked `tie`."
     )
+    report.columns |= COLUMNS
     report.counts |= {
         "pairs": len(rows), "ties": ties, "answers_cut": sum(row["cut"] for row in rows),
         "answers_empty": sum(not row["rejected"][0]["content"] for row in rows),

@@ -88,6 +88,9 @@ def sweep(config: SweepConfig, context: StepContext) -> DatasetDict:
         f"`{source_name}`: for a regression of losses on weights."
     )
     report.card = {"pretty_name": f"Runs on mixtures of {source_name}", "tags": ["versatune", "data-mixing"]}
+    report.columns |= {"run": "number of the mixture, from 0", "seed": "seed of the training"}
+    report.columns |= {f"weight_{name}": f"share of {name} in the mixture, 0 to 1" for name in names}
+    report.columns |= {f"loss_{name}": f"held-out loss on {name}, nats per token" for name in names}
     report.metrics |= {"trainings": len(rows), "mean_loss_lowest": min(means), "mean_loss_highest": max(means)}
     table = [[name, best[f"weight_{name}"], best[f"loss_{name}"]] for name in names]
     report.table("The run with the lowest mean loss", ["domain", "weight", "held-out loss"], table, "Nats per token.")

@@ -25,6 +25,30 @@ from ....inference.row_file import RowFile
 AnswerState = Literal["ok", "empty", "failed", "refused"]
 VERDICTS = ("yes", "no", "unparsable", None)
 Row = dict[str, Any]
+COLUMNS = {
+    "id": "id of the row that was answered",
+    "item": "number of the checklist item, from 0",
+    "items": "items of the answer's checklist",
+    "scenario": "the benchmark's scenario of the row; empty if it has none",
+    "task": "the benchmark's task of the row; empty if it has none",
+    "text": "the item as the judge reads it",
+    "weight": "weight of the item in the score, 0 to 1; null if one item met gives full marks",
+    "answer_state": "ok, empty, failed or refused; anything but ok was not judged",
+    "answer_sha256": "SHA-256 of the answer",
+    "verdict": "yes, no or unparsable; null if the judge refused or was not asked",
+    "p_yes": "probability of yes against no, 0 to 1; null by method text, and if both are unlikely",
+    "mass": "probability of yes and no together in the first token, 0 to 1; null by method text",
+    "reason": "the judge's reason, or why there is no verdict; else empty",
+    "state": "of the whole answer: complete, failed, refused or not_judged",
+    "attempts": "requests until the verdict; the most of any item by method logprob",
+    "judge": "name of the judge",
+    "judge_revision": "its commit; empty if not known",
+    "method": "how the verdict is read: `text` or `logprob`",
+    "language": "code of the language that the judge is asked in",
+    "prompt_hash": "first 16 hex digits of the SHA-256 of the request without the answer",
+    "answers": "answers of the whole run",
+}
+"""What the columns of a verdict row hold; a benchmark's own labels come on top."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ Written below `context.output`:
     results.json                            task -> metric -> value, standard error, direction, as an lm_eval step's
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -20,7 +20,7 @@ from ....inference.store import RecordingStore, export_rows
 from ..data import column_types, stream_parquet
 from ..results import figure_table, write_json
 from .benchmark import Figures
-from .cases import Case, Row
+from .cases import COLUMNS, Case, Row
 from .rubric import mass_figures, outcomes
 from .stage import AskConfig, check_cases, judge_cases, recording_keys
 
@@ -31,6 +31,16 @@ SMALL_JUDGE = (
 OWN_JUDGE = (
     "It judges its own answers here. Models tend to favour those; `hubwright agree --other` measures by how much."
 )
+
+RECORDING_COLUMNS = {
+    "key": "SHA-256 of model, revision, request and draw",
+    "model": "name of the judge as it was asked for",
+    "revision": "its commit; empty if not known",
+    "draw": "number of the attempt, from 0",
+    "usable": "whether the reply could be used",
+    "request": "the request (JSON)",
+    "reply": "the reply (JSON)",
+}
 
 
 class JudgeStepConfig(AskConfig):
@@ -51,12 +61,14 @@ def run_judge(
     cases: Sequence[Case],
     task: str,
     figures_of: Callable[[Sequence[Row]], Figures],
+    labels: Mapping[str, str] | None = None,
 ) -> None:
     """Judge the cases of `context.inputs["answers"]` and write the files above.
 
     Args:
         task: name of the figures in `results.json` and on the card.
         figures_of: the figures that follow from the verdict rows.
+        labels: what the cases' own columns hold, beside scenario and task.
 
     Raises UsageError for no judge or one that cannot be served; DataError for no cases and as `figures_of` does.
     """
@@ -69,7 +81,9 @@ def run_judge(
 
     # All rows have the same columns, so the first ones tell their types.
     stream_parquet(done.rows, context.output / "data", "verdicts", column_types(done.rows[:100]))
+    context.report.columns |= COLUMNS | dict(labels or {})
     if config.publish_recording:
+        context.report.columns |= RECORDING_COLUMNS
         keys = set(recording_keys(cases, config, endpoint))
         with RecordingStore(recording, readonly=True) as store:
             rows = (row for row in export_rows(store) if row["key"] in keys)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ability_parts import COLUMNS, GSM8K, MSVAMP, built, lines, sizes, written
+from column_parts import check_columns
 from pydantic import ValidationError
 
 from hubwright.builders.ability import AbilityConfig
@@ -18,6 +19,7 @@ from hubwright.hub_sync.errors import DataError
 def test_gsm8k_rows_without_the_calculators_notes(tmp_path: Path) -> None:
     made, report = built(written(tmp_path, "gsm8k"))
     first, second = made["gsm8k_en"]["train"]
+    check_columns("ability", made, report)
     assert made["gsm8k_en"]["train"].column_names == COLUMNS
     assert first == {
         "id": "gsm8k-train-1", "ability": "math", "language": "en", "source": "GSM8K",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from column_parts import check_columns
 from trainer_parts import context
 
 from hubwright.builders.agent_trajectories.importer import ImportConfig, build, react_turns, trajectory
@@ -42,6 +43,7 @@ def run(folder: Path, records: list[Any], name: str = "a.json", **settings: Any)
 def test_eto_row_has_instruction_steps_and_reward(tmp_path: Path) -> None:
     data, step = run(tmp_path, [eto(reward=0.5), eto(1)])
     row, other = data["trajectories"]["train"]
+    check_columns("agent_trajectories_import", data, step.report)
     assert row["instructions"] == "You are web shopping." and row["task"] == "Find article 0. ☕"
     assert row["actions"] == ["search[tea]", "click[Buy Now]"] and row["rewards"] == [0.0, 0.5]
     assert (row["score"], row["success"], row["replayed"]) == (0.5, False, False)

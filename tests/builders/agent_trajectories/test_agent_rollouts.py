@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from column_parts import check_columns
 from game_parts import rows_of, save
 from pydantic import ValidationError
 from trainer_parts import context, make_model
@@ -72,6 +73,7 @@ def test_rollouts_have_the_experts_action_in_the_models_own_states(tmp_path: Pat
         "frozen_lake-train-1-0",
     ]
     assert len(rows) == 12 and len(steps) == 36 and "sft" not in data and "pairs" not in data
+    check_columns("agent_rollouts", data, step.report)
     assert {row["end"] for row in rows} == {"max_steps"} and not any(row["replayed"] for row in rows)
     assert rows[0]["policy"].startswith("org/model@") and not any(row["success"] for row in rows)
     # A model that knows no end of turn uses up its tokens, and each reply is told to be cut.

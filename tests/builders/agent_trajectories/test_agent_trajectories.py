@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from column_parts import check_columns
 from game_parts import moody, rows_of, save
 from pydantic import ValidationError
 from trainer_parts import QUICK, context, make_model
@@ -40,6 +41,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Path]:
 def test_build_rows_are_those_of_the_game(built: tuple[Any, Any, Path]) -> None:
     data, step, _ = built
     game = open_game("taxi")
+    check_columns("agent_trajectories", data, step.report)
     row = next(row for row in data["trajectories"]["train"] if row["env"] == "taxi")
     steps = [one for one in data["steps"]["train"] if one["traj_id"] == row["id"]]
     observation, rewards = game.reset(row["seed"], row["task"]), []

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from column_parts import check_columns
 
 from hubwright.builders.bfcl import BFCLConfig, build
 from hubwright.builders.bfcl.build import DATA, DOCS, MULTI, PROMPTS, SINGLE, SOURCES
@@ -67,6 +68,7 @@ def built(path: Path, **settings):
 
 def test_rows_keep_what_the_package_says(tmp_path: Path):
     made, context = built(wheel(tmp_path))
+    check_columns("bfcl", made, context.report)
     (single,) = made["single_turn"]["simple_python"]
     assert json.loads(single["messages"]) == [{"role": "user", "content": "ü"}] and json.loads(single["gold"]) == [
         {"f": {}}
@@ -82,6 +84,8 @@ def test_rows_keep_what_the_package_says(tmp_path: Path):
     assert json.loads(multi["later_prompt"]) == {"1": f"{[FUNCTION]}\nAnd now?"}
     assert {row["name"] for row in made["worlds"]["python"]} == {*DOCS.values(), "long_context"}
     assert context.report.counts == {"simple_python": 1, "irrelevance": 1, "multi_turn_miss_func": 1}
+    part, step = built(wheel(tmp_path), categories=("irrelevance",))
+    check_columns("bfcl", part, step.report)
     alone = build(BFCLConfig(source=str(wheel(tmp_path)), categories=CATEGORIES))  # without a context
     assert alone["single_turn"]["simple_python"].to_list() == [single]
     assert "`bfcl-eval` 9.9 (Apache-2.0; a local copy of `bfcl_eval-9.9-py3-none-any.whl`" in context.report.summary

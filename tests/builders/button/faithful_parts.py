@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chat_server import Body
+from column_parts import check_columns
 
 from hubwright.builders.button import ButtonConfig, build
 from hubwright.hub_sync.context import StepContext
@@ -140,4 +141,5 @@ def run(url: str, folder: Path, *, inputs: Any = None, replay: bool = False, rec
     context = StepContext("faithful", folder, folder / "out", inputs or {}, recording=recording, replay=replay)
     made = build(ButtonConfig(teacher=f"openai:local@{url}", **settings), context)
     assert set(made) == {"faithful"}
+    check_columns("button", made, context.report)
     return made["faithful"]["train"].to_list(), context

@@ -10,6 +10,7 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from column_parts import check_columns
 
 from hubwright.builders._lib.conversation_rows import features
 from hubwright.builders.button.collect import ButtonDatasetConfig, build
@@ -38,6 +39,8 @@ def test_configs_of_one_repository_have_the_same_columns(
     from huggingface_hub import snapshot_download
 
     folders = {name: snapshot_download(f"{namespace}/{name}", repo_type="dataset") for name in ("executed", "button")}
+    check_columns("button_dataset", Path(folders["button"]))
+    check_columns("call_graphs", Path(folders["executed"]))
     cache = str(tmp_path / "cache")
     for config, split, rows in (("executed", "train", 6), ("executed", "test", 2), ("verified", "train", 4)):
         found = datasets.load_dataset(folders["button"], config, split=split, cache_dir=cache)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from column_parts import check_columns
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -283,6 +284,7 @@ def test_the_step(tmp_path: Path) -> None:
         build(ImportConfig(source=str(path)))  # without a context
     train = build(ImportConfig(source=str(path), max_rejected_share=0.5), context)["train"]
     assert train.column_names == [*features(), "original"]
+    check_columns("button_import", {"train": train}, context.report)
     train.to_parquet(tmp_path / "train.parquet")
     again = type(train).from_parquet(str(tmp_path / "train.parquet"))
     assert [row["original"].encode() for row in again] == [lines[0], lines[2], lines[5]]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer
+from column_parts import check_columns
 
 from hubwright.builders._lib.conversation_checks import faults
 from hubwright.builders._lib.conversation_rows import calls_of, features
@@ -106,6 +107,7 @@ def run(url: str, executed: Path, folder: Path, replay: bool = False, **settings
     )
     context.workdir.mkdir(parents=True, exist_ok=True)
     made = build(RewordedConfig(teacher=f"openai:local@{url}", **settings), context)
+    check_columns("call_graphs_reworded", made, context.report)
     return made["verified"]["train"], context
 
 

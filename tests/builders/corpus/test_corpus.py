@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from column_parts import check_columns
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -34,7 +35,9 @@ def built(*sources: dict[str, Any], **settings: Any) -> tuple[dict[str, list[Row
     shares = {"min_chars": 1, "valid_share": 0, "test_share": 0}
     config = CorpusConfig.model_validate({"sources": list(sources)} | shares | settings)
     context = local_context()
-    return {name: list(rows) for name, rows in build(config, context).items()}, context
+    splits = build(config, context)
+    check_columns("corpus", splits, context.report)
+    return {name: list(rows) for name, rows in splits.items()}, context
 
 
 def texts(*sources: dict[str, Any], **settings: Any) -> list[str]:

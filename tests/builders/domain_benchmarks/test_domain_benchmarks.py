@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from column_parts import check_columns
 from domain_parts import (
     CSV,
     HUMANEVAL,
@@ -46,6 +47,7 @@ def run(module: Any, config: Any, tmp_path: Path) -> tuple[Any, Any]:
 def test_lawbench_gold_and_choices_are_taken_out_of_answer_and_instruction(tmp_path: Path) -> None:
     made, report = run(lawbench, LawBenchConfig(source=str(write_lawbench(tmp_path / "law"))), tmp_path)
     assert list(made) == list(LAWBENCH) and report.counts["test_rows"] == 20
+    check_columns("lawbench", made, report)
     rows = {key: splits["test"][0] for key, splits in made.items()}
     assert {key: row["gold"] for key, row in rows.items()} == {
         "1_1": ["为了规范交易，制定本法。"], "1_2": ["B"], "2_1": ["上述证据客观真实。"], "2_2": ["租金情况"],
@@ -77,12 +79,14 @@ def test_exams_rows_come_from_a_folder_or_an_archive_alike(tmp_path: Path) -> No
          "answer": "D"},
     ]  # fmt: skip
     assert report.card["license"] == "cc-by-nc-sa-4.0" and report.counts["records_read"] == 2
+    check_columns("fineval", made, report)
     for source, inner in ((tmp_path / "FinEval.zip", ""), (tmp_path, "FinEval.zip")):
         packed, report = run(exams, FinEvalConfig(source=str(source), folder=inner, files=files), tmp_path)
         assert packed["test"].to_list() == made["test"].to_list() and "FinEval.zip" in report.sections[-1]["body"]
     with pytest.raises(DataError, match=r"FinEval.zip: holds 0 files auditing_val.csv"):
         run(exams, FinEvalConfig(source=str(tmp_path / "FinEval.zip"), files=("auditing_val.csv",)), tmp_path)
     _, report = run(exams, FinanceIQConfig(source=str(folder), files=files), tmp_path)
+    check_columns("financeiq", made, report)
     assert report.card["license"] == "other" and "not for publication" in report.summary
 
 
@@ -94,6 +98,7 @@ def test_scieval_choices_are_letters_words_or_the_items_of_the_list(tmp_path: Pa
     (row,) = made["filling"]["validation"]
     assert (row["choices"], row["answer"], row["topic"]) == (["CCO", "CCN", "C"], "CCN", "")
     assert report.counts["filling: dev"] == 1 and report.card["license"] == "other"
+    check_columns("scieval", made, report)
 
 
 def test_code_problems_columns_and_splits_are_the_official_ones(tmp_path: Path) -> None:
@@ -101,6 +106,7 @@ def test_code_problems_columns_and_splits_are_the_official_ones(tmp_path: Path) 
     path.write_bytes(gzip.compress(json.dumps(HUMANEVAL[0]).encode()))
     made, report = run(code_problems, CodeProblemsConfig(kind="humaneval", source=str(path)), tmp_path)
     assert made["test"].to_list() == HUMANEVAL and report.card["license"] == "mit"
+    check_columns("code_problems", made, report)
     problems = [mbpp(number) for number in (1, 11, 510, 511, 974)]
     path = write_lines(tmp_path / "mbpp.jsonl", problems)
     made, report = run(code_problems, CodeProblemsConfig(kind="mbpp", source=str(path)), tmp_path)
@@ -108,6 +114,7 @@ def test_code_problems_columns_and_splits_are_the_official_ones(tmp_path: Path) 
         "prompt": [1], "test": [11, 510], "validation": [511], "train": [974],
     }  # fmt: skip
     assert made["test"][0] == problems[1] and made["test"].features["challenge_test_list"].feature.dtype == "string"
+    check_columns("code_problems", made, report)
 
 
 def table(*rows: list[str], head: str = ",Question,A,B,C,D,Answer") -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from column_parts import check_columns
 from pydantic import ValidationError
 
 from hubwright.builders.fbbench import FBBenchConfig, build
@@ -102,6 +103,7 @@ def test_sample_covers_every_cell_and_label(context: StepContext) -> None:
     assert 0.3 < sum(chinese) / len(rows) < 0.7
     assert context.report.card["license"] == "apache-2.0"
     json.dumps(vars(context.report))  # goes into provenance.json as it is
+    check_columns("fbbench", data, context.report)
 
 
 def test_sample_shares_no_text_with_the_official_data(shared_data: Path) -> None:

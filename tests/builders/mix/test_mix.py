@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 import pytest
+from column_parts import check_columns
 
 from hubwright.builders import mix
 from hubwright.hub_sync.context import Input, StepContext
@@ -44,7 +45,9 @@ def parts(tmp_path: Path) -> dict[str, Path]:
 
 def test_a_mixture_has_the_rows_that_were_asked_for(tmp_path: Path) -> None:
     step = context(tmp_path, **parts(tmp_path))
-    made = mix.build(mix.MixConfig(rows={"calls": 4}), step)["train"]
+    splits = mix.build(mix.MixConfig(rows={"calls": 4}), step)
+    check_columns("mix", splits, step.report)
+    made = splits["train"]
     assert sorted(made["part"]) == ["calls"] * 4 + ["general"] * 6
     assert list(made["part"]) != sorted(made["part"])  # shuffled
     assert len({row["messages"][0]["content"] for row in made}) == 10

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from column_parts import check_columns
 
 from hubwright.builders.nestful import NestfulConfig, build
 from hubwright.builders.nestful.build import PARTS
@@ -71,6 +72,7 @@ def names(tools: str) -> list[str]:
 
 def test_rows(tmp_path: Path):
     rows, report = built(wheel(tmp_path), candidates=3)
+    check_columns("nestful", {"test": rows}, report)
     assert [r["id"] for r in rows][:4] == ["executable_0", "executable_1", "executable_2", "glaive_0"]
     good, wrong, unknown, *_ = rows
     assert json.loads(good["calls"]) == [

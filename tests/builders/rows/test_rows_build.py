@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from column_parts import check_columns
 from datasets import Dataset, DatasetDict, Features, Image, Value
 from pydantic import ValidationError
 
@@ -173,8 +174,10 @@ def test_licence_of_a_row_is_read_as_the_hubs_id(tmp_path: Path) -> None:
 
 def test_card_has_the_columns_and_the_reasons(tmp_path: Path) -> None:
     records = [{"question": "a" * 900, "answer": "b"}, {"question": "c", "answer": ""}]
-    _, context = run(write(tmp_path / "a.jsonl", *records), "messages", max_rejected_share=0.5, splits={"train": 1.0})
+    path = write(tmp_path / "a.jsonl", *records)
+    built, context = run(path, "messages", max_rejected_share=0.5, splits={"train": 1.0})
     report = context.report
+    check_columns("rows", built, report)
     assert report.summary.startswith("Rows in the format `messages`. Splits: by a hash of the prompt")
     assert report.columns == {
         "id": "16 hex digits of the SHA-256 of what the format makes",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from column_parts import check_columns
 
 from hubwright.builders._lib.retrieval import TfidfRetriever, words
 from hubwright.builders.seal_tools import SealToolsConfig, build
@@ -71,6 +72,7 @@ def names(tools: str) -> list[str]:
 
 def test_rows(tmp_path: Path):
     made, report = built(folder(tmp_path / "d"), candidates=3)
+    check_columns("seal_tools", made, report)
     easy, nested, *_ = made["instances"]["dev"]
     assert easy["query"] == "The details of which film?" and (easy["level"], nested["level"]) == ("easy", "difficult")
     assert json.loads(easy["calls"]) == [{"name": "getFilm", "arguments": {"title": "Heat"}}]

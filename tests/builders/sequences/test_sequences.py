@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from column_parts import check_columns
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -105,7 +106,11 @@ def digests() -> dict[str, str]:
 def test_the_rows_are_those_of_every_platform_and_process() -> None:
     assert digests() == DIGESTS
     code = "import json, test_sequences; print(json.dumps(test_sequences.digests()))"
-    env = {**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": str(Path(__file__).parent)}
+    env = {
+        **os.environ,
+        "PYTHONHASHSEED": "12345",
+        "PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parents[2]))),
+    }
     other = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert json.loads(other.stdout) == DIGESTS
 
@@ -121,6 +126,15 @@ def test_the_card_says_what_is_had_without_learning(name: str) -> None:
     assert inside["rows"][0] == ["rows", *(report.counts[size] for size in sizes if size in report.counts)]
     assert floor["rows"] and all(0 <= accuracy <= 1 for _, accuracy in floor["rows"])
     json.dumps(vars(report), allow_nan=False)
+
+
+def test_the_card_describes_the_columns() -> None:
+    steps = {name: local_context() for name in BUILDS}
+    splits = {name: build(config(**SMALL), steps[name]) for name, (config, build) in BUILDS.items()}
+    check_columns("induction", splits["induction"], steps["induction"].report)
+    check_columns("ngram", splits["ngram"], steps["ngram"].report)
+    check_columns("hop_k", splits["hop_k"], steps["hop_k"].report)
+    check_columns("arithmetic", splits["arithmetic"], steps["arithmetic"].report)
 
 
 # Induction: the successor is that of the first visit.

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from column_parts import check_columns
 
 from hubwright.builders.tool_query import ToolQueryConfig, build
 from hubwright.builders.tool_query.build import BOARD, TASKS
@@ -87,6 +88,7 @@ def test_rows_with_the_sources_own_list(tmp_path: Path):
         ["project", "Home", "is_favorite", True], ["task", "Cook", "due_date", "2030-01-09"],
     ]  # fmt: skip
     alone = build(ToolQueryConfig(source=str(tmp_path)))["test"]  # without a context
+    check_columns("tool_query", {"test": alone}, context.report)
     assert alone.to_list() == rows
     board = json.loads(rows[0]["board"])
     assert [(p["name"], [t["content"] for t in p["tasks"]]) for p in board] == [

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from column_parts import check_columns
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -214,6 +215,7 @@ def test_build_counts_and_keeps_going(tmp_path: Path) -> None:
     assert counts["train_rows"] + counts["test_rows"] == 30 == sum(s.num_rows for s in splits.values())
     assert context.report.card["license"] == "apache-2.0"
     assert str(tmp_path) not in json.dumps(context.report.__dict__)
+    check_columns("toolcalls", splits, context.report)
 
 
 def test_arguments_of_different_functions_stay_apart_through_parquet(tmp_path: Path) -> None:

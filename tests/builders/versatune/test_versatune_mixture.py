@@ -10,6 +10,7 @@ from typing import Any
 
 import datasets
 import pytest
+from column_parts import check_columns
 from pydantic import ValidationError
 from tiny_model import save_tiny_model
 
@@ -63,6 +64,7 @@ def test_mixture_of_texts_has_a_config_per_domain_and_every_strategy(tmp_path: P
     save_tiny_model(tmp_path / "tokenizer")
     context = step(tmp_path, **two, probe=probe(tmp_path / "probe"), tokenizer=tmp_path / "tokenizer")
     data = build(MixtureConfig(held_out_share=0.1, draw=700), context)
+    check_columns("versatune_mixture", data, context.report)
     mixture = mixture_of(context)
     assert sorted(data) == mixture["domains"] == ["code", "law"] and list(data["law"]) == ["train", "held_out"]
     assert mixture["weights"] == pytest.approx({"code": 2 / 3, "law": 1 / 3}) and mixture["form"] == "text"
@@ -118,6 +120,7 @@ def test_mixture_of_conversations_has_turns_and_refuses_functions(tmp_path: Path
     context = step(tmp_path, **inputs)
     data = build(MixtureConfig(strategy="proportional", held_out_share=0.2), context)
     assert mixture_of(context)["form"] == "messages" and mixture_of(context)["tokens"] is None
+    check_columns("versatune_mixture", data, context.report)
     assert [turn["role"] for turn in data["b"]["train"][0]["messages"]] == ["user", "assistant"]
     assert context.report.counts["rejected: the row offers functions, for which a mixture has no column"] == 3
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from chat_server import ChatServer, continuation, likely_tokens
+from column_parts import check_columns
 from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response
 from tiny_model import save_tiny_model
@@ -57,7 +58,9 @@ def result_of(context: StepContext) -> dict[str, Any]:
 
 def test_probe_of_two_judges_has_shares_intervals_and_agreement(tmp_path: Path, model: Path, judge: Path) -> None:
     context = step(tmp_path, model=model, judge=judge, judge_b=model)
-    rows = build(ProbeConfig(**WEAK | {"hard": "generate", "min_words": 2}), context)["train"].to_list()
+    data = build(ProbeConfig(**WEAK | {"hard": "generate", "min_words": 2}), context)
+    check_columns("versatune_probe", data, context.report)
+    rows = data["train"].to_list()
     assert len(rows) == 6 and [row["id"] for row in rows[:2]] == ["000000", "000001"]
     assert all(row["finished"] or row["tokens"] == 24 for row in rows)
     usable = [row for row in rows if row["dropped"] is None]

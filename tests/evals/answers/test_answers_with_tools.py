@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from chat_server import Body, ChatServer, completion
+from column_parts import check_columns
 from starlette.responses import JSONResponse
 
 from hubwright.evals.answers.step import AnswersConfig, answer
@@ -88,6 +89,7 @@ def test_answers_calls_of_every_type_are_asked_and_read_back_equal(
         assert body["messages"][2] == {"role": "tool", "content": "[]", "tool_call_id": call["id"]}
         assert body.get("tools") == (TOOLS if number != 3 else None)
     folder = snapshot_download(f"{namespace}/answers", repo_type="dataset")
+    check_columns("answers", Path(folder))
     found = datasets.load_dataset(folder, split="answers", cache_dir=str(tmp_path / "cache"))
     for before, after in zip(rows(), found, strict=True):
         assert after["messages"] == before["messages"] and after["tools"] == before["tools"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer, all_yes
+from column_parts import check_columns
 from pydantic import ValidationError
 
 from hubwright.evals._lib.judging.judge import judge_answers, read_judge_config
@@ -93,6 +94,7 @@ def test_scores_go_into_the_report(tiny_model: Path, tmp_path: Path) -> None:
     import datasets
 
     rows = datasets.load_dataset(str(context.output), split="samples")
+    check_columns("lm_eval", context.output, context.report)
     assert len(rows) == 6 and json.loads(rows[0]["metrics"])["fb_overall"]["state"] == "complete"
     assert json.loads(rows[0]["doc"])["messages"][0]["role"] == "user"
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from column_parts import check_columns
 from huggingface_hub import HfApi
 
 from hubwright.evals.fbbench.answers import read_answers
@@ -65,6 +66,7 @@ def test_the_stock_commands_answers_become_a_data_set(
     done = hubwright_in_process("run", "imported.yaml")
     assert done.returncode == 0, done.stderr
     folder = Path(api.snapshot_download(f"{namespace}/answers", repo_type="dataset", revision="v1.0.0"))
+    check_columns("lm_eval_output", folder)
     answers = read_answers(folder)
     assert len(answers) == 6 and all(answer.answer for answer in answers)
     card = (folder / "README.md").read_text()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from column_parts import check_columns
 from lm_eval.api.model import LM
 
 from hubwright.environments.text.interface import as_messages
@@ -198,6 +199,7 @@ def test_course_of_two_evaluations_has_curves_factors_and_episodes(
     step = StepContext("course", tmp_path / "work", tmp_path / "out", inputs)
     step.output.mkdir()
     cycles(CyclesConfig(order=["start", "one"], beta=0.5), step)
+    check_columns("stepagent_cycles", step.output, step.report)
     titles = {curve["title"] for curve in step.report.curves}
     assert {"success", "kl", "inadmissible_mass"} <= titles
     ((task, name, *figures),) = step.report.tables[0]["rows"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from column_parts import check_columns
 
 from hubwright.evals._lib.data import read_split
 from hubwright.evals.versatune.summary import BENCHMARKS, SummaryConfig, mean, relative_gain, summarise
@@ -63,6 +64,7 @@ def test_summary_of_two_models_has_tables_a_radar_and_figures(tmp_path: Path) ->
     }
     context = run(tmp_path, arms, order=list(arms))
     report = context.report
+    check_columns("versatune_summary", context.output, report)
     assert report.metrics["dynamic/relative_gain"] == pytest.approx(0.3)
     assert report.metrics["uniform/all"] == pytest.approx(37) and report.metrics["dynamic/law"] == pytest.approx(45.5)
     assert (report.metrics["uniform/loss"], report.metrics["dynamic/loss"]) == (2.5, 2.25)

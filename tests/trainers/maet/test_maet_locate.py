@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from column_parts import check_columns
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pretrain_parts import documents, save
@@ -199,6 +200,7 @@ def test_the_step_publishes_masks_and_where_they_are(tmp_path: Path, inputs: dic
 
     step = context(tmp_path, inputs)
     locate(LocateConfig(**RUN, fraction=0.1, exclude=["embed"]), step)
+    check_columns("maet_locate", step.output, step.report)
     masks = load_masks(step.output, "masks")
     rows = load_dataset(str(step.output), split="train", cache_dir=str(tmp_path / "cache")).to_list()
     weights = sum(row["weights"] for row in rows)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from column_parts import check_columns
 from step_parts import ACTIONS, context, make_model, save_steps, step_of
 
 from hubwright.hub_sync.errors import DataError, UsageError
@@ -26,7 +27,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def run(folder: Path, inputs: dict[str, Path], name: str = "run", **settings: Any) -> tuple[list[dict[str, Any]], Any]:
     step = context(folder, inputs, name)
-    return list(inspect(InspectConfig(**(QUICK | settings)), step)["pairs"]["train"]), step
+    data = inspect(InspectConfig(**(QUICK | settings)), step)
+    check_columns("stepagent_inspect", data, step.report)
+    return list(data["pairs"]["train"]), step
 
 
 def test_pairs_have_every_state_in_order_with_the_expert_as_chosen(tmp_path: Path, inputs: dict[str, Path]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from column_parts import check_columns
 from mixture_parts import DOMAINS, save_mixture
 from pretrain_parts import TINY
 from trainer_parts import context
@@ -30,6 +31,7 @@ def test_sweep_publishes_weights_and_losses_and_resumes(tmp_path: Path, monkeypa
         sweep.sweep(config, context(tmp_path, {"dataset": data}))
     step = context(tmp_path, {"dataset": data})
     rows = sweep.sweep(config, step)["train"]
+    check_columns("versatune_sweep", {"train": rows}, step.report)
     assert len(trained) == 5 and trained[2] == trained[3] and len(set(trained)) == 4
     assert rows.column_names == ["run", "seed", *(f"weight_{d}" for d in DOMAINS), *(f"loss_{d}" for d in DOMAINS)]
     assert rows["run"][:] == [0, 0, 1, 1] and rows["seed"][:] == [7, 8, 7, 8]

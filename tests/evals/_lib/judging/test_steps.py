@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer, all_yes, failure, likely_tokens
+from column_parts import check_columns
 from verdict_parts import read_judged
 
 from hubwright.evals.answers.step import AnswersConfig, SelectConfig, request_of, row_seed, select_rows
@@ -108,6 +109,14 @@ def test_from_rows_to_agreement(hubwright_in_process: Any, api: Any, namespace: 
         return Path(snapshot_download(f"{namespace}/{name}", repo_type="dataset"))
 
     answers = read_answers(folder("answers"))
+    check_columns("answers", folder("answers"))
+    check_columns("fbbench_judge", folder("verdicts"))
+    check_columns("judge", folder("rubric"))
+    check_columns("agreement", folder("agreement"))
+    assert (
+        "| bench_type | `Error Correction` or `Response Maintenance` |"
+        in (folder("answers") / "README.md").read_text()
+    )
     states = sorted(answer.answer_state for answer in answers)
     assert states == ["empty", "failed", "ok", "ok", "ok", "ok", "ok", "refused"]
     verdicts = read_judged(folder("verdicts"))
