@@ -116,6 +116,8 @@ def _assembled(config: VisionSFTConfig, context: StepContext) -> Base:
     tokenizer.chat_template = with_images(tokenizer.chat_template, config.image_token)
     layer = -2 if config.feature_layer is None else config.feature_layer
     tokens = _tokens(tower, size, layer, tower_name)
+    if layer == 0:  # transformers would take it for "no hidden states"
+        layer = -1 - tower.config.num_hidden_layers
     if isinstance(template, dict):
         tokenizer.chat_template = with_images(template, config.image_token)
     more = tokens - (size // tower.config.patch_size) ** 2
@@ -247,11 +249,19 @@ def _resized(tower: Any, size: int, source_name: str) -> Any:
 
 
 def _reads(tower: Any, size: int) -> bool:
+    """Whether a tower makes as many tokens more than there are patches as at its own size. The position embeddings of
+    several patches may be added to a single one without an error."""
+    patch = tower.config.patch_size
+    if size == tower.config.image_size:
+        return True
+    with torch.device("meta"):
+        like = AutoModel.from_config(tower.config)
+        own = like(torch.empty(1, 3, *[tower.config.image_size] * 2)).last_hidden_state.shape[1]
     try:
-        _tokens(tower, size, -1, "")
+        tokens = _tokens(tower, size, -1, "")
     except (ValueError, RuntimeError):
         return False
-    return True
+    return tokens - (size // patch) ** 2 == int(own) - (tower.config.image_size // patch) ** 2
 
 
 @torch.no_grad()
