@@ -35,6 +35,17 @@ STEPS: dict[str, StepSpec] = {
             "vision_tower": Role("model", optional=True),
         },
     ),
+    "dual_encoder": _trainer(
+        "dual_encoder.config:DualEncoderConfig",
+        "train",
+        "images and texts as vectors of one space, from pairs, on two towers or on a dual encoder",
+        inputs={
+            "dataset": DATASET,
+            "model": Role("model", optional=True),
+            "vision_tower": Role("model", optional=True),
+            "text_tower": Role("model", optional=True),
+        },
+    ),
     "dpo": _trainer(
         "dpo:DPOConfig",
         "train",
