@@ -77,7 +77,8 @@ def convert(source: Path, output: Path, dtype: str) -> None:
     weights = {name: torch.from_numpy(array.copy()).to(getattr(torch, dtype)) for name, array in tensors.items()}
     save_file(weights, str(output / "model.safetensors"), metadata={"format": "pt"})
     (output / "preprocessor_config.json").write_text(json.dumps(_PROCESSOR, indent=2) + "\n", encoding="utf-8")
-    _, info = Dinov2Model.from_pretrained(str(output), output_loading_info=True)
+    loaded: Any = Dinov2Model.from_pretrained(str(output), output_loading_info=True)
+    info: dict[str, Any] = loaded[1]
     if wrong := sorted([*info["missing_keys"], *info["unexpected_keys"]]):
         raise ValueError(f"{wrong[0]} (and {len(wrong) - 1} more) is not what transformers' Dinov2Model holds")
     for path in output.iterdir():

@@ -12,10 +12,10 @@ def image_size(image_processor: Any, source_name: str) -> int:
     """The side of the square that an image processor makes. Raises UsageError if it makes none."""
     size = _plain(getattr(image_processor, "crop_size", None) if _crops(image_processor) else None)
     size = size or _plain(image_processor.size)
-    sides = {size.get("height"), size.get("width")}
-    if len(sides) != 1 or None in sides:
+    height, width = size.get("height"), size.get("width")
+    if height is None or height != width:
         raise UsageError(f"vision_tower: {source_name} does not prepare images as squares: {size}")
-    return int(sides.pop())
+    return int(height)
 
 
 def _plain(size: Any) -> dict[str, Any]:

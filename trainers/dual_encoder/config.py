@@ -70,7 +70,7 @@ class DualEncoderConfig(ImageSettings, BaseTrainingConfig):
         if known is not None:
             image_columns.check_image_column(known, inputs["dataset"].name)
             check_text_column(known, inputs["dataset"].name)
-        return ahead.keep_tokenizer(self, inputs | {"model": inputs.get("model") or inputs["text_tower"]})
+        return ahead.keep_tokenizer(self, {**inputs, "model": inputs.get("model") or inputs["text_tower"]})
 
     def model_size(self, inputs: Mapping[str, Size]) -> int:
         return sum(inputs[name].weights for name in ("model", *sorted(_TOWERS)) if name in inputs)

@@ -84,9 +84,10 @@ class VisionSFTConfig(ImageSettings, SFTConfig):
         known = ahead.train_columns(self, inputs["dataset"])
         if known is not None:
             image_columns.check_image_column(known, inputs["dataset"].name)
-        chat = inputs | {"model": inputs.get("model") or inputs["language_model"]}
+        chat = {**inputs, "model": inputs.get("model") or inputs["language_model"]}
         form = columns_of(known, inputs["dataset"].name) if known else None
-        turns = form is None or (form == "text" and self.prompt) or ahead.holds_turns(known, "prompt", "completion")
+        turns = known is None or ahead.holds_turns(known, "prompt", "completion")
+        turns = turns or (form == "text" and self.prompt is not None)
         whole = form not in (None, "text", "prompt")
         marked = self.assistant_only_loss and (known is None or whole)
         more = ahead.check_template(self, chat, known, mask=marked) if turns or whole else ()

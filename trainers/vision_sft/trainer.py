@@ -34,8 +34,8 @@ class VisionSFTTrainer(SFTTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        if AT not in self._signature_columns:
-            self._signature_columns.append(AT)
+        columns: list[str] = self._signature_columns or []
+        self._signature_columns = columns if AT in columns else [*columns, AT]  # type: ignore[assignment]
 
 
 class Collator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,43 +112,47 @@ def test_published_by_a_recipe_and_loaded_by_stock_clients(
 LM_EVAL = """
 task: what_is_it
 dataset_path: parquet
-dataset_kwargs: {data_files: DATA}
-test_split: train
+dataset_kwargs: {data_files: {test: DATA}}
+test_split: test
 output_type: generate_until
 doc_to_text: "<image>What is it?"
 doc_to_image: [image]
-doc_to_target: answer
+doc_to_target: "{{messages[1]['content']}}"
 generation_kwargs: {until: ["<|im_end|>"], max_gen_toks: 4}
-metric_list: [{metric: exact_match}]
+metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
 """
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_lm_eval_loads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """lm-eval's own class for models of images and text, with the chat template, on what was published to a folder."""
+def test_lm_eval_asks_it_about_images(
+    hubwright_in_process: Callable[..., Any], tmp_path: Path, api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lm-eval's own class for models of images and text, as a step; the same documents have the same hashes twice."""
     import datasets
-    import lm_eval
-    from lm_eval.tasks import TaskManager
-    from trainer_parts import QUICK, context
+    from pyarrow import parquet
 
-    from hubwright.trainers import vision_sft
-
-    parts = {"vision_tower": make_tower(tmp_path / "tower"), "language_model": make_model(tmp_path / "lm")}
-    data = save_rows(tmp_path / "data", chats(8))
-    step = context(tmp_path, {"dataset": data, **parts})
-    vision_sft.train(vision_sft.VisionSFTConfig(**(QUICK | {"chat_template": "chatml_tools"})), step)
-    rows = [{"image": row["image"], "answer": row["messages"][1]["content"]} for row in chats(4)]
-    test = save_rows(tmp_path / "test", rows) / "data" / "train-00000-of-00001.parquet"
     monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False)  # nobody is told
-    (tmp_path / "tasks").mkdir()
-    (tmp_path / "tasks" / "what.yaml").write_text(LM_EVAL.replace("DATA", str(test)))
-    results = lm_eval.simple_evaluate(
-        model="hf-multimodal", model_args={"pretrained": str(step.output), "dtype": "float32", "device": "cpu"},
-        tasks=["what_is_it"], apply_chat_template=True, log_samples=True, batch_size=2, bootstrap_iters=0,
-        task_manager=TaskManager(include_path=str(tmp_path / "tasks"), include_defaults=False),
-    )  # fmt: skip
-    assert 0 <= results["results"]["what_is_it"]["exact_match,none"] <= 1
-    sample = results["samples"]["what_is_it"][0]
-    assert sample["arguments"][0][0].startswith("<|im_start|>user\n<image>What is it?<|im_end|>")
-    assert len(results["samples"]["what_is_it"]) == 4
+    test = save_rows(tmp_path / "test", chats(2)) / "data" / "train-00000-of-00001.parquet"
+    (tmp_path / "what.yaml").write_text(LM_EVAL.replace("DATA", str(test)))
+    settings = {"backend": "hf-multimodal", "tasks": ["what_is_it"], "include_path": "what.yaml", "batch_size": 2,
+                "dtype": "float32", "device": "cpu", "threads": 1}  # fmt: skip
+    for name in ("one", "two"):
+        scores = {
+            "uses": "lm_eval", "inputs": {"model": "steps.seer"}, "with": settings, "publish": {"dataset": f"scores-{name}"}
+        }  # fmt: skip
+        done = hubwright_in_process("run", write(tmp_path, PARTS, {"max_steps": 3}, scores=scores))
+        assert done.returncode == 0, done.stderr[-2000:]
+    rows = []
+    for name in ("one", "two"):
+        repo = f"{ORG}/scores-{name}"
+        (path,) = [one for one in api.list_repo_files(repo, repo_type="dataset") if one.endswith(".parquet")]
+        table = parquet.read_table(api.hf_hub_download(repo, path, repo_type="dataset"))
+        rows.append(table.select(["doc", "doc_hash", "prompt_hash", "resps", "arguments"]).to_pylist())
+    assert rows[0] == rows[1] and len(rows[0]) == 2
+    assert re.search(r'"image": "[0-9a-f]{64}"', rows[0][0]["doc"])
+    assert "<|im_start|>user\\n<image>What is it?<|im_end|>" in rows[0][0]["arguments"]
+    results = json.loads(
+        Path(api.hf_hub_download(f"{ORG}/scores-one", "results.json", repo_type="dataset")).read_text()
+    )
+    assert results["tasks"]["what_is_it"]["n"] == 2
