@@ -69,9 +69,14 @@ class VisionSFTConfig(ImageSettings, SFTConfig):
                     "true, or publish the assembled model first and name it as `model`"
                 )
             return
-        for field in ("image_size", "feature_layer"):
-            if getattr(self, field) is not None:
+        for field in ("image_size", "feature_layer", "image_token"):
+            if getattr(self, field) != type(self).model_fields[field].default:
                 raise UsageError(f"{field} is for a model that is assembled; `model` has its own: drop it")
+
+    def check_form(self, form: str | None) -> None:
+        """Raises UsageError for settings that do not go with the columns, as `columns_of` names them."""
+        if self.prompt is not None and form not in (None, "text"):
+            raise UsageError(f"prompt is what rows of `text` answer, and these have `{form}`: drop it")
 
     def preview(self, inputs: Mapping[str, Preview]) -> Preview:
         """The model that will be published. Raises UsageError or DataError for models of another kind, and for columns
@@ -86,6 +91,7 @@ class VisionSFTConfig(ImageSettings, SFTConfig):
             image_columns.check_image_column(known, inputs["dataset"].name)
         chat = {**inputs, "model": inputs.get("model") or inputs["language_model"]}
         form = columns_of(known, inputs["dataset"].name) if known else None
+        self.check_form(form)
         turns = known is None or ahead.holds_turns(known, "prompt", "completion")
         turns = turns or (form == "text" and self.prompt is not None)
         whole = form not in (None, "text", "prompt")

@@ -77,6 +77,7 @@ def fit(
     splits = trainer_class.load_splits(config, context)
     train = next(iter(splits.values()))
     form_name = columns_of(train.column_names, source_name)
+    config.check_form(form_name)
     splits, columns = take_images(splits, config.image_limits(), context.inputs["dataset"].path, source_name)
     base = read(config, context)
     encoder = VisionTokens(_reader(next(iter(splits.values())), form_name, base, columns, config, context))

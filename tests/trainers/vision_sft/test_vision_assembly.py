@@ -220,4 +220,6 @@ def test_a_processor_that_counts_otherwise_is_refused(
     assert trainer.data_collator(list(trainer.train_dataset))["pixel_values"].shape == (1, 3, 28, 28)
     with pytest.raises(UsageError, match="image_size is for a model that is assembled"):
         prepared(chats(1), {"model": folder}, image_size=56)
+    with pytest.raises(UsageError, match="image_token is for a model that is assembled"):
+        prepared(chats(1), {"model": folder}, image_token="<picture>")
     assert drawing("red", "bar").size == (40, 40)

@@ -167,6 +167,8 @@ def test_captions_follow_their_image_or_answer_a_question(prepared: Prepared) ->
     trainer, _ = prepared(rows, prompt="What is it?")
     assert "user\n<IMAGE>What is it?<|im_end|>\n<|im_start|>assistant\na red bar<|im_end|>" in text_of(trainer)
     assert learnt(trainer, trainer.train_dataset[0]) == ["a red bar<|im_end|>\n"]
+    with pytest.raises(UsageError, match="prompt is what rows of `text` answer, and these have `messages`: drop it"):
+        prepared(chats(2), prompt="What is it?")
     for text in (None, " ", "an <image>"):
         _, step = prepared([*rows, {"image": RED, "text": text}], **LOOSE)
         assert len(reasons(step)) == 1, text
