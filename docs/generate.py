@@ -15,9 +15,14 @@ REFERENCE = Path(__file__).parent / "reference"
 PUBLIC = {
     "Recipes and single steps": ["hubwright.api"],
     "Training": ["hubwright.trainers.sft", "hubwright.trainers.dpo", "hubwright.trainers.pretrain"],
+    "Images": [
+        "hubwright.trainers.vision_sft", "hubwright.trainers.dual_encoder", "hubwright.inference.media.embeddings",
+        "hubwright.inference.media.images", "hubwright.inference.media.loading",
+    ],
     "Trainer classes": [
         "hubwright.trainers.sft.trainer", "hubwright.trainers.dpo.trainer", "hubwright.trainers.pretrain.trainer",
-        "hubwright.trainers.maet.trainer",
+        "hubwright.trainers.maet.trainer", "hubwright.trainers.vision_sft.trainer",
+        "hubwright.trainers.dual_encoder.trainer",
     ],
     "Merging": ["hubwright.trainers.merge.config", "hubwright.trainers.merge.step"],
     "The contract of a step": ["hubwright.hub_sync.step", "hubwright.hub_sync.context", "hubwright.hub_sync.errors"],

@@ -24,6 +24,28 @@ def _trainer(config: str, run: str, help: str, **more: Any) -> StepSpec:
 
 STEPS: dict[str, StepSpec] = {
     "sft": _trainer("sft:SFTConfig", "train", "supervised fine-tuning on TRL's SFTTrainer", inputs=TUNED, version=3),
+    "vision_sft": _trainer(
+        "vision_sft.config:VisionSFTConfig",
+        "train",
+        "supervised fine-tuning on images and text, of a model or of the one that two parts make",
+        inputs={
+            "dataset": DATASET,
+            "model": Role("model", optional=True, folds=True),
+            "language_model": Role("model", optional=True, folds=True),
+            "vision_tower": Role("model", optional=True),
+        },
+    ),
+    "dual_encoder": _trainer(
+        "dual_encoder.config:DualEncoderConfig",
+        "train",
+        "images and texts as vectors of one space, from pairs, on two towers or on a dual encoder",
+        inputs={
+            "dataset": DATASET,
+            "model": Role("model", optional=True),
+            "vision_tower": Role("model", optional=True),
+            "text_tower": Role("model", optional=True),
+        },
+    ),
     "dpo": _trainer(
         "dpo:DPOConfig",
         "train",

@@ -21,11 +21,14 @@ from ...hub_sync.errors import did_you_mean
 from ...inference.loading import check_adapter
 from .weights import complete_models
 
-Backend = Literal["hf", "vllm", "local-completions", "local-chat-completions"]
+Backend = Literal["hf", "hf-multimodal", "vllm", "local-completions", "local-chat-completions"]
+HF = ("hf", "hf-multimodal")
+"""The backends of transformers: for text, and for images and text."""
 ROUTES = {"local-completions": "completions", "local-chat-completions": "chat/completions"}
 """The endpoints and their routes."""
 _SOURCES = {
     "hf": (("huggingface", "HFLM"),),
+    "hf-multimodal": (("huggingface", "HFLM"), ("hf_vlms", "HFMultimodalLM")),
     "vllm": (("vllm_causallms", "VLLM"),),
     "local-completions": (("api_models", "TemplateAPI"), ("openai_completions", "LocalCompletionsAPI")),
     "local-chat-completions": (("api_models", "TemplateAPI"), ("openai_completions", "LocalChatCompletion")),
@@ -68,7 +71,7 @@ def arguments_of(backend: str) -> dict[str, Any]:
         init = next(node for node in methods if isinstance(node, ast.FunctionDef) and node.name == "__init__")
         new = {one.arg: _annotation(one.annotation) for one in [*init.args.args[1:], *init.args.kwonlyargs]}
         hints |= {name: hint for name, hint in new.items() if name not in hints or hint is not Any}
-    return hints | (_LOADING if backend == "hf" else {})
+    return hints | (_LOADING if backend in HF else {})
 
 
 def _tree(text: str) -> ast.Module:
@@ -149,10 +152,16 @@ def load(config: Any, context: StepContext) -> tuple[Any, str]:
         if config.batch_size == 1:  # vLLM batches by itself
             common["batch_size"] = "auto"
         return VLLM(**common, lora_local_path=adapter, seed=config.seed), tokenizer
-    from lm_eval.models.huggingface import HFLM
+    lm_class: Any
+    if config.backend == "hf-multimodal":
+        from lm_eval.models.hf_vlms import HFMultimodalLM as lm_class
+
+        del common["tokenizer"]  # lm-eval's class reads the processor beside the weights
+    else:
+        from lm_eval.models.huggingface import HFLM as lm_class
 
     with complete_models({str(base.path): str(base.ref)}):
-        lm = HFLM(**common, peft=adapter, device=config.device)
+        lm = lm_class(**common, peft=adapter, device=config.device)
     if (accelerator := getattr(lm, "accelerator", None)) is not None:
         # lm-eval counts the processes of one machine, and only if there are several GPUs.
         lm._rank, lm._world_size = accelerator.process_index, accelerator.num_processes

@@ -91,6 +91,16 @@ def sample_rows(task: str, samples: Iterable[Mapping[str, Any]], scrub: Scrubber
         }
 
 
+def hash_images(samples: Iterable[dict[str, Any]]) -> None:
+    """Let the hash of a document with images follow from lm-eval's hashes of their pixels, which stand for them in the
+    document by now. Its own is taken before, of where they lie in memory, and so is another one in every run."""
+    for sample in samples:
+        parts = [part for request in sample["arguments"] for part in request if isinstance(part, Mapping)]
+        if any("visual" in part for part in parts):
+            text = json.dumps(_plain(sample["doc"]), ensure_ascii=False, sort_keys=True)
+            sample["doc_hash"] = hashlib.sha256(utf8(text)).hexdigest()
+
+
 def task_summary(results: dict[str, Any]) -> dict[str, Any]:
     """task -> metrics, numbers of documents, hashes and settings, from lm-eval's results with samples in order."""
     tasks = {}

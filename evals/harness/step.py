@@ -37,7 +37,7 @@ from .._lib.results import write_json
 from .._lib.tokens import model_tokenizer
 from . import backends, known_tasks, own_tasks
 from .own_tasks import find_tasks
-from .samples import Scrubber, chance, place, report_results, task_summary, write_samples
+from .samples import Scrubber, chance, hash_images, place, report_results, task_summary, write_samples
 from .thoughts import note_thoughts
 
 PACKAGES = ("lm_eval", "transformers", "tokenizers", "torch", "datasets")
@@ -54,8 +54,8 @@ class HarnessConfig(AccelerateSettings):
     )
     backend: backends.Backend = added(
         "hf",
-        description="lm-eval's model: hf, vllm, or an OpenAI-compatible endpoint, local-completions or "
-        "local-chat-completions, named by model_args.",
+        description="lm-eval's model: hf, hf-multimodal for models of images and text, vllm, or an OpenAI-compatible "
+        "endpoint, local-completions or local-chat-completions, named by model_args.",
     )
     model_args: dict[str, Any] = added(
         {},
@@ -102,7 +102,7 @@ class HarnessConfig(AccelerateSettings):
     def _every_setting_acts(self) -> Self:
         if self.backend in backends.ROUTES and not self.model_args:
             backends.check_model_args(self.backend, {})
-        idle = set() if self.backend == "hf" else {"device", "threads", "num_processes", "accelerate_config"}
+        idle = set() if self.backend in backends.HF else {"device", "threads", "num_processes", "accelerate_config"}
         idle |= {"dtype"} if self.backend in backends.ROUTES else set()
         idle |= {"think_end_token"} if self.backend == "local-completions" else set()
         changed = {name for name in idle if getattr(self, name) != type(self).model_fields[name].default}
@@ -184,6 +184,8 @@ def evaluate(config: HarnessConfig, context: StepContext) -> None:
 
     scrub = Scrubber(context, config.metadata)
     samples = results["samples"] = {task: sorted(some, key=place) for task, some in results["samples"].items()}
+    for some in samples.values():
+        hash_images(some)
     if not any(samples.values()):
         raise DataError(f"step {context.step}: {', '.join(names)} gave no samples")
     rows = write_samples(samples, scrub, context)

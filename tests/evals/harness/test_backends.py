@@ -68,7 +68,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model_args": {"dtype": "float16"}}, "write `dtype` beside model_args"),
     ({"model_args": {"trust_remote_code": True}}, "code of a repository is never run"),
     ({"model_args": None}, "valid dictionary"),
-    ({"backend": "openai"}, "'hf', 'vllm', 'local-completions' or 'local-chat-completions'"),
+    ({"backend": "openai"}, "'hf', 'hf-multimodal', 'vllm', 'local-completions' or 'local-chat-completions'"),
     ({"backend": "vllm", "model_args": {"tensor_paralel_size": 2}}, "did you mean 'tensor_parallel_size'?"),
     ({"backend": "vllm", "num_processes": 2}, "model_args: {data_parallel_size: N}"),
     ({"backend": "local-completions"}, "model: backend local-completions needs it"),
