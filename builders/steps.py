@@ -24,6 +24,12 @@ STEPS: dict[str, StepSpec] = {
         "seeded two-turn feedback dialogues with one exactly scorable answer",
         columns=("prompt", "completion", "chosen", "rejected"),
     ),
+    "image_text": _builder(
+        "image_text:ImageTextConfig",
+        "images and texts that belong together: folders, COCO, CC12M, COYO, DataComp, PD12M, WebDataset, the Hub",
+        inputs={"dataset": DATA},
+        extra="vision",
+    ),
     "toolcalls": _builder(
         "toolcalls:ToolCallsConfig",
         "function-calling conversations, validated, in TRL's messages + tools form",
