@@ -30,6 +30,13 @@ STEPS: dict[str, StepSpec] = {
         inputs={"dataset": DATA},
         extra="vision",
     ),
+    "aitqe_samples": _builder(
+        "aitqe:SamplesConfig",
+        "twins of good and bad texts for images of image_text, with scores by aspect and what to write instead",
+        inputs={"dataset": Role("dataset"), "teacher": TEACHER},
+        extra="vision",
+        columns=("image", "raw_text", "kind", "recaption", "scores"),
+    ),
     "toolcalls": _builder(
         "toolcalls:ToolCallsConfig",
         "function-calling conversations, validated, in TRL's messages + tools form",

@@ -8,6 +8,7 @@ hashes with two equal blocks are compared (Manku et al., 2007).
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,11 +80,11 @@ def _components(values: np.ndarray, distance: int) -> np.ndarray:
     return first[labels]
 
 
-def _keys(values: np.ndarray, distance: int) -> list[np.ndarray]:
+def _keys(values: np.ndarray, distance: int) -> Iterator[np.ndarray]:
     """For every choice of two blocks the bits of both, (n,) uint64."""
     ends = np.linspace(0, 64, distance + 3).astype(int)
     masks = [np.uint64(((1 << int(stop)) - 1) ^ ((1 << int(start)) - 1)) for start, stop in itertools.pairwise(ends)]
-    return [values & (one | other) for one, other in itertools.combinations(masks, 2)]
+    return (values & (one | other) for one, other in itertools.combinations(masks, 2))
 
 
 def _pairs(values: np.ndarray, key: np.ndarray, distance: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -69,12 +69,12 @@ class Sides:
             for (source, _), number in self._names.items():
                 if count := int((~used & (own == number)).sum()):
                     self.left_out[source, "looks like another image"] += count
-        if self._config.splits:
+        if self._config.splits:  # a group is on one side
             sides, names = self._drawn(groups, keys), list(self._config.splits)
         else:
             names = list(dict.fromkeys(split for _, split in self._names))
             sides = np.array([names.index(split) for _, split in self._names], np.uint8)[own]
-        self.across = _across(np.where(groups, groups, keys)[used], sides[used])
+            self.across = _across(np.where(groups, groups, keys)[used], sides[used])
         masks = {name: used & (sides == number) for number, name in enumerate(names)}
         order = ("train", "validation", "test")
         chosen = sorted(masks, key=lambda name: (order.index(name) if name in order else len(order), name))
@@ -107,8 +107,6 @@ def _like_another(groups: np.ndarray, hashes: np.ndarray) -> int:
 
 def _across(groups: np.ndarray, sides: np.ndarray) -> int:
     """Groups with rows in several splits."""
-    if len(np.unique(sides)) < 2:
-        return 0
-    pairs = np.unique(np.stack([groups, sides.astype(np.uint64)]), axis=1)
-    _, counts = np.unique(pairs[0], return_counts=True)
+    own = [np.unique(groups[sides == side]) for side in np.unique(sides)]
+    _, counts = np.unique(np.concatenate(own), return_counts=True)
     return int((counts > 1).sum())
