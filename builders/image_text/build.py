@@ -206,7 +206,7 @@ class ImageTextConfig(ImageSettings):
             return None
         from ...inference.media.fetch import FetchLimits
 
-        settings = FetchSettings() if self.fetch is True else self.fetch
+        settings = FetchSettings.model_validate({}) if self.fetch is True else self.fetch
         return FetchLimits(max_bytes=self.image_limits().max_bytes, **settings.model_dump())
 
 

@@ -67,11 +67,10 @@ class Converter:
             raise LeftOut("the image is not at hand", url)
         licence = image_licence(pair.license) or self._default
         attribution = _short(pair.attribution) or self._config.attribution
+        digest, phash = _hex(pair.sha256, 64), int(_hex(pair.phash, 16) or "0", 16)
+        width, height = _side(pair.width), _side(pair.height)
         if content is not None:
             digest, phash, width, height = self._measured(content)
-        else:
-            digest, phash = _hex(pair.sha256, 64), int(_hex(pair.phash, 16) or "0", 16)
-            width, height = _side(pair.width), _side(pair.height)
         key = f"sha256:{digest}" if content is not None else f"url:{url}"
         if self._config.keep and (why := unstorable(pair.meta)):
             raise RowRejected("a column of `keep` that cannot be stored", why)
