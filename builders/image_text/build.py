@@ -99,7 +99,8 @@ class ImageTextConfig(ImageSettings):
     files: str | None = Field(
         None,
         description="Which tables, annotations, text or tar files of the source are read, as a pattern in which `*` "
-        "stands for any characters, slashes too; null: all. Images are taken from all files.",
+        "stands for any characters, slashes too; null: all. Images are taken from all files; of a Hub data set in "
+        "the formats folder and coco alone.",
     )
     expect_sha256: str | None = Field(
         None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the file or archive, 64 hex digits; null: any."
@@ -178,6 +179,11 @@ class ImageTextConfig(ImageSettings):
         if self.caption_lines and self.format != "folder":
             raise ValueError("caption_lines is of format folder; leave it out")
         return self
+
+    @property
+    def result_license(self) -> str | None:
+        """Licence of the data set as far as the settings tell: with pixels of any licence, none is stated."""
+        return "other" if self.unlicensed_pixels == "local" else self.license
 
     def check_inputs(self, names: Iterable[str]) -> None:
         """Raises ValueError in one line if rows come from nowhere, or from two places."""
@@ -281,10 +287,8 @@ def _parts(config: ImageTextConfig, context: StepContext, origins: list[str]) ->
         origins.append(f"`{context.inputs['dataset'].ref}`")
         return table.input_parts(config, context)
     source = config.source
-    is_file = source.startswith(("http://", "https://")) or not _holds_files(source)
-    files, origin = read_files(
-        source, None if is_file else "*", config.expect_sha256, config.timeout, context.workdir / "sources"
-    )
+    pattern = _pattern(config, source)
+    files, origin = read_files(source, pattern, config.expect_sha256, config.timeout, context.workdir / "sources")
     origins.append(origin)
     chosen = [file for file in files if config.files is None or fnmatchcase(file.name, config.files)]
     name = source.rstrip("/").rpartition("/")[2]
@@ -293,10 +297,15 @@ def _parts(config: ImageTextConfig, context: StepContext, origins: list[str]) ->
     return ADAPTERS[config.format](config, files, chosen, name)
 
 
-def _holds_files(source: str) -> bool:
-    """Whether a source is a folder, an archive or a Hub data set."""
+def _pattern(config: ImageTextConfig, source: str) -> str | None:
+    """Which files of the source are read; None: it is one file.
+
+    Of a data set on the Hub only those that are named are pulled, unless the images are beside them.
+    """
     path = Path(source).expanduser()
-    return path.is_dir() or path.suffix in (".zip", ".whl") or not path.is_file()
+    if source.startswith(("http://", "https://")) or (path.is_file() and path.suffix not in (".zip", ".whl")):
+        return None
+    return "*" if path.exists() or config.format in ("folder", "coco") else config.files or "*"
 
 
 def _rows(

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from ...hub_sync.errors import RowRejected, UsageError
+from ...hub_sync.errors import DataError, RowRejected, UsageError, first_line
 from .._lib.source_files import File
+from .._lib.sources import UNPACKING
 from .._lib.tables import READERS, split_of, suffix_of
 from .files import ImageFiles, is_hidden
 from .pair import Pairs, Part
@@ -71,12 +72,15 @@ def _with_texts(config: ImageTextConfig, images: ImageFiles, paths: Sequence[str
         if file is None:
             yield _alone(path)
             continue
-        with file.open() as stream:
-            content = stream.read(LONGEST + 1)
         try:
+            with file.open() as stream:
+                content = stream.read(LONGEST + 1)
             text = content.decode("utf-8-sig").strip()
         except UnicodeDecodeError as error:
             yield RowRejected("a text that is not UTF-8", f"{file.name}: byte {error.start}")
+            continue
+        except (DataError, *UNPACKING) as error:  # such as an archive that is called .txt
+            yield RowRejected("a text file that cannot be read", f"{file.name}: {first_line(error)}")
             continue
         if len(content) > LONGEST:
             yield RowRejected(f"a text file of more than {LONGEST} bytes", file.name)

@@ -49,7 +49,7 @@ def test_recipe_makes_samples_that_stock_clients_read(
     source = coco(tmp_path / "in", 40)
     settings = ["--set", f"namespace={namespace}", "--set", f"steps.pairs.with.source={source}"]
     public = ["--set", "steps.pairs.publish.private=false", "--set", "steps.pairs.publish.dataset=public"]
-    refused = hubwright_in_process("run", "aitqe_pairs", *settings, *public)
+    refused = hubwright_in_process("run", "aitqe_pairs", *settings, *public, "--dry-run")
     assert refused.returncode == 3 and "must not be published in public" in refused.stderr
     done = hubwright_in_process("run", "aitqe_pairs", *settings)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -186,7 +186,7 @@ def test_every_sloppy_pair_of_a_folder_is_counted(tmp_path: Path) -> None:
     files = {
         "a.png": CAT, "a.txt": b"A cat.", "b.png": DOG, "c.txt": b"No image.", "d.png": b"", "d.txt": b"Empty.",
         "e.png": picture(5)[:300], "e.txt": b"Cut.", "f.jpg": b"<!DOCTYPE html>", "f.txt": b"A page.", "g.png": picture(6), "g.txt": b"",
-        "h.png": picture(7), "h.txt": b"\xff\xfe", "i.svg": b"<svg/>", "i.txt": b"A drawing.", "j.gif": CAT, "j.txt": b"A PNG called GIF.",
+        "h.png": picture(7), "h.txt": b"\xff\xfe", "l.png": zipped(x=b"x"), "l.txt": b"A zip.", "m.png": picture(9), "m.txt": zipped(x=b"x"), "i.svg": b"<svg/>", "i.txt": b"A drawing.", "j.gif": CAT, "j.txt": b"A PNG called GIF.",
         "k.bmp": picture(8, "BMP", size=200), "k.txt": b"Too large.",
     }  # fmt: skip
     built, context = run(write(tmp_path, **files), "folder", max_image_pixels=30_000, max_rejected_share=1)
@@ -194,7 +194,7 @@ def test_every_sloppy_pair_of_a_folder_is_counted(tmp_path: Path) -> None:
     reasons = {name.removeprefix("rejected: "): n for name, n in context.report.counts.items() if ": " in name}
     assert reasons == {
         "a page of HTML in place of an image": 1, "a text that is not UTF-8": 1, "a text without an image": 2, "a truncated image": 1,
-        "an image above max_image_pixels 30000": 1, "an image file without content": 1, "an image without a text": 1, "no text": 1,
+        "an image above max_image_pixels 30000": 1, "an image file without content": 1, "an image without a text": 1, "no text": 1, "a text file that cannot be read": 1, "an image that the archive does not give": 1,
     }  # fmt: skip
 
 
@@ -303,3 +303,14 @@ def test_folder_of_images_as_a_hub_data_set_reads_files_of_its_own_alone(tmp_pat
     context = local_context(dataset=tmp_path / "b")
     rows = build(ImageTextConfig(image_license="cc0-1.0", max_rejected_share=1), context)["train"]
     assert [row["text"] for row in rows] == ["y"]
+
+
+def test_table_on_the_hub_is_read_without_its_other_files(api, namespace: str) -> None:
+    api.create_repo(f"{namespace}/urls", repo_type="dataset")
+    for name, content in {"a/0.parquet": parquet({"url": URL, "text": TEXT}), "large.bin": b"x" * 100}.items():
+        api.upload_file(path_or_fileobj=content, path_in_repo=name, repo_id=f"{namespace}/urls", repo_type="dataset")
+    context = local_context()
+    config = ImageTextConfig(source=f"{namespace}/urls@main", files="*.parquet", format="table", license="mit")
+    (row,) = build(config, context)["train"]
+    assert row["url"] == URL and row["source"] == "a/0.parquet"
+    assert "@" in context.report.sections[0]["body"] and "`*.parquet`" in context.report.sections[0]["body"]
