@@ -43,7 +43,7 @@ def table(path: Path, server: UrlServer, *paths: str, **more: Any) -> Path:
 
 def run(source: Path, server: UrlServer, folder: Path, fetch: dict[str, Any] | None = None, **settings: Any) -> Any:
     context = StepContext("pairs", folder, folder / "out")
-    limits = {"deadline": 2, "attempts": 2, "private_hosts": [server.host], "per_host": 16} | (fetch or {})
+    limits = {"deadline": 3, "attempts": 2, "private_hosts": [server.host], "per_host": 16} | (fetch or {})
     settings = {
         "source": str(source),
         "format": "table",
