@@ -112,13 +112,13 @@ def build(config: SamplesConfig, context: StepContext | None = None) -> DatasetD
         from .teaching import Teacher
 
         teacher = Teacher(config, context)
-    writer, counts, drawn = RowWriter(context.workdir / "rows", features()), Counter[str](), dict[str, Draw]()
+    writer, counts, draws = RowWriter(context.workdir / "rows", features()), Counter[str](), dict[str, Draw]()
     for split, rows in dataset_splits(source, context, None, None if config.split == "all" else config.split):
         captions = Captions(rows, f"{source.ref}: split {split!r}", config.require_image)
         counts["texts_read"] += len(rows)
         counts["texts_without_pixels"] += captions.passed
         kinds = [kind for kind in config.damages if split != "train" or kind not in config.held_out]
-        draw = drawn.setdefault(split, Draw(kinds, config.raw_share, config.seed))
+        draw = draws.setdefault(split, Draw(kinds, config.raw_share, config.seed))
         plans = teacher.plans(split, captions, draw) if teacher else _plans(config, captions, draw, counts)
         for number, good, bad in Pace(f"{context.step} {split}", "pairs").over(plans):
             row = captions.rows[number]
@@ -133,7 +133,7 @@ def build(config: SamplesConfig, context: StepContext | None = None) -> DatasetD
         )
     counts += teacher.counts if teacher else Counter()
     splits = writer.finish()
-    _report(config, context, counts, drawn, teacher.name if teacher else "")
+    _report(config, context, counts, draws, teacher.name if teacher else "")
     return splits
 
 
@@ -143,24 +143,24 @@ def _plans(
     """(row of the data set, good sample, bad sample) with labels of the table."""
     for block in captions.blocks(config.block):
         for place, number in enumerate(block.rows):
-            made = 0
+            count = 0
             for good, bad in draw.pairs(block, place, config.pairs_per_text):
-                made += 1
+                count += 1
                 yield number, good, bad
-            counts["texts_used"] += made > 0
-            counts["texts_that_no_damage_applies_to"] += made == 0
+            counts["texts_used"] += count > 0
+            counts["texts_that_no_damage_applies_to"] += count == 0
 
 
 def _report(
-    config: SamplesConfig, context: StepContext, counts: Counter[str], drawn: dict[str, Draw], teacher: str
+    config: SamplesConfig, context: StepContext, counts: Counter[str], draws: dict[str, Draw], teacher: str
 ) -> None:
     report = context.report
     labels = f"a teacher's ({teacher})" if teacher else "of a table (ours)"
     describe(report, __file__, rows=sum(counts[f"{kind}_rows"] for kind in KINDS), labels=labels)
     report.counts |= {name: count for name, count in counts.items() if count or name == "texts_used"}
     kinds: Iterable[str] = dict.fromkeys(config.damages)
-    table = [[kind, DAMAGES[kind], *(draw.used[kind] for draw in drawn.values()),
-              sum(draw.not_applicable[kind] for draw in drawn.values())] for kind in kinds]  # fmt: skip
-    columns = ["damage", "group", *drawn, "not applicable"]
+    table = [[kind, DAMAGES[kind], *(draw.used[kind] for draw in draws.values()),
+              sum(draw.not_applicable[kind] for draw in draws.values())] for kind in kinds]  # fmt: skip
+    columns = ["damage", "group", *draws, "not applicable"]
     note = "Kinds are drawn by turns; not applicable: texts that have nothing of the kind, such as no colour."
     report.table("Samples by damage", columns, table, note)

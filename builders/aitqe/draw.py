@@ -35,18 +35,18 @@ class Draw:
         Args:
             group: contrast or raw; None: by `raw_share`.
         """
-        drawn: set[str] = set()
+        used_here: set[str] = set()
         for number in range(count):
             rng = random.Random(f"{self._seed}:{block.ids[place]}:{number}")  # noqa: S311
             wanted = "raw" if rng.random() < self._raw_share else "contrast"
             kinds = self._groups[group or wanted]
             if not kinds and group is None:
                 kinds = self._groups["raw" if wanted == "contrast" else "contrast"]
-            result = self._first(block, place, [kind for kind in kinds if kind not in drawn], rng)
+            result = self._first(block, place, [kind for kind in kinds if kind not in used_here], rng)
             if result is None:
                 return
             kind, damaged = result
-            drawn.add(kind)
+            used_here.add(kind)
             self.used[kind] += 1
             caption, others = block.texts[place], block.others(place)
             better = rng.choice(others) if others else caption

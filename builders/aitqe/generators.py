@@ -180,11 +180,11 @@ def _truncation(caption: str, rng: random.Random, others: Sequence[str]) -> Dama
     words = caption.split()
     if len(words) < SHORTEST:
         raise NotApplicable("too short")
-    kept = words[: rng.randint(2, max(2, int(len(words) * 0.6)))]
-    last = kept[-1].rstrip(".,;!?")
+    beginning = words[: rng.randint(2, max(2, int(len(words) * 0.6)))]
+    last = beginning[-1].rstrip(".,;!?")
     if len(last) > 4 and rng.random() < 0.5:
         last = last[: rng.randint(2, len(last) - 2)]
-    text = " ".join([*kept[:-1], last])
+    text = " ".join([*beginning[:-1], last])
     return Damaged(text + rng.choice(["", "...", " …"]), "")
 
 

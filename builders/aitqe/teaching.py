@@ -105,9 +105,9 @@ class Teacher:
         config, context = self._config, self._context
 
         # The images lie on the disk as text: what is asked is part of a shard's identity, and of the recording.
-        asked = ({"n": n, "text": text, "image": self._image(captions.rows[number])}
+        requests = ({"n": n, "text": text, "image": self._image(captions.rows[number])}
                  for n, (number, text) in enumerate(texts))  # fmt: skip
-        rows = RowFile(context.workdir, asked)
+        rows = RowFile(context.workdir, requests)
         names = ("seed", "temperature", "max_tokens", "attempts", "json_mode", "good_from")
         result = run_stage(
             f"{labels.__name__}:{work}",

@@ -244,14 +244,14 @@ def build(config: ImageTextConfig, context: StepContext | None = None) -> Datase
     origins: list[str] = []
     converter, rejections = Converter(config), Rejections()
     writer = RowWriter(context.workdir / "rows", features(config))
-    seen, sides = DiskSet(context.workdir / "ids"), Sides(context.workdir, config)
+    pair_keys, sides = DiskSet(context.workdir / "ids"), Sides(context.workdir, config)
     limits, pixels = config.fetch_limits(), Counter[tuple[str, str]]()
     log = FetchLog(context.workdir / "fetched.log") if limits else None
     for part in _parts(config, context, origins):
         pairs = with_images(part.pairs, limits, config.image_limits(), log) if limits and log else part.pairs
         with closing(pairs):  # what is in flight ends with the last row
             for row in _rows(part, pairs, converter, rejections):
-                if config.deduplicate and not seen.add(f"{row.image_key}\n{row.columns['text']}"):
+                if config.deduplicate and not pair_keys.add(f"{row.image_key}\n{row.columns['text']}"):
                     rejections.leave_out(part.name, "duplicate")
                     continue
                 writer.write("rows", row.columns)

@@ -72,15 +72,15 @@ class ImageFiles:
 
         Raises RowRejected for a name that several files have.
         """
-        asked = name.replace("\\", "/")
-        for path in (posixpath.normpath(posixpath.join(folder, asked)), posixpath.normpath(asked)):
+        path_name = name.replace("\\", "/")
+        for path in (posixpath.normpath(posixpath.join(folder, path_name)), posixpath.normpath(path_name)):
             if path in self._places:
                 return path
         if self._by_name is None:
             self._by_name = {}
             for path in self._places:
                 self._by_name.setdefault(posixpath.basename(path), []).append(path)
-        matches = self._by_name.get(posixpath.basename(asked), [])
+        matches = self._by_name.get(posixpath.basename(path_name), [])
         if len(matches) > 1:
             raise RowRejected("several image files of this name", name)
         return matches[0] if matches else None

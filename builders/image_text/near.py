@@ -91,14 +91,14 @@ def _pairs(values: np.ndarray, key: np.ndarray, distance: int) -> list[tuple[np.
     """(places, places) of values with the same key that differ in few bits."""
     order = np.argsort(key, kind="stable")
     ordered = key[order]
-    found, places = [], np.flatnonzero(ordered[1:] == ordered[:-1])
+    pairs, places = [], np.flatnonzero(ordered[1:] == ordered[:-1])
     for step in range(1, MOST + 1):
         if not len(places):
             break
         one, other = order[places], order[places + step]
         near = bits(values[one] ^ values[other]) <= distance
         if near.any():
-            found.append((one[near], other[near]))
+            pairs.append((one[near], other[near]))
         places = places[places + step + 1 < len(ordered)]
         places = places[ordered[places] == ordered[places + step + 1]]
-    return found
+    return pairs

@@ -115,5 +115,5 @@ def _result(host: str, address: Address, port: int) -> ResolveResult:
 
 
 async def _system_lookup(host: str, port: int) -> list[str]:
-    found: list[Any] = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(one[4][0]) for one in found))
+    answers: list[Any] = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(one[4][0]) for one in answers))
