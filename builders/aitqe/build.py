@@ -31,6 +31,8 @@ from .samples import ASPECTS, DAMAGES, KINDS, Row
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
 
+TEACHING = {*TeacherConfig.model_fields, "good_from", "max_side"} - {"teacher", "split", "seed"}
+"""Settings that do nothing without a teacher."""
 COLUMNS = (
     "id", "image", "url", "raw_text", "kind", "damage", "detail", "twin", "recaption", "scores", "explanations",
     "teacher", "prompt_version", "pair", "license",
@@ -76,6 +78,13 @@ class SamplesConfig(TeacherConfig):
             raise ValueError("held_out leaves no kind of damage for the split train; name fewer")
         return self
 
+    def check_inputs(self, names: Iterable[str]) -> None:
+        """Raises ValueError in one line for a setting that would do nothing."""
+        has_teacher = self.teacher is not None or "teacher" in names
+        idle = sorted(self.model_fields_set & ({"raw_share", "pairs_per_text"} if has_teacher else TEACHING))
+        if idle:
+            raise ValueError(f"{idle[0]} does nothing {'with' if has_teacher else 'without'} a teacher; leave it out")
+
     def preview(self, inputs: dict[str, Preview]) -> Preview:
         """Columns of the samples. Raises DataError for an input of another step."""
         columns = inputs["dataset"].columns if "dataset" in inputs else ()
@@ -99,13 +108,17 @@ def build(config: SamplesConfig, context: StepContext | None = None) -> DatasetD
     """Make twins of every text of the input `dataset`, rows of `image_text`. Returns its splits.
 
     Raises:
-        UsageError: no input, or a teacher that cannot be served.
-        DataError: an input of another step, or none of its texts can be used; a teacher that none, or less than it
-            may, can be read of.
+        UsageError: no input, a setting that would do nothing, or a teacher that cannot be served.
+        DataError: an input of another step, or none of its texts can be used; none of the teacher's replies can be
+            used, or too many requests failed.
     """
     context = context or local_context()
     if "dataset" not in context.inputs:
         raise UsageError(f"step {context.step}: give the input `dataset`, rows of `uses: image_text`")
+    try:
+        config.check_inputs(context.inputs)
+    except ValueError as error:
+        raise UsageError(f"step {context.step}: {error}") from error
     source = context.inputs["dataset"]
     teacher = None
     if config.teacher or "teacher" in context.inputs:

@@ -77,7 +77,7 @@ class FetchSettings(Settings):
     private_hosts: tuple[Name, ...] = Field(
         (),
         description="Hosts, or HOST:PORT, that may have a private address: of an intranet. All others are refused "
-        "unless every address of theirs is public.",
+        "unless every address of theirs is public. They stand in the published provenance.",
     )
 
 
@@ -178,6 +178,10 @@ class ImageTextConfig(ImageSettings):
             raise ValueError("splits and columns: {split: ...} both say a row's split; leave one out")
         if self.caption_lines and self.format != "folder":
             raise ValueError("caption_lines is of format folder; leave it out")
+        if self.format in ("coco", "cc12m") and (self.columns or self.keep):
+            raise ValueError(f"columns and keep are of tables; format {self.format} has none: leave them out")
+        if self.delimiter and self.format not in ("folder", "table"):
+            raise ValueError("delimiter is of CSV; leave it out")
         return self
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...hub_sync.errors import RowRejected
@@ -17,6 +18,11 @@ from .pair import Pair
 if TYPE_CHECKING:
     from .build import ImageTextConfig
 
+# User names and passwords, signed addresses of S3, GCS and Azure, and keys.
+_SECRET = re.compile(
+    r"^https?://[^/?#]*@|[?&](x-amz-signature|x-goog-signature|awsaccesskeyid|signature|sig|access_token|api_?key)=",
+    re.I,
+)
 _HEX = frozenset("0123456789abcdef")
 _LARGEST_SIDE = (1 << 31) - 1
 
@@ -99,6 +105,10 @@ class Converter:
         url = pair.url.strip() if isinstance(pair.url, str) else None
         is_url = url is not None and url.startswith(("http://", "https://")) and not set(url) & set(' \t\r\n<>"')
         if is_url and url is not None and is_well_formed(url):
+            if _SECRET.search(url):
+                raise RowRejected(
+                    "a URL with a password or signature, which would be published", url.partition("?")[0]
+                )
             return url
         if pair.image is None and pair.url is not None:
             raise RowRejected("a URL that is not http(s)", pair.url)

@@ -42,6 +42,8 @@ def parts(config: ImageTextConfig, files: Sequence[File], chosen: Sequence[File]
         rest: Pairs = (_alone(path) for path in images if path not in used)
         yield Part(name, None, rest)
         return
+    if config.columns or config.keep:
+        raise UsageError(f"source {name}: columns and keep are of a table, and there is no metadata.csv or .jsonl")
     texts = {
         str(PurePosixPath(file.name).with_suffix("")): file
         for suffix in reversed(CAPTIONS)

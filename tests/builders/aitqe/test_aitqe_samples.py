@@ -138,6 +138,10 @@ def test_what_is_no_data_set_of_pairs_is_refused(tmp_path: Path, pairs: Path) ->
         build(SamplesConfig())
     with pytest.raises(DataError, match="has no columns text, sha256 and phash"):
         SamplesConfig().preview({"dataset": Preview("steps.chats", columns=("messages",))})
+    for settings, message in (({"good_from": 8}, "good_from does nothing without a teacher"),
+                              ({"raw_share": 0.2, "teacher": "openai:m@http://127.0.0.1:9/v1"}, "raw_share does nothing with a teacher")):  # fmt: skip
+        with pytest.raises(UsageError, match=message):
+            run(pairs, **settings)
     for settings, message in (
         ({"damages": ["color"]}, "'color' is no kind of damage; did you mean 'colour'?"),
         ({"damages": ["url"], "held_out": ["url"]}, "held_out leaves no kind"),

@@ -185,6 +185,8 @@ def test_urls_are_rows_without_pixels_and_may_be_left_out(tmp_path: Path) -> Non
         ({"splits": {"all": 1.0}}, "not the name of a split"),
         ({"splits": {"a": 1.0}, "columns": {"split": "x"}}, "leave one out"),
         ({"format": "coco", "caption_lines": True}, "caption_lines is of format folder"),
+        ({"format": "cc12m", "keep": ["score"]}, "columns and keep are of tables; format cc12m has none"),
+        ({"format": "webdataset", "delimiter": ";"}, "delimiter is of CSV"),
         ({"phash_distance": 9}, "less than or equal to 8"),
         ({"fetch": {"dealine": 3}}, "dealine"),
         ({"max_image_mb": 0}, "greater than 0"),

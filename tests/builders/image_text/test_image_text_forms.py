@@ -150,6 +150,7 @@ def test_form_with_a_url_becomes_its_row(tmp_path: Path, name: str) -> None:
 REFUSED: dict[str, tuple[str, dict[str, bytes], dict[str, Any], str]] = {
     "no image": ("folder", {"cat.txt": b"x"}, {}, "holds no image file"),
     "images alone": ("folder", {"cat.png": CAT}, {}, "no text file beside the images"),
+    "columns of a table that is not there": ("folder", {"cat.png": CAT, "cat.txt": b"x"}, {"keep": ["score"]}, "columns and keep are of a table, and there is no metadata.csv"),
     "a misspelled file pattern": ("folder", {"cat.png": CAT}, {"files": "*.cvs"}, "no file fits files '*.cvs'"),
     "texts that are all in another encoding": ("folder", {"cat.png": CAT, "cat.txt": "Kätzchen".encode("cp1252")}, {}, "a text that is not UTF-8"),
     "empty texts": ("folder", {"cat.png": CAT, "cat.txt": b" \n"}, {}, "no text"),
@@ -203,6 +204,7 @@ def test_every_sloppy_line_of_a_table_is_counted(tmp_path: Path) -> None:
         {"url": URL, "text": TEXT}, {"url": URL, "text": TEXT}, {"url": URL + "2", "text": None}, {"url": None, "text": "x"},
         {"url": "ftp://a/b", "text": "x"}, {"url": "cat.png", "text": "x"}, {"url": "http://a b/", "text": "x"}, {"url": 7, "text": "x"},
         {"url": URL, "text": 7}, {"url": URL, "text": ["One.", "Two."]}, {"url": URL, "text": []}, [1], "x", {"url": URL, "text": "y\ud83d"},
+        {"url": "https://u:secret@a.test/x.png", "text": "x"}, {"url": "https://s3.test/x.png?X-Amz-Signature=secret&a=1", "text": "x"},
         {"url": URL, "text": "Large sides.", "width": 1e300, "height": -5, "sha256": "x", "image_phash": "zz", "license": float("nan")},
     ]  # fmt: skip
     built, context = run(write(tmp_path, **{"a.jsonl": lines(*records)}), "table", max_rejected_share=1)
@@ -212,7 +214,7 @@ def test_every_sloppy_line_of_a_table_is_counted(tmp_path: Path) -> None:
     assert [row[name] for name in ("width", "height", "sha256", "phash")] == [None] * 4 and row["license"] == "cc0-1.0"
     reasons = {name.removeprefix("rejected: "): n for name, n in context.report.counts.items() if ": " in name}
     assert reasons == {
-        "a URL that is not http(s)": 4, "duplicate": 1, "half a surrogate pair, which is not text": 1, "neither an image nor a URL": 1, "no text": 3,
+        "a URL that is not http(s)": 4, "a URL with a password or signature, which would be published": 2, "duplicate": 1, "half a surrogate pair, which is not text": 1, "neither an image nor a URL": 1, "no text": 3,
         "not an object": 2,
     }  # fmt: skip
 
