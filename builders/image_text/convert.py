@@ -106,9 +106,8 @@ class Converter:
         is_url = url is not None and url.startswith(("http://", "https://")) and not set(url) & set(' \t\r\n<>"')
         if is_url and url is not None and is_well_formed(url):
             if _SECRET.search(url):
-                raise RowRejected(
-                    "a URL with a password or signature, which would be published", url.partition("?")[0]
-                )
+                shown = url.partition("?")[0].rpartition("@")[2]
+                raise RowRejected("a URL with a password or signature, which would be published", shown)
             return url
         if pair.image is None and pair.url is not None:
             raise RowRejected("a URL that is not http(s)", pair.url)

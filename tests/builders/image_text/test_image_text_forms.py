@@ -316,3 +316,10 @@ def test_table_on_the_hub_is_read_without_its_other_files(api, namespace: str) -
     (row,) = build(config, context)["train"]
     assert row["url"] == URL and row["source"] == "a/0.parquet"
     assert "@" in context.report.sections[0]["body"] and "`*.parquet`" in context.report.sections[0]["body"]
+
+
+def test_password_in_a_url_is_never_shown(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("url,text\nhttps://me:secret@a.test/x?sig=secret,One.\n")
+    with pytest.raises(DataError, match="a URL with a password or signature") as refused:
+        run(tmp_path / "a.csv", "table")
+    assert "secret" not in str(refused.value) and "a.test/x" in str(refused.value)
