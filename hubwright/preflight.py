@@ -175,7 +175,8 @@ def _licence(step: PlannedStep, known: Mapping[str, ArtifactRef], rights: Mappin
             continue
     stated = {role: right for role, right in sources.items() if right is not None}
     sources_own = (getattr(source, "license", None) for source in getattr(step.config, "sources", ()))
-    own = getattr(step.config, "license", None) or next(filter(None, sources_own), None)
+    own = getattr(step.config, "result_license", None) or getattr(step.config, "license", None)
+    own = own or next(filter(None, sources_own), None)
     decided = licences.decide(
         step.name,
         licences.carrying(stated),

@@ -24,8 +24,8 @@ from ...inference.padding import padded, pads_arguments
 from ...inference.responses import ABSENT, read_responses
 from .._lib.rejections import one_line
 from .._lib.sources import holds_media
+from .._lib.tables import Table, has_json
 from .columns import find_columns, is_there, value_at
-from .read import Table, has_json
 
 if TYPE_CHECKING:
     from .build import RowsConfig

@@ -103,11 +103,11 @@ REFUSED: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_hostile_image_is_refused_with_its_reason(name: str) -> None:
     content, reason = REFUSED[name]
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(RowRejected) as refused:
         open_image(content, SMALL)
     assert refused.value.reason == reason and "\n" not in str(refused.value.detail)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
