@@ -24,6 +24,17 @@ def _trainer(config: str, run: str, help: str, **more: Any) -> StepSpec:
 
 STEPS: dict[str, StepSpec] = {
     "sft": _trainer("sft:SFTConfig", "train", "supervised fine-tuning on TRL's SFTTrainer", inputs=TUNED, version=3),
+    "vision_sft": _trainer(
+        "vision_sft.config:VisionSFTConfig",
+        "train",
+        "supervised fine-tuning on images and text, of a model or of the one that two parts make",
+        inputs={
+            "dataset": DATASET,
+            "model": Role("model", optional=True, folds=True),
+            "language_model": Role("model", optional=True, folds=True),
+            "vision_tower": Role("model", optional=True),
+        },
+    ),
     "dpo": _trainer(
         "dpo:DPOConfig",
         "train",

@@ -30,9 +30,10 @@ from .._lib.near_duplicates import NearSet
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.row_writer import RowWriter
 from .._lib.splits import unit_hash
+from .._lib.tables import undecoded
 from .columns import COLUMNS, targets
 from .convert import SPLIT, Converter, Row, is_plain_turns
-from .read import read_tables, undecoded
+from .read import read_tables
 from .report import describe_rows
 
 if TYPE_CHECKING:

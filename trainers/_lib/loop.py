@@ -159,10 +159,12 @@ class CheckpointMixin(_stream.StreamMixin):
     Attributes:
         curves: what the card shows beside loss, rate, gradient norm and speed.
         final_metrics: figures of the last evaluation that are among the report's metrics, beside `eval_loss`.
+        base_roles: inputs; the published weights get the stored type of the first that there is.
     """
 
     curves: tuple[_report.Curve, ...] = ()
     final_metrics: tuple[str, ...] = ()
+    base_roles: tuple[str, ...] = ("model.base", "model")
     layout: dict[str, int]
     _spent = 0.0  # seconds outside of training since the last log
     _mark: tuple[float, int] | None = None

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def save_model(
             adapter.base_model_name_or_path, adapter.revision = base.repo_id, base.revision
         # "auto" asks the hub whether the base's vocabulary has changed; we never resize it.
         options["save_embedding_layers"] = False
-    if dtype := _save_dtype(model, config, context, weights):
+    if dtype := _save_dtype(model, config, context, weights, trainer.base_roles):
         # What a model keeps in float32 for a reason stays so: small steps near 1 have no place in bfloat16.
         wide = getattr(model, "_keep_in_fp32_modules_strict", None) or ()
         for name, parameter in model.named_parameters():
@@ -49,7 +50,7 @@ def save_model(
 
 
 def _save_dtype(
-    model: Any, config: BaseTrainingConfig, context: StepContext, weights: dict[str, Any] | None
+    model: Any, config: BaseTrainingConfig, context: StepContext, weights: dict[str, Any] | None, roles: Sequence[str]
 ) -> torch.dtype | None:
     """The type that the weights are converted to; None: they stay as trained."""
     if config.save_dtype is not None:
@@ -57,7 +58,7 @@ def _save_dtype(
     adapter = isinstance(config, TrainingConfig) and config.lora is not None and not config.merge_adapter
     if not isinstance(config, TrainingConfig) or adapter or weights is not None:
         return None
-    base = context.inputs.get("model.base", context.inputs["model"])
+    base = next(context.inputs[role] for role in roles if role in context.inputs)
     dtype = loading.stored_dtype(base.path)
     if dtype == torch.float16 and any(p.abs().max() > torch.finfo(dtype).max for p in model.parameters()):
         logger.warning("%s is stored in float16, which cannot hold the trained weights: saved as trained", base.ref)

@@ -95,6 +95,8 @@ class Reader:
     """Reads the rows of a data set by its form.
 
     Attributes:
+        model_role: the input that has the tokenizer, for messages.
+        renderer: what applies the chat template; the tokenizer, unless a method has one of its own.
         plain: text is wanted, not turns.
         repeats: text responses begin with the prompt.
         template: the chat template to tokenize with; None: the tokenizer's own.
@@ -102,9 +104,11 @@ class Reader:
     Raises UsageError if the tokenizer cannot do what the rows need.
     """
 
+    model_role = "model"
+
     def __init__(self, train: Any, form: Form, tokenizer: Any, config: TrainingConfig, context: StepContext) -> None:
-        self.form, self.tokenizer, self.config = form, tokenizer, config
-        self.source_name, self._model = _loop.name(context, "dataset"), _loop.name(context, "model")
+        self.form, self.tokenizer, self.config, self.renderer = form, tokenizer, config, tokenizer
+        self.source_name, self.model_name = _loop.name(context, "dataset"), _loop.name(context, self.model_role)
         self.columns = ["messages"] if form.messages else ["prompt", *form.responses]
         self.controls = Controls(tokenizer, config.allow_control_tokens)
         self.plain = self.repeats = self._shows_tools = False
@@ -113,7 +117,7 @@ class Reader:
         if self.plain:
             if tokenizer.eos_token is None:
                 raise UsageError(
-                    f"the tokenizer of model {self._model} has no eos token to end plain text with: set one"
+                    f"the tokenizer of model {self.model_name} has no eos token to end plain text with: set one"
                 )
             self.repeats = self._repeats(train, context)
         else:
@@ -126,7 +130,7 @@ class Reader:
 
     def _check_template(self, tools: bool = False) -> Any:
         return _templates.check_template(
-            self.tokenizer, tools=tools, assistant_mask=self.form.weighted or self.form.others, model=self._model
+            self.tokenizer, tools=tools, assistant_mask=self.form.weighted or self.form.others, model=self.model_name
         )
 
     def pads(self, features: Mapping[str, Any]) -> tuple[bool, bool]:
@@ -173,7 +177,7 @@ class Reader:
         for turns in [prompt + columns[name] for name in self.form.responses] or [columns["messages"]]:
             self.controls.check(turns, tools)
             try:
-                check_shown(self.tokenizer, turns, tools, changes)
+                check_shown(self.renderer, turns, tools, changes)
             except RowRejected:
                 raise
             except Exception as error:  # a template may raise anything
@@ -183,7 +187,7 @@ class Reader:
         """What the tokenizer makes of text or turns, as TRL calls it; options of the chat template."""
         if isinstance(part, str):
             return self.tokenizer(text=part)
-        return self.tokenizer.apply_chat_template(
+        return self.renderer.apply_chat_template(
             part, tokenize=True, return_dict=True, tools=tools, chat_template=self.template, **options
         )
 
@@ -334,7 +338,7 @@ def mapped(
 def prepare(dataset: Dataset, split: str, encoder: Encoder, context: StepContext) -> tuple[Dataset, Account]:
     """The rows of a split to train on, counted in the report, and their account. Raises as `check`."""
     reader = encoder.reader
-    rendering = reader.tokenizer.chat_template, reader.template, reader.controls.key, _loop.name(context, "model")
+    rendering = reader.tokenizer.chat_template, reader.template, reader.controls.key, reader.model_name
     key = [_VERSION, dataset._fingerprint, reader.form, reader.plain, reader.repeats, rendering, encoder.key]
     processes, title = processes_of(reader.config), f"Preparing {split} rows"
     rows = mapped(dataset, encoder, new_fingerprint=Hasher.hash(key), num_proc=processes, desc=title)

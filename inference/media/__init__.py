@@ -1,0 +1,1 @@
+"""Images as models see them."""
