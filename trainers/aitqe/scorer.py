@@ -15,7 +15,6 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 from ...hub_sync.errors import DataError, RowRejected, first_line
 from ...inference import loading
 from ...inference.generation import end_tokens
-from ..architectures.llava_scorer.modeling_llava_scorer import LlavaScorerForSequenceClassification
 from . import form
 from .digits import expected_score, numbers_of
 
@@ -31,7 +30,7 @@ class Rewrite:
 
 
 class Scorer:
-    """What both forms share: images and prompts as tensors.
+    """What both forms share: images and prompts as tensors. A form has `score(pixels, prompts)`.
 
     Args:
         model: in evaluation mode and on its device.
@@ -70,6 +69,10 @@ class Scorer:
         """(images, 3, side, side) in the type of the model."""
         values = self.processor.image_processor(list(images), return_tensors="pt")["pixel_values"]
         return torch.as_tensor(values).to(self.model.device, self.model.dtype)
+
+    def score(self, pixels: torch.Tensor, prompts: Sequence[Ids]) -> list[dict[str, float]]:
+        """`overall` of each row, and what else the form tells."""
+        raise NotImplementedError
 
     def padded(self, prompts: Sequence[Ids]) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids and attention mask, int64 (rows, length), padded on the left."""
@@ -182,8 +185,3 @@ class HeadScorer(Scorer):
         values = self.model(input_ids=ids, attention_mask=mask, pixel_values=pixels).logits.float()
         values = (form.LOW + (form.HIGH - form.LOW) * values).clamp(form.LOW, form.HIGH)
         return [dict(zip(form.ASPECTS, row, strict=True)) for row in values.tolist()]
-
-
-def is_head(model: Any) -> bool:
-    """Whether a loaded model is of the form with a head."""
-    return isinstance(model, LlavaScorerForSequenceClassification)

@@ -13,6 +13,7 @@ from trainer_parts import QUICK, context
 from hubwright.hub_sync.errors import DataError, RowRejected
 from hubwright.inference.media import loading
 from hubwright.trainers.aitqe import form
+from hubwright.trainers.aitqe.enhance import EnhanceConfig, enhance
 from hubwright.trainers.aitqe.generative import GenerativeConfig, train
 from hubwright.trainers.aitqe.scorer import GenerativeScorer
 
@@ -115,3 +116,12 @@ def test_a_scorer_learns_scores_and_captions_by_heart(tmp_path: Path, base: Path
     replies = scorer.reply(pixels, prompts, 200)
     assert sum(one.fault is None and one.scores == row["scores"] for one, row in zip(replies, rows, strict=True)) >= 14
     assert all(form.ASPECTS[0] in one.scores for one in replies if one.fault is None)
+
+    there = context(tmp_path, {"model": step.output, "dataset": save_samples(tmp_path / "pairs", rows)}, "enhance")
+    settings = EnhanceConfig(use_cpu=True, threads=1, keep_from=6, max_new_tokens=64)
+    decisions = list(enhance(settings, there)["decisions"]["train"])
+    assert (there.output / "rewritten.png").is_file()
+    for decision, row in zip(decisions, rows, strict=True):
+        if row["recaption"] is None:
+            assert decision["decision"] == "keep" and decision["text"] == row["raw_text"]
+    assert sum(d["text"] == row["recaption"] for d, row in zip(decisions, rows, strict=True)) >= 6
