@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[train,eval,hub,llm,embeddings,games]" --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[train,eval,hub,llm,embeddings,games,vision]" --group dev
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt minigrid  # its pygame-ce is LGPL, and only draws
 	$(BIN)/hubwright schema > recipes/recipe.schema.json
 	@touch $@

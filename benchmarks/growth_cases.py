@@ -128,6 +128,31 @@ def _rows_csv(deduplicate: str) -> Case:
     return Case(10_000, _write_csv, _build("rows.build", "RowsConfig", _rows(deduplicate=deduplicate), shard_mb=50))
 
 
+def _url_table(rng: random.Random, number: int) -> dict[str, Any]:
+    """A row of a table such as COYO's, about 0.2 kB; every second has a perceptual hash."""
+    row = {"url": f"http://example.org/{number // 2}/{number}.jpg", "text": text(rng, 8), "width": 640, "height": 480}
+    return row | {"image_phash": f"{rng.getrandbits(64):016x}" if number % 2 else None}
+
+
+def _write_urls(folder: Path, rows: int) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng, part = random.Random(0), 50_000
+    writer = None
+    for start in range(0, rows, part):
+        table = pa.Table.from_pylist([_url_table(rng, n) for n in range(start, min(rows, start + part))])
+        writer = writer or pq.ParquetWriter(folder / "rows.parquet", table.schema)
+        writer.write_table(table, row_group_size=10_000)
+    if writer:
+        writer.close()
+
+
+def _urls(source: Path) -> dict[str, Any]:
+    splits = {"train": 0.9, "test": 0.1}
+    return {"source": str(source / "rows.parquet"), "format": "table", "license": "mit", "splits": splits}
+
+
 def _peer_datasets(folder: Path, rows: int) -> None:
     """What a user of `datasets` does with the same file: read, map, write Parquet."""
     import datasets
@@ -357,6 +382,7 @@ CASES: dict[str, Case] = {
     "rows": Case(10_000, json_lines(_alpaca), _build("rows.build", "RowsConfig", _messages)),
     "rows_csv": _rows_csv("exact"),
     "rows_csv_near": _rows_csv("near"),
+    "image_text_urls": Case(10_000, _write_urls, _build("image_text.build", "ImageTextConfig", _urls)),
     "peer_datasets": Case(10_000, json_lines(_alpaca), _peer_datasets),
     "corpus": Case(10_000, json_lines(_document), _build("corpus.build", "CorpusConfig", _corpus)),
     "toolcalls": Case(3_000, json_lines(_calls(False)), _build("toolcalls.build", "ToolCallsConfig", _english)),

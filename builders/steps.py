@@ -24,6 +24,19 @@ STEPS: dict[str, StepSpec] = {
         "seeded two-turn feedback dialogues with one exactly scorable answer",
         columns=("prompt", "completion", "chosen", "rejected"),
     ),
+    "image_text": _builder(
+        "image_text:ImageTextConfig",
+        "images and texts that belong together: folders, COCO, CC12M, COYO, DataComp, PD12M, WebDataset, the Hub",
+        inputs={"dataset": DATA},
+        extra="vision",
+    ),
+    "aitqe_samples": _builder(
+        "aitqe:SamplesConfig",
+        "twins of good and bad texts for images of image_text, with scores by aspect and what to write instead",
+        inputs={"dataset": Role("dataset"), "teacher": TEACHER},
+        extra="vision",
+        columns=("image", "raw_text", "kind", "recaption", "scores"),
+    ),
     "toolcalls": _builder(
         "toolcalls:ToolCallsConfig",
         "function-calling conversations, validated, in TRL's messages + tools form",

@@ -37,8 +37,8 @@ def dependency_tree(extras: set[str]) -> set[str]:
 
 
 def test_licences():
-    tree = dependency_tree({"train", "eval", "hub", "llm", "games"})
-    assert {"torch", "lm-eval", "starlette", "trl", "xllamacpp", "gymnasium", "scienceworld"} <= tree
+    tree = dependency_tree({"train", "eval", "hub", "llm", "games", "vision"})
+    assert {"torch", "lm-eval", "starlette", "trl", "xllamacpp", "gymnasium", "scienceworld", "imagehash"} <= tree
     run = subprocess.run(
         [sys.executable, "-m", "piplicenses", "--format=json", "--from=all"],
         capture_output=True,

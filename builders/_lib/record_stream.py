@@ -1,8 +1,10 @@
 """Records of JSON files one after another, however large the file is."""
 
+from __future__ import annotations
+
 import codecs
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import IO, Any
 
 from ...hub_sync.errors import DataError
@@ -85,9 +87,52 @@ def _skip_mark(stream: IO[bytes]) -> int:
 def list_items(stream: IO[bytes], name: str, strict: bool = True) -> Iterator[Any]:
     """Items of a file that is a JSON list. Raises DataError as `records` does; nothing else may follow the list."""
     _skip_mark(stream)
-    text, number, after = _Window(stream, name, STRICT if strict else _LENIENT), 0, "["
+    text = _Window(stream, name, STRICT if strict else _LENIENT)
     if text.skip_blanks() != "[":
         raise DataError(f"{name}: is not a JSON list; fetch the file again")
+    yield from _items(text, name)
+    if text.skip_blanks():
+        raise DataError(f"{name}: is not JSON (text after the list); fetch the file again")
+
+
+def list_members(stream: IO[bytes], name: str, keys: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """(key, item) of the lists with these keys in a file that is one JSON object, as COCO's annotations are.
+
+        >>> list(list_members(io.BytesIO(b'{"info": {}, "images": [{"id": 7}]}'), "a.json", ["images"]))
+        [('images', {'id': 7})]
+
+    Other lists are passed over an item at a time. Raises DataError as `records` does.
+    """
+    _skip_mark(stream)
+    text, number = _Window(stream, name, _LENIENT), 0
+    if text.skip_blanks() != "{":
+        raise DataError(f"{name}: is not a JSON object; fetch the file again")
+    text.position += 1
+    while (mark := text.skip_blanks()) != "}":
+        if number and mark == ",":
+            text.position += 1
+            text.skip_blanks()
+        elif number:
+            raise DataError(f"{name}: is not JSON (expecting ',' or '}}' after member {number}); fetch the file again")
+        number += 1
+        key = text.value(number)
+        if not isinstance(key, str) or text.skip_blanks() != ":":
+            raise DataError(f"{name}: is not JSON (member {number} has no key); fetch the file again")
+        text.position += 1
+        if text.skip_blanks() == "[":
+            for item in _items(text, name):
+                if key in keys:
+                    yield key, item
+        else:
+            text.value(number)
+    text.position += 1
+    if text.skip_blanks():
+        raise DataError(f"{name}: is not JSON (text after the object); fetch the file again")
+
+
+def _items(text: _Window, name: str) -> Iterator[Any]:
+    """Items of the list that begins here, which is read to its end."""
+    number, after = 0, "["
     text.position += 1
     while True:
         mark = text.skip_blanks()
@@ -96,8 +141,6 @@ def list_items(stream: IO[bytes], name: str, strict: bool = True) -> Iterator[An
             after = ","
         elif mark == "]" and after != ",":
             text.position += 1
-            if text.skip_blanks():
-                raise DataError(f"{name}: is not JSON (text after the list); fetch the file again")
             return
         elif after == "item" or not mark:
             expected = "',' or ']'" if after == "item" else "a value"

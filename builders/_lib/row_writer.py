@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datasets.arrow_writer import ArrowWriter
 
 BATCH_ROWS, BATCH_CHARS = 500, 4_000_000
+MOST_BATCHES = 16  # that are joined to one
 
 
 class RowWriter:
@@ -71,7 +72,10 @@ class RowWriter:
 
         self._folder.mkdir(parents=True, exist_ok=True)
         self._path(split).unlink(missing_ok=True)  # an earlier run may still have it mapped
-        self._writers[split] = ArrowWriter(features=self.features, path=str(self._path(split)))
+        # Of columns of images datasets writes 100 rows at a time, each with 9 kB of memory while the file is open.
+        self._writers[split] = ArrowWriter(
+            features=self.features, path=str(self._path(split)), writer_batch_size=BATCH_ROWS
+        )
         self._rows[split], self._chars[split] = [], 0
 
     def _flush(self, split: str) -> None:
@@ -97,9 +101,16 @@ def divide(rows: Dataset, folder: Path, parts: Mapping[str, np.ndarray]) -> Data
         path, start = folder / f"{name}.arrow", 0
         path.unlink(missing_ok=True)
         with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_stream(file, rows.data.schema) as stream:
+            waiting: list[pyarrow.RecordBatch] = []
             for batch in rows.data.to_batches():
-                stream.write_batch(batch.filter(pyarrow.array(chosen[start : start + len(batch)])))
+                waiting.append(batch.filter(pyarrow.array(chosen[start : start + len(batch)])))
                 start += len(batch)
+                # Few large batches: each costs some kB of memory while the file is mapped.
+                if sum(part.nbytes for part in waiting) >= BATCH_CHARS or len(waiting) == MOST_BATCHES:
+                    stream.write_table(pyarrow.Table.from_batches(waiting).combine_chunks())
+                    waiting = []
+            if waiting:
+                stream.write_table(pyarrow.Table.from_batches(waiting).combine_chunks())
     return DatasetDict({name: Dataset.from_file(str(folder / f"{name}.arrow")) for name in parts})
 
 

@@ -50,12 +50,21 @@ class Table:
     folder: str = ""
 
 
-def dataset_tables(source: Input, context: StepContext, config: str | None, split: str | None) -> Iterator[Table]:
-    """The splits of a pulled data set's `config` (None: its default one), or one of them. Raises DataError."""
+def dataset_splits(
+    source: Input, context: StepContext, config: str | None, split: str | None
+) -> Iterator[tuple[str, Any]]:
+    """(name, rows with images as bytes) of the splits of a pulled data set's `config` (None: its default one), or of
+    one of them. Raises DataError.
+    """
     names = [split] if split else _split_names(str(source.path), config, str(source.ref))
     for name in names:
-        rows = read_rows(source, context, name, config)
-        types, rows = rows.features.copy(), undecoded(rows)
+        yield name, undecoded(read_rows(source, context, name, config))
+
+
+def dataset_tables(source: Input, context: StepContext, config: str | None, split: str | None) -> Iterator[Table]:
+    """The same as tables."""
+    for name, rows in dataset_splits(source, context, config, split):
+        types = rows.features.copy()
         size = _batch(types)
         tables = (rows.with_format("arrow")[n : n + size] for n in range(0, len(rows), size))
         records = iter(rows) if has_json(rows.features) else (row for part in tables for row in part.to_pylist())

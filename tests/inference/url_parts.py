@@ -114,7 +114,7 @@ class UrlServer:
         elif kind == "packed":
             await self._send(writer, gzip.compress(picture(6)), more="Content-Encoding: gzip\r\n")
         elif kind == "bomb":
-            await self._send(writer, gzip.compress(bytes(50 << 20)), more="Content-Encoding: gzip\r\n")
+            await self._send(writer, gzip.compress(bytes(50 << 20), 1), more="Content-Encoding: gzip\r\n")
         elif kind == "brotli":
             await self._send(writer, b"xx", more="Content-Encoding: br\r\n")
         elif kind == "large":

@@ -1,0 +1,86 @@
+"""A folder (or zip archive) of images with a text file beside each, or with a table that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from ...hub_sync.errors import RowRejected, UsageError
+from .._lib.source_files import File
+from .._lib.tables import READERS, split_of, suffix_of
+from .files import ImageFiles, is_hidden
+from .pair import Pairs, Part
+from .table import file_parts
+
+if TYPE_CHECKING:
+    from .build import ImageTextConfig
+
+CAPTIONS = (".txt", ".caption")
+TABLES = ("metadata", "captions", "labels", "results")
+LONGEST = 1_000_000  # bytes of a text file; our choice
+
+
+def parts(config: ImageTextConfig, files: Sequence[File], chosen: Sequence[File], name: str) -> Iterator[Part]:
+    """The images of the source with their texts. What is left over on either side is rejected with its reason.
+
+    Args:
+        files: all of the source.
+        chosen: those that `files` of the settings names; they are tables, or the text files to read.
+
+    Raises UsageError for a source without images.
+    """
+    images = ImageFiles(files, config.image_limits().max_bytes)
+    if not len(images):
+        raise UsageError(f"source {name}: holds no image file (.jpg, .png, .webp, .gif, .bmp, .tif; .tar)")
+    named = [file for file in chosen if suffix_of(file.name) in READERS and not is_hidden(file.name)]
+    tables = named if config.files else [f for f in named if PurePosixPath(f.name).name.startswith(TABLES)]
+    if tables:
+        used: set[str] = set()
+        yield from file_parts(config, tables, images, used)
+        rest: Pairs = (_alone(path) for path in images if path not in used)
+        yield Part(name, None, rest)
+        return
+    texts = {
+        str(PurePosixPath(file.name).with_suffix("")): file
+        for suffix in reversed(CAPTIONS)
+        for file in chosen
+        if PurePosixPath(file.name).suffix.lower() == suffix and not is_hidden(file.name)
+    }
+    if not texts:
+        raise UsageError(
+            f"source {name}: no text file beside the images (cat.jpg, cat.txt), and no metadata.csv or .jsonl with a "
+            "column file_name; add one, or name the table in `files`"
+        )
+    splits = {path: split_of(path) for path in images}
+    for split in dict.fromkeys(splits.values()) if any(splits.values()) else [None]:
+        own = [path for path in images if split is None or splits[path] == split]
+        yield Part(name, split, _with_texts(config, images, own, texts))
+    yield Part(name, None, (RowRejected("a text without an image", file.name) for file in texts.values()))
+
+
+def _alone(path: str) -> RowRejected:
+    return RowRejected("an image without a text", path)
+
+
+def _with_texts(config: ImageTextConfig, images: ImageFiles, paths: Sequence[str], texts: dict[str, File]) -> Pairs:
+    """The pairs of some images; their text files are taken out of `texts`."""
+    for path in paths:
+        stem = str(PurePosixPath(path).with_suffix(""))
+        file = texts.pop(stem, None) or texts.pop(path, None)
+        if file is None:
+            yield _alone(path)
+            continue
+        with file.open() as stream:
+            content = stream.read(LONGEST + 1)
+        try:
+            text = content.decode("utf-8-sig").strip()
+        except UnicodeDecodeError as error:
+            yield RowRejected("a text that is not UTF-8", f"{file.name}: byte {error.start}")
+            continue
+        if len(content) > LONGEST:
+            yield RowRejected(f"a text file of more than {LONGEST} bytes", file.name)
+            continue
+        lines = [line.strip() for line in text.splitlines() if line.strip()] if config.caption_lines else [text]
+        for line in lines or [""]:
+            yield images.pair(path, text=line, image_id=stem)

@@ -1,0 +1,49 @@
+"""Licences of single images: what sources write for them, and which allow that the pixels are published again."""
+
+import re
+from typing import Any
+
+from ...hub_sync.licence_ids import licence_id
+
+PUBLISHABLE = (
+    "cc0-1.0", "public-domain", "pddl", "us-government-work", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0",
+    "cdla-permissive-1.0", "cdla-permissive-2.0", "mit", "apache-2.0",
+)  # fmt: skip
+"""Licences that ask for attribution at most. Our reading and choice, and no legal advice."""
+
+_CC_URL = re.compile(
+    r"creativecommons\.org/(?:licenses/(by[a-z-]*|sampling\+?)|publicdomain/(zero|mark))(?:/(\d\.\d))?"
+)
+_CC_TEXT = re.compile(r"(?:cc|creative commons)[ -]?(by(?:[ -](?:nc|nd|sa))*)[ -]?(\d\.\d)?\b")
+_OTHERS = {
+    "flickr.com/commons/usage": "no-known-copyright", "no known copyright": "no-known-copyright",
+    "usa.gov/copyright": "us-government-work", "united states government work": "us-government-work",
+    "public domain": "public-domain", "publicdomain": "public-domain",
+}  # fmt: skip
+
+
+def image_licence(value: Any) -> str | None:
+    """The licence of an image as an id where it is known, else as it is stated, in lower case; None for none.
+
+    >>> image_licence("http://creativecommons.org/licenses/by-nc-sa/2.0/"), image_licence("CC BY 4.0")
+    ('cc-by-nc-sa-2.0', 'cc-by-4.0')
+    >>> image_licence("https://creativecommons.org/publicdomain/zero/1.0/"), image_licence("All rights reserved")
+    ('cc0-1.0', 'all rights reserved')
+    """
+    if value is None or value != value or not (text := " ".join(str(value).split()).lower()):
+        return None
+    if match := _CC_URL.search(text):
+        name, domain, version = match.groups()
+        if domain:
+            return "cc0-1.0" if domain == "zero" else "public-domain"
+        return f"cc-{name}" + (f"-{version}" if version else "")
+    if known := licence_id(text):
+        return known
+    if match := _CC_TEXT.search(text):
+        return f"cc-{match[1].replace(' ', '-')}" + (f"-{match[2]}" if match[2] else "")
+    return next((known for part, known in _OTHERS.items() if part in text), text[:200])
+
+
+def asks_for_attribution(licence: str) -> bool:
+    """Whether a licence asks that the author is named."""
+    return licence.startswith("cc-by")

@@ -1,0 +1,88 @@
+"""What the step tells about its result: licences and pixels, URLs that are gone, images that look the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...hub_sync.context import StepContext
+from .._lib.cards import add_sources, describe
+from .._lib.rejections import Rejections
+from .convert import Converter
+from .fetching import Survival
+from .licences import PUBLISHABLE
+from .sides import Sides
+
+if TYPE_CHECKING:
+    from .build import ImageTextConfig
+
+MIXED = "several, see the column license"
+ONCE = {
+    "exact": "Rows with the same image and text are there once.",
+    "near": "Of images that look the same the first is there.",
+    None: "The same pair may be there several times.",
+}
+
+
+def describe_rows(
+    config: ImageTextConfig,
+    context: StepContext,
+    splits: Mapping[str, Any],
+    origins: Sequence[str],
+    converter: Converter,
+    rejections: Rejections,
+    sides: Sides,
+) -> None:
+    """Fill in the report."""
+    report = context.report
+    rows = sum(map(len, splits.values()))
+    fates: Counter[str] = Counter()
+    for (_, fate), count in converter.pixels.items():
+        fates[fate] += count
+    how = "by a hash of the image; images that look the same are in one" if config.splits else "the source's own"
+    pixels = fates["published"] + fates["local"]
+    describe(report, __file__, rows=rows, pixels=pixels, splits=how, once=ONCE[config.deduplicate])
+    report.card |= {"language": list(config.language)} if config.language else {}
+    report.card |= _licence(config, converter)
+    if config.keep:
+        report.columns["meta"] = f"JSON of the source's columns {', '.join(config.keep)}"
+    add_sources(report, origins)
+    rejections.describe(report)
+    report.counts |= {f"{name}_rows": len(part) for name, part in splits.items()}
+    report.counts |= {"rows_with_an_image_at_hand": converter.pixels.total()}
+    report.counts |= {"images_that_look_like_another": sides.looks, "such_groups_in_several_splits": sides.across}
+    if converter.pixels:
+        table = [[licence, fate, count] for (licence, fate), count in converter.pixels.most_common()]
+        note = "Rows whose image was at hand, before duplicates were left out."
+        report.table("Licences of the images", ["licence", "pixels", "rows"], table, note)
+    if config.fetch:
+        _survival(report, converter.survival)
+
+
+def _licence(config: ImageTextConfig, converter: Converter) -> dict[str, Any]:
+    """The card's licence: that of the texts, unless pixels with another one that restricts are in the data set."""
+    published = {licence for (licence, fate), count in converter.pixels.items() if fate == "published"}
+    if any(fate == "local" for _, fate in converter.pixels):
+        return {"license": "other"}  # without a name: none is stated, so that it is not published in public
+    if not published or published.issubset(PUBLISHABLE):
+        return {"license": config.license} if config.license else {}
+    return {"license": "other", "license_name": MIXED}
+
+
+def _survival(report: Any, survival: Survival) -> None:
+    """How many URLs are gone, why, and how the texts of both differ."""
+    total = survival.rows.total()
+    table = [[reason, count, f"{count / total:.1%}"] for reason, count in survival.dead.most_common()]
+    table.insert(0, ["alive", survival.rows[True], f"{survival.rows[True] / total:.1%}" if total else "-"])
+    note = "What is left of a list of URLs is no sample of it: compare the texts below."
+    report.table("URLs that still give an image", ["outcome", "URLs", "share"], table, note)
+    report.counts |= {"urls_asked": total, "urls_dead": survival.rows[False]}
+    sums = (("words per text", survival.words), ("characters per text", survival.characters),
+            ("share of texts in ASCII", survival.ascii))  # fmt: skip
+    means = [[name, *(_mean(values[alive], survival.rows[alive]) for alive in (True, False))] for name, values in sums]
+    report.table("Texts of URLs that are alive and dead", ["mean", "alive", "dead"], means)
+
+
+def _mean(value: int, count: int) -> float | None:
+    return round(value / count, 3) if count else None
