@@ -68,8 +68,9 @@ def fill(
     }
     report.summary = (
         f"The pairs of `{source}`. `{model}` scored every text; those below the threshold were written anew, and a "
-        f"new caption was taken if {judge} preferred it by {config.delta:g} points, it held {config.retention:g} of the "
-        f"names and numbers, and had at most {config.max_words} words. Every decision is in the config `decisions`. "
+        f"new caption was taken if {judge} preferred it by {config.delta:g} points, it held {config.retention:g} of "
+        f"the names and numbers, and had at most {config.max_words} words. Every decision is in the config "
+        "`decisions`. "
         f"The threshold is {origin}. After AITQE (arXiv:2410.16166); the rule is our choice."
     )
     report.columns |= COLUMNS
