@@ -94,10 +94,10 @@ def joined(config: ShiftConfig, raw: Input, output: Input) -> Iterator[tuple[str
             raise DataError(f"{output.ref}: id {row['id']!r} is there twice")
     met, texts = 0, after.select_columns(["text"])
     for row in before.select_columns(["id", config.text]):
-        place = places.get(row["id"])
-        met += place is not None
-        value = None if place is None else texts[place]["text"]
-        if not isinstance(row[config.text], str) or (place is not None and not isinstance(value, str)):
+        at = places.get(row["id"])
+        met += at is not None
+        value = None if at is None else texts[at]["text"]
+        if not isinstance(row[config.text], str) or (at is not None and not isinstance(value, str)):
             raise DataError(f"{raw.ref}: id {row['id']!r}: a text is null in the raw data or in {output.ref}")
         yield row[config.text], value
     if met < len(places):

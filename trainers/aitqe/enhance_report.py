@@ -94,7 +94,7 @@ def fill(
 def _gallery(config: EnhanceConfig, context: StepContext, pairs: Pairs, decisions: Dataset) -> None:
     from ...inference.media.contact_sheet import contact_sheet
 
-    items = []
+    items: list[tuple[Any, list[str]]] = []
     for number, row in enumerate(decisions):
         if len(items) >= config.gallery:
             break

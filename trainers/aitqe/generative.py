@@ -9,7 +9,6 @@ Learning rate, batch and epochs of the paper are not known: all settings are our
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Self
 
 from pydantic import model_validator
@@ -38,7 +37,7 @@ class GenerativeConfig(VisionSFTConfig):
         if known is not None:
             check_columns(known, inputs["dataset"].name, COLUMNS)
         columns = ("image", "prompt", "completion") if known is None or "image" in known else tuple(known)
-        return super().preview(inputs | {"dataset": replace(Preview(inputs["dataset"].name), columns=columns)})
+        return super().preview({**inputs, "dataset": Preview(inputs["dataset"].name, columns=columns)})
 
 
 def train(config: GenerativeConfig, context: StepContext) -> None:

@@ -61,9 +61,9 @@ class HeadConfig(ImageSettings, TrainingConfig):
     def preview(self, inputs: Mapping[str, Preview]) -> Preview:
         """The model that will be published. Raises DataError for a data set that is not of samples."""
         from .._lib import ahead
-        from ..vision_sft import look
+        from ..vision_sft import VisionSFTConfig, look
 
-        look.check_models(self, inputs)
+        look.check_models(VisionSFTConfig.model_validate({}), inputs)
         known = ahead.train_columns(self, inputs["dataset"])
         if known is not None:
             check_columns(known, inputs["dataset"].name, COLUMNS)

@@ -176,7 +176,7 @@ def with_head(model: Any) -> LlavaScorerForSequenceClassification:
     with torch.device("meta"):
         scorer = LlavaScorerForSequenceClassification(settings)
     scorer.model = model.model
-    scorer.score = nn.Linear(settings.text_config.hidden_size, len(form.ASPECTS), dtype=model.dtype)
+    scorer.score = nn.Linear(settings.get_text_config().hidden_size, len(form.ASPECTS), dtype=model.dtype)
     nn.init.normal_(scorer.score.weight, std=0.02)
     nn.init.constant_(scorer.score.bias, 0.5)
     return scorer
@@ -209,10 +209,8 @@ def figures(outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
 
 def _vision_settings(config: HeadConfig) -> VisionSFTConfig:
     """What `vision_sft` reads a model by."""
-    shared = (
-        config.model_fields_set & set(VisionSFTConfig.model_fields) & {"dtype", "attn_implementation", "chat_template"}
-    )
-    return VisionSFTConfig(**{name: getattr(config, name) for name in shared})
+    names = ("dtype", "attn_implementation", "chat_template", "lora", "merge_adapter")
+    return VisionSFTConfig.model_validate({name: getattr(config, name) for name in names})
 
 
 def fit(config: HeadConfig, context: StepContext, trainer_class: type[HeadTrainer] = HeadTrainer) -> HeadTrainer:
@@ -233,7 +231,7 @@ def fit(config: HeadConfig, context: StepContext, trainer_class: type[HeadTraine
     model: Any = with_head(base.model)
     scorer.model = model
     if config.lora is not None:
-        adapter = peft_config(config, base)
+        adapter = peft_config(_vision_settings(config), base)
         adapter.task_type, adapter.modules_to_save = None, [PROJECTOR, "score"]
         model = get_peft_model(model, adapter)
     else:
