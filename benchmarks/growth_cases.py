@@ -148,6 +148,34 @@ def _write_urls(folder: Path, rows: int) -> None:
         writer.close()
 
 
+def _write_captions(folder: Path, rows: int) -> None:
+    """Two captions for each image, as `image_text` publishes them without pixels."""
+    import datasets
+
+    from hubwright.builders.image_text.build import ImageTextConfig, features
+
+    rng = random.Random(0)
+
+    def make() -> Any:
+        for n in range(rows):
+            caption = f"Two {rng.choice(['red', 'blue', 'large'])} dogs near {text(rng, 6)} {n}."
+            row: dict[str, Any] = dict.fromkeys(features(ImageTextConfig()))
+            yield row | {"id": f"{n:016x}", "url": f"http://example.org/{n // 2}.jpg", "text": caption}
+
+    (folder / "data").mkdir()
+    columns = features(ImageTextConfig())
+    data = datasets.Dataset.from_generator(make, features=columns, cache_dir=str(folder / "cache"))
+    data.to_parquet(str(folder / "data" / "train.parquet"))
+
+
+def _aitqe_samples(folder: Path, rows: int) -> None:
+    from hubwright.builders import aitqe
+    from hubwright.making import write_dataset
+
+    context = context_of(folder, dataset=folder / "input" / "data")
+    write_dataset(aitqe.build(aitqe.SamplesConfig(require_image=False), context), context.output)
+
+
 def _urls(source: Path) -> dict[str, Any]:
     splits = {"train": 0.9, "test": 0.1}
     return {"source": str(source / "rows.parquet"), "format": "table", "license": "mit", "splits": splits}
@@ -383,6 +411,7 @@ CASES: dict[str, Case] = {
     "rows_csv": _rows_csv("exact"),
     "rows_csv_near": _rows_csv("near"),
     "image_text_urls": Case(10_000, _write_urls, _build("image_text.build", "ImageTextConfig", _urls)),
+    "aitqe_samples": Case(10_000, _write_captions, _aitqe_samples),
     "peer_datasets": Case(10_000, json_lines(_alpaca), _peer_datasets),
     "corpus": Case(10_000, json_lines(_document), _build("corpus.build", "CorpusConfig", _corpus)),
     "toolcalls": Case(3_000, json_lines(_calls(False)), _build("toolcalls.build", "ToolCallsConfig", _english)),

@@ -27,7 +27,12 @@ _SIZES = (
 )  # fmt: skip
 _BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # what some reader takes for the end of a line
 TRIAL_STEPS = 100  # optimiser steps; a training that `max_steps` ends before is called a trial (our choice)
-_AUTO = {"text-classification": "AutoModelForSequenceClassification"}  # of transformers, by the card's pipeline_tag
+_AUTO = {
+    "text-classification": "AutoModelForSequenceClassification", "image-text-to-text": "AutoModelForImageTextToText",
+    "zero-shot-image-classification": "AutoModel",
+}  # fmt: skip
+"""transformers' class of a model by the card's pipeline_tag; AutoModelForCausalLM for others."""
+_SEEING = ("image-text-to-text", "zero-shot-image-classification")  # pipeline_tags of models with a processor
 
 
 def render(records: list[dict[str, Any]]) -> str:
@@ -54,6 +59,7 @@ def render(records: list[dict[str, Any]]) -> str:
         example=making.get("example"),
         example_row=json.dumps(making.get("example", {}).get("row"), ensure_ascii=False, indent=2),
         adapter=_is_adapter(making),
+        sees=making["report"]["card"].get("pipeline_tag") in _SEEING,
         auto=_AUTO.get(making["report"]["card"].get("pipeline_tag", ""), "AutoModelForCausalLM"),
         code=any(Path(f["path"]).name.startswith("modeling_") for f in making["files"]),
         unstated=UNSTATED,

@@ -37,6 +37,17 @@ STEPS: dict[str, StepSpec] = {
         "supervised fine-tuning on images and text, of a model or of the one that two parts make",
         inputs=SEEING,
     ),
+    "dual_encoder": _trainer(
+        "dual_encoder.config:DualEncoderConfig",
+        "train",
+        "images and texts as vectors of one space, from pairs, on two towers or on a dual encoder",
+        inputs={
+            "dataset": DATASET,
+            "model": Role("model", optional=True),
+            "vision_tower": Role("model", optional=True),
+            "text_tower": Role("model", optional=True),
+        },
+    ),
     "dpo": _trainer(
         "dpo:DPOConfig",
         "train",

@@ -40,7 +40,7 @@ COLUMNS = (
 class SamplesConfig(TeacherConfig):
     """Which faults, how many, and which teacher if any. Defaults are our choice."""
 
-    split: str | None = Field(None, description="Split of the input `dataset`; null: all of them.")
+    split: str = Field("all", description="Split of the input `dataset`; all: all of them.")
     damages: tuple[str, ...] = Field(
         tuple(DAMAGES), min_length=1, description="Kinds of damage that are drawn; see damage.yaml."
     )
@@ -113,7 +113,7 @@ def build(config: SamplesConfig, context: StepContext | None = None) -> DatasetD
 
         teacher = Teacher(config, context)
     writer, counts, drawn = RowWriter(context.workdir / "rows", features()), Counter[str](), dict[str, Draw]()
-    for split, rows in dataset_splits(source, context, None, config.split):
+    for split, rows in dataset_splits(source, context, None, None if config.split == "all" else config.split):
         captions = Captions(rows, f"{source.ref}: split {split!r}", config.require_image)
         counts["texts_read"] += len(rows)
         counts["texts_without_pixels"] += captions.passed

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from fnmatch import fnmatchcase
@@ -205,7 +206,7 @@ class ImageTextConfig(ImageSettings):
             return None
         from ...inference.media.fetch import FetchLimits
 
-        settings = FetchSettings() if self.fetch is True else self.fetch
+        settings = FetchSettings.model_validate({}) if self.fetch is True else self.fetch
         return FetchLimits(max_bytes=self.image_limits().max_bytes, **settings.model_dump())
 
 
@@ -238,7 +239,7 @@ def build(config: ImageTextConfig, context: StepContext | None = None) -> Datase
     converter, rejections = Converter(config), Rejections()
     writer = RowWriter(context.workdir / "rows", features(config))
     seen, sides = DiskSet(context.workdir / "ids"), Sides(context.workdir, config)
-    limits = config.fetch_limits()
+    limits, pixels = config.fetch_limits(), Counter[tuple[str, str]]()
     log = FetchLog(context.workdir / "fetched.log") if limits else None
     for part in _parts(config, context, origins):
         pairs = with_images(part.pairs, limits, config.image_limits(), log) if limits and log else part.pairs
@@ -249,6 +250,7 @@ def build(config: ImageTextConfig, context: StepContext | None = None) -> Datase
                     continue
                 writer.write("rows", row.columns)
                 sides.add(row, part.split)
+                pixels.update([row.pixels] if row.pixels else [])
                 if len(sides) == config.max_rows:
                     break
         if len(sides) == config.max_rows:
@@ -269,7 +271,7 @@ def build(config: ImageTextConfig, context: StepContext | None = None) -> Datase
     if log:
         log.close()
         (context.workdir / "fetched.log").unlink()
-    describe_rows(config, context, splits, origins, converter, rejections, sides)
+    describe_rows(config, context, splits, origins, pixels, converter.survival, rejections, sides)
     return splits
 
 

@@ -67,7 +67,7 @@ def _pair(
     item: dict[str, Any], image: dict[str, Any], licences: dict[Any, str], images: ImageFiles, folder: str
 ) -> Pair | RowRejected:
     url = image.get("coco_url") or image.get("flickr_url") or image.get("url")
-    more = {
+    more: dict[str, Any] = {
         "text": item.get("caption"), "url": url, "image_id": str(image.get("id")),
         "license": licences.get(_key(image.get("license"))), "attribution": image.get("flickr_url") or None,
         "width": image.get("width"), "height": image.get("height"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...hub_sync.errors import RowRejected
@@ -32,19 +31,20 @@ class Row(NamedTuple):
     Attributes:
         image_key: rows with the same one show the same image.
         phash: 64 bits; 0 if there are none.
+        pixels: (licence, "published" or why not) of an image that is at hand.
     """
 
     columns: dict[str, Any]
     split: str | None
     image_key: str
     phash: int
+    pixels: tuple[str, str] | None
 
 
 class Converter:
     """Pairs to rows. Raises RowRejected, and LeftOut for those that are not wrong.
 
     Attributes:
-        pixels: (licence, "published" or why not) -> rows whose image is at hand.
         survival: of URLs.
     """
 
@@ -52,7 +52,6 @@ class Converter:
         self._config, self._limits = config, config.image_limits()
         self._allowed = frozenset(config.pixel_licenses)
         self._default = image_licence(config.image_license)
-        self.pixels: Counter[tuple[str, str]] = Counter()
         self.survival = Survival()
         self._last: tuple[bytes, tuple[str, int, int, int]] | None = None
 
@@ -68,17 +67,18 @@ class Converter:
             raise LeftOut("the image is not at hand", url)
         licence = image_licence(pair.license) or self._default
         attribution = _short(pair.attribution) or self._config.attribution
+        digest, phash = _hex(pair.sha256, 64), int(_hex(pair.phash, 16) or "0", 16)
+        width, height = _side(pair.width), _side(pair.height)
         if content is not None:
             digest, phash, width, height = self._measured(content)
-        else:
-            digest, phash = _hex(pair.sha256, 64), int(_hex(pair.phash, 16) or "0", 16)
-            width, height = _side(pair.width), _side(pair.height)
         key = f"sha256:{digest}" if content is not None else f"url:{url}"
         if self._config.keep and (why := unstorable(pair.meta)):
             raise RowRejected("a column of `keep` that cannot be stored", why)
+        fate = None if content is None else self._fate(licence, attribution or url)
+        shown = fate in ("published", "local")
         columns = {
             "id": hashlib.sha256(utf8(f"{key}\n{text}")).hexdigest()[:16],
-            "image": self._pixels(pair, content, licence, attribution or url),
+            "image": {"bytes": content, "path": pair.name} if shown else None,
             "url": url,
             "text": text,
             "source": source,
@@ -91,7 +91,8 @@ class Converter:
             "phash": f"{phash:016x}" if phash else None,
         }
         columns |= {"meta": pair.meta} if self._config.keep else {}
-        return Row(columns, _short(pair.split), key, phash)
+        pixels = (licence or "not stated", fate) if fate else None
+        return Row(columns, _short(pair.split), key, phash, pixels)
 
     def _url(self, pair: Pair) -> str | None:
         """The URL as it is; of a pair with an image one that is none is left out."""
@@ -134,22 +135,15 @@ class Converter:
             self._last = content, (digest, perceptual_hash(image), *image.size)
         return self._last[1]
 
-    def _pixels(
-        self, pair: Pair, content: bytes | None, licence: str | None, credit: str | None
-    ) -> dict[str, Any] | None:
-        """The image as it is published; None if there is none, or its licence does not allow it."""
-        if content is None:
-            return None
+    def _fate(self, licence: str | None, credit: str | None) -> str:
+        """What becomes of the pixels: published, local, or why they are left out."""
         if licence not in self._allowed:
             fate = "licence not in pixel_licenses"
         elif asks_for_attribution(str(licence)) and credit is None:
             fate = "no attribution"
         else:
-            fate = "published"
-        if fate != "published" and self._config.unlicensed_pixels == "local":
-            fate = "local"
-        self.pixels[licence or "not stated", fate] += 1
-        return {"bytes": content, "path": pair.name} if fate in ("published", "local") else None
+            return "published"
+        return "local" if self._config.unlicensed_pixels == "local" else fate
 
 
 def _text(value: Any) -> str:

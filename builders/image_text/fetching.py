@@ -237,7 +237,7 @@ def with_images(pairs: Iterable[Pair | RowRejected], limits: FetchLimits, images
     with _Loop(limits, images, log) as loop:
         for pair in pairs:
             is_url = isinstance(pair, Pair) and pair.image is None and isinstance(pair.url, str)
-            waiting.append((pair, loop.submit(pair.url) if is_url else None))  # type: ignore[union-attr,arg-type]
+            waiting.append((pair, loop.submit(pair.url) if is_url else None))  # type: ignore[union-attr]
             held += _size(pair)
             while waiting and (len(waiting) > WINDOW * limits.concurrency or held > _HELD or waiting[0][1] is None):
                 yield first()

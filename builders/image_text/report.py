@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ...hub_sync.context import StepContext
 from .._lib.cards import add_sources, describe
 from .._lib.rejections import Rejections
-from .convert import Converter
 from .fetching import Survival
 from .licences import PUBLISHABLE
 from .sides import Sides
@@ -30,40 +29,50 @@ def describe_rows(
     context: StepContext,
     splits: Mapping[str, Any],
     origins: Sequence[str],
-    converter: Converter,
+    pixels: Counter[tuple[str, str]],
+    survival: Survival,
     rejections: Rejections,
     sides: Sides,
 ) -> None:
-    """Fill in the report."""
+    """Fill in the report.
+
+    Args:
+        pixels: (licence, "published" or why not) -> rows whose image was at hand.
+    """
     report = context.report
     rows = sum(map(len, splits.values()))
-    fates: Counter[str] = Counter()
-    for (_, fate), count in converter.pixels.items():
-        fates[fate] += count
     how = "by a hash of the image; images that look the same are in one" if config.splits else "the source's own"
-    pixels = fates["published"] + fates["local"]
-    describe(report, __file__, rows=rows, pixels=pixels, splits=how, once=ONCE[config.deduplicate])
+    shown = sum(map(_with_pixels, splits.values()))
+    describe(report, __file__, rows=rows, pixels=shown, splits=how, once=ONCE[config.deduplicate])
     report.card |= {"language": list(config.language)} if config.language else {}
-    report.card |= _licence(config, converter)
+    report.card |= _licence(config, pixels)
     if config.keep:
         report.columns["meta"] = f"JSON of the source's columns {', '.join(config.keep)}"
     add_sources(report, origins)
     rejections.describe(report)
     report.counts |= {f"{name}_rows": len(part) for name, part in splits.items()}
-    report.counts |= {"rows_with_an_image_at_hand": converter.pixels.total()}
+    report.counts |= {"rows_with_pixels": shown, "rows_with_an_image_at_hand": pixels.total()}
     report.counts |= {"images_that_look_like_another": sides.looks, "such_groups_in_several_splits": sides.across}
-    if converter.pixels:
-        table = [[licence, fate, count] for (licence, fate), count in converter.pixels.most_common()]
-        note = "Rows whose image was at hand, before duplicates were left out."
+    if pixels:
+        table = [[licence, fate, count] for (licence, fate), count in pixels.most_common()]
+        note = "Rows whose image was at hand, those that look like another image included."
         report.table("Licences of the images", ["licence", "pixels", "rows"], table, note)
     if config.fetch:
-        _survival(report, converter.survival)
+        _survival(report, survival)
 
 
-def _licence(config: ImageTextConfig, converter: Converter) -> dict[str, Any]:
+def _with_pixels(rows: Any) -> int:
+    """Rows whose image is in the data set."""
+    import pyarrow.compute as pc
+
+    column = rows.data.column("image")
+    return sum(int(pc.sum(pc.is_valid(pc.struct_field(chunk, "bytes"))).as_py() or 0) for chunk in column.chunks)
+
+
+def _licence(config: ImageTextConfig, pixels: Counter[tuple[str, str]]) -> dict[str, Any]:
     """The card's licence: that of the texts, unless pixels with another one that restricts are in the data set."""
-    published = {licence for (licence, fate), count in converter.pixels.items() if fate == "published"}
-    if any(fate == "local" for _, fate in converter.pixels):
+    published = {licence for (licence, fate), count in pixels.items() if fate == "published"}
+    if any(fate == "local" for _, fate in pixels):
         return {"license": "other"}  # without a name: none is stated, so that it is not published in public
     if not published or published.issubset(PUBLISHABLE):
         return {"license": config.license} if config.license else {}

@@ -33,7 +33,7 @@ class Sides:
 
     Attributes:
         left_out: (source, reason) -> rows, after `masks`.
-        looks: images (by perceptual hash) that look like another one, after `masks`; `across`, those in two splits.
+        looks: images that look like another one, after `masks`; `across`, those in two splits.
     """
 
     def __init__(self, folder: Path, config: ImageTextConfig) -> None:
@@ -63,7 +63,7 @@ class Sides:
         groups = near_groups(hashes, self._config.phash_distance)
         own = np.frombuffer(self._own, np.uint16)
         used = np.ones(len(own), bool)
-        self.looks = _like_another(groups, hashes)
+        self.looks = _like_another(groups, keys)
         if self._config.deduplicate == "near":
             used = _first_images(groups, keys)
             for (source, _), number in self._names.items():
@@ -100,9 +100,10 @@ def _first_images(groups: np.ndarray, keys: np.ndarray) -> np.ndarray:
     return used
 
 
-def _like_another(groups: np.ndarray, hashes: np.ndarray) -> int:
-    """Different perceptual hashes less their groups: how many look like another."""
-    return len(np.unique(hashes[hashes != 0])) - len(np.unique(groups[groups != 0]))
+def _like_another(groups: np.ndarray, keys: np.ndarray) -> int:
+    """Images less their groups: how many look like another."""
+    there = groups != 0
+    return len(np.unique(keys[there])) - len(np.unique(groups[there]))
 
 
 def _across(groups: np.ndarray, sides: np.ndarray) -> int:

@@ -113,7 +113,7 @@ def pairs_of(
     Raises RowRejected.
     """
     at = columns_of(tuple(sorted(config.columns.items())), tuple(record))
-    values = {target: record.get(column) for target, column in at.items()}
+    values: dict[str, Any] = {target: record.get(column) for target, column in at.items()}
     values = {name: None if value != value else value for name, value in values.items()} | dict(more)  # NaN is null
     image = values.pop("image", None)
     if image is not None and "image" not in more:

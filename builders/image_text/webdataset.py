@@ -80,7 +80,7 @@ def _sample(config: ImageTextConfig, key: str, members: Mapping[str, bytes]) -> 
     if len(images) > 1:
         yield RowRejected("a sample with several images", f"{key}: {', '.join(images[:3])}")
         return
-    more = {"image_id": key} | ({"text": text} if text is not None else {})
+    more: dict[str, Any] = {"image_id": key} | ({"text": text} if text is not None else {})
     if images:
         more |= {"image": members[images[0]], "name": f"{posixpath.basename(key)}.{images[0]}"}
     # Width and height are of the image after img2dataset has resized it, and are measured again.

@@ -288,6 +288,14 @@ def check_own_data(reader: Reader) -> None:
     assert "tickets_test" in reader.card("me/smollm2-tickets")
 
 
+def check_images_and_texts(reader: Reader) -> None:
+    assert reader.rows("me/pictures") == 8 and reader.rows("me/picture-samples") == 7 * 3 * 2
+    (record,) = reader.read_json("me/pictures", "provenance.json")["records"]
+    counts = record["report"]["counts"]
+    assert counts["rows_with_pixels"] == 7 and counts["rejected: no such image file in the source"] == 1
+    assert "num_rows" in reader.output("python -c 'from datasets")
+
+
 def check_pretrain(reader: Reader) -> None:
     (record,) = reader.read_json("me/my-lm", "provenance.json", "model")["records"]
     first, last = (record["report"]["metrics"][f"train_loss_{name}"] for name in ("first", "last"))
@@ -345,6 +353,7 @@ CHECKS: dict[str, Callable[[Reader], None]] = {
     "README": check_readme,
     "first-model": check_first_model,
     "own-data": check_own_data,
+    "images-and-texts": check_images_and_texts,
     "sft": check_sft,
     "dpo": check_dpo,
     "pretrain": check_pretrain,

@@ -63,6 +63,16 @@ def find_method(name: str) -> tuple[Callable, type, type]:
             "inverse": (inverse.train, inverse.InverseConfig),
         }[name]
         return method, config, transformers.Trainer
+    if name == "dual_encoder":
+        dual_encoder = importlib.import_module("hubwright.trainers.dual_encoder")
+        importlib.import_module("hubwright.trainers.dual_encoder.trainer")
+        get_checkpoint_conversion_mapping("vision-text-dual-encoder")
+        return dual_encoder.train, dual_encoder.DualEncoderConfig, transformers.Trainer
+    if name == "vision_sft":
+        vision_sft = importlib.import_module("hubwright.trainers.vision_sft")
+        importlib.import_module("hubwright.trainers.vision_sft.trainer")
+        get_checkpoint_conversion_mapping("llava")
+        return vision_sft.train, vision_sft.VisionSFTConfig, trl.SFTTrainer
     if name == "dpo":
         importlib.import_module("hubwright.trainers.dpo.trainer")
         return dpo.train, dpo.DPOConfig, trl.DPOTrainer

@@ -112,3 +112,30 @@ def make_tower(folder: Path, kind: str = "dinov2", side: int = SIDE, seed: int =
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+def make_text_tower(folder: Path, words: str = "", seed: int = 1) -> Path:
+    """A random BERT of two layers with a tokenizer of whole words."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    known = ["[PAD]", "[UNK]", *dict.fromkeys((words or " ".join([*COLOURS, *SHAPES, "big", "a"])).split())]
+    core = Tokenizer(models.WordLevel({word: number for number, word in enumerate(known)}, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]", model_max_length=64
+    )
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(known), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=64, pad_token_id=0, initializer_range=0.3,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def captioned(copies: int = 1) -> list[dict[str, Any]]:
+    """Drawings with their names as `text`; copies are turned by quarters, and so other images of the same name."""
+    return [{"image": image.rotate(90 * turn), "text": name} for turn in range(copies) for image, name in drawings()]

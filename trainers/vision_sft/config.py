@@ -14,8 +14,6 @@ from .._lib.launch import run
 from ..sft import SFTConfig, conversation_column
 
 Part = Literal["projector", "language_model", "all"]
-IMAGES = ("image", "images")
-"""Columns of images, of which a data set has one."""
 _PARTS = {"language_model", "vision_tower"}
 
 
@@ -78,14 +76,14 @@ class VisionSFTConfig(ImageSettings, SFTConfig):
     def preview(self, inputs: Mapping[str, Preview]) -> Preview:
         """The model that will be published. Raises UsageError or DataError for models of another kind, and for columns
         or a template that cannot be trained on."""
-        from .._lib import ahead
+        from .._lib import ahead, image_columns
         from . import look
 
         self.check_inputs(name for name in inputs if name != "dataset")
         look.check_models(self, inputs)
         known = ahead.train_columns(self, inputs["dataset"])
         if known is not None:
-            look.check_image_column(known, inputs["dataset"].name)
+            image_columns.check_image_column(known, inputs["dataset"].name)
         chat = inputs | {"model": inputs.get("model") or inputs["language_model"]}
         form = columns_of(known, inputs["dataset"].name) if known else None
         turns = form is None or (form == "text" and self.prompt) or ahead.holds_turns(known, "prompt", "completion")

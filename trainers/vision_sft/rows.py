@@ -12,10 +12,10 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import RowRejected, UsageError
 from ...inference.conversations import ROLES, Changes, note
 from .._lib import rows, shown
+from .._lib.images import AT, ImageColumn
 from ..sft.trainer import Tokens
 from .assemble import Base
 from .config import VisionSFTConfig
-from .images import AT, ImageColumn
 from .template import MARK, PartsRenderer, with_images, without_images
 
 _PARTS = ("image", "image_url", "input_image")

@@ -14,10 +14,10 @@ from .._lib import loop, rows
 from .._lib import model as models
 from .._lib.arguments import build
 from .._lib.config import processes_of
+from .._lib.images import AT, ImageColumn, take_images
 from ..sft.trainer import SFTTrainer
 from .assemble import Base, read
 from .config import VisionSFTConfig, columns_of
-from .images import AT, ImageColumn, take_images
 from .rows import VisionReader, VisionTokens
 
 PROJECTOR = "multi_modal_projector"

@@ -88,7 +88,7 @@ def test_pixels_are_published_where_the_licence_allows_it_alone(tmp_path: Path) 
         ("cc-by-nc-2.0", "licence not in pixel_licenses", 1), ("all rights reserved", "licence not in pixel_licenses", 1),
         ("not stated", "licence not in pixel_licenses", 1),
     ], key=str)  # fmt: skip
-    assert context.report.card["license"] == "cc-by-4.0"
+    assert context.report.card["license"] == "cc-by-4.0" and context.report.counts["rows_with_pixels"] == 2
 
 
 def test_licence_and_credit_of_the_settings_are_for_rows_that_state_none(tmp_path: Path) -> None:

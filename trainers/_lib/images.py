@@ -8,7 +8,7 @@ from datasets import Dataset, Image, LargeList, List, Value
 
 from ...hub_sync.errors import DataError, RowRejected
 from ...inference.media.images import ImageLimits, open_image
-from .look import image_column
+from .image_columns import NO_IMAGES, image_column
 
 AT = "image_at"
 """Column of rows: number of the column of images, and of the row in it; empty for a row without images."""
@@ -39,16 +39,22 @@ class ImageColumn:
             Value("binary"), Value("large_binary")
         ):  # fmt: skip
             raise DataError(
-                f"{source_name}: column `{name}` holds {getattr(kind, 'dtype', kind)!s:.60}, and no images: make a "
-                "data set with an Image column of it, as `uses: rows` with format: images does"
+                NO_IMAGES.format(source=source_name, name=name, kind=f"{getattr(kind, 'dtype', kind)!s:.60}")
             )
         self._rows = rows.select_columns([name])
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def read(self, number: int) -> list[Any]:
         """The images of a row as PIL.Image, RGB. Raises RowRejected."""
+        return [open_image(content, self._limits) for content in self.contents(number)]
+
+    def contents(self, number: int) -> list[bytes]:
+        """The files of the images of a row. Raises RowRejected."""
         value = self._rows[number][self._name]
         values = value if isinstance(value, list) else [] if value is None else [value]
-        return [open_image(self._content(one), self._limits) for one in values]
+        return [self._content(one) for one in values]
 
     def _content(self, value: Any) -> bytes:
         if value is None:
