@@ -8,7 +8,7 @@ from datasets import Features, Json, List
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
 from .._lib import loop
-from ..vision_sft.look import image_column
+from .._lib.image_columns import image_column
 from ..vision_sft.trainer import VisionSFTTrainer
 from ..vision_sft.trainer import fit as vision_fit
 from . import form

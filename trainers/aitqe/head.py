@@ -60,14 +60,14 @@ class HeadConfig(ImageSettings, TrainingConfig):
 
     def preview(self, inputs: Mapping[str, Preview]) -> Preview:
         """The model that will be published. Raises DataError for a data set that is not of samples."""
-        from .._lib import ahead
+        from .._lib import ahead, image_columns
         from ..vision_sft import VisionSFTConfig, look
 
         look.check_models(VisionSFTConfig.model_validate({}), inputs)
         known = ahead.train_columns(self, inputs["dataset"])
         if known is not None:
             check_columns(known, inputs["dataset"].name, COLUMNS)
-            look.check_image_column(known, inputs["dataset"].name)
+            image_columns.check_image_column(known, inputs["dataset"].name)
         return replace(ahead.keep_tokenizer(self, inputs))
 
 

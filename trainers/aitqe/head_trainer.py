@@ -16,12 +16,12 @@ from ...hub_sync.errors import DataError, RowRejected
 from .._lib import loop
 from .._lib import model as models
 from .._lib.arguments import build
+from .._lib.image_columns import image_column
+from .._lib.images import ImageColumn
 from ..architectures.llava_scorer.configuration_llava_scorer import LlavaScorerConfig
 from ..architectures.llava_scorer.modeling_llava_scorer import LlavaScorerForSequenceClassification
 from ..vision_sft.assemble import read
 from ..vision_sft.config import VisionSFTConfig
-from ..vision_sft.images import ImageColumn
-from ..vision_sft.look import image_column
 from ..vision_sft.trainer import LANGUAGE_MODEL, PROJECTOR, peft_config
 from . import form
 from .head import HeadConfig

@@ -125,8 +125,8 @@ class Pairs:
 
     def __init__(self, config: ScoringConfig, source: Input, cache: Path) -> None:
         from ...hub_sync.parquet import load_split
-        from ..vision_sft.images import ImageColumn
-        from ..vision_sft.look import image_column
+        from .._lib.image_columns import image_column
+        from .._lib.images import ImageColumn
 
         self.source_name = str(source.ref)
         try:
