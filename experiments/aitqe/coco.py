@@ -1,7 +1,7 @@
 """Do small scorers tell good captions from bad ones better than what costs nothing, and how far do new texts move?
 
     python experiments/aitqe/coco.py --work DIR --coco COCO-MINI --dinov2 DIR --smollm2 DIR --minilm DIR
-        [--steps 100] [--threads 1] [--out FILE]
+        [--steps 100] [--threads 1] [--captioners] [--out FILE]
 
 COCO-MINI: 239 photographs with 1,195 captions of people, split by image (84 to train, 60 for the second scorer, 36 for
 thresholds, 60 to test, roughly). Twins of good and bad texts by `aitqe_samples`; three kinds of damage are in no
@@ -35,6 +35,7 @@ UNSEEN = ("colour", "neighbour_caption", "keywords")
 SECOND = ("colour", "random_caption", "entity", "generic", "url", "truncation")
 SIGNALS = ("words", "distinct_words", "letters", "lower", "basic_filter", "cosine", "neg_clip_loss")
 GOOD = ("raw_good", "contrast_good")
+DOWNSTREAM = 16  # steps of each captioner
 
 
 def publish(folder: Path, splits: dict[str, Any]) -> None:
@@ -106,6 +107,7 @@ def models(arguments: argparse.Namespace, sets: dict[str, Path]) -> dict[str, Pa
 
     seen = once(work / "base", base)
     return {
+        "base": seen / "out",
         "generative": once(work / "generative", writes) / "out",
         "head": once(work / "head", lambda to: scores(to, "samples", "train", 0)) / "out",
         "second": once(work / "second", lambda to: scores(to, "second", "second", 1)) / "out",
@@ -210,12 +212,54 @@ def enhanced(arguments: argparse.Namespace, sets: dict[str, Path], made: dict[st
     }  # fmt: skip
 
 
+def captioners(
+    arguments: argparse.Namespace, sets: dict[str, Path], made: dict[str, Path], texts: dict[str, Path]
+) -> dict[str, list[float]]:
+    """Loss on people's captions of other images, by data and seed, of the base trained equally long on each."""
+    from datasets import Dataset
+
+    from hubwright.hub_sync.parquet import load_split
+    from hubwright.trainers import vision_sft
+
+    losses: dict[str, list[float]] = {}
+    for name, folder in texts.items():
+
+        def joined(to: Path, folder: Path = folder) -> None:
+            """Images by id, and captions of people to measure on."""
+            images = load_split(texts["raw"], None, "train", to / "cache")
+            images = images.cast_column("image", images.features["image"].__class__(decode=False))
+            known = {row["id"]: row["image"] for row in images.select_columns(["id", "image"])}
+            own = load_split(folder, None, "train", to / "cache").select_columns(["id", "text"])
+            rows = [{"image": known[row["id"]], "text": row["text"]} for row in own]
+            features = images.select_columns(["image", "text"]).features
+            held_out = load_split(sets["pairs"], None, "validation", to / "cache").select_columns(["image", "text"])
+            publish(to, {"train": Dataset.from_list(rows, features=features), "validation": held_out})
+
+        data = once(arguments.work / f"captions-{name}", joined) / "out"
+        for seed in (0, 1):
+
+            def train(to: Path, data: Path = data, seed: int = seed) -> None:
+                more = {"seed": seed, "eval_split": "validation", "eval_rows": 96, "learning_rate": 1e-3}
+                more |= {"prompt": "Describe the image in one sentence."}
+                config = vision_sft.VisionSFTConfig.model_validate(training(arguments, DOWNSTREAM) | more)
+                step = context(to, dataset=data, model=made["base"])
+                vision_sft.train(config, step)
+                (to / "metrics.json").write_text(json.dumps(step.report.metrics))
+
+            folder = once(arguments.work / f"captioner-{name}-{seed}", train)
+            losses.setdefault(name, []).append(json.loads((folder / "metrics.json").read_text())["eval_loss"])
+    return losses
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("work", "coco", "dinov2", "smollm2", "minilm"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--captioners", action="store_true", help="also train a captioner on each version of the texts"
+    )
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     from hubwright.evals.aitqe.score import ScoreConfig, score
@@ -231,14 +275,17 @@ def main() -> None:
     aspect = context(arguments.work / "aspect", dataset=sets["samples"], scores_head=methods["head"])
     score(ScoreConfig(columns={"head": ["overall", "matching", "text_quality"]}, unseen=[*UNSEEN]), aspect)
     texts = enhanced(arguments, sets, made)
-    moved = context(arguments.work / "moved", dataset=texts.pop("raw"), embedder=arguments.minilm,
-                    **{f"output_{name}": path for name, path in texts.items()})  # fmt: skip
-    shift(ShiftConfig(order=[*texts], embedded=300), moved)
+    outputs = {name: path for name, path in texts.items() if name != "raw"}
+    moved = context(arguments.work / "moved", dataset=texts["raw"], embedder=arguments.minilm,
+                    **{f"output_{name}": path for name, path in outputs.items()})  # fmt: skip
+    shift(ShiftConfig(order=[*outputs], embedded=300), moved)
     tables = [*step.report.tables, *aspect.report.tables, *moved.report.tables]
     for table in tables:
         print(f"\n{table['title']}\n| {' | '.join(table['columns'])} |\n|{'---|' * len(table['columns'])}")
         for row in table["rows"]:
             print("| " + " | ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row) + " |")
+    if arguments.captioners:
+        print("\nloss of captioners, nats per token:", json.dumps(captioners(arguments, sets, made, texts)))
     if arguments.out:
         arguments.out.write_text(json.dumps(tables, indent=1) + "\n")
 
