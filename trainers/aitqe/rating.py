@@ -8,6 +8,7 @@ be scored has no score and says why in `fault`; rows out are rows in.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 
     from .scorer import Scorer
 
+logger = logging.getLogger("hubwright.trainers")
+
 SHARD = 512
+LEAST_MASS = 0.5  # our choice
 TEXTS = ("raw_text", "text")
 Row = dict[str, Any]
 
@@ -274,6 +278,13 @@ def _report(config: RateConfig, context: StepContext, rows: Dataset, seconds: fl
         "mean_score": sum(scores) / len(scores), "parse_rate": len(scores) / len(rows),
         "mean_mass": sum(masses) / len(masses) if masses else None, "pairs_per_second": len(rows) / seconds,
     }  # fmt: skip
+    if masses and sum(masses) / len(masses) < LEAST_MASS:
+        share = sum(masses) / len(masses)
+        report.summary += (
+            f" **The model writes a number with a probability of {share:.0%} only**, so that these scores say little: it "
+            "is no trained scorer."
+        )
+        logger.warning("%s: %s writes a number with a probability of %.0f %% only", context.step, model, 100 * share)
     report.columns |= COLUMN_TEXTS
     counts = Counter(min(10, max(1, round(score))) for score in scores)
     report.bars.append({

@@ -53,6 +53,7 @@ def test_every_pair_has_a_score_or_a_fault(tmp_path: Path, models: dict[str, Pat
     counts = step.report.counts
     assert counts["pairs"] == 8 and counts["scored"] == 5
     assert sum(n for name, n in counts.items() if name.startswith("failed: ")) == 3
+    assert ("is no trained scorer" in step.report.summary) == (form == "writes")
 
 
 @pytest.mark.slow
