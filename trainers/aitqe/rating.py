@@ -281,8 +281,8 @@ def _report(config: RateConfig, context: StepContext, rows: Dataset, seconds: fl
     if masses and sum(masses) / len(masses) < LEAST_MASS:
         share = sum(masses) / len(masses)
         report.summary += (
-            f" **The model writes a number with a probability of {share:.0%} only**, so that these scores say little: it "
-            "is no trained scorer."
+            f" **The model writes a number with a probability of {share:.0%} only**, so that these scores say little: "
+            "it is no trained scorer."
         )
         logger.warning("%s: %s writes a number with a probability of %.0f %% only", context.step, model, 100 * share)
     report.columns |= COLUMN_TEXTS
