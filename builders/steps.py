@@ -30,6 +30,13 @@ STEPS: dict[str, StepSpec] = {
         inputs={"dataset": DATA},
         extra="vision",
     ),
+    "image_text_signals": _builder(
+        "image_text_signals:SignalsConfig",
+        "lengths, DataComp's basic filter, and by a dual encoder cosines of every pair of images and texts",
+        inputs={"dataset": Role("dataset"), "encoder": Role("model", optional=True)},
+        extra="vision",
+        loads_models=True,
+    ),
     "aitqe_samples": _builder(
         "aitqe:SamplesConfig",
         "twins of good and bad texts for images of image_text, with scores by aspect and what to write instead",

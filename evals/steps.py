@@ -54,6 +54,18 @@ STEPS: dict[str, StepSpec] = {
         extra="llm",
         benchmark="hubwright.evals.fbbench.benchmark:FBBENCH",
     ),
+    "aitqe_score": _eval(
+        "aitqe.score:ScoreConfig",
+        "aitqe.score:score",
+        "AITQE: how well scores tell good texts of images from bad ones, method by method",
+        inputs={"dataset": _DATA, "scores_*": Role("dataset", ordered=True)},
+    ),
+    "aitqe_shift": _eval(
+        "aitqe.shift_step:ShiftConfig",
+        "aitqe.shift_step:shift",
+        "AITQE: how far the texts of processed data sets moved from the raw ones",
+        inputs={"dataset": _DATA, "output_*": Role("dataset", ordered=True), "embedder": Role("model", optional=True)},
+    ),
     "stepagent_cycles": _eval(
         "stepagent.cycles:CyclesConfig",
         "stepagent.cycles:cycles",

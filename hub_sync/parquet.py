@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .text import utf8
 
@@ -18,6 +19,7 @@ SHARD_MB = 500
 # A reader decodes a whole row group for its first row. `datasets` aims at 100 MB.
 ROW_GROUP_BYTES = 16_000_000
 BATCH = 1000  # rows in memory while a split is read
+WRITTEN = 100  # and while rows are written
 
 
 def write_shards(rows: Dataset, folder: Path, split: str, shard_mb: int = SHARD_MB) -> list[Path]:
@@ -35,6 +37,31 @@ def write_shards(rows: Dataset, folder: Path, split: str, shard_mb: int = SHARD_
         shard = rows.shard(count, index, contiguous=True)
         shard.to_parquet(str(path), batch_size=_rows_per_group(shard))
     return paths
+
+
+def arrow_rows(rows: Iterable[Mapping[str, Any]], features: Mapping[str, Any], path: Path) -> Dataset:
+    """Rows written to an Arrow file and mapped into memory, which does not grow with them.
+
+    Args:
+        features: of all columns.
+        path: of the file, which has to stay while the rows are in use.
+
+    Raises DataError for a value that would not be read back equal.
+    """
+    import datasets
+    from datasets.arrow_writer import ArrowWriter
+
+    from .json_columns import row_encoder
+
+    types, numbered = datasets.Features(features), enumerate(rows)
+    encode = row_encoder(types)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # an earlier run may still have it mapped
+    writer = ArrowWriter(features=types, path=str(path))
+    while batch := [encode(dict(row), n) for n, row in itertools.islice(numbered, WRITTEN)]:
+        writer.write_batch({name: [row[name] for row in batch] for name in types})
+    writer.finalize()
+    return datasets.Dataset.from_file(str(path))
 
 
 def load_split(folder: Path, config: str | None, split: str, cache_dir: Path | None = None) -> Dataset:

@@ -28,7 +28,7 @@ def idle_actors(work: str, workers: int) -> Iterator[list[Any]]:
 
     Raises UsageError if no cluster can be joined: none is started here.
     """
-    ray = _join()
+    ray = join()
     actor = ray.remote(_Worker)
     idle = [actor.remote(work) for _ in range(workers)]
     try:
@@ -42,7 +42,7 @@ def run_on_ray(job: Job, queue: Tasks, sink: Sink, workers: int, idle: list[Any]
     """Do the tasks in `workers` actors, the `idle` ones first; each has an equal part of the concurrency and of the
     caps.
     """
-    ray = _join()
+    ray = join()
     actor = ray.remote(_Worker)
     part = replace(
         job,
@@ -147,7 +147,7 @@ class _Worker:
                 future.set_exception(error)
 
 
-def _join() -> Any:
+def join() -> Any:
     """The ray module, connected to RAY_ADDRESS or to the cluster that runs on this machine."""
     try:
         import ray

@@ -7,6 +7,13 @@ from ..hub_sync.step import Role, StepSpec
 MODEL, DATASET = Role("model"), Role("dataset")
 REFERENCES = {"reference": Role("model", optional=True), "reference_*": MODEL}
 TUNED = {"model": Role("model", folds=True), "dataset": DATASET}
+OTHER = Role("model", optional=True, folds=True)
+SEEING = {
+    "dataset": DATASET,
+    "model": Role("model", optional=True, folds=True),
+    "language_model": Role("model", optional=True, folds=True),
+    "vision_tower": Role("model", optional=True),
+}
 PRETRAINED = {
     "dataset": DATASET,
     "model": Role("model", optional=True, folds=True),
@@ -28,12 +35,7 @@ STEPS: dict[str, StepSpec] = {
         "vision_sft.config:VisionSFTConfig",
         "train",
         "supervised fine-tuning on images and text, of a model or of the one that two parts make",
-        inputs={
-            "dataset": DATASET,
-            "model": Role("model", optional=True, folds=True),
-            "language_model": Role("model", optional=True, folds=True),
-            "vision_tower": Role("model", optional=True),
-        },
+        inputs=SEEING,
     ),
     "dual_encoder": _trainer(
         "dual_encoder.config:DualEncoderConfig",
@@ -87,6 +89,38 @@ STEPS: dict[str, StepSpec] = {
         "MAET: abilities learned in one language and other languages' weights, added to a base tensor by tensor",
         inputs={"base": MODEL, **dict.fromkeys(("ability_*", "general_*", "language_*"), MODEL), "mask_*": DATASET},
         version=2,
+    ),
+    "aitqe_generative": _trainer(
+        "aitqe.generative:GenerativeConfig",
+        "train",
+        "AITQE: a scorer of image-text pairs that writes JSON, with a new caption for bad ones",
+        inputs=SEEING,
+    ),
+    "aitqe_head": _trainer(
+        "aitqe.head:HeadConfig",
+        "train",
+        "AITQE: a scorer of image-text pairs with a head of regressions",
+        inputs=TUNED,
+    ),
+    "aitqe_rate": StepSpec(
+        "builder",
+        "hubwright.trainers.aitqe.rating:RateConfig",
+        "hubwright.trainers.aitqe.rating:rate",
+        "dataset",
+        "AITQE: a scorer's scores for every pair of a data set",
+        inputs=TUNED,
+        extra="train",
+        loads_models=True,
+    ),
+    "aitqe_enhance": StepSpec(
+        "builder",
+        "hubwright.trainers.aitqe.enhance:EnhanceConfig",
+        "hubwright.trainers.aitqe.enhance:enhance",
+        "dataset",
+        "AITQE: every pair of a data set scored, its text as it is, rewritten, or the pair dropped",
+        inputs=TUNED | {"rewriter": OTHER, "second": OTHER, "dev": Role("dataset", optional=True)},
+        extra="train",
+        loads_models=True,
     ),
     "versatune_pretrain": _trainer(
         "versatune.config:VersatunePretrainConfig",

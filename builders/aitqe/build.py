@@ -35,7 +35,7 @@ TEACHING = {*TeacherConfig.model_fields, "good_from", "max_side"} - {"teacher", 
 """Settings that do nothing without a teacher."""
 COLUMNS = (
     "id", "image", "url", "raw_text", "kind", "damage", "detail", "twin", "recaption", "scores", "explanations",
-    "teacher", "prompt_version", "pair", "license",
+    "teacher", "prompt_version", "pair", "image_id", "license",
 )  # fmt: skip
 
 
@@ -135,7 +135,8 @@ def build(config: SamplesConfig, context: StepContext | None = None) -> DatasetD
         plans = teacher.plans(split, captions, draw) if teacher else _plans(config, captions, draw, counts)
         for number, good, bad in Pace(f"{context.step} {split}", "pairs").over(plans):
             row = captions.rows[number]
-            more = {name: row[name] for name in ("image", "url", "license")} | {"pair": row["id"]}
+            more = {name: row[name] for name in ("image", "url", "license")}
+            more |= {"pair": row["id"], "image_id": row["sha256"] or row["url"]}
             for sample in (good, bad):
                 writer.write(split, sample | more)
                 counts[f"{sample['kind']}_rows"] += 1

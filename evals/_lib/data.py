@@ -6,7 +6,6 @@ A Hub reference is resolved to a commit, that commit is downloaded, and the rows
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import tempfile
@@ -17,15 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.errors import DataError, HubError, UsageError
-from ...hub_sync.json_columns import encode_row, make_dataset
-from ...hub_sync.parquet import load_split, write_shards
+from ...hub_sync.json_columns import make_dataset
+from ...hub_sync.parquet import arrow_rows, load_split, write_shards
 from ...hub_sync.refs import ArtifactRef
 from ...hub_sync.text import well_formed
 
 if TYPE_CHECKING:
     import datasets
 
-BATCH = 100  # rows in memory while a split is written
 _READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv"}
 
 
@@ -223,16 +221,8 @@ def stream_parquet(rows: Iterable[Mapping[str, Any]], folder: Path, split: str, 
 
     Raises DataError for a value that would not be read back equal.
     """
-    import datasets
-    from datasets.arrow_writer import ArrowWriter
-
-    types, numbered = datasets.Features(features), enumerate(rows)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-        path = str(Path(work) / "rows.arrow")
-        writer = ArrowWriter(features=types, path=path)
-        while batch := [encode_row(well_formed(dict(row)), types, n) for n, row in itertools.islice(numbered, BATCH)]:
-            writer.write_batch({name: [row[name] for row in batch] for name in types})
-        count, _ = writer.finalize()
-        write_shards(datasets.Dataset.from_file(path), folder, split)
-    return int(count)
+        dataset = arrow_rows((well_formed(dict(row)) for row in rows), features, Path(work) / "rows.arrow")
+        write_shards(dataset, folder, split)
+    return len(dataset)

@@ -13,7 +13,8 @@ def context(folder: Path, **inputs: Path) -> Any:
     from hubwright.hub_sync.context import Input, StepContext
     from hubwright.hub_sync.refs import ArtifactRef
 
-    kinds = {role: "model" if role in ("model", "tokenizer") else "dataset" for role in inputs}
+    models = ("model", "tokenizer", "language_model", "vision_tower", "text_tower", "second", "encoder", "embedder")
+    kinds = {role: "model" if role in models else "dataset" for role in inputs}
     given = {role: Input(ArtifactRef(kinds[role], f"local/{role}", "0" * 40), path) for role, path in inputs.items()}
     return StepContext("step", folder / "work", folder / "out", given)
 

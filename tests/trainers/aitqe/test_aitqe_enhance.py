@@ -1,0 +1,134 @@
+"""A data set scored and rewritten: every pair decided, kept texts untouched, resumed to the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aitqe_parts import make_base, samples, save_samples
+from trainer_parts import QUICK, context
+
+from hubwright.hub_sync.errors import DataError, UsageError
+from hubwright.trainers.aitqe import enhance as module
+from hubwright.trainers.aitqe import rating
+from hubwright.trainers.aitqe.enhance import EnhanceConfig, enhance
+from hubwright.trainers.aitqe.head import HeadConfig, train
+from hubwright.trainers.aitqe.scorer import GenerativeScorer, Rewrite
+
+FAST: dict[str, Any] = {"use_cpu": True, "threads": 1, "batch_size": 4, "max_new_tokens": 8}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    base = make_base(folder)
+    step = context(folder, {"model": base, "dataset": save_samples(folder / "data", samples(2))}, "head")
+    train(HeadConfig(**QUICK | {"max_steps": 1}), step)
+    return {"writes": base, "head": step.output}
+
+
+def run(folder: Path, inputs: dict[str, Path], rows: Any, name: str = "run", **settings: Any) -> tuple[Any, Any]:
+    data = save_samples(folder / f"{name}-data", rows) if isinstance(rows, list) else rows
+    step = context(folder, {"dataset": data, **inputs}, name)
+    for role in ("dev",):
+        if role in inputs:
+            from hubwright.hub_sync.context import Input
+            from hubwright.hub_sync.refs import ArtifactRef
+
+            step.inputs[role] = Input(ArtifactRef("dataset", f"org/{role}", "0" * 40), inputs[role])  # type: ignore[index]
+    return enhance(EnhanceConfig(**FAST | settings), step), step
+
+
+def captions(monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
+    """New captions as of a model that has learnt to write: a random one writes none."""
+    monkeypatch.setattr(
+        GenerativeScorer,
+        "rewrite",
+        lambda self, pixels, prompts, scores, new: [Rewrite(text, text is None)] * len(prompts),
+    )
+
+
+def test_every_pair_is_decided_and_kept_texts_are_the_same_bytes(
+    tmp_path: Path, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captions(monkeypatch, "A new caption")
+    rows = samples(4)
+    rows[1] |= {"image": b"no image"}
+    rows[2] |= {"raw_text": "  café \u200b é\n two  lines "}
+    result, step = run(
+        tmp_path, {"model": models["writes"], "second": models["head"]}, rows, rewrite_rate=0.4, delta=0.0
+    )
+    decisions, enhanced = list(result["decisions"]["train"]), list(result["enhanced"]["train"])
+    assert [row["id"] for row in decisions] == [row["id"] for row in rows]
+    counts = step.report.counts
+    assert counts["keep"] + counts["rewrite"] + counts["drop"] == counts["pairs"] == 8
+    assert decisions[1]["decision"] == "drop" and decisions[1]["reason"].startswith("not scored")
+    assert len(enhanced) == 8 - counts["drop"]
+    for decision, row in zip(decisions, rows, strict=True):
+        assert decision["raw_text"] == row["raw_text"]
+        assert decision["text"] == ("A new caption" if decision["decision"] == "rewrite" else row["raw_text"])
+        assert (decision["recaption"] is None) == (decision["second_after"] is None)
+    assert sum(row["recaption"] is not None for row in decisions) == 3  # 0.4 of the seven that are scored
+    assert [row["text"] for row in enhanced] == [row["text"] for row in decisions if row["decision"] != "drop"]
+    assert enhanced[0]["image"].size == (40, 40) and "scores" in enhanced[0]
+    assert (step.output / "rewritten.png").is_file() == bool(counts["rewrite"])
+
+
+def test_a_random_model_that_writes_no_caption_changes_nothing(tmp_path: Path, models: dict[str, Path]) -> None:
+    rows = samples(2)
+    result, step = run(tmp_path, {"model": models["writes"]}, rows, keep_from=10)
+    assert [row["text"] for row in result["enhanced"]["train"]] == [row["raw_text"] for row in rows]
+    assert {row["reason"] for row in result["decisions"]["train"]} <= {"no new caption", "the new caption is too long"}
+    assert "may prefer its own words" in step.report.summary
+
+
+def test_a_kill_between_any_two_shards_changes_nothing(
+    tmp_path: Path, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captions(monkeypatch, "A new caption")
+    for one in (rating, module):
+        monkeypatch.setattr(one, "SHARD", 3)
+    data = save_samples(tmp_path / "data", samples(4))
+    inputs = {"model": models["writes"], "second": models["head"]}
+    plain, step = run(tmp_path, inputs, data, keep_from=10)
+    whole = [list(plain[name]["train"]) for name in ("decisions", "enhanced")]
+    shards = sorted(step.workdir.rglob("shards/*.jsonl"))
+    assert len(shards) > 6
+    for shard in shards:
+        content = shard.read_bytes()
+        shard.write_bytes(content[: len(content) // 2])
+    again, _ = run(tmp_path, inputs, data, keep_from=10)
+    assert [list(again[name]["train"]) for name in ("decisions", "enhanced")] == whole
+
+
+def test_the_threshold_comes_from_dev(
+    tmp_path: Path, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captions(monkeypatch, None)
+    dev = save_samples(tmp_path / "dev", samples(4), "validation")
+    _, step = run(tmp_path, {"model": models["writes"], "dev": dev}, samples(2))
+    assert "where Youden's J is largest" in step.report.summary
+
+
+@pytest.mark.parametrize(
+    ("inputs", "settings", "error", "message"),
+    [
+        ({}, {}, UsageError, "nothing says what is rewritten"),
+        ({"model": "head"}, {"keep_from": 10}, DataError, "has a head and writes nothing: name an input `rewriter`"),
+        ({}, {"keep_from": 5, "rewrite_rate": 0.5}, ValueError, "both say what is rewritten"),
+        ({}, {"keep_from": 5, "drop_below": 6}, ValueError, "drop_below 6 is above keep_from 5"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_one_line(
+    tmp_path: Path, models: dict[str, Path], inputs: dict[str, str], settings: dict[str, Any], error: Any, message: str
+) -> None:
+    chosen = {"model": "writes"} | inputs
+    with pytest.raises(error, match=message):
+        run(tmp_path, {role: models[name] for role, name in chosen.items()}, samples(1), **settings)
+
+
+def test_a_data_set_of_broken_images_is_refused(tmp_path: Path, models: dict[str, Path]) -> None:
+    rows = [row | {"image": b""} for row in samples(1)]
+    with pytest.raises(DataError, match="2 of 2 pairs cannot be scored"):
+        run(tmp_path, {"model": models["writes"]}, rows, keep_from=5, max_failed_share=1.0)

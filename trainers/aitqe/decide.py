@@ -1,0 +1,133 @@
+"""Keep, rewrite or drop: the rule, and where its threshold comes from.
+
+With S the score of the raw text r, S' that of a second scorer, c a new caption, and thresholds t_k (keep), t_d (drop):
+
+    keep r        if S(r) >= t_k
+    take c        else if S'(c) >= S'(r) + d, c holds at least rho of r's names and numbers, and has at most L words
+    drop          else if S(r) < t_d
+    keep r        else
+
+The paper's model decides by itself whether it rewrites, and names no threshold: the rule is our choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from ...hub_sync.errors import DataError
+from ...inference.entities import retention
+
+Decision = Literal["keep", "rewrite", "drop"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The settings of the rule.
+
+    Attributes:
+        delta: d, points by which the second scorer has to prefer the new caption.
+        retention: rho, of 0 to 1.
+        max_words: L.
+        drop_below: t_d; None: nothing is dropped.
+    """
+
+    delta: float
+    retention: float
+    max_words: int
+    drop_below: float | None
+
+
+class Outcome(NamedTuple):
+    """What is done with a pair, and why."""
+
+    decision: Decision
+    reason: str
+    retention: float | None = None
+
+
+def decide(
+    rule: Rule, raw: str, score: float, keep_from: float, recaption: str | None, before: float | None,
+    after: float | None,
+) -> Outcome:  # fmt: skip
+    """The outcome for a pair.
+
+        >>> rule = Rule(delta=0.5, retention=0.5, max_words=50, drop_below=2.0)
+        >>> decide(rule, "IMG_1.jpg", 1.2, 5.0, "A red bus", 1.0, 8.0)
+        Outcome(decision='drop', reason='the new caption loses names or numbers', retention=0.0)
+        >>> decide(rule, "bus bus", 1.2, 5.0, "A red bus", 1.0, 8.0).decision
+        'rewrite'
+
+    Args:
+        score: S of the raw text.
+        keep_from: t_k.
+        recaption: the new caption; None if there is none.
+        before, after: S' of the raw text and of the new caption; None if they could not be scored.
+    """
+    if score >= keep_from:
+        return Outcome("keep", "score")
+    share = retention(raw, recaption) if recaption else None
+    reason = _fault(rule, raw, recaption, share, before, after)
+    if reason is None:
+        return Outcome("rewrite", "the second scorer prefers the new caption", share)
+    dropped = rule.drop_below is not None and score < rule.drop_below
+    return Outcome("drop" if dropped else "keep", reason, share)
+
+
+def _fault(
+    rule: Rule, raw: str, recaption: str | None, share: float | None, before: float | None, after: float | None
+) -> str | None:
+    """Why a new caption is not taken; None if it is."""
+    if not recaption:
+        return "no new caption"
+    if recaption.split() == raw.split():
+        return "the new caption is the old text"
+    if len(recaption.split()) > rule.max_words:
+        return "the new caption is too long"
+    if share is not None and share < rule.retention:
+        return "the new caption loses names or numbers"
+    if before is None or after is None:
+        return "the second scorer could not score it"
+    return None if after >= before + rule.delta else "the second scorer does not prefer the new caption"
+
+
+def youden(scores: Sequence[float], good: Sequence[bool]) -> tuple[float, float]:
+    """(threshold, J): where the share of good pairs at or above it, less that of bad ones, is largest.
+
+        >>> youden([1.0, 2.0, 8.0, 9.0], [False, False, True, True])
+        (5.0, 1.0)
+
+    The threshold lies in the middle between two scores. Raises DataError if one of the kinds is not there.
+    """
+    values, labels = np.asarray(scores, np.float64), np.asarray(good, bool)
+    if not labels.any() or labels.all():
+        raise DataError("the development samples are all of one kind: give good and bad ones")
+    order = np.argsort(values)
+    values, labels = values[order], labels[order]
+    ends = np.flatnonzero(np.diff(values)) + 1  # first place of each higher score
+    if not len(ends):
+        raise DataError("the scorer gives all development samples the same score: no threshold tells them apart")
+    good_above = labels[::-1].cumsum()[::-1][ends] / labels.sum()
+    bad_above = (~labels)[::-1].cumsum()[::-1][ends] / (~labels).sum()
+    best = int(np.argmax(good_above - bad_above))
+    place = ends[best]
+    return float((values[place - 1] + values[place]) / 2), float((good_above - bad_above)[best])
+
+
+def by_rate(scores: np.ndarray[Any, Any], sources: Sequence[str], rate: float) -> Mapping[str, float]:
+    """Threshold by source, below which a share of `rate` of its scored pairs lies.
+
+    >>> by_rate(np.array([1.0, 2.0, 3.0, 4.0]), ["a"] * 4, 0.5)
+    {'a': 3.0}
+    """
+    names = np.asarray(sources)
+    result = {}
+    for name in sorted(set(sources)):
+        own = np.sort(scores[(names == name) & np.isfinite(scores)])
+        if len(own):
+            place = min(len(own) - 1, round(rate * len(own)))
+            result[name] = float(own[place]) if rate < 1 else float("inf")
+    return result

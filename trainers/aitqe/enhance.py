@@ -1,0 +1,287 @@
+"""Recipe step `aitqe_enhance`: score every pair, and keep its text, rewrite it, or drop the pair.
+
+    decisions  {"id": "5f0c...", "raw_text": "IMG_1.jpg", "text": "A red bus", "decision": "rewrite", "reason": "...",
+                "score": 1.2, "second_before": 1.0, "second_after": 8.1, "retention": null, "recaption": "A red bus"}
+    enhanced   the pairs that are left, with all their columns, `text` as decided, and `raw_text`
+
+The rule is in decide.py. Models work one after another, each in shards that survive a kill; memory does not grow with
+the pairs but for 17 bytes each. Kept texts are the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from ...hub_sync.context import Input, StepContext
+from ...hub_sync.errors import DataError, UsageError
+from .decide import Outcome, Rule, by_rate, decide, youden
+from .form import OVERALL
+from .rating import SHARD, Pairs, Rater, Row, ScoringConfig, Worker, check_failed, features, identity_of, ratings
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+GOOD = ("raw_good", "contrast_good")
+
+
+class EnhanceConfig(ScoringConfig):
+    """What is rewritten, and which new captions are taken. Defaults are our choice."""
+
+    keep_from: float | None = Field(
+        None,
+        ge=1,
+        le=10,
+        description="Texts with at least this score stay; null: from the input `dev`, or rewrite_rate.",
+    )
+    rewrite_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of each source's pairs, those with the lowest scores, that are to be rewritten.",
+    )
+    dev_split: str = Field("validation", description="Split of the input `dev`, samples with kinds.")
+    delta: float = Field(0.5, ge=0, le=9, description="Points by which the second scorer has to prefer a new caption.")
+    retention: float = Field(
+        0.5, ge=0, le=1, description="Share of the raw text's names and numbers that a new caption has to hold."
+    )
+    max_words: int = Field(60, ge=1, description="Words of a new caption at most.")
+    drop_below: float | None = Field(
+        None, ge=1, le=10, description="Pairs below this score whose new caption is not taken are dropped; null: none."
+    )
+    unscored: Literal["drop", "keep"] = Field(
+        "drop", description="Pairs that cannot be scored, such as a broken image or a text that is too long."
+    )
+    gallery: int = Field(10, ge=0, le=100, description="Rewritten pairs on the card's contact sheet; 0: none.")
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> Self:
+        if self.keep_from is not None and self.rewrite_rate is not None:
+            raise ValueError("keep_from and rewrite_rate both say what is rewritten: drop one of them")
+        if self.keep_from is not None and self.drop_below is not None and self.drop_below > self.keep_from:
+            raise ValueError(f"drop_below {self.drop_below:g} is above keep_from {self.keep_from:g}: lower it")
+        return self
+
+    def check_inputs(self, names: Iterable[str]) -> None:
+        """Raises UsageError unless exactly one thing says what is rewritten."""
+        given = self.keep_from is not None or self.rewrite_rate is not None
+        if given and "dev" in set(names):
+            raise UsageError("the input dev sets the threshold, as do keep_from and rewrite_rate: drop one of them")
+        if not given and "dev" not in set(names):
+            raise UsageError("nothing says what is rewritten: set keep_from or rewrite_rate, or add the input `dev`")
+
+    @property
+    def rule(self) -> Rule:
+        return Rule(self.delta, self.retention, self.max_words, self.drop_below)
+
+
+class Rewriter(Worker):
+    """New captions of pairs."""
+
+    def __call__(self, requests: Sequence[Any]) -> list[Row]:
+        """{"recaption": text or None, "cut": whether it had not ended, "fault": ...}.
+
+        Args:
+            requests: {"n": number of a pair, "score": of its text}.
+        """
+        from .scorer import GenerativeScorer
+
+        if not isinstance(self.scorer, GenerativeScorer):
+            raise DataError(f"{self.scorer.source_name} has a head and writes nothing: name an input `rewriter`")
+        scorer, new = self.scorer, self.config.max_new_tokens
+
+        def write(pixels: Any, prompts: list[list[int]], places: list[int]) -> list[Row]:
+            scores = [requests[place]["score"] for place in places]
+            return [{"recaption": one.text, "cut": one.cut} for one in scorer.rewrite(pixels, prompts, scores, new)]
+
+        return self.batches([(request["n"], None) for request in requests], write)
+
+
+def enhance(config: EnhanceConfig, context: StepContext) -> DatasetDict:
+    """The configs `enhanced` and `decisions`.
+
+    Raises UsageError if nothing says what is rewritten, DataError for pairs or models that cannot be used, and if no
+    pair is left.
+    """
+    from datasets import DatasetDict
+
+    from ...hub_sync.parquet import arrow_rows
+    from . import enhance_report
+
+    config.check_inputs(context.inputs)
+    pairs = Pairs(config, context.inputs["dataset"], context.workdir / "datasets")
+    first = arrow_rows(ratings(config, context, "model", "score"), features(), context.workdir / "first.arrow")
+    faults = check_failed(config, first, pairs.source_name)
+    scores = first.data.column(OVERALL).to_numpy().astype(np.float64)
+    limits, origin = thresholds(config, context, pairs, scores)
+    low = np.flatnonzero(scores < limits)
+    enhance_report.estimate(config, context, len(pairs), len(low))
+    new = _recaptions(config, context, low, scores)
+    seconds = _second_scores(config, context, low, new)
+    rows = _decisions(config, pairs, first, scores, limits, low, new, seconds)
+    decisions = arrow_rows(rows, enhance_report.features(), context.workdir / "decisions.arrow")
+    left = np.flatnonzero([decision != "drop" for decision in decisions["decision"]])
+    if not len(left):
+        raise DataError(
+            f"{pairs.source_name}: no pair is left of {len(pairs)}: lower drop_below, or set unscored: keep"
+        )
+    enhanced = _enhanced(pairs, decisions, left, context.workdir / "enhanced.arrow")
+    enhance_report.fill(config, context, pairs, decisions, faults, origin)
+    return DatasetDict({
+        "enhanced": DatasetDict({config.split: enhanced}), "decisions": DatasetDict({config.split: decisions})
+    })  # fmt: skip
+
+
+def thresholds(
+    config: EnhanceConfig, context: StepContext, pairs: Pairs, scores: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], str]:
+    """(threshold of each pair, a sentence on where it comes from)."""
+    if config.rewrite_rate is not None:
+        names = pairs.rows["source"] if "source" in pairs.rows.column_names else [""] * len(pairs)
+        names = [str(name) for name in names]
+        table = by_rate(scores, names, config.rewrite_rate)
+        shown = ", ".join(f"{limit:.2f} ({name})" if name else f"{limit:.2f}" for name, limit in table.items())
+        sentence = f"the score below which a share of {config.rewrite_rate:g} of a source's pairs lies: {shown}"
+        return np.array([table.get(name, np.nan) for name in names]), sentence
+    if config.keep_from is not None:
+        return np.full(len(pairs), config.keep_from), f"{config.keep_from:g}, as set"
+    limit, j = _from_dev(config, context)
+    sentence = f"{limit:.2f}, where Youden's J is largest ({j:.3f}) on the split {config.dev_split} of `dev`"
+    return np.full(len(pairs), limit), sentence
+
+
+def _from_dev(config: EnhanceConfig, context: StepContext) -> tuple[float, float]:
+    """(threshold, J) of development samples, scored by the first scorer."""
+    import dataclasses
+
+    source = context.inputs["dev"]
+    own = config.model_copy(update={"split": config.dev_split, "text": None})
+    inputs = {**context.inputs, "dataset": source}
+    there = dataclasses.replace(context, inputs=inputs, workdir=context.workdir / "dev", step=f"{context.step}, dev")
+    kinds = Pairs(own, source, there.workdir / "datasets").rows
+    if "kind" not in kinds.column_names:
+        raise DataError(f"{source.ref} has no column 'kind': `dev` is built by aitqe_samples")
+    scored = [
+        (row["overall"], kind in GOOD)
+        for row, kind in zip(ratings(own, there, "model", "score"), kinds["kind"], strict=True)
+        if row["overall"] is not None
+    ]
+    return youden([score for score, _ in scored], [good for _, good in scored])
+
+
+def _rewriter(context: StepContext) -> str:
+    return "rewriter" if "rewriter" in context.inputs else "model"
+
+
+def _recaptions(
+    config: EnhanceConfig, context: StepContext, low: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]
+) -> Dataset:
+    """New captions of the pairs `low`, in that order."""
+    from datasets import Value
+
+    from ...hub_sync.pace import Pace
+    from ...hub_sync.parquet import arrow_rows
+    from ...inference.model_shards import shards_of
+    from ...inference.row_file import RowFile
+
+    role = _rewriter(context)
+    requests = RowFile(context.workdir, ({"n": int(n), "score": float(scores[n])} for n in low))
+    make = partial(Rewriter, config, context.inputs, context.workdir / "datasets", role)
+    rows = shards_of(
+        make, requests, identity_of(config, context, role) | {"mode": "rewrite"}, context.workdir / "rewrite", SHARD,
+        workers=config.workers, engine=config.engine, pace=Pace(context.step, "new captions", total=len(low)),
+    )  # fmt: skip
+    types = {"recaption": Value("string"), "cut": Value("bool"), "fault": Value("string")}
+    return arrow_rows((dict.fromkeys(types) | row for row in rows), types, context.workdir / "recaptions.arrow")
+
+
+def _second_scores(config: EnhanceConfig, context: StepContext, low: np.ndarray[Any, Any], new: Dataset) -> Dataset:
+    """Scores `before` and `after` by the second scorer, of the pairs `low`; null without a new caption."""
+    from datasets import Value
+
+    from ...hub_sync.pace import Pace
+    from ...hub_sync.parquet import arrow_rows
+    from ...inference.model_shards import shards_of
+    from ...inference.row_file import RowFile
+
+    role = "second" if "second" in context.inputs else "model"
+    has = [caption is not None for caption in new["recaption"]]
+    written = ((int(n), row["recaption"]) for n, row, one in zip(low, new, has, strict=True) if one)
+    both = (request for n, text in written for request in (n, {"n": n, "text": text}))
+    requests = RowFile(context.workdir, ({"request": one} for one in both))
+    make = partial(_Second, config, context.inputs, context.workdir / "datasets", role)
+    rows = shards_of(
+        make, requests, identity_of(config, context, role) | {"mode": "second"}, context.workdir / "second", SHARD,
+        workers=config.workers, engine=config.engine,
+        pace=Pace(context.step, "scores by the second scorer", total=len(requests)),
+    )  # fmt: skip
+
+    def scores() -> Iterator[Row]:
+        for one in has:
+            yield {"before": next(rows)["overall"], "after": next(rows)["overall"]} if one else {}
+
+    types = {"before": Value("float64"), "after": Value("float64")}
+    return arrow_rows((dict.fromkeys(types) | row for row in scores()), types, context.workdir / "second.arrow")
+
+
+class _Second(Rater):
+    """Scores of what lies in `request`."""
+
+    def __init__(self, config: ScoringConfig, inputs: Mapping[str, Input], cache: Path, role: str) -> None:
+        super().__init__(config, inputs, cache, role, "score")
+
+    def __call__(self, requests: Sequence[Any]) -> list[Row]:
+        return super().__call__([one["request"] for one in requests])
+
+
+def _decisions(
+    config: EnhanceConfig, pairs: Pairs, first: Dataset, scores: np.ndarray[Any, Any], limits: np.ndarray[Any, Any],
+    low: np.ndarray[Any, Any], new: Dataset, seconds: Dataset,
+) -> Iterator[Row]:  # fmt: skip
+    """A row for each pair."""
+    places = iter(zip(low, new, seconds, strict=True))
+    upcoming = next(places, None)
+    texts, rule = pairs.rows.select_columns([pairs.text]), config.rule
+    for number, (rated, row) in enumerate(zip(first, texts, strict=True)):
+        raw, recaption, before, after = row[pairs.text], None, None, None
+        if upcoming is not None and upcoming[0] == number:
+            recaption, before, after = upcoming[1]["recaption"], upcoming[2]["before"], upcoming[2]["after"]
+            upcoming = next(places, None)
+        if rated["overall"] is None:
+            outcome = Outcome(config.unscored, f"not scored: {rated['fault'].partition(':')[0]}")
+        else:
+            score, limit = float(scores[number]), float(limits[number])
+            outcome = decide(rule, raw, score, limit, recaption, before, after)
+        yield {
+            "id": rated["id"], "raw_text": raw, "text": recaption if outcome.decision == "rewrite" else raw,
+            "decision": outcome.decision, "reason": outcome.reason, "score": rated["overall"],
+            "second_before": before, "second_after": after, "retention": outcome.retention, "recaption": recaption,
+        }  # fmt: skip
+
+
+def _enhanced(pairs: Pairs, decisions: Dataset, left: np.ndarray[Any, Any], path: Path) -> Dataset:
+    """The pairs that are left, with all their columns; images are copied byte for byte."""
+    from datasets import Image, Value
+
+    from ...hub_sync.parquet import arrow_rows
+
+    kinds = pairs.rows.features
+    plain = (
+        pairs.rows.cast_column(pairs.image, Image(decode=False))
+        if isinstance(kinds[pairs.image], Image)
+        else pairs.rows
+    )
+    types = {name: kind for name, kind in kinds.items() if name not in ("text", "raw_text")}
+    types |= {"text": Value("string"), "raw_text": Value("string")}
+
+    def rows() -> Iterator[Row]:
+        for number in left.tolist():
+            decision = decisions[number]
+            yield plain[number] | {"text": decision["text"], "raw_text": decision["raw_text"]}
+
+    return arrow_rows(({name: row[name] for name in types} for row in rows()), types, path)

@@ -1,0 +1,110 @@
+"""What `aitqe_enhance` tells: the cost before it rewrites, and what was done and why."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...hub_sync.context import StepContext
+from ...hub_sync.errors import RowRejected
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from .enhance import EnhanceConfig
+    from .rating import Pairs
+
+logger = logging.getLogger("hubwright.trainers")
+COLUMNS = {
+    "id": "of the pair",
+    "raw_text": "the text as it was",
+    "text": "the text as it is now",
+    "decision": "keep, rewrite or drop",
+    "reason": "why",
+    "score": "of the raw text by the first scorer, 1 to 10; null if it could not be scored",
+    "second_before": "of the raw text by the second scorer; null where nothing was rewritten",
+    "second_after": "of the new caption by the second scorer; null the same",
+    "retention": "share of the raw text's names and numbers in the new caption; null if it has none",
+    "recaption": "the new caption, taken or not; null if there is none",
+}
+
+
+def features() -> dict[str, Any]:
+    """Columns of the decisions and their types."""
+    from datasets import Value
+
+    numbers = ("score", "second_before", "second_after", "retention")
+    return {name: Value("float64" if name in numbers else "string") for name in COLUMNS}
+
+
+def estimate(config: EnhanceConfig, context: StepContext, pairs: int, low: int) -> None:
+    """Say how much is written before it begins."""
+    role = "second" if "second" in context.inputs else "model"
+    logger.info(
+        "%s: %s of %s pairs (%.1f %%) are below the threshold: %s new captions of at most %s tokens, and %s scores by "
+        "the input %s", context.step, f"{low:,}", f"{pairs:,}", 100 * low / pairs, f"{low:,}", config.max_new_tokens,
+        f"{2 * low:,}", role,
+    )  # fmt: skip
+
+
+def fill(
+    config: EnhanceConfig,
+    context: StepContext,
+    pairs: Pairs,
+    decisions: Dataset,
+    faults: Mapping[str, int],
+    origin: str,
+) -> None:
+    """Fill the report, and write the contact sheet beside the data."""
+    report, source, model = context.report, context.inputs["dataset"].ref, context.inputs["model"].ref
+    second = context.inputs.get("second")
+    judge = f"`{second.ref}`" if second else "the same scorer, which may prefer its own words"
+    report.card |= {
+        "pretty_name": f"{source.repo_id}, texts scored and rewritten",
+        "default_config": "enhanced",
+        "tags": ["image-text", "aitqe"],
+    }
+    report.summary = (
+        f"The pairs of `{source}`. `{model}` scored every text; those below the threshold were written anew, and a "
+        f"new caption was taken if {judge} preferred it by {config.delta:g} points, it held {config.retention:g} of "
+        f"the names and numbers, and had at most {config.max_words} words. Every decision is in the config "
+        "`decisions`. "
+        f"The threshold is {origin}. After AITQE (arXiv:2410.16166); the rule is our choice."
+    )
+    report.columns |= COLUMNS
+    counts = Counter(decisions["decision"])
+    report.counts |= {"pairs": len(decisions), **{name: counts[name] for name in ("keep", "rewrite", "drop")}}
+    report.counts |= {f"not scored: {reason}": number for reason, number in faults.items()}
+    reasons = Counter(zip(decisions["decision"], decisions["reason"], strict=True))
+    table = [[decision, reason, number] for (decision, reason), number in reasons.most_common()]
+    report.table("Decisions", ["decision", "reason", "pairs"], table)
+    taken = [row for row in decisions.select_columns(["decision", "second_before", "second_after"])
+             if row["decision"] == "rewrite"]  # fmt: skip
+    gains = [row["second_after"] - row["second_before"] for row in taken]
+    report.metrics |= {
+        "keep_rate": counts["keep"] / len(decisions), "rewrite_rate": counts["rewrite"] / len(decisions),
+        "drop_rate": counts["drop"] / len(decisions),
+        "second_score_gain": sum(gains) / len(gains) if gains else None,
+    }  # fmt: skip
+    _gallery(config, context, pairs, decisions)
+
+
+def _gallery(config: EnhanceConfig, context: StepContext, pairs: Pairs, decisions: Dataset) -> None:
+    from ...inference.media.contact_sheet import contact_sheet
+
+    items: list[tuple[Any, list[str]]] = []
+    for number, row in enumerate(decisions):
+        if len(items) >= config.gallery:
+            break
+        if row["decision"] == "rewrite":
+            try:
+                image = pairs.pixels(number)
+            except RowRejected:
+                continue
+            items.append((image, [f"{row['score']:.1f}: {row['raw_text']}", f"now: {row['text']}"]))
+    if contact_sheet(items, context.output / "rewritten.png"):
+        context.report.section(
+            "Rewritten", "Score and raw text, then the new one.\n\n![Rewritten pairs](rewritten.png)"
+        )
