@@ -65,6 +65,7 @@ STEPS: dict[str, StepSpec] = {
         "aitqe.shift_step:shift",
         "AITQE: how far the texts of processed data sets moved from the raw ones",
         inputs={"dataset": _DATA, "output_*": Role("dataset", ordered=True), "embedder": Role("model", optional=True)},
+        extra="vision",
     ),
     "stepagent_cycles": _eval(
         "stepagent.cycles:CyclesConfig",

@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -129,3 +129,12 @@ def load(path: Path) -> list[dict[str, Any]]:
         if absent:
             raise DataError(f"{path.name}: a record lacks {', '.join(absent)}")
     return records
+
+
+def source_columns(folder: Path, repo_id: str, names: Iterable[str]) -> dict[str, str]:
+    """What columns of a pulled data set hold, as its provenance and its author's card say, else that they are its."""
+    path, known = folder / FILE_NAME, dict[str, str]()
+    if path.is_file():
+        record = load(path)[0]
+        known = record["report"].get("columns", {}) | record.get("author", {}).get("columns", {})
+    return {name: known.get(name, f"as in `{repo_id}`") for name in names}

@@ -173,6 +173,14 @@ def _report(
     report, source = context.report, context.inputs["dataset"].ref
     report.card["pretty_name"] = "Scores of image-text pairs, compared"
     report.card["tags"] = ["evaluation", "image-text", "aitqe"]
+    report.columns |= {
+        "method": "an input, or INPUT: COLUMN",
+        "figure": "what is measured: twin_accuracy, auroc, spearman, mae (points), qwk, calibration (points), parse_rate, "
+        "or a mean score by kind",
+        "value": "of all samples; null if it is not defined",
+        "low": "lower end of the 95 % interval; null without resamples",
+        "high": "upper end of the 95 % interval; null without resamples",
+    }
     images = len(set(samples.clusters))
     report.summary = (
         f"{', '.join(figures)} on the split {config.split} of `{source}`: {len(samples.ids)} samples of {images} "

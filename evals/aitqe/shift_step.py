@@ -126,6 +126,11 @@ def _report(config: ShiftConfig, context: StepContext, figures: Mapping[str, Map
         "distributions of lengths and words. Names and numbers: over changed texts that have some. Embedding "
         "distance: squared Fréchet distance. The paper gives no formula; all are our choice."
     )
+    report.columns |= {
+        "data": "raw, or an output by its name",
+        "measure": "what is measured: shares from 0 to 1, divergences in bits, means in words",
+        "value": "null if it is not defined",
+    }
     measures = [name for name in TITLES if any(name in own for own in figures.values())]
     table = [
         [name, *(own[m] if math.isfinite(own.get(m, math.nan)) else None for m in measures)]

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ...hub_sync import provenance
-from ...hub_sync.context import Input, StepContext
+from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
 from ...hub_sync.json_columns import encode_row
 from ...hub_sync.settings import Settings
@@ -222,15 +222,6 @@ def _features() -> dict[str, Any]:
     return types | whole | {"tool_calls": List(Json())}
 
 
-def source_columns(source: Input, names: Iterable[str]) -> dict[str, str]:
-    """What the columns of a data set hold, as its provenance says, or that they are the data set's."""
-    path, known = source.path / provenance.FILE_NAME, dict[str, str]()
-    if path.is_file():
-        record = provenance.load(path)[0]
-        known = record["report"].get("columns", {}) | record.get("author", {}).get("columns", {})
-    return {name: known.get(name, f"as in `{source.ref.repo_id}`") for name in names}
-
-
 def _check(rows: Any, source_name: str) -> None:
     import pyarrow.compute
 
@@ -308,7 +299,7 @@ def _report(
         report.summary += f" A fixed selection: {config.select.n}{strata}, by seed {config.select.seed}"
         longest = config.select.max_chars
         report.summary += f", conversations of at most {longest} characters." if longest else "."
-    report.columns |= source_columns(source, names) | COLUMNS
+    report.columns |= provenance.source_columns(source.path, source.ref.repo_id, names) | COLUMNS
     report.counts["answers"] = outcomes.total()
     for outcome in OUTCOMES:
         report.counts[f"answers_{outcome}"] = outcomes[outcome]

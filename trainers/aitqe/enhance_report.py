@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import RowRejected
+from ...hub_sync.provenance import source_columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -73,7 +74,8 @@ def fill(
         "`decisions`. "
         f"The threshold is {origin}. After AITQE (arXiv:2410.16166); the rule is our choice."
     )
-    report.columns |= COLUMNS
+    names = [name for name in pairs.rows.column_names if name not in COLUMNS]
+    report.columns |= source_columns(context.inputs["dataset"].path, source.repo_id, names) | COLUMNS
     counts = Counter(decisions["decision"])
     report.counts |= {"pairs": len(decisions), **{name: counts[name] for name in ("keep", "rewrite", "drop")}}
     report.counts |= {f"not scored: {reason}": number for reason, number in faults.items()}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer
+from column_parts import check_columns
 from datasets import DatasetDict, Image
 from PIL import Image as Pictures
 from pydantic import ValidationError
@@ -62,6 +63,7 @@ def rows_of(built: DatasetDict) -> list[dict[str, Any]]:
 
 def test_twins_name_each_other_and_differ_in_text_and_side(pairs: Path) -> None:
     built, context = run(pairs)
+    check_columns("aitqe_samples", built, context.report)
     rows = {row["id"]: row for row in rows_of(built)}
     assert len(rows) == 2 * 72 == sum(map(len, built.values()))
     assert {row["kind"] for row in rows.values()} == {"raw_good", "contrast_bad", "raw_bad", "contrast_good"}

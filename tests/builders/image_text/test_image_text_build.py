@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from column_parts import check_columns
 from datasets import Image
 from PIL import Image as Pictures
 from pydantic import ValidationError
@@ -78,6 +79,7 @@ def test_pixels_are_published_where_the_licence_allows_it_alone(tmp_path: Path) 
         (picture(5), {}),
     ]
     built, context = run(folder(tmp_path / "in", *rows))
+    check_columns("image_text", built, context.report)
     part = built["train"].cast_column("image", Image(decode=False))
     published = [row["image"]["bytes"] if row["image"] else None for row in part]
     assert published == [picture(0), picture(1), None, None, None, None]

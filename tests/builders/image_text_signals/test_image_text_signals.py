@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from column_parts import check_columns
 from datasets import Dataset, Features, Image, Value
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,7 +99,9 @@ def test_a_dual_encoder_gives_cosines_and_faults_are_counted(tmp_path: Path) -> 
     ]  # fmt: skip
     context = saved(tmp_path / "d", rows)
     context.inputs["encoder"] = Input(ArtifactRef("model", "org/clip", "0" * 40), make_clip(tmp_path / "clip"))  # type: ignore[index]
-    result = list(build(SignalsConfig(device="cpu"), context)["train"])
+    splits = build(SignalsConfig(device="cpu"), context)
+    check_columns("image_text_signals", splits, context.report)
+    result = list(splits["train"])
     assert [row["fault"] is None for row in result] == [True, False, True, False]
     assert all(-1 <= row["cosine"] <= 1 for row in (result[0], result[2])) and result[1]["cosine"] is None
     assert sum(count for name, count in context.report.counts.items() if name.startswith("no image")) == 2

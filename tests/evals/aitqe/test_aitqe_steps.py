@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from column_parts import check_columns
 
 from hubwright.evals._lib.data import read_split, write_parquet
 from hubwright.evals.aitqe.score import ScoreConfig, score
@@ -70,6 +71,7 @@ def test_methods_are_compared_with_intervals_and_differences(tmp_path: Path) -> 
     assert figures["worse"]["twin_accuracy, unseen damage"][0] == 0.5
     assert figures["good"]["mean, raw_bad"][0] == 2 and figures["good"]["mean, contrast_good"][0] == 9
     again = {(row["method"], row["figure"]): row["value"] for row in read_split(step.output, "figures")}
+    check_columns("aitqe_score", step.output, step.report)
     assert again["good", "auroc"] == 1 and step.report.chance["good/auroc"] == 0.5
 
 
@@ -134,6 +136,7 @@ def test_outputs_are_measured_beside_the_raw_texts(tmp_path: Path) -> None:
     assert metrics["filter/present"] == 0.75 and metrics["new/template_rate"] == 1
     assert 0 == metrics["filter/edit_distance"] < metrics["enhanced/edit_distance"] < metrics["new/edit_distance"]
     assert metrics["new/entity_retention"] == 0
+    check_columns("aitqe_shift", step.output, step.report)
     assert {row["data"] for row in read_split(step.output, "measures")} == {"raw", "filter", "enhanced", "new"}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aitqe_parts import make_base, samples, save_samples
+from column_parts import check_columns
 from trainer_parts import QUICK, context
 
 from hubwright.hub_sync.errors import DataError, UsageError
@@ -71,6 +72,7 @@ def test_every_pair_is_decided_and_kept_texts_are_the_same_bytes(
         assert (decision["recaption"] is None) == (decision["second_after"] is None)
     assert sum(row["recaption"] is not None for row in decisions) == 3  # 0.4 of the seven that are scored
     assert [row["text"] for row in enhanced] == [row["text"] for row in decisions if row["decision"] != "drop"]
+    check_columns("aitqe_enhance", result, step.report)
     assert enhanced[0]["image"].size == (40, 40) and "scores" in enhanced[0]
     assert (step.output / "rewritten.png").is_file() == bool(counts["rewrite"])
 

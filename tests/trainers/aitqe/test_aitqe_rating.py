@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aitqe_parts import make_base, samples, save_samples
+from column_parts import check_columns
 from pydantic import ValidationError
 from trainer_parts import QUICK, context, make_model
 
@@ -31,7 +32,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def run(folder: Path, model: Path, data: Any, name: str = "run", **settings: Any) -> tuple[list[dict[str, Any]], Any]:
     data = save_samples(folder / f"{name}-data", data) if isinstance(data, list) else data
     step = context(folder, {"model": model, "dataset": data}, name)
-    return list(rate(RateConfig(**FAST | settings), step)["train"]), step
+    result = rate(RateConfig(**FAST | settings), step)
+    check_columns("aitqe_rate", result, step.report)
+    return list(result["train"]), step
 
 
 @pytest.mark.parametrize("form", ["writes", "head"])
