@@ -152,16 +152,16 @@ def load(config: Any, context: StepContext) -> tuple[Any, str]:
         if config.batch_size == 1:  # vLLM batches by itself
             common["batch_size"] = "auto"
         return VLLM(**common, lora_local_path=adapter, seed=config.seed), tokenizer
-    lm_class: Any
+    from lm_eval.models.huggingface import HFLM
+
+    kind: Any = HFLM
     if config.backend == "hf-multimodal":
-        from lm_eval.models.hf_vlms import HFMultimodalLM as lm_class
+        from lm_eval.models.hf_vlms import HFMultimodalLM
 
+        kind = HFMultimodalLM
         del common["tokenizer"]  # lm-eval's class reads the processor beside the weights
-    else:
-        from lm_eval.models.huggingface import HFLM as lm_class
-
     with complete_models({str(base.path): str(base.ref)}):
-        lm = lm_class(**common, peft=adapter, device=config.device)
+        lm = kind(**common, peft=adapter, device=config.device)
     if (accelerator := getattr(lm, "accelerator", None)) is not None:
         # lm-eval counts the processes of one machine, and only if there are several GPUs.
         lm._rank, lm._world_size = accelerator.process_index, accelerator.num_processes

@@ -44,11 +44,12 @@ class Collator:
     Args:
         processor: of the model.
         columns: of images, by the first number in `AT`.
+        dtype: of the pixels, that of the tower.
     """
 
-    def __init__(self, processor: Any, columns: Sequence[ImageColumn]) -> None:
+    def __init__(self, processor: Any, columns: Sequence[ImageColumn], dtype: Any = None) -> None:
         self._text = DataCollatorForLanguageModeling(pad_token_id=pad_token_id(processor.tokenizer))
-        self._processor, self._columns = processor, columns
+        self._processor, self._columns, self._dtype = processor, columns, dtype
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """`input_ids`, `labels`, `attention_mask` (rows, length), and if there is an image `pixel_values` (images, 3,
@@ -56,7 +57,8 @@ class Collator:
         batch: dict[str, Any] = self._text([{key: row[key] for key in ("input_ids", "labels")} for row in examples])
         images = [image for row in examples if row[AT] for image in self._columns[row[AT][0]].read(row[AT][1])]
         if images:
-            batch["pixel_values"] = self._processor.image_processor(images, return_tensors="pt")["pixel_values"]
+            pixels = self._processor.image_processor(images, return_tensors="pt")["pixel_values"]
+            batch["pixel_values"] = pixels if self._dtype is None else pixels.to(self._dtype)
         return batch
 
 
@@ -105,7 +107,7 @@ def fit(
         context,
         model=base.model,
         args=args,
-        data_collator=Collator(base.processor, columns),
+        data_collator=Collator(base.processor, columns, base.model.dtype),
         train_dataset=splits["train"],
         eval_dataset=splits.get("eval"),
         processing_class=base.processor,

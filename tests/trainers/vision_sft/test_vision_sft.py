@@ -242,10 +242,10 @@ def test_a_longer_text_cuts_no_image_in_silence(prepared: Prepared) -> None:
     assert (counts["train_rows"], counts["train_rows_used"], counts["train_rows_with_a_cut_image"]) == (4, 3, 1)
 
 
-@pytest.mark.parametrize("loss", ["nll", "dft"])
-def test_it_trains_and_evaluates(tmp_path: Path, parts: dict[str, Path], loss: str) -> None:
+@pytest.mark.parametrize("settings", [{}, {"loss_type": "dft"}, {"dtype": "bfloat16"}], ids=["nll", "dft", "bfloat16"])
+def test_it_trains_and_evaluates(tmp_path: Path, parts: dict[str, Path], settings: dict[str, Any]) -> None:
     data = save_rows(tmp_path / "data", chats(4))
     save_rows(data, chats(3), "test")
-    _, step = run(tmp_path, {"dataset": data, **parts}, eval_split="test", loss_type=loss, max_steps=2)
+    _, step = run(tmp_path, {"dataset": data, **parts}, eval_split="test", max_steps=2, **settings)
     assert step.report.metrics["eval_loss"] > 0 and step.report.counts["eval_images"] == 3
     assert step.report.metrics["tokens_per_image"] == 5
