@@ -19,7 +19,7 @@ class LlavaScorerForSequenceClassification(LlavaPreTrainedModel):
     def __init__(self, config: LlavaScorerConfig) -> None:
         super().__init__(config)
         self.model = LlavaModel(config)
-        self.score = nn.Linear(config.text_config.hidden_size, config.num_labels)
+        self.score = nn.Linear(config.get_text_config().hidden_size, len(config.id2label or {}))
         self.post_init()
 
     def forward(
