@@ -175,8 +175,8 @@ def _report(
     report.card["tags"] = ["evaluation", "image-text", "aitqe"]
     report.columns |= {
         "method": "an input, or INPUT: COLUMN",
-        "figure": "what is measured: twin_accuracy, auroc, spearman, mae and calibration (points), qwk, parse_rate, or "
-        "the mean score of a kind",
+        "figure": "what is measured: twin_accuracy, auroc, spearman, mae and calibration (points), qwk, parse_rate, "
+        "or the mean score of a kind",
         "value": "of all samples; null if it is not defined",
         "low": "lower end of the 95 % interval; null without resamples",
         "high": "upper end of the 95 % interval; null without resamples",
