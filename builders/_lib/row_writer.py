@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, Features
     from datasets.arrow_writer import ArrowWriter
 
-BATCH_ROWS, BATCH_CHARS = 500, 4_000_000
+BATCH_ROWS, BATCH_CHARS = 2000, 4_000_000
 MOST_BATCHES = 16  # that are joined to one
 
 

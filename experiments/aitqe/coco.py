@@ -101,8 +101,7 @@ def models(arguments: argparse.Namespace, sets: dict[str, Path]) -> dict[str, Pa
     def dual(to: Path) -> None:
         step = context(to, dataset=sets["pairs"], vision_tower=arguments.dinov2, text_tower=arguments.minilm)
         dual_encoder.train(dual_encoder.DualEncoderConfig.model_validate({
-            "max_steps": 300, "image_size": 112, "use_cpu": True, "threads": arguments.threads,
-            "per_device_train_batch_size": 64,
+            "max_steps": 60, "image_size": 112, "use_cpu": True, "threads": arguments.threads,
         }), step)  # fmt: skip
 
     seen = once(work / "base", base)
