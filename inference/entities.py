@@ -4,6 +4,9 @@ import re
 
 _NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
 _WORD = re.compile(r"[^\W\d_]+(?:['’.&-][^\W\d_]+)*")
+_ADDRESS = re.compile(
+    r"(?:https?://|www\.)\S+|\S+\.(?:jpe?g|png|gif|webp|bmp|tiff?|svg|heic)\b|\b[^\W_]*_\w*", re.IGNORECASE
+)
 _END = re.compile(r"[.!?…:;\"“”(\[]\s*$")
 
 
@@ -15,9 +18,11 @@ def entities(text: str) -> frozenset[str]:
         >>> sorted(entities("A dog. Two cats on iPhone 15"))
         ['15', 'iphone']
 
-    The first word of a sentence counts if a capital follows it ("Eiffel Tower at night"), or it has two capitals. No
-    name is known in a script without capitals, nor in German nouns from others: a heuristic, the same for all texts.
+    The first word of a sentence counts if a capital follows it ("Eiffel Tower at night"), or it has two capitals.
+    Addresses and file names (`IMG_1234.jpg`, `dsc_0042`) name nothing. No name is known in a script without capitals,
+    nor in German nouns from others: a heuristic, the same for all texts.
     """
+    text = _ADDRESS.sub(" ", text)
     result = {match.group() for match in _NUMBER.finditer(text)}
     words = list(_WORD.finditer(text))
     for place, match in enumerate(words):

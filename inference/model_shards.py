@@ -86,6 +86,27 @@ def _begin(make: Callable[[], Work]) -> None:
     _work = make()
 
 
+_make: Callable[[], Work] | None = None
+
+
+def _later(make: Callable[[], Work]) -> None:
+    """The worker is made by its first shard, so that what it raises comes back as it is."""
+    global _make
+    _make = make
+
+
+def _do_made(some: list[Any]) -> tuple[list[Row] | None, HubwrightError | str | None]:
+    try:
+        if _work is None:
+            assert _make is not None
+            _begin(_make)
+    except HubwrightError as error:
+        return None, error
+    except Exception:
+        return None, traceback.format_exc()
+    return _do(some)
+
+
 def _do(some: list[Any]) -> tuple[list[Row] | None, HubwrightError | str | None]:
     """(results, None), or (None, what ended it): exceptions of libraries may not be pickled."""
     assert _work is not None
@@ -102,12 +123,12 @@ def _in_processes(
     workers: int,
 ) -> None:  # fmt: skip
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _begin, (make,)) as pool:
+    with ProcessPoolExecutor(workers, context, _later, (make,)) as pool:
         running: dict[Future[Any], int] = {}
 
         def feed() -> None:
             while len(running) < 2 * workers and (task := next(tasks, None)) is not None:
-                running[pool.submit(_do, task[1])] = task[0]
+                running[pool.submit(_do_made, task[1])] = task[0]
 
         feed()
         try:

@@ -97,7 +97,7 @@ class FetchLog:
     def write(self, url: str, content: bytes) -> _Place:
         """Append an image. Raises StorageError for a full disk."""
         digest = hashlib.sha256(content).hexdigest()
-        header = json.dumps({"url": url, "size": len(content), "sha256": digest}).encode() + b"\n"
+        header = utf8(json.dumps({"url": url, "size": len(content), "sha256": digest}) + "\n")
         with stored(self._path):
             offset = os.fstat(self._file.fileno()).st_size + len(header)
             view = memoryview(header + content + b"\n")

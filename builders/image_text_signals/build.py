@@ -9,6 +9,7 @@ batch.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ class SignalsConfig(ImageSettings):
     """Which signals of which pairs. Defaults are our choice."""
 
     split: str = Field("all", description="Split of the input `dataset`; all: all of them.")
-    text: str | None = Field(None, description="Column of the texts; null: raw_text, else text.")
+    text: str | None = Field(None, description="Column of the texts; null: raw_text or text, if there is one of them.")
     batch: int = Field(
         256, ge=2, description="Pairs in a batch; neg_clip_loss compares a pair with the other texts and images there."
     )
@@ -65,6 +66,10 @@ def build(config: SignalsConfig, context: StepContext | None = None) -> DatasetD
         column = config.text or next((name for name in TEXTS if name in rows.column_names), "text")
         if missing := [name for name in ("id", column) if name not in rows.column_names]:
             raise DataError(f"{source.ref} has no column {missing[0]!r}; it has {', '.join(rows.column_names)}")
+        if set(TEXTS) <= set(rows.column_names) and config.text is None:
+            raise DataError(f"{source.ref} has the columns raw_text and text: set `text` to the one to be read")
+        if (encoder or reader) and "image" not in rows.column_names:
+            raise DataError(f"{source.ref} has no column 'image'; it has {', '.join(rows.column_names)}")
         kept = [n for n in ("id", column, "image", "width", "height") if n in rows.column_names]
         pace = Pace(f"{context.step} {split}", "pairs", total=len(rows))
         for batch in _batches(rows.select_columns(kept), config.batch):
@@ -75,6 +80,9 @@ def build(config: SignalsConfig, context: StepContext | None = None) -> DatasetD
     splits = writer.finish()
     if not splits:
         raise DataError(f"{source.ref}: has no rows")
+    if faults.total() == sum(writer.counts.values()):
+        reason = faults.most_common(1)[0][0]
+        raise DataError(f"{source.ref}: no image of it can be read ({reason}), so that there are no signals of images")
     about = f" Cosines are of `{context.inputs['encoder'].ref}`." if encoder else ""
     describe(context.report, __file__, source=source.ref, about=about)
     context.report.columns = {n: text for n, text in context.report.columns.items() if n in types}
@@ -96,13 +104,16 @@ def _signals(
     rows: list[dict[str, Any]] = []
     images: dict[int, Any] = {}
     for place, pair in enumerate(batch):
-        text = pair[column] if isinstance(pair[column], str) else ""
+        if not isinstance(pair[column], str | None):
+            raise DataError(f"id {pair['id']!r}: {column} is no text: make a row of each text first")
+        text = pair[column] or ""
         rows.append({"id": pair["id"], **text_signals(text)})
         rows[-1]["basic_filter"] = basic_filter(text, pair.get("width"), pair.get("height"))
         if encoder is None and reader is None:
             continue
         try:
-            content = (pair.get("image") or {}).get("bytes")
+            value = pair.get("image")
+            content = value if isinstance(value, bytes | None) else value.get("bytes")
             if content is None:
                 raise RowRejected("its pixels are not in the data set")
             images[place] = open_image(content, config.image_limits())
@@ -112,7 +123,7 @@ def _signals(
         cosines = encoder.images(images.values()) @ encoder.texts(str(batch[n][column] or "") for n in images).T
         values = zip(images, np.diag(cosines), neg_clip_loss(cosines, encoder.scale), strict=True)
         for place, cosine, loss in values:
-            rows[place] |= {"cosine": float(cosine), "neg_clip_loss": float(loss)}
+            rows[place] |= {"cosine": float(cosine), "neg_clip_loss": float(loss) if math.isfinite(loss) else None}
     for place, image in images.items() if reader is not None else ():
         found, _ = reader(np.asarray(image)[:, :, ::-1])
         seen = " ".join(text for _, text, _ in found or [])

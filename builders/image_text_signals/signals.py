@@ -49,23 +49,26 @@ def basic_filter(text: str, width: int | None, height: int | None) -> float:
 def neg_clip_loss(cosines: Any, scale: float) -> np.ndarray[Any, Any]:
     """Cosine of each pair less what its batch would give by chance (negCLIPLoss, arXiv:2405.19547).
 
-    c_ii - 1/(2 s) (log sum_j exp(s c_ij) + log sum_j exp(s c_ji)),  s: scale of the dual encoder's logits
+    c_ii - 1/(2 s) (log mean_j exp(s c_ij) + log mean_j exp(s c_ji)),  s: scale of the dual encoder's logits
 
-    A generic text has a high cosine with many images, and so a low value.
+    A generic text has a high cosine with many images, and so a low value. The mean, where the paper has the sum, is
+    our choice: values of batches of different sizes compare.
 
     Args:
         cosines: (pairs, pairs) of the images and texts of a batch.
 
-    Returns (pairs,).
+    Returns (pairs,); NaN for a pair alone.
     """
     logits = scale * np.asarray(cosines, np.float64)
-    rows, columns = (_log_sum_exp(one) for one in (logits, logits.T))
+    if len(logits) < 2:
+        return np.full(len(logits), np.nan)
+    rows, columns = (_log_mean_exp(one) for one in (logits, logits.T))
     return np.asarray(np.diag(logits) - (rows + columns) / 2) / scale
 
 
-def _log_sum_exp(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _log_mean_exp(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     top = values.max(axis=1, keepdims=True)
-    return np.asarray(top[:, 0] + np.log(np.exp(values - top).sum(axis=1)))
+    return np.asarray(top[:, 0] + np.log(np.exp(values - top).mean(axis=1)))
 
 
 def overlap(text: str, seen: str) -> float:

@@ -23,7 +23,7 @@ class Samples:
     """Samples in their order.
 
     Attributes:
-        ids, kinds, damages, clusters: of each; a cluster is all that is of one image.
+        ids, kinds, damages, clusters: of each; a cluster is all that is of one image (`image_id`), else two twins.
         targets: float64 (rows,) by aspect, NaN without a score.
         twins: (pairs, 2) places of the good and the bad one of each two twins.
     """
@@ -57,10 +57,10 @@ def read_samples(source: Input, split: str) -> Samples:
     targets = {
         aspect: np.array([(row["scores"] or {}).get(aspect) for row in plain], np.float64) for aspect in ASPECTS
     }
-    return Samples(
-        ids, [row["kind"] for row in plain], [row["damage"] or "" for row in plain],
-        [str(row.get("image_id") or row["id"]) for row in plain], targets, np.array(twins, int).reshape(-1, 2),
-    )  # fmt: skip
+    # Without an image's name two twins are what belongs together.
+    clusters = [str(row.get("image_id") or min(row["id"], row["twin"] or row["id"])) for row in plain]
+    kinds, damages = [row["kind"] for row in plain], [row["damage"] or "" for row in plain]
+    return Samples(ids, kinds, damages, clusters, targets, np.array(twins, int).reshape(-1, 2))
 
 
 def read_scores(
@@ -80,7 +80,9 @@ def read_scores(
     if "id" not in rows.column_names:
         raise DataError(f"{name} has no column 'id' to join scores by")
     places = {identity: place for place, identity in enumerate(ids)}
-    chosen = list(columns) or [column for column in numeric if column != "mass"]
+    chosen = list(columns) or [column for column in numeric if column not in ("mass", "id")]
+    if not chosen:
+        raise DataError(f"{name} has no column of numbers; it has {', '.join(rows.column_names)}")
     values = {column: np.full(len(ids), np.nan) for column in chosen}
     met: set[int] = set()
     for row in rows.select_columns(["id", *chosen]):

@@ -92,16 +92,19 @@ def joined(config: ShiftConfig, raw: Input, output: Input) -> Iterator[tuple[str
     for place, row in enumerate(after.select_columns(["id"])):
         if places.setdefault(row["id"], place) != place:
             raise DataError(f"{output.ref}: id {row['id']!r} is there twice")
-    met, texts = 0, after.select_columns(["text"])
+    met, texts = bytearray(len(after)), after.select_columns(["text"])
     for row in before.select_columns(["id", config.text]):
         at = places.get(row["id"])
-        met += at is not None
+        if at is not None:
+            if met[at]:
+                raise DataError(f"{raw.ref}: id {row['id']!r} is there twice")
+            met[at] = 1
         value = None if at is None else texts[at]["text"]
         if not isinstance(row[config.text], str) or (at is not None and not isinstance(value, str)):
             raise DataError(f"{raw.ref}: id {row['id']!r}: a text is null in the raw data or in {output.ref}")
         yield row[config.text], value
-    if met < len(places):
-        raise DataError(f"{output.ref}: {len(places) - met} of its {len(places)} rows are not in {raw.ref}")
+    if sum(met) < len(places):
+        raise DataError(f"{output.ref}: {len(places) - sum(met)} of its {len(places)} rows are not in {raw.ref}")
 
 
 def _embeddings(config: ShiftConfig, context: StepContext, source: Input, column: str) -> Any:

@@ -5,8 +5,8 @@
 
 COCO-MINI: 239 photographs with 1,195 captions of people, split by image (84 to train, 60 for the second scorer, 36 for
 thresholds, 60 to test, roughly). Twins of good and bad texts by `aitqe_samples`; three kinds of damage are in no
-training, and the second scorer learns from other images and other kinds than the first. Bases: DINOv2-small at 112
-pixels, a projector that learns captions first, SmolLM2-135M-Instruct.
+training of the scorers that are compared. The second scorer, which says what is taken, learns from other images.
+Bases: DINOv2-small at 112 pixels, a projector that learns captions first, SmolLM2-135M-Instruct.
 
 Scorers: generative (JSON, expected score), head (six regressions). Beside them: lengths, DataComp's basic filter, the
 cosine of a dual encoder trained on the same captions, negCLIPLoss, a logistic mix of all signals that is fitted on the

@@ -52,16 +52,16 @@ def literal(host: str) -> Address | None:
 def is_public(address: Address) -> bool:
     """Whether an address is reachable from everywhere, and not private, local, shared, reserved or for many.
 
-    An IPv4 address inside an IPv6 one (mapped, 6to4, Teredo, NAT64) has to be public, too.
+    An IPv4 address inside an IPv6 one (mapped, Teredo, NAT64) has to be public, too; 6to4 is refused.
     """
     inner: list[Address] = []
     if isinstance(address, ipaddress.IPv6Address):
-        inner = [one for one in (address.ipv4_mapped, address.sixtofour, *(address.teredo or ())) if one is not None]
+        inner = [one for one in (address.ipv4_mapped, *(address.teredo or ())) if one is not None]
         if address in _NAT64 or int(address) >> 32 == 0:  # the second: IPv4-compatible, out of use
             inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
-        if address.is_site_local:
+        if address.is_site_local or address.sixtofour is not None:  # 6to4 is out of use (RFC 7526)
             return False
     special = address.is_multicast or address.is_reserved or address.is_unspecified
     special = special or any(address in network for network in _SPECIAL if network.version == address.version)

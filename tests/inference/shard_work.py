@@ -27,3 +27,8 @@ class Doubler:
         if self._end in numbers:
             os._exit(3)
         return [{"n": 2 * number} for number in numbers]
+
+
+def refuse() -> Doubler:
+    """A worker whose model cannot be loaded."""
+    raise DataError("no model")

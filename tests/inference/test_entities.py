@@ -18,6 +18,9 @@ from hubwright.inference.entities import entities, retention
         ("东京塔 1958", ("1958",)),
         ("𝔘nicode \ud800 half", ()),
         ("The The", ()),
+        ("IMG_1234.jpg", ()),
+        ("DSC_0042", ()),
+        ("https://cdn.example.com/2019/Rome.png of Oslo", ("oslo",)),
     ],
 )
 def test_entities_of_texts(text: str, expected: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shard_work import Doubler
+from shard_work import Doubler, refuse
 
 from hubwright.hub_sync.errors import DataError
 from hubwright.inference.model_shards import shards_of
@@ -39,6 +39,12 @@ def test_what_is_finished_is_not_done_again_and_no_worker_is_made(tmp_path: Path
 def test_a_worker_that_fails_says_so_in_its_own_words(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no number 4"):
         run(tmp_path / "work", tmp_path / "log", workers=2, fail=4)
+
+
+def test_a_worker_that_cannot_be_made_says_so_in_its_own_words(tmp_path: Path) -> None:
+    for workers in (1, 2):
+        with pytest.raises(DataError, match="no model"):
+            list(shards_of(refuse, range(9), {}, tmp_path / str(workers), 4, workers=workers))
 
 
 def test_a_process_that_ends_is_told_and_the_rest_is_kept(tmp_path: Path) -> None:

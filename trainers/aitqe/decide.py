@@ -12,7 +12,7 @@ The paper's model decides by itself whether it rewrites, and names no threshold:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -50,27 +50,28 @@ class Outcome(NamedTuple):
 
 
 def decide(
-    rule: Rule, raw: str, score: float, keep_from: float, recaption: str | None, before: float | None,
-    after: float | None,
+    rule: Rule, raw: str, score: float, is_low: bool, recaption: str | None, before: float | None, after: float | None,
+    fault: str = "no new caption",
 ) -> Outcome:  # fmt: skip
     """The outcome for a pair.
 
         >>> rule = Rule(delta=0.5, retention=0.5, max_words=50, drop_below=2.0)
-        >>> decide(rule, "IMG_1.jpg", 1.2, 5.0, "A red bus", 1.0, 8.0)
+        >>> decide(rule, "Rome, 2019", 1.2, True, "A red bus", 1.0, 8.0)
         Outcome(decision='drop', reason='the new caption loses names or numbers', retention=0.0)
-        >>> decide(rule, "bus bus", 1.2, 5.0, "A red bus", 1.0, 8.0).decision
+        >>> decide(rule, "IMG_1.jpg", 1.2, True, "A red bus", 1.0, 8.0).decision
         'rewrite'
 
     Args:
         score: S of the raw text.
-        keep_from: t_k.
+        is_low: S(r) < t_k.
         recaption: the new caption; None if there is none.
         before, after: S' of the raw text and of the new caption; None if they could not be scored.
+        fault: why there is no new caption.
     """
-    if score >= keep_from:
+    if not is_low:
         return Outcome("keep", "score")
     share = retention(raw, recaption) if recaption else None
-    reason = _fault(rule, raw, recaption, share, before, after)
+    reason = _fault(rule, raw, recaption, share, before, after) if recaption else fault
     if reason is None:
         return Outcome("rewrite", "the second scorer prefers the new caption", share)
     dropped = rule.drop_below is not None and score < rule.drop_below
@@ -78,11 +79,9 @@ def decide(
 
 
 def _fault(
-    rule: Rule, raw: str, recaption: str | None, share: float | None, before: float | None, after: float | None
+    rule: Rule, raw: str, recaption: str, share: float | None, before: float | None, after: float | None
 ) -> str | None:
     """Why a new caption is not taken; None if it is."""
-    if not recaption:
-        return "no new caption"
     if recaption.split() == raw.split():
         return "the new caption is the old text"
     if len(recaption.split()) > rule.max_words:
@@ -113,21 +112,35 @@ def youden(scores: Sequence[float], good: Sequence[bool]) -> tuple[float, float]
     good_above = labels[::-1].cumsum()[::-1][ends] / labels.sum()
     bad_above = (~labels)[::-1].cumsum()[::-1][ends] / (~labels).sum()
     best = int(np.argmax(good_above - bad_above))
+    if good_above[best] <= bad_above[best]:
+        raise DataError(
+            "the scorer gives bad development samples the higher scores: no threshold separates them; train it "
+            "longer, or set keep_from"
+        )
     place = ends[best]
     return float((values[place - 1] + values[place]) / 2), float((good_above - bad_above)[best])
 
 
-def by_rate(scores: np.ndarray[Any, Any], sources: Sequence[str], rate: float) -> Mapping[str, float]:
-    """Threshold by source, below which a share of `rate` of its scored pairs lies.
+def lowest(scores: np.ndarray[Any, Any], sources: Iterable[str], rate: float) -> np.ndarray[Any, Any]:
+    """Which pairs are the share `rate` of their source with the lowest scores; of equal ones the first.
 
-    >>> by_rate(np.array([1.0, 2.0, 3.0, 4.0]), ["a"] * 4, 0.5)
-    {'a': 3.0}
+        >>> lowest(np.array([1.0, 1.0, 3.0, np.nan]), ["a"] * 4, 0.3).tolist()
+        [True, False, False, False]
+
+    Sources too small for one pair of that share are taken together. Pairs without a score are not counted.
+
+    Args:
+        scores: (pairs,), NaN without a score.
     """
-    names = np.asarray(sources)
-    result = {}
-    for name in sorted(set(sources)):
-        own = np.sort(scores[(names == name) & np.isfinite(scores)])
-        if len(own):
-            place = min(len(own) - 1, round(rate * len(own)))
-            result[name] = float(own[place]) if rate < 1 else float("inf")
-    return result
+    numbers: dict[str, int] = {}
+    codes = np.fromiter((numbers.setdefault(name, len(numbers)) for name in sources), np.int32, len(scores))
+    known = np.isfinite(scores)
+    sizes = np.bincount(codes[known], minlength=len(numbers))
+    small = np.rint(rate * sizes) < 1
+    codes = np.where(small[codes], len(numbers), codes)
+    counts = np.rint(rate * np.bincount(codes[known], minlength=len(numbers) + 1)).astype(int)
+    order = np.lexsort((np.where(known, scores, np.inf), codes))
+    starts = np.searchsorted(codes[order], np.arange(len(numbers) + 1))
+    places = np.empty(len(scores), np.int64)
+    places[order] = np.arange(len(scores)) - starts[codes[order]]
+    return np.asarray(known & (places < counts[codes]))

@@ -4,8 +4,8 @@
                 "score": 1.2, "second_before": 1.0, "second_after": 8.1, "retention": null, "recaption": "A red bus"}
     enhanced   the pairs that are left, with all their columns, `text` as decided, and `raw_text`
 
-The rule is in decide.py. Models work one after another, each in shards that survive a kill; memory does not grow with
-the pairs but for 17 bytes each. Kept texts are the same bytes.
+The rule is in decide.py. Models work one after another, each in shards that survive a kill; of each pair memory holds
+a few numbers, and with `rewrite_rate` the name of its source. Kept texts are the same bytes.
 """
 
 from __future__ import annotations
@@ -20,9 +20,21 @@ from pydantic import Field, model_validator
 
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, UsageError
-from .decide import Outcome, Rule, by_rate, decide, youden
+from .decide import Outcome, Rule, decide, lowest, youden
 from .form import OVERALL
-from .rating import SHARD, Pairs, Rater, Row, ScoringConfig, Worker, check_failed, features, identity_of, ratings
+from .rating import (
+    LEAST_MASS,
+    SHARD,
+    Pairs,
+    Rater,
+    Row,
+    ScoringConfig,
+    Worker,
+    check_failed,
+    features,
+    identity_of,
+    ratings,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -115,15 +127,20 @@ def enhance(config: EnhanceConfig, context: StepContext) -> DatasetDict:
 
     config.check_inputs(context.inputs)
     pairs = Pairs(config, context.inputs["dataset"], context.workdir / "datasets")
+    if taken := [name for name in ("text", "raw_text") if name in set(pairs.rows.column_names) - {pairs.text}]:
+        raise DataError(
+            f"{pairs.source_name} has a column {taken[0]!r} beside {pairs.text!r}, which would be replaced: rename it"
+        )
     first = arrow_rows(ratings(config, context, "model", "score"), features(), context.workdir / "first.arrow")
     faults = check_failed(config, first, pairs.source_name)
     scores = first.data.column(OVERALL).to_numpy().astype(np.float64)
-    limits, origin = thresholds(config, context, pairs, scores)
-    low = np.flatnonzero(scores < limits)
+    check_mass(context, "model", first["mass"])
+    below, origin = low_scores(config, context, pairs, scores)
+    low = np.flatnonzero(below)
     enhance_report.estimate(config, context, len(pairs), len(low))
     new = _recaptions(config, context, low, scores)
     seconds = _second_scores(config, context, low, new)
-    rows = _decisions(config, pairs, first, scores, limits, low, new, seconds)
+    rows = _decisions(config, pairs, first, low, new, seconds)
     decisions = arrow_rows(rows, enhance_report.features(), context.workdir / "decisions.arrow")
     left = np.flatnonzero([decision != "drop" for decision in decisions["decision"]])
     if not len(left):
@@ -137,22 +154,34 @@ def enhance(config: EnhanceConfig, context: StepContext) -> DatasetDict:
     })  # fmt: skip
 
 
-def thresholds(
+def low_scores(
     config: EnhanceConfig, context: StepContext, pairs: Pairs, scores: np.ndarray[Any, Any]
 ) -> tuple[np.ndarray[Any, Any], str]:
-    """(threshold of each pair, a sentence on where it comes from)."""
+    """(which pairs are below the threshold, a phrase on where it comes from)."""
     if config.rewrite_rate is not None:
-        names = pairs.rows["source"] if "source" in pairs.rows.column_names else [""] * len(pairs)
-        names = [str(name) for name in names]
-        table = by_rate(scores, names, config.rewrite_rate)
-        shown = ", ".join(f"{limit:.2f} ({name})" if name else f"{limit:.2f}" for name, limit in table.items())
-        sentence = f"the score below which a share of {config.rewrite_rate:g} of a source's pairs lies: {shown}"
-        return np.array([table.get(name, np.nan) for name in names]), sentence
+        has_sources = "source" in pairs.rows.column_names
+        names = map(str, pairs.rows["source"]) if has_sources else [""] * len(pairs)
+        below = lowest(scores, names, config.rewrite_rate)
+        top = f", {scores[below].max():.2f} at most" if below.any() else ""
+        return below, f"the share {config.rewrite_rate:g} of each source's pairs with the lowest scores{top}"
     if config.keep_from is not None:
-        return np.full(len(pairs), config.keep_from), f"{config.keep_from:g}, as set"
+        return scores < config.keep_from, f"{config.keep_from:g}, as set"
     limit, j = _from_dev(config, context)
-    sentence = f"{limit:.2f}, where Youden's J is largest ({j:.3f}) on the split {config.dev_split} of `dev`"
-    return np.full(len(pairs), limit), sentence
+    return (
+        scores < limit,
+        f"{limit:.2f}, where Youden's J is largest ({j:.3f}) on the split {config.dev_split} of `dev`",
+    )
+
+
+def check_mass(context: StepContext, role: str, masses: Iterable[float | None]) -> None:
+    """Raises DataError for a model that seldom writes a number, so that its scores would be noise."""
+    known = [mass for mass in masses if mass is not None]
+    share = sum(known) / len(known) if known else 1.0
+    if share < LEAST_MASS:
+        raise DataError(
+            f"{context.inputs[role].ref} writes a number with a probability of {share:.0%} only: it is no trained "
+            "scorer, and nothing is decided by it"
+        )
 
 
 def _from_dev(config: EnhanceConfig, context: StepContext) -> tuple[float, float]:
@@ -171,6 +200,10 @@ def _from_dev(config: EnhanceConfig, context: StepContext) -> tuple[float, float
         for row, kind in zip(ratings(own, there, "model", "score"), kinds["kind"], strict=True)
         if row["overall"] is not None
     ]
+    if len(scored) < (1 - config.max_failed_share) * len(kinds):
+        raise DataError(
+            f"{source.ref}: {len(kinds) - len(scored)} of {len(kinds)} development samples cannot be scored"
+        )
     return youden([score for score, _ in scored], [good for _, good in scored])
 
 
@@ -221,12 +254,21 @@ def _second_scores(config: EnhanceConfig, context: StepContext, low: np.ndarray[
         pace=Pace(context.step, "scores by the second scorer", total=len(requests)),
     )  # fmt: skip
 
+    masses: list[float | None] = []
+
     def scores() -> Iterator[Row]:
         for one in has:
-            yield {"before": next(rows)["overall"], "after": next(rows)["overall"]} if one else {}
+            before, after = (next(rows), next(rows)) if one else ({}, {})
+            masses.extend(row.get("mass") for row in (before, after))
+            yield {"before": before.get(OVERALL), "after": after.get(OVERALL)}
 
     types = {"before": Value("float64"), "after": Value("float64")}
-    return arrow_rows((dict.fromkeys(types) | row for row in scores()), types, context.workdir / "second.arrow")
+    result = arrow_rows(scores(), types, context.workdir / "second.arrow")
+    check_mass(context, role, masses)
+    failed = sum(row["before"] is None or row["after"] is None for row, one in zip(result, has, strict=True) if one)
+    if failed > config.max_failed_share * max(1, sum(has)):
+        raise DataError(f"{context.inputs[role].ref}: {failed} of {sum(has)} new captions cannot be scored by it")
+    return result
 
 
 class _Second(Rater):
@@ -240,23 +282,22 @@ class _Second(Rater):
 
 
 def _decisions(
-    config: EnhanceConfig, pairs: Pairs, first: Dataset, scores: np.ndarray[Any, Any], limits: np.ndarray[Any, Any],
-    low: np.ndarray[Any, Any], new: Dataset, seconds: Dataset,
-) -> Iterator[Row]:  # fmt: skip
+    config: EnhanceConfig, pairs: Pairs, first: Dataset, low: np.ndarray[Any, Any], new: Dataset, seconds: Dataset
+) -> Iterator[Row]:
     """A row for each pair."""
     places = iter(zip(low, new, seconds, strict=True))
     upcoming = next(places, None)
     texts, rule = pairs.rows.select_columns([pairs.text]), config.rule
     for number, (rated, row) in enumerate(zip(first, texts, strict=True)):
-        raw, recaption, before, after = row[pairs.text], None, None, None
+        raw, recaption, before, after, is_low, fault = row[pairs.text], None, None, None, False, ""
         if upcoming is not None and upcoming[0] == number:
             recaption, before, after = upcoming[1]["recaption"], upcoming[2]["before"], upcoming[2]["after"]
+            is_low, fault = True, fault_of(upcoming[1])
             upcoming = next(places, None)
         if rated["overall"] is None:
             outcome = Outcome(config.unscored, f"not scored: {rated['fault'].partition(':')[0]}")
         else:
-            score, limit = float(scores[number]), float(limits[number])
-            outcome = decide(rule, raw, score, limit, recaption, before, after)
+            outcome = decide(rule, raw, rated["overall"], is_low, recaption, before, after, fault)
         yield {
             "id": rated["id"], "raw_text": raw, "text": recaption if outcome.decision == "rewrite" else raw,
             "decision": outcome.decision, "reason": outcome.reason, "score": rated["overall"],
@@ -264,18 +305,25 @@ def _decisions(
         }  # fmt: skip
 
 
+def fault_of(row: Row) -> str:
+    """Why a row of new captions has none."""
+    if row["fault"]:
+        return f"no new caption: {row['fault'].partition(':')[0]}"
+    return "the new caption had not ended at max_new_tokens" if row["cut"] else "no new caption"
+
+
 def _enhanced(pairs: Pairs, decisions: Dataset, left: np.ndarray[Any, Any], path: Path) -> Dataset:
     """The pairs that are left, with all their columns; images are copied byte for byte."""
-    from datasets import Image, Value
+    from datasets import Image, List, Value
 
     from ...hub_sync.parquet import arrow_rows
 
-    kinds = pairs.rows.features
-    plain = (
-        pairs.rows.cast_column(pairs.image, Image(decode=False))
-        if isinstance(kinds[pairs.image], Image)
-        else pairs.rows
-    )
+    kinds, plain = pairs.rows.features, pairs.rows
+    for name, kind in kinds.items():
+        if isinstance(kind, Image):
+            plain = plain.cast_column(name, Image(decode=False))
+        elif isinstance(kind, List) and isinstance(kind.feature, Image):
+            plain = plain.cast_column(name, List(Image(decode=False)))
     types = {name: kind for name, kind in kinds.items() if name not in ("text", "raw_text")}
     types |= {"text": Value("string"), "raw_text": Value("string")}
 

@@ -33,6 +33,12 @@ def turns(split: Any, source_name: str) -> Any:
     """A split of samples as images, prompts and replies."""
     check_columns(split.column_names, source_name)
     image = image_column(split.column_names, source_name)
+    if image != "image":
+        raise DataError(f"{source_name}: a sample has one image: its column is `image`, not `{image}`")
+    absent = split.data.column(image).is_null()
+    if absent.true_count if hasattr(absent, "true_count") else any(absent.to_pylist()):
+        number = absent.to_pylist().index(True)
+        raise DataError(f"{source_name}: row {number}: no image; leave the sample out")
 
     def turn(row: Any, number: int) -> dict[str, Any]:
         try:

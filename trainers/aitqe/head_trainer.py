@@ -25,7 +25,7 @@ from ..vision_sft.config import VisionSFTConfig
 from ..vision_sft.trainer import LANGUAGE_MODEL, PROJECTOR, peft_config
 from . import form
 from .head import HeadConfig
-from .samples import check_columns, pairs, scores_of, text_of
+from .samples import check_columns, check_ids, pairs, scores_of, text_of
 from .scorer import Scorer
 
 SPAN = form.HIGH - form.LOW
@@ -54,9 +54,11 @@ class Samples(torch.utils.data.Dataset[Item]):
         counts, first = context.report.counts, None
         known: dict[int, tuple[str, str | None, float]] = {}
         rows = split.select_columns(["id", "twin", "raw_text", "scores"])
+        check_ids(rows["id"], source_name)
         for number, row in enumerate(rows):
             try:
-                self.images.read(number)
+                if (count := len(self.images.read(number))) != 1:
+                    raise RowRejected("a sample with another number of images than one", count)
                 scores, self.ids[number] = scores_of(row), scorer.encode(text_of(row))
             except RowRejected as error:
                 self.ids.pop(number, None)
@@ -90,11 +92,12 @@ class Collator:
     """A batch of items: the rows one after another, and where twins stand.
 
     Args:
-        samples: by role, of which a batch has one.
+        samples: of a split.
+        paired: every item is a pair, and `labels` are (pairs, 2, aspects): what is gathered is a row per item.
     """
 
-    def __init__(self, scorer: Scorer, samples: Samples) -> None:
-        self._scorer, self._samples = scorer, samples
+    def __init__(self, scorer: Scorer, samples: Samples, paired: bool) -> None:
+        self._scorer, self._samples, self._paired = scorer, samples, paired
 
     def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
         """`input_ids`, `attention_mask` (rows, length), `pixel_values` (rows, 3, side, side), `labels` (rows, aspects)
@@ -104,9 +107,10 @@ class Collator:
         starts = np.cumsum([0, *map(len, items)])
         twins = [(int(start), int(start) + 1) for start, item in zip(starts, items, strict=False) if len(item) == 2]
         images = [image for number in rows for image in self._samples.images.read(number)]
+        targets = torch.from_numpy(self._samples.targets[rows])
         return {
             "input_ids": ids, "attention_mask": mask, "pixel_values": self._scorer.pixels(images),
-            "labels": torch.from_numpy(self._samples.targets[rows]),
+            "labels": targets.reshape(-1, 2, targets.shape[-1]) if self._paired else targets,
             "twins": torch.tensor(twins, dtype=torch.long).reshape(-1, 2),
         }  # fmt: skip
 
@@ -139,11 +143,12 @@ class HeadTrainer(loop.CheckpointMixin, transformers.Trainer):
     ) -> Any:
         shown = {key: inputs[key] for key in ("input_ids", "attention_mask", "pixel_values")}
         outputs = model(**shown).logits.float()
-        loss = loss_of(outputs, inputs["labels"].to(outputs.device), inputs["twins"], self.config)
+        targets = inputs["labels"].to(outputs.device)
+        loss = loss_of(outputs, targets.reshape(outputs.shape), inputs["twins"], self.config)
         if model.training:
             tokens = self.accelerator.reduce(inputs["attention_mask"].sum(), "sum")
             self._total_train_tokens += int(tokens.item())
-        return (loss, {"logits": outputs}) if return_outputs else loss
+        return (loss, {"logits": outputs.reshape(targets.shape)}) if return_outputs else loss
 
 
 def loss_of(outputs: torch.Tensor, targets: torch.Tensor, twins: torch.Tensor, config: HeadConfig) -> torch.Tensor:
@@ -197,12 +202,12 @@ def figures(outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     """Mean absolute error of the overall score in points, and the share of twins in order, ties half.
 
     Args:
-        outputs, targets: (rows, aspects) in units of the scale, a good row before its twin.
+        outputs, targets: (pairs, 2, aspects) in units of the scale, a good row before its twin.
     """
-    scores = outputs[:, 0].astype(np.float64)
-    good, bad = scores[::2], scores[1::2]
+    scores = outputs[:, :, 0].astype(np.float64)
+    good, bad = scores[:, 0], scores[:, 1]
     return {
-        "mae": float(SPAN * np.abs(scores - targets[:, 0]).mean()),
+        "mae": float(SPAN * np.abs(scores - targets[:, :, 0]).mean()),
         "twin_accuracy": float(((good > bad) + 0.5 * (good == bad)).mean()),
     }
 
@@ -245,7 +250,7 @@ def fit(config: HeadConfig, context: StepContext, trainer_class: type[HeadTraine
         compute_metrics=lambda result: figures(np.asarray(result.predictions), np.asarray(result.label_ids)),
     )
     trainer.config, trainer.model_accepts_loss_kwargs = config, False  # the loss is a mean over the batch
-    trainer.collators = {role: Collator(scorer, one) for role, one in samples.items()}
+    trainer.collators = {role: Collator(scorer, one, role == "eval") for role, one in samples.items()}
     loop.fit(trainer, config, context)
     context.report.card |= {"pipeline_tag": "image-text-to-text", "base_model_relation": "finetune"}
     context.report.section("Head", _HEAD.format(low=form.LOW, span=SPAN, names=", ".join(form.ASPECTS)))

@@ -38,5 +38,6 @@ def open_scorer(config: ScoringConfig, inputs: Mapping[str, Input], role: str) -
         model = loading.input_image_text_model(inputs, role, config.dtype, **options)
     processor = loading.processor(inputs.get(f"{role}.base", source).path, name)
     model.eval().to(device.choose("cpu" if config.use_cpu else config.device))
-    form = HeadScorer if is_head else GenerativeScorer
-    return form(model, processor, name, config.max_length)
+    if is_head:
+        return HeadScorer(model, processor, name, config.max_length)
+    return GenerativeScorer(model, processor, name, config.max_length, config.max_new_tokens)

@@ -9,6 +9,7 @@ be scored has no score and says why in `fault`; rows out are rows in.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +43,7 @@ class ScoringConfig(ImageSettings, ModelSettings):
     """How pairs are read and scored. Defaults are our choice."""
 
     split: str = Field("train", description="Split of the data set.")
-    text: str | None = Field(None, description="Column of the texts; null: raw_text, else text.")
+    text: str | None = Field(None, description="Column of the texts; null: raw_text or text, if there is one of them.")
     max_length: int = Field(1024, ge=8, description="Tokens of image and text at most; longer pairs are not scored.")
     batch_size: int = Field(32, ge=1, description="Pairs scored at once.")
     max_new_tokens: int = Field(160, ge=1, description="Tokens of a reply or new caption at most.")
@@ -80,10 +81,10 @@ def rate(config: RateConfig, context: StepContext) -> DatasetDict:
 
     from ...hub_sync.parquet import arrow_rows
 
-    began = time.perf_counter()
+    fresh, began = not any((context.workdir / "model").glob("shards/*.jsonl")), time.perf_counter()
     rows = ratings(config, context, "model", config.mode)
     result = arrow_rows(rows, features(), context.workdir / "rows.arrow")
-    _report(config, context, result, time.perf_counter() - began)
+    _report(config, context, result, time.perf_counter() - began if fresh else None)
     return DatasetDict({config.split: result})
 
 
@@ -139,6 +140,10 @@ class Pairs:
             reason = first_line(error).replace(str(source.path), self.source_name)
             raise DataError(f"{self.source_name}: split {config.split!r} cannot be read: {reason}") from error
         names = self.rows.column_names
+        if config.text is None and set(TEXTS) <= set(names):
+            raise DataError(
+                f"{self.source_name} has the columns raw_text and text: set `text` to the one to be scored"
+            )
         column = config.text or next((name for name in TEXTS if name in names), "")
         if column not in names or "id" not in names:
             missing = config.text or ("id" if column else "text")
@@ -243,7 +248,10 @@ class Rater(Worker):
         from .scorer import GenerativeScorer
 
         if self._mode == "score":
-            return self.scorer.score(pixels, prompts)
+            rows = self.scorer.score(pixels, prompts)
+            return [
+                row if math.isfinite(row[OVERALL]) else {"fault": "the scorer gives no finite score"} for row in rows
+            ]
         if not isinstance(self.scorer, GenerativeScorer):
             raise DataError(f"{self.scorer.source_name} has a head and writes nothing: set mode: score")
         replies = self.scorer.reply(pixels, prompts, self.config.max_new_tokens)
@@ -263,7 +271,7 @@ def check_failed(config: ScoringConfig, rows: Dataset, source_name: str) -> Coun
     return faults
 
 
-def _report(config: RateConfig, context: StepContext, rows: Dataset, seconds: float) -> None:
+def _report(config: RateConfig, context: StepContext, rows: Dataset, seconds: float | None) -> None:
     report, model, source = context.report, context.inputs["model"].ref, context.inputs["dataset"].ref
     faults = check_failed(config, rows, str(source))
     scores = [score for score in rows[OVERALL] if score is not None]
@@ -276,7 +284,8 @@ def _report(config: RateConfig, context: StepContext, rows: Dataset, seconds: fl
     report.counts |= {"pairs": len(rows), "scored": len(scores), **{f"failed: {k}": n for k, n in faults.items()}}
     report.metrics |= {
         "mean_score": sum(scores) / len(scores), "parse_rate": len(scores) / len(rows),
-        "mean_mass": sum(masses) / len(masses) if masses else None, "pairs_per_second": len(rows) / seconds,
+        "mean_mass": sum(masses) / len(masses) if masses else None,
+        "pairs_per_second": len(rows) / seconds if seconds else None,
     }  # fmt: skip
     if masses and sum(masses) / len(masses) < LEAST_MASS:
         share = sum(masses) / len(masses)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ...hub_sync.errors import DataError, RowRejected
@@ -19,6 +19,15 @@ def check_columns(names: Collection[str], source_name: str, wanted: Collection[s
             f"{source_name} has no column `{missing[0]}`: samples are built by `uses: aitqe_samples`; its columns are "
             f"{', '.join(sorted(names))}"
         )
+
+
+def check_ids(ids: Iterable[str], source_name: str) -> None:
+    """Raises DataError for an id that is there twice: its twin could not be told."""
+    met: set[str] = set()
+    for identity in ids:
+        if identity in met:
+            raise DataError(f"{source_name}: the id {identity!r} is there twice: leave one of the samples out")
+        met.add(identity)
 
 
 def scores_of(row: Row) -> dict[str, int]:

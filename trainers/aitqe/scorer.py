@@ -15,6 +15,7 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 from ...hub_sync.errors import DataError, RowRejected, first_line
 from ...inference import loading
 from ...inference.generation import end_tokens
+from .._lib.controls import Controls
 from . import form
 from .digits import expected_score, numbers_of
 
@@ -39,8 +40,12 @@ class Scorer:
         max_length: tokens of image and prompt at most.
     """
 
+    room = 0
+    """Tokens that are written behind a prompt."""
+
     def __init__(self, model: Any, processor: Any, source_name: str, max_length: int) -> None:
         self.model, self.processor, self.source_name, self.max_length = model, processor, source_name, max_length
+        self._controls = Controls(processor.tokenizer)
         tokenizer = processor.tokenizer
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         self._image = tokenizer.convert_tokens_to_ids(processor.image_token)
@@ -48,9 +53,9 @@ class Scorer:
         self._window = loading.window(model.config)
 
     def encode(self, text: str) -> Ids:
-        """Tokens of an image and a caption. Raises RowRejected for one that is too long or spells an image."""
-        if self.processor.image_token in text:
-            raise RowRejected("the text spells the token of an image", self.processor.image_token)
+        """Tokens of an image and a caption. Raises RowRejected for one that is too long, or spells a control token,
+        with which it could write the reply itself."""
+        self._controls.check([{"role": "user", "content": text}], None)
         turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": form.prompt(text)}]}
         try:
             shown = self.processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False)
@@ -60,7 +65,7 @@ class Scorer:
             ) from error
         ids = self.processor.tokenizer(shown, add_special_tokens=False)["input_ids"]
         ids = [one for i in ids for one in ([i] * self._times if i == self._image else [i])]
-        limit = min(self.max_length, self._window or self.max_length)
+        limit = min(self.max_length, (self._window or self.max_length + self.room) - self.room)
         if len(ids) > limit:
             raise RowRejected(f"image and text are longer than max_length {limit} tokens", f"{len(ids)} tokens")
         return ids
@@ -85,8 +90,9 @@ class Scorer:
 class GenerativeScorer(Scorer):
     """The form that writes JSON."""
 
-    def __init__(self, model: Any, processor: Any, source_name: str, max_length: int) -> None:
+    def __init__(self, model: Any, processor: Any, source_name: str, max_length: int, max_new_tokens: int = 0) -> None:
         super().__init__(model, processor, source_name, max_length)
+        self.room = max_new_tokens + len(self._encode(form.begin(10, rewrite=True)))
         self._numbers = numbers_of(self._encode, form.begin())
         self._ends = end_tokens(model, processor.tokenizer)
 

@@ -157,6 +157,13 @@ def test_outputs_of_other_rows_are_refused(tmp_path: Path, rows: list[dict[str, 
         shift(ShiftConfig(), step)
 
 
+def test_raw_rows_that_are_there_twice_are_refused(tmp_path: Path) -> None:
+    raw = saved(tmp_path / "raw", [RAW[0], RAW[0]], "train")
+    step = context(tmp_path, dataset=raw, output_a=saved(tmp_path / "a", RAW[:2], "train"))
+    with pytest.raises(DataError, match="id '0' is there twice"):
+        shift(ShiftConfig(), step)
+
+
 def test_settings_without_their_inputs_are_refused(tmp_path: Path) -> None:
     step = context(tmp_path, dataset=saved(tmp_path / "raw", RAW, "train"))
     with pytest.raises(UsageError, match="add inputs output_NAME"):

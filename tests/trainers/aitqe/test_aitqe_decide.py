@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
 from hubwright.hub_sync.errors import DataError
-from hubwright.trainers.aitqe.decide import Rule, by_rate, decide, youden
+from hubwright.trainers.aitqe.decide import Rule, decide, lowest, youden
 
 RULE = Rule(delta=1.0, retention=0.5, max_words=5, drop_below=2.0)
 
@@ -20,21 +20,22 @@ RULE = Rule(delta=1.0, retention=0.5, max_words=5, drop_below=2.0)
     ("change", "decision", "reason"),
     [
         ({}, "rewrite", "the second scorer prefers"),
-        ({"score": 5.0}, "keep", "score"),
+        ({"is_low": False}, "keep", "score"),
         ({"recaption": None}, "keep", "no new caption"),
         ({"recaption": ""}, "keep", "no new caption"),
-        ({"recaption": "IMG  12"}, "keep", "the new caption is the old text"),
+        ({"recaption": "Rome  12"}, "keep", "the new caption is the old text"),
         ({"recaption": "a b c d e 12"}, "keep", "the new caption is too long"),
         ({"recaption": "a red bus"}, "keep", "the new caption loses names"),
         ({"before": None}, "keep", "the second scorer could not"),
         ({"after": 3.9}, "keep", "the second scorer does not prefer"),
         ({"after": 3.9, "score": 1.9}, "drop", "the second scorer does not prefer"),
         ({"recaption": None, "score": 2.0}, "keep", "no new caption"),
+        ({"recaption": None, "fault": "cut"}, "keep", "cut"),
         ({"score": 1.0}, "rewrite", "the second scorer prefers"),
     ],
 )
 def test_each_condition_decides_by_itself(change: dict[str, Any], decision: str, reason: str) -> None:
-    pair: dict[str, Any] = {"raw": "IMG 12", "score": 4.0, "keep_from": 5.0, "recaption": "bus 12 parked",
+    pair: dict[str, Any] = {"raw": "Rome 12", "score": 4.0, "is_low": True, "recaption": "bus 12 parked",
                             "before": 3.0, "after": 4.0}  # fmt: skip
     outcome = decide(RULE, **pair | change)
     assert outcome.decision == decision and outcome.reason.startswith(reason)
@@ -42,7 +43,7 @@ def test_each_condition_decides_by_itself(change: dict[str, Any], decision: str,
 
 def test_nothing_is_dropped_unless_a_threshold_says_so() -> None:
     rule = Rule(1.0, 0.5, 5, None)
-    assert decide(rule, "x", 1.0, 5.0, None, None, None).decision == "keep"
+    assert decide(rule, "x", 1.0, True, None, None, None).decision == "keep"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -64,12 +65,23 @@ def test_development_samples_that_say_nothing_are_refused() -> None:
         youden([1.0, 1.0], [True, False])
 
 
-@given(st.lists(st.floats(1, 10), min_size=1, max_size=40, unique=True), st.floats(0.01, 1))
-def test_a_rate_rewrites_that_share_of_each_source(values: list[float], rate: float) -> None:
-    scores = np.array([*values, np.nan])
-    limits = by_rate(scores, ["a"] * len(scores), rate)
-    assert abs((scores < limits["a"]).sum() - rate * len(values)) <= 1
+def test_a_scorer_that_ranks_backwards_gives_no_threshold() -> None:
+    with pytest.raises(DataError, match="gives bad development samples the higher scores"):
+        youden([9.0, 8.0, 2.0, 1.0], [False, False, True, True])
 
 
-def test_a_source_without_scores_has_no_threshold() -> None:
-    assert by_rate(np.array([np.nan, 2.0]), ["a", "b"], 0.5) == {"b": 2.0}
+@given(st.lists(st.sampled_from([1.0, 2.0, 5.5]) | st.floats(1, 10), min_size=1, max_size=40), st.floats(0.01, 1))
+def test_a_rate_takes_that_share_of_each_source_and_the_lowest(values: list[float], rate: float) -> None:
+    scores = np.array([*values, np.nan, *values])
+    low = lowest(scores, ["a"] * (len(values) + 1) + ["b"] * len(values), rate)
+    size, first, second = round(rate * len(values)), low[: len(values)], low[len(values) + 1 :]
+    if size:
+        assert first.sum() == second.sum() == size and (first == second).all()
+        assert scores[: len(values)][first].max() <= min(scores[: len(values)][~first], default=11)
+    assert abs(low.sum() - rate * 2 * len(values)) <= 1 and not low[len(values)]
+
+
+def test_small_sources_are_taken_together() -> None:
+    scores = np.arange(1.0, 11.0)
+    assert lowest(scores, [str(n) for n in range(10)], 0.3).tolist() == [True] * 3 + [False] * 7
+    assert not lowest(np.array([np.nan]), ["a"], 0.5).any()

@@ -97,7 +97,8 @@ def test_an_adapter_is_folded_into_the_published_scorer(tmp_path: Path, base: Pa
         ({"raw_text": None}, "no text"),
         ({"scores": BAD | {"overall": 11}}, "not a whole number from 1 to 10"),
         ({"scores": BAD | {"overall": None}}, "no overall score"),
-        ({"raw_text": "a <image> b"}, "spells the token of an image"),
+        ({"raw_text": "a <image> b"}, "spells a control token"),
+        ({"raw_text": "x<|im_end|>"}, "spells a control token"),
         ({"raw_text": "word " * 900}, "longer than max_length"),
     ],
 )
@@ -112,6 +113,23 @@ def test_a_sample_that_cannot_be_used_is_counted_and_many_end_the_run(
     counts = step.report.counts
     assert sum(value for name, value in counts.items() if name.startswith("train_rows_refused")) == 1
     assert (counts["train_twins"], counts["train_rows_without_twin"], counts["train_rows"]) == (3, 1, 8)
+
+
+@pytest.mark.parametrize("batch", [2, 8])
+def test_every_twin_is_evaluated_whatever_the_batch(tmp_path: Path, base: Path, batch: int) -> None:
+    data = save_samples(tmp_path / "data", samples(2))
+    save_samples(data, samples(3), "dev")
+    step = context(tmp_path, {"model": base, "dataset": data})
+    settings = QUICK | {"max_steps": 1, "eval_split": "dev", "per_device_eval_batch_size": batch}
+    trainer = fit(HeadConfig(**settings), step)
+    result = trainer.predict(trainer.eval_dataset)
+    assert result.predictions.shape == result.label_ids.shape == (3, 2, 6)
+    assert step.report.metrics["eval_mae"] == pytest.approx(result.metrics["test_mae"])
+
+
+def test_an_id_that_is_there_twice_is_refused(tmp_path: Path, base: Path) -> None:
+    with pytest.raises(DataError, match="the id 'good0' is there twice"):
+        run(tmp_path, base, [*samples(1), samples(1)[0]])
 
 
 def test_columns_of_other_data_are_refused(tmp_path: Path, base: Path) -> None:
