@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from ...hub_sync.context import Input, StepContext
-from ...hub_sync.errors import DataError, UsageError
+from ...hub_sync.errors import DataError, UsageError, first_line
 from ...hub_sync.settings import Settings
 from .._lib.data import read_split, write_parquet
 from .shift import Shift, frechet_distance
@@ -115,7 +115,12 @@ def _embeddings(config: ShiftConfig, context: StepContext, source: Input, column
         raise UsageError("embedded needs: pip install 'hubwright[embeddings]'") from error
     rows = read_split(source.path, config.split)
     places = np.unique(np.linspace(0, len(rows) - 1, min(config.embedded, len(rows))).astype(int))
-    model = SentenceTransformer(str(context.inputs["embedder"].path), local_files_only=True)
+    embedder = context.inputs["embedder"]
+    try:
+        model = SentenceTransformer(str(embedder.path), local_files_only=True)
+    except Exception as error:  # a missing file raises TypeError, KeyError or OSError
+        reason = first_line(error).replace(str(embedder.path), str(embedder.ref))
+        raise DataError(f"{embedder.ref} cannot be loaded by sentence-transformers: {reason}") from error
     return model.encode([rows[int(place)][column] for place in places], normalize_embeddings=True)
 
 

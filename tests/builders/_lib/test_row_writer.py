@@ -75,7 +75,7 @@ def test_memory_is_bounded_for_many_rows_and_for_large_ones(tmp_path: Path) -> N
         return result
 
     peak(10, 10)  # imports
-    assert peak(2_000, 100) < 1.5 * peak(700, 100) < 20_000_000
+    assert peak(8_000, 100) < 1.5 * peak(2_800, 100) < 20_000_000
     assert peak(6, 4_100_000) < 1.2 * peak(2, 4_100_000)
 
 
