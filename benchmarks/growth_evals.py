@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .growth_cases import Case, context_of, json_lines, text, write_model
+from .growth_cases import Case, context_of, json_lines, text
+from .growth_training import write_model
 
 
 def _write_questions(split: str, more: Callable[[random.Random], dict[str, str]]) -> Callable[[Path, int], None]:

@@ -70,9 +70,9 @@ def build(config: SignalsConfig, context: StepContext | None = None) -> DatasetD
             raise DataError(f"{source.ref} has the columns raw_text and text: set `text` to the one to be read")
         if (encoder or reader) and "image" not in rows.column_names:
             raise DataError(f"{source.ref} has no column 'image'; it has {', '.join(rows.column_names)}")
-        kept = [n for n in ("id", column, "image", "width", "height") if n in rows.column_names]
+        needed = [n for n in ("id", column, "image", "width", "height") if n in rows.column_names]
         pace = Pace(f"{context.step} {split}", "pairs", total=len(rows))
-        for batch in _batches(rows.select_columns(kept), config.batch):
+        for batch in _batches(rows.select_columns(needed), config.batch):
             for row in _signals(config, batch, column, encoder, reader):
                 writer.write(split, dict.fromkeys(types) | row)
                 faults.update([row["fault"].partition(":")[0]] if row.get("fault") else [])

@@ -77,5 +77,5 @@ def overlap(text: str, seen: str) -> float:
     >>> overlap("A sign says STOP", "stop now"), overlap("A dog", "")
     (0.5, 1.0)
     """
-    read, said = (set(_WORD.findall(value.casefold())) for value in (seen, text))
-    return len(read & said) / len(read) if read else 1.0
+    in_image, in_text = (set(_WORD.findall(value.casefold())) for value in (seen, text))
+    return len(in_image & in_text) / len(in_image) if in_image else 1.0

@@ -197,8 +197,8 @@ def enhanced(arguments: argparse.Namespace, sets: dict[str, Path], made: dict[st
 
     def filtered(to: Path) -> None:
         rows = load_split(rule / "decisions/out", None, "train", to / "cache")
-        kept = [row for row in rows if row["reason"] == "score"]
-        publish(to, {"train": Dataset.from_list([{"id": row["id"], "text": row["raw_text"]} for row in kept])})
+        rest = [row for row in rows if row["reason"] == "score"]
+        publish(to, {"train": Dataset.from_list([{"id": row["id"], "text": row["raw_text"]} for row in rest])})
 
     def recaptioned(to: Path) -> None:
         rows = load_split(all_new / "decisions/out", None, "train", to / "cache")

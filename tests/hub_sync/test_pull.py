@@ -15,6 +15,7 @@ from hubwright.hub_sync.pull import pull
 from hubwright.hub_sync.refs import ArtifactRef
 
 CONTENT = os.urandom(50_000)
+WRONG = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_damaged_cache_is_mended(ref):
     folder = pull(ref)
     blob = (folder / "a.parquet").resolve()
     blob.chmod(0o644)
-    blob.write_bytes(b"\0" + CONTENT[1:])
+    blob.write_bytes(WRONG)
     assert (pull(ref) / "a.parquet").read_bytes() == CONTENT
 
 
@@ -68,7 +69,7 @@ def test_wrong_bytes_from_the_hub_are_refused(hub, ref):
     stored = [p for p in (Path(hub.root) / "blobs").rglob(f"*{digest[4:]}*") if p.is_file()]
     assert len(stored) == 1, stored
     stored[0].chmod(0o644)
-    stored[0].write_bytes(b"\0" + CONTENT[1:])
+    stored[0].write_bytes(WRONG)
     with pytest.raises(HubError, match=r"a\.parquet does not have the hash the hub recorded"):
         pull(ref)
     stored[0].write_bytes(CONTENT)

@@ -58,3 +58,15 @@ def make_base(folder: Path) -> Path:
     step = context(folder, inputs, "base")
     vision_sft.train(vision_sft.VisionSFTConfig(**QUICK | {"chat_template": "chatml_tools", "max_steps": 1}), step)
     return step.output
+
+
+def make_models(folder: Path) -> dict[str, Path]:
+    """A model that writes, and one with a head."""
+    from trainer_parts import QUICK, context
+
+    from hubwright.trainers.aitqe.head import HeadConfig, train
+
+    base = make_base(folder)
+    step = context(folder, {"model": base, "dataset": save_samples(folder / "data", samples(2))}, "head")
+    train(HeadConfig(**QUICK | {"max_steps": 1}), step)
+    return {"writes": base, "head": step.output}

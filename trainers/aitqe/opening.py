@@ -10,12 +10,12 @@ from ...inference.media import loading
 from ..architectures import register
 from ..vision_sft.look import read_config
 from .rating import ScoringConfig
-from .scorer import GenerativeScorer, HeadScorer, Scorer
+from .scorer import GenerativeScorer, HeadScorer
 
 HEAD = "llava_scorer"
 
 
-def open_scorer(config: ScoringConfig, inputs: Mapping[str, Input], role: str) -> Scorer:
+def open_scorer(config: ScoringConfig, inputs: Mapping[str, Input], role: str) -> GenerativeScorer | HeadScorer:
     """The scorer of an input on its device, in evaluation mode. Raises DataError in one line for a model that is
     none."""
     from transformers import AutoModelForSequenceClassification

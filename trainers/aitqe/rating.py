@@ -29,7 +29,7 @@ from .form import ASPECTS, OVERALL
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-    from .scorer import Scorer
+    from .scorer import GenerativeScorer, HeadScorer
 
 logger = logging.getLogger("hubwright.trainers")
 
@@ -185,7 +185,7 @@ class Worker:
         from .opening import open_scorer
 
         self.config, self.pairs = config, Pairs(config, inputs["dataset"], cache)
-        self.scorer: Scorer = open_scorer(config, inputs, role)
+        self.scorer: GenerativeScorer | HeadScorer = open_scorer(config, inputs, role)
 
     def batches(
         self, items: Sequence[tuple[int, str | None]], do: Callable[[Any, list[list[int]], list[int]], Sequence[Row]]

@@ -31,7 +31,7 @@ class Rewrite:
 
 
 class Scorer:
-    """What both forms share: images and prompts as tensors. A form has `score(pixels, prompts)`.
+    """What both forms share: images and prompts as tensors.
 
     Args:
         model: in evaluation mode and on its device.
@@ -74,10 +74,6 @@ class Scorer:
         """(images, 3, side, side) in the type of the model."""
         values = self.processor.image_processor(list(images), return_tensors="pt")["pixel_values"]
         return torch.as_tensor(values).to(self.model.device, self.model.dtype)
-
-    def score(self, pixels: torch.Tensor, prompts: Sequence[Ids]) -> list[dict[str, float]]:
-        """`overall` of each row, and what else the form tells."""
-        raise NotImplementedError
 
     def padded(self, prompts: Sequence[Ids]) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids and attention mask, int64 (rows, length), padded on the left."""

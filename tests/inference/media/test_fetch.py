@@ -121,10 +121,10 @@ def test_names_that_lead_to_private_addresses_are_refused_even_among_public_ones
 def test_connection_is_made_to_the_address_that_was_checked(server: UrlServer) -> None:
     """A name server that answers otherwise the second time: every answer is used for one connection, after a check."""
     answers = iter([["127.0.0.1"], ["10.0.0.5"], ["127.0.0.1"]])
-    asked = []
+    lookups = []
 
     async def lookup(host: str, port: int) -> list[str]:
-        asked.append(host)
+        lookups.append(host)
         return next(answers)
 
     url = f"http://rebinding.test:{server.port}/image/9"
@@ -133,7 +133,7 @@ def test_connection_is_made_to_the_address_that_was_checked(server: UrlServer) -
     with pytest.raises(AddressRefused):
         asyncio.run(resolver.resolve("rebinding.test", 80))
     assert fetch(url, lookup=lookup, private_hosts=("rebinding.test",))[0].content == picture(9)
-    assert asked == ["rebinding.test"] * 3  # once per connection: nothing is looked up again after the check
+    assert lookups == ["rebinding.test"] * 3  # once per connection: nothing is looked up again after the check
 
 
 def test_named_host_opens_nothing_else(server: UrlServer) -> None:

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aitqe_parts import make_base, samples, save_samples
+from aitqe_parts import make_models, samples, save_samples
 from column_parts import check_columns
-from trainer_parts import QUICK, context
+from trainer_parts import context
 
 from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.trainers.aitqe import enhance as module
 from hubwright.trainers.aitqe import rating
 from hubwright.trainers.aitqe.enhance import EnhanceConfig, enhance
-from hubwright.trainers.aitqe.head import HeadConfig, train
 from hubwright.trainers.aitqe.scorer import GenerativeScorer, Rewrite
 
 FAST: dict[str, Any] = {"use_cpu": True, "threads": 1, "batch_size": 4, "max_new_tokens": 8}
@@ -22,11 +21,7 @@ FAST: dict[str, Any] = {"use_cpu": True, "threads": 1, "batch_size": 4, "max_new
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("models")
-    base = make_base(folder)
-    step = context(folder, {"model": base, "dataset": save_samples(folder / "data", samples(2))}, "head")
-    train(HeadConfig(**QUICK | {"max_steps": 1}), step)
-    return {"writes": base, "head": step.output}
+    return make_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(autouse=True)

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aitqe_parts import make_base, samples, save_samples
+from aitqe_parts import make_models, samples, save_samples
 from column_parts import check_columns
 from pydantic import ValidationError
-from trainer_parts import QUICK, context, make_model
+from trainer_parts import context, make_model
 
 from hubwright.hub_sync.errors import DataError
 from hubwright.trainers.aitqe import rating
-from hubwright.trainers.aitqe.head import HeadConfig, train
 from hubwright.trainers.aitqe.rating import RateConfig, rate
 
 FAST = {"use_cpu": True, "threads": 1, "batch_size": 3}
@@ -21,12 +20,7 @@ FAST = {"use_cpu": True, "threads": 1, "batch_size": 3}
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A model that writes, and one with a head."""
-    folder = tmp_path_factory.mktemp("models")
-    base = make_base(folder)
-    step = context(folder, {"model": base, "dataset": save_samples(folder / "data", samples(2))}, "head")
-    train(HeadConfig(**QUICK | {"max_steps": 1}), step)
-    return {"writes": base, "head": step.output}
+    return make_models(tmp_path_factory.mktemp("models"))
 
 
 def run(folder: Path, model: Path, data: Any, name: str = "run", **settings: Any) -> tuple[list[dict[str, Any]], Any]:

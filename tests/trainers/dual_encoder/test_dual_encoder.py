@@ -228,8 +228,8 @@ def test_a_tower_whose_pooler_is_in_no_file_is_refused(tmp_path: Path, parts: di
 
     folder = make_text_tower(tmp_path / "bare")
     weights = load_file(folder / "model.safetensors")
-    kept = {name: value for name, value in weights.items() if "pooler" not in name}
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    rest = {name: value for name, value in weights.items() if "pooler" not in name}
+    save_file(rest, folder / "model.safetensors", metadata={"format": "pt"})
     data = save_rows(tmp_path / "data", captioned(1))
     with pytest.raises(DataError, match=r"pooler.dense.\w+ is not in its files .* drawn at random"):
         run(tmp_path, {"dataset": data, **parts, "text_tower": folder})
