@@ -26,9 +26,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from . import growth_cases, growth_evals, growth_hub, growth_training
+from . import growth_cases, growth_evals, growth_hub, growth_training, growth_vision
 
-CASES = growth_cases.CASES | growth_training.CASES | growth_hub.CASES | growth_evals.CASES
+CASES = growth_cases.CASES | growth_vision.CASES | growth_training.CASES | growth_hub.CASES | growth_evals.CASES
 LIMIT = 120.0  # CPU seconds above which the next size is left out
 
 

@@ -129,14 +129,28 @@ def _url_table(rng: random.Random, number: int) -> dict[str, Any]:
 
 
 def _write_urls(folder: Path, rows: int) -> None:
+    _write_parquet(folder / "rows.parquet", _url_table, rows)
+
+
+def _write_pairs(folder: Path, rows: int) -> None:
+    """Pairs as `image_text` publishes them without pixels, of the columns that signals of texts are read from."""
+
+    def pair(rng: random.Random, number: int) -> dict[str, Any]:
+        return {"id": f"{number:016x}", "text": text(rng, 8), "width": 640, "height": 480}
+
+    (folder / "data").mkdir()
+    _write_parquet(folder / "data" / "train.parquet", pair, rows)
+
+
+def _write_parquet(path: Path, row: Callable[[random.Random, int], dict[str, Any]], rows: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rng, part = random.Random(0), 50_000
     writer = None
     for start in range(0, rows, part):
-        table = pa.Table.from_pylist([_url_table(rng, n) for n in range(start, min(rows, start + part))])
-        writer = writer or pq.ParquetWriter(folder / "rows.parquet", table.schema)
+        table = pa.Table.from_pylist([row(rng, n) for n in range(start, min(rows, start + part))])
+        writer = writer or pq.ParquetWriter(path, table.schema)
         writer.write_table(table, row_group_size=10_000)
     if writer:
         writer.close()
@@ -168,6 +182,14 @@ def _aitqe_samples(folder: Path, rows: int) -> None:
 
     context = context_of(folder, dataset=folder / "input" / "data")
     write_dataset(aitqe.build(aitqe.SamplesConfig(require_image=False), context), context.output)
+
+
+def _image_text_signals(folder: Path, rows: int) -> None:
+    from hubwright.builders import image_text_signals
+    from hubwright.making import write_dataset
+
+    context = context_of(folder, dataset=folder / "input" / "data")
+    write_dataset(image_text_signals.build(image_text_signals.SignalsConfig(), context), context.output)
 
 
 def _urls(source: Path) -> dict[str, Any]:
@@ -228,7 +250,9 @@ def context_of(folder: Path, **inputs: Path) -> Any:
     (folder / "work").mkdir()
     (folder / "output").mkdir()
     given = {
-        role: Input(ArtifactRef("model" if role == "model" else "dataset", f"org/{role}", "0" * 40), path)
+        role: Input(
+            ArtifactRef("model" if role in ("model", "rewriter") else "dataset", f"org/{role}", "0" * 40), path
+        )
         for role, path in inputs.items()
     }
     return StepContext("step", folder / "work", folder / "output", given)
@@ -305,6 +329,7 @@ CASES: dict[str, Case] = {
     "rows_csv": _rows_csv("exact"),
     "rows_csv_near": _rows_csv("near"),
     "image_text_urls": Case(10_000, _write_urls, _build("image_text.build", "ImageTextConfig", _urls)),
+    "image_text_signals": Case(10_000, _write_pairs, _image_text_signals),
     "aitqe_samples": Case(10_000, _write_captions, _aitqe_samples),
     "peer_datasets": Case(10_000, json_lines(_alpaca), _peer_datasets),
     "corpus": Case(10_000, json_lines(_document), _build("corpus.build", "CorpusConfig", _corpus)),
