@@ -37,6 +37,17 @@ STEPS: dict[str, StepSpec] = {
         extra="vision",
         loads_models=True,
     ),
+    "entity_ranks": _builder(
+        "entity_ranks:EntityRanksConfig",
+        "of every image the rank of its true name under a dual encoder: known and unknown entities, and subsets",
+        inputs={
+            "dataset": Role("dataset"),
+            "encoder": Role("model", optional=True),
+            "encoder_*": Role("model", optional=True),
+        },
+        extra="vision",
+        loads_models=True,
+    ),
     "aitqe_samples": _builder(
         "aitqe:SamplesConfig",
         "twins of good and bad texts for images of image_text, with scores by aspect and what to write instead",

@@ -117,13 +117,19 @@ def models(setting: Setting, arguments: argparse.Namespace, sets: dict[str, Path
         }), step)  # fmt: skip
 
     seen = once(work / "base", base)
-    return {
+    heads = {name: once(work / name, lambda to, n=seed: scores(to, "samples", "train", n)) / "out"
+             for seed, name in heads_of(arguments).items()}  # fmt: skip
+    return heads | {
         "base": seen / "out",
         "generative": once(work / "generative", writes) / "out",
-        "head": once(work / "head", lambda to: scores(to, "samples", "train", 0)) / "out",
         "second": once(work / "second", lambda to: scores(to, "second", "second", 1)) / "out",
         "dual": once(work / "dual", dual) / "out",
     }
+
+
+def heads_of(arguments: argparse.Namespace) -> dict[int, str]:
+    """Seed -> name of the scorers with a head."""
+    return {seed: f"head-{seed}" if seed else "head" for seed in range(arguments.seeds)}
 
 
 def rated(arguments: argparse.Namespace, sets: dict[str, Path], made: dict[str, Path]) -> dict[str, Path]:
@@ -147,7 +153,8 @@ def rated(arguments: argparse.Namespace, sets: dict[str, Path], made: dict[str, 
 
     told_by = once(arguments.work / "signals", told) / "out"
     mixed = once(arguments.work / "mix", lambda to: mix(to, sets["samples"], told_by)) / "out"
-    return {"generative": by("generative"), "head": by("head"), "signals": told_by, "mix": mixed}
+    heads = {name: by(name) for name in heads_of(arguments).values()}
+    return {"generative": by("generative"), **heads, "signals": told_by, "mix": mixed}
 
 
 def mix(folder: Path, samples: Path, signals: Path) -> None:
@@ -273,6 +280,7 @@ def arguments_of(description: str, *folders: str) -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=100, help="steps of each scorer")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1, help="scorers with a head, from 0 on")
     parser.add_argument("--shift", action="store_true", help="also write texts anew, and measure how far they move")
     parser.add_argument("--captioners", action="store_true", help="also train captioners on each version of the texts")
     parser.add_argument("--out", type=Path)
@@ -291,7 +299,12 @@ def compare(setting: Setting, arguments: argparse.Namespace) -> None:
                    **{f"scores_{name}": path for name, path in methods.items()})  # fmt: skip
     columns = {"signals": [*SIGNALS], "mix": ["mix"]}
     unseen = [*setting.unseen]
-    score(ScoreConfig(order=["generative", "head", "mix", "signals"], columns=columns, unseen=unseen), step)
+    score(
+        ScoreConfig(
+            order=["generative", *heads_of(arguments).values(), "mix", "signals"], columns=columns, unseen=unseen
+        ),
+        step,
+    )
     aspect = context(arguments.work / "aspect", dataset=sets["samples"], scores_head=methods["head"])
     score(ScoreConfig(columns={"head": ["overall", "matching", "text_quality"]}, unseen=unseen), aspect)
     tables = [*step.report.tables, *aspect.report.tables]

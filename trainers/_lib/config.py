@@ -89,6 +89,10 @@ class BaseTrainingConfig(AccelerateSettings, ModelSettings):
         (), description="Configs of the data set, one after another, for both splits; empty: its default config."
     )
     train_split: str = Field("train", description="Split of the data set that is trained on.")
+    where: dict[str, tuple[bool | int | float | str, ...]] = Field(
+        {}, description="Train on the rows that have one of these values in each column, or hold one in a column of "
+        "lists; the evaluation split stays whole.",
+    )  # fmt: skip
     eval_split: str | None = Field(None, description="Split whose loss is measured; null: none.")
     eval_rows: int | None = Field(None, ge=1, description="Use only the first so many rows of eval_split; null: all.")
     max_length: int = Field(1024, ge=8, description="Tokens per sequence; longer ones are cut.")

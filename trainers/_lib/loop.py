@@ -1,6 +1,7 @@
 """What happens around a trainer: loading, guards, resuming, publishing, reporting."""
 
 import contextlib
+import itertools
 import logging
 import os
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import torch
 from peft import PeftModel
 from torch.nn.functional import cross_entropy
@@ -108,9 +110,38 @@ def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: boo
             raise DataError(
                 f"{source_name}: its files do not say what columns there are: set streaming: false, or use Parquet"
             )
+    if config.where:
+        if streaming:
+            raise UsageError(
+                "where chooses among rows that are all there: set streaming: false, or publish them alone"
+            )
+        splits["train"] = _chosen(splits["train"], config, f"{source_name}: split {config.train_split!r}")
+        context.report.counts |= {"train_rows_by_where": len(splits["train"])}
     if "eval" in splits and config.eval_rows and not streaming:
         splits["eval"] = splits["eval"].select(range(min(config.eval_rows, len(splits["eval"]))))
     return splits
+
+
+def _chosen(rows: Any, config: BaseTrainingConfig, source_name: str) -> Any:
+    """The rows that `where` names. Raises DataError for a column that is not there, and if no row is left."""
+    mask = np.ones(len(rows), bool)
+    for column, values in config.where.items():
+        if column not in rows.column_names:
+            raise DataError(f"{source_name} has no column {column!r} of where; it has {', '.join(rows.column_names)}")
+        own = mask.copy()
+        for number, row in enumerate(rows.select_columns([column])):
+            cell = row[column]
+            own[number] &= any(one in values for one in cell) if isinstance(cell, list) else cell in values
+        if not own.any():
+            cells = itertools.islice((row[column] for row in rows.select_columns([column])), 1000)
+            ones = (one for cell in cells for one in (cell if isinstance(cell, list) else [cell]))
+            seen = sorted({str(one) for one in ones if one is not None})
+            raise DataError(
+                f"{source_name}: no row is left by where {column}: {[*values]}; values there are "
+                f"{', '.join(seen[:10])}{', ...' if len(seen) > 10 else ''}"
+            )
+        mask = own
+    return rows.select(np.flatnonzero(mask))
 
 
 def training_arguments(config: BaseTrainingConfig, context: StepContext, evaluated: bool) -> dict[str, Any]:
