@@ -20,8 +20,8 @@ from pydantic import Field, model_validator
 
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, UsageError
+from ...inference.media.pair_scores import OVERALL
 from .decide import Outcome, Rule, decide, lowest, youden
-from .form import OVERALL
 from .rating import (
     LEAST_MASS,
     SHARD,

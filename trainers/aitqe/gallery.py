@@ -9,7 +9,7 @@ import numpy as np
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import RowRejected
-from .form import OVERALL
+from ...inference.media.pair_scores import OVERALL
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -23,7 +23,7 @@ def spread(scores: Sequence[float | None] | Any, count: int) -> list[int]:
     """Places of `count` scores from the lowest to the highest, evenly spaced among all of them; of equal ones the
     first comes first.
 
-        >>> spread([5.0, None, 1.0, 9.0, 7.0], 3)
+        >>> spread([5.0, None, 1.0, 9.0], 3)
         [2, 0, 3]
 
     Args:

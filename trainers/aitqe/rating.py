@@ -23,8 +23,8 @@ from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, RowRejected, first_line
 from ...hub_sync.settings import SPEED
 from ...inference.media.images import ImageSettings
+from ...inference.media.pair_scores import ASPECTS, OVERALL
 from .._lib.config import ModelSettings
-from .form import ASPECTS, OVERALL
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...hub_sync.context import Report
 from ...inference.cuts import cut_curves, shares_from
-from .form import HIGH, LOW
+from ...inference.media.pair_scores import HIGH, LOW
 
 GRID = 91  # a threshold every tenth of a point
 TITLE = "Thresholds on the development samples"
