@@ -35,7 +35,8 @@ class Report:
         summary: one or two paragraphs of Markdown that open the card.
         metrics: figures by name; the unit belongs in the name (`loss`, `accuracy`, `tokens_per_second`).
         tables: `{"title", "columns": [str], "rows": [[...]], "note"?}`, printed in this order.
-        curves: `{"title", "x", "y", "series": {name: [[x, y], ...]}}`, plotted in this order.
+        curves: `{"title", "x", "y", "series": {name: [[x, y], ...]}, "marks"?: {label: x}}`, plotted in this
+            order; a mark is a dashed upright.
         bars: `{"title", "y", "groups": [str], "series": {name: [[value, low, high], ...]}}`, a bar a group and series;
             with `"shape": "radar"` a spoke a group and a line a series.
         sections: `{"title", "body"}` (Markdown), printed after the tables.
@@ -60,10 +61,13 @@ class Report:
         table = {"title": title, "columns": list(columns), "rows": list(rows)}
         self.tables.append(table | ({"note": note} if note else {}))
 
-    def curve(self, title: str, x: str, y: str, series: dict[str, list[list[Any]]]) -> None:
-        """Add a plot of curves; none without series."""
+    def curve(
+        self, title: str, x: str, y: str, series: dict[str, list[list[Any]]], marks: Mapping[str, float] | None = None
+    ) -> None:
+        """Add a plot of curves; none without series. `marks` are places on x by their label."""
         if series:
-            self.curves.append({"title": title, "x": x, "y": y, "series": series})
+            plot = {"title": title, "x": x, "y": y, "series": series}
+            self.curves.append(plot | ({"marks": dict(marks)} if marks else {}))
 
     def section(self, title: str, body: str) -> None:
         """Add a section of Markdown."""

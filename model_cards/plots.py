@@ -59,9 +59,12 @@ def _lines(axes: Any, curve: dict[str, Any]) -> None:
     for colour, (label, points) in zip(COLOURS * 9, curve["series"].items(), strict=False):
         xs, ys = [p[0] for p in points], [p[1] for p in points]
         axes.plot(xs, ys, color=colour, label=label, linewidth=1.6, marker="o" if len(xs) < 15 else None, markersize=3)
+    marks = curve.get("marks", {})
+    for label, x in marks.items():
+        axes.axvline(x, color=INK, label=label, linewidth=1.2, linestyle="--")
     axes.set_xlabel(curve["x"])
     axes.set_ylabel(curve["y"])
-    if len(curve["series"]) > 1:
+    if len(curve["series"]) > 1 or marks:
         axes.legend(frameon=False, labelcolor=INK, fontsize=9)
 
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from ...hub_sync.context import Input
 from ...hub_sync.errors import DataError
+from ...inference.media.pair_scores import ASPECTS
 from .._lib.data import read_split
 
 GOOD = ("raw_good", "contrast_good")
 KINDS = ("raw_good", "contrast_good", "raw_bad", "contrast_bad")
-ASPECTS = ("overall", "text_quality", "matching", "object_detail", "semantic", "text_chart")
 COLUMNS = ("id", "kind", "damage", "twin", "scores")
 
 

@@ -19,7 +19,7 @@ from ...hub_sync.settings import Settings
 from .._lib.data import write_parquet
 from .._lib.results import write_json
 from .._lib.statistics import interval
-from . import scorer
+from . import score_plots, scorer
 from .joined import ASPECTS, GOOD, KINDS, Samples, read_samples, read_scores
 from .scorer import Array
 
@@ -83,6 +83,8 @@ def score(config: ScoreConfig, context: StepContext) -> None:
     write_parquet(rows, context.output / "data", "figures")
     write_json({"methods": plain}, context.output / "scores.json")
     _report(config, context, samples, figures)
+    overall = {name: method.values[ASPECTS[0]] for name, method in methods.items()}
+    score_plots.add(context.report, samples, overall, {name: method.scaled for name, method in methods.items()})
 
 
 def _plain(value: float) -> float | None:

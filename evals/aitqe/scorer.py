@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ...inference.media.pair_scores import HIGH, LOW
+
 Array = np.ndarray[Any, np.dtype[np.float64]]
-LOW, HIGH = 1, 10  # the scale of the scores
 
 
 def resamples(clusters: Any, count: int, seed: int) -> Array:

@@ -51,3 +51,22 @@ def test_plot_has_an_opaque_panel_and_no_other_colours_of_text(tmp_path: Path, s
     corner = "#" + "".join(f"{round(float(part) * 255):02x}" for part in pixels[0, 0, :3])
     assert corner == plots.PANEL
     assert {to_hex(text.get_color()) for text in drawn if text.get_text()} == {plots.INK}
+
+
+def test_a_mark_is_a_dashed_upright_at_its_place(tmp_path: Path) -> None:
+    import numpy as np
+    from matplotlib.colors import to_rgb
+    from matplotlib.image import imread
+
+    def dark(marks: dict[str, float], folder: Path) -> np.ndarray:
+        curve = {"title": "T", "x": "x", "y": "y", "series": {"a": [[0, 0.5], [10, 0.5]]}}
+        (name,) = plots.write({"curves": [curve | {"marks": marks}]}, folder)
+        pixels = imread(folder / name)[..., :3]
+        return np.all(np.abs(pixels - np.array(to_rgb(plots.INK))) < 0.1, axis=2).sum(axis=0)
+
+    plain, marked = dark({}, tmp_path / "plain"), dark({"t = 2.5": 2.5}, tmp_path / "marked")
+    assert len(plain) == len(marked)
+    spine, upright = int(np.argmax(plain)), int(np.argmax(marked - plain))
+    assert marked[upright] > 100  # most of the height is ink, with gaps
+    place = (upright - spine) / (len(marked) - spine)
+    assert 0.2 < place < 0.35  # 2.5 of 10, with the axes' margins

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ...hub_sync.errors import DataError
+from ...inference.cuts import best_cut
 from ...inference.entities import retention
 
 Decision = Literal["keep", "rewrite", "drop"]
@@ -101,24 +102,18 @@ def youden(scores: Sequence[float], good: Sequence[bool]) -> tuple[float, float]
 
     The threshold lies in the middle between two scores. Raises DataError if one of the kinds is not there.
     """
-    values, labels = np.asarray(scores, np.float64), np.asarray(good, bool)
+    labels = np.asarray(good, bool)
     if not labels.any() or labels.all():
         raise DataError("the development samples are all of one kind: give good and bad ones")
-    order = np.argsort(values)
-    values, labels = values[order], labels[order]
-    ends = np.flatnonzero(np.diff(values)) + 1  # first place of each higher score
-    if not len(ends):
+    best = best_cut(scores, labels)
+    if best is None:
         raise DataError("the scorer gives all development samples the same score: no threshold tells them apart")
-    good_above = labels[::-1].cumsum()[::-1][ends] / labels.sum()
-    bad_above = (~labels)[::-1].cumsum()[::-1][ends] / (~labels).sum()
-    best = int(np.argmax(good_above - bad_above))
-    if good_above[best] <= bad_above[best]:
+    if best[1] <= 0:
         raise DataError(
             "the scorer gives bad development samples the higher scores: no threshold separates them; train it "
             "longer, or set keep_from"
         )
-    place = ends[best]
-    return float((values[place - 1] + values[place]) / 2), float((good_above - bad_above)[best])
+    return best
 
 
 def lowest(scores: np.ndarray[Any, Any], sources: Iterable[str], rate: float) -> np.ndarray[Any, Any]:

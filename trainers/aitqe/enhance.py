@@ -20,8 +20,8 @@ from pydantic import Field, model_validator
 
 from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, UsageError
+from ...inference.media.pair_scores import OVERALL
 from .decide import Outcome, Rule, decide, lowest, youden
-from .form import OVERALL
 from .rating import (
     LEAST_MASS,
     SHARD,
@@ -166,7 +166,7 @@ def low_scores(
         return below, f"the share {config.rewrite_rate:g} of each source's pairs with the lowest scores{top}"
     if config.keep_from is not None:
         return scores < config.keep_from, f"{config.keep_from:g}, as set"
-    limit, j = _from_dev(config, context)
+    limit, j = _from_dev(config, context, scores)
     return (
         scores < limit,
         f"{limit:.2f}, where Youden's J is largest ({j:.3f}) on the split {config.dev_split} of `dev`",
@@ -184,9 +184,15 @@ def check_mass(context: StepContext, role: str, masses: Iterable[float | None]) 
         )
 
 
-def _from_dev(config: EnhanceConfig, context: StepContext) -> tuple[float, float]:
-    """(threshold, J) of development samples, scored by the first scorer."""
+def _from_dev(config: EnhanceConfig, context: StepContext, pairs: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """(threshold, J) of development samples, scored by the first scorer; the card gets what other ones would do.
+
+    Args:
+        pairs: scores of the pairs themselves, NaN without one.
+    """
     import dataclasses
+
+    from . import thresholds
 
     source = context.inputs["dev"]
     own = config.model_copy(update={"split": config.dev_split, "text": None})
@@ -204,7 +210,10 @@ def _from_dev(config: EnhanceConfig, context: StepContext) -> tuple[float, float
         raise DataError(
             f"{source.ref}: {len(kinds) - len(scored)} of {len(kinds)} development samples cannot be scored"
         )
-    return youden([score for score, _ in scored], [good for _, good in scored])
+    values, good = [score for score, _ in scored], [good for _, good in scored]
+    limit, j = youden(values, good)
+    thresholds.report(context.report, values, good, pairs[np.isfinite(pairs)], limit)
+    return limit, j
 
 
 def _rewriter(context: StepContext) -> str:

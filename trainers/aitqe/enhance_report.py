@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.context import StepContext
-from ...hub_sync.errors import RowRejected
 from ...hub_sync.provenance import source_columns
+from .gallery import rewritten
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -90,23 +90,4 @@ def fill(
         "drop_rate": counts["drop"] / len(decisions),
         "second_score_gain": sum(gains) / len(gains) if gains else None,
     }  # fmt: skip
-    _gallery(config, context, pairs, decisions)
-
-
-def _gallery(config: EnhanceConfig, context: StepContext, pairs: Pairs, decisions: Dataset) -> None:
-    from ...inference.media.contact_sheet import contact_sheet
-
-    items: list[tuple[Any, list[str]]] = []
-    for number, row in enumerate(decisions):
-        if len(items) >= config.gallery:
-            break
-        if row["decision"] == "rewrite":
-            try:
-                image = pairs.pixels(number)
-            except RowRejected:
-                continue
-            items.append((image, [f"{row['score']:.1f}: {row['raw_text']}", f"now: {row['text']}"]))
-    if contact_sheet(items, context.output / "rewritten.png"):
-        context.report.section(
-            "Rewritten", "Score and raw text, then the new one.\n\n![Rewritten pairs](rewritten.png)"
-        )
+    rewritten(context, pairs, decisions, config.gallery)

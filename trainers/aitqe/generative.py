@@ -2,7 +2,8 @@
 
     L = - 1/|y| sum_t log p(y_t | y_<t, image, prompt)         y: the JSON of a sample; prompt and image carry no loss
 
-`uses: aitqe_generative` is `vision_sft` on the samples of `aitqe_samples`, whose prompts and replies `form.py` writes.
+`uses: aitqe_generative` is `vision_sft` on the samples of `aitqe_samples`, whose prompts and replies
+`inference/media/pair_scores.py` writes.
 Learning rate, batch and epochs of the paper are not known: all settings are our choice.
 """
 

@@ -7,11 +7,11 @@ from datasets import Features, Json, List
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
+from ...inference.media import pair_scores
 from .._lib import loop
 from .._lib.image_columns import image_column
 from ..vision_sft.trainer import VisionSFTTrainer
 from ..vision_sft.trainer import fit as vision_fit
-from . import form
 from .generative import GenerativeConfig
 from .samples import check_columns, scores_of, text_of
 
@@ -42,7 +42,7 @@ def turns(split: Any, source_name: str) -> Any:
 
     def turn(row: Any, number: int) -> dict[str, Any]:
         try:
-            text, reply = form.prompt(text_of(row)), form.target(scores_of(row), row["recaption"])
+            text, reply = pair_scores.prompt(text_of(row)), pair_scores.target(scores_of(row), row["recaption"])
         except RowRejected as error:
             raise DataError(f"{source_name}: row {number}: {error}; leave the sample out") from error
         return {"prompt": [{"role": "user", "content": text}], "completion": [{"role": "assistant", "content": reply}]}

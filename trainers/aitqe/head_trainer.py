@@ -13,6 +13,7 @@ from torch import nn
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected
+from ...inference.media import pair_scores
 from .._lib import loop
 from .._lib import model as models
 from .._lib.arguments import build
@@ -23,12 +24,11 @@ from ..architectures.llava_scorer.modeling_llava_scorer import LlavaScorerForSeq
 from ..vision_sft.assemble import read
 from ..vision_sft.config import VisionSFTConfig
 from ..vision_sft.trainer import LANGUAGE_MODEL, PROJECTOR, peft_config
-from . import form
 from .head import HeadConfig
 from .samples import check_columns, check_ids, pairs, scores_of, text_of
 from .scorer import Scorer
 
-SPAN = form.HIGH - form.LOW
+SPAN = pair_scores.HIGH - pair_scores.LOW
 Item = tuple[int, ...]
 """Numbers of the samples that are learnt together: the good one and its bad twin, or one alone."""
 
@@ -50,7 +50,7 @@ class Samples(torch.utils.data.Dataset[Item]):
         column = image_column(split.column_names, source_name)
         self.images = ImageColumn(split, column, config.image_limits(), folder, source_name)
         self.ids: dict[int, list[int]] = {}
-        self.targets = np.full((len(split), len(form.ASPECTS)), np.nan, np.float32)
+        self.targets = np.full((len(split), len(pair_scores.ASPECTS)), np.nan, np.float32)
         counts, first = context.report.counts, None
         known: dict[int, tuple[str, str | None, float]] = {}
         rows = split.select_columns(["id", "twin", "raw_text", "scores"])
@@ -66,10 +66,10 @@ class Samples(torch.utils.data.Dataset[Item]):
                 name = f"{role}_rows_refused: {error.reason}"
                 counts[name] = counts.get(name, 0) + 1
                 continue
-            known[number] = row["id"], row["twin"], scores[form.OVERALL]
-            for place, aspect in enumerate(form.ASPECTS):
+            known[number] = row["id"], row["twin"], scores[pair_scores.OVERALL]
+            for place, aspect in enumerate(pair_scores.ASPECTS):
                 if aspect in scores:
-                    self.targets[number, place] = (scores[aspect] - form.LOW) / SPAN
+                    self.targets[number, place] = (scores[aspect] - pair_scores.LOW) / SPAN
         refused = len(split) - len(self.ids)
         if refused > config.max_rejected_share * len(split) or not self.ids:
             raise DataError(
@@ -174,14 +174,15 @@ def with_head(model: Any) -> LlavaScorerForSequenceClassification:
     settings = LlavaScorerConfig.from_dict(
         model.config.to_dict()
         | {"model_type": "llava_scorer", "architectures": ["LlavaScorerForSequenceClassification"],
-           "id2label": dict(enumerate(form.ASPECTS)), "label2id": {name: n for n, name in enumerate(form.ASPECTS)},
-           "score_low": float(form.LOW), "score_high": float(form.HIGH)}
+           "id2label": dict(enumerate(pair_scores.ASPECTS)),
+           "label2id": {name: n for n, name in enumerate(pair_scores.ASPECTS)},
+           "score_low": float(pair_scores.LOW), "score_high": float(pair_scores.HIGH)}
     )  # fmt: skip
     settings._attn_implementation = model.config._attn_implementation
     with torch.device("meta"):
         scorer = LlavaScorerForSequenceClassification(settings)
     scorer.model = model.model
-    scorer.score = nn.Linear(settings.get_text_config().hidden_size, len(form.ASPECTS), dtype=model.dtype)
+    scorer.score = nn.Linear(settings.get_text_config().hidden_size, len(pair_scores.ASPECTS), dtype=model.dtype)
     nn.init.normal_(scorer.score.weight, std=0.02)
     nn.init.constant_(scorer.score.bias, 0.5)
     return scorer
@@ -253,7 +254,7 @@ def fit(config: HeadConfig, context: StepContext, trainer_class: type[HeadTraine
     trainer.collators = {role: Collator(scorer, one, role == "eval") for role, one in samples.items()}
     loop.fit(trainer, config, context)
     context.report.card |= {"pipeline_tag": "image-text-to-text", "base_model_relation": "finetune"}
-    context.report.section("Head", _HEAD.format(low=form.LOW, span=SPAN, names=", ".join(form.ASPECTS)))
+    context.report.section("Head", _HEAD.format(low=pair_scores.LOW, span=SPAN, names=", ".join(pair_scores.ASPECTS)))
     return trainer
 
 

@@ -23,8 +23,8 @@ from ...hub_sync.context import Input, StepContext
 from ...hub_sync.errors import DataError, RowRejected, first_line
 from ...hub_sync.settings import SPEED
 from ...inference.media.images import ImageSettings
+from ...inference.media.pair_scores import ASPECTS, OVERALL
 from .._lib.config import ModelSettings
-from .form import ASPECTS, OVERALL
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -65,6 +65,13 @@ class RateConfig(ScoringConfig):
         "full: the written JSON, with aspects and a new caption.",
     )  # fmt: skip
 
+    gallery: int = Field(
+        10,
+        ge=0,
+        le=100,
+        description="Pairs on the card's contact sheet, from the lowest score to the highest; 0: none.",
+    )
+
     @model_validator(mode="after")
     def _length_acts(self) -> Self:
         if self.mode == "score" and "max_new_tokens" in self.model_fields_set:
@@ -80,11 +87,16 @@ def rate(config: RateConfig, context: StepContext) -> DatasetDict:
     from datasets import DatasetDict
 
     from ...hub_sync.parquet import arrow_rows
+    from . import gallery
 
     fresh, began = not any((context.workdir / "model").glob("shards/*.jsonl")), time.perf_counter()
     rows = ratings(config, context, "model", config.mode)
     result = arrow_rows(rows, features(), context.workdir / "rows.arrow")
     _report(config, context, result, time.perf_counter() - began if fresh else None)
+    if config.gallery:
+        gallery.by_score(
+            context, Pairs(config, context.inputs["dataset"], context.workdir / "datasets"), result, config.gallery
+        )
     return DatasetDict({config.split: result})
 
 

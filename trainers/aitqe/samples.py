@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ...hub_sync.errors import DataError, RowRejected
-from .form import ASPECTS, HIGH, LOW, OVERALL
+from ...inference.media.pair_scores import ASPECTS, HIGH, LOW, OVERALL
 
 COLUMNS = ("id", "raw_text", "scores", "recaption", "twin")
 Row = Mapping[str, Any]

@@ -15,8 +15,8 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 from ...hub_sync.errors import DataError, RowRejected, first_line
 from ...inference import loading
 from ...inference.generation import end_tokens
+from ...inference.media import pair_scores
 from .._lib.controls import Controls
-from . import form
 from .digits import expected_score, numbers_of
 
 Ids = list[int]
@@ -56,7 +56,7 @@ class Scorer:
         """Tokens of an image and a caption. Raises RowRejected for one that is too long, or spells a control token,
         with which it could write the reply itself."""
         self._controls.check([{"role": "user", "content": text}], None)
-        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": form.prompt(text)}]}
+        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": pair_scores.prompt(text)}]}
         try:
             shown = self.processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False)
         except Exception as error:  # a template may raise anything
@@ -88,8 +88,8 @@ class GenerativeScorer(Scorer):
 
     def __init__(self, model: Any, processor: Any, source_name: str, max_length: int, max_new_tokens: int = 0) -> None:
         super().__init__(model, processor, source_name, max_length)
-        self.room = max_new_tokens + len(self._encode(form.begin(10, rewrite=True)))
-        self._numbers = numbers_of(self._encode, form.begin())
+        self.room = max_new_tokens + len(self._encode(pair_scores.begin(10, rewrite=True)))
+        self._numbers = numbers_of(self._encode, pair_scores.begin())
         self._ends = end_tokens(model, processor.tokenizer)
 
     def _encode(self, text: str) -> Ids:
@@ -116,11 +116,13 @@ class GenerativeScorer(Scorer):
             logits_to_keep=1, **more,
         )  # fmt: skip
 
-    def reply(self, pixels: torch.Tensor, prompts: Sequence[Ids], max_new_tokens: int) -> list[form.Reply]:
+    def reply(self, pixels: torch.Tensor, prompts: Sequence[Ids], max_new_tokens: int) -> list[pair_scores.Reply]:
         """The whole JSON of each row, by the most probable tokens; what runs on to the limit says so."""
         texts = self._generate(pixels, prompts, max_new_tokens, None)
         return [
-            form.Reply({}, fault="longer than max_new_tokens") if cut and "}" not in text else form.read(text)
+            pair_scores.Reply({}, fault="longer than max_new_tokens")
+            if cut and "}" not in text
+            else pair_scores.read(text)
             for text, cut in texts
         ]
 
@@ -128,12 +130,12 @@ class GenerativeScorer(Scorer):
         self, pixels: torch.Tensor, prompts: Sequence[Ids], scores: Sequence[float], max_new_tokens: int
     ) -> list[Rewrite]:
         """A new caption of each row, whose reply is begun with its score, rounded."""
-        begun = [form.begin(round(score), rewrite=True) for score in scores]
+        begun = [pair_scores.begin(round(score), rewrite=True) for score in scores]
         rows = [row + self._encode(text) for row, text in zip(prompts, begun, strict=True)]
         texts = self._generate(pixels, rows, max_new_tokens, '"')
         result = []
         for begin, (text, cut) in zip(begun, texts, strict=True):
-            caption = form.recaption_of(begin + text)
+            caption = pair_scores.recaption_of(begin + text)
             result.append(Rewrite(caption, cut and caption is None))
         return result
 
@@ -185,5 +187,7 @@ class HeadScorer(Scorer):
         """The overall score and those of the aspects, within the scale."""
         ids, mask = self.padded(prompts)
         values = self.model(input_ids=ids, attention_mask=mask, pixel_values=pixels).logits.float()
-        values = (form.LOW + (form.HIGH - form.LOW) * values).clamp(form.LOW, form.HIGH)
-        return [dict(zip(form.ASPECTS, row, strict=True)) for row in values.tolist()]
+        values = (pair_scores.LOW + (pair_scores.HIGH - pair_scores.LOW) * values).clamp(
+            pair_scores.LOW, pair_scores.HIGH
+        )
+        return [dict(zip(pair_scores.ASPECTS, row, strict=True)) for row in values.tolist()]

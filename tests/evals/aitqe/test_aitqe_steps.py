@@ -75,6 +75,44 @@ def test_methods_are_compared_with_intervals_and_differences(tmp_path: Path) -> 
     assert again["good", "auroc"] == 1 and step.report.chance["good/auroc"] == 0.5
 
 
+def test_card_shows_thresholds_and_scores_by_kind(tmp_path: Path) -> None:
+    from matplotlib.colors import to_rgb
+    from matplotlib.image import imread
+
+    from hubwright.model_cards import plots
+
+    rows = samples()
+    signals = [{"id": row["id"], "flat": 1.0, "cosine": 0.1 * row["scores"]["overall"]} for row in rows]
+    step = context(
+        tmp_path, dataset=saved(tmp_path / "s", rows), scores_worse=saved(tmp_path / "w", scores(rows, wrong=2)),
+        scores_signals=saved(tmp_path / "x", signals),
+    )  # fmt: skip
+    score(ScoreConfig(order=["worse", "signals"], bootstrap=0), step)
+    table = next(one for one in step.report.tables if one["title"] == "Thresholds")
+    assert table["rows"] == [
+        ["worse", "5.5", "0.500", "0.833", "0.167"],  # 10 of 12 good texts, 2 of 12 bad ones
+        ["signals: flat", "–", "–", "–", "–"],
+        ["signals: cosine", "0.55", "0.500", "1.000", "0.000"],
+    ]
+    (curve,) = step.report.curves
+    assert curve["marks"] == {"t_k = 5.50": 5.5}
+    at = {name: dict(map(tuple, points)) for name, points in curve["series"].items()}
+    assert at["good texts"][5.0] == pytest.approx(10 / 12) and at["bad texts"][5.0] == pytest.approx(2 / 12)
+    assert at["all texts"][1.0] == 1 and at["all texts"][10.0] == 0
+    chart = next(one for one in step.report.bars if one["title"] == "Scores by kind, worse")
+    assert set(chart["series"]) == {"raw_good", "contrast_good", "raw_bad", "contrast_bad"}
+    for name, values in chart["series"].items():
+        heights = {n: value[0] for n, value in enumerate(values, 1) if value[0]}
+        right, wrong = (9, 2) if name.endswith("good") else (2, 9)
+        assert heights == {right: pytest.approx(5 / 6), wrong: pytest.approx(1 / 6)}
+    files = plots.write({"curves": [curve], "bars": [chart]}, tmp_path)
+    assert files == ["plots/texts-kept-by-threshold-worse.png", "plots/scores-by-kind-worse.png"]
+    for file, colours in zip(files, (3, 4), strict=True):  # every series is drawn, in a colour of its own
+        pixels = imread(tmp_path / file)[..., :3]
+        for colour in plots.COLOURS[:colours]:
+            assert (abs(pixels - to_rgb(colour)).max(axis=2) < 0.02).sum() > 50
+
+
 def test_pairs_without_a_score_lose_their_twins(tmp_path: Path) -> None:
     rows = samples()
     some = scores(rows)

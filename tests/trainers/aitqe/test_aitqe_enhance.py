@@ -50,6 +50,12 @@ def captions(monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
     )
 
 
+def fallen(result: Any) -> float:
+    """Share of the pairs that are kept though their score is below the threshold."""
+    reasons = result["decisions"]["train"]["reason"]
+    return sum(reason != "score" for reason in reasons) / len(reasons)
+
+
 def test_every_pair_is_decided_and_kept_texts_are_the_same_bytes(
     tmp_path: Path, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,8 +117,17 @@ def test_the_threshold_comes_from_dev(
 ) -> None:
     captions(monkeypatch, None)
     dev = save_samples(tmp_path / "dev", samples(4), "validation")
-    _, step = run(tmp_path, {"model": models["writes"], "dev": dev}, samples(2))
+    result, step = run(tmp_path, {"model": models["writes"], "dev": dev}, samples(2))
     assert "where Youden's J is largest" in step.report.summary
+    (curve,), table = step.report.curves, next(t for t in step.report.tables if t["title"] == "Thresholds")
+    assert set(curve["series"]) == {"good texts kept", "bad texts kept", "pairs of the data set kept"}
+    ((label, limit),) = curve["marks"].items()
+    assert label == f"t_k = {limit:.2f}"
+    (chosen,) = [row for row in table["rows"] if row[0].startswith("**")]
+    assert float(chosen[1]) > float(chosen[2])  # more good than bad texts
+    assert float(chosen[3]) == pytest.approx(step.report.metrics["keep_rate"] - fallen(result), abs=1e-3)
+    for points in curve["series"].values():
+        assert len(points) == 91 and [y for _, y in points] == sorted((y for _, y in points), reverse=True)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ from aitqe_parts import BAD, make_base, samples, save_samples
 from trainer_parts import QUICK, context
 
 from hubwright.hub_sync.errors import DataError, RowRejected
-from hubwright.inference.media import loading
-from hubwright.trainers.aitqe import form
+from hubwright.inference.media import loading, pair_scores
 from hubwright.trainers.aitqe.enhance import EnhanceConfig, enhance
 from hubwright.trainers.aitqe.generative import GenerativeConfig, train
 from hubwright.trainers.aitqe.scorer import GenerativeScorer
@@ -115,7 +114,7 @@ def test_a_scorer_learns_scores_and_captions_by_heart(tmp_path: Path, base: Path
     assert sum(one.text == rows[n]["recaption"] for one, n in zip(new, bad, strict=True)) >= 7
     replies = scorer.reply(pixels, prompts, 200)
     assert sum(one.fault is None and one.scores == row["scores"] for one, row in zip(replies, rows, strict=True)) >= 14
-    assert all(form.ASPECTS[0] in one.scores for one in replies if one.fault is None)
+    assert all(pair_scores.ASPECTS[0] in one.scores for one in replies if one.fault is None)
 
     there = context(tmp_path, {"model": step.output, "dataset": save_samples(tmp_path / "pairs", rows)}, "enhance")
     settings = EnhanceConfig(use_cpu=True, threads=1, keep_from=6, max_new_tokens=64)

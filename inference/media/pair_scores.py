@@ -1,4 +1,4 @@
-"""What a scorer is shown and what it writes: prompt, JSON, and how a reply is read.
+"""Scores of image-text pairs as text: the prompt of a scorer, its JSON, and how a reply is read.
 
     >>> prompt("A dog runs")
     'Caption: A dog runs\\nRate this caption for the image from 1 to 10. Reply in JSON.'

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubwright.trainers.aitqe.form import ASPECTS, begin, prompt, read, recaption_of, target
+from hubwright.inference.media.pair_scores import ASPECTS, begin, prompt, read, recaption_of, target
 
 SCORES = st.fixed_dictionaries({"overall": st.integers(1, 10)}, optional={n: st.integers(1, 10) for n in ASPECTS[1:]})
 CAPTIONS = st.none() | st.text(min_size=1, max_size=60).map(lambda text: " ".join(text.split())).filter(bool)
