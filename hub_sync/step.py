@@ -35,6 +35,7 @@ class Preview:
         source: repository at a commit that can be looked into, of a model the one with its tokenizer; None if that is
             not known before the recipe has run.
         template: chat template that a step gives to the tokenizer in `source`; None: the tokenizer's own.
+        kind: model_type of a model with images that a step of the recipe will publish; "": that of `source`.
         columns: of a data set that a step of the recipe will publish; empty if they are not known.
         warnings: what may go wrong in the step, one line each.
     """
@@ -42,6 +43,7 @@ class Preview:
     name: str = ""
     source: ArtifactRef | None = None
     template: str | None = None
+    kind: str = ""
     columns: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

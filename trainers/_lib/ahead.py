@@ -20,7 +20,7 @@ def keep_tokenizer(config: BaseTrainingConfig, inputs: Mapping[str, Preview]) ->
         from .templates import CHATML_TOOLS
 
         template = CHATML_TOOLS.read_text(encoding="utf-8")
-    return Preview(source=base.source, template=template, warnings=_slow_precision(config))
+    return Preview(source=base.source, template=template, kind=base.kind, warnings=_slow_precision(config))
 
 
 def train_columns(config: BaseTrainingConfig, dataset: Preview) -> dict[str, Any] | None:

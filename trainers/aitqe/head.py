@@ -68,7 +68,7 @@ class HeadConfig(ImageSettings, TrainingConfig):
         if known is not None:
             check_columns(known, inputs["dataset"].name, COLUMNS)
             image_columns.check_image_column(known, inputs["dataset"].name)
-        return replace(ahead.keep_tokenizer(self, inputs))
+        return replace(ahead.keep_tokenizer(self, inputs), kind="llava_scorer")
 
 
 def train(config: HeadConfig, context: StepContext) -> None:

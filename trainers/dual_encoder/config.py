@@ -1,6 +1,7 @@
 """Settings, and what is known before a run works. Nothing heavy is imported: a recipe is checked in milliseconds."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -70,7 +71,8 @@ class DualEncoderConfig(ImageSettings, BaseTrainingConfig):
         if known is not None:
             image_columns.check_image_column(known, inputs["dataset"].name)
             check_text_column(known, inputs["dataset"].name)
-        return ahead.keep_tokenizer(self, {**inputs, "model": inputs.get("model") or inputs["text_tower"]})
+        kept = ahead.keep_tokenizer(self, {**inputs, "model": inputs.get("model") or inputs["text_tower"]})
+        return kept if "model" in inputs else replace(kept, kind="vision-text-dual-encoder")
 
     def model_size(self, inputs: Mapping[str, Size]) -> int:
         return sum(inputs[name].weights for name in ("model", *sorted(_TOWERS)) if name in inputs)

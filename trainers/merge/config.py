@@ -69,7 +69,7 @@ class OutputSettings(Settings):
         """The merged model, which has the tokenizer of the base, or of the first parent."""
         order = [f"model_{name}" for name in getattr(self, "order", None) or ()]
         first = next((inputs[role] for role in ("base", *order) if role in inputs), Preview())
-        return Preview(source=first.source, template=first.template)
+        return Preview(source=first.source, template=first.template, kind=first.kind)
 
     @field_validator("shard_size")
     @classmethod

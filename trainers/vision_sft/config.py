@@ -98,6 +98,8 @@ class VisionSFTConfig(ImageSettings, SFTConfig):
         marked = self.assistant_only_loss and (known is None or whole)
         more = ahead.check_template(self, chat, known, mask=marked) if turns or whole else ()
         result = ahead.keep_tokenizer(self, chat)
+        if "model" not in inputs:
+            result = replace(result, kind=look.LLAVA)
         return replace(result, warnings=(*result.warnings, *more))
 
     def model_size(self, inputs: Mapping[str, Size]) -> int:

@@ -25,7 +25,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 def check_models(settings: VisionSFTConfig, inputs: Mapping[str, Preview]) -> None:
     """Raises as `check_config` for inputs whose configuration the hub gives."""
     for role, preview in inputs.items():
-        if role == "dataset" or preview.source is None:
+        if role == "dataset":
+            continue
+        if preview.kind:  # the source is the model that its tokenizer comes from
+            check_config(role, {"model_type": preview.kind, "vision_config": {}}, preview.name, settings)
+            continue
+        if preview.source is None:
             continue
         try:
             folder = pull(preview.source, ["config.json"])
