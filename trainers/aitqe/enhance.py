@@ -131,6 +131,7 @@ def enhance(config: EnhanceConfig, context: StepContext) -> DatasetDict:
         raise DataError(
             f"{pairs.source_name} has a column {taken[0]!r} beside {pairs.text!r}, which would be replaced: rename it"
         )
+    enhance_report.forecast(config, context, len(pairs))
     first = arrow_rows(ratings(config, context, "model", "score"), features(), context.workdir / "first.arrow")
     faults = check_failed(config, first, pairs.source_name)
     scores = first.data.column(OVERALL).to_numpy().astype(np.float64)

@@ -40,6 +40,22 @@ def features() -> dict[str, Any]:
     return {name: Value("float64" if name in numbers else "string") for name in COLUMNS}
 
 
+def forecast(config: EnhanceConfig, context: StepContext, pairs: int) -> None:
+    """Say what the work is, as far as it is known before a model is opened.
+
+    With `rewrite_rate` the number of new captions is known but for rounding and pairs that cannot be scored; else it
+    is at most that of the pairs.
+    """
+    role = "second" if "second" in context.inputs else "model"
+    rate, word = (1.0, "at most") if config.rewrite_rate is None else (config.rewrite_rate, "about")
+    new = round(rate * pairs)
+    logger.info(
+        "%s: %s pairs to be scored%s; then %s %s new captions of at most %s tokens (%s in all), and %s scores by the "
+        "input %s", context.step, f"{pairs:,}", ", and the samples of dev" if "dev" in context.inputs else "", word,
+        f"{new:,}", config.max_new_tokens, f"{new * config.max_new_tokens:,}", f"{2 * new:,}", role,
+    )  # fmt: skip
+
+
 def estimate(config: EnhanceConfig, context: StepContext, pairs: int, low: int) -> None:
     """Say how much is written before it begins."""
     role = "second" if "second" in context.inputs else "model"

@@ -131,6 +131,33 @@ def test_the_threshold_comes_from_dev(
 
 
 @pytest.mark.parametrize(
+    ("settings", "cost"),
+    [
+        ({"rewrite_rate": 0.3}, "about 2 new captions of at most 8 tokens (16 in all), and 4 scores"),
+        ({"rewrite_rate": 0.01}, "about 0 new captions of at most 8 tokens (0 in all), and 0 scores"),
+        ({"keep_from": 6}, "at most 6 new captions of at most 8 tokens (48 in all), and 12 scores"),
+    ],
+)
+def test_the_cost_is_told_before_a_model_is_opened(
+    tmp_path: Path, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    settings: dict[str, Any], cost: str,
+) -> None:  # fmt: skip
+    from hubwright.trainers.aitqe import opening
+
+    lines: list[str] = []
+
+    def opened(*arguments: Any) -> Any:
+        lines.extend(record.getMessage() for record in caplog.records)
+        raise DataError("opened")
+
+    monkeypatch.setattr(opening, "open_scorer", opened)
+    caplog.set_level("INFO", logger="hubwright.trainers")
+    with pytest.raises(DataError, match="opened"):
+        run(tmp_path, {"model": models["writes"]}, samples(3), **settings)
+    assert lines == [f"step: 6 pairs to be scored; then {cost} by the input model"]
+
+
+@pytest.mark.parametrize(
     ("inputs", "settings", "error", "message"),
     [
         ({}, {}, UsageError, "nothing says what is rewritten"),
