@@ -18,7 +18,6 @@ from vision_parts import drawing, encoded, make_text_tower, make_tower
 from hubwright.recipe import shipped_recipes
 
 COLOURS, SHAPES = ("red", "green", "blue", "white"), ("square", "circle", "bar", "cross")
-BROKEN = {"broken": b"\x89PNG\r\n\x1a\n rest", "cut": None}
 
 
 def coco(folder: Path, images: int) -> Path:
@@ -99,8 +98,6 @@ def test_from_photographs_to_scorers_to_an_own_folder(
     monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False)
     recipe = small("aitqe")
     settings = ["--set", f"namespace={namespace}", "--set", f"steps.pairs.with.source={coco(tmp_path / 'in', 40)}"]
-    absent = hubwright_in_process("run", recipe.name, *settings[:2], "--dry-run")
-    assert absent.returncode != 0 and "COCO-MINI" in absent.stderr
     done = hubwright_in_process("run", recipe.name, *settings)
     assert done.returncode == 0, done.stderr[-3000:]
     compared = datasets.load_dataset(f"{namespace}/aitqe-compared", cache_dir=str(tmp_path / "cache"))
