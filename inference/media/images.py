@@ -161,10 +161,27 @@ def _decode(read: Callable[[], T]) -> T:
 
 
 def _frames(image: Image, content: bytes, most: int) -> int:
-    """Number of frames. Those of a GIF are counted up to `most`: Pillow visits every one, which a hostile file has a
-    million of.
+    """Number of frames. Those of GIF and TIFF are counted up to `most`: Pillow visits every one, which a hostile file
+    has a million of, and compares each page of a TIFF with all before it.
     """
-    return gif_frames(content, most) if image.format == "GIF" else int(getattr(image, "n_frames", 1))
+    if image.format == "GIF":
+        return gif_frames(content, most)
+    if image.format == "TIFF":
+        return _pages(image, most)
+    return int(getattr(image, "n_frames", 1))
+
+
+def _pages(image: Image, most: int) -> int:
+    """Pages of a TIFF file, counted up to `most`, one after another: Pillow miscounts where one is passed over."""
+    pages = 1
+    try:
+        while pages < most:
+            image.seek(pages)
+            pages += 1
+    except EOFError:
+        pass
+    image.seek(0)
+    return pages
 
 
 def gif_frames(content: bytes, most: int) -> int:
