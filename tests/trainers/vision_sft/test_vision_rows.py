@@ -42,7 +42,7 @@ SAY = {"type": "text", "text": "What is it?"}
 @pytest.mark.parametrize(
     ("content", "shown"),
     [("<image>\nWhat?", "<IMAGE>\nWhat?"), ("What is <image>?", "What is <IMAGE>?"), ("What?", "<IMAGE>What?"),
-     ([PART, SAY], "<IMAGE>What is it?"), ([SAY, PART], "What is it?<IMAGE>"), ([SAY], "<IMAGE>What is it?"),
+     ([PART, SAY], "<IMAGE>What is it?"), ([PART | {"index": 0}, SAY], "<IMAGE>What is it?"), ([SAY, PART], "What is it?<IMAGE>"), ([SAY], "<IMAGE>What is it?"),
      ([{"type": "image_url", "image_url": None}, SAY], "<IMAGE>What is it?"),
      ([{"type": "text", "text": "See <image>: "}, SAY], "See <IMAGE>: What is it?")],
 )  # fmt: skip
@@ -91,6 +91,7 @@ def test_two_images_and_none(prepared: Prepared) -> None:
      (ask([{"type": "image", "image": {"bytes": "x"}}, SAY]), "an image within the turns"),
      (ask([{"type": "image_url", "image_url": {"url": "http://a/b.png"}}, SAY]), "an image within the turns"),
      (ask("\ue000image\ue000"), "private-use characters"),
+     (ask([PART | {"index": 1}, SAY]), "image parts whose `index` is not their place"),
      (ask([{"type": "video"}, SAY]), "a content part is not text"),
      ({"image": RED, "messages": [ANSWER]}, "images, and no user turn"),
      (ask("What?", encoded(RED)[:60]), "truncated|not an image"),
