@@ -102,8 +102,8 @@ class ImageFiles:
         return matches[0] if matches else None
 
     def read(self, path: str) -> bytes:
-        """The content of an image, at most `most` + 1 bytes. Raises RowRejected for what the archive does not give, and
-        for a path that is there twice."""
+        """The content of an image, at most `most` + 1 bytes. Raises RowRejected for what the archive does not give, or
+        gives twice."""
         if path in self._twice:
             raise RowRejected(SEVERAL, path)
         place = self._places[path]
