@@ -68,6 +68,17 @@ def test_duplicates_are_no_negatives_of_one_another() -> None:
     assert contrastive_loss(twice, torch.arange(4), torch.tensor([0, 1, 2, 0])) < 1e-6
 
 
+def test_a_pair_elsewhere_in_the_data_set_is_no_negative(tmp_path: Path, parts: dict[str, Path]) -> None:
+    """Image 0 has the texts 0 and 1, image 1 the text 1: image 0 is not pushed away from text 1 of the pair (1, 1)."""
+    rows = [*captioned(1), {"image": captioned(1)[0]["image"], "text": captioned(1)[1]["text"]}]
+    trainer, _ = run(tmp_path, {"dataset": save_rows(tmp_path / "data", rows), **parts}, max_steps=1)
+    batch = trainer.data_collator([{"image": n, "text": n} for n in (0, 1, 2)])
+    assert batch["matches"].tolist() == [[True, True, False], [False, True, False], [False, False, True]]
+    scores = torch.zeros(3, 3, requires_grad=True)
+    contrastive_loss(scores, batch["image_ids"], batch["text_ids"], batch["matches"]).backward()
+    assert scores.grad is not None and scores.grad[0, 1] == 0 and scores.grad[1, 0] > 0
+
+
 def test_a_batch_of_one_text_alone_has_no_loss() -> None:
     scores = torch.randn(3, 3, requires_grad=True)
     loss = contrastive_loss(scores, torch.arange(3), torch.zeros(3, dtype=torch.long))
