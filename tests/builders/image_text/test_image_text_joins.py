@@ -77,6 +77,20 @@ def test_one_path_in_two_places_beside_a_text_is_refused(tmp_path: Path) -> None
     assert rows == {"Fine.": FINE["fine.png"]} and reasons == {"several image files of this name": 1}
 
 
+def test_image_at_several_urls_with_one_stated_sha256_is_in_one_split(tmp_path: Path) -> None:
+    rows = [
+        {"url": f"http://example.org/{n}-{copy}.png", "text": f"{n} {copy}", "sha256": f"{n:064x}"}
+        for n in range(40) for copy in range(3)
+    ]  # fmt: skip
+    source = tmp_path / "a.jsonl"
+    source.write_bytes(lines(*rows))
+    splits = {"train": 0.7, "test": 0.3}
+    settings = {"source": str(source), "format": "table", "license": "mit", "splits": splits}
+    built = build(ImageTextConfig.model_validate(settings), local_context())
+    sides = [{text.split()[0] for text in part["text"]} for part in built.values()]
+    assert not sides[0] & sides[1] and sum(map(len, built.values())) == 120
+
+
 def test_second_text_of_an_image_is_counted(tmp_path: Path) -> None:
     files = {"cat.png": CAT, "cat.txt": b"A cat.", "cat.caption": b"A dog."}
     assert run(tmp_path, "folder", files) == ({"A cat.": CAT}, {"a second text file of this name": 1})
