@@ -122,7 +122,7 @@ def test_column_without_an_image_per_row_is_refused(tmp_path: Path, image: Any) 
     rows = Dataset.from_list([{"id": "a", "text": "A cat", "image": image}])
     rows.to_parquet(str(tmp_path / "d" / "data" / "train-00000-of-00001.parquet"))
     context.inputs["encoder"] = Input(ArtifactRef("model", "org/clip", "0" * 40), make_clip(tmp_path / "clip"))  # type: ignore[index]
-    with pytest.raises(DataError, match="org/pairs.*column `image` holds .*, and no image per row"):
+    with pytest.raises(DataError, match=r"org/pairs.*column `image` holds .*, and no image per row"):
         build(SignalsConfig(device="cpu"), context)
 
 
