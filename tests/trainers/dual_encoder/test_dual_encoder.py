@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hostile_parts import hostile_images
 from trainer_parts import QUICK, context, make_model
 from vision_parts import captioned, drawing, encoded, make_text_tower, make_tower, save_rows
 
@@ -197,6 +198,16 @@ def test_every_row_is_counted_and_every_image_and_text_is_one(tmp_path: Path, pa
         DataError, match=r"4 of 24 rows of the train split cannot be used.*row 19: a row without an image"
     ):
         run(tmp_path, {"dataset": data, **parts}, "strict")
+
+
+def test_hostile_files_are_used_or_counted(tmp_path: Path, parts: dict[str, Path]) -> None:
+    usable, refused = hostile_images()
+    rows = [{"image": content, "text": name} for name, content in (usable | refused).items()]
+    data = save_rows(tmp_path / "data", rows)
+    trainer, step = run(tmp_path, {"dataset": data, **parts}, max_refused_share=1.0, max_steps=1)
+    assert trainer.train_dataset.pairs.texts == list(usable)
+    counts = step.report.counts
+    assert sum(n for name, n in counts.items() if "rows_refused: " in name) == len(refused)
 
 
 def test_several_texts_of_an_image_are_pairs_of_it(tmp_path: Path, parts: dict[str, Path]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile_parts import hostile_images
 from row_parts import learnt
 from vision_parts import chats, drawing, encoded, save_rows
 
@@ -122,6 +123,14 @@ def test_images_of_every_mode_become_rgb(prepared: Prepared) -> None:
     trainer, step = prepared([ask("What?", file) for file in files])
     assert step.report.counts["train_rows_used"] == 5 and not reasons(step)
     assert trainer.data_collator(list(trainer.train_dataset))["pixel_values"].shape == (5, 3, 28, 28)
+
+
+def test_hostile_files_are_used_or_counted(prepared: Prepared) -> None:
+    usable, refused = hostile_images()
+    rows = [ask(f"<image>Of {name}?", content) for name, content in (usable | refused).items()]
+    trainer, step = prepared(rows, **LOOSE)
+    assert [f"Of {name}?" in text_of(trainer, n) for n, name in enumerate(usable)] == [True] * len(usable)
+    assert len(trainer.train_dataset) == len(usable) and sum(reasons(step).values()) == len(refused)
 
 
 def test_limits_of_images_are_settings(prepared: Prepared) -> None:
