@@ -34,14 +34,22 @@ def parts(config: ImageTextConfig, files: Sequence[File], chosen: Sequence[File]
 
 def _pairs(file: File, images: ImageFiles) -> Pairs:
     known: dict[Any, dict[str, Any]] = {}
+    twice: set[Any] = set()
     licences: dict[Any, str] = {}
+    nameless = 0
     with file.open() as stream:
         for key, item in record_stream.list_members(stream, file.name, ("images", "licenses")):
             if isinstance(item, dict) and key == "images":
-                known[_key(item.get("id"))] = item
+                number = _key(item.get("id"))
+                if number is None:
+                    nameless += 1
+                elif number in known and known[number] != item:
+                    twice.add(number)
+                else:
+                    known[number] = item
             elif isinstance(item, dict):
                 licences[_key(item.get("id"))] = item.get("url") or item.get("name") or ""
-    if not known:
+    if not known and not nameless:
         raise DataError(f"{file.name}: holds no list `images`, as COCO's form has; use `format: table`")
     captioned: set[Any] = set()
     folder = PurePosixPath(file.name).parent.as_posix()
@@ -52,7 +60,12 @@ def _pairs(file: File, images: ImageFiles) -> Pairs:
                 yield RowRejected("a caption of an image that the file does not list", item)
                 continue
             captioned.add(number)
+            if number in twice:
+                yield RowRejected("a caption of an image id that several images have", number)
+                continue
             yield _pair(item, known[number], licences, images, folder)
+    for _ in range(nameless):
+        yield RowRejected("an image whose id is neither text nor a whole number")
     for number, image in known.items():
         if number not in captioned:
             yield RowRejected("an image without a text", image.get("file_name"))

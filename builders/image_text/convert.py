@@ -77,7 +77,7 @@ class Converter:
         width, height = _side(pair.width), _side(pair.height)
         if content is not None:
             digest, phash, width, height = self._measured(content)
-        key = f"sha256:{digest}" if content is not None else f"url:{url}"
+        key = f"sha256:{digest}" if digest else f"url:{url}"  # the source's own, too: one image at several URLs
         if self._config.keep and (why := unstorable(pair.meta)):
             raise RowRejected("a column of `keep` that cannot be stored", why)
         fate = None if content is None else self._fate(licence, attribution or url)

@@ -189,7 +189,7 @@ class _Loop:
             self._recent.move_to_end(url)
             return self._recent[url]
         future: Future[_Place | Fetched]
-        if (place := self._log.find(url)) is not None:
+        if (place := self._log.find(url)) is not None and self._is_whole(place):
             future = Future()
             future.set_result(place)
         else:
@@ -198,6 +198,16 @@ class _Loop:
         if len(self._recent) > _RECENT:
             self._recent.popitem(last=False)
         return future
+
+    def _is_whole(self, place: _Place) -> bool:
+        """Whether a former run's image can be decoded: of one that was cut on its way, its head tells nothing."""
+        from ...inference.media.images import open_image
+
+        try:
+            open_image(self._log.read(place), self._images)
+        except RowRejected:
+            return False
+        return True
 
     async def _fetch(self, url: str) -> _Place | Fetched:
         from ...inference.media.fetch import Fetched

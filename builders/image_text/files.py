@@ -16,6 +16,7 @@ from .._lib.tables import IMAGE_SUFFIXES
 from .pair import Pair
 
 TAR_SUFFIXES = (".tar", ".tgz")
+SEVERAL = "several image files of this name"
 TAR_ERRORS = (tarfile.TarError, EOFError, OSError)
 
 
@@ -40,12 +41,13 @@ class ImageFiles:
     def __init__(self, files: Sequence[File], most: int) -> None:
         self.most = most
         self._places: dict[str, File | _Place] = {}
+        self._twice: set[str] = set()
         self._by_name: dict[str, list[str]] | None = None
         for file in files:
             if is_hidden(file.name):
                 continue
             if PurePosixPath(file.name).suffix.lower() in IMAGE_SUFFIXES:
-                self._places[file.name] = file
+                self._add(file.name, file)
             elif file.name.lower().endswith(TAR_SUFFIXES):
                 self._index(file)
 
@@ -60,33 +62,50 @@ class ImageFiles:
             with tar.open() as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
                 for member in archive:
                     if member.isreg() and PurePosixPath(member.name).suffix.lower() in IMAGE_SUFFIXES:
-                        path = posixpath.normpath(member.name)
-                        self._places[path] = _Place(tar, member.offset_data, member.size)
+                        self._add(posixpath.normpath(member.name), _Place(tar, member.offset_data, member.size))
         except TAR_ERRORS as error:
             raise DataError(
                 f"{tar.name}: cannot be read as a plain tar file ({first_line(error)}); fetch it again, or unpack it"
             ) from error
 
+    def _add(self, path: str, place: File | _Place) -> None:
+        """Take up an image. Of two members of one tar file the later stands, as tar itself has it."""
+        before = self._places.get(path)
+        if before is not None and not (
+            isinstance(before, _Place) and isinstance(place, _Place) and before.tar is place.tar
+        ):
+            self._twice.add(path)
+        self._places[path] = place
+
     def find(self, name: str, folder: str = "") -> str | None:
-        """The path of an image that a table names: beside the table, in the source, or the only file of that name.
+        """The path of an image that a table names: beside the table, in the source, or the only file whose path ends
+        as the name does, one of them being the whole end of the other: `b/1.jpg` is `a/b/1.jpg`, and never `c/1.jpg`.
 
         Raises RowRejected for a name that several files have.
         """
-        path_name = name.replace("\\", "/")
-        for path in (posixpath.normpath(posixpath.join(folder, path_name)), posixpath.normpath(path_name)):
+        path_name = posixpath.normpath(name.replace("\\", "/"))
+        for path in (posixpath.normpath(posixpath.join(folder, path_name)), path_name):
+            if path in self._twice:
+                raise RowRejected(SEVERAL, name)
             if path in self._places:
                 return path
         if self._by_name is None:
             self._by_name = {}
             for path in self._places:
                 self._by_name.setdefault(posixpath.basename(path), []).append(path)
-        matches = self._by_name.get(posixpath.basename(path_name), [])
-        if len(matches) > 1:
-            raise RowRejected("several image files of this name", name)
+        same_name = self._by_name.get(posixpath.basename(path_name), [])
+        matches = [
+            path for path in same_name if f"/{path}".endswith(f"/{path_name}") or path_name.endswith(f"/{path}")
+        ]
+        if len(matches) > 1 or self._twice.intersection(matches):
+            raise RowRejected(SEVERAL, name)
         return matches[0] if matches else None
 
     def read(self, path: str) -> bytes:
-        """The content of an image, at most `most` + 1 bytes. Raises RowRejected for what the archive does not give."""
+        """The content of an image, at most `most` + 1 bytes. Raises RowRejected for what the archive does not give, or
+        gives twice."""
+        if path in self._twice:
+            raise RowRejected(SEVERAL, path)
         place = self._places[path]
         try:
             if isinstance(place, _Place):

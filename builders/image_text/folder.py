@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from .._lib.source_files import File
 from .._lib.sources import UNPACKING
 from .._lib.tables import READERS, split_of, suffix_of
 from .files import ImageFiles, is_hidden
-from .pair import Pairs, Part
+from .pair import Pair, Pairs, Part
 from .table import file_parts
 
 if TYPE_CHECKING:
@@ -44,12 +45,13 @@ def parts(config: ImageTextConfig, files: Sequence[File], chosen: Sequence[File]
         return
     if config.columns or config.keep:
         raise UsageError(f"source {name}: columns and keep are of a table, and there is no metadata.csv or .jsonl")
-    texts = {
-        str(PurePosixPath(file.name).with_suffix("")): file
-        for suffix in reversed(CAPTIONS)
-        for file in chosen
-        if PurePosixPath(file.name).suffix.lower() == suffix and not is_hidden(file.name)
-    }
+    texts: dict[str, File] = {}
+    second: list[File] = []
+    for suffix in CAPTIONS:
+        for file in chosen:
+            path = PurePosixPath(file.name)
+            if path.suffix.lower() == suffix and not is_hidden(file.name):
+                second += [file] if texts.setdefault(str(path.with_suffix("")), file) is not file else []
     if not texts:
         raise UsageError(
             f"source {name}: no text file beside the images (cat.jpg, cat.txt), and no metadata.csv or .jsonl with a "
@@ -60,6 +62,7 @@ def parts(config: ImageTextConfig, files: Sequence[File], chosen: Sequence[File]
         own = [path for path in images if split is None or splits[path] == split]
         yield Part(name, split, _with_texts(config, images, own, texts))
     yield Part(name, None, (RowRejected("a text without an image", file.name) for file in texts.values()))
+    yield Part(name, None, (RowRejected("a second text file of this name", file.name) for file in second))
 
 
 def _alone(path: str) -> RowRejected:
@@ -87,6 +90,7 @@ def _with_texts(config: ImageTextConfig, images: ImageFiles, paths: Sequence[str
         if len(content) > LONGEST:
             yield RowRejected(f"a text file of more than {LONGEST} bytes", file.name)
             continue
+        name = PurePosixPath(path).name
         lines = [line.strip() for line in text.splitlines() if line.strip()] if config.caption_lines else [text]
         for line in lines or [""]:
-            yield images.pair(path, text=line, image_id=stem)
+            yield Pair(image=partial(images.read, path), name=name, text=line, image_id=stem)

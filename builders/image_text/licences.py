@@ -14,7 +14,12 @@ PUBLISHABLE = (
 _CC_URL = re.compile(
     r"creativecommons\.org/(?:licenses/(by[a-z-]*|sampling\+?)|publicdomain/(zero|mark))(?:/(\d\.\d))?"
 )
+_CC_PATH = re.compile(r"^/?[\w./-]*")  # such as /deed.de, or a port of it: /us/legalcode
 _CC_TEXT = re.compile(r"(?:cc|creative commons)[ -]?(by(?:[ -](?:nc|nd|sa))*)[ -]?(\d\.\d)?\b")
+# What takes back some of a licence, or names a second one: such text stays as it is stated, and allows nothing.
+_DOUBT = re.compile(
+    r"\b(not|non\w*|nc|nd|sa|never|except\w*|unless|only|but|or|if|unknown|unclear|all rights reserved)\b"
+)
 _OTHERS = {
     "flickr.com/commons/usage": "no-known-copyright", "no known copyright": "no-known-copyright",
     "usa.gov/copyright": "us-government-work", "united states government work": "us-government-work",
@@ -32,16 +37,30 @@ def image_licence(value: Any) -> str | None:
     """
     if value is None or value != value or not (text := " ".join(str(value).split()).lower()):
         return None
+    known = _known(text)
+    if known is None or _DOUBT.search(known[1]):
+        return text[:200]
+    return known[0]
+
+
+def _known(text: str) -> tuple[str, str] | None:
+    """(id of the licence that a text in lower case names, the rest of the text); None if it names none that is known.
+
+    >>> _known("cc by 4.0 (but not the logo)")
+    ('cc-by-4.0', ' (but not the logo)')
+    """
     if match := _CC_URL.search(text):
+        rest = text[: match.start()] + _CC_PATH.sub("", text[match.end() :], count=1)
         name, domain, version = match.groups()
         if domain:
-            return "cc0-1.0" if domain == "zero" else "public-domain"
-        return f"cc-{name}" + (f"-{version}" if version else "")
+            return ("cc0-1.0" if domain == "zero" else "public-domain"), rest
+        return f"cc-{name}" + (f"-{version}" if version else ""), rest
     if known := licence_id(text):
-        return known
+        return known, ""
     if match := _CC_TEXT.search(text):
-        return f"cc-{match[1].replace(' ', '-')}" + (f"-{match[2]}" if match[2] else "")
-    return next((known for part, known in _OTHERS.items() if part in text), text[:200])
+        rest = text[: match.start()] + text[match.end() :]
+        return f"cc-{match[1].replace(' ', '-')}" + (f"-{match[2]}" if match[2] else ""), rest
+    return next(((known, text.replace(part, "")) for part, known in _OTHERS.items() if part in text), None)
 
 
 def asks_for_attribution(licence: str) -> bool:

@@ -45,11 +45,10 @@ def _pairs(config: ImageTextConfig, file: File) -> Pairs:
                 stem, _, ending = name.partition(".")
                 if not member.isreg() or not stem or not ending:
                     continue
-                path = posixpath.join(folder, stem)
-                if path != key:
+                path, ending = posixpath.join(folder, stem), ending.lower()
+                if path != key or ending in members:  # the second: another sample of this name, as of joined files
                     yield from _sample(config, key, members)
                     key, members = path, {}
-                ending = ending.lower()
                 is_image = f".{ending.rpartition('.')[2]}" in IMAGE_SUFFIXES
                 content = archive.extractfile(member)
                 if content is not None and (is_image or ending == "json" or ending in _TEXTS):
@@ -64,6 +63,9 @@ def _sample(config: ImageTextConfig, key: str, members: Mapping[str, bytes]) -> 
     if not members:
         return
     record: dict[str, Any] = {}
+    if long := next((n for n in ("json", *_TEXTS) if len(members.get(n, b"")) > _MOST), None):
+        yield RowRejected(f"a text or JSON of more than {_MOST} bytes", f"{key}.{long}")
+        return
     try:
         if "json" in members:
             record = json.loads(members["json"])

@@ -6,7 +6,6 @@ import hashlib
 import json
 import posixpath
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -211,7 +210,7 @@ class Converter:
 
     def _images(self, values: dict[str, Any], at: Mapping[str, str], changes: Counter[str]) -> Any:
         name, content = self._image(values["image"])
-        check_image(content, ImageLimits(len(content), self._config.max_image_pixels, sys.maxsize))
+        check_image(content, ImageLimits(len(content), self._config.max_image_pixels, None), whole=True)
         text = _text_of(values.get("text"), changes)
         if "text" in at and (not isinstance(text, str) or not text.strip()):
             raise RowRejected("no text beside the image", text)

@@ -84,9 +84,12 @@ class PublicResolver(AbstractResolver):
         return host in self._private or f"{host}:{port}" in self._private
 
     def check(self, host: str, port: int) -> None:
-        """Raise AddressRefused for a host that is an address, and not a public one."""
+        """Raise AddressRefused for a host that is an address, or is taken for one, and not a public one."""
         address = literal(host)
-        if address is not None and not is_public(address) and not self.is_exempt(host, port):
+        # aiohttp takes hosts of digits and dots, or with a colon, for addresses and asks no resolver of ours.
+        looks_like_one = ":" in host or host.replace(".", "").isdigit()
+        is_refused = looks_like_one if address is None else not is_public(address)
+        if is_refused and not self.is_exempt(host, port):
             raise AddressRefused(f"{host} is not a public address")
 
     async def resolve(

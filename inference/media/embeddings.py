@@ -105,8 +105,8 @@ def batches(values: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def ranks(similarities: np.ndarray, matches: np.ndarray) -> np.ndarray:
-    """For each query the number of candidates above its best match, int64 (queries,); equals count as above, so that a
-    model that gives all the same similarity finds nothing.
+    """For each query the number of candidates above its best match, int64 (queries,); equals count as above, and so
+    does NaN: a model that gives all the same similarity, or none, finds nothing.
 
         >>> ranks(np.array([[0.9, 0.1, 0.5]]), np.array([[False, False, True]]))
         array([1])
@@ -116,7 +116,7 @@ def ranks(similarities: np.ndarray, matches: np.ndarray) -> np.ndarray:
         matches: bool, of the same shape, at least one in each row.
     """
     best = np.where(matches, similarities, -np.inf).max(axis=1, keepdims=True)
-    return ((similarities >= best) & ~matches).sum(axis=1)
+    return (~(similarities < best) & ~matches).sum(axis=1)
 
 
 def recall(ranked: np.ndarray, k: int) -> float:

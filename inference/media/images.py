@@ -36,12 +36,12 @@ class ImageLimits:
     Attributes:
         max_bytes: of the file.
         max_pixels: width times height, by the file's header. Pillow itself refuses from about 179 million on.
-        max_frames: of an animation or a file of several pages; the first is read.
+        max_frames: of an animation or a file of several pages, of which the first is read; None: they are not counted.
     """
 
     max_bytes: int = 20_000_000
     max_pixels: int = 50_000_000
-    max_frames: int = 1000
+    max_frames: int | None = 1000
 
 
 class ImageSettings(Settings):
@@ -93,11 +93,18 @@ def open_image(content: bytes, limits: ImageLimits | None = None) -> Image:
     return pixels
 
 
-def check_image(content: bytes, limits: ImageLimits | None = None) -> ImageInfo:
-    """What an image's header says. Raises RowRejected as `open_image` does, for what shows without decoding pixels."""
+def check_image(content: bytes, limits: ImageLimits | None = None, whole: bool = False) -> ImageInfo:
+    """What an image's header says. Raises RowRejected as `open_image` does, for what shows without decoding pixels.
+
+    Args:
+        whole: decode them, too, of any mode: that half of a JPEG file is missing shows there alone.
+    """
+    from PIL import ImageFile
+
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     with _opened(content, limits or ImageLimits()) as image:
         info = ImageInfo(str(image.format), *image.size)
-        _decode(image.verify)
+        _decode(image.load if whole else image.verify)
     return info
 
 
@@ -123,9 +130,10 @@ def _opened(content: bytes, limits: ImageLimits) -> Image:
         raise RowRejected(too_large, f"{width} x {height}")
     if (tiles := getattr(image, "tag_v2", {})) and _tile(tiles) > limits.max_pixels:
         raise RowRejected(too_large, f"a tile of {_tile(tiles)} pixels")
-    frames = _decode(lambda: _frames(image, content, limits.max_frames + 1))
-    if frames > limits.max_frames:
-        raise RowRejected(f"an image above max_image_frames {limits.max_frames}", f"{frames} frames or more")
+    most = limits.max_frames
+    frames = 1 if most is None else _decode(lambda: _frames(image, content, most + 1))
+    if most is not None and frames > most:
+        raise RowRejected(f"an image above max_image_frames {most}", f"{frames} frames or more")
     return image
 
 
@@ -161,10 +169,27 @@ def _decode(read: Callable[[], T]) -> T:
 
 
 def _frames(image: Image, content: bytes, most: int) -> int:
-    """Number of frames. Those of a GIF are counted up to `most`: Pillow visits every one, which a hostile file has a
-    million of.
+    """Number of frames. Those of GIF and TIFF are counted up to `most`: Pillow visits every one, which a hostile file
+    has a million of, and compares each page of a TIFF with all before it.
     """
-    return gif_frames(content, most) if image.format == "GIF" else int(getattr(image, "n_frames", 1))
+    if image.format == "GIF":
+        return gif_frames(content, most)
+    if image.format == "TIFF":
+        return _pages(image, most)
+    return int(getattr(image, "n_frames", 1))
+
+
+def _pages(image: Image, most: int) -> int:
+    """Pages of a TIFF file, counted up to `most`, one after another: Pillow miscounts where one is passed over."""
+    pages = 1
+    try:
+        while pages < most:
+            image.seek(pages)
+            pages += 1
+    except EOFError:
+        pass
+    image.seek(0)
+    return pages
 
 
 def gif_frames(content: bytes, most: int) -> int:

@@ -99,6 +99,9 @@ class UrlServer:
         elif kind == "flaky":  # /flaky/FAILURES
             failed = self.hits[path] <= int(rest)
             await self._send(writer, b"" if failed else picture(2), "500 Error" if failed else "200 OK")
+        elif kind == "torn":  # the first time a JPEG file that ends early, as one was uploaded
+            whole = picture(9, "JPEG")
+            await self._send(writer, whole[: len(whole) // 2] if self.hits[path] == 1 else whole)
         elif kind == "busy":
             first = self.hits[path] == 1
             status = "429 Busy" if first else "200 OK"

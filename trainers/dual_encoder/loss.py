@@ -5,7 +5,8 @@ With unit vectors u_i of images and v_j of texts, and the temperature s:
     L[i, j] = s * <u_i, v_j>, left out where j is no negative of i
     loss    = - (1 / 2n) * sum over i of [log softmax(L[i, :])_i + log softmax(L[:, i])_i]
 
-Pair j is no negative of pair i if it has the same image or the same text: it would be pushed away from itself.
+Text j is no negative of image i if both are of one image or one text, or are a pair of the data set elsewhere: they
+would be pushed away from themselves.
 """
 
 import math
@@ -23,7 +24,7 @@ def logits(images: Any, texts: Any, log_scale: Any) -> Any:
     return log_scale.clamp(max=MAX_LOG_SCALE).exp() * normalize(images, dim=-1) @ normalize(texts, dim=-1).T
 
 
-def contrastive_loss(scores: Any, image_ids: Any, text_ids: Any) -> Any:
+def contrastive_loss(scores: Any, image_ids: Any, text_ids: Any, matches: Any = None) -> Any:
     """The loss, a scalar with gradient.
 
         >>> contrastive_loss(torch.zeros(4, 4), torch.arange(4), torch.arange(4)).exp()
@@ -34,8 +35,11 @@ def contrastive_loss(scores: Any, image_ids: Any, text_ids: Any) -> Any:
     Args:
         scores: (pairs, pairs), images down, texts across.
         image_ids, text_ids: int64 (pairs,); equal ones are the same image, or the same text.
+        matches: bool (pairs, pairs), which text across is of which image down by any pair of the data set; None: not
+            known.
     """
     same = (image_ids[:, None] == image_ids[None]) | (text_ids[:, None] == text_ids[None])
+    same = same if matches is None else same | matches
     same.fill_diagonal_(False)
     scores = scores.masked_fill(same, float("-inf"))
     own = torch.arange(len(scores), device=scores.device)

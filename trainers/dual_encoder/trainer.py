@@ -44,14 +44,19 @@ class Split:
 
 
 class Collator:
-    """Batches of pairs: `image_ids` and `text_ids`, and what the model reads of them."""
+    """Batches of pairs: `image_ids`, `text_ids` and `matches`, which of them are a pair, and what the model reads."""
 
     def __init__(self, split: Split, base: Base, max_length: int) -> None:
+        pairs = split.pairs
+        self._known = np.sort(pairs.pairs[:, 0] * len(pairs.texts) + pairs.pairs[:, 1])
         self._split, self._base, self._max_length = split, base, max_length
 
     def __call__(self, examples: Sequence[dict[str, int]]) -> dict[str, Any]:
         numbers = {name: [example[name] for example in examples] for name in ("image", "text")}
         batch: dict[str, Any] = {f"{name}_ids": torch.tensor(values) for name, values in numbers.items()}
+        codes = np.add.outer(np.array(numbers["image"]) * len(self._split.pairs.texts), np.array(numbers["text"]))
+        places = np.searchsorted(self._known, codes).clip(max=len(self._known) - 1)
+        batch["matches"] = torch.from_numpy(self._known[places] == codes)
         if self._split.features is not None:
             for kind, array in zip(("image", "text"), self._split.features, strict=True):
                 batch[f"{kind}_features"] = torch.from_numpy(array[numbers[kind]])
@@ -82,7 +87,7 @@ class _Trainer(transformers.Trainer):
     ) -> Any:
         """The contrastive loss of a batch; what comes with more batches per step is their mean."""
         inputs = dict(inputs)
-        ids = inputs.pop("image_ids"), inputs.pop("text_ids")
+        ids = inputs.pop("image_ids"), inputs.pop("text_ids"), inputs.pop("matches")
         if "image_features" in inputs:
             images = model.visual_projection(inputs["image_features"])
             texts = model.text_projection(inputs["text_features"])

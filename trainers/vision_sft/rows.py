@@ -106,6 +106,7 @@ class VisionReader(rows.Reader):
         turns = value.get("messages", [value]) if isinstance(value, dict) else value
         if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
             return value  # refused where turns are read
+        _check_order(turns)
         marked = [self._turn(turn) for turn in turns]
         self._check_number(sum(_marks(turn) for turn in marked), images)
         if images and not any(_marks(turn) for turn in marked):
@@ -158,6 +159,15 @@ class VisionReader(rows.Reader):
         if MARK in text:
             raise RowRejected("a text holds private-use characters that stand for images here")
         return text if mine else text.replace(self.image.text, MARK)
+
+
+def _check_order(turns: list[dict[str, Any]]) -> None:
+    """Raise RowRejected for image parts that name their images by `index` in another order than the column's."""
+    contents = [turn.get(_content_of(turn)) for turn in turns]
+    parts = [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
+    named = [part.get("index") for part in parts if part.get("type") in _PARTS]
+    if any(index is not None and index != place for place, index in enumerate(named)):
+        raise RowRejected("image parts whose `index` is not their place", named)
 
 
 def _turns_of(text: str) -> Any:

@@ -106,6 +106,16 @@ def test_failure_is_asked_again_by_the_next_run_and_an_image_is_not(tmp_path: Pa
     assert context.report.counts["urls_asked"] == 3 and context.report.counts["urls_dead"] == 1
 
 
+def test_image_that_was_cut_is_asked_again_by_the_next_run(tmp_path: Path, server: UrlServer) -> None:
+    """Half a JPEG file has a whole header."""
+    source = table(tmp_path / "a.jsonl", server, "/image/1", "/torn/1")
+    with pytest.raises(DataError, match="no row is left for split"):
+        run(source, server, tmp_path / "work", splits={"a": 0.999, "b": 0.001})
+    built, context = run(source, server, tmp_path / "work")
+    assert list(built["train"]["text"]) == ["Text 0.", "Text 1."] and context.report.counts["urls_dead"] == 0
+    assert server.hits["/image/1"] == 1 and server.hits["/torn/1"] == 2
+
+
 def test_log_survives_torn_and_damaged_records(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = FetchLog(path)

@@ -114,6 +114,18 @@ def test_a_dual_encoder_gives_cosines_and_faults_are_counted(tmp_path: Path) -> 
     assert sum(count for name, count in context.report.counts.items() if name.startswith("no image")) == 2
 
 
+@pytest.mark.parametrize("image", ["cat.png", [b"no image"], 7])
+def test_column_without_an_image_per_row_is_refused(tmp_path: Path, image: Any) -> None:
+    from signal_parts import make_clip
+
+    context = saved(tmp_path / "d", [{"id": "a", "text": "A cat"}], image=False)
+    rows = Dataset.from_list([{"id": "a", "text": "A cat", "image": image}])
+    rows.to_parquet(str(tmp_path / "d" / "data" / "train-00000-of-00001.parquet"))
+    context.inputs["encoder"] = Input(ArtifactRef("model", "org/clip", "0" * 40), make_clip(tmp_path / "clip"))  # type: ignore[index]
+    with pytest.raises(DataError, match=r"org/pairs.*column `image` holds .*, and no image per row"):
+        build(SignalsConfig(device="cpu"), context)
+
+
 def test_inputs_that_are_not_pairs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give the input `dataset`"):
         build(SignalsConfig(), local_context())

@@ -88,6 +88,8 @@ def test_ranks_count_what_is_above_the_best_match() -> None:
     assert recall(ranked, 1) == 0.5 and recall(ranked, 3) == 1.0
     alike = ranks(np.ones((5, 5)), np.eye(5, dtype=bool))
     assert recall(alike, 1) == 0.0  # a model that says nothing finds nothing
+    broken = ranks(np.full((5, 5), np.nan), np.eye(5, dtype=bool))
+    assert recall(broken, 1) == 0.0  # nor does one whose weights have become NaN
 
 
 def test_chance_is_what_random_order_gives() -> None:

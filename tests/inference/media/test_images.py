@@ -189,6 +189,29 @@ def test_limits_of_settings_have_the_names_of_the_reasons() -> None:
         open_image(bytes(1001), settings.image_limits())
 
 
+def tiff(pages: int) -> bytes:
+    """Pages of one grey pixel, 255, all with the same strip."""
+    tags = ((256, 3, 1), (257, 3, 1), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (278, 3, 1), (279, 4, 1))
+    size, file = 2 + 12 * len(tags) + 4, bytearray(struct.pack("<2sHI", b"II", 42, 10) + b"\xff\0")
+    for page in range(1, pages + 1):
+        file += struct.pack("<H", len(tags))
+        file += b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+        file += struct.pack("<I", 10 + size * page if page < pages else 0)
+    return bytes(file)
+
+
+def test_pages_of_hostile_tiff_are_counted_up_to_the_limit() -> None:
+    for pages in (1, 2, 100):
+        assert open_image(tiff(pages), ImageLimits(max_frames=100)).getpixel((0, 0)) == (255, 255, 255)
+        with Image.open(io.BytesIO(tiff(pages))) as image:
+            assert image.n_frames == pages
+    start = time.perf_counter()  # Pillow's own count compares each page with all others: minutes for this file
+    for pages in (101, 190_000):
+        with pytest.raises(RowRejected, match="max_image_frames 100"):
+            open_image(tiff(pages), ImageLimits(max_frames=100))
+    assert time.perf_counter() - start < 10
+
+
 def test_frames_of_hostile_gif_are_counted_up_to_the_limit() -> None:
     assert [gif_frames(gif(n), 100) for n in (1, 2, 99, 1_000_000)] == [1, 2, 99, 100]
     saved = encoded(PHOTO, "GIF", save_all=True, append_images=[PHOTO.rotate(90), PHOTO.rotate(9)], loop=0)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aitqe_parts import make_models, samples, save_samples
 from column_parts import check_columns
+from hostile_parts import hostile_images
 from trainer_parts import context
 
 from hubwright.hub_sync.errors import DataError, UsageError
@@ -178,6 +179,16 @@ def test_a_data_set_of_broken_images_is_refused(tmp_path: Path, models: dict[str
     rows = [row | {"image": b""} for row in samples(1)]
     with pytest.raises(DataError, match="2 of 2 pairs cannot be scored"):
         run(tmp_path, {"model": models["writes"]}, rows, keep_from=5, max_failed_share=1.0)
+
+
+def test_hostile_files_are_decided_and_dropped_ones_counted(tmp_path: Path, models: dict[str, Path]) -> None:
+    usable, refused = hostile_images()
+    one = samples(1)[0]
+    rows = [one | {"id": name, "image": content} for name, content in (usable | refused).items()]
+    result, step = run(tmp_path, {"model": models["writes"]}, rows, keep_from=1, max_failed_share=0.9)
+    assert list(result["enhanced"]["train"]["id"]) == list(usable)
+    assert list(result["decisions"]["train"]["decision"]) == ["keep"] * len(usable) + ["drop"] * len(refused)
+    assert sum(n for name, n in step.report.counts.items() if name.startswith("not scored: ")) == len(refused)
 
 
 def test_an_untrained_scorer_decides_nothing(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aitqe_parts import make_models, samples, save_samples
 from column_parts import check_columns
+from hostile_parts import hostile_images
 from pydantic import ValidationError
 from trainer_parts import context, make_model
 
@@ -51,6 +52,16 @@ def test_every_pair_has_a_score_or_a_fault(tmp_path: Path, models: dict[str, Pat
     assert counts["pairs"] == 8 and counts["scored"] == 5
     assert sum(n for name, n in counts.items() if name.startswith("failed: ")) == 3
     assert ("is no trained scorer" in step.report.summary) == (form == "writes")
+
+
+def test_hostile_files_are_scored_or_say_why_not(tmp_path: Path, models: dict[str, Path]) -> None:
+    usable, refused = hostile_images()
+    one = samples(1)[0]
+    rows = [one | {"id": name, "image": content} for name, content in (usable | refused).items()]
+    result, step = run(tmp_path, models["head"], rows, max_failed_share=0.9)
+    assert [row["id"] for row in result] == [*usable, *refused]
+    assert [row["id"] for row in result if row["fault"] is None and row["overall"] is not None] == list(usable)
+    assert sum(n for name, n in step.report.counts.items() if name.startswith("failed: ")) == len(refused)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hostile_parts import hostile_images
 from trainer_parts import QUICK, context, make_model
 from vision_parts import captioned, drawing, encoded, make_text_tower, make_tower, save_rows
 
@@ -66,6 +67,17 @@ def test_duplicates_are_no_negatives_of_one_another() -> None:
     masked.backward()
     assert twice.grad is not None and twice.grad[0, 3] == twice.grad[3, 0] == 0
     assert contrastive_loss(twice, torch.arange(4), torch.tensor([0, 1, 2, 0])) < 1e-6
+
+
+def test_a_pair_elsewhere_in_the_data_set_is_no_negative(tmp_path: Path, parts: dict[str, Path]) -> None:
+    """Image 0 has the texts 0 and 1, image 1 the text 1: image 0 is not pushed away from text 1 of the pair (1, 1)."""
+    rows = [*captioned(1), {"image": captioned(1)[0]["image"], "text": captioned(1)[1]["text"]}]
+    trainer, _ = run(tmp_path, {"dataset": save_rows(tmp_path / "data", rows), **parts}, max_steps=1)
+    batch = trainer.data_collator([{"image": n, "text": n} for n in (0, 1, 2)])
+    assert batch["matches"].tolist() == [[True, True, False], [False, True, False], [False, False, True]]
+    scores = torch.zeros(3, 3, requires_grad=True)
+    contrastive_loss(scores, batch["image_ids"], batch["text_ids"], batch["matches"]).backward()
+    assert scores.grad is not None and scores.grad[0, 1] == 0 and scores.grad[1, 0] > 0
 
 
 def test_a_batch_of_one_text_alone_has_no_loss() -> None:
@@ -186,6 +198,16 @@ def test_every_row_is_counted_and_every_image_and_text_is_one(tmp_path: Path, pa
         DataError, match=r"4 of 24 rows of the train split cannot be used.*row 19: a row without an image"
     ):
         run(tmp_path, {"dataset": data, **parts}, "strict")
+
+
+def test_hostile_files_are_used_or_counted(tmp_path: Path, parts: dict[str, Path]) -> None:
+    usable, refused = hostile_images()
+    rows = [{"image": content, "text": name} for name, content in (usable | refused).items()]
+    data = save_rows(tmp_path / "data", rows)
+    trainer, step = run(tmp_path, {"dataset": data, **parts}, max_refused_share=1.0, max_steps=1)
+    assert trainer.train_dataset.pairs.texts == list(usable)
+    counts = step.report.counts
+    assert sum(n for name, n in counts.items() if "rows_refused: " in name) == len(refused)
 
 
 def test_several_texts_of_an_image_are_pairs_of_it(tmp_path: Path, parts: dict[str, Path]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile_parts import hostile_images
 from row_parts import learnt
 from vision_parts import chats, drawing, encoded, save_rows
 
@@ -42,7 +43,7 @@ SAY = {"type": "text", "text": "What is it?"}
 @pytest.mark.parametrize(
     ("content", "shown"),
     [("<image>\nWhat?", "<IMAGE>\nWhat?"), ("What is <image>?", "What is <IMAGE>?"), ("What?", "<IMAGE>What?"),
-     ([PART, SAY], "<IMAGE>What is it?"), ([SAY, PART], "What is it?<IMAGE>"), ([SAY], "<IMAGE>What is it?"),
+     ([PART, SAY], "<IMAGE>What is it?"), ([PART | {"index": 0}, SAY], "<IMAGE>What is it?"), ([SAY, PART], "What is it?<IMAGE>"), ([SAY], "<IMAGE>What is it?"),
      ([{"type": "image_url", "image_url": None}, SAY], "<IMAGE>What is it?"),
      ([{"type": "text", "text": "See <image>: "}, SAY], "See <IMAGE>: What is it?")],
 )  # fmt: skip
@@ -91,6 +92,7 @@ def test_two_images_and_none(prepared: Prepared) -> None:
      (ask([{"type": "image", "image": {"bytes": "x"}}, SAY]), "an image within the turns"),
      (ask([{"type": "image_url", "image_url": {"url": "http://a/b.png"}}, SAY]), "an image within the turns"),
      (ask("\ue000image\ue000"), "private-use characters"),
+     (ask([PART | {"index": 1}, SAY]), "image parts whose `index` is not their place"),
      (ask([{"type": "video"}, SAY]), "a content part is not text"),
      ({"image": RED, "messages": [ANSWER]}, "images, and no user turn"),
      (ask("What?", encoded(RED)[:60]), "truncated|not an image"),
@@ -121,6 +123,14 @@ def test_images_of_every_mode_become_rgb(prepared: Prepared) -> None:
     trainer, step = prepared([ask("What?", file) for file in files])
     assert step.report.counts["train_rows_used"] == 5 and not reasons(step)
     assert trainer.data_collator(list(trainer.train_dataset))["pixel_values"].shape == (5, 3, 28, 28)
+
+
+def test_hostile_files_are_used_or_counted(prepared: Prepared) -> None:
+    usable, refused = hostile_images()
+    rows = [ask(f"<image>Of {name}?", content) for name, content in (usable | refused).items()]
+    trainer, step = prepared(rows, **LOOSE)
+    assert [f"Of {name}?" in text_of(trainer, n) for n, name in enumerate(usable)] == [True] * len(usable)
+    assert len(trainer.train_dataset) == len(usable) and sum(reasons(step).values()) == len(refused)
 
 
 def test_limits_of_images_are_settings(prepared: Prepared) -> None:
