@@ -18,7 +18,8 @@ _CC_PATH = re.compile(r"^/?[\w./-]*")  # such as /deed.de, or a port of it: /us/
 _CC_TEXT = re.compile(r"(?:cc|creative commons)[ -]?(by(?:[ -](?:nc|nd|sa))*)[ -]?(\d\.\d)?\b")
 # What takes back some of a licence, or names a second one: such text stays as it is stated, and allows nothing.
 _DOUBT = re.compile(
-    r"\b(not|non\w*|nc|nd|sa|never|except\w*|unless|only|but|or|if|unknown|unclear|all rights reserved)\b"
+    r"\b(not|non\w*|nc|nd|sa|never|except\w*|unless|only|but|or|if|unknown|unclear|reserved|no[ -]?deriv\w*|"
+    r"share[ -]?alike|formerly|until|copyrighted)\b"
 )
 _OTHERS = {
     "flickr.com/commons/usage": "no-known-copyright", "no known copyright": "no-known-copyright",

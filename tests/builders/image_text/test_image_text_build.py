@@ -16,7 +16,7 @@ from url_parts import picture
 
 from hubwright.builders._lib.context import local_context
 from hubwright.builders.image_text import ImageTextConfig, build
-from hubwright.builders.image_text.licences import image_licence
+from hubwright.builders.image_text.licences import PUBLISHABLE, image_licence
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.model_cards.licences import decide
@@ -75,6 +75,20 @@ LICENCES = {
 @pytest.mark.parametrize("text", LICENCES)
 def test_licences_are_read_as_people_write_them(text: Any) -> None:
     assert image_licence(text) == LICENCES[text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not in the public domain", "Not public domain - all rights reserved", "CC BY 4.0 NC", "CC BY 4.0 SA",
+        "CC BY 2.0 (non-commercial use only)", "CC BY 4.0, all rights reserved", "CC BY 4.0 no derivatives",
+        "public domain in the US only", "CC BY 4.0 (text), CC BY-NC 4.0 (image)", "CC BY 4.0 ShareAlike",
+        "https://creativecommons.org/licenses/by/4.0/ https://creativecommons.org/licenses/by-nc/4.0/",
+        "formerly creativecommons.org/licenses/by/2.0/; now all rights reserved",
+    ],
+)  # fmt: skip
+def test_a_licence_with_a_word_that_takes_it_back_publishes_no_pixels(text: str) -> None:
+    assert image_licence(text) not in PUBLISHABLE
 
 
 def test_pixels_are_published_where_the_licence_allows_it_alone(tmp_path: Path) -> None:
