@@ -10,9 +10,9 @@ byte for byte publishes that, too.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pydantic import Field
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 UNREADABLE = "not an image that can be read"
-_ORIENTATION, _TILE_WIDTH, _TILE_LENGTH = 0x0112, 322, 323  # tags of EXIF and TIFF
+_BITS, _PHOTOMETRIC, _ORIENTATION, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 0x0112, 322, 323  # tags of EXIF and TIFF
 _HEAD = 1024  # bytes that tell a page or a drawing
 
 
@@ -72,7 +72,8 @@ def open_image(content: bytes, limits: ImageLimits | None = None) -> Image:
         >>> open_image(png_of_a_grey_portrait).mode
         'RGB'
 
-    16 bits of grey become 8 by their upper ones. CMYK is converted without its colour profile, as Pillow does.
+    9 to 16 bits of grey become 8 by their upper ones, the other way round where a TIFF file says that 0 is white. CMYK
+    is converted without its colour profile, as Pillow does.
 
     Args:
         content: the file.
@@ -88,6 +89,8 @@ def open_image(content: bytes, limits: ImageLimits | None = None) -> Image:
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     with _opened(content, limits) as image:
         _decode(image.load)
+        if image.mode == "I" and image.format != "PNG":  # which has 16 bits, whatever Pillow calls them
+            raise RowRejected("an image of 32-bit numbers, whose range nobody states", str(image.format))
         pixels = _rgb(_upright(image))
     pixels.info = {}  # an orientation that is applied already, profiles, comments
     return pixels
@@ -240,10 +243,10 @@ def _rgb(image: Image) -> Image:
 
     mode = image.mode
     if mode == "I" or mode.startswith("I;16"):
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 0xFFFF:
-            raise RowRejected("an image of 32-bit numbers, whose range nobody states", mode)
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+        grey = _grey(np.asarray(image), getattr(image, "tag_v2", {}))
+        if isinstance(clear := image.info.get("transparency"), int):
+            grey = np.where(np.asarray(image) == clear, np.uint8(255), grey)
+        return Image.fromarray(grey).convert("RGB")
     if mode in ("F", "LAB"):
         raise RowRejected(f"an image of mode {mode}, which has no RGB")
     if "transparency" in image.info or mode in ("RGBA", "LA", "PA", "RGBa", "La"):
@@ -251,3 +254,10 @@ def _rgb(image: Image) -> Image:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     return _decode(lambda: image.convert("RGB"))
+
+
+def _grey(values: Any, tags: Mapping[int, Any]) -> Any:
+    """The upper 8 bits of grey values of up to 16: uint8 of the same shape. `tags`: of a TIFF file, else none."""
+    bits = tags.get(_BITS, (16,))[0]
+    grey = (values >> (bits - 8)).clip(0, 255).astype("uint8")
+    return 255 - grey if tags.get(_PHOTOMETRIC) == 0 else grey

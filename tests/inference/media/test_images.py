@@ -251,3 +251,23 @@ def test_bomb_is_refused_without_its_memory() -> None:
     bomb = b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", rows) + png_chunk(b"IEND", b"")
     done = subprocess.run([sys.executable, "-c", code], input=bomb, capture_output=True, timeout=60)
     assert done.stdout.decode().strip() == "an image above max_image_pixels 50000000", done.stderr.decode()
+
+
+def _tiff(values: np.ndarray, **tags: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(values).save(stream, "TIFF", tiffinfo={int(name[1:]): value for name, value in tags.items()})
+    return stream.getvalue()
+
+
+def test_32_bit_numbers_are_refused_and_not_shown_black() -> None:
+    with pytest.raises(RowRejected, match="32-bit numbers"):
+        open_image(_tiff(np.full((4, 4), 200, np.int32)))
+
+
+def test_16_bit_grey_is_shown_as_its_file_says() -> None:
+    grey = np.full((4, 4), 0x4000, np.uint16)
+    assert open_image(_tiff(grey)).getpixel((0, 0)) == (64,) * 3
+    assert open_image(_tiff(grey, t262=0)).getpixel((0, 0)) == (191,) * 3  # 0 is white
+    stream = io.BytesIO()
+    Image.fromarray(grey).save(stream, "PNG", transparency=0x4000)
+    assert open_image(stream.getvalue()).getpixel((0, 0)) == (255,) * 3
