@@ -69,7 +69,8 @@ def score(config: ScoreConfig, context: StepContext) -> None:
         if len(unknown) == len(set(config.unseen)):
             raise DataError(f"unseen: no sample has the damage {unknown[0]!r}; there are {known}")
         # Which kinds of damage apply follows from the texts: a small split may lack one that was held out.
-        logger.warning("%s: unseen: no sample has the damage %s; there are %s", context.step, ", ".join(unknown), known)
+        lacking = ", ".join(unknown)
+        logger.warning("%s: unseen: no sample has the damage %s; there are %s", context.step, lacking, known)
     methods = _methods(config, context, samples)
     weights = np.concatenate(
         [np.ones((1, len(samples.ids))), scorer.resamples(samples.clusters, config.bootstrap, config.seed)]
