@@ -108,17 +108,18 @@ def _measure(
         true, among = np.array([batch[p][2] for p in places]), np.stack([batch[p][3] for p in places])
         results |= dict(zip(places, zip(*measure(cosines, true, among, encoder.scale), strict=True), strict=True))
     for place in range(len(batch)):
-        for column, value in zip(
-            (ranked.rank, ranked.similarity, ranked.probability, ranked.margin), results[place], strict=True
-        ):
-            column.append(value.item())
+        rank, similarity, probability, margin = (value.item() for value in results[place])
+        ranked.rank.append(rank)
+        ranked.similarity.append(similarity)
+        ranked.probability.append(probability)
+        ranked.margin.append(margin)
 
 
 def added(config: EntityRanksConfig, ranked: Ranked, least: float) -> Iterator[dict[str, Any]]:
     """The new columns of each row of a split."""
     measures = ranked.measures()
-    bucket = buckets(measures.rank, measures.probability, least, config.unknown_from) if len(measures.rank) else []
-    chosen = subsets(measures, np.asarray(bucket), np.array(ranked.entity), np.array(ranked.orders), config.share)
+    bucket = buckets(measures.rank, measures.probability, least, config.unknown_from)
+    chosen = subsets(measures, bucket, np.array(ranked.entity), np.array(ranked.orders), config.share)
     empty = dict.fromkeys(COLUMNS) | {"subsets": []}
     for number, place in enumerate(ranked.of):
         if place < 0:
