@@ -136,3 +136,43 @@ def test_caps_and_failures_come_back_from_ray(cluster: str, tmp_path: Path) -> N
         said = process.communicate(timeout=120)[1].decode()
         assert process.returncode == UsageError.exit_code and "max_requests" in said.splitlines()[-1]
         assert 100 < server.stats()["requests"] <= 200
+
+
+def shards(address: str, folder: Path, **plan: Any) -> tuple[list[Any] | None, str]:
+    """(rows, message) of shards of a model's work on Ray, in a process of its own."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "plan.json"
+    settings = {"folder": str(folder / "work"), "log": str(folder / "log"), "count": 30, "engine": "ray", "workers": 2}
+    path.write_text(json.dumps({**settings, **plan}))
+    done = subprocess.run(
+        [sys.executable, str(HERE / "shard_work.py"), str(path)], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "RAY_ADDRESS": address, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(HERE)},
+    )  # fmt: skip
+    result = folder / "work" / "result.json"
+    return json.loads(result.read_text()) if result.exists() else None, done.stderr
+
+
+@pytest.mark.slow
+def test_models_work_on_ray_gives_the_shards_of_a_local_run(cluster: str, tmp_path: Path) -> None:
+    local, _ = shards(cluster, tmp_path / "local", engine="local", workers=1)
+    rows, message = shards(cluster, tmp_path / "ray")
+    assert rows == local == [{"n": 2 * n} for n in range(30)], message
+    assert manifest(tmp_path / "ray/work/shards") == manifest(tmp_path / "local/work/shards")
+    assert sorted(map(int, (tmp_path / "ray/log").read_text().split())) == list(range(0, 30, 4))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "line"), [({"fail": 17}, "no number 17"), ({"end": 17}, "a Ray worker ended over shard 4")]
+)
+def test_a_fault_of_a_models_worker_on_ray_is_one_line_and_the_rest_is_kept(
+    fault: dict[str, int], line: str, cluster: str, tmp_path: Path
+) -> None:
+    rows, message = shards(cluster, tmp_path / "ray", **fault)
+    assert rows is None and line in message.splitlines()[-1], message
+    done = len(list((tmp_path / "ray/work/shards").glob("*.jsonl")))
+    assert done >= 1
+    (tmp_path / "ray/log").unlink()
+    rows, message = shards(cluster, tmp_path / "ray")
+    assert rows == [{"n": 2 * n} for n in range(30)], message
+    assert len((tmp_path / "ray/log").read_text().split()) == 8 - done
