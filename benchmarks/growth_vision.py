@@ -50,17 +50,52 @@ def _pair(rng: random.Random, images: list[bytes], number: int) -> dict[str, Any
 def _enhance(folder: Path, rows: int) -> None:
     """One pair of a hundred is written anew."""
     from hubwright.making import write_dataset
-    from hubwright.trainers.aitqe.enhance import EnhanceConfig, enhance
+    from hubwright.trainers.aitqe.enhance import enhance
 
-    models = folder / "input" / "models"
-    inputs = {
-        "dataset": folder / "input" / "data",
-        "model": models / "head" / "out",
-        "rewriter": models / "base" / "out",
-    }
-    context = context_of(folder, **inputs)
-    settings = {"rewrite_rate": 0.01, "max_new_tokens": 4, "use_cpu": True, "threads": 1, "batch_size": 64}
-    write_dataset(enhance(EnhanceConfig.model_validate(settings), context), context.output)
+    context = _context(folder, folder / "input")
+    write_dataset(enhance(_settings(rewrite_rate=0.01), context), context.output)
 
 
-CASES: dict[str, Case] = {"aitqe_enhance": Case(2_000, _write_pairs, _enhance)}
+def _context(folder: Path, source: Path) -> Any:
+    head, writes = source / "models" / "head" / "out", source / "models" / "base" / "out"
+    return context_of(folder, dataset=source / "data", model=head, rewriter=writes)
+
+
+def _settings(**more: float) -> Any:
+    from hubwright.trainers.aitqe.enhance import EnhanceConfig
+
+    fixed = {"max_new_tokens": 4, "use_cpu": True, "threads": 1, "batch_size": 64}
+    return EnhanceConfig.model_validate(fixed | more)
+
+
+def _write_scored(folder: Path, rows: int) -> None:
+    """The same with the scores of all pairs, as a run that was killed after the last one leaves them."""
+    from hubwright.inference.media.pair_scores import ASPECTS
+    from hubwright.inference.shards import shard_path, write_shard
+    from hubwright.trainers.aitqe.rating import SHARD, identity_of
+
+    _write_pairs(folder, rows)
+    (folder / "planned").mkdir()
+    config, context = _settings(keep_from=2.0), _context(folder / "planned", folder)
+    identity = identity_of(config, context, "model") | {"mode": "score"}
+    empty: dict[str, Any] = dict.fromkeys((*ASPECTS, "mass", "recaption", "fault"))
+    for index, start in enumerate(range(0, rows, SHARD)):
+        numbers = list(range(start, min(rows, start + SHARD)))
+        scores = [{"id": f"{n:016x}", **empty, "overall": 2 + n % 8 + n / rows} for n in numbers]
+        write_shard(shard_path(folder / "model", index, identity, numbers), scores)
+
+
+def _enhance_scored(folder: Path, rows: int) -> None:
+    """What enhancing does beside its models: it reads scores, decides, and copies the pairs."""
+    from hubwright.making import write_dataset
+    from hubwright.trainers.aitqe.enhance import enhance
+
+    context = _context(folder, folder / "input")
+    (folder / "input" / "model").rename(context.workdir / "model")
+    write_dataset(enhance(_settings(keep_from=2.0), context), context.output)
+
+
+CASES: dict[str, Case] = {
+    "aitqe_enhance_scored": Case(10_000, _write_scored, _enhance_scored),
+    "aitqe_enhance": Case(2_000, _write_pairs, _enhance),
+}

@@ -143,7 +143,8 @@ def enhance(config: EnhanceConfig, context: StepContext) -> DatasetDict:
     seconds = _second_scores(config, context, low, new)
     rows = _decisions(config, pairs, first, low, new, seconds)
     decisions = arrow_rows(rows, enhance_report.features(), context.workdir / "decisions.arrow")
-    left = np.flatnonzero([decision != "drop" for decision in decisions["decision"]])
+    stays = (decision != "drop" for decision in decisions["decision"])
+    left = np.flatnonzero(np.fromiter(stays, bool, len(decisions)))
     if not len(left):
         raise DataError(
             f"{pairs.source_name}: no pair is left of {len(pairs)}: lower drop_below, or set unscored: keep"
@@ -176,8 +177,11 @@ def low_scores(
 
 def check_mass(context: StepContext, role: str, masses: Iterable[float | None]) -> None:
     """Raises DataError for a model that seldom writes a number, so that its scores would be noise."""
-    known = [mass for mass in masses if mass is not None]
-    share = sum(known) / len(known) if known else 1.0
+    total, known = 0.0, 0
+    for mass in masses:
+        if mass is not None:
+            total, known = total + mass, known + 1
+    share = total / known if known else 1.0
     if share < LEAST_MASS:
         raise DataError(
             f"{context.inputs[role].ref} writes a number with a probability of {share:.0%} only: it is no trained "
@@ -338,7 +342,7 @@ def _enhanced(pairs: Pairs, decisions: Dataset, left: np.ndarray[Any, Any], path
     types |= {"text": Value("string"), "raw_text": Value("string")}
 
     def rows() -> Iterator[Row]:
-        for number in left.tolist():
+        for number in map(int, left):
             decision = decisions[number]
             yield plain[number] | {"text": decision["text"], "raw_text": decision["raw_text"]}
 

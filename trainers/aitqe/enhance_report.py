@@ -98,12 +98,11 @@ def fill(
     reasons = Counter(zip(decisions["decision"], decisions["reason"], strict=True))
     table = [[decision, reason, number] for (decision, reason), number in reasons.most_common()]
     report.table("Decisions", ["decision", "reason", "pairs"], table)
-    taken = [row for row in decisions.select_columns(["decision", "second_before", "second_after"])
-             if row["decision"] == "rewrite"]  # fmt: skip
-    gains = [row["second_after"] - row["second_before"] for row in taken]
+    columns = decisions.select_columns(["decision", "second_before", "second_after"])
+    gain = sum(row["second_after"] - row["second_before"] for row in columns if row["decision"] == "rewrite")
     report.metrics |= {
         "keep_rate": counts["keep"] / len(decisions), "rewrite_rate": counts["rewrite"] / len(decisions),
         "drop_rate": counts["drop"] / len(decisions),
-        "second_score_gain": sum(gains) / len(gains) if gains else None,
+        "second_score_gain": gain / counts["rewrite"] if counts["rewrite"] else None,
     }  # fmt: skip
     rewritten(context, pairs, decisions, config.gallery)
