@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,7 @@ SHARD_MB = 500
 # A reader decodes a whole row group for its first row. `datasets` aims at 100 MB.
 ROW_GROUP_BYTES = 16_000_000
 BATCH = 1000  # rows in memory while a split is read
-WRITTEN = 100  # and while rows are written
+WRITTEN, WRITTEN_BYTES = 2000, 4_000_000  # and while rows are written: each batch costs 9 kB as long as a file is open
 
 
 def write_shards(rows: Dataset, folder: Path, split: str, shard_mb: int = SHARD_MB) -> list[Path]:
@@ -57,11 +56,29 @@ def arrow_rows(rows: Iterable[Mapping[str, Any]], features: Mapping[str, Any], p
     encode = row_encoder(types)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # an earlier run may still have it mapped
-    writer = ArrowWriter(features=types, path=str(path))
-    while batch := [encode(dict(row), n) for n, row in itertools.islice(numbered, WRITTEN)]:
-        writer.write_batch({name: [row[name] for row in batch] for name in types})
+    # Of columns of images datasets would write 100 rows at a time.
+    writer = ArrowWriter(features=types, path=str(path), writer_batch_size=WRITTEN)
+    batch: list[Mapping[str, Any]] = []
+    size = 0
+    for number, row in numbered:
+        batch.append(encode(dict(row), number))
+        size += sum(map(_bytes, batch[-1].values()))
+        if len(batch) == WRITTEN or size >= WRITTEN_BYTES:
+            writer.write_batch({name: [one[name] for one in batch] for name in types})
+            batch, size = [], 0
+    if batch:
+        writer.write_batch({name: [one[name] for one in batch] for name in types})
     writer.finalize()
     return datasets.Dataset.from_file(str(path))
+
+
+def _bytes(value: Any) -> int:
+    """About the size of a value: of texts, bytes, and what holds them."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_bytes, value.values()))
+    return sum(map(_bytes, value)) if isinstance(value, list) else 8
 
 
 def load_split(folder: Path, config: str | None, split: str, cache_dir: Path | None = None) -> Dataset:
@@ -109,7 +126,7 @@ def _write_arrow(files: Sequence[str], features: Features, path: Path) -> int:
     from datasets.arrow_writer import ArrowWriter
     from datasets.table import table_cast
 
-    with ArrowWriter(features=features, path=str(path)) as writer:
+    with ArrowWriter(features=features, path=str(path), writer_batch_size=BATCH) as writer:
         for file in files:
             with pq.ParquetFile(file) as reader:
                 for group in range(reader.num_row_groups):
