@@ -62,7 +62,7 @@ def arrow_rows(rows: Iterable[Mapping[str, Any]], features: Mapping[str, Any], p
     size = 0
     for number, row in numbered:
         batch.append(encode(dict(row), number))
-        size += sum(map(_bytes, batch[-1].values()))
+        size += sum(map(size_of, batch[-1].values()))
         if len(batch) == WRITTEN or size >= WRITTEN_BYTES:
             writer.write_batch({name: [one[name] for one in batch] for name in types})
             batch, size = [], 0
@@ -72,13 +72,17 @@ def arrow_rows(rows: Iterable[Mapping[str, Any]], features: Mapping[str, Any], p
     return datasets.Dataset.from_file(str(path))
 
 
-def _bytes(value: Any) -> int:
-    """About the size of a value: of texts, bytes, and what holds them."""
+def size_of(value: Any) -> int:
+    """About the size of an encoded value: characters of texts, bytes of images, and 8 for a number.
+
+    >>> size_of({"bytes": b"abc", "path": None}), size_of(["ab", "c"])
+    (11, 3)
+    """
     if isinstance(value, str | bytes):
         return len(value)
     if isinstance(value, Mapping):
-        return sum(map(_bytes, value.values()))
-    return sum(map(_bytes, value)) if isinstance(value, list) else 8
+        return sum(map(size_of, value.values()))
+    return sum(map(size_of, value)) if isinstance(value, list) else 8
 
 
 def load_split(folder: Path, config: str | None, split: str, cache_dir: Path | None = None) -> Dataset:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.json_columns import row_encoder
+from ...hub_sync.parquet import size_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +51,7 @@ class RowWriter:
         encoded = self._encode(row, self.counts[split])
         self.counts[split] += 1
         self._rows[split].append(encoded)
-        self._chars[split] += sum(map(_chars, encoded.values()))
+        self._chars[split] += sum(map(size_of, encoded.values()))
         if len(self._rows[split]) >= BATCH_ROWS or self._chars[split] >= BATCH_CHARS:
             self._flush(split)
 
@@ -112,12 +113,3 @@ def divide(rows: Dataset, folder: Path, parts: Mapping[str, np.ndarray]) -> Data
             if waiting:
                 stream.write_table(pyarrow.Table.from_batches(waiting).combine_chunks())
     return DatasetDict({name: Dataset.from_file(str(folder / f"{name}.arrow")) for name in parts})
-
-
-def _chars(value: Any) -> int:
-    """Roughly the size of an encoded value: the characters of a text or of a list of texts, the bytes of an image."""
-    if isinstance(value, str | bytes):
-        return len(value)
-    if isinstance(value, dict) and "bytes" in value:
-        return _chars(value["bytes"])
-    return sum(map(_chars, value)) if isinstance(value, list) else 8

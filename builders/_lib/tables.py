@@ -81,6 +81,18 @@ def undecoded(rows: Any) -> Any:
     return rows
 
 
+def check_images(kind: Any, source_name: str) -> None:
+    """Raises DataError for a column that holds no image per row."""
+    from datasets import Image, Value
+
+    one = isinstance(kind, Image) or kind in (Value("binary"), Value("large_binary"))
+    if not one and not (isinstance(kind, dict) and "bytes" in kind):
+        raise DataError(
+            f"{source_name}: column `image` holds {getattr(kind, 'dtype', kind)!s:.60}, and no image per row: make a "
+            "data set with an Image column of it, as `uses: image_text` does"
+        )
+
+
 def _split_names(folder: str, config: str | None, ref: str) -> list[str]:
     import datasets
 

@@ -3,7 +3,7 @@
     config = EntityRanksConfig()
     build(config, local_context(dataset="me/landmarks@v1.0.0", encoder="me/names@v1.0.0"))["train"][0]["rank"]
 
-Rows keep their columns. Memory holds the vectors of the names, a batch of images, and 60 bytes for each image.
+Rows keep their columns. Memory holds the vectors of the names, a batch of images, and about 100 bytes for each image.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
+from ...hub_sync.step import Preview
 from ...inference.media.images import ImageSettings
 from .._lib.context import local_context
 from .._lib.row_writer import RowWriter
@@ -73,6 +74,11 @@ class EntityRanksConfig(ImageSettings):
         if self.fold is not None and "encoder" in matches:
             raise UsageError("fold: each fold has an encoder that was not trained on it: name `encoder_0`, ...")
 
+    def preview(self, inputs: Mapping[str, Preview]) -> Preview:
+        """The data set that will be published."""
+        rest = tuple(name for name in inputs["dataset"].columns if name not in COLUMNS)
+        return Preview(columns=rest + COLUMNS if rest else ())
+
 
 def build(config: EntityRanksConfig, context: StepContext | None = None) -> DatasetDict:
     """The rows with their ranks; null with the reason in `fault` where there is no image or no name.
@@ -109,6 +115,8 @@ def build(config: EntityRanksConfig, context: StepContext | None = None) -> Data
             writer.write(split, row | values)
     result = writer.finish()
     report.fill(config, context, result, names, ranked, least)
+    for role, (encoder, _) in encoders.items():
+        context.report.counts[f"names cut at the window of {role}"] = encoder.texts_cut
     return result
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.text import utf8
+from .._lib.tables import check_images
 
 if TYPE_CHECKING:
     from .build import EntityRanksConfig
@@ -49,6 +50,8 @@ class Names:
 def read_names(config: EntityRanksConfig, splits: Mapping[str, Any], source_name: str) -> Names:
     """The entities of all splits. Raises DataError for an absent column, an entity with two names, and fewer than two
     names."""
+    from datasets import Value
+
     needed = [config.id, "image", config.entity, config.name, *filter(None, (config.group, config.fold))]
     found: dict[Any, tuple[str, Any]] = {}
     for split, rows in splits.items():
@@ -56,6 +59,9 @@ def read_names(config: EntityRanksConfig, splits: Mapping[str, Any], source_name
             raise DataError(
                 f"{source_name}: split {split} has no column {missing!r}; it has {', '.join(rows.column_names)}"
             )
+        check_images(rows.features["image"], source_name)
+        if nested := next((n for n in needed if n != "image" and not isinstance(rows.features[n], Value)), None):
+            raise DataError(f"{source_name}: column {nested!r} holds lists or records: give each row one value")
         columns = [config.entity, config.name, *filter(None, (config.group,))]
         for number, row in enumerate(rows.select_columns(list(dict.fromkeys(columns)))):
             entity, name = row[config.entity], row[config.name]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...hub_sync.errors import RowRejected
+from ...hub_sync.errors import DataError, RowRejected
 from ...hub_sync.pace import Pace
 from ...inference.media.images import open_image
 from .._lib.splits import unit_hash
@@ -105,6 +105,8 @@ def _measure(
         if not places:
             continue
         cosines = encoder.images(batch[place][1] for place in places) @ vectors.T
+        if not np.isfinite(cosines).all():
+            raise DataError(f"input {role}: its vectors are not finite: the encoder's training has diverged")
         true, among = np.array([batch[p][2] for p in places]), np.stack([batch[p][3] for p in places])
         results |= dict(zip(places, zip(*measure(cosines, true, among, encoder.scale), strict=True), strict=True))
     for place in range(len(batch)):

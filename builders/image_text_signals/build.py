@@ -24,7 +24,7 @@ from ...inference.media.images import ImageSettings, open_image
 from .._lib.cards import describe
 from .._lib.context import local_context
 from .._lib.row_writer import RowWriter
-from .._lib.tables import dataset_splits
+from .._lib.tables import check_images, dataset_splits
 from .signals import basic_filter, neg_clip_loss, overlap, text_signals
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def build(config: SignalsConfig, context: StepContext | None = None) -> DatasetD
         if (encoder or reader) and "image" not in rows.column_names:
             raise DataError(f"{source.ref} has no column 'image'; it has {', '.join(rows.column_names)}")
         if encoder or reader:
-            _check_images(rows.features["image"], str(source.ref))
+            check_images(rows.features["image"], str(source.ref))
         needed = [n for n in ("id", column, "image", "width", "height") if n in rows.column_names]
         pace = Pace(f"{context.step} {split}", "pairs", total=len(rows))
         for batch in _batches(rows.select_columns(needed), config.batch):
@@ -91,18 +91,6 @@ def build(config: SignalsConfig, context: StepContext | None = None) -> DatasetD
     context.report.counts["pairs"] = sum(map(len, splits.values()))
     context.report.counts |= {f"no image: {reason}": number for reason, number in faults.items()}
     return splits
-
-
-def _check_images(kind: Any, source_name: str) -> None:
-    """Raise DataError for a column that holds no image per row."""
-    from datasets import Image, Value
-
-    one = isinstance(kind, Image) or kind in (Value("binary"), Value("large_binary"))
-    if not one and not (isinstance(kind, dict) and "bytes" in kind):
-        raise DataError(
-            f"{source_name}: column `image` holds {getattr(kind, 'dtype', kind)!s:.60}, and no image per row: make a "
-            "data set with an Image column of it, as `uses: image_text` does"
-        )
 
 
 def _batches(rows: Any, size: int) -> Iterator[list[Mapping[str, Any]]]:

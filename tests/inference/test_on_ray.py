@@ -142,13 +142,13 @@ def shards(address: str, folder: Path, **plan: Any) -> tuple[list[Any] | None, s
     """(rows, message) of shards of a model's work on Ray, in a process of its own."""
     folder.mkdir(exist_ok=True)
     path = folder / "plan.json"
-    settings = {"folder": str(folder / "work"), "log": str(folder / "log"), "count": 30, "engine": "ray", "workers": 2}
+    settings = {"folder": str(folder / "run"), "log": str(folder / "log"), "count": 30, "engine": "ray", "workers": 2}
     path.write_text(json.dumps({**settings, **plan}))
     done = subprocess.run(
         [sys.executable, str(HERE / "shard_work.py"), str(path)], capture_output=True, text=True, timeout=120,
         env={**os.environ, "RAY_ADDRESS": address, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(HERE)},
     )  # fmt: skip
-    result = folder / "work" / "result.json"
+    result = folder / "run" / "result.json"
     return json.loads(result.read_text()) if result.exists() else None, done.stderr
 
 
@@ -157,7 +157,7 @@ def test_models_work_on_ray_gives_the_shards_of_a_local_run(cluster: str, tmp_pa
     local, _ = shards(cluster, tmp_path / "local", engine="local", workers=1)
     rows, message = shards(cluster, tmp_path / "ray")
     assert rows == local == [{"n": 2 * n} for n in range(30)], message
-    assert manifest(tmp_path / "ray/work/shards") == manifest(tmp_path / "local/work/shards")
+    assert manifest(tmp_path / "ray/run/shards") == manifest(tmp_path / "local/run/shards")
     assert sorted(map(int, (tmp_path / "ray/log").read_text().split())) == list(range(0, 30, 4))
 
 
@@ -170,7 +170,7 @@ def test_a_fault_of_a_models_worker_on_ray_is_one_line_and_the_rest_is_kept(
 ) -> None:
     rows, message = shards(cluster, tmp_path / "ray", **fault)
     assert rows is None and line in message.splitlines()[-1], message
-    done = len(list((tmp_path / "ray/work/shards").glob("*.jsonl")))
+    done = len(list((tmp_path / "ray/run/shards").glob("*.jsonl")))
     assert done >= 1
     (tmp_path / "ray/log").unlink()
     rows, message = shards(cluster, tmp_path / "ray")

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ...hub_sync.errors import HubError, HubwrightError, UsageError, first_line
+from ...hub_sync.errors import DataError, HubError, HubwrightError, UsageError, first_line
 from ...hub_sync.peek import columns, tokenizer_folder
 from ...hub_sync.step import Preview
 from .config import BaseTrainingConfig, TrainingConfig
@@ -27,18 +27,21 @@ def train_columns(config: BaseTrainingConfig, dataset: Preview) -> dict[str, Any
     """Columns of the rows to train on; None if they are not known yet. Of a data set on the hub with their types, of
     one that the recipe makes with None.
 
-    Raises DataError in one line for a config or split that the data set does not have.
+    Raises DataError in one line for a config, split or column of `where` that the data set does not have.
     """
     if dataset.source is None:
         return dict.fromkeys(dataset.columns) or None
-    known = []
+    known: list[dict[str, Any] | None] = []
     for split in filter(None, (config.train_split, config.eval_split)):
         for name in config.dataset_configs or (None,):
             try:
                 known.append(columns(dataset.source, name, split))
             except HubError:
                 known.append(None)
-    return known[0]
+    first = known[0]
+    if first is not None and (missing := next((name for name in config.where if name not in first), None)):
+        raise DataError(f"{dataset.name} has no column {missing!r} of where; it has {', '.join(first)}")
+    return first
 
 
 def holds_turns(known: Mapping[str, Any], *names: str) -> bool:

@@ -262,6 +262,8 @@ class StreamingConfig(BaseTrainingConfig):
     def _stream_ends(self) -> Self:
         if self.streaming and self.max_steps < 1:
             raise ValueError("streaming has no end of its own: set max_steps")
+        if self.streaming and self.where:
+            raise ValueError("where chooses among rows that are all there: drop it, or streaming")
         if self.streaming and self.num_train_epochs != 1:
             raise ValueError("streaming runs for max_steps, however many passes that is: drop num_train_epochs")
         if self.shuffle_block is not None and not self.streaming:

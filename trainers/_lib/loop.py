@@ -111,12 +111,9 @@ def load_splits(config: BaseTrainingConfig, context: StepContext, streaming: boo
                 f"{source_name}: its files do not say what columns there are: set streaming: false, or use Parquet"
             )
     if config.where:
-        if streaming:
-            raise UsageError(
-                "where chooses among rows that are all there: set streaming: false, or publish them alone"
-            )
         splits["train"] = _chosen(splits["train"], config, f"{source_name}: split {config.train_split!r}")
-        context.report.counts |= {"train_rows_by_where": len(splits["train"])}
+        counts = context.report.counts  # of all parts, where a method's data are in parts
+        counts["train_rows_by_where"] = counts.get("train_rows_by_where", 0) + len(splits["train"])
     if "eval" in splits and config.eval_rows and not streaming:
         splits["eval"] = splits["eval"].select(range(min(config.eval_rows, len(splits["eval"]))))
     return splits

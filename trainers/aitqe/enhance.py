@@ -217,7 +217,7 @@ def _from_dev(config: EnhanceConfig, context: StepContext, pairs: np.ndarray[Any
         )
     values, good = [score for score, _ in scored], [good for _, good in scored]
     limit, j = youden(values, good)
-    thresholds.report(context.report, values, good, pairs[np.isfinite(pairs)], limit)
+    thresholds.add(context.report, values, good, pairs[np.isfinite(pairs)], limit)
     return limit, j
 
 

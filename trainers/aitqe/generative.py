@@ -37,7 +37,7 @@ class GenerativeConfig(VisionSFTConfig):
         known = ahead.train_columns(self, inputs["dataset"])
         if known is not None:
             check_columns(known, inputs["dataset"].name, COLUMNS)
-        columns = ("image", "prompt", "completion") if known is None or "image" in known else tuple(known)
+        columns = ("image", "prompt", "completion", *self.where) if known is None or "image" in known else tuple(known)
         return super().preview({**inputs, "dataset": Preview(inputs["dataset"].name, columns=columns)})
 
 

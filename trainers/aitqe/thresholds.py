@@ -15,7 +15,7 @@ GRID = 91  # a threshold every tenth of a point
 TITLE = "Thresholds on the development samples"
 
 
-def report(report: Report, scores: Sequence[float], good: Sequence[bool], pairs: Any, chosen: float) -> None:
+def add(report: Report, scores: Sequence[float], good: Sequence[bool], pairs: Any, chosen: float) -> None:
     """Add a plot and a table of thresholds.
 
     Args:

@@ -71,8 +71,8 @@ class DualEncoderConfig(ImageSettings, BaseTrainingConfig):
         if known is not None:
             image_columns.check_image_column(known, inputs["dataset"].name)
             check_text_column(known, inputs["dataset"].name)
-        kept = ahead.keep_tokenizer(self, {**inputs, "model": inputs.get("model") or inputs["text_tower"]})
-        return kept if "model" in inputs else replace(kept, kind="vision-text-dual-encoder")
+        result = ahead.keep_tokenizer(self, {**inputs, "model": inputs.get("model") or inputs["text_tower"]})
+        return result if "model" in inputs else replace(result, kind="vision-text-dual-encoder")
 
     def model_size(self, inputs: Mapping[str, Size]) -> int:
         return sum(inputs[name].weights for name in ("model", *sorted(_TOWERS)) if name in inputs)

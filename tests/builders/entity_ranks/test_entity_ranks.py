@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -100,9 +102,14 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def context(folder: Path, data: list[dict[str, Any]], **encoders: Path) -> StepContext:
-    from datasets import Dataset, Features, Image, Value
+    from datasets import Dataset, Features, Image, List, Value
 
-    kinds = {"landmark_id": Value("int64"), "fold": Value("int64"), "image": Image()}
+    kinds: dict[str, Any] = {
+        "names": List(Value("string")),
+        "landmark_id": Value("int64"),
+        "fold": Value("int64"),
+        "image": Image(),
+    }
     features = Features({name: kinds.get(name, Value("string")) for name in data[0]})
     table = [row | {"image": None if row["image"] is None else {"bytes": row["image"], "path": None}} for row in data]
     (folder / "data").mkdir(parents=True)
@@ -188,6 +195,7 @@ WRONG: dict[str, tuple[dict[str, Any], Any, str]] = {
     "absent column": ({"name": "title"}, None, "no column 'title'; it has image_id"),
     "two names": ({}, {"name": "Another"}, "row 5: landmark_id 1 is 'Another' here and 'Tower 1' before"),
     "one name": ({}, "same", "fewer than two names in 'name'"),
+    "names in lists": ({"name": "names"}, {"names": ["Tower"]}, "column 'names' holds lists or records"),
     "no image at all": ({}, {"image": None}, "no image can be ranked (its pixels are not in the data set)"),
 }
 
@@ -206,6 +214,71 @@ def test_data_that_cannot_be_ranked_are_refused(case: str, tmp_path: Path, clips
         build(EntityRanksConfig(device="cpu", **settings), context(tmp_path, data, encoder=clips[0]))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_an_encoder_that_has_diverged_knows_nothing(tmp_path: Path, clips: list[Path]) -> None:
+    import torch
+    from transformers import CLIPModel
+
+    broken = tmp_path / "broken"
+    shutil.copytree(clips[0], broken)
+    model = CLIPModel.from_pretrained(broken)
+    with torch.no_grad():
+        model.visual_projection.weight.fill_(float("nan"))
+    model.save_pretrained(broken)
+    with pytest.raises(DataError, match="input encoder: its vectors are not finite"):
+        build(EntityRanksConfig(device="cpu"), context(tmp_path / "data", rows(), encoder=broken))
+
+
+def test_a_column_of_lists_of_images_is_one_line(tmp_path: Path, clips: list[Path]) -> None:
+    from datasets import Dataset, Features, Image, List, Value
+
+    step = context(tmp_path, rows(), encoder=clips[0])
+    table = [{**row, "image": [{"bytes": row["image"], "path": None}]} for row in rows()]
+    kinds = {"landmark_id": Value("int64"), "fold": Value("int64"), "image": List(Image())}
+    features = Features({name: kinds.get(name, Value("string")) for name in table[0]})
+    path = tmp_path / "data" / "train-00000-of-00001.parquet"
+    Dataset.from_list(table, features=features).to_parquet(str(path))
+    with pytest.raises(DataError, match=r"column `image` holds .* and no image per row"):
+        build(EntityRanksConfig(device="cpu"), step)
+
+
+def test_from_a_recipe(
+    hubwright_in_process: Any,
+    tmp_path: Path,
+    clips: list[Path],
+    namespace: str,
+    api: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import datasets
+
+    # datasets counts uses of its parquet reader elsewhere
+    monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False)
+    (tmp_path / "rows").mkdir()
+    step = context(tmp_path / "rows", rows(), encoder=clips[0])
+    for kind, name, folder in (
+        ("dataset", "towers", step.inputs["dataset"].path / "data"),
+        ("model", "clip", clips[0]),
+    ):
+        (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+        api.create_repo(f"{namespace}/{name}", repo_type=kind)
+        api.upload_folder(repo_id=f"{namespace}/{name}", folder_path=folder, repo_type=kind,
+                          path_in_repo="data" if kind == "dataset" else None)  # fmt: skip
+        if kind == "dataset":
+            api.upload_file(repo_id=f"{namespace}/{name}", path_or_fileobj=folder / "README.md", repo_type=kind,
+                            path_in_repo="README.md")  # fmt: skip
+    recipe = {"name": "ranks", "steps": {"ranks": {
+        "uses": "entity_ranks", "inputs": {"dataset": f"{namespace}/towers", "encoder": f"{namespace}/clip"},
+        "publish": {"dataset": "ranks", "tag": "v1"},
+    }}}  # fmt: skip
+    (tmp_path / "ranks.yaml").write_text(json.dumps(recipe))
+    done = hubwright_in_process("run", str(tmp_path / "ranks.yaml"), "--set", f"namespace={namespace}")
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows_read = datasets.load_dataset(f"{namespace}/ranks", split="train", revision="v1", cache_dir=str(tmp_path))
+    assert rows_read.num_rows == 8 and rows_read[0]["image"].size == (20, 20)
+    card = Path(api.hf_hub_download(f"{namespace}/ranks", "README.md", repo_type="dataset")).read_text()
+    assert "VisPRE" in card and "By entity" in card and "unknown.png" in card
 
 
 @pytest.mark.parametrize(("fold", "inputs", "message"), [

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from trainer_parts import context
 
-from hubwright.hub_sync.errors import DataError, UsageError
-from hubwright.trainers._lib.config import BaseTrainingConfig
+from hubwright.hub_sync.errors import DataError
+from hubwright.trainers._lib.config import BaseTrainingConfig, StreamingConfig
 from hubwright.trainers._lib.loop import load_splits
 
 
@@ -54,9 +54,6 @@ def test_where_that_leaves_nothing(where: dict[str, Any], message: str, tmp_path
         rows_by(where, tmp_path)
 
 
-def test_where_needs_rows_that_are_there(tmp_path: Path) -> None:
-    step_rows = tmp_path / "rows"
-    rows_by({}, tmp_path)
-    config = BaseTrainingConfig(where={"fold": (1,)})
-    with pytest.raises(UsageError, match="set streaming: false"):
-        load_splits(config, context(tmp_path, {"dataset": step_rows}, "again"), streaming=True)
+def test_where_needs_rows_that_are_there() -> None:
+    with pytest.raises(ValueError, match="where chooses among rows that are all there"):
+        StreamingConfig(where={"fold": (1,)}, streaming=True, max_steps=1)
