@@ -33,7 +33,7 @@ ENCODER = re.compile(r"encoder(?:_(\d+))?")
 
 
 class EntityRanksConfig(ImageSettings):
-    """Which names are compared, and from where on an entity is known. Defaults are our choice."""
+    """Which names are compared, and when an image counts as known. Defaults are our choice."""
 
     config: str | None = Field(None, description="Config of the data set; null: its default one.")
     split: str = Field("all", description="Split of the data set; all: all of them.")

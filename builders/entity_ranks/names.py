@@ -20,7 +20,8 @@ class Names:
     """Entities by number, in the order of their ids.
 
     Attributes:
-        names: of each entity's name, once for all entities that share it.
+        names: the different names, sorted.
+        place: entity -> number of its name.
     """
 
     def __init__(self, config: EntityRanksConfig, found: Mapping[Any, tuple[str, Any]]) -> None:
