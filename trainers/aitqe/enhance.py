@@ -5,7 +5,7 @@
     enhanced   the pairs that are left, with all their columns, `text` as decided, and `raw_text`
 
 The rule is in decide.py. Models work one after another, each in shards that survive a kill; of each pair memory holds
-a few numbers, and with `rewrite_rate` the name of its source. Kept texts are the same bytes.
+two bytes, and with `rewrite_rate` a few numbers. Kept texts are the same bytes.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def enhance(config: EnhanceConfig, context: StepContext) -> DatasetDict:
     enhance_report.forecast(config, context, len(pairs))
     first = arrow_rows(ratings(config, context, "model", "score"), features(), context.workdir / "first.arrow")
     faults = check_failed(config, first, pairs.source_name)
-    scores = first.data.column(OVERALL).to_numpy().astype(np.float64)
+    scores = _scores(first, context.workdir / "scores.npy")
     check_mass(context, "model", first["mass"])
     below, origin = low_scores(config, context, pairs, scores)
     low = np.flatnonzero(below)
@@ -143,9 +143,8 @@ def enhance(config: EnhanceConfig, context: StepContext) -> DatasetDict:
     seconds = _second_scores(config, context, low, new)
     rows = _decisions(config, pairs, first, low, new, seconds)
     decisions = arrow_rows(rows, enhance_report.features(), context.workdir / "decisions.arrow")
-    stays = (decision != "drop" for decision in decisions["decision"])
-    left = np.flatnonzero(np.fromiter(stays, bool, len(decisions)))
-    if not len(left):
+    left = np.fromiter((decision != "drop" for decision in decisions["decision"]), bool, len(decisions))
+    if not left.any():
         raise DataError(
             f"{pairs.source_name}: no pair is left of {len(pairs)}: lower drop_below, or set unscored: keep"
         )
@@ -154,6 +153,17 @@ def enhance(config: EnhanceConfig, context: StepContext) -> DatasetDict:
     return DatasetDict({
         "enhanced": DatasetDict({config.split: enhanced}), "decisions": DatasetDict({config.split: decisions})
     })  # fmt: skip
+
+
+def _scores(first: Dataset, path: Path) -> np.ndarray[Any, Any]:
+    """(pairs,) float64, NaN without a score, mapped from a file: memory does not grow with them."""
+    scores = np.lib.format.open_memmap(path, "w+", np.float64, (len(first),))
+    start = 0
+    for chunk in first.data.column(OVERALL).chunks:
+        scores[start : start + len(chunk)] = chunk.to_numpy(zero_copy_only=False)
+        start += len(chunk)
+    scores.flush()
+    return scores
 
 
 def low_scores(
@@ -327,7 +337,11 @@ def fault_of(row: Row) -> str:
 
 
 def _enhanced(pairs: Pairs, decisions: Dataset, left: np.ndarray[Any, Any], path: Path) -> Dataset:
-    """The pairs that are left, with all their columns; images are copied byte for byte."""
+    """The pairs that are left, with all their columns; images are copied byte for byte.
+
+    Args:
+        left: bool (pairs,).
+    """
     from datasets import Image, List, Value
 
     from ...hub_sync.parquet import arrow_rows
@@ -342,7 +356,9 @@ def _enhanced(pairs: Pairs, decisions: Dataset, left: np.ndarray[Any, Any], path
     types |= {"text": Value("string"), "raw_text": Value("string")}
 
     def rows() -> Iterator[Row]:
-        for number in map(int, left):
+        for number, stays in enumerate(left):
+            if not stays:
+                continue
             decision = decisions[number]
             yield plain[number] | {"text": decision["text"], "raw_text": decision["raw_text"]}
 
