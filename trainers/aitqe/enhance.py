@@ -5,7 +5,7 @@
     enhanced   the pairs that are left, with all their columns, `text` as decided, and `raw_text`
 
 The rule is in decide.py. Models work one after another, each in shards that survive a kill; of each pair memory holds
-two bytes, and with `rewrite_rate` a few numbers. Kept texts are the same bytes.
+some bytes, and with `rewrite_rate` a few numbers. Kept texts are the same bytes.
 """
 
 from __future__ import annotations
