@@ -42,19 +42,20 @@ def shards_of(
 
     Raises what a worker raises; DataError if a worker's process ends.
     """
-    paths: list[tuple[Path, int]] = []
+    names: list[str] = []  # a path takes ten times the memory
     missing: list[int] = []
     for index, start in enumerate(range(0, len(requests), size)):
         some = _slice(requests, start, size)
         path = shard_path(folder, index, identity, some)
-        paths.append((path, len(some)))
+        names.append(path.name)
         if read_shard(path, len(some)) is None:
             missing.append(index)
         elif pace is not None:
             pace.add(len(some))
+    shards = folder / "shards"
 
     def finish(index: int, results: Sequence[Row]) -> None:
-        write_shard(paths[index][0], results)
+        write_shard(shards / names[index], results)
         if pace is not None:
             pace.add(len(results))
 
@@ -67,10 +68,10 @@ def shards_of(
         work = make()
         for index, some in tasks:
             finish(index, work(some))
-    for path, count in paths:
-        rows = read_shard(path, count)
+    for index, name in enumerate(names):
+        rows = read_shard(shards / name, min(size, len(requests) - index * size))
         if rows is None:
-            raise DataError(f"{path} was damaged or removed since it was written; run this again")
+            raise DataError(f"{shards / name} was damaged or removed since it was written; run this again")
         yield from rows  # type: ignore[misc]
 
 

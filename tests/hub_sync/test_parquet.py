@@ -10,7 +10,7 @@ import pytest
 from datasets import Dataset, load_dataset
 
 from hubwright.hub_sync.json_columns import make_dataset
-from hubwright.hub_sync.parquet import ROW_GROUP_BYTES, load_split, write_shards
+from hubwright.hub_sync.parquet import JOINED_BYTES, ROW_GROUP_BYTES, load_split, write_shards
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,15 @@ def test_split_read_is_what_datasets_reads(rows: Dataset, tmp_path: Path) -> Non
     assert [path.name[-12:] for path in (tmp_path / "own").rglob("*.arrow")] == ["-train.arrow"]  # no other split
     again = load_split(tmp_path / "set", None, "train", tmp_path / "own")
     assert again.cache_files == read.cache_files
+
+
+def test_split_is_mapped_in_few_large_batches_that_are_not_larger_than_allowed(tmp_path: Path) -> None:
+    wide = Dataset.from_list([{"id": n, "text": str(n % 10) * 100} for n in range(300_000)])  # 34 MB
+    write_shards(wide, tmp_path / "set" / "data", "train", shard_mb=10)
+    read = load_split(tmp_path / "set", None, "train", tmp_path / "own")
+    sizes = [batch.nbytes for batch in read.data.to_batches()]
+    assert len(sizes) == 3 and max(sizes) <= JOINED_BYTES
+    assert read["id"][:] == list(range(300_000)) and read[299_999] == {"id": 299_999, "text": "9" * 100}
 
 
 def test_split_of_a_folder_of_the_same_name_is_that_of_the_folder(tmp_path: Path) -> None:
