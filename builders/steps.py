@@ -19,6 +19,10 @@ STEPS: dict[str, StepSpec] = {
     "fbbench": _builder(
         "fbbench:FBBenchConfig", "FB-Bench rows, typed, from the official JSON or from our own bilingual sample"
     ),
+    "constraints": _builder(
+        "constraints:ConstraintsConfig",
+        "CFBench, SysBench and FollowBench as conversations with criteria, from their files",
+    ),
     "feedback_drills": _builder(
         "feedback_drills:FeedbackDrillsConfig",
         "seeded two-turn feedback dialogues with one exactly scorable answer",

@@ -43,11 +43,13 @@ class TaskData:
         name: "my_task" gives HUBWRIGHT_DATA_MY_TASK, hubwright/my-task and `hubwright run my_task`.
         repo: another default reference.
         build: other arguments of `hubwright run`.
+        title: as people write the benchmark's name.
     """
 
     name: str
     repo: str = ""
     build: str = ""
+    title: str = ""
 
     @property
     def variable(self) -> str:
@@ -177,6 +179,40 @@ def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, di
         if not isinstance(record, dict):
             raise DataError(f"{path.name}: line {number} is not a JSON object; remove or repair it")
         yield number, record
+
+
+def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number from 1, object) of a JSON array or of JSON lines. Raises DataError in one line as `read_jsonl` does."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            whole = file.read(1)
+            while whole.isspace():
+                whole = file.read(1)
+            rows = json.loads(whole + file.read()) if whole == "[" else None
+    except (OSError, ValueError) as error:  # which UnicodeDecodeError is, too
+        raise DataError(f"{path.name}: is not JSON ({type(error).__name__}: {error})") from error
+    if rows is None:
+        yield from read_jsonl(path)
+        return
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise DataError(f"{path.name}: row {number} is not a JSON object; remove or repair it")
+        yield number, row
+
+
+def read_sheet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(row of the sheet, cells by the names in its first row) of a workbook's first sheet. Raises DataError."""
+    import openpyxl
+
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        rows = book.worksheets[0].iter_rows(values_only=True)
+        names = [str(name) for name in next(rows, ())]
+        for number, cells in enumerate(rows, 2):
+            if any(cell is not None for cell in cells):
+                yield number, dict(zip(names, cells, strict=False))
+    except Exception as error:  # openpyxl raises anything from KeyError to its own classes
+        raise DataError(f"{path.name}: is no workbook that can be read ({type(error).__name__}: {error})") from error
 
 
 # Columns that a whole file may leave empty, with the type they have all the same.

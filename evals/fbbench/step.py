@@ -1,12 +1,7 @@
 """Recipe step `fbbench_judge`: answers to FB-Bench before a model judge, scored as published."""
 
-from collections.abc import Sequence
-
 from ...hub_sync.context import StepContext
-from .._lib.judging.benchmark import Figures
-from .._lib.judging.cases import Row
-from .._lib.judging.step import JudgeStepConfig, run_judge
-from .._lib.judging.verdicts import group_rows
+from .._lib.judging.step import JudgeStepConfig, judge_benchmark
 from .benchmark import FBBENCH
 
 LABELS = {
@@ -21,16 +16,4 @@ def judge(config: JudgeStepConfig, context: StepContext) -> None:
     Raises UsageError for a judge that cannot be served; DataError for unreadable answers or more failures than
     `max_failed`.
     """
-    dataset = context.inputs.get("dataset")
-    cases = FBBENCH.read_answers(context.inputs["answers"].path, dataset.path if dataset else None)
-
-    def figures(rows: Sequence[Row]) -> Figures:
-        report = FBBENCH.score(
-            group_rows(list(enumerate(rows, 1)), "verdicts"),
-            resamples=config.bootstrap,
-            seed=config.seed,
-            max_failed=config.max_failed,
-        )
-        return FBBENCH.figures(report, rows)
-
-    run_judge(config, context, cases, FBBENCH.name, figures, LABELS)
+    judge_benchmark(config, context, FBBENCH, LABELS)

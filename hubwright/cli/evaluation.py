@@ -16,7 +16,7 @@ from .options import FormatOption
 from .tables import print_table
 
 if TYPE_CHECKING:
-    from ..evals._lib.judging.benchmark import Benchmark, Shown
+    from ..evals._lib.judging.benchmark import Benchmark, Shown, StoredBenchmark
 
 BenchmarkArgument = Annotated[
     str, typer.Argument(metavar="BENCHMARK", help="Name of a judged benchmark, as its step offers it.")
@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 def score(
     benchmark: BenchmarkArgument,
     verdicts: Annotated[
-        str, typer.Argument(metavar="VERDICTS", help="Our verdict file, or an official judgement file.")
+        str, typer.Argument(metavar="VERDICTS", help="Our verdict file, or the benchmark's own file of judgements.")
     ],
     format: FormatOption = "text",
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals; 0: none.")] = 1000,
@@ -69,14 +69,15 @@ def score(
       hubwright score fbbench verdicts.jsonl
       hubwright score fbbench model_judgment/gpt-4o-2024-08-06/DeepSeek-V3.jsonl --format json
       hubwright score fbbench verdicts.jsonl --dataset org/fb-bench@v1.0.0 --bootstrap 10000
+      hubwright score alpaca_eval annotations.json --format json
+      hubwright score cfbench judge/gpt4o_eval.json
+      hubwright score sysbench gpt4o_analysis.xlsx
     """
     if failed_answers not in ("judged", "zero"):
         raise UsageError(f"--failed-answers {failed_answers!r} is unknown: use judged or zero")
     chosen = _benchmark(benchmark)
-    from ..evals._lib.judging.verdicts import read_stored
-
     report = chosen.score(
-        read_stored(verdicts, (chosen.official,)),
+        chosen.read(verdicts),
         dataset=dataset,
         resamples=bootstrap,
         seed=seed,
@@ -142,7 +143,13 @@ def judge(
         --judge embedded:Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF
     """
     chosen = _benchmark(benchmark)
+    from ..evals._lib.judging.benchmark import Benchmark
     from ..evals._lib.judging.judge import judge_answers, read_judge_config
+
+    if not isinstance(chosen, Benchmark):
+        raise UsageError(
+            f"{benchmark} is not judged by checklists: `hubwright score {benchmark}` scores its judgements"
+        )
 
     config = read_judge_config(
         {
@@ -202,9 +209,10 @@ def agree(
       hubwright agree own.jsonl own-reference.jsonl --other else.jsonl,else-reference.jsonl
     """
     from ..evals._lib.judging import agreement
+    from ..evals._lib.judging.benchmark import Benchmark
     from ..evals._lib.judging.verdicts import read_stored
 
-    official = [chosen.official for chosen in _benchmarks().values()]
+    official = [chosen.official for chosen in _benchmarks().values() if isinstance(chosen, Benchmark)]
 
     def pairs_of(a: str, b: str) -> list[agreement.Pair]:
         return agreement.pair(read_stored(a, official).rows, read_stored(b, official).rows)
@@ -263,7 +271,7 @@ def tasks_list(format: FormatOption = "text") -> None:
     print(json.dumps(names) if format == "json" else "\n".join(names))
 
 
-def _benchmarks() -> dict[str, Benchmark]:
+def _benchmarks() -> dict[str, Benchmark | StoredBenchmark]:
     """The judged benchmarks that steps offer, by name."""
     from ..catalog import catalog, load
 
@@ -271,7 +279,7 @@ def _benchmarks() -> dict[str, Benchmark]:
     return {benchmark.name: benchmark for benchmark in benchmarks}
 
 
-def _benchmark(name: str) -> Benchmark:
+def _benchmark(name: str) -> Benchmark | StoredBenchmark:
     benchmarks = _benchmarks()
     if name not in benchmarks:
         raise UsageError(f"benchmark {name!r} is unknown: use {', '.join(benchmarks)}")

@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,7 +43,7 @@ COLUMNS = {
     "attempts": "requests until the verdict; the most of any item by method logprob",
     "judge": "name of the judge",
     "judge_revision": "its commit; empty if not known",
-    "method": "how the verdict is read: `text` or `logprob`",
+    "method": "how the verdict is read: `text` or `logprob`; `rule` where no judge was asked",
     "language": "code of the language that the judge is asked in",
     "prompt_hash": "first 16 hex digits of the SHA-256 of the request without the answer",
     "answers": "answers of the whole run",
@@ -60,6 +60,7 @@ class Case:
         messages: the conversation up to the answer, `role` and text `content`.
         weights: one per item, or None where any item met is full marks.
         answer_state: anything but "ok" is not shown to the judge.
+        decided: whether all items are met, where a rule says so; no judge is asked.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Case:
     weights: tuple[float | None, ...]
     labels: Mapping[str, Any] = field(default_factory=dict)
     answer_state: AnswerState = "ok"
+    decided: bool | None = None
 
 
 class CaseFile(Sequence[Case]):
@@ -143,6 +145,13 @@ def verdict_rows(
         }
         for number, (text, weight, verdict) in enumerate(items)
     ]  # fmt: skip
+
+
+def decided_rows(case: Case, judge: JudgeInfo, answers: int) -> list[Row]:
+    """The rows of a case that a rule decides."""
+    verdicts = [ItemVerdict(case.decided)] * len(case.items)
+    by = replace(judge, method="rule")
+    return verdict_rows(case, verdicts, by, state="complete", attempts=0, prompt_hash="rule", answers=answers)
 
 
 def with_calls(answer: str | None, calls: Any) -> str | None:

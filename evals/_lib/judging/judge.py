@@ -24,7 +24,7 @@ from ....hub_sync.errors import DataError, StorageError, UsageError
 from ....hub_sync.files import exclusive_lock, write_atomic
 from ....inference.endpoint import Endpoint
 from ....inference.serving import check_spec, embedded_ref, remote_endpoint, serve
-from .cases import Case, ItemVerdict, JudgeInfo, Row, answer_hash, verdict_rows
+from .cases import Case, ItemVerdict, JudgeInfo, Row, answer_hash, decided_rows, verdict_rows
 from .stage import AskConfig, check_cases, judge_cases, prompt_hash
 from .verdicts import Official, StoredVerdicts, read_stored
 
@@ -130,7 +130,12 @@ def _finished(out: Path, cases: Sequence[Case], config: AskConfig, endpoint: End
     finished = {}
     for case in cases:
         rows = stored.get(case.id)
-        if rows is None or rows[0]["state"] not in FINAL or rows[0]["answer_sha256"] != answer_hash(case.answer):
+        if (
+            case.decided is not None
+            or rows is None
+            or rows[0]["state"] not in FINAL
+            or rows[0]["answer_sha256"] != answer_hash(case.answer)
+        ):
             continue
         for column, what, now in (
             ("judge", "judge", endpoint.model),
@@ -160,6 +165,8 @@ def _replayed(cases: Sequence[Case], stored: StoredVerdicts) -> list[Row]:
 
 
 def _replayed_one(case: Case, stored: list[Row] | None, judge: str, answers: int) -> list[Row]:
+    if case.answer_state == "ok" and case.decided is not None:
+        return decided_rows(case, JudgeInfo(judge, language=""), answers)
     if stored is None:
         reason = "no stored verdict for this sample"
     elif stored[0]["answer_sha256"] != answer_hash(case.answer):

@@ -20,7 +20,7 @@ from ....inference.endpoint import Endpoint
 from ....inference.requests import Reply, request_key
 from ....inference.row_file import RowFile
 from ....inference.serving import ServingConfig
-from .cases import Case, ItemVerdict, JudgeInfo, Row, read_case, verdict_rows
+from .cases import Case, ItemVerdict, JudgeInfo, Row, decided_rows, read_case, verdict_rows
 from .prompts import (
     TOP_LOGPROBS,
     VerdictError,
@@ -192,10 +192,13 @@ def judge_cases(
     fields = ("id", "messages", "answer", "items", "weights")
 
     def pending(case: Case) -> bool:
-        return case.answer_state == "ok" and case.id not in finished
+        return case.answer_state == "ok" and case.decided is None and case.id not in finished
 
     def verdicts(outcomes: Iterator[Any]) -> Iterator[Row]:
         for case in cases:
+            if case.answer_state == "ok" and case.decided is not None:
+                yield from decided_rows(case, by, len(cases))
+                continue
             if case.id in finished:
                 yield from ({**row, "answers": len(cases)} for row in finished[case.id])
                 continue
@@ -241,7 +244,7 @@ def _unusable(row: Row) -> str:
 def recording_keys(cases: Sequence[Case], config: AskConfig, endpoint: Endpoint) -> Iterator[str]:
     """The keys under which the record holds all answers that judging these cases can have asked for."""
     for case in cases:
-        if case.answer_state == "ok":
+        if case.answer_state == "ok" and case.decided is None:
             for body in requests_of(case, str(case.answer), config.question()):
                 for attempt in range(config.attempts):
                     yield request_key(endpoint.model, endpoint.revision, endpoint.request(body), attempt)

@@ -19,10 +19,11 @@ from ....inference.serving import ModelSpec, serve_input
 from ....inference.store import RecordingStore, export_rows
 from ..data import column_types, stream_parquet
 from ..results import figure_table, write_json
-from .benchmark import Figures
+from .benchmark import Benchmark, Figures
 from .cases import COLUMNS, Case, Row
 from .rubric import mass_figures, outcomes
 from .stage import AskConfig, check_cases, judge_cases, recording_keys
+from .verdicts import group_rows
 
 SMALL_JUDGE = (
     "The judge is a small model. Its verdicts are reproducible and cost nothing, but they are not those of a strong "
@@ -53,6 +54,29 @@ class JudgeStepConfig(AskConfig):
     bootstrap: int = Field(1000, ge=0, description="Resamples of the 95 % intervals; 0: none.")
     seed: int = Field(1234, ge=0, description="Seed of the bootstrap.")
     max_failed: float = Field(0.05, ge=0, le=1, description="Most failed answers and verdicts, as a share.")
+
+
+def judge_benchmark(
+    config: JudgeStepConfig, context: StepContext, benchmark: Benchmark, labels: Mapping[str, str]
+) -> None:
+    """Judge `context.inputs["answers"]`, in any form that the benchmark reads, and score them; see `run_judge`.
+
+    Args:
+        labels: what the cases' own columns hold, beside scenario and task.
+    """
+    dataset = context.inputs.get("dataset")
+    cases = benchmark.read_answers(context.inputs["answers"].path, dataset.path if dataset else None)
+
+    def figures(rows: Sequence[Row]) -> Figures:
+        report = benchmark.score(
+            group_rows(list(enumerate(rows, 1)), "verdicts"),
+            resamples=config.bootstrap,
+            seed=config.seed,
+            max_failed=config.max_failed,
+        )
+        return benchmark.figures(report, rows)
+
+    run_judge(config, context, cases, benchmark.name, figures, labels)
 
 
 def run_judge(

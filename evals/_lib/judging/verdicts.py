@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....hub_sync.errors import DataError
-from ..data import locate, read_jsonl, read_split
+from ..data import locate, read_jsonl, read_records, read_sheet, read_split
 from .cases import VERDICTS, Row
 
 STATES = ("complete", "partial", "refused", "failed", "not_judged")
@@ -40,13 +40,18 @@ class StoredVerdicts:
 
 
 def read_stored(source: str | Path, official: Sequence[Official] = ()) -> StoredVerdicts:
-    """The verdicts in a file (JSON lines or Parquet), in a folder with one such file, or in `org/name@revision`.
+    """The verdicts in a file (JSON lines, a JSON array, Parquet or a workbook), in a folder with one such file, or in
+    `org/name@revision`.
 
     Raises DataError in one line that names the file and the line.
     """
     path = _verdict_file(locate(str(source))[0])
     if path.suffix == ".parquet":
         lines = [(number, dict(row)) for number, row in enumerate(read_split(path, "train"), 1)]
+    elif path.suffix == ".xlsx":
+        lines = list(read_sheet(path))
+    elif path.suffix == ".json":
+        lines = list(read_records(path))
     else:
         lines = list(read_jsonl(path, torn_tail=_may_be_torn(path)))
     if not lines:

@@ -1,0 +1,1 @@
+"""AlpacaEval: a judge's preferences between a model's answers and a baseline's."""

@@ -1,0 +1,1 @@
+"""CFBench: how many constraints of a prompt an answer keeps, primary and secondary ones."""

@@ -1,0 +1,1 @@
+"""FollowBench: instructions that gain a constraint with each of five levels, checked by rules and by a judge."""

@@ -1,0 +1,1 @@
+"""SysBench: does a model keep to its system message over five turns?"""
