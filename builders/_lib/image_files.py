@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ...hub_sync.errors import DataError, RowRejected, first_line
-from .._lib.source_files import File
-from .._lib.tables import IMAGE_SUFFIXES
-from .pair import Pair
+from .image_pairs import Pair
+from .source_files import File
+from .tables import IMAGE_SUFFIXES
 
 TAR_SUFFIXES = (".tar", ".tgz")
 SEVERAL = "several image files of this name"
