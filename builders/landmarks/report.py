@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.context import Report, StepContext
-from ...hub_sync.errors import RowRejected
 from ...inference.media.contact_sheet import contact_sheet
 from ...inference.media.images import open_image
 from .._lib.cards import add_sources, describe
 from .._lib.image_licences import card_licence, with_pixels
 from .._lib.rejections import Rejections
-from .._lib.tables import undecoded
 from .about import About
 from .config import LEVELS, SPLITS
 from .convert import Converter
@@ -46,7 +45,7 @@ def describe_rows(
     table = built["landmarks"]["train"]
     describe(
         report, __file__, images=sum(counts.values()), pixels=shown, questions=asked, splits=_splits(config, counts),
-        landmarks=sum(one > 0 for one in table["images"]), levels=", ".join(config.levels),
+        landmarks=sum(one > 0 for one in _values(table, "images")), levels=", ".join(config.levels),
         languages=", ".join(config.languages),
     )  # fmt: skip
     report.card |= {"language": list(config.languages)} | card_licence(config.licence_of_lists, pixels)
@@ -89,14 +88,18 @@ def _splits(config: LandmarksConfig, counts: Mapping[str, int]) -> str:
 
 def _coverage(report: Report, pairs: Mapping[str, Any], table: Any) -> None:
     """The share of landmarks and of images of which each level is known."""
-    used, rows = [number for number, one in enumerate(table["images"]) if one], []
+    used, rows = [bool(one) for one in _values(table, "images")], []
     total = sum(map(len, pairs.values()))
     for level in (*LEVELS[:-1], "aliases", "category_url"):
-        known = sum(bool(table[level][number]) for number in used) if used else 0
+        known = sum(bool(value) for value in compress(_values(table, level), used))
         images = sum(_known(data, level) for data in pairs.values())
-        rows.append([level, known, f"{known / max(1, len(used)):.1%}", images, f"{images / max(1, total):.1%}"])
+        rows.append([level, known, f"{known / max(1, sum(used)):.1%}", images, f"{images / max(1, total):.1%}"])
         report.metrics[f"coverage_{level}"] = images / max(1, total)
     report.table("Coverage", ["level", "landmarks", "share", "images", "share of images"], rows)
+
+
+def _values(table: Any, column: str) -> list[Any]:
+    return table.data.column(column).to_pylist()  # type: ignore[no-any-return]
 
 
 def _known(data: Any, column: str) -> int:
@@ -114,9 +117,8 @@ def _split_table(report: Report, built: Mapping[str, Any]) -> None:
     for name in SPLITS:
         if name not in built["pairs"]:
             continue
-        data, different = built["pairs"][name], 0
-        asked = built.get("questions", {}).get(name, ())
-        different = len(set(data["landmark_id"])) if len(data) < 200_000 else len(data.unique("landmark_id"))
+        data, asked = built["pairs"][name], built.get("questions", {}).get(name, ())
+        different = len(data.unique("landmark_id"))
         rows.append([name, len(data), different, len(asked)])
     report.table("Splits", ["split", "images", "landmarks", "questions"], rows)
     levels = Counter[tuple[str, str]]()
@@ -131,7 +133,7 @@ def _split_table(report: Report, built: Mapping[str, Any]) -> None:
 
 def _missing(report: Report, table: Any, about: About) -> None:
     """Landmarks with missing images, the most first, and tar files that are not whole."""
-    numbers = [(gone, place) for place, gone in enumerate(table["missing"]) if gone]
+    numbers = [(gone, place) for place, gone in enumerate(_values(table, "missing")) if gone]
     if numbers:
         report.counts["landmarks_with_missing_images"] = len(numbers)
         most = sorted(numbers, reverse=True)[:MOST]
@@ -151,7 +153,7 @@ def _missing(report: Report, table: Any, about: About) -> None:
 def _sizes(report: Report, table: Any) -> None:
     """How many landmarks have how many images."""
     edges = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
-    counts = [one for one in table["images"] if one]
+    counts = [one for one in _values(table, "images") if one]
     series = [[edge, sum(one >= edge for one in counts)] for edge in edges if any(one >= edge for one in counts)]
     report.curve("Landmarks with at least so many images", "images", "landmarks", {"landmarks": series})
 
@@ -160,21 +162,14 @@ def _gallery(config: LandmarksConfig, context: StepContext, pairs: Mapping[str, 
     """A sheet of images, each of another landmark as far as there are some among the first rows."""
     shown: dict[str, Any] = {}
     for name, data in pairs.items():
-        rows = undecoded(data)
-        for number in range(min(len(rows), LOOKED_AT)):
-            if len(shown) == GALLERY:
-                break
-            key = rows.data.column("landmark_id")[number].as_py()
-            if key in shown or key is None:
+        columns = {column: data.data.column(column) for column in ("landmark_id", "name", "supercategory", "image")}
+        for number in range(min(len(data), LOOKED_AT)):
+            key = columns["landmark_id"][number].as_py()
+            if key is None or key in shown or len(shown) == GALLERY or not columns["image"][number].is_valid:
                 continue
-            row = rows[number]
-            if row["image"] is None:
-                continue
-            try:
-                image = open_image(row["image"]["bytes"], config.image_limits())
-            except RowRejected:
-                continue
-            shown[key] = image, [row["name"], row["supercategory"] or "", name]
+            image = open_image(columns["image"][number].as_py()["bytes"], config.image_limits())
+            lines = [columns["name"][number].as_py(), columns["supercategory"][number].as_py() or "", name]
+            shown[key] = image, lines
     if contact_sheet(shown.values(), context.output / "landmarks.png"):
         report = context.report
         report.section("Some landmarks", "Name, kind and split.\n\n![Some landmarks](landmarks.png)")
