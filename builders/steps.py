@@ -41,6 +41,11 @@ STEPS: dict[str, StepSpec] = {
         extra="vision",
         loads_models=True,
     ),
+    "landmarks": _builder(
+        "landmarks:LandmarksConfig",
+        "photographs of landmarks, with questions at several levels: Google Landmarks v2, folders, tables",
+        extra="vision",
+    ),
     "entity_ranks": _builder(
         "entity_ranks:EntityRanksConfig",
         "of every image the rank of its true name under a dual encoder: known and unknown entities, and subsets",

@@ -86,13 +86,16 @@ class RowWriter:
         self._rows[split], self._chars[split] = [], 0
 
 
-def divide(rows: Dataset, folder: Path, parts: Mapping[str, np.ndarray]) -> DatasetDict:
+def divide(
+    rows: Dataset, folder: Path, parts: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray] | None = None
+) -> DatasetDict:
     """Parts of a data set, each in a file of its own: of rows that are selected by number, every reader copies them.
 
     Args:
         rows: as `RowWriter.finish` returns them.
         folder: for the files.
         parts: name -> (rows,) bool.
+        values: column -> (rows,) of its type, in place of what it holds.
     """
     import pyarrow
     from datasets import Dataset, DatasetDict
@@ -104,8 +107,14 @@ def divide(rows: Dataset, folder: Path, parts: Mapping[str, np.ndarray]) -> Data
         with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_stream(file, rows.data.schema) as stream:
             waiting: list[pyarrow.RecordBatch] = []
             for batch in rows.data.to_batches():
-                waiting.append(batch.filter(pyarrow.array(chosen[start : start + len(batch)])))
-                start += len(batch)
+                stop = start + len(batch)
+                for column, numbers in (values or {}).items():
+                    field = rows.data.schema.field(column)
+                    batch = batch.set_column(
+                        batch.schema.get_field_index(column), field, pyarrow.array(numbers[start:stop], field.type)
+                    )
+                waiting.append(batch.filter(pyarrow.array(chosen[start:stop])))
+                start = stop
                 # Few large batches: each costs some kB of memory while the file is mapped.
                 if sum(part.nbytes for part in waiting) >= BATCH_CHARS or len(waiting) == MOST_BATCHES:
                     stream.write_table(pyarrow.Table.from_batches(waiting).combine_chunks())

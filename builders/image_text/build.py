@@ -18,7 +18,7 @@ from contextlib import closing
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -26,27 +26,25 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected, UsageError, did_you_mean
 from ...hub_sync.licence_ids import LicenceId
 from ...hub_sync.pace import Pace
-from ...hub_sync.settings import SPEED, Settings
 from ...hub_sync.step import Preview
-from ...inference.media.images import ImageSettings
 from .._lib.context import local_context
 from .._lib.disk_set import DiskSet
+from .._lib.image_checks import LeftOut
+from .._lib.image_fetching import FetchLog, with_images
+from .._lib.image_pairs import Pair, Part
+from .._lib.image_settings import Name, PixelSettings, Share
 from .._lib.rejections import Rejections, max_rejected_share
 from .._lib.row_writer import RowWriter, divide
 from .._lib.source_files import read_files
 from .._lib.sources import Timeout
 from . import cc12m, coco, folder, table, webdataset
-from .convert import Converter, LeftOut, Row
-from .fetching import FetchLog, with_images
-from .licences import PUBLISHABLE
-from .pair import Pair, Part
+from .convert import Converter, Row
 from .report import describe_rows
 from .sides import Sides
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
 
-    from ...inference.media.fetch import FetchLimits
 
 ADAPTERS = {
     "folder": folder.parts, "coco": coco.parts, "cc12m": cc12m.parts, "table": table.parts,
@@ -57,31 +55,8 @@ COLUMNS = (
     "id", "image", "url", "text", "source", "image_id", "license", "attribution", "width", "height", "sha256", "phash",
 )  # fmt: skip
 
-Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Name = Annotated[str, Field(min_length=1)]
 
-
-class FetchSettings(Settings):
-    """What a URL may cost. Defaults are our choice."""
-
-    deadline: float = Field(
-        30.0, gt=0, allow_inf_nan=False, description="Seconds for a URL in all: names, redirects, retries, the body."
-    )
-    redirects: int = Field(5, ge=0, le=20, description="Redirects that are followed, each checked like the URL.")
-    attempts: int = Field(
-        3, ge=1, description="Requests for a URL whose failure may pass (5xx, 429, lost connections)."
-    )
-    concurrency: int = Field(64, ge=1, le=1024, json_schema_extra=SPEED, description="URLs at once.")
-    per_host: int = Field(4, ge=1, le=64, json_schema_extra=SPEED, description="URLs of one host at once.")
-    robots_tag: bool = Field(True, description="Leave out images whose X-Robots-Tag forbids indexing or training.")
-    private_hosts: tuple[Name, ...] = Field(
-        (),
-        description="Hosts, or HOST:PORT, that may have a private address: of an intranet. All others are refused "
-        "unless every address of theirs is public. They stand in the published provenance.",
-    )
-
-
-class ImageTextConfig(ImageSettings):
+class ImageTextConfig(PixelSettings):
     """Where images and texts are, and what of them is published. Defaults are our choice."""
 
     source: str | None = Field(
@@ -117,22 +92,6 @@ class ImageTextConfig(ImageSettings):
     caption_lines: bool = Field(False, description="Every line of a text file is a text of its own (format folder).")
     license: LicenceId | None = Field(
         None, description="Licence of the texts and the table (Hub identifier); null: that of the input `dataset`."
-    )
-    image_license: str | None = Field(None, description="Licence of the images whose row states none; null: none.")
-    attribution: str | None = Field(None, description="Credit of the images whose row states none.")
-    pixel_licenses: tuple[Name, ...] = Field(
-        PUBLISHABLE,
-        description="Licences of images whose pixels are published; of others there are URL, hashes and size alone. "
-        "By default those that ask for attribution at most.",
-    )
-    unlicensed_pixels: Literal["drop", "local"] = Field(
-        "drop",
-        description="drop: pixels without such a licence are left out. local: they are kept for training here, and "
-        "the data set counts as one without a licence, which is not published in public.",
-    )
-    fetch: bool | FetchSettings = Field(
-        False,
-        description="Fetch images that are known by URL: true, or settings. Those that do not come are left out.",
     )
     require_image: bool = Field(False, description="Leave out rows whose image is not at hand.")
     deduplicate: Literal["exact", "near"] | None = Field(
@@ -209,15 +168,6 @@ class ImageTextConfig(ImageSettings):
                 "pixels are published only of images whose row states a licence; set image_license if you know"
             ]
         return Preview(columns=COLUMNS + (("meta",) if self.keep else ()), warnings=tuple(warnings))
-
-    def fetch_limits(self) -> FetchLimits | None:
-        """The limits of fetching; None without it."""
-        if self.fetch is False:
-            return None
-        from ...inference.media.fetch import FetchLimits
-
-        settings = FetchSettings.model_validate({}) if self.fetch is True else self.fetch
-        return FetchLimits(max_bytes=self.image_limits().max_bytes, **settings.model_dump())
 
 
 def features(config: ImageTextConfig) -> Features:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from ...hub_sync.errors import DataError, RowRejected, first_line
 from .._lib import record_stream
+from .._lib.image_pairs import Pair, Pairs, Part
 from .._lib.source_files import File
 from .._lib.sources import UNPACKING
-from .pair import Pair, Pairs, Part
 
 if TYPE_CHECKING:
     from .build import ImageTextConfig

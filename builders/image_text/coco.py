@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.errors import DataError, RowRejected, UsageError
 from .._lib import record_stream
+from .._lib.image_files import ImageFiles, is_hidden
+from .._lib.image_pairs import Pair, Pairs, Part
 from .._lib.source_files import File
 from .._lib.tables import split_of, suffix_of
-from .files import ImageFiles, is_hidden
-from .pair import Pair, Pairs, Part
 
 if TYPE_CHECKING:
     from .build import ImageTextConfig

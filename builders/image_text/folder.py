@@ -8,11 +8,11 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ...hub_sync.errors import DataError, RowRejected, UsageError, first_line
+from .._lib.image_files import ImageFiles, is_hidden
+from .._lib.image_pairs import Pair, Pairs, Part
 from .._lib.source_files import File
 from .._lib.sources import UNPACKING
 from .._lib.tables import READERS, split_of, suffix_of
-from .files import ImageFiles, is_hidden
-from .pair import Pair, Pairs, Part
 from .table import file_parts
 
 if TYPE_CHECKING:

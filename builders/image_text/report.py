@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.context import StepContext
 from .._lib.cards import add_sources, describe
+from .._lib.image_fetching import Survival
+from .._lib.image_licences import card_licence, with_pixels
 from .._lib.rejections import Rejections
-from .fetching import Survival
-from .licences import PUBLISHABLE
 from .sides import Sides
 
 if TYPE_CHECKING:
     from .build import ImageTextConfig
 
-MIXED = "several, see the column license"
 ONCE = {
     "exact": "Rows with the same image and text are there once.",
     "near": "Of images that look the same the first is there.",
@@ -42,10 +41,10 @@ def describe_rows(
     report = context.report
     rows = sum(map(len, splits.values()))
     how = "by a hash of the image; images that look the same are in one" if config.splits else "the source's own"
-    shown = sum(map(_with_pixels, splits.values()))
+    shown = sum(map(with_pixels, splits.values()))
     describe(report, __file__, rows=rows, pixels=shown, splits=how, once=ONCE[config.deduplicate])
     report.card |= {"language": list(config.language)} if config.language else {}
-    report.card |= _licence(config, pixels)
+    report.card |= card_licence(config.license, pixels)
     if config.keep:
         report.columns["meta"] = f"JSON of the source's columns {', '.join(config.keep)}"
     add_sources(report, origins)
@@ -59,24 +58,6 @@ def describe_rows(
         report.table("Licences of the images", ["licence", "pixels", "rows"], table, note)
     if config.fetch:
         _survival(report, survival)
-
-
-def _with_pixels(rows: Any) -> int:
-    """Rows whose image is in the data set."""
-    import pyarrow.compute as pc
-
-    column = rows.data.column("image")
-    return sum(int(pc.sum(pc.is_valid(pc.struct_field(chunk, "bytes"))).as_py() or 0) for chunk in column.chunks)
-
-
-def _licence(config: ImageTextConfig, pixels: Counter[tuple[str, str]]) -> dict[str, Any]:
-    """The card's licence: that of the texts, unless pixels with another one that restricts are in the data set."""
-    published = {licence for (licence, fate), count in pixels.items() if fate == "published"}
-    if any(fate == "local" for _, fate in pixels):
-        return {"license": "other"}  # without a name: none is stated, so that it is not published in public
-    if not published or published.issubset(PUBLISHABLE):
-        return {"license": config.license} if config.license else {}
-    return {"license": "other", "license_name": MIXED}
 
 
 def _survival(report: Any, survival: Survival) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 from ...hub_sync.errors import DataError
 from ...hub_sync.text import utf8
 from .._lib.disk_array import DiskArray
+from .._lib.near_images import near_groups
 from .._lib.splits import unit_hash
 from .convert import Row
-from .near import near_groups
 
 if TYPE_CHECKING:
     from .build import ImageTextConfig

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected, UsageError, did_you_mean
 from .._lib.data_files import read_yaml
+from .._lib.image_files import ImageFiles, is_hidden, read_inside
+from .._lib.image_pairs import Pair, Pairs, Part
 from .._lib.source_files import File
 from .._lib.tables import READERS, Table, dataset_tables, read_table, split_of, suffix_of
-from .files import ImageFiles, is_hidden, read_inside
-from .pair import Pair, Pairs, Part
 
 if TYPE_CHECKING:
     from .build import ImageTextConfig

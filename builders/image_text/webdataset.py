@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.errors import DataError, RowRejected, UsageError, first_line
+from .._lib.image_files import TAR_ERRORS, TAR_SUFFIXES, is_hidden
+from .._lib.image_pairs import Pair, Pairs, Part
 from .._lib.source_files import File
 from .._lib.tables import IMAGE_SUFFIXES, split_of
-from .files import TAR_ERRORS, TAR_SUFFIXES, is_hidden
-from .pair import Pair, Pairs, Part
 from .table import pairs_of
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from url_parts import picture
 
 from hubwright.builders._lib.context import local_context
+from hubwright.builders._lib.image_licences import PUBLISHABLE, image_licence
 from hubwright.builders.image_text import ImageTextConfig, build
-from hubwright.builders.image_text.licences import PUBLISHABLE, image_licence
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError, UsageError
 from hubwright.model_cards.licences import decide

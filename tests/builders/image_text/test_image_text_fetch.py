@@ -16,8 +16,8 @@ import pytest
 from datasets import Image
 from url_parts import UrlServer, picture
 
+from hubwright.builders._lib.image_fetching import FetchLog
 from hubwright.builders.image_text import ImageTextConfig, build
-from hubwright.builders.image_text.fetching import FetchLog
 from hubwright.hub_sync.context import StepContext
 from hubwright.hub_sync.errors import DataError
 

@@ -23,7 +23,7 @@ import numpy as np
 from ...hub_sync.errors import RowRejected
 from ...hub_sync.text import utf8
 from ...inference.shards import stored
-from .pair import Pair, Pairs
+from .image_pairs import Pair, Pairs
 
 if TYPE_CHECKING:
     from ...inference.media.fetch import Fetched, FetchLimits

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 from url_parts import picture
 
-from hubwright.builders.image_text.near import bits, near_groups, perceptual_hash
+from hubwright.builders._lib.near_images import bits, near_groups, perceptual_hash
 
 
 def all_with_all(hashes: list[int], distance: int) -> list[int]:

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ...hub_sync.errors import DataError, RowRejected, first_line
-from .._lib.source_files import File
-from .._lib.tables import IMAGE_SUFFIXES
-from .pair import Pair
+from .image_pairs import Pair
+from .source_files import File
+from .tables import IMAGE_SUFFIXES
 
 TAR_SUFFIXES = (".tar", ".tgz")
 SEVERAL = "several image files of this name"
@@ -35,11 +35,17 @@ class ImageFiles:
         files: of the source; those that are neither images nor tar files are passed over.
         most: bytes of an image; of a larger one so many and one more are read.
 
+    Attributes:
+        replaced: paths of members of a tar file of which a later one has the same path.
+        others: members of tar files that are no images.
+
     Raises DataError for a tar file that cannot be read at any place.
     """
 
     def __init__(self, files: Sequence[File], most: int) -> None:
         self.most = most
+        self.replaced: list[str] = []
+        self.others = 0
         self._places: dict[str, File | _Place] = {}
         self._twice: set[str] = set()
         self._by_name: dict[str, list[str]] | None = None
@@ -61,8 +67,12 @@ class ImageFiles:
         try:
             with tar.open() as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
                 for member in archive:
-                    if member.isreg() and PurePosixPath(member.name).suffix.lower() in IMAGE_SUFFIXES:
+                    if not member.isreg() or is_hidden(member.name):
+                        continue
+                    if PurePosixPath(member.name).suffix.lower() in IMAGE_SUFFIXES:
                         self._add(posixpath.normpath(member.name), _Place(tar, member.offset_data, member.size))
+                    else:
+                        self.others += 1
         except TAR_ERRORS as error:
             raise DataError(
                 f"{tar.name}: cannot be read as a plain tar file ({first_line(error)}); fetch it again, or unpack it"
@@ -75,6 +85,8 @@ class ImageFiles:
             isinstance(before, _Place) and isinstance(place, _Place) and before.tar is place.tar
         ):
             self._twice.add(path)
+        elif before is not None:
+            self.replaced.append(path)
         self._places[path] = place
 
     def find(self, name: str, folder: str = "") -> str | None:
@@ -129,7 +141,7 @@ class ImageFiles:
 
 def is_hidden(name: str) -> bool:
     """Whether a file or one of its folders is hidden, as macOS's own files in archives are."""
-    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+    return any(part.startswith((".", "__MACOSX")) and part != ".." for part in PurePosixPath(name).parts)
 
 
 def read_inside(path: str, folder: str, most: int) -> bytes | None:

@@ -1,6 +1,7 @@
 """Licences of single images: what sources write for them, and which allow that the pixels are published again."""
 
 import re
+from collections import Counter
 from typing import Any
 
 from ...hub_sync.licence_ids import licence_id
@@ -67,3 +68,29 @@ def _known(text: str) -> tuple[str, str] | None:
 def asks_for_attribution(licence: str) -> bool:
     """Whether a licence asks that the author is named."""
     return licence.startswith("cc-by")
+
+
+MIXED = "several, see the column license"
+
+
+def card_licence(rest: str | None, pixels: Counter[tuple[str, str]]) -> dict[str, Any]:
+    """A card's licence: that of the rest, unless pixels with another one that restricts are in the data set.
+
+    Args:
+        rest: licence of texts and tables.
+        pixels: (licence, "published", "local" or why not) -> images.
+    """
+    published = {licence for (licence, fate), count in pixels.items() if fate == "published"}
+    if any(fate == "local" for _, fate in pixels):
+        return {"license": "other"}  # without a name: none is stated, so that it is not published in public
+    if not published or published.issubset(PUBLISHABLE):
+        return {"license": rest} if rest else {}
+    return {"license": "other", "license_name": MIXED}
+
+
+def with_pixels(rows: Any) -> int:
+    """How many rows of a data set have their image in it."""
+    import pyarrow.compute as pc
+
+    column = rows.data.column("image")
+    return sum(int(pc.sum(pc.is_valid(pc.struct_field(chunk, "bytes"))).as_py() or 0) for chunk in column.chunks)
