@@ -122,6 +122,12 @@ STEPS: dict[str, StepSpec] = {
         extra="train",
         loads_models=True,
     ),
+    "eeca": _trainer(
+        "eeca:EECAConfig",
+        "train",
+        "EECA: fine-tuning on images and text, with losses of classes and names on the images' tokens",
+        inputs=SEEING,
+    ),
     "versatune_pretrain": _trainer(
         "versatune.config:VersatunePretrainConfig",
         "pretrain",

@@ -68,6 +68,12 @@ def find_method(name: str) -> tuple[Callable, type, type]:
         importlib.import_module("hubwright.trainers.dual_encoder.trainer")
         get_checkpoint_conversion_mapping("vision-text-dual-encoder")
         return dual_encoder.train, dual_encoder.DualEncoderConfig, transformers.Trainer
+    if name == "eeca":
+        eeca = importlib.import_module("hubwright.trainers.eeca")
+        importlib.import_module("hubwright.trainers.eeca.trainer")
+        architectures.register()
+        get_checkpoint_conversion_mapping("llava")
+        return eeca.train, eeca.EECAConfig, trl.SFTTrainer
     if name == "vision_sft":
         vision_sft = importlib.import_module("hubwright.trainers.vision_sft")
         importlib.import_module("hubwright.trainers.vision_sft.trainer")

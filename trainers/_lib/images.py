@@ -24,13 +24,16 @@ class ImageColumn:
         folder: of the data set: files that rows name lie below it.
         source_name: the data set's name in messages.
 
+    Attributes:
+        several: it holds lists.
+
     Raises DataError in one line for a column that holds no images.
     """
 
     def __init__(self, rows: Dataset, name: str, limits: ImageLimits, folder: Path, source_name: str) -> None:
         self._name, self._limits, self._folder = name, limits, Path(os.path.normpath(folder.absolute()))
         feature = rows.features[name]
-        several = isinstance(feature, List | LargeList)
+        self.several = several = isinstance(feature, List | LargeList)
         kind = feature.feature if several else feature
         if isinstance(kind, Image):
             plain = Image(decode=False)

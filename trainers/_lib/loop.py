@@ -212,6 +212,10 @@ class CheckpointMixin(_stream.StreamMixin):
         """The prepared rows by role, as `train` and `eval`."""
         return rows
 
+    def as_published(self, model: Any) -> Any:
+        """The model that is saved for others, of the trained one, its adapter folded in where it is to be."""
+        return model
+
     def save_beside(self, folder: Path) -> None:
         """Write into a checkpoint what a method needs of its own for a resume. Does nothing here."""
 

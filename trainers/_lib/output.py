@@ -34,6 +34,7 @@ def save_model(
             adapter.base_model_name_or_path, adapter.revision = base.repo_id, base.revision
         # "auto" asks the hub whether the base's vocabulary has changed; we never resize it.
         options["save_embedding_layers"] = False
+    model = trainer.as_published(model)
     if dtype := _save_dtype(model, config, context, weights, trainer.base_roles):
         # What a model keeps in float32 for a reason stays so: small steps near 1 have no place in bfloat16.
         wide = getattr(model, "_keep_in_fp32_modules_strict", None) or ()

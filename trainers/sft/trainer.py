@@ -12,7 +12,7 @@ from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, UsageError
 from .._lib import chat, loop, rows
 from .._lib.arguments import build
-from .._lib.report import TOKEN_ACCURACY
+from .._lib.report import TOKEN_ACCURACY, Curve
 from . import SFTConfig, conversation_column
 
 UNSCORED = -100
@@ -21,8 +21,8 @@ UNSCORED = -100
 class SFTTrainer(chat.ChatMixin, trl.SFTTrainer):
     """A method subclasses it and overrides TRL's hooks, such as `compute_loss`. Arguments as of `ChatMixin`."""
 
-    curves = (TOKEN_ACCURACY,)
-    final_metrics = ("eval_mean_token_accuracy",)
+    curves: tuple[Curve, ...] = (TOKEN_ACCURACY,)
+    final_metrics: tuple[str, ...] = ("eval_mean_token_accuracy",)
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None

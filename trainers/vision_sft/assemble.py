@@ -63,7 +63,7 @@ def read(config: VisionSFTConfig, context: StepContext) -> Base:
         base = _assembled(config, context)
     for part in (base.model.config.vision_config, base.model.config.text_config):
         part._name_or_path = ""  # a folder of this machine
-    _check(base)
+    check(base)
     return base
 
 
@@ -75,7 +75,7 @@ def _given(config: VisionSFTConfig, context: StepContext) -> Base:
         context.inputs, "model", config.dtype, attn_implementation=config.attn_implementation
     )
     if not isinstance(model, LlavaForConditionalGeneration):
-        raise UsageError(f"model: {name} is a {type(model).__name__}, and vision_sft trains LLaVA's classes")
+        raise UsageError(f"model: {name} is a {type(model).__name__}, and this step trains LLaVA's classes")
     processor = loading.processor(source.path, str(source.ref))
     if not isinstance(processor, LlavaProcessor):
         raise DataError(f"{name} has a {type(processor).__name__}, and no LlavaProcessor")
@@ -191,7 +191,7 @@ def _add_image_token(tokenizer: Any, model: Any, token: str, name: str) -> None:
 
 
 @torch.no_grad()
-def _check(base: Base) -> None:
+def check(base: Base) -> None:
     """Raises DataError unless processor and tower agree on the tokens of an image, and on all of them."""
     from PIL import Image
 

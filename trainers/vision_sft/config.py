@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,7 +18,13 @@ _PARTS = {"language_model", "vision_tower"}
 
 
 class VisionSFTConfig(ImageSettings, SFTConfig):
-    """Settings of `sft`, and those of an image."""
+    """Settings of `sft`, and those of an image.
+
+    Attributes:
+        kinds: values of `model_type` that the input `model` may have.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("llava",)
 
     trained: Part | None = Field(
         None, description="projector: it alone; language_model: that and the projector; all: the tower, too. null: "

@@ -47,13 +47,14 @@ def check_config(role: str, config: Mapping[str, Any], source_name: str, setting
     classes = " ".join(config.get("architectures") or [])
     sees, speaks = "vision_config" in config, "CausalLM" in classes or "LMHead" in classes
     together = sees and ("ConditionalGeneration" in classes or kind == LLAVA)
-    if role == "model" and kind != LLAVA:
+    if role == "model" and kind not in settings.kinds:
         if not sees:
             raise UsageError(
                 f"model: {source_name} ({kind}) reads no images: name it as `language_model`, beside a `vision_tower`"
             )
         raise UsageError(
-            f"model: {source_name} is of type {kind}, and vision_sft trains {LLAVA}: name one that it assembled"
+            f"model: {source_name} is of type {kind}, and this step trains {' or '.join(settings.kinds)}: name one "
+            "that it assembled"
         )
     if role == "language_model" and (sees or not speaks):
         hint = "name it as `model` alone" if together else "name a causal language model"

@@ -32,6 +32,19 @@ class VisionSFTTrainer(SFTTrainer):
     def card_tags(self) -> list[str]:
         return [*super().card_tags(), "vision"]
 
+    @classmethod
+    def read_base(cls, config: Any, context: StepContext) -> Base:
+        """The model that is trained, before its rows are read."""
+        return read(config, context)
+
+    @classmethod
+    def make_collator(
+        cls, base: Base, splits: dict[str, Any], columns: list[ImageColumn], config: Any, context: StepContext
+    ) -> Any:
+        """What makes batches of rows, before they are prepared: `splits` still have the other columns. A method may
+        give the model a part of its own here, by what they hold."""
+        return Collator(base.processor, columns, base.model.dtype)
+
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
         columns: list[str] = self._signature_columns or []
@@ -81,7 +94,7 @@ def fit(
     form_name = columns_of(train.column_names, source_name)
     config.check_form(form_name)
     splits, columns = take_images(splits, config.image_limits(), context.inputs["dataset"].path, source_name)
-    base = read(config, context)
+    base = trainer_class.read_base(config, context)
     encoder = VisionTokens(_reader(next(iter(splits.values())), form_name, base, columns, config, context))
     common = loop.training_arguments(config, context, "eval" in splits)
     common |= {
@@ -91,6 +104,7 @@ def fit(
         "dataset_kwargs": {"skip_prepare_dataset": True},
     }
     args = build(config, trl.SFTConfig, common)
+    collator = trainer_class.make_collator(base, splits, columns, config, context)
     # One process prepares the rows; the others find them cached.
     with args.main_process_first(local=False):
         for split in splits:
@@ -107,7 +121,7 @@ def fit(
         context,
         model=base.model,
         args=args,
-        data_collator=Collator(base.processor, columns, base.model.dtype),
+        data_collator=collator,
         train_dataset=splits["train"],
         eval_dataset=splits.get("eval"),
         processing_class=base.processor,
@@ -163,8 +177,11 @@ def describe(trainer: Any, base: Base, config: VisionSFTConfig, context: StepCon
     settings, processor = model.config, base.processor
     sizes = dict.fromkeys(("vision tower", "projector", "language model"), 0)
     for name, parameter in model.named_parameters():
-        part = "vision tower" if "vision_tower." in name else "projector" if PROJECTOR in name else "language model"
-        sizes[part] += parameter.numel()
+        places = {"vision tower": "vision_tower.", "projector": PROJECTOR, "language model": LANGUAGE_MODEL}
+        part = next((part for part, place in places.items() if place in name), None)
+        part = "language model" if part is None and "lm_head" in name else part
+        if part is not None:
+            sizes[part] += parameter.numel()
     crop = getattr(processor.image_processor, "crop_size", None) or processor.image_processor.size
     report.table(
         "Model",
