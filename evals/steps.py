@@ -67,6 +67,13 @@ STEPS: dict[str, StepSpec] = {
         inputs={"dataset": _DATA, "output_*": Role("dataset", ordered=True), "embedder": Role("model", optional=True)},
         extra="vision",
     ),
+    "landmark_score": _eval(
+        "landmarks.score:LandmarkScoreConfig",
+        "landmarks.score:score",
+        "landmarks: how well models and baselines name them, by level, bucket and split, with intervals",
+        inputs={"dataset": _DATA, "replies_*": Role("dataset", ordered=True)},
+        extra="vision",
+    ),
     "stepagent_cycles": _eval(
         "stepagent.cycles:CyclesConfig",
         "stepagent.cycles:cycles",
