@@ -67,6 +67,14 @@ STEPS: dict[str, StepSpec] = {
         inputs={"dataset": _DATA, "output_*": Role("dataset", ordered=True), "embedder": Role("model", optional=True)},
         extra="vision",
     ),
+    "landmark_answers": _eval(
+        "landmarks.answers:LandmarkAnswersConfig",
+        "landmarks.answers:answer",
+        "landmarks: what a model that sees replies, and which of several names it finds likeliest",
+        inputs={"dataset": _DATA, "model": Role("model", folds=True)},
+        extra="train",
+        loads_models=True,
+    ),
     "landmark_score": _eval(
         "landmarks.score:LandmarkScoreConfig",
         "landmarks.score:score",
