@@ -75,6 +75,21 @@ STEPS: dict[str, StepSpec] = {
         extra="train",
         loads_models=True,
     ),
+    "landmark_predict": _eval(
+        "landmarks.predict:LandmarkPredictConfig",
+        "landmarks.predict:predict",
+        "landmarks: names for the images of a data set or a folder, with a confidence, abstaining below a threshold",
+        inputs={
+            "dataset": _ANY_DATA,
+            "landmarks": _ANY_DATA,
+            "dev": _ANY_DATA,
+            "encoder": Role("model", optional=True),
+            "tower": Role("model", optional=True),
+            "model": Role("model", optional=True, folds=True),
+        },
+        extra="train",
+        loads_models=True,
+    ),
     "landmark_score": _eval(
         "landmarks.score:LandmarkScoreConfig",
         "landmarks.score:score",

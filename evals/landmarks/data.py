@@ -88,7 +88,8 @@ class Images:
             rows = rows.cast_column("image", Image(decode=False))
         elif kind not in (Value("binary"), Value("large_binary")):
             raise DataError(f"{source_name}: the column 'image' holds no images")
-        self._rows, self._limits, self._last = rows.select_columns(["image"]), limits, (b"", None)
+        self._rows, self._limits = rows.select_columns(["image"]), limits
+        self._last: tuple[bytes, Any] = (b"", None)
 
     def content(self, number: int) -> bytes:
         """The file of a row's image. Raises RowRejected without one."""

@@ -38,7 +38,7 @@ class Facts(NamedTuple):
 
     def value(self, level: str) -> str | None:
         """The answer at a level."""
-        return getattr(self, level)  # type: ignore[no-any-return]
+        return getattr(self, level)
 
 
 class Hierarchy:
@@ -62,9 +62,9 @@ class Hierarchy:
             self._names.setdefault((level, value), {value}).update(names)
         self._by_words: dict[tuple[str, ...], list[Facts]] = {}
         for one in self.landmarks:
-            for words in dict.fromkeys(map(words_of_name, (one.name, *one.aliases))):
-                if words:
-                    self._by_words.setdefault(words, []).append(one)
+            for key in dict.fromkeys(map(words_of_name, (one.name, *one.aliases))):
+                if key:
+                    self._by_words.setdefault(key, []).append(one)
         self._longest = max(map(len, self._by_words), default=0)
 
     def named(self, reply: str) -> list[Facts]:

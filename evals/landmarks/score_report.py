@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -147,14 +146,13 @@ def _galleries(
         if group and row["level"] == "name":
             groups.setdefault(group, {}).setdefault(row["landmark_id"], place)
     for group, places in sorted(groups.items()):
-        cells, counts = [], Counter[str]()
+        cells = list[tuple[Any, list[str]]]()
         for place in places.values():
             if len(cells) == config.gallery:
                 break
             try:
                 image = questions.image(place)
-            except RowRejected as error:
-                counts[error.reason] += 1
+            except RowRejected:
                 continue
             lines = [questions.rows[place]["name"]]
             for name, method in methods.items():

@@ -41,7 +41,7 @@ def photograph(landmark: Mapping[str, Any], number: int) -> bytes:
     """A drawing of a landmark: its colour, in a form by its kind, a little elsewhere each time."""
     from PIL import Image, ImageDraw
 
-    image = Image.new("RGB", (40, 40), (100, 100 + 5 * number, 120))
+    image = Image.new("RGB", (40, 40), (100 + number % 10 * 3, 100 + number // 10 * 4, 120))
     colour = COLOURS[landmark["name"].split()[0]]
     place = {"tower": (16, 4, 24, 36), "bridge": (2, 24, 38, 30), "mountain": (8, 18, 32, 36)}
     x0, y0, x1, y1 = place.get(landmark["supercategory"] or "", (2, 30, 38, 39))
