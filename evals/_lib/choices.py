@@ -36,7 +36,7 @@ def choice_scores(log_likelihoods: Sequence[float], options: Sequence[str], gold
 class ChoiceTask(ScoredTask):
     """The likeliest of several continuations. A document has `options` and `gold`, the number of the right one."""
 
-    METRICS = ("acc", "acc_norm", "choice_loss", "loss_per_byte")
+    METRICS: tuple[str, ...] = ("acc", "acc_norm", "choice_loss", "loss_per_byte")
     INTERVALS = ("acc",)
     LOWER_IS_BETTER = ("choice_loss", "loss_per_byte")
 
