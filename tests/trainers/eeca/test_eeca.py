@@ -112,6 +112,17 @@ def test_cached_features_are_the_towers(tmp_path: Path, parts: dict[str, Path], 
     assert losses[0] == pytest.approx(losses[1], abs=1e-4) and losses[1] == losses[2]
 
 
+def test_a_file_that_is_no_image_is_refused_with_its_row(tmp_path: Path, parts: dict[str, Path]) -> None:
+    rows = landmarks(8)
+    rows[3]["image"], rows[5]["image"] = b"no image", None
+    data = save_rows(tmp_path / "data", rows)
+    with pytest.raises(DataError, match="row 3: not an image that can be read"):
+        run(tmp_path, {"dataset": data, **parts})
+    _, step = run(tmp_path, {"dataset": data, **parts}, "again", max_refused_share=0.3)
+    counts = step.report.counts
+    assert counts["train_rows_used"] == 6 and step.report.metrics["cached_features"] == 1
+
+
 def test_passes_that_are_added_up_are_one_of_the_same_rows(tmp_path: Path, parts: dict[str, Path]) -> None:
     """The classes' and the names' losses are means over passes, beside the language model's over tokens."""
     data = save_rows(tmp_path / "data", [landmarks(1)[0], landmarks(6)[5]] * 4)
