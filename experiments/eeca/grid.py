@@ -1,7 +1,8 @@
 """Do the losses of classes and names help a model to name landmarks, on images that its encoder knows, and on others?
 
     python experiments/eeca/grid.py --out DIR --questions DIR --dinov2 DIR --smollm2 DIR --minilm DIR
-        [--vietnamese DIR] [--samples 600] [--images 150] [--seeds 0 1] [--threads 1] [--only TEXT] [--list]
+        [--vietnamese DIR] [--samples 600] [--images 150] [--seeds 0 1] [--batch 8] [--epochs 1]
+        [--learning-rate 1e-3] [--threads 1] [--only TEXT] [--list]
 
 Data: config `questions` of `landmarks` with the column `subsets` of `entity_ranks`; splits train and test. Arms: {lm,
 both} x {known, unknown, mixed}, hc and ec alone on mixed, and on the Vietnamese set low 112 against low 112 + high
@@ -114,8 +115,9 @@ def train(run: Run, data: Path, folder: Path, arguments: argparse.Namespace) -> 
     levels = {"levels": dict.fromkeys(columns, 1.0)} if hc else {}
     settings = EECAConfig(
         dataset_configs=("questions",), chat_template="chatml_tools", image_size=112, latents=4,
-        high_resolution=run.high or None, hc_weight=hc, ec_weight=ec, max_length=128, per_device_train_batch_size=8,
-        max_steps=-(-arguments.samples // 8), learning_rate=arguments.learning_rate, lr_scheduler_type="cosine",
+        high_resolution=run.high or None, hc_weight=hc, ec_weight=ec, max_length=128,
+        learning_rate=arguments.learning_rate, per_device_train_batch_size=arguments.batch, lr_scheduler_type="cosine",
+        max_steps=-(-arguments.samples * arguments.epochs // arguments.batch),
         warmup_steps=0.1, logging_steps=5, save_steps=10_000, seed=run.seed, threads=arguments.threads, use_cpu=True,
         bf16=True, save_dtype="float32", **levels,
     )  # fmt: skip
@@ -208,6 +210,8 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=600)
     parser.add_argument("--images", type=int, default=150)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=1, help="passes over as many rows as --samples")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--only", default="", help="runs whose name holds this")
