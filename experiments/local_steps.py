@@ -14,7 +14,7 @@ def context(folder: Path, **inputs: Path) -> Any:
     from hubwright.hub_sync.refs import ArtifactRef
 
     models = ("model", "tokenizer", "language_model", "vision_tower", "text_tower", "second", "encoder", "embedder")
-    kinds = {role: "model" if role in models else "dataset" for role in inputs}
+    kinds = {role: "model" if role in models or role.startswith("encoder_") else "dataset" for role in inputs}
     given = {role: Input(ArtifactRef(kinds[role], f"local/{role}", "0" * 40), path) for role, path in inputs.items()}
     return StepContext("step", folder / "work", folder / "out", given)
 

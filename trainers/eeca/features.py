@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ...hub_sync.errors import RowRejected
 from .._lib.images import ImageColumn
@@ -16,6 +17,7 @@ from ..dual_encoder.features import filled
 
 logger = logging.getLogger("hubwright.trainers")
 BATCH = 16
+BLANK = Image.new("RGB", (64, 64))
 
 
 class FeatureCache:
@@ -42,39 +44,44 @@ class FeatureCache:
             for row in range(len(column)):
                 try:
                     contents = column.contents(row)
-                    if len(contents) != 1:
-                        continue  # refused where rows are read
-                    digest = hashlib.sha256(contents[0]).digest()
-                    if digest not in places:
-                        column.read(row)
                 except RowRejected:
+                    continue  # the row is refused where rows are read
+                if not contents:
                     continue
+                digest = hashlib.sha256(contents[0]).digest()
                 if digest not in places:
                     places[digest] = len(first)
                     first.append((number, row))
                 self._slots[number][row] = places[digest]
-        with torch.no_grad():
-            states = self._states(first[:1]) if first else []
-        self._shapes = [tuple(one.shape[1:]) for one in states]
+        self._shapes = [tuple(one.shape[1:]) for one in self._states([BLANK])]
         width = sum(int(np.prod(shape)) for shape in self._shapes)
         size = 4 * width * len(first)
         if not first or size > self._limit:
-            if first:
-                logger.info("features of %d images take %.1f GB, above cache_gb: not cached", len(first), size / 1e9)
+            logger.info("features of %d images take %.1f GB, above cache_gb: not cached", len(first), size / 1e9)
             return False
         images = hashlib.sha256(b"".join(places)).hexdigest()
         name = hashlib.sha256(json.dumps([self._key, images, self._shapes]).encode()).hexdigest()[:32]
 
         def compute(part: range) -> Any:
-            return torch.cat([one.flatten(1) for one in self._states(first[part.start : part.stop])], dim=1)
+            return torch.cat([one.flatten(1) for one in self._states(self._images(first, part))], dim=1)
 
         path = self._folder / f"{name}.features"
         self._array = filled(path, len(first), width, BATCH, compute, "images")
         return True
 
-    def _states(self, places: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
-        images = [image for number, row in places for image in self._columns[number].read(row)]
-        pixels = self._processor.image_processor(images, return_tensors="pt")["pixel_values"]
+    def _images(self, places: Sequence[tuple[int, int]], part: range) -> list[Any]:
+        """Images; a blank one for a file that is none, whose rows are refused where rows are read."""
+        images = []
+        for number, row in places[part.start : part.stop]:
+            try:
+                images.append(self._columns[number].read(row)[0])
+            except RowRejected:
+                images.append(BLANK)
+        return images
+
+    @torch.no_grad()
+    def _states(self, images: Sequence[Any]) -> list[torch.Tensor]:
+        pixels = self._processor.image_processor(list(images), return_tensors="pt")["pixel_values"]
         model, training = self._model, self._model.training
         model.eval()
         states = model.tower_states(pixels.to(model.device, model.dtype))

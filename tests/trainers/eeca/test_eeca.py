@@ -41,7 +41,7 @@ def moved(trainer: Any, other: Any) -> set[str]:
     return {place for place in places if any(place in name for name in changed)}
 
 
-@pytest.mark.parametrize("part", ["projector", "language_model", "all"])
+@pytest.mark.parametrize("part", ["projector", "all", pytest.param("language_model", marks=pytest.mark.slow)])
 def test_each_stage_moves_its_parts_and_the_heads(tmp_path: Path, parts: dict[str, Path], part: str) -> None:
     data = save_rows(tmp_path / "data", landmarks(8))
     settings = {"latents": 2, "high_resolution": 56, "trained": part}
@@ -97,7 +97,7 @@ def test_heads_of_other_classes_are_refused(tmp_path: Path, parts: dict[str, Pat
     assert not hasattr(trainer.model, "heads")
 
 
-@pytest.mark.parametrize("settings", [{}, {"high_resolution": 56, "latents": 2}])
+@pytest.mark.parametrize("settings", [{"high_resolution": 56, "latents": 2}])
 def test_cached_features_are_the_towers(tmp_path: Path, parts: dict[str, Path], settings: dict[str, Any]) -> None:
     rows = [row for row in landmarks(6) for _ in range(2)]
     data = save_rows(tmp_path / "data", rows)
@@ -110,6 +110,17 @@ def test_cached_features_are_the_towers(tmp_path: Path, parts: dict[str, Path], 
         tokens = 5 + 17 * bool(settings)
         assert [path.stat().st_size for path in files] == ([6 * tokens * 32 * 4] if cache == 4 else [])
     assert losses[0] == pytest.approx(losses[1], abs=1e-4) and losses[1] == losses[2]
+
+
+def test_a_file_that_is_no_image_is_refused_with_its_row(tmp_path: Path, parts: dict[str, Path]) -> None:
+    rows = landmarks(8)
+    rows[3]["image"], rows[5]["image"] = b"no image", None
+    data = save_rows(tmp_path / "data", rows)
+    with pytest.raises(DataError, match="row 3: not an image that can be read"):
+        run(tmp_path, {"dataset": data, **parts})
+    _, step = run(tmp_path, {"dataset": data, **parts}, "again", max_refused_share=0.3)
+    counts = step.report.counts
+    assert counts["train_rows_used"] == 6 and step.report.metrics["cached_features"] == 1
 
 
 def test_passes_that_are_added_up_are_one_of_the_same_rows(tmp_path: Path, parts: dict[str, Path]) -> None:
