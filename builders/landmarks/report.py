@@ -99,7 +99,7 @@ def _coverage(report: Report, pairs: Mapping[str, Any], table: Any) -> None:
 
 
 def _values(table: Any, column: str) -> list[Any]:
-    return table.data.column(column).to_pylist()  # type: ignore[no-any-return]
+    return list(table.data.column(column).to_pylist())
 
 
 def _known(data: Any, column: str) -> int:
