@@ -46,8 +46,8 @@ def parts(config: LandmarksConfig, database: sqlite3.Connection, landmarks: Land
     about.bad_tars, about.has_images = places.bad, bool(places)
     if not places and not config.fetch and config.require_image:
         raise UsageError(
-            f"source {folder.name}: has no images (a/b/c/ID.jpg, or .tar); set fetch: true, or require_image: false "
-            "for rows with URLs alone"
+            f"source {folder.name}: has no images (a/b/c/ID.jpg or .tar, two folders deep); set fetch: true, "
+            "or require_image: false for rows with URLs alone"
         )
     listed, missing = join.images(places)
     join.check(places)

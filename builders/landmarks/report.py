@@ -57,6 +57,11 @@ def describe_rows(
     report.counts |= {"images_with_pixels": shown, "images_at_hand": pixels.total(), "questions": asked}
     report.counts |= {"images_missing": sum(converter.missing), "landmarks_with_one_image": sides.alone}
     report.counts |= {f"questions without: {reason}": number for reason, number in sorted(lacking.items())}
+    names = Counter(name for name in _values(table, "name") if name)
+    if shared := {name: count for name, count in names.items() if count > 1}:
+        report.counts["names_of_several_landmarks"] = len(shared)
+        rows = [[name, count] for name, count in sorted(shared.items(), key=lambda one: (-one[1], one[0]))[:MOST]]
+        report.table("Names that several landmarks have", ["name", "landmarks"], rows)
     if about.passed_over:
         report.counts["files_that_are_no_images"] = about.passed_over
     _coverage(report, pairs, table)
