@@ -128,7 +128,7 @@ def _build(config: LandmarksConfig, context: StepContext, database: sqlite3.Conn
     if log:
         log.close()
         (context.workdir / "fetched.log").unlink()
-    leaks = leakage(database, pairs, config.phash_distance)
+    leaks = leakage(database, pairs, config.phash_distance, context.workdir)
     check_leakage(leaks, context.step)
     lacking = Counter[str]()
     built = {"pairs": pairs}
