@@ -57,6 +57,11 @@ def describe_rows(
     report.counts |= {"images_missing": sum(converter.missing), "landmarks_with_one_image": sides.alone}
     report.counts |= {f"questions without: {reason}": number for reason, number in sorted(lacking.items())}
     _shared_names(report, table)
+    if unread := [[name, number] for name, number in about.unread.items() if number]:
+        report.table(
+            "Lines of lists that were not read", ["list", "lines"], unread, "They have no id, or are not CSV."
+        )
+        report.counts["lines_not_read"] = sum(number for _, number in unread)
     if about.passed_over:
         report.counts["files_that_are_no_images"] = about.passed_over
     _coverage(report, pairs, table)

@@ -92,3 +92,17 @@ def test_names_that_several_landmarks_have_are_shown(tmp_path: Path) -> None:
     _, context = run(folder, tmp_path, require_image=False, lists={"hierarchy": None})
     assert context.report.counts["names_of_several_landmarks"] == 1
     assert next(t for t in context.report.tables if t["title"].startswith("Names"))["rows"] == [["Bridge", 2]]
+
+
+def test_lines_of_lists_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    folder = gldv2(tmp_path / "gld")
+    for name, line in {
+        "train_attribution.csv": "only one cell",
+        "train_label_to_category.csv": ",http://x.test",
+    }.items():
+        with (folder / name).open("a") as stream:
+            stream.write(line + "\n")
+    built, context = run(folder, tmp_path)
+    assert sum(map(len, built["pairs"].values())) == 40 and context.report.counts["lines_not_read"] == 2
+    table = next(t for t in context.report.tables if t["title"] == "Lines of lists that were not read")
+    assert sorted(table["rows"]) == [["train_attribution.csv", 1], ["train_label_to_category.csv", 1]]
