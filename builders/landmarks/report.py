@@ -61,7 +61,7 @@ def describe_rows(
         report.table(
             "Lines of lists that were not read", ["list", "lines"], unread, "They have no id, or are not CSV."
         )
-        report.counts["lines_not_read"] = sum(number for _, number in unread)
+        report.counts["lines_not_read"] = about.unread.total()
     if about.passed_over:
         report.counts["files_that_are_no_images"] = about.passed_over
     _coverage(report, pairs, table)
