@@ -69,8 +69,11 @@ def build(config: LandmarksConfig, context: StepContext | None = None) -> dict[s
         StorageError: the disk is full.
     """
     context = context or local_context()
-    with closing(_database(context.workdir / "lists.sqlite")) as database:
-        return _build(config, context, database)
+    path = context.workdir / "lists.sqlite"
+    with closing(_database(path)) as database:
+        built = _build(config, context, database)
+    path.unlink()
+    return built
 
 
 def _database(path: Path) -> sqlite3.Connection:
@@ -125,7 +128,7 @@ def _build(config: LandmarksConfig, context: StepContext, database: sqlite3.Conn
     if log:
         log.close()
         (context.workdir / "fetched.log").unlink()
-    leaks = leakage(database, pairs, config.phash_distance)
+    leaks = leakage(database, pairs, config.phash_distance, context.workdir)
     check_leakage(leaks, context.step)
     lacking = Counter[str]()
     built = {"pairs": pairs}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,9 +18,11 @@ from .._lib.sources import Source, Timeout
 
 TEMPLATES: dict[str, dict[str, dict[str, list[str]]]] = read_yaml(__file__, "templates.yaml")
 COLUMN_NAMES: dict[str, list[str]] = read_yaml(__file__, "columns.yaml")
-CONFIGS = ("pairs", "questions", "landmarks")
+Config = Literal["pairs", "questions", "landmarks"]
+Level = Literal["natural_or_human_made", "hierarchical_label", "supercategory", "name", "caption"]
+CONFIGS: tuple[Config, ...] = ("pairs", "questions", "landmarks")
 SPLITS = ("train", "validation", "test", "unseen")
-LEVELS = ("natural_or_human_made", "hierarchical_label", "supercategory", "name", "caption")
+LEVELS: tuple[Level, ...] = ("natural_or_human_made", "hierarchical_label", "supercategory", "name", "caption")
 FILE_KINDS = ("images", "clean", "attribution", "category", "hierarchy", "solution")
 PAIRS = (
     "image", "image_id", "landmark_id", "name", "aliases", "supercategory", "hierarchical_label",
@@ -103,12 +105,10 @@ class LandmarksConfig(PixelSettings):
     unseen: Share = Field(0.0, description="Share of the landmarks, all of whose images are in split unseen.")
     folds: int = Field(3, ge=1, le=100, description="Folds to cross-fit encoders by.")
     seed: int = Field(0, ge=0, description="Seed of splits, folds and templates.")
-    configs: tuple[Literal["pairs", "questions", "landmarks"], ...] = Field(
+    configs: tuple[Config, ...] = Field(
         CONFIGS, min_length=1, description="Configs that are published. questions holds each image once per level."
     )
-    levels: tuple[Literal["natural_or_human_made", "hierarchical_label", "supercategory", "name", "caption"], ...] = (
-        Field(LEVELS, min_length=1, description="Levels of the questions.")
-    )
+    levels: tuple[Level, ...] = Field(LEVELS, min_length=1, description="Levels of the questions.")
     languages: tuple[str, ...] = Field(
         ("en",),
         min_length=1,
@@ -134,8 +134,8 @@ class LandmarksConfig(PixelSettings):
         for field, names in (("lists", FILE_KINDS), ("columns", tuple(COLUMN_NAMES))):
             if unknown := next((name for name in getattr(self, field) if name not in names), None):
                 raise ValueError(f"{field}: {unknown!r} is unknown{did_you_mean(unknown, names)}")
-        of_gldv2 = {"part": "train", "lists": {}, "part_of": {}, "clean": False, "no_landmark": "drop"}
-        of_table = {"files": None, "columns": {}, "delimiter": None}
+        of_gldv2: dict[str, Any] = {"part": "train", "lists": {}, "part_of": {}, "clean": False, "no_landmark": "drop"}
+        of_table: dict[str, Any] = {"files": None, "columns": {}, "delimiter": None}
         for form, defaults in (("gldv2", of_gldv2), ("table", of_table)):
             set_here = [name for name, default in defaults.items() if getattr(self, name) != default]
             if set_here and self.format != form:

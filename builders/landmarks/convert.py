@@ -100,7 +100,7 @@ class Converter:
     def _content(self, pair: Pair, known: Landmark | None, number: int) -> bytes | None:
         """The image file, decoded once; None where it is not at hand and the settings do without."""
         try:
-            content = self._checks.content(pair, known.name if known else None)
+            content = self._checks.content(pair, known.name if known and known.name else "")
         except LeftOut:
             _count(self.missing, number)
             raise

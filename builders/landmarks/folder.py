@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.errors import RowRejected, UsageError
 from .._lib.image_files import TAR_SUFFIXES, ImageFiles, is_hidden
@@ -67,5 +67,5 @@ def _pairs(images: ImageFiles) -> Pairs:
         if not landmark or landmark == "..":
             yield RowRejected("an image outside of a landmark's folder", path)
             continue
-        meta = {"landmark": landmark, "others": [], "title": None}
+        meta: dict[str, Any] = {"landmark": landmark, "others": [], "title": None}
         yield Pair(image=partial(images.read, path), name=PurePosixPath(path).name, image_id=path, meta=meta)

@@ -35,7 +35,7 @@ def parts(config: LandmarksConfig, database: sqlite3.Connection, landmarks: Land
     files = csv_files(folder)
     lists = choose_lists(config, files)
     about.origins += [f"{origin}, `{found.name}`" for found in lists.values()]
-    join = _Join(config, database, lists, files)
+    join = _Join(config, database, lists, files, about)
     for kind in ("category", "hierarchy"):
         if kind in lists:
             join.landmarks(lists[kind], landmarks)
@@ -46,8 +46,8 @@ def parts(config: LandmarksConfig, database: sqlite3.Connection, landmarks: Land
     about.bad_tars, about.has_images = places.bad, bool(places)
     if not places and not config.fetch and config.require_image:
         raise UsageError(
-            f"source {folder.name}: has no images (a/b/c/ID.jpg, or .tar); set fetch: true, or require_image: false "
-            "for rows with URLs alone"
+            f"source {folder.name}: has no images (a/b/c/ID.jpg or .tar, two folders deep); set fetch: true, "
+            "or require_image: false for rows with URLs alone"
         )
     listed, missing = join.images(places)
     join.check(places)
@@ -81,16 +81,18 @@ class _Join:
 
     def __init__(
         self, config: LandmarksConfig, database: sqlite3.Connection, lists: Mapping[str, ListFile],
-        files: Mapping[str, File],
+        files: Mapping[str, File], about: About,
     ) -> None:  # fmt: skip
         self._config, self._database, self._lists, self._files = config, database, lists, files
+        self._unread = about.unread
         database.execute("CREATE TABLE listed (id TEXT, landmark TEXT)")
 
     def landmarks(self, found: ListFile, landmarks: Landmarks) -> None:
-        """Take up names and kinds. Lines that cannot be read are landmarks without them."""
+        """Take up names and kinds."""
         for record in Pace(found.name, "landmarks").over(found.records()):
             identifier = _text(record, "landmark_id")
             if identifier is None:
+                self._unread[found.name] += 1
                 continue
             landmarks.add(Landmark(
                 identifier, category_url=_text(record, "category"), supercategory=_text(record, "supercategory"),
@@ -106,10 +108,15 @@ class _Join:
             "solution": (("landmarks",), _solution),
         }[kind]  # fmt: skip
         self._database.execute(f"CREATE TABLE {kind} (id TEXT, {', '.join(columns)})")
-        records = (r for r in Pace(found.name, "lines").over(found.records()) if isinstance(r, dict))
-        self._database.executemany(
-            f"INSERT INTO {kind} VALUES (?{', ?' * len(columns)})", (row for record in records for row in rows(record))
-        )
+
+        def values() -> Iterator[tuple[Any, ...]]:
+            for record in Pace(found.name, "lines").over(found.records()):
+                own = list(rows(record)) if isinstance(record, dict) else []
+                self._unread[found.name] += not own
+                yield from own
+
+        marks = ", ".join("?" * (1 + len(columns)))
+        self._database.executemany(f"INSERT INTO {kind} VALUES ({marks})", values())
         self._database.execute(f"CREATE INDEX {kind}_id ON {kind} (id)")
 
     def images(self, places: Places) -> tuple[int, int]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...hub_sync.errors import DataError
+from .._lib.disk_array import DiskArray
 from .._lib.near_images import near_groups
 
 COLUMNS = ("image_id", "landmark_id", "sha256", "phash", "fold")
@@ -18,21 +20,21 @@ _ACROSS = (
     "SELECT COUNT(*) FROM "
     "(SELECT 1 FROM published WHERE {key} IS NOT NULL GROUP BY {key} HAVING COUNT(DISTINCT {of}) > 1)"
 )
-_PART = 1 << 16
+_PART = 1 << 14
 
 
-def leakage(database: sqlite3.Connection, splits: Mapping[str, Any], distance: int) -> dict[str, int]:
+def leakage(database: sqlite3.Connection, splits: Mapping[str, Any], distance: int, folder: Path) -> dict[str, int]:
     """What is in several splits or folds, by kind.
 
     Args:
         database: for a table of the rows.
         splits: split -> rows of config pairs.
         distance: bits in which perceptual hashes that look the same differ at most.
+        folder: for a file.
     """
     ask = database.execute
     ask("CREATE TABLE published (image_id TEXT, landmark TEXT, sha256 TEXT, fold INTEGER, side TEXT, look INTEGER)")
-    looks = np.concatenate([_looks(rows) for rows in splits.values()])
-    groups = near_groups(looks, distance)
+    groups = near_groups(_looks(splits, folder / "looks"), distance)
     database.executemany("INSERT INTO published VALUES (?, ?, ?, ?, ?, ?)", _rows(splits, groups))
     across = {
         "image ids in several splits": ("image_id", "side"), "image files in several splits": ("sha256", "side"),
@@ -67,11 +69,14 @@ def _batches(rows: Any, columns: tuple[str, ...]) -> Iterator[dict[str, list[Any
         yield batch.to_pydict()
 
 
-def _looks(rows: Any) -> np.ndarray:
-    parts = [
-        np.array([int(one or "0", 16) for one in part["phash"]], np.uint64) for part in _batches(rows, ("phash",))
-    ]
-    return np.concatenate(parts) if parts else np.empty(0, np.uint64)
+def _looks(splits: Mapping[str, Any], path: Path) -> np.ndarray:
+    """(rows,) uint64, perceptual hashes of all rows in a file; 0 for none."""
+    hashes = DiskArray(path)
+    for rows in splits.values():
+        for part in _batches(rows, ("phash",)):
+            for one in part["phash"]:
+                hashes.append(int(one or "0", 16))
+    return hashes.values()
 
 
 def _rows(splits: Mapping[str, Any], groups: np.ndarray) -> Iterator[tuple[Any, ...]]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.errors import DataError, UsageError
-from .._lib.image_files import is_hidden
 from .._lib.source_files import File
 from .._lib.sources import open_file
-from .._lib.tables import CSV_SUFFIXES, read_table, suffix_of
+from .._lib.tables import CSV_SUFFIXES, PACKED, read_table
+from .places import files_of, folders_of
 
 if TYPE_CHECKING:
     from .config import LandmarksConfig
@@ -59,13 +60,13 @@ class ListFile:
 
 
 def csv_files(folder: Path) -> dict[str, File]:
-    """CSV files by path, of a folder and the folders in it; a tree of images below is not walked through."""
+    """CSV files by path, of a folder and those in it, two deep; a tree of images is not walked through."""
     files = {}
-    for pattern in ("*", "*/*"):
-        for path in sorted(folder.glob(pattern)):
+    endings = tuple(f"{suffix}{packing}" for suffix in CSV_SUFFIXES for packing in ("", *PACKED))
+    for one in folders_of(folder):
+        for path in files_of(one, endings):
             name = path.relative_to(folder).as_posix()
-            if suffix_of(name) in CSV_SUFFIXES and not is_hidden(name) and path.is_file():
-                files[name] = File(name, lambda path=path, name=name: open_file(path, name), path)  # type: ignore[misc]
+            files[name] = File(name, partial(open_file, path, name), path)
     return files
 
 
@@ -132,7 +133,7 @@ def _find(name: str, files: Mapping[str, File], named: bool) -> File | None:
 
 
 def _packed(name: str) -> tuple[str, ...]:
-    return tuple(f"{name}{ending}" for ending in (".gz", ".bz2", ".xz"))
+    return tuple(f"{name}{ending}" for ending in PACKED)
 
 
 def part_by_name(name: str) -> str | None:

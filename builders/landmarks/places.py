@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import re
 import sqlite3
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -50,18 +51,13 @@ class Places:
         self._database, self._most = database, most
         self.bad: list[BadTar] = []
         database.execute("CREATE TABLE place (id TEXT, tar INTEGER, start INTEGER, size INTEGER)")
-        inside = [
-            path for pattern in ("*", "*/*") for path in sorted(folder.glob(pattern)) if not _hidden(path, folder)
-        ]
-        self._tars = [path for path in inside if path.suffix.lower() == ".tar" and path.is_file()]
+        folders = folders_of(folder)
+        self._tars = [path for one in folders for path in files_of(one, (".tar",))]
         for number, tar in enumerate(Pace("tar files", "files", total=len(self._tars)).over(self._tars)):
             self._index(number, tar)
         database.execute("CREATE INDEX place_id ON place (id)")
-        folders = [folder, *(path for path in inside if len(path.name) > 1 and path.is_dir())]
-        self._trees = [path for path in folders if any(child.is_dir() for child in path.glob("?"))]
-        self._flat = [
-            path for path in folders if any(_is_image(child) for child in itertools.islice(path.iterdir(), 50))
-        ]
+        self._trees = [one for one in folders if any(child.is_dir() for child in one.glob("[0-9a-zA-Z]"))]
+        self._flat = [one for one in folders if next(_names(one), None) is not None]
         self.in_tars = int(database.execute("SELECT COUNT(*) FROM place").fetchone()[0])
 
     def __bool__(self) -> bool:
@@ -105,12 +101,35 @@ class Places:
     def sample(self) -> list[str]:
         """Ids of some image files in folders."""
         trees = itertools.chain.from_iterable(tree.glob("?/?/?/*") for tree in self._trees)
-        flat = itertools.chain.from_iterable(folder.iterdir() for folder in self._flat)
-        return [path.stem for path in itertools.islice(filter(_is_image, itertools.chain(trees, flat)), SAMPLE)]
+        names = (path.name for path in trees if _is_image(path))
+        flat = itertools.chain.from_iterable(map(_names, self._flat))
+        return [PurePosixPath(name).stem for name in itertools.islice(itertools.chain(names, flat), SAMPLE)]
 
 
-def _hidden(path: Path, folder: Path) -> bool:
-    return is_hidden(path.relative_to(folder).as_posix())
+def folders_of(folder: Path, depth: int = 2) -> list[Path]:
+    """A folder and those in it, two deep, in order. Folders of one letter are of a tree a/b/c, and not looked into."""
+    found = [folder]
+    if depth:
+        with os.scandir(folder) as entries:
+            names = [e.name for e in entries if len(e.name) > 1 and not is_hidden(e.name) and e.is_dir()]
+        for name in sorted(names):
+            found += folders_of(folder / name, depth - 1)
+    return found
+
+
+def files_of(folder: Path, endings: Sequence[str]) -> list[Path]:
+    """The files of a folder with such endings, in order; of millions of others no name stays in memory."""
+    with os.scandir(folder) as entries:
+        return sorted(
+            folder / e.name for e in entries
+            if e.name.lower().endswith(tuple(endings)) and not is_hidden(e.name) and e.is_file()
+        )  # fmt: skip
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """Names of the image files in a folder."""
+    with os.scandir(folder) as entries:
+        yield from (entry.name for entry in entries if _is_image(Path(entry.name)) and not is_hidden(entry.name))
 
 
 def _is_image(path: Path) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from ...hub_sync.context import Report, StepContext
@@ -57,6 +56,12 @@ def describe_rows(
     report.counts |= {"images_with_pixels": shown, "images_at_hand": pixels.total(), "questions": asked}
     report.counts |= {"images_missing": sum(converter.missing), "landmarks_with_one_image": sides.alone}
     report.counts |= {f"questions without: {reason}": number for reason, number in sorted(lacking.items())}
+    _shared_names(report, table)
+    if unread := [[name, number] for name, number in about.unread.items() if number]:
+        report.table(
+            "Lines of lists that were not read", ["list", "lines"], unread, "They have no id, or are not CSV."
+        )
+        report.counts["lines_not_read"] = about.unread.total()
     if about.passed_over:
         report.counts["files_that_are_no_images"] = about.passed_over
     _coverage(report, pairs, table)
@@ -86,30 +91,46 @@ def _splits(config: LandmarksConfig, counts: Mapping[str, int]) -> str:
     return text + (" All images of other landmarks are in unseen." if "unseen" in counts else "")
 
 
+def _shared_names(report: Report, table: Any) -> None:
+    import pyarrow.compute as pc
+
+    counts = pc.value_counts(table.data.column("name"))
+    shared = [
+        (one["values"], one["counts"]) for one in counts.filter(pc.greater(counts.field("counts"), 1)).to_pylist()
+    ]
+    if shared := [one for one in shared if one[0] is not None]:
+        report.counts["names_of_several_landmarks"] = len(shared)
+        rows = [[name, count] for name, count in sorted(shared, key=lambda one: (-one[1], one[0]))[:MOST]]
+        report.table("Names that several landmarks have", ["name", "landmarks"], rows)
+
+
 def _coverage(report: Report, pairs: Mapping[str, Any], table: Any) -> None:
     """The share of landmarks and of images of which each level is known."""
-    used, rows = [bool(one) for one in _values(table, "images")], []
-    total = sum(map(len, pairs.values()))
+    import pyarrow.compute as pc
+
+    used = table.data.table.filter(pc.greater(table.data.column("images"), 0))
+    rows, total = [], sum(map(len, pairs.values()))
     for level in (*LEVELS[:-1], "aliases", "category_url"):
-        known = sum(bool(value) for value in compress(_values(table, level), used))
-        images = sum(_known(data, level) for data in pairs.values())
-        rows.append([level, known, f"{known / max(1, sum(used)):.1%}", images, f"{images / max(1, total):.1%}"])
+        known = _known(used.column(level))
+        images = sum(_known(data.data.column(level)) for data in pairs.values())
+        rows.append([level, known, f"{known / max(1, len(used)):.1%}", images, f"{images / max(1, total):.1%}"])
         report.metrics[f"coverage_{level}"] = images / max(1, total)
     report.table("Coverage", ["level", "landmarks", "share", "images", "share of images"], rows)
 
 
-def _values(table: Any, column: str) -> list[Any]:
-    return table.data.column(column).to_pylist()  # type: ignore[no-any-return]
+def _values(table: Any, column: str) -> list[int]:
+    """The numbers in a column."""
+    return list(table.data.column(column).to_numpy().tolist())
 
 
-def _known(data: Any, column: str) -> int:
-    """Rows whose value is neither null nor an empty list."""
+def _known(column: Any) -> int:
+    """Values that are neither null nor an empty list."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    chunks = data.data.column(column).chunks
-    if column == "aliases":
-        return sum(int(pc.sum(pc.greater(pc.list_value_length(chunk), 0)).as_py() or 0) for chunk in chunks)
-    return sum(len(chunk) - chunk.null_count for chunk in chunks)
+    if not pa.types.is_list(column.type):
+        return len(column) - int(column.null_count)
+    return sum(int(pc.sum(pc.greater(pc.list_value_length(chunk), 0)).as_py() or 0) for chunk in column.chunks)
 
 
 def _split_table(report: Report, built: Mapping[str, Any]) -> None:

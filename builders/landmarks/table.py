@@ -92,8 +92,12 @@ def _pair(values: Mapping[str, Any], folder: str, images: ImageFiles, landmarks:
         known = landmarks.of(landmark)
         if name != known.name and name not in known.aliases:
             landmarks.add(Landmark(landmark, name=name))
-    meta = {"landmark": landmark, "others": [], "title": values.get("title")}
-    more = {"url": values.get("url"), "license": values.get("license"), "attribution": values.get("author")}
+    meta: dict[str, Any] = {"landmark": landmark, "others": [], "title": values.get("title")}
+    more: dict[str, Any] = {
+        "url": values.get("url"),
+        "license": values.get("license"),
+        "attribution": values.get("author"),
+    }
     image, key = values.get("image"), _identifier(values.get("image_id"))
     path, content = (image.get("path"), image.get("bytes")) if isinstance(image, dict) else (image, image)
     if isinstance(content, bytes):

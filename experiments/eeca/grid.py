@@ -119,7 +119,7 @@ def train(run: Run, data: Path, folder: Path, arguments: argparse.Namespace) -> 
         learning_rate=arguments.learning_rate, per_device_train_batch_size=arguments.batch, lr_scheduler_type="cosine",
         max_steps=-(-arguments.samples * arguments.epochs // arguments.batch),
         warmup_steps=0.1, logging_steps=5, save_steps=10_000, seed=run.seed, threads=arguments.threads, use_cpu=True,
-        bf16=True, save_dtype="float32", **levels,
+        bf16=False, dtype=arguments.dtype, save_dtype="float32", **levels,
     )  # fmt: skip
     inputs = context(folder, language_model=arguments.smollm2, vision_tower=arguments.dinov2, dataset=data)
     shared, own = arguments.out / "features", inputs.workdir / "features"
@@ -212,6 +212,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=1, help="passes over as many rows as --samples")
+    parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--only", default="", help="runs whose name holds this")

@@ -9,6 +9,7 @@ import datasets
 import pytest
 import yaml
 from landmark_parts import photograph, write_csv
+from trainer_parts import make_model
 from vision_parts import make_text_tower, make_tower
 
 from hubwright.builders._lib.context import local_context
@@ -84,14 +85,19 @@ def test_questions_are_published_and_read_by_stock_clients(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_encoders_are_cross_fitted_and_rank_names(
+def test_encoders_are_cross_fitted_and_questions_train_a_model_that_speaks(
     hubwright_in_process: Any, api: Any, tmp_path: Path, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False)
     words = make_text_tower(
         tmp_path / "words", "a photo of This shows seen in Colosseum Pantheon Rialto Bridge Hagia Sophia . ,"
     )
-    for name, folder in {"tiny-tower": make_tower(tmp_path / "tower"), "tiny-words": words}.items():
+    towers = {
+        "tiny-tower": make_tower(tmp_path / "tower"),
+        "tiny-words": words,
+        "tiny-lm": make_model(tmp_path / "lm"),
+    }
+    for name, folder in towers.items():
         (folder / "README.md").write_text("---\nlicense: mit\n---\n")
         api.create_repo(f"{namespace}/{name}")
         api.upload_folder(repo_id=f"{namespace}/{name}", folder_path=folder)
@@ -106,6 +112,14 @@ def test_encoders_are_cross_fitted_and_rank_names(
     encoders = {f"names_{fold}": few for fold in range(3)}
     source = labelled(tmp_path / "in")
     path = shipped("landmark_ranks", tmp_path, namespace, landmarks={"source": str(source)}, **encoders)
+    plan = yaml.safe_load(path.read_text())
+    plan["steps"]["speaks"] = {
+        "uses": "vision_sft", "publish": {"model": "speaks", "private": True},
+        "inputs": {"language_model": f"{namespace}/tiny-lm", "vision_tower": f"{namespace}/tiny-tower",
+                   "dataset": "steps.landmarks"},
+        "with": few | {"dataset_configs": ["questions"], "chat_template": "chatml_tools", "eval_split": "test"},
+    }  # fmt: skip
+    path.write_text(yaml.safe_dump(plan, sort_keys=False))
     done = hubwright_in_process("run", str(path))
     assert done.returncode == 0, done.stderr[-3000:]
     ranks = datasets.load_dataset(
@@ -114,6 +128,7 @@ def test_encoders_are_cross_fitted_and_rank_names(
     rows = [row for split in ranks.values() for row in split]
     assert len(rows) == 44 and all(row["fault"] is None and 1 <= row["rank"] <= 4 for row in rows)
     assert all(row["encoder"] == f"encoder_{row['fold']}" for row in rows)
+    assert api.model_info(f"{namespace}/speaks").id == f"{namespace}/speaks"
 
 
 def test_both_sets_of_photographs_go_through(shared_data: Path) -> None:
