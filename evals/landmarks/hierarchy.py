@@ -77,7 +77,7 @@ class Hierarchy:
         end = 0  # a name within a longer one that is in the reply is not a name of its own
         for start in range(len(words)):
             for stop in range(min(len(words), start + self._longest), max(start, end), -1):
-                if landmarks := self._by_words.get(tuple(words[start:stop])):
+                if landmarks := self._by_words.get(words[start:stop]):
                     within |= dict.fromkeys(one for one in landmarks if contains(reply, (one.name, *one.aliases)))
                     end = stop
                     break

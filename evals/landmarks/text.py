@@ -14,7 +14,9 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
+CACHED = 2**15  # texts whose normal form is remembered: names and replies come back
 _CATEGORY = re.compile(r"^\s*category\s*:", re.IGNORECASE)
 _NOTE = re.compile(r"\s*\(([^()]*)\)\s*$")
 _ARTICLES = frozenset("the a an le la les el los las il lo gli der die das het".split())
@@ -37,6 +39,8 @@ _NOTHING = frozenset(("unknown", "none", "n a", "na", "no answer", "not sure", "
 
 def _letters(text: str) -> str:
     """Text in one form of its characters: NFKC, folded case, Latin and Greek letters without marks."""
+    if text.isascii():
+        return text.casefold()
     text = unicodedata.normalize("NFKC", text).casefold()
     result, strips = [], False
     for char in unicodedata.normalize("NFD", text):
@@ -59,6 +63,7 @@ def _words(text: str) -> str:
     return " ".join("".join(result).split()) or " ".join(text.split())
 
 
+@lru_cache(CACHED)
 def _parts(text: str) -> tuple[str, str]:
     """(normalised name, normalised disambiguator in parentheses behind it, or "")."""
     text = _CATEGORY.sub("", unicodedata.normalize("NFKC", text).casefold()).replace("_", " ").strip()
@@ -114,22 +119,24 @@ def contains(reply: str, answers: Iterable[str]) -> bool:
         name, note = _parts(answer)
         if own[0] == name and own[1] and note and own[1] != note:
             continue  # the whole reply is the same name of another place
-        wanted = _tokens(name)
+        wanted = words_of_name(answer)
         size = len(wanted)
         if size and any(words[n : n + size] == wanted for n in range(len(words) - size + 1)):
             return True
     return False
 
 
-def words_of(reply: str) -> list[str]:
+@lru_cache(CACHED)
+def words_of(reply: str) -> tuple[str, ...]:
     """The words of a reply, normalised; of scripts without blanks every character.
 
     >>> words_of("It's the Big_Ben (London)!"), words_of("故宫 Beijing")
-    (['its', 'the', 'big', 'ben', 'london'], ['故', '宫', 'beijing'])
+    (('its', 'the', 'big', 'ben', 'london'), ('故', '宫', 'beijing'))
     """
-    return _tokens(_words(_letters(reply.replace("_", " "))))
+    return tuple(_tokens(_words(_letters(reply.replace("_", " ")))))
 
 
+@lru_cache(CACHED)
 def words_of_name(name: str) -> tuple[str, ...]:
     """The same of a name, without an article and a disambiguator."""
     return tuple(_tokens(normalise(name)))
@@ -141,9 +148,9 @@ def token_f1(reply: str, answers: Sequence[str]) -> float:
     >>> token_f1("the great Eiffel Tower", ["Eiffel Tower", "La tour Eiffel"])
     0.8
     """
-    best, own = 0.0, Counter(_tokens(normalise(reply)))
+    best, own = 0.0, Counter(words_of_name(reply))
     for answer in answers:
-        other = Counter(_tokens(normalise(answer)))
+        other = Counter(words_of_name(answer))
         same = (own & other).total()
         best = max(best, 2 * same / (own.total() + other.total()) if same else 0.0)
     return best

@@ -250,3 +250,15 @@ def test_rows_that_are_none_are_refused(
     with pytest.raises(DataError, match=message) as caught:
         predict(settings(splits=["test"]), step_context(tmp_path, dataset=own, landmarks=data, encoder=encoder))
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_done_is_not_predicted_again(tmp_path: Path, data: Path, encoder: Path) -> None:
+    """A second run after a kill finds all shards, and so loads no model."""
+    context = step_context(tmp_path, dataset=data, landmarks=data, encoder=encoder)
+    predict(settings(threshold=0.2), context)
+    rows = output(context, "test")
+    again = step_context(tmp_path, dataset=data, landmarks=data, encoder=tmp_path / "nothing")
+    predict(settings(threshold=0.4), again)
+    assert [row | {"abstained": None} for row in output(again, "test")] == [row | {"abstained": None} for row in rows]
+    with pytest.raises(DataError, match="org/encoder"):
+        predict(settings(threshold=0.2, templates=["{name}!"]), again)

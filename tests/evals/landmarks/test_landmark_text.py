@@ -103,5 +103,5 @@ def test_an_answer_with_doubts_is_no_refusal() -> None:
 
 
 def test_words_of_mixed_scripts() -> None:
-    assert words_of("故宫ABC塔") == ["故", "宫", "abc", "塔"]
+    assert words_of("故宫ABC塔") == ("故", "宫", "abc", "塔")
     assert contains("这是ABC塔", ["ABC"])
