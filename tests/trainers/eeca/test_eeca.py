@@ -41,7 +41,7 @@ def moved(trainer: Any, other: Any) -> set[str]:
     return {place for place in places if any(place in name for name in changed)}
 
 
-@pytest.mark.parametrize("part", ["projector", "all", pytest.param("language_model", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("part", ["projector", "language_model", "all"])
 def test_each_stage_moves_its_parts_and_the_heads(tmp_path: Path, parts: dict[str, Path], part: str) -> None:
     data = save_rows(tmp_path / "data", landmarks(8))
     settings = {"latents": 2, "high_resolution": 56, "trained": part}
@@ -97,7 +97,7 @@ def test_heads_of_other_classes_are_refused(tmp_path: Path, parts: dict[str, Pat
     assert not hasattr(trainer.model, "heads")
 
 
-@pytest.mark.parametrize("settings", [{"high_resolution": 56, "latents": 2}])
+@pytest.mark.parametrize("settings", [{}, {"high_resolution": 56, "latents": 2}])
 def test_cached_features_are_the_towers(tmp_path: Path, parts: dict[str, Path], settings: dict[str, Any]) -> None:
     rows = [row for row in landmarks(6) for _ in range(2)]
     data = save_rows(tmp_path / "data", rows)

@@ -1,7 +1,7 @@
 """A LLaVA model whose image goes through the tower at two sizes, and through learned queries.
 
     X = X_low + tanh(g) Attention(Q = X_low, K = V = X_high)          g = 0 at first; without X_high X is X_low
-    R = LN(Y + MLP(Y)),   Y = L + Attention(Q = L, K = V = X)         L: learned queries; without them R is X
+    R = Y + MLP(Y),   Y = L + Attention(Q = L, K = V = X)             L: learned queries; without them R is X
     H = W_2 gelu(W_1 R + b_1) + b_2                                   in place of the tokens of the image
 
 The model is given images of the high resolution; the first branch sees them averaged to the low one.
@@ -36,8 +36,6 @@ class CrossAttention(nn.Module):
         self.query_norm, self.value_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.q_proj, self.k_proj = nn.Linear(width, width), nn.Linear(width, width)
         self.v_proj, self.o_proj = nn.Linear(width, width), nn.Linear(width, width)
-        for linear in (self.q_proj, self.k_proj, self.v_proj, self.o_proj):
-            nn.init.xavier_uniform_(linear.weight)
 
     def forward(self, queries: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """(images, queries, width) of (images, queries, width) and (images, values, width)."""
@@ -61,17 +59,16 @@ class Resampler(nn.Module):
 
     def __init__(self, width: int, latents: int, heads: int) -> None:
         super().__init__()
-        # Small beside what they read: what differs between images is not to drown in what does not.
-        self.latents = nn.Parameter(0.02 * torch.randn(latents, width))
+        self.latents = nn.Parameter(torch.randn(latents, width))
         self.attention = CrossAttention(width, heads)
-        self.norm, self.output_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """(images, latents, width) of (images, tokens, width)."""
         latents = self.latents.expand(len(states), -1, -1)
         latents = latents + self.attention(latents, states)
-        return self.output_norm(latents + self.mlp(self.norm(latents)))
+        return latents + self.mlp(self.norm(latents))
 
 
 class BranchesProjector(LlavaMultiModalProjector):
