@@ -105,10 +105,25 @@ def chosen(arguments: argparse.Namespace, data: str, subset: str) -> Path:
     return once(arguments.out / "data" / f"{data}-{subset}-{arguments.samples}-{arguments.images}", work)
 
 
+def fit(config: Any, context: Any) -> Any:
+    """The step's own, with the language model, which is not trained, in bfloat16: AMX then does twice the steps."""
+    import torch
+
+    from hubwright.trainers.eeca.trainer import EECATrainer
+    from hubwright.trainers.eeca.trainer import fit as own
+
+    class Halved(EECATrainer):
+        def __init__(self, config: Any, context: Any, **options: Any) -> None:
+            super().__init__(config, context, **options)
+            options["model"].model.language_model.to(torch.bfloat16)
+
+    return own(config, context, Halved)
+
+
 def train(run: Run, data: Path, folder: Path, arguments: argparse.Namespace) -> Any:
     """The step's report; features are shared by the runs."""
     from hubwright.trainers.eeca import EECAConfig
-    from hubwright.trainers.eeca import train as step
+    from hubwright.trainers.vision_sft import train as step
 
     hc, ec = WEIGHTS[run.losses]
     columns = [level if level != "name" else "landmark_id" for level in LEVELS]
@@ -119,7 +134,7 @@ def train(run: Run, data: Path, folder: Path, arguments: argparse.Namespace) -> 
         learning_rate=arguments.learning_rate, per_device_train_batch_size=arguments.batch, lr_scheduler_type="cosine",
         max_steps=-(-arguments.samples * arguments.epochs // arguments.batch),
         warmup_steps=0.1, logging_steps=5, save_steps=10_000, seed=run.seed, threads=arguments.threads, use_cpu=True,
-        bf16=False, dtype=arguments.dtype, save_dtype="float32", **levels,
+        bf16=True, save_dtype="float32", **levels,
     )  # fmt: skip
     inputs = context(folder, language_model=arguments.smollm2, vision_tower=arguments.dinov2, dataset=data)
     shared, own = arguments.out / "features", inputs.workdir / "features"
@@ -127,7 +142,7 @@ def train(run: Run, data: Path, folder: Path, arguments: argparse.Namespace) -> 
     inputs.workdir.mkdir(parents=True, exist_ok=True)
     if not own.exists():
         own.symlink_to(shared.resolve())
-    step(settings, inputs)
+    step(settings, inputs, fit)
     return inputs
 
 
@@ -212,7 +227,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=1, help="passes over as many rows as --samples")
-    parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--only", default="", help="runs whose name holds this")
