@@ -28,7 +28,8 @@ def features() -> Features:
     return Features({
         "image": Image(), "image_id": text, "landmark_id": text,
         "messages": List({"role": text, "content": text}), "question": text, "answer": text, "answers": List(text),
-        "level": text, "language": text, "fold": Value("int32"), "name": text, "supercategory": text,
+        "aliases": List(text), "level": text, "language": text, "fold": Value("int32"), "name": text,
+        "supercategory": text,
         "hierarchical_label": text, "natural_or_human_made": text,
     })  # fmt: skip
 
@@ -71,7 +72,7 @@ def _question(config: LandmarksConfig, row: Mapping[str, Any], language: str, le
             "natural_or_human_made")  # fmt: skip
     return {name: row[name] for name in same} | {
         "messages": [{"role": role, "content": content} for role, content in turns], "question": question,
-        "answer": answers[0], "answers": answers, "level": level, "language": language,
+        "answer": answers[0], "answers": answers, "aliases": row["aliases"], "level": level, "language": language,
     }  # fmt: skip
 
 
