@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 import pytest
 import yaml
-from landmark_parts import landmarks, photograph, save_all
+from landmark_eval_parts import landmarks, photograph, save_all
 from vision_parts import make_text_tower, make_tower
 
 from hubwright.recipe import shipped_recipes
@@ -52,7 +52,7 @@ def test_an_encoder_is_trained_and_models_are_compared_on_the_hub(
     monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False)
     monkeypatch.setattr(datasets.config, "USE_PARQUET_EXPORT", False)  # the viewer of a hub, which ours does not have
     data = save_all(tmp_path / "data", each=6)
-    from landmark_parts import pairs, save
+    from landmark_eval_parts import pairs, save
 
     captions = save(tmp_path / "captions", {"default": {"train": pairs("train", 9) + pairs("unseen", 9)}})
     inputs = {"vision_tower": make_tower(tmp_path / "t"), "text_tower": make_text_tower(tmp_path / "w", WORDS),

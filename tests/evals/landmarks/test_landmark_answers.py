@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from column_parts import check_columns
-from landmark_parts import ASK, questions, save, save_all, step_context
+from landmark_eval_parts import ASK, questions, save, save_all, step_context
 
 from hubwright.evals._lib.data import read_split
 from hubwright.evals.landmarks.answers import LandmarkAnswersConfig, answer

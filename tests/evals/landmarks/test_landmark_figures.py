@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from landmark_parts import landmarks
+from landmark_eval_parts import landmarks
 from scipy.stats import binom
 
 from hubwright.evals.landmarks.choices import draw, name_options, shuffled

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from column_parts import check_columns
-from landmark_parts import PARENTS, landmarks, pairs, photograph, questions, save, save_all, step_context
+from landmark_eval_parts import PARENTS, landmarks, pairs, photograph, questions, save, save_all, step_context
 from pydantic import ValidationError
 
 from hubwright.evals._lib.data import read_split

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from column_parts import check_columns
-from landmark_parts import PARENTS, landmarks, pairs, questions, save, step_context
+from landmark_eval_parts import PARENTS, landmarks, pairs, questions, save, step_context
 
 from hubwright.evals._lib.data import read_split
 from hubwright.evals.landmarks.score import LandmarkScoreConfig, score

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from landmark_parts import ASK, landmarks, photograph, questions, save, save_all
+from landmark_eval_parts import ASK, landmarks, photograph, questions, save, save_all
 
 from hubwright.evals._lib.data import tasks_dir
 from hubwright.hub_sync.errors import DataError
