@@ -18,6 +18,7 @@ from pydantic import Field
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected, UsageError
 from ...hub_sync.settings import Settings
+from ...inference.workbooks import read_sheet
 from .._lib.cards import describe, describe_columns
 from .._lib.context import local_context
 from .._lib.rejections import Rejections, max_rejected_share
@@ -104,6 +105,6 @@ def _records(config: ConstraintsConfig, folder: Path) -> Iterator[tuple[str, lis
         Source(source=config.source, file=config.file, expect_sha256=None), config.timeout, folder
     )
     if config.benchmark == "sysbench":
-        yield name, sysbench.sheet(path, name), origin
+        yield name, [row for _, row in read_sheet(path, name)], origin
     else:
         yield name, parse_records(path.read_bytes(), name), origin

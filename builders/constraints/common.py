@@ -32,7 +32,7 @@ def text_of(record: Any, name: str) -> str:
 
 def number_of(record: Any, name: str) -> int:
     """A field that has to be a whole number. Raises RowRejected."""
-    value = record.get(name)
+    value = record.get(name) if isinstance(record, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).strip().isdecimal():
         raise RowRejected(f"no {name}", f"{name} is {value!r:.60}, not a whole number")
     return int(value)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from ...hub_sync.errors import DataError, RowRejected
+from ...hub_sync.errors import RowRejected
 from .._lib.rejections import Rejections
 from .common import features as shared
 from .common import number_of, one_of, text_of
@@ -33,19 +32,6 @@ def features() -> Any:
 
     text, number, flag = Value("string"), Value("int32"), Value("bool")
     return shared(session=number, turn=number, aligned=flag, related=flag, domain=text, scenario=text)
-
-
-def sheet(path: Path, name: str) -> list[dict[str, Any]]:
-    """The rows of the workbook's first sheet. Raises DataError."""
-    import openpyxl
-
-    try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        lines = book.worksheets[0].iter_rows(values_only=True)
-        names = [str(cell) for cell in next(lines, ())]
-        return [dict(zip(names, cells, strict=False)) for cells in lines if any(cell is not None for cell in cells)]
-    except Exception as error:  # openpyxl raises anything from KeyError to its own classes
-        raise DataError(f"{name}: is no workbook that can be read ({type(error).__name__}: {error})") from error
 
 
 def rows(name: str, records: list[Any], rejections: Rejections) -> Iterator[dict[str, Any]]:

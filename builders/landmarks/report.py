@@ -40,10 +40,11 @@ def describe_rows(
     report, pairs = context.report, built["pairs"]
     counts = {name: len(rows) for name, rows in pairs.items()}
     shown = sum(map(with_pixels, pairs.values()))
-    asked = sum(map(len, built.get("questions", {}).values()))
+    questions = sum(map(len, built.get("questions", {}).values()))
     table = built["landmarks"]["train"]
     describe(
-        report, __file__, images=sum(counts.values()), pixels=shown, questions=asked, splits=_splits(config, counts),
+        report, __file__, images=sum(counts.values()), pixels=shown, questions=questions,
+        splits=_splits(config, counts),
         landmarks=sum(one > 0 for one in _values(table, "images")), levels=", ".join(config.levels),
         languages=", ".join(config.languages),
     )  # fmt: skip
@@ -53,7 +54,7 @@ def describe_rows(
     add_sources(report, about.origins)
     rejections.describe(report)
     report.counts |= {f"{name}_images": number for name, number in counts.items()}
-    report.counts |= {"images_with_pixels": shown, "images_at_hand": pixels.total(), "questions": asked}
+    report.counts |= {"images_with_pixels": shown, "images_at_hand": pixels.total(), "questions": questions}
     report.counts |= {"images_missing": sum(converter.missing), "landmarks_with_one_image": sides.alone}
     report.counts |= {f"questions without: {reason}": number for reason, number in sorted(lacking.items())}
     _shared_names(report, table)
@@ -138,9 +139,9 @@ def _split_table(report: Report, built: Mapping[str, Any]) -> None:
     for name in SPLITS:
         if name not in built["pairs"]:
             continue
-        data, asked = built["pairs"][name], built.get("questions", {}).get(name, ())
+        data, questions = built["pairs"][name], built.get("questions", {}).get(name, ())
         different = len(data.unique("landmark_id"))
-        rows.append([name, len(data), different, len(asked)])
+        rows.append([name, len(data), different, len(questions)])
     report.table("Splits", ["split", "images", "landmarks", "questions"], rows)
     levels = Counter[tuple[str, str]]()
     for data in built.get("questions", {}).values():

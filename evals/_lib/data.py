@@ -200,21 +200,6 @@ def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, row
 
 
-def read_sheet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(row of the sheet, cells by the names in its first row) of a workbook's first sheet. Raises DataError."""
-    import openpyxl
-
-    try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        rows = book.worksheets[0].iter_rows(values_only=True)
-        names = [str(name) for name in next(rows, ())]
-        for number, cells in enumerate(rows, 2):
-            if any(cell is not None for cell in cells):
-                yield number, dict(zip(names, cells, strict=False))
-    except Exception as error:  # openpyxl raises anything from KeyError to its own classes
-        raise DataError(f"{path.name}: is no workbook that can be read ({type(error).__name__}: {error})") from error
-
-
 # Columns that a whole file may leave empty, with the type they have all the same.
 KINDS = {
     "answer": "string", "temperature": "float64", "seed": "int64", "verdict": "string", "weight": "float64",

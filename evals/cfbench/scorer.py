@@ -16,6 +16,7 @@ import numpy as np
 
 from ...hub_sync.errors import DataError
 from .._lib.judging.cases import Row
+from .._lib.judging.verdicts import check_failed, with_failed_answers
 from .._lib.statistics import bootstrap_sums, interval
 from .items import SPLITS
 
@@ -68,18 +69,9 @@ def score(
     """
     if not cases:
         raise DataError("there is no verdict to score")
-    if failed_answers == "zero":
-        cases = [
-            case if case[0]["answer_state"] != "failed" else [row | {"verdict": "no"} for row in case]
-            for case in cases
-        ]
+    cases = with_failed_answers(cases, failed_answers)
     unresolved = [case for case in cases if any(_unknown(row) for row in case)]
-    missing = expected - len(cases)
-    if max_failed is not None and len(unresolved) + missing > max_failed * expected:
-        raise DataError(
-            f"{len(unresolved)} of {expected} answers have a criterion without a verdict, {missing} none at all, more "
-            f"than max_failed {max_failed:.1%}: judge them again or raise --max-failed"
-        )
+    check_failed(cases, len(unresolved), expected, max_failed)
     low, high = (np.array([_figures(case, unknown) for case in cases]) for unknown in (False, True))
     splits = np.array([case[0]["split"] for case in cases])
     result: dict[str, Any] = dict(zip(FIGURES, low.mean(0).tolist(), strict=True))
@@ -95,7 +87,8 @@ def score(
     result["published"], result["items"] = _published(cases)
     states = [case[0]["answer_state"] for case in cases]
     result["counts"] = {
-        "answers": expected, "scored": len(cases) - len(unresolved), "unresolved": len(unresolved), "missing": missing,
+        "answers": expected, "scored": len(cases) - len(unresolved), "unresolved": len(unresolved),
+        "missing": expected - len(cases),
         "criteria": sum(map(len, cases)), "criteria_unresolved": sum(_unknown(row) for case in cases for row in case),
         **{f"answers_{name}": states.count(name) for name in ("ok", "empty", "refused", "failed")},
     }  # fmt: skip

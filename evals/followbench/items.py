@@ -8,7 +8,7 @@ from .._lib.judging import criteria
 from .._lib.judging.benchmark import Source
 from .._lib.judging.cases import Case, JudgeInfo, Row, answer_state, decided_rows
 from .._lib.judging.verdicts import Lines
-from .rules import LANGUAGES, has_rule, keeps
+from .rules import LANGUAGES, has_rule, satisfies
 
 LABELS = {
     "language": "en or zh",
@@ -32,7 +32,12 @@ def row_case(row: Mapping[str, Any], where: str, answer: Any, state: Any = None)
             f"{where}: is no row of FollowBench: language {row['language']!r:.20}, level {row['level']!r:.20}"
         )
     state = state or answer_state(answer)
-    decided = (keeps(row, answer) if state == "ok" else False) if by_rule else None
+    decided = None
+    if by_rule:
+        try:
+            decided = state == "ok" and satisfies(row, answer)
+        except (ValueError, SyntaxError, TypeError) as error:
+            raise DataError(f"{where}: its rule cannot be read from target {row['target']!r:.60}: {error}") from error
     return criteria.case_of(row, where, answer, state, labels, decided)
 
 
@@ -45,8 +50,10 @@ def read_cases(answers: Source, dataset: Source | None = None) -> list[Case]:
 def official_rows(lines: Lines, name: str) -> list[Row] | None:
     """Of stored answers with their rows the verdict rows that rules decide; None for another file."""
     first = lines[0][1]
-    row = first.get("doc") if isinstance(first.get("doc"), dict) else first
-    if not isinstance(row, dict) or "verdict" in first or not {"versions", "level", "source", "target"} <= set(row):
+    if "verdict" in first or not ("answer" in first or "filtered_resps" in first):
+        return None
+    row = criteria.answer_in(first, name, has_rows=True)[0]
+    if not {"versions", "level", "source", "target"} <= set(row):
         return None
     rows: list[Row] = []
     for number, record in lines:

@@ -40,7 +40,7 @@ def has_rule(row: Mapping[str, Any]) -> bool:
     return row["category"] == "example" or row["source"] in BY_TARGET or _checks(row) is not None
 
 
-def keeps(row: Mapping[str, Any], answer: str) -> bool:
+def satisfies(row: Mapping[str, Any], answer: str) -> bool:
     """Whether an answer keeps all constraints of a row for which `has_rule` is true.
 
     Args:

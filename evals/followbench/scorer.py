@@ -17,6 +17,7 @@ import numpy as np
 
 from ...hub_sync.errors import DataError
 from .._lib.judging.cases import Row
+from .._lib.judging.verdicts import check_failed, with_failed_answers
 from .._lib.statistics import bootstrap_sums, interval
 
 LEVELS = 5
@@ -35,17 +36,9 @@ def score(
     """
     if not cases:
         raise DataError("there is no verdict to score")
-    if failed_answers == "zero":
-        cases = [
-            case if case[0]["answer_state"] != "failed" else [row | {"verdict": "no"} for row in case]
-            for case in cases
-        ]
+    cases = with_failed_answers(cases, failed_answers)
     unresolved = [case for case in cases if any(row["verdict"] == "unparsable" for row in case)]
-    if max_failed is not None and len(unresolved) > max_failed * len(cases):
-        raise DataError(
-            f"{len(unresolved)} of {len(cases)} answers have a constraint without a verdict, more than max_failed "
-            f"{max_failed:.1%}: judge them again or raise --max-failed"
-        )
+    check_failed(cases, len(unresolved), len(cases), max_failed)
     result = _figures(cases)
     high = _figures(cases, unknown=True)
     result["bounds"] = {name: [result[name], high[name]] for name in FIGURES}
@@ -106,9 +99,9 @@ def _sums(cases: Sequence[Sequence[Row]], unknown: bool = False) -> np.ndarray:
         levels[case[0]["level"]] = _kept(case, unknown)
     sums = np.zeros((len(examples), 17))
     for place, (_, levels) in enumerate(sorted(examples.items())):
-        for level, kept in levels.items():
-            sums[place, level - 1] = all(kept)
-            sums[place, 4 + level] = sum(kept) / len(kept)
+        for level, met in levels.items():
+            sums[place, level - 1] = all(met)
+            sums[place, 4 + level] = sum(met) / len(met)
             sums[place, 9 + level] = 1
         if len(levels) == LEVELS:
             run = next((n for n in range(LEVELS) if not all(levels[n + 1])), LEVELS)

@@ -85,7 +85,7 @@ class Replies:
     """The replies of one model, in the order of the questions.
 
     Attributes:
-        asked: bool (n,), False for questions of levels that it was not asked.
+        covered: bool (n,), False for questions of levels without replies.
         texts: None without a reply.
         confidence: float64 (n,), NaN without one.
         choice: float64 (n,), 1 if the right one of several names was the likeliest; NaN if there was no choice.
@@ -93,7 +93,7 @@ class Replies:
         others: rows about images or levels that are not among the questions.
     """
 
-    asked: np.ndarray[Any, Any]
+    covered: np.ndarray[Any, Any]
     texts: list[str | None]
     confidence: np.ndarray[Any, Any]
     choice: np.ndarray[Any, Any]
@@ -123,22 +123,22 @@ def read_replies(source: Input, questions: Questions) -> Replies:
             places = [exact[key] for key in [(image, level, row["language"])] if key in exact]
         others += not places
         for place in places:
-            if result.asked[place]:
+            if result.covered[place]:
                 raise DataError(f"{name}: {where}: image {image!r} has a reply of the level {level} before")
             _fill(result, place, row, f"{name}: {where}")
-    if not result.asked.any():
+    if not result.covered.any():
         raise DataError(
             f"{name}: none of its {others} rows is about one of the {number} questions: answer those of the same data"
         )
-    levels = {row["level"] for row, asked in zip(questions.rows, result.asked, strict=True) if asked}
-    lost = [n for n, row in enumerate(questions.rows) if row["level"] in levels and not result.asked[n]]
+    levels = {row["level"] for row, covers in zip(questions.rows, result.covered, strict=True) if covers}
+    lost = [n for n, row in enumerate(questions.rows) if row["level"] in levels and not result.covered[n]]
     if lost:
         row, all_of = questions.rows[lost[0]], sum(row["level"] in levels for row in questions.rows)
         raise DataError(
             f"{name}: {len(lost)} of {all_of} questions of its levels have no row, image {row['image_id']!r}, level "
             f"{row['level']}, split {row['split']} among them: answer all of the same data set"
         )
-    return Replies(result.asked, result.texts, result.confidence, result.choice, result.chance, others)
+    return Replies(result.covered, result.texts, result.confidence, result.choice, result.chance, others)
 
 
 def _fill(result: Replies, place: int, row: Mapping[str, Any], where: str) -> None:
@@ -147,7 +147,7 @@ def _fill(result: Replies, place: int, row: Mapping[str, Any], where: str) -> No
         raise DataError(f"{where}: the reply is not a text: {reply!r:.80}")
     if confidence is not None and not (isinstance(confidence, int | float) and math.isfinite(confidence)):
         raise DataError(f"{where}: the confidence is not a finite number: {confidence!r:.80}")
-    result.asked[place], result.texts[place] = True, reply
+    result.covered[place], result.texts[place] = True, reply
     if confidence is not None and reply is not None:
         result.confidence[place] = confidence
     if choice is not None:

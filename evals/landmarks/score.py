@@ -122,7 +122,7 @@ def evaluated(questions: Questions, replies: Replies, hierarchy: Hierarchy, matc
     granularity: list[str | None] = [None] * number
     images: dict[tuple[str, Any], dict[str, int]] = {}
     for place, row in enumerate(questions.rows):
-        if not replies.asked[place]:
+        if not replies.covered[place]:
             continue
         level, reply = row["level"], replies.texts[place] or ""
         own = text.score(reply, answers_of(row))
@@ -163,7 +163,7 @@ def _figures(
     result = {}
     for part in parts:
         for level in (*ALL_LEVELS, OVERALL):
-            own = part.chosen & method.replies.asked & ((levels == level) if level != OVERALL else True)
+            own = part.chosen & method.replies.covered & ((levels == level) if level != OVERALL else True)
             wanted = ("consistency",) if level == OVERALL else ("accuracy", "contains", "f1", "answered", "choice")
             for name in wanted:
                 figure = clustered_mean(
@@ -186,7 +186,7 @@ def _comparisons(config: LandmarkScoreConfig, questions: Questions, methods: Map
     result = []
     for (first, one), (second, other) in combinations(methods.items(), 2):
         for level in ALL_LEVELS:
-            both = (levels == level) & one.replies.asked & other.replies.asked
+            both = (levels == level) & one.replies.covered & other.replies.covered
             if not both.any():
                 continue
             a, b = one.values["accuracy"][both], other.values["accuracy"][both]

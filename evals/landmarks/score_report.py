@@ -63,8 +63,8 @@ def fill(
     report.columns |= COLUMNS
     report.counts |= {"questions": len(questions.rows), "images": images, "landmarks": landmarks}
     for name, method in methods.items():
-        lost = sum(t is None for t, asked in zip(method.replies.texts, method.replies.asked, strict=True) if asked)
-        report.counts |= {f"{name}: questions asked": int(method.replies.asked.sum()),
+        lost = sum(t is None for t, covers in zip(method.replies.texts, method.replies.covered, strict=True) if covers)
+        report.counts |= {f"{name}: questions asked": int(method.replies.covered.sum()),
                           f"{name}: without a reply": lost,
                           f"{name}: rows about other images or levels": method.replies.others}  # fmt: skip
     _metrics(report, figures, methods)
@@ -156,7 +156,7 @@ def _galleries(
                 continue
             lines = [questions.rows[place]["name"]]
             for name, method in methods.items():
-                if method.replies.asked[place]:
+                if method.replies.covered[place]:
                     mark = "+" if method.values["accuracy"][place] else "-"
                     lines.append(f"{mark} {name}: {method.replies.texts[place] or 'no reply'}")
             cells.append((image, lines))

@@ -36,13 +36,17 @@ def shown(report: dict[str, Any]) -> list[Shown]:
     lines: list[Shown] = [(["", "CSR", "ISR", "SSR"], rows)]
     kinds = [[kind, f"{one['csr']:.4f}", one["met"], one["n"]] for kind, one in report["kinds"].items()]
     lines.append((["kind", "CSR", "met", "n"], kinds))
-    lines.append((["turn", "kept", "n"], [[turn, one["kept"], one["n"]] for turn, one in report["turns"].items()]))
+    lines.append(
+        (["turn", "satisfied", "n"], [[turn, one["satisfied"], one["n"]] for turn, one in report["turns"].items()])
+    )
     lines += [
         f"{one['id']}, criterion {one['criterion']}: {one['word']!r} is neither yes nor no"
         for one in report["unresolved"]
     ]
     if available := report["available"]:
-        lines.append(f"turns that the published rows count as kept: {available['turns']} ({available['isr']:.2%})")
+        lines.append(
+            f"turns that the published rows count as satisfied: {available['turns']} ({available['isr']:.2%})"
+        )
     if rules := report["rules"]:
         lines.append(
             f"a rule on lengths would reach {rules['criteria']} criteria and change {rules['changed']}: CSR "
@@ -52,7 +56,7 @@ def shown(report: dict[str, Any]) -> list[Shown]:
     return [
         *lines,
         f"{counts['turns']} turns of {counts['dialogues']} dialogues: {counts['scored']} scored, {counts['failed']} "
-        f"failed, {counts['missing']} missing; {counts['turns_kept']} kept; {counts['criteria_met']} of "
+        f"failed, {counts['missing']} missing; {counts['turns_satisfied']} satisfied; {counts['criteria_met']} of "
         f"{counts['criteria']} criteria met, {counts['criteria_unresolved']} without a verdict",
     ]
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...hub_sync.errors import DataError
 from .._lib.judging.cases import Row
+from .._lib.judging.verdicts import check_failed, with_failed_answers
 from .._lib.statistics import bootstrap_sums, interval
 from .workbook import KINDS, TURNS
 
@@ -34,18 +35,9 @@ def score(
     """
     if not cases:
         raise DataError("there is no verdict to score")
-    if failed_answers == "zero":
-        cases = [
-            case if case[0]["answer_state"] != "failed" else [row | {"verdict": "no"} for row in case]
-            for case in cases
-        ]
+    cases = with_failed_answers(cases, failed_answers)
     failed = [case for case in cases if case[0]["state"] == "failed" and case[0]["answer_state"] == "ok"]
-    missing = expected - len(cases)
-    if max_failed is not None and len(failed) + missing > max_failed * expected:
-        raise DataError(
-            f"{len(failed)} of {expected} turns have no verdict, {missing} are missing, more than max_failed "
-            f"{max_failed:.1%}: judge them again or raise --max-failed"
-        )
+    check_failed(cases, len(failed), expected, max_failed)
     result: dict[str, Any] = _figures(cases, met)
     high = _figures(cases, lambda row: met(row) or _unknown(row))
     result["bounds"] = {name: [result[name], high[name]] for name in FIGURES}
@@ -72,11 +64,11 @@ def score(
     result["rules"] = _rules(cases)
     criteria = sum(map(len, cases))
     result["counts"] = {
-        "turns": expected, "scored": len(cases) - len(failed), "failed": len(failed), "missing": missing,
+        "turns": expected, "scored": len(cases) - len(failed), "failed": len(failed), "missing": expected - len(cases),
         "dialogues": len({case[0]["session"] for case in cases}), "criteria": criteria,
         "criteria_met": sum(met(row) for case in cases for row in case),
         "criteria_unresolved": len(result["unresolved"]),
-        "turns_kept": sum(all(map(met, case)) for case in cases),
+        "turns_satisfied": sum(all(map(met, case)) for case in cases),
     }  # fmt: skip
     result["settings"] = {"resamples": resamples, "seed": seed, "level": 0.95}
     return result
@@ -98,16 +90,16 @@ def _figures(cases: Sequence[Turn], reading: Reading) -> dict[str, float]:
 
 
 def _sums(cases: Sequence[Turn], reading: Reading) -> np.ndarray:
-    """(dialogues, 6): criteria met and in all, turns kept and in all, turns kept from the first on, 1."""
+    """(dialogues, 6): criteria met and in all, turns satisfied and in all, turns satisfied from the first on, 1."""
     dialogues: dict[int, dict[int, Turn]] = {}
     for case in cases:
         dialogues.setdefault(case[0]["session"], {})[case[0]["turn"]] = case
     rows = []
     for _, turns in sorted(dialogues.items()):
-        kept = {number: all(map(reading, case)) for number, case in turns.items()}
-        run = next((n for n in range(TURNS) if not kept.get(n + 1, False)), TURNS)
+        satisfied = {number: all(map(reading, case)) for number, case in turns.items()}
+        run = next((n for n in range(TURNS) if not satisfied.get(n + 1, False)), TURNS)
         flat = [reading(row) for case in turns.values() for row in case]
-        rows.append([sum(flat), len(flat), sum(kept.values()), len(kept), run, 1])
+        rows.append([sum(flat), len(flat), sum(satisfied.values()), len(satisfied), run, 1])
     return np.array(rows, dtype=np.float64)
 
 
@@ -123,8 +115,8 @@ def _kind(cases: Sequence[Turn], kind: str) -> dict[str, Any]:
 
 
 def _share(cases: Sequence[Turn]) -> dict[str, Any]:
-    kept = sum(all(map(met, case)) for case in cases)
-    return {"isr": kept / len(cases) if cases else None, "kept": kept, "n": len(cases)}
+    satisfied = sum(all(map(met, case)) for case in cases)
+    return {"isr": satisfied / len(cases) if cases else None, "satisfied": satisfied, "n": len(cases)}
 
 
 def _rules(cases: Sequence[Turn]) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ LABELS = {
     "kinds": "kind of each criterion: action, content, background, role, format or style",
     "lengths": "what a rule of the authors that never ran would say of each criterion on length: met or not; null "
     "without such a rule",
-    "available": "whether the published file counts the turn as kept; null of other verdicts",
+    "available": "whether the published file counts the turn as satisfied; null of other verdicts",
 }
 _LINE = re.compile(r"^\s*(\d+)\s*\.\s*(.*?)\s*\|\s*([^|\n]*?)\s*$", re.MULTILINE)
 _WORDS = {"是": True, "否": False}

@@ -93,13 +93,13 @@ def _check_sizes(low: int, high: int, base: Base) -> None:
         raise UsageError(f"high_resolution: {high} is not above the {low} pixels of the first branch: raise it")
 
 
-def with_heads(model: Any, classes: Classes, kept: dict[str, Any] | None) -> None:
-    """Give a model heads for these classes: its own, if `kept` is what lies beside it, or new ones.
+def with_heads(model: Any, classes: Classes, stored: dict[str, Any] | None) -> None:
+    """Give a model heads for these classes: its own, if `stored` is what lies beside it, or new ones.
 
     Raises UsageError if its own have other classes."""
     levels = [[column, len(names)] for column, names in classes.levels.items()]
     settings = {"levels": levels, "entities": classes.bank is not None}
-    if kept is None or model.config.heads is None:
+    if stored is None or model.config.heads is None:
         width = model.config.text_config.hidden_size
         model.heads = VisualHeads(width, settings).to(model.dtype)
     elif model.config.heads != settings:

@@ -69,15 +69,15 @@ def column_texts(split: Any, column: str, source_name: str) -> list[str | None]:
 
 
 def find_classes(
-    split: Any, config: EECAConfig, source_name: str, context: StepContext, kept: dict[str, list[str]] | None = None
+    split: Any, config: EECAConfig, source_name: str, context: StepContext, stored: dict[str, list[str]] | None = None
 ) -> Classes:
     """The classes and landmarks of the train rows.
 
     Args:
-        kept: classes of the heads that the model has, by level, which the rows' have to be among.
+        stored: classes of the heads that the model has, by level, which the rows' have to be among.
 
     Raises DataError or UsageError in one line where a loss that has a weight has nothing to learn from, and for
-    classes that are not among `kept`.
+    classes that are not among `stored`.
     """
     check_columns(split.column_names, config, source_name)
     levels: dict[str, list[str]] = {}
@@ -87,14 +87,14 @@ def find_classes(
         texts = column_texts(split, column, source_name)
         counts[f"train_rows_without {column}"] = texts.count(None)
         classes = sorted({text for text in texts if text is not None})
-        if kept is not None and column in kept:
-            new = [text for text in classes if text not in set(kept[column])]
+        if stored is not None and column in stored:
+            new = [text for text in classes if text not in set(stored[column])]
             if new:
                 raise UsageError(
                     f"{source_name}: {column} {new[0]!r} and {len(new) - 1} more are no classes of the model's heads: "
                     "set fresh_heads: true"
                 )
-            levels[column] = kept[column]
+            levels[column] = stored[column]
             continue
         if len(classes) > 1:
             levels[column] = classes

@@ -106,12 +106,12 @@ class EECATrainer(VisionSFTTrainer):
         collator = EECACollator(base.processor, columns, base.model.dtype)
         model = base.model
         if config.hc_weight or config.ec_weight:
-            kept = None
+            stored = None
             if model.config.heads is not None and not config.fresh_heads:
-                kept = branches.read_classes(context.inputs["model"].path, base.name)
-            levels = kept["levels"] if kept else None
+                stored = branches.read_classes(context.inputs["model"].path, base.name)
+            levels = stored["levels"] if stored else None
             classes = find_classes(splits["train"], config, source_name, context, levels)
-            branches.with_heads(model, classes, kept)
+            branches.with_heads(model, classes, stored)
             collator.classes = classes
             collator.labels = Labels(splits, classes, config, source_name, context)
             if classes.bank is not None:

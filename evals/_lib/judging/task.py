@@ -21,6 +21,7 @@ from ....hub_sync.text import utf8
 from ..chat import RuleScoredTask
 from .benchmark import Benchmark
 from .cases import Case, JudgeInfo, Row, decided_rows, verdict_rows
+from .criteria import read_rows
 from .judge import check_ready, judge_answers, read_judge_config
 from .verdicts import group_rows
 
@@ -184,3 +185,24 @@ class JudgedTask(RuleScoredTask):
         if self.bypassed:
             return super().higher_is_better()
         return {name: name not in self.LOWER_IS_BETTER for name in self.METRICS}
+
+
+class CriteriaTask(JudgedTask):
+    """A judged task on rows of the step `constraints`. A subclass sets `row_case`, too: (row, where it stands, answer)
+    -> its case."""
+
+    TARGET = "{reference}"
+    row_case: Callable[..., Case]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows that make cases. Raises DataError for the first one that does not."""
+        rows = read_rows(self.DATA.locate(self.config.metadata)[0])
+        for row in rows:
+            self.case(row, "")
+        return rows
+
+    def case(self, doc: dict[str, Any], answer: Any) -> Case:
+        return type(self).row_case(doc, f"row {doc['id']}", answer)
+
+    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
+        return self.TARGET.format_map({name: value or "" for name, value in doc.items()})

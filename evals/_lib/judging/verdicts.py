@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....hub_sync.errors import DataError
-from ..data import locate, read_jsonl, read_records, read_sheet, read_split
+from ....inference.workbooks import read_sheet
+from ..data import locate, read_jsonl, read_records, read_split
 from .cases import VERDICTS, Row
 
 STATES = ("complete", "partial", "refused", "failed", "not_judged")
@@ -49,7 +50,7 @@ def read_stored(source: str | Path, official: Sequence[Official] = ()) -> Stored
     if path.suffix == ".parquet":
         lines = [(number, dict(row)) for number, row in enumerate(read_split(path, "train"), 1)]
     elif path.suffix == ".xlsx":
-        lines = list(read_sheet(path))
+        lines = list(read_sheet(path, path.name))
     elif path.suffix == ".json":
         lines = list(read_records(path))
     else:
@@ -66,6 +67,31 @@ def read_stored(source: str | Path, official: Sequence[Official] = ()) -> Stored
         f"{path.name}: is neither a verdict file of hubwright nor an official judgement file (line 1 has "
         f"{', '.join(sorted(lines[0][1])[:6])})"
     )
+
+
+def with_failed_answers(cases: Sequence[Sequence[Row]], failed_answers: str) -> list[Sequence[Row]]:
+    """Cases whose failed answers meet nothing if `failed_answers` is "zero"; else as they were judged."""
+    if failed_answers != "zero":
+        return list(cases)
+    return [
+        case if case[0]["answer_state"] != "failed" else [row | {"verdict": "no"} for row in case] for case in cases
+    ]
+
+
+def check_failed(cases: Sequence[Sequence[Row]], unresolved: int, expected: int, max_failed: float | None) -> None:
+    """Raises DataError where more than `max_failed` of the answers failed, lack a verdict or are missing.
+
+    Args:
+        unresolved: cases without a verdict on some item.
+        max_failed: share, 0..1; None: any.
+    """
+    failed, missing = sum(case[0]["answer_state"] == "failed" for case in cases), expected - len(cases)
+    if max_failed is not None and failed + unresolved + missing > max_failed * expected:
+        lost = f"{failed} failed, {unresolved} without a verdict on some item, {missing} missing"
+        raise DataError(
+            f"{failed + unresolved + missing} of {expected} answers are unusable ({lost}), more than max_failed "
+            f"{max_failed:.1%}: run the stage again, or raise --max-failed"
+        )
 
 
 def _verdict_file(path: Path) -> Path:

@@ -149,3 +149,9 @@ def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="2 rows, expected 999"):
         source = write(tmp_path / "data.json", [item(0), item(1)])
         build(ConstraintsConfig(benchmark="cfbench", source=source, expect_rows=999))
+
+
+def test_records_that_are_no_objects_are_refused_in_one_line(tmp_path: Path) -> None:
+    write(tmp_path / "f/data/style_constraints.json", ["text", 3])
+    with pytest.raises(DataError, match="record 1: level is None"):
+        build(ConstraintsConfig(benchmark="followbench", source=str(tmp_path / "f")))

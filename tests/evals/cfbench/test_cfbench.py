@@ -96,7 +96,9 @@ def test_zeros_count_and_lines_without_verdict_are_bounded(tmp_path: Path) -> No
     counts = report["counts"]
     assert (counts["answers"], counts["scored"], counts["unresolved"], counts["criteria_unresolved"]) == (3, 1, 2, 4)
     assert report["published"] is None and set(report["splits"]) == {"easy", "hard"}
-    with pytest.raises(DataError, match="2 of 3 answers have a criterion without a verdict"):
+    with pytest.raises(
+        DataError, match=r"2 of 3 answers are unusable \(0 failed, 2 without a verdict on some item, 0 missing\)"
+    ):
         CFBENCH.score(stored, max_failed=0.1)
     assert any("3 answers: 1 scored" in line for line in CFBENCH.shown(report) if isinstance(line, str))
 

@@ -11,7 +11,7 @@ import pytest
 
 from hubwright.evals._lib.judging.cases import Row
 from hubwright.evals.followbench.benchmark import FOLLOWBENCH
-from hubwright.evals.followbench.rules import has_rule, keeps, matches
+from hubwright.evals.followbench.rules import has_rule, matches, satisfies
 from hubwright.hub_sync.errors import DataError, UsageError
 
 
@@ -31,7 +31,7 @@ def write(path: Path, rows: list[Row]) -> Path:
 
 
 THREE = "\n\n".join(f"{n}. " + " ".join(["word"] * 24) + "." for n in (1, 2, 3))
-# source, language, an answer and the highest level it keeps (0: none)
+# source, language, an answer and the highest level it satisfies (0: none)
 BY_LEVEL = [
     ("cnn_dailymail", "en", "Potter is rich. The actor is calm. His films have earned much.", 5),
     ("cnn_dailymail", "en", "Potter is rich. The lavish actor is calm. His films have earned much.", 3),
@@ -58,7 +58,7 @@ BY_LEVEL = [
 
 @pytest.mark.parametrize(("source", "language", "answer", "highest"), BY_LEVEL)
 def test_rules_by_level(source: str, language: str, answer: str, highest: int) -> None:
-    kept = [keeps(row(level, source, language), answer) for level in range(1, 6)]
+    kept = [satisfies(row(level, source, language), answer) for level in range(1, 6)]
     assert kept == [level <= highest for level in range(1, 6)]
 
 
@@ -80,19 +80,19 @@ def test_rules_by_level(source: str, language: str, answer: str, highest: int) -
     ],
 )
 def test_rules_with_a_target(source: str, target: str, answer: str, met: bool) -> None:
-    assert has_rule(row(2, source)) and keeps(row(2, source, target=target), answer) is met
+    assert has_rule(row(2, source)) and satisfies(row(2, source, target=target), answer) is met
 
 
 def test_format_rows_and_templates() -> None:
     plain, chinese = re.sub(r"\d\. ", "", THREE), THREE.replace("word.", "word。")
     three = row(3, "oasst", category="format", example_id=22)
-    assert has_rule(three) and keeps(three, plain) and not keeps(three, plain.replace("\n\n", "\n", 1))
-    assert not keeps(three, plain.replace("word word ", "word. word ", 1))
-    assert not keeps(three | {"level": 4}, THREE)  # "1" before its full stop is a sentence of one word
+    assert has_rule(three) and satisfies(three, plain) and not satisfies(three, plain.replace("\n\n", "\n", 1))
+    assert not satisfies(three, plain.replace("word word ", "word. word ", 1))
+    assert not satisfies(three | {"level": 4}, THREE)  # "1" before its full stop is a sentence of one word
     four = three | {"language": "zh", "level": 4}
-    assert keeps(four, chinese) and not keeps(four, chinese.replace("2. ", "", 1))
-    assert not keeps(four | {"level": 5}, chinese)
-    assert keeps(four | {"level": 5}, chinese + "\n\n4. " + " ".join(["word"] * 25) + "这些是建议")
+    assert satisfies(four, chinese) and not satisfies(four, chinese.replace("2. ", "", 1))
+    assert not satisfies(four | {"level": 5}, chinese)
+    assert satisfies(four | {"level": 5}, chinese + "\n\n4. " + " ".join(["word"] * 25) + "这些是建议")
     assert has_rule(row(1, "oasst", category="format", example_id=30))
     assert not has_rule(row(1, "oasst", "zh", category="format", example_id=30)) and not has_rule(row(1, "reddit"))
     template = "{instruction}\n{{'AI assistant': '{answer}'}}"
@@ -114,9 +114,9 @@ def test_every_row_of_the_data_has_a_rule_or_criteria(shared_data: Path) -> None
         if has_rule(one):  # the right answer keeps its rule
             target = one["target"]
             if one["source"] in ("E2E", "text_editing", "WIKIEVENTS", "self_made_space"):
-                assert keeps(one, target)
+                assert satisfies(one, target)
             if one["category"] != "example":  # some templates take any line
-                assert not keeps(one, "No. Such! Answer? ♞ 没。有。这。了。")
+                assert not satisfies(one, "No. Such! Answer? ♞ 没。有。这。了。")
 
 
 def test_figures_of_two_instructions_by_hand(tmp_path: Path) -> None:
@@ -183,3 +183,12 @@ def test_unusable_answers_are_refused_in_one_line(record: Row, kind: type, messa
     with pytest.raises(kind, match=message) as error:
         FOLLOWBENCH.read_answers(write(tmp_path / "a.jsonl", [record]))
     assert "\n" not in str(error.value)
+
+
+def test_a_target_that_is_no_list_is_refused_and_samples_of_a_recipe_are_read(tmp_path: Path) -> None:
+    bad = row(1, "CONLL2003", target="[no list") | {"answer": "Bonn"}
+    with pytest.raises(DataError, match="its rule cannot be read from target"):
+        FOLLOWBENCH.read_answers(write(tmp_path / "a.jsonl", [bad]))
+    sample = {"doc": json.dumps(row(1)), "filtered_resps": json.dumps(["<think>x</think>Ann has stuff."])}
+    report = FOLLOWBENCH.score(FOLLOWBENCH.read(write(tmp_path / "b.jsonl", [sample])), resamples=0)
+    assert report["hsr"] == 1 and report["csl"] is None and report["counts"]["by_rule"] == 1

@@ -53,7 +53,7 @@ def test_published_workbook_gives_its_summary_sheets_and_the_rows_that_differ(na
     available, kept, met, words, turns = BOOKS[name]
     counts = report["counts"]
     assert (counts["turns"], counts["dialogues"], counts["criteria"]) == (2500, 500, 5952)
-    assert (report["available"]["turns"], counts["turns_kept"], counts["criteria_met"]) == (available, kept, met)
+    assert (report["available"]["turns"], counts["turns_satisfied"], counts["criteria_met"]) == (available, kept, met)
     assert len(report["unresolved"]) == words and len({one["id"] for one in report["unresolved"]}) == turns
     sheets = openpyxl.load_workbook(path).worksheets
     kinds = {"动作约束": "action", "内容约束": "content", "背景约束": "background"} | {
@@ -65,7 +65,7 @@ def test_published_workbook_gives_its_summary_sheets_and_the_rows_that_differ(na
         assert ours["met"] == number and round(100 * ours["csr"], 2) == rate
     assert round(100 * report["csr"], 2) == rates[-1]
     _, rounds, shares = sheets[2].iter_rows(values_only=True)
-    assert [one["kept"] for one in report["turns"].values()] == list(rounds[1:6])
+    assert [one["satisfied"] for one in report["turns"].values()] == list(rounds[1:6])
     assert round(100 * report["isr"], 2) == shares[6]
     runs = list(sheets[3].iter_rows(values_only=True))[1][1:]
     for part, name_ in (
@@ -140,7 +140,9 @@ def test_missing_verdicts_and_damaged_files(tmp_path: Path) -> None:
     stored = SYSBENCH.read(write(tmp_path / "a.xlsx", rows))
     report = SYSBENCH.score(stored, resamples=0)
     assert report["counts"]["criteria_unresolved"] == 2 and report["bounds"]["csr"] == [0, 1]
-    with pytest.raises(DataError, match="1 of 2 turns have no verdict"):
+    with pytest.raises(
+        DataError, match=r"2 of 2 answers are unusable \(1 failed, 1 without a verdict on some item, 0 missing\)"
+    ):
         SYSBENCH.score(stored, max_failed=0.4)
     (tmp_path / "b.xlsx").write_bytes(b"PK not a workbook")
     with pytest.raises(DataError, match=r"b\.xlsx: is no workbook that can be read"):

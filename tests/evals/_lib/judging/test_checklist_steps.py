@@ -148,3 +148,56 @@ def test_tasks_load_and_ask_for_a_judge_first(name: str, tmp_path: Path, monkeyp
     if name != "followbench_rules":
         with pytest.raises(UsageError, match=f"needs a judge: .* `hubwright judge {name}`"):
             task.build_all_requests()
+
+
+def evaluated(name: str, folder: Path, model: Path, **metadata: Any) -> dict[str, Any]:
+    """Metrics of a task on the sources above, by a model with random weights."""
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    from hubwright.builders.constraints import ConstraintsConfig, build
+    from hubwright.evals._lib.data import tasks_dir
+
+    benchmark = name.removesuffix("_rules")
+    source = write_sources(folder)[benchmark]
+    rows = build(ConstraintsConfig.model_validate({"benchmark": benchmark, "source": source}))["test"]
+    rows.to_parquet(str(folder / "rows.parquet"))
+    metadata |= {"dataset": str(folder / "rows.parquet")}
+    manager = TaskManager(include_defaults=False, include_path=str(tasks_dir()), metadata=metadata)
+    results = simple_evaluate(
+        model=HFLM(pretrained=str(model), device="cpu", dtype="bfloat16", batch_size=8), tasks=[name],
+        task_manager=manager, apply_chat_template=True, gen_kwargs={"max_gen_toks": 4}, bootstrap_iters=10,
+    )  # fmt: skip
+    assert results is not None
+    return {key.partition(",")[0]: value for key, value in results["results"][name].items()}
+
+
+def test_lm_eval_scores_what_rules_decide_without_a_judge(tiny_model: Path, tmp_path: Path) -> None:
+    metrics = evaluated("followbench_rules", tmp_path, tiny_model)
+    assert 0 <= metrics["hsr"] <= 1 and metrics["hsr"] == metrics["hsr_rules"] == metrics["ssr"]
+    assert metrics["csl"] == metrics["csl_rules"] and 0 <= metrics["csl"] <= 5
+
+
+@pytest.mark.parametrize(("name", "figure"), [("cfbench", "psr_hard"), ("sysbench", "ssr"), ("followbench", "ssr_5")])
+def test_lm_eval_has_answers_judged_and_scored(name: str, figure: str, tiny_model: Path, tmp_path: Path) -> None:
+    with ChatServer(all_yes) as server:
+        metrics = evaluated(name, tmp_path, tiny_model, judge=f"openai:judge@{server.url}", bootstrap=10)
+        assert server.bodies
+    judged = metrics["ssr"] if name == "followbench" else metrics[figure]
+    assert 0 < judged <= 1 and metrics[f"{'csl' if name == 'followbench' else figure.partition('_')[0]}_ci_low"] >= 0
+
+
+def test_failed_answers_count_towards_the_limit(hubwright_in_process: Any, tmp_path: Path) -> None:
+    criteria = [{"text": "kind", "kind": "style", "priority": "primary"}]
+    case = {"messages": [{"role": "user", "content": "ask"}], "criteria": criteria, "level": "easy", "reference": None}
+    rows = [
+        case | {"id": f"cf-{n}", "answer": None if n else "x", "outcome": "failed" if n else "ok"} for n in range(4)
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with ChatServer(all_yes) as server:
+        judge = ("--judge", f"openai:judge@{server.url}", "--out", "v.jsonl")
+        assert hubwright_in_process("judge", "cfbench", "a.jsonl", *judge).returncode == 0
+    done = hubwright_in_process("score", "cfbench", "v.jsonl")
+    assert done.returncode == 3 and "3 of 4 answers are unusable (3 failed" in done.stderr
+    assert "\n" not in done.stderr.strip()
