@@ -17,7 +17,9 @@ from pydantic import Field
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError, RowRejected, UsageError
+from ...hub_sync.json_columns import make_dataset
 from ...hub_sync.settings import Settings
+from ...hub_sync.text import well_formed
 from ...inference.workbooks import read_sheet
 from .._lib.cards import describe, describe_columns
 from .._lib.context import local_context
@@ -54,7 +56,7 @@ def build(config: ConstraintsConfig, context: StepContext | None = None) -> Data
 
     Raises UsageError, HubError and DataError as every builder does: one line, with the first record that is wrong.
     """
-    from datasets import Dataset, DatasetDict
+    from datasets import DatasetDict
 
     context = context or local_context()
     rejections = Rejections()
@@ -74,7 +76,7 @@ def build(config: ConstraintsConfig, context: StepContext | None = None) -> Data
         raise DataError(
             f"{config.source}: {len(rows)} rows, expected {config.expect_rows or 'some'}: look at the files"
         )
-    split = Dataset.from_list(list(rows.values()), features=module.features())
+    split = make_dataset([well_formed(row) for row in rows.values()], module.features())
     report = context.report
     describe(report, __file__, f"{config.benchmark}_card", rows=len(rows))
     report.section("Source", "\n".join(f"- built from {origin}; order and texts as there" for origin in origins))

@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 
 from ...hub_sync.errors import DataError, RowRejected
+from ...hub_sync.json_columns import make_dataset
 from .._lib.choices import ChoiceTask
 from .._lib.scored import ScoredTask
 from .choices import draw, shuffled
@@ -98,9 +99,7 @@ class LandmarkTask(ScoredTask):
         text = datasets.Value("string")
         features = {name: text for name in docs[0] if name not in ("answers", "aliases", "row")}
         lists = dict.fromkeys(("answers", "aliases"), datasets.List(text))
-        return datasets.Dataset.from_list(
-            docs, features=datasets.Features({**features, **lists, "row": datasets.Value("int64")})
-        )
+        return make_dataset(docs, datasets.Features({**features, **lists, "row": datasets.Value("int64")}))
 
     def doc_to_image(self, doc: dict[str, Any], doc_to_image: Any = None) -> list[Any]:
         """The image, upright and in RGB."""
@@ -183,7 +182,7 @@ class TextOnlyTask(ChoiceTask):
                 f"{self.config.task}: no landmark has one of {', '.join(PARENTS)} with two values or more: there is "
                 "nothing to choose among"
             )
-        return datasets.Dataset.from_list(docs)
+        return make_dataset(docs)
 
     def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
         return QUESTION[doc["level"]].replace("{name}", doc["name"])

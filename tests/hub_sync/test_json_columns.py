@@ -49,7 +49,7 @@ PLAIN = {
     "builders/bfcl/build.py", "builders/fbbench/build.py",
     "builders/feedback_drills/build.py", "builders/nestful/build.py",
     "builders/seal_tools/build.py", "builders/tool_query/build.py",
-    "evals/bfcl/multi_turn_task.py", "evals/call_graphs/task.py", "evals/fbbench/task.py", "evals/kv_shifting/task.py",
+    "evals/bfcl/multi_turn_task.py", "evals/call_graphs/task.py", "evals/_lib/judging/task.py", "evals/kv_shifting/task.py",
     "evals/maet/task.py", "evals/toolcall/task.py", "trainers/_lib/chat.py", "trainers/maet/locate.py",
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from ...hub_sync.errors import RowRejected
+from ...hub_sync.text import utf8
 from .._lib.images import ImageColumn
 from ..dual_encoder.features import filled
 
@@ -60,7 +61,7 @@ class FeatureCache:
             logger.info("features of %d images take %.1f GB, above cache_gb: not cached", len(first), size / 1e9)
             return False
         images = hashlib.sha256(b"".join(places)).hexdigest()
-        name = hashlib.sha256(json.dumps([self._key, images, self._shapes]).encode()).hexdigest()[:32]
+        name = hashlib.sha256(utf8(json.dumps([self._key, images, self._shapes]))).hexdigest()[:32]
 
         def compute(part: range) -> Any:
             return torch.cat([one.flatten(1) for one in self._states(self._images(first, part))], dim=1)

@@ -13,6 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from ...hub_sync.context import StepContext
 from ...hub_sync.errors import DataError
+from ...hub_sync.text import utf8
 from .._lib import loop
 from .._lib.images import AT, ImageColumn
 from ..architectures import register
@@ -235,13 +236,13 @@ def _tower_key(model: Any, processor: Any) -> str:
     """What features depend on beside the images."""
     digest = hashlib.sha256()
     for name, value in sorted(model.model.vision_tower.state_dict().items()):
-        digest.update(name.encode())
+        digest.update(utf8(name))
         digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     settings = model.config
-    digest.update(repr([
+    digest.update(utf8(repr([
         settings.vision_feature_layer, settings.vision_feature_select_strategy, settings.low_resolution,
         settings.high_resolution, processor.image_processor.to_json_string(),
-    ]).encode())  # fmt: skip
+    ])))  # fmt: skip
     return digest.hexdigest()
 
 

@@ -109,6 +109,14 @@ def test_unusable_records_are_refused_in_one_line(rows: Any, message: str, tmp_p
     assert "\n" not in str(error.value)
 
 
+def test_half_surrogate_pairs_become_replacement_characters(tmp_path: Path) -> None:
+    source = write(tmp_path / "data.json", [item(0, prompt="x")])
+    (tmp_path / "data.json").write_text((tmp_path / "data.json").read_text().replace('"x"', '"a\\ud800b"'))
+    assert (
+        build(ConstraintsConfig(benchmark="cfbench", source=source))["test"][0]["messages"][0]["content"] == "a\ufffdb"
+    )
+
+
 def test_records_in_are_rows_and_rejected(tmp_path: Path) -> None:
     context = local_context()
     source = write(tmp_path / "data.json", [item(0), item(1, prompt=None), item(2, split=3), item(3)])
